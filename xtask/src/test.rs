@@ -1,0 +1,277 @@
+//! `cargo xtask test`: every check, in one go, with one summary.
+//!
+//! A failing step does not stop the later ones, so that one run tells all.
+
+use std::env;
+use std::io::{BufRead, BufReader, Write, stdout};
+use std::path::Path;
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+
+use crate::counts::{self, Counts};
+use crate::setup::{self, SetupArgs};
+use crate::{process, repository, venv};
+
+/// What to check.
+#[derive(Args)]
+pub(crate) struct TestArgs {
+    /// Also run tests/python, in a virtual environment made in .venv
+    #[arg(long)]
+    python: bool,
+    /// As the CI does: with --python, Cargo.lock must be current, no incremental build
+    #[arg(long)]
+    ci: bool,
+    /// Run only the tests whose name contains this, and none of the other checks
+    filter: Option<String>,
+}
+
+/// How a step went.
+enum Outcome {
+    Ok,
+    Failed(String),
+    Skipped(String),
+}
+
+/// A step that was run or skipped.
+struct Step {
+    name: &'static str,
+    outcome: Outcome,
+    took: Duration,
+    counts: Counts,
+}
+
+type LineParser = fn(&str) -> Option<Counts>;
+
+/// The steps run so far, and what they need to run.
+struct Session<'a> {
+    root: &'a Path,
+    args: &'a TestArgs,
+    steps: Vec<Step>,
+}
+
+/// Runs all checks; fails if any of them failed.
+pub(crate) fn run(args: &TestArgs) -> Result<()> {
+    setup::run(&SetupArgs::default())?;
+    let root = repository::root()?;
+    let mut session = Session { root: &root, args, steps: Vec::new() };
+    if args.filter.is_none() {
+        session.lints();
+    }
+    session.rust_tests();
+    if args.filter.is_none() {
+        session.documentation();
+        session.licences();
+    }
+    if args.python || args.ci {
+        session.python_tests();
+    }
+    summarise(&session.steps)
+}
+
+impl Session<'_> {
+    fn lints(&mut self) {
+        let mut fmt = self.cargo(&["fmt", "--all", "--check"], false);
+        self.check("fmt", &mut fmt);
+        let mut clippy = self.cargo(&["clippy", "--workspace", "--all-targets"], true);
+        self.check("clippy", clippy.args(["--", "-D", "warnings"]));
+    }
+
+    fn rust_tests(&mut self) {
+        let mut test = self.cargo(&["test", "--workspace", "--no-fail-fast"], true);
+        if let Some(filter) = &self.args.filter {
+            test.args(["--", filter]);
+        }
+        self.suite("test", &mut test, counts::cargo_line);
+    }
+
+    fn documentation(&mut self) {
+        let mut doc = self.cargo(&["doc", "--workspace", "--no-deps"], true);
+        self.check("doc", doc.env("RUSTDOCFLAGS", "-D warnings"));
+    }
+
+    fn licences(&mut self) {
+        let installed = process::capture(&mut self.cargo(&["deny", "--version"], false)).is_ok();
+        if !installed {
+            self.skip("deny", "cargo-deny is not installed (`cargo install cargo-deny`)");
+        } else if !self.root.join("deny.toml").is_file() {
+            self.skip("deny", "there is no deny.toml");
+        } else {
+            let mut deny = self.cargo(&["deny", "check"], false);
+            self.check("deny", &mut deny);
+        }
+    }
+
+    fn python_tests(&mut self) {
+        if !venv::has_tests(self.root) {
+            return self.skip("pytest", "tests/python has no test_*.py");
+        }
+        let start = Instant::now();
+        heading("venv", ".venv from tests/python/requirements.txt");
+        let python = match venv::ensure(self.root) {
+            Ok(python) => python,
+            Err(error) => return self.end("venv", failed(&error), start, Counts::default()),
+        };
+        self.end("venv", Outcome::Ok, start, Counts::default());
+        let mut pytest = Command::new(python);
+        pytest.args(["-m", "pytest", "tests/python", "-q"]);
+        if let Some(filter) = &self.args.filter {
+            pytest.args(["-k", filter]);
+        }
+        pytest.current_dir(self.root);
+        self.suite("pytest", &mut pytest, counts::pytest_line);
+    }
+
+    fn cargo(&self, arguments: &[&str], builds: bool) -> Command {
+        let mut cargo = Command::new(repository::cargo());
+        cargo.args(arguments).current_dir(self.root);
+        if self.args.ci && builds {
+            cargo.arg("--locked").env("CARGO_INCREMENTAL", "0");
+        }
+        cargo
+    }
+
+    /// A step that either succeeds or fails.
+    fn check(&mut self, name: &'static str, command: &mut Command) {
+        let start = Instant::now();
+        heading(name, &shown(command));
+        let outcome = match process::run(command) {
+            Ok(()) => Outcome::Ok,
+            Err(error) => failed(&error),
+        };
+        self.end(name, outcome, start, Counts::default());
+    }
+
+    /// A step whose output says how many tests passed and failed.
+    fn suite(&mut self, name: &'static str, command: &mut Command, parse: LineParser) {
+        let start = Instant::now();
+        heading(name, &shown(command));
+        let (outcome, counts) = match tee(command, parse, &mut stdout()) {
+            Ok((status, counts)) => judge(status, counts),
+            Err(error) => judge_unstarted(&error),
+        };
+        self.end(name, outcome, start, counts);
+    }
+
+    fn skip(&mut self, name: &'static str, reason: &str) {
+        self.end(name, Outcome::Skipped(reason.to_owned()), Instant::now(), Counts::default());
+    }
+
+    fn end(&mut self, name: &'static str, outcome: Outcome, start: Instant, counts: Counts) {
+        let took = start.elapsed();
+        match &outcome {
+            Outcome::Ok => println!("{name}: ok ({:.1} s)", took.as_secs_f64()),
+            Outcome::Failed(why) => println!("{name}: failed ({:.1} s): {why}", took.as_secs_f64()),
+            Outcome::Skipped(why) => println!("{name}: skipped: {why}"),
+        }
+        self.steps.push(Step { name, outcome, took, counts });
+    }
+}
+
+/// A suite that failed without a failed test did not compile or died: it
+/// counts as one failure, lest the total read as success.
+fn judge(status: ExitStatus, mut counts: Counts) -> (Outcome, Counts) {
+    if status.success() {
+        return (Outcome::Ok, counts);
+    }
+    if counts.failed == 0 {
+        counts.failed = 1;
+        return (Outcome::Failed(format!("did not finish ({status})")), counts);
+    }
+    (Outcome::Failed(counts.to_string()), counts)
+}
+
+fn judge_unstarted(error: &anyhow::Error) -> (Outcome, Counts) {
+    let counts = Counts { passed: 0, failed: 1 };
+    (failed(error), counts)
+}
+
+fn failed(error: &anyhow::Error) -> Outcome {
+    Outcome::Failed(format!("{error:#}"))
+}
+
+/// Echoes a command's standard output as it comes, and adds up the counts in
+/// it.
+fn tee(command: &mut Command, parse: LineParser, echo: &mut impl Write) -> Result<(ExitStatus, Counts)> {
+    let mut child =
+        command.stdout(Stdio::piped()).spawn().map_err(|error| process::not_started(command, &error))?;
+    let mut counts = Counts::default();
+    if let Some(output) = child.stdout.take() {
+        for line in BufReader::new(output).split(b'\n') {
+            let line = line.context("cannot read the tests' output")?;
+            let line = String::from_utf8_lossy(&line);
+            writeln!(echo, "{line}").context("cannot write the tests' output")?;
+            if let Some(more) = parse(&line) {
+                counts += more;
+            }
+        }
+    }
+    let status = child.wait().context("cannot wait for the tests")?;
+    Ok((status, counts))
+}
+
+fn heading(name: &str, what: &str) {
+    println!("\n==> {name}: {what}");
+}
+
+/// The command as one would type it, without cargo's full path.
+fn shown(command: &Command) -> String {
+    let line = process::line(command);
+    match env::var("CARGO") {
+        Ok(cargo) => line.replacen(&cargo, "cargo", 1),
+        Err(_) => line,
+    }
+}
+
+/// Prints the table and the total; the error names the steps that failed.
+fn summarise(steps: &[Step]) -> Result<()> {
+    println!("\n{:<8} {:<8} {:>8}", "step", "result", "seconds");
+    let mut total = Counts::default();
+    let mut failures = Vec::new();
+    for step in steps {
+        let result = match &step.outcome {
+            Outcome::Ok => "ok",
+            Outcome::Failed(_) => "failed",
+            Outcome::Skipped(_) => "skipped",
+        };
+        println!("{:<8} {result:<8} {:>8.1}", step.name, step.took.as_secs_f64());
+        total += step.counts;
+        if result == "failed" {
+            failures.push(step.name);
+        }
+    }
+    println!("{total}");
+    if !failures.is_empty() {
+        bail!("failed: {}", failures.join(", "));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt;
+
+    use super::*;
+
+    #[test]
+    fn a_suite_that_dies_counts_as_one_failure() {
+        let passed = Counts { passed: 7, failed: 0 };
+        let (outcome, counts) = judge(ExitStatus::from_raw(6), passed);
+        assert!(matches!(outcome, Outcome::Failed(_)));
+        assert_eq!(counts.to_string(), "7 passed, 1 failed");
+    }
+
+    #[test]
+    fn output_is_counted_across_suites() {
+        let mut command = Command::new("printf");
+        command.arg("test result: ok. 2 passed; 0 failed; \nx\ntest result: ok. 3 passed; 1 failed; ");
+        // Not to the real stdout: an outer `cargo xtask test` would count it.
+        let mut echo = Vec::new();
+        let (status, counts) = tee(&mut command, counts::cargo_line, &mut echo).expect("printf runs");
+        assert!(status.success());
+        assert_eq!(echo.split(|b| *b == b'\n').count(), 4);
+        assert_eq!(counts.to_string(), "5 passed, 1 failed");
+    }
+}
