@@ -1,0 +1,63 @@
+//! The heart of isr-dpo: five traits, the domain types between them, and the loop.
+//!
+//! | to read | where |
+//! |---|---|
+//! | the algorithm | [`IterativeLoop`] (`src/loop`) |
+//! | the five traits | [`VideoEncoder`], [`Policy`], [`Retrospector`], [`Judge`], [`PreferenceObjective`] |
+//! | what else a config may swap | [`SampleSource`], [`VideoReader`], [`Selection`], [`Evaluator`], [`Observer`] |
+//! | how a config names a component | [`registry`] |
+//! | how a config is read | [`config`] |
+//! | what a run leaves on disk | [`store`] |
+//!
+//! This crate links no tensor library, starts no process, and knows no plugin by name.
+
+mod encoder;
+mod error;
+mod fingerprint;
+mod judge;
+mod r#loop;
+mod objective;
+mod observer;
+mod policy;
+mod prompt;
+mod random;
+mod response;
+mod retrospector;
+mod sample;
+mod selection;
+mod source;
+mod video;
+
+pub mod config;
+pub mod registry;
+pub mod store;
+
+pub use encoder::VideoEncoder;
+pub use error::{Cause, ComponentError, Error};
+pub use fingerprint::{Fingerprint, FingerprintBuilder};
+pub use judge::{Judge, JudgeCase, Verdict, Vote};
+pub use r#loop::*;
+pub use objective::{
+    Granularity, ObjectiveBatch, ObjectiveValue, PreferenceObjective, Requirements, View, ViewLogProbs,
+};
+pub use observer::{Event, Observer, Stage};
+pub use policy::{
+    Continuation, FrozenPolicy, GenerateRequest, Policy, ScoreRequest, Snapshot, StepReport, Target,
+    TokenLogProbs, TrainExample, TrainStep,
+};
+pub use prompt::{Message, Part, Prompt, Role};
+pub use random::Streams;
+pub use response::{FinishReason, Response, Sampling};
+pub use retrospector::{RetrospectionCase, Retrospector, VisualContext};
+pub use sample::{LabelledSample, Sample, SampleId};
+pub use selection::{Candidate, Decision, Selection};
+pub use source::{Assessment, Evaluator, SampleSource};
+pub use video::{FeatureType, Frames, Scene, VideoReader, VisualFeatures, video_key};
+
+/// Re-exports for the code that [`register!`] writes.
+#[doc(hidden)]
+pub mod __private {
+    pub use inventory;
+    pub use schemars;
+    pub use typetag;
+}

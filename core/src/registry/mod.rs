@@ -1,0 +1,138 @@
+//! What a config can name.
+//!
+//! A component is declared once, beside its code: a documented config struct that implements
+//! [`Component`], and one [`register!`](crate::register) line. Listing, description, JSON schema and
+//! deserialisation all come from that.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use async_trait::async_trait;
+//! use isr_core::registry::{BuildContext, Component};
+//! use isr_core::{Cause, ComponentError, FrozenPolicy, Judge, JudgeCase, Verdict};
+//! use schemars::JsonSchema;
+//! use serde::{Deserialize, Serialize};
+//!
+//! /// Prefers the longer answer.
+//! #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+//! #[serde(deny_unknown_fields)]
+//! struct LengthJudgeConfig {}
+//!
+//! struct LengthJudge;
+//!
+//! #[async_trait]
+//! impl Judge for LengthJudge {
+//!     async fn judge(&self, case: &JudgeCase, _: &FrozenPolicy) -> Result<Verdict, ComponentError> {
+//!         let longer = case.first.token_ids.len() > case.second.token_ids.len();
+//!         Ok(Verdict { p_first: f64::from(u8::from(longer)), votes: vec![], consistent: true })
+//!     }
+//! }
+//!
+//! impl Component for LengthJudgeConfig {
+//!     type Built = Arc<dyn Judge>;
+//!     fn build(&self, _: &BuildContext) -> Result<Arc<dyn Judge>, Cause> {
+//!         Ok(Arc::new(LengthJudge))
+//!     }
+//! }
+//!
+//! isr_core::register!(Judge "longest" => LengthJudgeConfig, example = "");
+//!
+//! let config: Box<dyn isr_core::registry::JudgeConfig> =
+//!     serde_json::from_str(r#"{"type": "longest"}"#).unwrap();
+//! assert!(config.build(&BuildContext::default()).is_ok());
+//! ```
+
+mod entry;
+mod kinds;
+
+pub use entry::{Entry, entries, find};
+pub use kinds::{
+    DataConfig, EncoderConfig, EvaluatorConfig, JudgeConfig, Kind, ObjectiveConfig, PolicyConfig,
+    RetrospectorConfig, SelectionConfig, VideoConfig,
+};
+
+use crate::error::Cause;
+
+/// What a component may use while it is built.
+#[derive(Clone, Debug, Default)]
+pub struct BuildContext {
+    /// The whole resolved config as JSON, for defaults that follow another component's setting, as
+    /// `encoder.model` follows `policy.model`. Null outside a run.
+    pub settings: serde_json::Value,
+}
+
+impl BuildContext {
+    /// A text setting by JSON pointer (`/policy/model`).
+    pub fn setting(&self, pointer: &str) -> Option<&str> {
+        self.settings.pointer(pointer).and_then(serde_json::Value::as_str)
+    }
+}
+
+/// A component's config: data that is validated, and then builds the runtime object.
+pub trait Component {
+    /// The runtime object: `Arc<dyn Judge>` and the like.
+    type Built;
+
+    /// Names the first value that is out of range, and what it may be. Called before any work.
+    fn validate(&self) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// Builds the runtime object.
+    fn build(&self, cx: &BuildContext) -> Result<Self::Built, Cause>;
+}
+
+/// Declares a component: `register!(Judge "name" => ConfigStruct, example = "key = 1\n")`.
+///
+/// The kind is one of `Data`, `Video`, `Encoder`, `Policy`, `Retrospector`, `Judge`, `Objective`,
+/// `Selection`, `Evaluator`. The struct implements [`Component`](crate::registry::Component), `Debug`,
+/// `Serialize`, `Deserialize` and `JsonSchema`; its doc comment is the component's help. The example is
+/// the TOML body of its section, valid as it stands. Needs `isr_core` among the crate's dependencies
+/// under that name, and nothing else.
+#[macro_export]
+macro_rules! register {
+    (Data $($rest:tt)*) => { $crate::__register!(Data, DataConfig, ::std::sync::Arc<dyn $crate::SampleSource>, $($rest)*); };
+    (Video $($rest:tt)*) => { $crate::__register!(Video, VideoConfig, ::std::sync::Arc<dyn $crate::VideoReader>, $($rest)*); };
+    (Encoder $($rest:tt)*) => { $crate::__register!(Encoder, EncoderConfig, ::std::sync::Arc<dyn $crate::VideoEncoder>, $($rest)*); };
+    (Policy $($rest:tt)*) => { $crate::__register!(Policy, PolicyConfig, ::std::sync::Arc<dyn $crate::Policy>, $($rest)*); };
+    (Retrospector $($rest:tt)*) => { $crate::__register!(Retrospector, RetrospectorConfig, ::std::sync::Arc<dyn $crate::Retrospector>, $($rest)*); };
+    (Judge $($rest:tt)*) => { $crate::__register!(Judge, JudgeConfig, ::std::sync::Arc<dyn $crate::Judge>, $($rest)*); };
+    (Objective $($rest:tt)*) => { $crate::__register!(Objective, ObjectiveConfig, ::std::sync::Arc<dyn $crate::PreferenceObjective>, $($rest)*); };
+    (Selection $($rest:tt)*) => { $crate::__register!(Selection, SelectionConfig, ::std::sync::Arc<dyn $crate::Selection>, $($rest)*); };
+    (Evaluator $($rest:tt)*) => { $crate::__register!(Evaluator, EvaluatorConfig, ::std::sync::Arc<dyn $crate::Evaluator>, $($rest)*); };
+}
+
+/// The half of [`register!`] that is the same for all kinds.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __register {
+    ($kind:ident, $config:ident, $built:ty, $name:literal => $type:ty, example = $example:expr $(,)?) => {
+        const _: () = {
+            use $crate::__private::typetag;
+
+            #[typetag::serde(name = $name)]
+            impl $crate::registry::$config for $type {
+                fn name(&self) -> &'static str {
+                    $name
+                }
+                fn validate(&self) -> ::std::result::Result<(), ::std::string::String> {
+                    $crate::registry::Component::validate(self)
+                }
+                fn build(
+                    &self,
+                    cx: &$crate::registry::BuildContext,
+                ) -> ::std::result::Result<$built, $crate::Cause> {
+                    $crate::registry::Component::build(self, cx)
+                }
+            }
+
+            $crate::__private::inventory::submit! {
+                $crate::registry::Entry {
+                    kind: $crate::registry::Kind::$kind,
+                    name: $name,
+                    example: $example,
+                    schema: || $crate::__private::schemars::schema_for!($type),
+                }
+            }
+        };
+    };
+}
