@@ -14,15 +14,17 @@ use crate::process;
 /// needed.
 const PACKAGE: &str = "imageio-ffmpeg==0.6.0";
 
-const REMEDY: &str = "hint: install one (Debian, Ubuntu: `apt-get install ffmpeg`) or set \
-     ISR_FFMPEG to one";
+const NO_FFMPEG: &str = "there is no ffmpeg with libx264; hint: install one (Debian, Ubuntu: \
+     `apt-get install ffmpeg`) or set ISR_FFMPEG to one";
 
 /// Makes sure that an ffmpeg which can encode H.264 is where `isr` looks:
 /// `ISR_FFMPEG`, `.ffmpeg/ffmpeg` in the checkout, `PATH`, in this order.
 pub(crate) fn ensure_installed(root: &Path) -> Result<()> {
     if let Some(named) = env::var_os("ISR_FFMPEG").filter(|v| !v.is_empty()) {
         let named = PathBuf::from(named);
-        check(&named).with_context(|| format!("ISR_FFMPEG names {}", named.display()))?;
+        check(&named).with_context(|| {
+            format!("ISR_FFMPEG names {}; hint: name another one, or unset it", named.display())
+        })?;
         println!("ffmpeg: using {} (from ISR_FFMPEG)", named.display());
         return Ok(());
     }
@@ -38,7 +40,7 @@ pub(crate) fn ensure_installed(root: &Path) -> Result<()> {
         }
         Err(reason) => {
             println!("ffmpeg: {reason:#}; installing a static build");
-            install(root, &ours).context(REMEDY)
+            install(root, &ours).context(NO_FFMPEG)
         }
     }
 }
@@ -47,11 +49,7 @@ pub(crate) fn ensure_installed(root: &Path) -> Result<()> {
 /// need.
 fn check(program: &Path) -> Result<()> {
     let encoders = process::capture(Command::new(program).args(["-hide_banner", "-encoders"]))?;
-    if has_libx264(&encoders) {
-        Ok(())
-    } else {
-        bail!("`{}` has no libx264 encoder; {REMEDY}", program.display())
-    }
+    if has_libx264(&encoders) { Ok(()) } else { bail!("`{}` has no libx264 encoder", program.display()) }
 }
 
 fn has_libx264(encoders: &str) -> bool {

@@ -122,22 +122,31 @@ fn install(root: &Path, home: &Path, variant: Variant) -> Result<()> {
          and set LIBTORCH to its folder"
     );
     check_room(root, variant.needs_gb())?;
+    check_compiler()?;
     let pip = Pip::find()?;
     println!("libtorch: installing {VERSION} ({variant})");
     let fresh = root.join(format!(".libtorch.tmp-{}", std::process::id()));
-    download(&pip, &fresh, variant)?;
+    if let Err(error) = make(&pip, &fresh, variant) {
+        remove(&fresh)?;
+        return Err(error);
+    }
+    swap(root, &fresh, home)?;
+    println!("libtorch: {VERSION} ({variant}) is ready in .libtorch");
+    Ok(())
+}
+
+fn make(pip: &Pip, fresh: &Path, variant: Variant) -> Result<()> {
+    download(pip, fresh, variant)?;
     let torch = fresh.join("torch");
-    prune(&fresh, &["torch", "nvidia"])?;
+    prune(fresh, &["torch", "nvidia"])?;
     prune(&torch, &["include", "lib", "share"])?;
     if variant == Variant::Cpu {
         strip_cuda(&torch.join("lib"))?;
     }
     check_complete(&torch)?;
+    // torch-sys and our build.rs check the version where this file stands.
     write(&torch.join("build-version"), VERSION)?;
-    write(&fresh.join(STAMP), &stamp(variant))?;
-    swap(root, &fresh, home)?;
-    println!("libtorch: {VERSION} ({variant}) is ready in .libtorch");
-    Ok(())
+    write(&fresh.join(STAMP), &stamp(variant))
 }
 
 fn download(pip: &Pip, target: &Path, variant: Variant) -> Result<()> {
@@ -177,10 +186,18 @@ fn strip_cuda(lib: &Path) -> Result<()> {
         .args(["-shared", "-Wl,-soname,libtorch.so", "-x", "c", "/dev/null"])
         .arg("-o")
         .arg(lib.join("libtorch.so"));
-    process::run(&mut command).context(
-        "cannot make the empty libtorch.so; hint: install a C and C++ compiler \
-         (Debian, Ubuntu: `apt-get install build-essential`)",
-    )
+    process::run(&mut command).context("cannot make the empty libtorch.so")
+}
+
+/// Before the download: without a compiler libtorch is of no use.
+fn check_compiler() -> Result<()> {
+    for compiler in ["cc", "c++"] {
+        process::capture(Command::new(compiler).arg("--version")).context(
+            "a C and C++ compiler is needed; hint: install them (Debian, Ubuntu: \
+             `apt-get install build-essential`)",
+        )?;
+    }
+    Ok(())
 }
 
 fn check_complete(torch: &Path) -> Result<()> {

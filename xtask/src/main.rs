@@ -20,11 +20,14 @@ mod setup;
 mod test;
 mod venv;
 
-/// Developer commands of isr-dpo.
-///
-/// A fresh clone needs only Rust, Python 3 with pip, and a C++ compiler.
+/// Developer commands of isr-dpo
 #[derive(Parser)]
-#[command(bin_name = "cargo xtask", arg_required_else_help = true)]
+#[command(
+    bin_name = "cargo xtask",
+    arg_required_else_help = true,
+    disable_help_subcommand = true,
+    after_help = "A fresh clone needs only Rust, Python 3 with pip, and a C++ compiler."
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -49,8 +52,40 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("{}", describe(&error));
             ExitCode::FAILURE
         }
+    }
+}
+
+/// One line with the chain of causes, then a line for each hint in it.
+fn describe(error: &anyhow::Error) -> String {
+    let messages: Vec<String> = error.chain().map(ToString::to_string).collect();
+    let (mut causes, mut hints) = (Vec::new(), String::new());
+    for message in &messages {
+        let (cause, hint) = message.split_once("; hint: ").unwrap_or((message, ""));
+        causes.push(cause);
+        if !hint.is_empty() {
+            hints.push_str("\nhint: ");
+            hints.push_str(hint);
+        }
+    }
+    format!("error: {}{hints}", causes.join(": "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_hint_stands_on_its_own_line_after_all_causes() {
+        let error = anyhow::anyhow!("no route").context("cannot download; hint: try again");
+        assert_eq!(describe(&error), "error: cannot download: no route\nhint: try again");
     }
 }
