@@ -1,1 +1,14 @@
 //! Layered config.
+
+mod component_schema;
+mod components;
+mod evaluation;
+mod iteration;
+mod run;
+mod train;
+
+pub use components::Components;
+pub use evaluation::EvaluationConfig;
+pub use iteration::LoopConfig;
+pub use run::RunConfig;
+pub use train::{Schedule, TrainConfig};

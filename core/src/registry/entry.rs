@@ -1,6 +1,6 @@
 //! The list of registered components.
 
-use schemars::Schema;
+use schemars::{Schema, SchemaGenerator};
 
 use super::Kind;
 
@@ -14,6 +14,8 @@ pub struct Entry {
     pub example: &'static str,
     /// JSON schema of the config struct, `type` excluded.
     pub schema: fn() -> Schema,
+    /// The same schema as part of a larger one: types that it refers to become the generator's.
+    pub subschema: fn(&mut SchemaGenerator) -> Schema,
 }
 
 inventory::collect!(Entry);

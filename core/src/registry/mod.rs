@@ -131,6 +131,7 @@ macro_rules! __register {
                     name: $name,
                     example: $example,
                     schema: || $crate::__private::schemars::schema_for!($type),
+                    subschema: <$type as $crate::__private::schemars::JsonSchema>::json_schema,
                 }
             }
         };

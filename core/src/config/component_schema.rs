@@ -1,0 +1,69 @@
+//! JSON schema of a section that names a component: `oneOf` over what is registered.
+
+use std::borrow::Cow;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde_json::{Map, Value, json};
+
+use crate::registry::{
+    DataConfig, EncoderConfig, Entry, EvaluatorConfig, JudgeConfig, Kind, ObjectiveConfig, PolicyConfig,
+    RetrospectorConfig, SelectionConfig, VideoConfig, entries,
+};
+
+macro_rules! component_schema {
+    ($($config:ident => $kind:ident),+ $(,)?) => {
+        $(impl JsonSchema for dyn $config {
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($config).into()
+            }
+
+            fn schema_id() -> Cow<'static, str> {
+                concat!("isr_core::registry::", stringify!($config)).into()
+            }
+
+            fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+                one_of(Kind::$kind, generator)
+            }
+        })+
+    };
+}
+
+component_schema!(
+    DataConfig => Data,
+    VideoConfig => Video,
+    EncoderConfig => Encoder,
+    PolicyConfig => Policy,
+    RetrospectorConfig => Retrospector,
+    JudgeConfig => Judge,
+    ObjectiveConfig => Objective,
+    SelectionConfig => Selection,
+    EvaluatorConfig => Evaluator,
+);
+
+fn one_of(kind: Kind, generator: &mut SchemaGenerator) -> Schema {
+    let registered = entries().into_iter().filter(|entry| entry.kind == kind);
+    let variants: Vec<Schema> = registered.map(|entry| variant(entry, generator)).collect();
+    let mut schema = Schema::default();
+    schema.insert("title".to_owned(), kind.section().into());
+    schema.insert("oneOf".to_owned(), json!(variants));
+    schema
+}
+
+/// The component's own schema with the key `type` in front.
+fn variant(entry: &Entry, generator: &mut SchemaGenerator) -> Schema {
+    let mut schema = (entry.subschema)(generator);
+    let name = json!({ "description": entry.help(), "type": "string", "const": entry.name });
+    let mut properties = Map::new();
+    properties.insert("type".to_owned(), name);
+    if let Some(Value::Object(own)) = schema.remove("properties") {
+        properties.extend(own);
+    }
+    let mut required = vec![json!("type")];
+    if let Some(Value::Array(own)) = schema.remove("required") {
+        required.extend(own);
+    }
+    schema.insert("title".to_owned(), entry.name.into());
+    schema.insert("properties".to_owned(), Value::Object(properties));
+    schema.insert("required".to_owned(), Value::Array(required));
+    schema
+}

@@ -1,0 +1,23 @@
+//! `[evaluation]`.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What is measured after each iteration. Used where the config has an `[evaluator]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct EvaluationConfig {
+    /// Held-out samples to answer: the first so many. Default all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub samples: Option<usize>,
+    /// Longest answer in tokens; answers are decoded greedily. Default 256.
+    pub max_new_tokens: usize,
+    /// Whether the starting model is measured too, as iteration 0. Default true.
+    pub base: bool,
+}
+
+impl Default for EvaluationConfig {
+    fn default() -> Self {
+        Self { samples: None, max_new_tokens: 256, base: true }
+    }
+}

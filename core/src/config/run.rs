@@ -1,0 +1,57 @@
+//! The config of `isr run`.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::evaluation::EvaluationConfig;
+use super::iteration::LoopConfig;
+use super::train::TrainConfig;
+use crate::registry::{
+    DataConfig, EncoderConfig, EvaluatorConfig, JudgeConfig, ObjectiveConfig, PolicyConfig,
+    RetrospectorConfig, SelectionConfig, VideoConfig,
+};
+
+/// Config of one run: the components, and the numbers of the loop.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RunConfig {
+    /// Name of the run and of its directory: letters, digits, `.`, `_` and `-`. Default "run".
+    #[serde(default = "default_name")]
+    pub name: String,
+    /// Every random draw of the run derives from this. Default 0.
+    #[serde(default)]
+    pub seed: u64,
+    /// Where samples come from.
+    pub data: Box<dyn DataConfig>,
+    /// How videos are decoded, and which frames are kept.
+    pub video: Box<dyn VideoConfig>,
+    /// What turns frames into visual features.
+    pub encoder: Box<dyn EncoderConfig>,
+    /// The model that is aligned.
+    pub policy: Box<dyn PolicyConfig>,
+    /// What writes the visual context that the judge sees. Default none: the judge sees no context.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retrospector: Option<Box<dyn RetrospectorConfig>>,
+    /// What compares two answers.
+    pub judge: Box<dyn JudgeConfig>,
+    /// The preference loss.
+    pub objective: Box<dyn ObjectiveConfig>,
+    /// Which judged pairs are trained on.
+    pub selection: Box<dyn SelectionConfig>,
+    /// What measures answers to held-out samples. Default none: nothing is measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evaluator: Option<Box<dyn EvaluatorConfig>>,
+    /// The iterations.
+    #[serde(default)]
+    pub r#loop: LoopConfig,
+    /// The training of each iteration.
+    #[serde(default)]
+    pub train: TrainConfig,
+    /// The evaluation after each iteration.
+    #[serde(default)]
+    pub evaluation: EvaluationConfig,
+}
+
+fn default_name() -> String {
+    "run".to_owned()
+}

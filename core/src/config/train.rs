@@ -1,0 +1,95 @@
+//! `[train]`.
+
+use std::f64::consts::PI;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// How the policy is trained in each iteration. The optimiser starts anew in each.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct TrainConfig {
+    /// Passes over the iteration's pairs. Default 1.
+    pub epochs: u64,
+    /// Pairs per optimiser step, over all devices. Default 128, as in LLaVA-Hound.
+    pub batch_size: usize,
+    /// Peak learning rate. Default 5e-7.
+    pub learning_rate: f64,
+    /// How the learning rate goes on after warm-up. Default linear.
+    pub schedule: Schedule,
+    /// Share of the steps, in [0, 1], over which the learning rate rises from 0 to its peak.
+    /// Default 0.1.
+    pub warmup_ratio: f64,
+    /// Largest L2 norm of the gradient; a larger one is scaled down to it. 0 turns clipping off.
+    /// Default 1.
+    #[serde(with = "zero_is_none")]
+    #[schemars(with = "f64")]
+    pub max_grad_norm: Option<f64>,
+    /// Optimiser steps between snapshots of a training under way. Default none: a training that was
+    /// cut off starts again from its first step.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub snapshot_every: Option<u64>,
+}
+
+/// The course of the learning rate after warm-up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Schedule {
+    /// Falls to 0 in a straight line.
+    Linear,
+    /// Falls to 0 along half a cosine wave.
+    Cosine,
+    /// Stays at its peak.
+    Constant,
+}
+
+impl Default for TrainConfig {
+    fn default() -> Self {
+        Self {
+            epochs: 1,
+            batch_size: 128,
+            learning_rate: 5e-7,
+            schedule: Schedule::Linear,
+            warmup_ratio: 0.1,
+            max_grad_norm: Some(1.0),
+            snapshot_every: None,
+        }
+    }
+}
+
+impl TrainConfig {
+    /// Learning rate of optimiser step `step` (from 0) of `total_steps`.
+    ///
+    /// The same numbers as `get_linear_schedule_with_warmup`, `get_cosine_schedule_with_warmup` and
+    /// `get_constant_schedule_with_warmup` of transformers (4.x, `optimization.py`), with
+    /// `ceil(warmup_ratio * total_steps)` warm-up steps as in its `TrainingArguments`. So the first
+    /// step of a schedule with warm-up has a learning rate of 0.
+    pub fn learning_rate_at(&self, step: u64, total_steps: u64) -> f64 {
+        let (step, total) = (step as f64, total_steps as f64);
+        let warmup = (self.warmup_ratio * total).ceil();
+        if step < warmup {
+            return self.learning_rate * (step / warmup.max(1.0));
+        }
+        let rest = (total - warmup).max(1.0);
+        let factor = match self.schedule {
+            Schedule::Linear => (total - step) / rest,
+            Schedule::Cosine => 0.5 * (1.0 + (PI * ((step - warmup) / rest)).cos()),
+            Schedule::Constant => 1.0,
+        };
+        self.learning_rate * factor.max(0.0)
+    }
+}
+
+/// TOML has no null, so a limit that is off by choice is written as 0.
+mod zero_is_none {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(value: &Option<f64>, to: S) -> Result<S::Ok, S::Error> {
+        value.unwrap_or(0.0).serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<f64>, D::Error> {
+        let value = f64::deserialize(from)?;
+        Ok((value != 0.0).then_some(value))
+    }
+}
