@@ -1,0 +1,43 @@
+//! What changed between two configs.
+
+use serde_json::{Map, Value};
+
+/// The first key that differs, with both values: `` `train.epochs` was 1, is 2 ``.
+///
+/// The key paths in `ignore`, and all below them, may differ. The order of keys does not matter, and a
+/// null is the same as an absent key.
+pub fn difference(old: &Value, new: &Value, ignore: &[&str]) -> Option<String> {
+    differs("", old, new, ignore)
+}
+
+fn differs(path: &str, old: &Value, new: &Value, ignore: &[&str]) -> Option<String> {
+    if ignore.contains(&path) || old == new {
+        return None;
+    }
+    if let (Value::Object(old), Value::Object(new)) = (old, new) {
+        return objects_differ(path, old, new, ignore);
+    }
+    Some(format!("`{path}` {}, {}", was(old), is(new)))
+}
+
+fn objects_differ(
+    path: &str,
+    old: &Map<String, Value>,
+    new: &Map<String, Value>,
+    ignore: &[&str],
+) -> Option<String> {
+    let added = new.keys().filter(|key| !old.contains_key(*key));
+    old.keys().chain(added).find_map(|key| {
+        let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+        let value = |map: &Map<String, Value>| map.get(key).cloned().unwrap_or_default();
+        differs(&path, &value(old), &value(new), ignore)
+    })
+}
+
+fn was(value: &Value) -> String {
+    if value.is_null() { "was not set".to_owned() } else { format!("was {value}") }
+}
+
+fn is(value: &Value) -> String {
+    if value.is_null() { "is not set".to_owned() } else { format!("is {value}") }
+}
