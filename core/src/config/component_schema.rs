@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::registry::{
     DataConfig, EncoderConfig, Entry, EvaluatorConfig, JudgeConfig, Kind, ObjectiveConfig, PolicyConfig,
-    RetrospectorConfig, SelectionConfig, VideoConfig, entries,
+    RetrospectorConfig, SelectionConfig, VideoConfig, entries, first_sentence,
 };
 
 macro_rules! component_schema {
@@ -52,7 +52,9 @@ fn one_of(kind: Kind, generator: &mut SchemaGenerator) -> Schema {
 /// The component's own schema with the key `type` in front.
 fn variant(entry: &Entry, generator: &mut SchemaGenerator) -> Schema {
     let mut schema = (entry.subschema)(generator);
-    let name = json!({ "description": entry.help(), "type": "string", "const": entry.name });
+    let description = schema.get("description").and_then(Value::as_str).unwrap_or_default();
+    let help = first_sentence(description);
+    let name = json!({ "description": help, "type": "string", "const": entry.name });
     let mut properties = Map::new();
     properties.insert("type".to_owned(), name);
     if let Some(Value::Object(own)) = schema.remove("properties") {

@@ -14,8 +14,16 @@ fn differs(path: &str, old: &Value, new: &Value, ignore: &[&str]) -> Option<Stri
     if ignore.contains(&path) || old == new {
         return None;
     }
-    if let (Value::Object(old), Value::Object(new)) = (old, new) {
-        return objects_differ(path, old, new, ignore);
+    match (old, new) {
+        (Value::Object(old), Value::Object(new)) => return objects_differ(path, old, new, ignore),
+        // A section that came or went: its first key tells more than all of it.
+        (Value::Null, Value::Object(new)) if !new.is_empty() => {
+            return objects_differ(path, &Map::new(), new, ignore);
+        }
+        (Value::Object(old), Value::Null) if !old.is_empty() => {
+            return objects_differ(path, old, &Map::new(), ignore);
+        }
+        _ => {}
     }
     Some(format!("`{path}` {}, {}", was(old), is(new)))
 }

@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::settings::{Checks, Invalid};
+
 /// What is measured after each iteration. Used where the config has an `[evaluator]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -19,5 +21,14 @@ pub struct EvaluationConfig {
 impl Default for EvaluationConfig {
     fn default() -> Self {
         Self { samples: None, max_new_tokens: 256, base: true }
+    }
+}
+
+impl EvaluationConfig {
+    pub(super) fn invalid(&self) -> Vec<Invalid> {
+        let mut checks = Checks::of("evaluation");
+        checks.require(self.samples != Some(0), "samples", 0, "at least 1");
+        checks.require(self.max_new_tokens > 0, "max_new_tokens", self.max_new_tokens, "at least 1");
+        checks.done()
     }
 }

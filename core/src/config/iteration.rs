@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::settings::{Checks, Invalid, keys};
 use crate::response::Sampling;
 
 /// What happens in each iteration, training apart.
@@ -40,5 +41,20 @@ impl Default for LoopConfig {
             quarantine_limit: 0.1,
             feature_cache_mb: 1024,
         }
+    }
+}
+
+impl LoopConfig {
+    pub(super) fn invalid(&self) -> Vec<Invalid> {
+        let mut checks = Checks::of("loop");
+        let at_least_one = "at least 1";
+        checks.require(self.iterations > 0, "iterations", self.iterations, at_least_one);
+        checks.require(self.responses > 1, "responses", self.responses, "at least 2");
+        checks.require(self.samples != Some(0), "samples", 0, at_least_one);
+        checks.require(self.in_flight > 0, "in_flight", self.in_flight, at_least_one);
+        let share = (0.0..=1.0).contains(&self.quarantine_limit);
+        checks.require(share, "quarantine_limit", self.quarantine_limit, "in [0, 1]");
+        checks.part("sampling", &keys(&self.sampling), self.sampling.validate());
+        checks.done()
     }
 }

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::evaluation::EvaluationConfig;
 use super::iteration::LoopConfig;
+use super::settings::{Checks, Invalid, Settings, keys};
 use super::train::TrainConfig;
 use crate::registry::{
     DataConfig, EncoderConfig, EvaluatorConfig, JudgeConfig, ObjectiveConfig, PolicyConfig,
@@ -54,4 +55,39 @@ pub struct RunConfig {
 
 fn default_name() -> String {
     "run".to_owned()
+}
+
+/// What a component's `validate` says, under its section.
+macro_rules! check_component {
+    ($checks:ident, $section:literal, $component:expr) => {
+        $checks.part($section, &keys($component), $component.validate())
+    };
+}
+
+impl Settings for RunConfig {
+    fn invalid(&self) -> Vec<Invalid> {
+        let mut checks = Checks::of("");
+        let allowed = "letters, digits, `.`, `_` and `-`, not beginning with `.`";
+        checks.require(is_name(&self.name), "name", format_args!("{:?}", self.name), allowed);
+        check_component!(checks, "data", &self.data);
+        check_component!(checks, "video", &self.video);
+        check_component!(checks, "encoder", &self.encoder);
+        check_component!(checks, "policy", &self.policy);
+        if let Some(retrospector) = &self.retrospector {
+            check_component!(checks, "retrospector", retrospector);
+        }
+        check_component!(checks, "judge", &self.judge);
+        check_component!(checks, "objective", &self.objective);
+        check_component!(checks, "selection", &self.selection);
+        if let Some(evaluator) = &self.evaluator {
+            check_component!(checks, "evaluator", evaluator);
+        }
+        [checks.done(), self.r#loop.invalid(), self.train.invalid(), self.evaluation.invalid()].concat()
+    }
+}
+
+/// Whether the text can name a directory on any system.
+fn is_name(text: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    !text.is_empty() && !text.starts_with('.') && text.chars().all(allowed)
 }

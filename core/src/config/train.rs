@@ -5,6 +5,8 @@ use std::f64::consts::PI;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::settings::{Checks, Invalid};
+
 /// How the policy is trained in each iteration. The optimiser starts anew in each.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -77,6 +79,23 @@ impl TrainConfig {
             Schedule::Constant => 1.0,
         };
         self.learning_rate * factor.max(0.0)
+    }
+}
+
+impl TrainConfig {
+    pub(super) fn invalid(&self) -> Vec<Invalid> {
+        let mut checks = Checks::of("train");
+        let positive = |value: f64| value.is_finite() && value > 0.0;
+        checks.require(self.epochs > 0, "epochs", self.epochs, "at least 1");
+        checks.require(self.batch_size > 0, "batch_size", self.batch_size, "at least 1");
+        checks.require(positive(self.learning_rate), "learning_rate", self.learning_rate, "above 0");
+        let share = (0.0..=1.0).contains(&self.warmup_ratio);
+        checks.require(share, "warmup_ratio", self.warmup_ratio, "in [0, 1]");
+        if let Some(norm) = self.max_grad_norm {
+            checks.require(positive(norm), "max_grad_norm", norm, "0 (off) or more");
+        }
+        checks.require(self.snapshot_every != Some(0), "snapshot_every", 0, "at least 1");
+        checks.done()
     }
 }
 

@@ -30,12 +30,16 @@ impl Entry {
 
     /// The first sentence of the description, on one line.
     pub fn help(&self) -> String {
-        let description = self.description();
-        let paragraph = description.split("\n\n").next().unwrap_or_default().replace('\n', " ");
-        match paragraph.find(". ") {
-            Some(end) => paragraph[..=end].to_owned(),
-            None => paragraph,
-        }
+        first_sentence(&self.description())
+    }
+}
+
+/// The first sentence of a doc comment, on one line.
+pub(crate) fn first_sentence(text: &str) -> String {
+    let paragraph = text.split("\n\n").next().unwrap_or_default().replace('\n', " ");
+    match paragraph.find(". ") {
+        Some(end) => paragraph[..=end].to_owned(),
+        None => paragraph,
     }
 }
 

@@ -44,6 +44,7 @@
 mod entry;
 mod kinds;
 
+pub(crate) use entry::first_sentence;
 pub use entry::{Entry, entries, find};
 pub use kinds::{
     DataConfig, EncoderConfig, EvaluatorConfig, JudgeConfig, Kind, ObjectiveConfig, PolicyConfig,

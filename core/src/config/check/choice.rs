@@ -1,0 +1,104 @@
+//! Values that may take one of several forms.
+
+use config::{Map, Value, ValueKind};
+use serde_json::Value as Json;
+
+use super::outline::{Tagged, literals, types};
+use super::{Checker, words};
+
+impl<'s> Checker<'s> {
+    /// Picks the form by null, by listed strings, by tag, or else the form with the fewest problems.
+    pub(super) fn choice(
+        &mut self,
+        at: &str,
+        value: &Value,
+        schema: &'s Json,
+        options: &[&'s Json],
+    ) -> Json {
+        let forms: Vec<&'s Json> =
+            options.iter().copied().filter(|option| types(option) != ["null"]).collect();
+        let nullable = forms.len() < options.len();
+        if nullable && words::is_none(value) && !forms.iter().any(|form| self.reads_none(form)) {
+            return Json::Null;
+        }
+        if let [only] = forms[..] {
+            return self.value(at, value, only);
+        }
+        let listed: Option<Vec<Vec<&str>>> = forms.iter().map(|form| literals(form)).collect();
+        if let Some(listed) = listed {
+            return self.literal(at, value, &listed.concat());
+        }
+        match Tagged::of(schema, &forms) {
+            Some(tagged) => self.tagged(at, value, &tagged),
+            None => self.best(at, value, &forms),
+        }
+    }
+
+    /// Whether the string "none" is a value of this form in its own right.
+    fn reads_none(&self, form: &'s Json) -> bool {
+        match (literals(form), self.outline.options(form)) {
+            (Some(listed), _) => listed.contains(&"none"),
+            (None, Some(options)) => options.iter().any(|option| self.reads_none(option)),
+            (None, None) => types(form).contains(&"string"),
+        }
+    }
+
+    pub(super) fn literal(&mut self, at: &str, value: &Value, allowed: &[&str]) -> Json {
+        match &value.kind {
+            ValueKind::String(text) if allowed.contains(&text.as_str()) => text.as_str().into(),
+            ValueKind::String(text) => {
+                let hint = words::hint(text, allowed);
+                self.problem(at, value, &format!("is {text:?}, which is not among its values{hint}"))
+            }
+            _ => self.mismatch(at, value, &format!("one of {}", words::listed(allowed))),
+        }
+    }
+
+    fn tagged(&mut self, at: &str, value: &Value, choice: &Tagged<'s>) -> Json {
+        let tag = choice.tag;
+        let ValueKind::Table(table) = &value.kind else {
+            return self.mismatch(at, value, &format!("a table with the key `{tag}`"));
+        };
+        let known = words::listed(&choice.names());
+        match table.get(tag) {
+            None => self.problem(at, value, &format!("has no `{tag}`; known: {known}")),
+            Some(named) => match &named.kind {
+                ValueKind::String(name) => self.variant(at, table, choice, (name, named)),
+                _ => self.mismatch(&words::join(at, tag), named, &format!("one of {known}")),
+            },
+        }
+    }
+
+    fn variant(
+        &mut self,
+        at: &str,
+        table: &Map<String, Value>,
+        choice: &Tagged<'s>,
+        (name, named): (&str, &Value),
+    ) -> Json {
+        if let Some((_, schema)) = choice.variants.iter().find(|(known, _)| *known == name) {
+            return self.table(at, table, schema);
+        }
+        let noun = choice.title.unwrap_or(at);
+        let place = if noun == at { String::new() } else { format!(" at `{at}`") };
+        let origin = words::origin(named);
+        let hint = words::hint_and_list(name, &choice.names());
+        self.problems.push(format!("unknown {noun} `{name}`{place}{origin}{hint}"));
+        Json::Null
+    }
+
+    fn best(&mut self, at: &str, value: &Value, forms: &[&'s Json]) -> Json {
+        let mut trials = Vec::new();
+        for form in forms {
+            let mut trial = Self { problems: Vec::new(), origins: Default::default(), ..*self };
+            let json = trial.value(at, value, form);
+            trials.push((trial, json));
+        }
+        let Some((best, json)) = trials.into_iter().min_by_key(|(trial, _)| trial.problems.len()) else {
+            return Json::Null;
+        };
+        self.problems.extend(best.problems);
+        self.origins.extend(best.origins);
+        json
+    }
+}

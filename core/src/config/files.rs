@@ -1,0 +1,96 @@
+//! Config files, and the files that they extend.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Component, Path, PathBuf};
+
+use super::layer::Layer;
+use crate::error::Error;
+
+/// The file's layers, the lowest first: what it extends, then itself.
+pub(super) fn read(path: &Path) -> Result<Vec<Layer>, Error> {
+    let mut layers = Vec::new();
+    read_chain(path, &mut Vec::new(), &mut layers)?;
+    Ok(layers)
+}
+
+/// The layers of a text that is not a file; what it extends is relative to `directory`.
+pub(super) fn read_text(name: &str, text: &str, directory: &Path) -> Result<Vec<Layer>, Error> {
+    let mut layers = Vec::new();
+    add_text(name, text, directory, &mut Vec::new(), &mut layers)?;
+    Ok(layers)
+}
+
+/// `above` holds the files that led here, as shown and as they really are.
+fn read_chain(
+    path: &Path,
+    above: &mut Vec<(String, PathBuf)>,
+    layers: &mut Vec<Layer>,
+) -> Result<(), Error> {
+    let name = shown(path);
+    let text = fs::read_to_string(path).map_err(|error| unreadable(&name, above, &error))?;
+    let real = fs::canonicalize(path).map_err(|error| Error::io("read", path, error))?;
+    if let Some(first) = above.iter().position(|(_, other)| *other == real) {
+        let chain = above[first..].iter().map(|(name, _)| name.as_str()).chain([name.as_str()]);
+        let chain = chain.collect::<Vec<_>>().join(" -> ");
+        return Err(Error::Config(format!("config files extend each other in a circle: {chain}")));
+    }
+    above.push((name.clone(), real));
+    add_text(&name, &text, path.parent().unwrap_or(Path::new("")), above, layers)?;
+    above.pop();
+    Ok(())
+}
+
+fn add_text(
+    name: &str,
+    text: &str,
+    directory: &Path,
+    above: &mut Vec<(String, PathBuf)>,
+    layers: &mut Vec<Layer>,
+) -> Result<(), Error> {
+    let mut table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
+        Error::Config(format!("{name} is not valid TOML: {}", error.to_string().trim_end()))
+    })?;
+    for base in extended(name, table.remove("extends"))? {
+        read_chain(&directory.join(base), above, layers)?;
+    }
+    layers.push(Layer::from_table(name, table));
+    Ok(())
+}
+
+fn extended(name: &str, value: Option<toml::Value>) -> Result<Vec<String>, Error> {
+    let wrong = || Error::Config(format!("`extends` in {name}: expected a file name, or a list of them"));
+    let items = match value {
+        None => return Ok(Vec::new()),
+        Some(toml::Value::Array(items)) => items,
+        Some(item) => vec![item],
+    };
+    items.iter().map(|item| item.as_str().map(str::to_owned).ok_or_else(wrong)).collect()
+}
+
+fn unreadable(name: &str, above: &[(String, PathBuf)], error: &std::io::Error) -> Error {
+    let reason = match error.kind() {
+        ErrorKind::NotFound => "there is no such file".to_owned(),
+        ErrorKind::InvalidData => "it is not UTF-8 text".to_owned(),
+        _ => error.to_string(),
+    };
+    let wanted = above.last().map(|(by, _)| format!(", which {by} extends")).unwrap_or_default();
+    Error::Config(format!("cannot read config {name}{wanted}: {reason}"))
+}
+
+/// The path without `.` and `x/..`, as a reader would write it.
+fn shown(path: &Path) -> String {
+    let mut short = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir
+                if matches!(short.components().next_back(), Some(Component::Normal(_))) =>
+            {
+                short.pop();
+            }
+            part => short.push(part),
+        }
+    }
+    short.display().to_string()
+}
