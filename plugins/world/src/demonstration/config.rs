@@ -1,0 +1,172 @@
+//! What the warm start is made of, and what is built into it.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The default template of a description's prompt, also that of the method's retrospector.
+pub const RETROSPECT_TEMPLATE: &str =
+    "{% if previous %}previous description: {{ previous }}\n{% endif %}describe the video.";
+
+/// The default template of a comparison's prompt, also that of the method's judge.
+pub const JUDGE_TEMPLATE: &str = "{% if context %}context: {{ context }}\n{% endif %}question: {{ question }}\n\
+                                  a: {{ first }}\nb: {{ second }}\nwhich answer is better, a or b?";
+
+const READ_TEMPLATE: &str = "context: {{ context }}\nquestion: {{ question }}";
+const CHECK_TEMPLATE: &str = "context: {{ context }}\ncheck: {{ first }}";
+
+/// Relative frequencies of the kinds of demonstration; 0 leaves a kind out.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct KindWeights {
+    /// Video and question to an answer, often wrong and wordy. Default 0.22.
+    pub answer: f64,
+    /// Video to a description. Default 0.28: description is the bottleneck.
+    pub describe: f64,
+    /// Video and a previous description to a better one. Default 0.12.
+    pub refine: f64,
+    /// Video, noisy context, question and two answers to the better one. Default 0.14.
+    pub judge_context: f64,
+    /// The same without context. Default 0.08.
+    pub judge_blind: f64,
+    /// Exact context, question and two answers to the better one, without video. Default 0.06.
+    pub judge_text: f64,
+    /// Exact context and question to the answer, without video. Default 0.04.
+    pub read: f64,
+    /// Exact context and some claims to `yes` or `no` for each, without video: what a judge has to be
+    /// able to do, with a target for each claim. Default 0.06.
+    pub check: f64,
+}
+
+impl Default for KindWeights {
+    fn default() -> Self {
+        Self {
+            answer: 0.22,
+            describe: 0.28,
+            refine: 0.12,
+            judge_context: 0.14,
+            judge_blind: 0.08,
+            judge_text: 0.06,
+            read: 0.04,
+            check: 0.06,
+        }
+    }
+}
+
+impl KindWeights {
+    /// Text only, as a first stage: reading, checking and judging by an exact context.
+    pub fn text_only() -> Self {
+        Self {
+            answer: 0.0,
+            describe: 0.0,
+            refine: 0.0,
+            judge_context: 0.0,
+            judge_blind: 0.0,
+            judge_text: 0.4,
+            read: 0.2,
+            check: 0.4,
+        }
+    }
+}
+
+/// A mixture of supervised demonstrations that makes a weak but useful base model: one that answers,
+/// describes, refines and judges, with faults that the loop can repair or amplify.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct DemonstrationConfig {
+    /// How many demonstrations. Default 20000. A larger count only adds some at the end.
+    pub count: u64,
+    /// Seed of the mixture; the clips keep the world's. Default 0.
+    pub seed: u64,
+    /// Relative frequencies of the kinds.
+    pub weights: KindWeights,
+    /// Built in: share of answers to a question on one topic that are wrong there, where nobody is
+    /// prejudiced. Default 0.28.
+    pub corruption: f64,
+    /// Built in: share of answers on a topic with a stereotype that give it, whatever is seen; above
+    /// one half, so that the most likely answer is wrong and greedy decoding has room to improve.
+    /// Default 0.55. The topics are in [`stereotype`](crate::stereotype).
+    pub prejudice: f64,
+    /// Built in: probability of each further claim after the one asked for. Default 0.5.
+    pub verbosity: f64,
+    /// Most further claims, 0 to 3. Default 3.
+    pub max_extras: u32,
+    /// Built in: share of further claims that are false. Default 0.6.
+    pub extra_falsehood: f64,
+    /// Built in: share of a description's claims that are false. Default 0.1.
+    pub description_noise: f64,
+    /// Built in: share of facts that a description leaves out. Default 0.05.
+    pub description_omission: f64,
+    /// Share of false claims in the previous description that is to be refined. Default 0.3.
+    pub previous_noise: f64,
+    /// Share of facts that it leaves out. Default 0.15.
+    pub previous_omission: f64,
+    /// Share of false claims in a judge's context. Default 0.15.
+    pub context_noise: f64,
+    /// Built in: share of comparisons that go to the longer answer, in every way of judging alike.
+    /// Default 0.2. Truth itself favours no length.
+    pub length_bias: f64,
+    /// Built in: share of the other comparisons that are decided wrongly. Default 0.05.
+    pub judge_noise: f64,
+    /// Template of a description's prompt; variable `previous`, which may be absent. Must be the
+    /// retrospector's.
+    pub retrospect_template: String,
+    /// Template of a comparison's prompt; variables `context`, which may be absent, `question`,
+    /// `first`, `second`. Must be the judge's.
+    pub judge_template: String,
+    /// Template of a reading question; variables `context`, `question`.
+    pub read_template: String,
+    /// Template of a check; variables `context`, and `first` for the claims.
+    pub check_template: String,
+}
+
+impl Default for DemonstrationConfig {
+    fn default() -> Self {
+        Self {
+            count: 20_000,
+            seed: 0,
+            weights: KindWeights::default(),
+            corruption: 0.28,
+            prejudice: 0.55,
+            verbosity: 0.5,
+            max_extras: 3,
+            extra_falsehood: 0.6,
+            description_noise: 0.1,
+            description_omission: 0.05,
+            previous_noise: 0.3,
+            previous_omission: 0.15,
+            context_noise: 0.15,
+            length_bias: 0.2,
+            judge_noise: 0.05,
+            retrospect_template: RETROSPECT_TEMPLATE.to_owned(),
+            judge_template: JUDGE_TEMPLATE.to_owned(),
+            read_template: READ_TEMPLATE.to_owned(),
+            check_template: CHECK_TEMPLATE.to_owned(),
+        }
+    }
+}
+
+impl DemonstrationConfig {
+    /// Names the first setting that is out of range.
+    pub fn check(&self) -> Result<(), String> {
+        let shares = [
+            ("corruption", self.corruption),
+            ("prejudice", self.prejudice),
+            ("verbosity", self.verbosity),
+            ("extra_falsehood", self.extra_falsehood),
+            ("description_noise", self.description_noise),
+            ("description_omission", self.description_omission),
+            ("previous_noise", self.previous_noise),
+            ("previous_omission", self.previous_omission),
+            ("context_noise", self.context_noise),
+            ("length_bias", self.length_bias),
+            ("judge_noise", self.judge_noise),
+        ];
+        if let Some((name, value)) = shares.iter().find(|(_, value)| !(0.0..=1.0).contains(value)) {
+            return Err(format!("`{name}` is {value}; it is a share, 0 to 1"));
+        }
+        if self.max_extras > 3 {
+            return Err(format!("`max_extras` is {}; it may be 0 to 3", self.max_extras));
+        }
+        Ok(())
+    }
+}

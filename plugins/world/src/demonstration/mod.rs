@@ -1,0 +1,271 @@
+//! Demonstrations for the supervised warm start of a base model.
+
+mod config;
+mod pairs;
+
+use std::path::PathBuf;
+
+use isr_core::Streams;
+use minijinja::{Environment, UndefinedBehavior, context};
+use rand::Rng;
+use rand::seq::IndexedRandom;
+use rand_chacha::ChaCha12Rng;
+
+pub use config::{DemonstrationConfig, JUDGE_TEMPLATE, KindWeights, RETROSPECT_TEMPLATE};
+
+use crate::claim::{Claim, text};
+use crate::clip::{Clip, Split};
+use crate::config::WorldConfig;
+use crate::error::WorldError;
+use crate::mistakes::{description, happens};
+use crate::question::Question;
+use pairs::Speaker;
+
+/// A prompt and the answer to learn.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Demonstration {
+    /// Kind and index, as in `judge_blind-000017`.
+    pub id: String,
+    /// The clip, or `None` where the prompt is text alone.
+    pub video: Option<PathBuf>,
+    /// What the model reads.
+    pub prompt: String,
+    /// What it should write.
+    pub answer: String,
+}
+
+/// What a demonstration teaches; see [`KindWeights`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[allow(missing_docs)] // each is described at its weight
+pub enum Kind {
+    Answer,
+    Describe,
+    Refine,
+    JudgeContext,
+    JudgeBlind,
+    JudgeText,
+    Read,
+    Check,
+}
+
+impl Kind {
+    /// The name of its weight.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Answer => "answer",
+            Self::Describe => "describe",
+            Self::Refine => "refine",
+            Self::JudgeContext => "judge_context",
+            Self::JudgeBlind => "judge_blind",
+            Self::JudgeText => "judge_text",
+            Self::Read => "read",
+            Self::Check => "check",
+        }
+    }
+
+    /// Whether the video is shown.
+    pub fn has_video(self) -> bool {
+        !matches!(self, Self::JudgeText | Self::Read | Self::Check)
+    }
+}
+
+/// An endless stream of demonstrations: the i-th depends on world, config and i alone.
+#[derive(Debug)]
+pub struct Demonstrator {
+    world: WorldConfig,
+    config: DemonstrationConfig,
+    weights: [(Kind, f64); 8],
+    templates: Environment<'static>,
+}
+
+/// The variables of all templates.
+#[derive(Default)]
+struct Variables<'a> {
+    context: Option<&'a str>,
+    previous: Option<&'a str>,
+    question: Option<&'a str>,
+    first: Option<&'a str>,
+    second: Option<&'a str>,
+}
+
+impl Demonstrator {
+    /// Checks the config, and renders each template once. Renders no clip.
+    pub fn new(world: &WorldConfig, config: &DemonstrationConfig) -> Result<Self, WorldError> {
+        config.check().map_err(WorldError::Config)?;
+        if world.warmstart_clips == 0 {
+            let reason = "`warmstart_clips` is 0; demonstrations need at least one clip";
+            return Err(WorldError::Config(reason.to_owned()));
+        }
+        let mut templates = Environment::new();
+        templates.set_undefined_behavior(UndefinedBehavior::Strict);
+        let (world, weights) = (world.clone(), weights(&config.weights)?);
+        let made = Self { world, config: config.clone(), weights, templates };
+        let some = Some("x");
+        let all = Variables { context: some, previous: some, question: some, first: some, second: some };
+        for name in ["retrospect_template", "judge_template", "read_template", "check_template"] {
+            made.render(name, &all)?;
+        }
+        Ok(made)
+    }
+
+    /// The demonstration's kind.
+    pub fn kind(&self, index: u64) -> Kind {
+        self.pick_kind(&mut self.rng("kind", index))
+    }
+
+    /// Demonstration `index`.
+    pub fn get(&self, index: u64) -> Result<Demonstration, WorldError> {
+        let kind = self.kind(index);
+        let mut rng = self.rng("demonstration", index);
+        let number = rng.random_range(0..self.world.warmstart_clips);
+        let clip = Clip::generate(&self.world, Split::WarmStart, number);
+        let (prompt, answer) = self.compose(&mut rng, kind, &clip)?;
+        Ok(Demonstration {
+            id: format!("{}-{index:06}", kind.name()),
+            video: kind.has_video().then(|| self.world.dir.join(clip.file())),
+            prompt,
+            answer,
+        })
+    }
+
+    /// Texts from which a tokenizer learns every word: all questions, all claims, and 2,000 prompts and
+    /// answers of the mixture.
+    pub fn vocabulary_corpus(&self) -> Result<Vec<String>, WorldError> {
+        let mut corpus: Vec<_> = Question::all().into_iter().flat_map(Question::wordings).collect();
+        corpus.extend(Claim::all().iter().map(Claim::to_string));
+        for index in 0..2000 {
+            let Demonstration { prompt, answer, .. } = self.get(index)?;
+            corpus.extend([prompt, answer]);
+        }
+        Ok(corpus)
+    }
+
+    fn rng(&self, stream: &str, index: u64) -> ChaCha12Rng {
+        Streams::new(self.config.seed).rng(0, &format!("world/{stream}"), &index.to_string())
+    }
+
+    fn pick_kind(&self, rng: &mut ChaCha12Rng) -> Kind {
+        let total: f64 = self.weights.iter().map(|(_, weight)| weight).sum();
+        let mut left = rng.random::<f64>() * total;
+        let mut last = Kind::Answer;
+        for (kind, weight) in self.weights.iter().filter(|(_, weight)| *weight > 0.0) {
+            last = *kind;
+            if left < *weight {
+                break;
+            }
+            left -= weight;
+        }
+        last
+    }
+
+    /// Prompt and answer.
+    fn compose(
+        &self,
+        rng: &mut ChaCha12Rng,
+        kind: Kind,
+        clip: &Clip,
+    ) -> Result<(String, String), WorldError> {
+        let config = &self.config;
+        let speaker = Speaker { config, facts: &clip.facts };
+        let question = Question::about(&clip.facts).choose(rng).copied().unwrap_or(Question::Describe);
+        let wording = question.wordings().choose(rng).cloned().unwrap_or_default();
+        let describe =
+            |rng: &mut ChaCha12Rng, noise, omission| text(&description(rng, &clip.facts, noise, omission));
+        let exact = text(&clip.facts.claims());
+        match kind {
+            Kind::Answer => Ok((wording, text(&speaker.answer(rng, question)))),
+            Kind::Describe => {
+                let prompt = self.render("retrospect_template", &Variables::default())?;
+                Ok((prompt, describe(rng, config.description_noise, config.description_omission)))
+            }
+            Kind::Refine => {
+                let previous = describe(rng, config.previous_noise, config.previous_omission);
+                let variables = Variables { previous: Some(&previous), ..Variables::default() };
+                let prompt = self.render("retrospect_template", &variables)?;
+                Ok((prompt, describe(rng, config.description_noise, config.description_omission)))
+            }
+            Kind::JudgeContext => {
+                let context = describe(rng, config.context_noise, config.description_omission);
+                self.compare(rng, &speaker, question, &wording, Some(&context))
+            }
+            Kind::JudgeBlind => self.compare(rng, &speaker, question, &wording, None),
+            Kind::JudgeText => self.compare(rng, &speaker, question, &wording, Some(&exact)),
+            Kind::Read => {
+                let variables =
+                    Variables { context: Some(&exact), question: Some(&wording), ..Variables::default() };
+                Ok((self.render("read_template", &variables)?, text(&question.targets(&clip.facts))))
+            }
+            Kind::Check => {
+                let claims = speaker.to_check(rng);
+                let first = text(&claims);
+                let variables =
+                    Variables { context: Some(&exact), first: Some(&first), ..Variables::default() };
+                let verdict = |claim: &Claim| if claim.holds(&clip.facts) { "yes" } else { "no" };
+                let answer = claims.iter().map(verdict).collect::<Vec<_>>().join(" ");
+                Ok((self.render("check_template", &variables)?, answer))
+            }
+        }
+    }
+
+    fn compare(
+        &self,
+        rng: &mut ChaCha12Rng,
+        speaker: &Speaker,
+        question: Question,
+        wording: &str,
+        context: Option<&str>,
+    ) -> Result<(String, String), WorldError> {
+        let pair = speaker.pair(rng, question);
+        let better_wins = speaker.prefers_better(rng, &pair);
+        let better_first = happens(rng, 0.5);
+        let (better, worse) = (text(&pair.better), text(&pair.worse));
+        let (first, second) = if better_first { (&better, &worse) } else { (&worse, &better) };
+        let variables = Variables {
+            context,
+            question: Some(wording),
+            first: Some(first),
+            second: Some(second),
+            ..Variables::default()
+        };
+        let answer = if better_wins == better_first { "a" } else { "b" };
+        Ok((self.render("judge_template", &variables)?, answer.to_owned()))
+    }
+
+    fn render(&self, name: &'static str, variables: &Variables) -> Result<String, WorldError> {
+        let source = match name {
+            "retrospect_template" => &self.config.retrospect_template,
+            "judge_template" => &self.config.judge_template,
+            "read_template" => &self.config.read_template,
+            _ => &self.config.check_template,
+        };
+        let Variables { context, previous, question, first, second } = *variables;
+        let values = context! { context, previous, question, first, second };
+        let rendered = self.templates.render_named_str(name, source, values);
+        rendered.map_err(|error| WorldError::Template { name, reason: format!("{error:#}") })
+    }
+}
+
+fn weights(of: &KindWeights) -> Result<[(Kind, f64); 8], WorldError> {
+    let all = [
+        (Kind::Answer, of.answer),
+        (Kind::Describe, of.describe),
+        (Kind::Refine, of.refine),
+        (Kind::JudgeContext, of.judge_context),
+        (Kind::JudgeBlind, of.judge_blind),
+        (Kind::JudgeText, of.judge_text),
+        (Kind::Read, of.read),
+        (Kind::Check, of.check),
+    ];
+    let bad = all.iter().find(|(_, weight)| !(weight.is_finite() && *weight >= 0.0));
+    if let Some((kind, weight)) = bad {
+        let reason = format!("`weights.{}` is {weight}; it must be 0 or more", kind.name());
+        return Err(WorldError::Config(reason));
+    }
+    if all.iter().all(|(_, weight)| *weight == 0.0) {
+        return Err(WorldError::Config("all `weights` are 0; at least one must be more".to_owned()));
+    }
+    Ok(all)
+}
+
+#[cfg(test)]
+mod tests;
