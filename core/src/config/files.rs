@@ -17,7 +17,8 @@ pub(super) fn read(path: &Path) -> Result<Vec<Layer>, Error> {
 /// The layers of a text that is not a file; what it extends is relative to `directory`.
 pub(super) fn read_text(name: &str, text: &str, directory: &Path) -> Result<Vec<Layer>, Error> {
     let mut layers = Vec::new();
-    add_text(name, text, directory, &mut Vec::new(), &mut layers)?;
+    let mut above = vec![(name.to_owned(), PathBuf::new())];
+    add_text(name, text, directory, &mut above, &mut layers)?;
     Ok(layers)
 }
 

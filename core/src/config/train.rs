@@ -63,7 +63,7 @@ impl TrainConfig {
     /// Learning rate of optimiser step `step` (from 0) of `total_steps`.
     ///
     /// The same numbers as `get_linear_schedule_with_warmup`, `get_cosine_schedule_with_warmup` and
-    /// `get_constant_schedule_with_warmup` of transformers (4.x, `optimization.py`), with
+    /// `get_constant_schedule_with_warmup` of transformers (4.57.1, `optimization.py`), with
     /// `ceil(warmup_ratio * total_steps)` warm-up steps as in its `TrainingArguments`. So the first
     /// step of a schedule with warm-up has a learning rate of 0.
     pub fn learning_rate_at(&self, step: u64, total_steps: u64) -> f64 {

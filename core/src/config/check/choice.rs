@@ -4,7 +4,7 @@ use config::{Map, Value, ValueKind};
 use serde_json::Value as Json;
 
 use super::outline::{Tagged, literals, types};
-use super::{Checker, words};
+use super::{Checker, has_type, words};
 
 impl<'s> Checker<'s> {
     /// Picks the form by null, by listed strings, by tag, or else the form with the fewest problems.
@@ -79,7 +79,7 @@ impl<'s> Checker<'s> {
         if let Some((_, schema)) = choice.variants.iter().find(|(known, _)| *known == name) {
             return self.table(at, table, schema);
         }
-        let noun = choice.title.unwrap_or(at);
+        let noun = choice.title.or(at.rsplit('.').next()).unwrap_or(at);
         let place = if noun == at { String::new() } else { format!(" at `{at}`") };
         let origin = words::origin(named);
         let hint = words::hint_and_list(name, &choice.names());
@@ -88,6 +88,10 @@ impl<'s> Checker<'s> {
     }
 
     fn best(&mut self, at: &str, value: &Value, forms: &[&'s Json]) -> Json {
+        let names: Vec<&str> = forms.iter().flat_map(|form| types(form)).collect();
+        if !names.is_empty() && !names.iter().any(|name| has_type(&value.kind, name)) {
+            return self.mismatch(at, value, &words::expected(&names));
+        }
         let mut trials = Vec::new();
         for form in forms {
             let mut trial = Self { problems: Vec::new(), origins: Default::default(), ..*self };

@@ -60,7 +60,10 @@ impl<'s> Checker<'s> {
         }
         match &value.kind {
             ValueKind::Table(table) if types.contains(&"object") => self.table(at, table, schema),
-            ValueKind::Array(items) if types.contains(&"array") => self.items(at, items, schema),
+            ValueKind::Array(items) if types.contains(&"array") => {
+                self.length(at, value, items.len(), schema);
+                self.items(at, items, schema)
+            }
             kind if types.is_empty() || types.iter().any(|name| has_type(kind, name)) => {
                 self.bounds(at, value, schema);
                 self.json(at, value)
@@ -87,6 +90,19 @@ impl<'s> Checker<'s> {
             self.missing_key(at, key, table, schema);
         }
         Json::Object(checked)
+    }
+
+    fn length(&mut self, at: &str, value: &Value, length: usize, schema: &Json) {
+        let limit = |key| schema.get(key).and_then(Json::as_u64);
+        let (least, most) = (limit("minItems").unwrap_or(0), limit("maxItems").unwrap_or(u64::MAX));
+        if !(least..=most).contains(&(length as u64)) {
+            let allowed = match (least, most) {
+                (least, most) if least == most => format!("{least}"),
+                (least, u64::MAX) => format!("at least {least}"),
+                (least, most) => format!("{least} to {most}"),
+            };
+            self.problem(at, value, &format!("has {length} items; it must have {allowed}"));
+        }
     }
 
     fn items(&mut self, at: &str, items: &[Value], schema: &'s Json) -> Json {

@@ -3,7 +3,7 @@
 use config::{Map, Value, ValueKind};
 use serde_json::Value as Json;
 
-use super::Checker;
+use super::{Checker, sorted};
 use crate::registry::first_sentence;
 
 impl<'s> Checker<'s> {
@@ -37,12 +37,14 @@ impl<'s> Checker<'s> {
         let Some(property) = schema.get("properties").and_then(|all| all.get(key)) else { return };
         let path = join(at, key);
         let help = help(property).or_else(|| help(self.outline.resolve(property))).unwrap_or_default();
-        let origin = table.get("type").map(origin).unwrap_or_default();
+        let of_table = || sorted(table).into_values().find_map(source).map(in_source);
+        let origin = table.get("type").and_then(source).map(in_source);
+        let origin = origin.or_else(|| of_table().filter(|_| !at.is_empty())).unwrap_or_default();
         self.problems.push(match self.outline.tagged(property) {
             Some(choice) => {
                 let names = listed(&choice.names());
                 format!(
-                    "missing section `[{path}]`{origin} ({help}); its `{}` is one of {names}",
+                    "missing section `[{path}]`{origin} ({help}); known values of `{}`: {names}",
                     choice.tag
                 )
             }
@@ -63,13 +65,17 @@ pub(super) fn join(at: &str, key: &str) -> String {
 
 /// ` in configs/demo.toml`, or nothing for a value of unknown origin.
 pub(super) fn origin(value: &Value) -> String {
-    source(value).map(|source| format!(" in {source}")).unwrap_or_default()
+    source(value).map(in_source).unwrap_or_default()
+}
+
+fn in_source(source: &str) -> String {
+    format!(" in {source}")
 }
 
 /// Merged tables have lost their origin; their first value has not.
 fn source(value: &Value) -> Option<&str> {
     let within = || match &value.kind {
-        ValueKind::Table(table) => super::sorted(table).into_values().find_map(source),
+        ValueKind::Table(table) => sorted(table).into_values().find_map(source),
         ValueKind::Array(items) => items.iter().find_map(source),
         _ => None,
     };
