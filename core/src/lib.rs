@@ -36,7 +36,7 @@ pub use encoder::VideoEncoder;
 pub use error::{Cause, ComponentError, Error};
 pub use fingerprint::{Fingerprint, FingerprintBuilder};
 pub use judge::{Judge, JudgeCase, Verdict, Vote};
-pub use r#loop::*;
+pub use r#loop::{IterativeLoop, LoopParts};
 pub use objective::{
     Granularity, ObjectiveBatch, ObjectiveValue, PreferenceObjective, Requirements, View, ViewLogProbs,
 };

@@ -85,8 +85,9 @@ pub struct Scene {
     pub video: PathBuf,
     /// The frames that the sampling contract chose.
     pub frames: Arc<Frames>,
-    /// The encoder's features of those frames.
-    pub features: Arc<VisualFeatures>,
+    /// The encoder's features of those frames; `None` where no encoder ran, and the policy's own tower
+    /// sees the frames.
+    pub features: Option<Arc<VisualFeatures>>,
 }
 
 impl Scene {

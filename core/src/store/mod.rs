@@ -1,5 +1,24 @@
-//! What a run leaves on disk.
+//! What a run leaves on disk, and how it is written so that a cut run can go on.
+//!
+//! ```text
+//! runs/NAME/
+//!   config.toml  provenance.json
+//!   iteration-00/  evaluation.jsonl evaluation.json            the starting model
+//!   iteration-01/  responses.jsonl contexts.jsonl verdicts.jsonl pairs.jsonl quarantine.jsonl
+//!                  metrics.jsonl evaluation.jsonl evaluation.json checkpoint/
+//!   summary.json
+//! ```
+//!
+//! A stage is finished where each of its items stands in its journal or in the quarantine; training is
+//! finished where `checkpoint/` exists. Nothing else says how far a run is, so nothing can disagree.
 
+mod atomic;
+mod journal;
 mod records;
+mod run_dir;
 
+pub use atomic::{PendingDir, write_atomic};
+pub(crate) use journal::to_lines;
+pub use journal::{Journal, read_journal};
 pub use records::*;
+pub use run_dir::{RunDir, iteration_dir, read_json, write_json};

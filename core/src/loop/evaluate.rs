@@ -1,0 +1,123 @@
+//! Measuring the policy on held-out samples: greedy answers, and answers sampled as in training.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::IterativeLoop;
+use super::resume::{LoopData, Progress};
+use super::sampling::check_instruction;
+use super::stage::{StageItem, StagePlan, StageRecord};
+use crate::error::{ComponentError, Error};
+use crate::observer::{Event, Stage};
+use crate::prompt::Prompt;
+use crate::response::{Response, Sampling};
+use crate::sample::LabelledSample;
+use crate::source::Evaluator;
+use crate::store::{AnswerRecord, EvaluationRecord, read_json, write_json};
+use crate::video::video_key;
+
+impl StageItem for LabelledSample {
+    fn subject(&self) -> String {
+        self.sample.id.0.clone()
+    }
+}
+
+impl StageRecord for AnswerRecord {
+    fn subject(&self) -> &str {
+        self.sample.as_str()
+    }
+}
+
+impl IterativeLoop {
+    /// Measures the starting model, unless that was done before or is not wanted.
+    pub(super) async fn measure_base(&self, data: &LoopData, progress: &mut Progress) -> Result<(), Error> {
+        if !self.parts.evaluation.base || progress.summary.base.is_some() || progress.next_iteration() > 1 {
+            return Ok(());
+        }
+        progress.summary.base = self.evaluate(0, data).await?;
+        if let Some(evaluation) = &progress.summary.base {
+            self.observe(&Event::BaseEvaluated { evaluation });
+        }
+        self.write_summary(&progress.summary)
+    }
+
+    /// Measures the current policy; `None` where the run has nothing to measure with.
+    pub(super) async fn evaluate(&self, t: u32, data: &LoopData) -> Result<Option<EvaluationRecord>, Error> {
+        let Some(evaluator) = self.parts.components.evaluator.clone().filter(|_| !data.evaluation.is_empty())
+        else {
+            return Ok(None);
+        };
+        let path = self.parts.store.iteration(t)?.join("evaluation.json");
+        if let Some(done) = read_json(&path)? {
+            return Ok(Some(done));
+        }
+        let answers = self.answer_all(t, data, evaluator).await?;
+        let record = EvaluationRecord {
+            samples: answers.len(),
+            quarantined: data.evaluation.len() - answers.len(),
+            policy: self.frozen.fingerprint(),
+            greedy: means(answers.iter().map(|answer| &answer.greedy_metrics)),
+            sampled: means(answers.iter().map(|answer| &answer.sampled_metrics)),
+        };
+        write_json(&path, &record)?;
+        Ok(Some(record))
+    }
+
+    async fn answer_all(
+        &self,
+        t: u32,
+        data: &LoopData,
+        evaluator: Arc<dyn Evaluator>,
+    ) -> Result<Vec<AnswerRecord>, Error> {
+        let plan = StagePlan {
+            iteration: t,
+            stage: Stage::Evaluate,
+            journal: "evaluation.jsonl",
+            population: data.evaluation.len(),
+        };
+        let max_new_tokens = self.parts.evaluation.max_new_tokens;
+        self.run_stage(plan, data.evaluation.clone(), |labelled| {
+            let (scenes, policy) = (Arc::clone(&self.scenes), self.frozen.clone());
+            let evaluator = Arc::clone(&evaluator);
+            // One stream for all iterations: models are compared on the same draws.
+            let seed = self.streams.seed(0, Stage::Evaluate.name(), labelled.sample.id.as_str());
+            let sampling = Sampling { max_new_tokens, ..self.parts.settings.sampling.clone() };
+            async move {
+                let sample = &labelled.sample;
+                check_instruction(&sample.instruction)?;
+                let scene = scenes.open(&sample.video).await?;
+                let prompt = Prompt::about(&scene, sample.instruction.clone());
+                let greedy = policy.answer(prompt.clone(), Sampling::greedy(max_new_tokens), seed);
+                let sampled = policy.answer(prompt, sampling, seed);
+                let (greedy, sampled) = futures::try_join!(greedy, sampled)?;
+                Ok::<_, ComponentError>(AnswerRecord {
+                    sample: sample.id.clone(),
+                    video: video_key(&sample.video),
+                    instruction: sample.instruction.clone(),
+                    greedy_metrics: metrics(evaluator.as_ref(), &labelled, &greedy),
+                    sampled_metrics: metrics(evaluator.as_ref(), &labelled, &sampled),
+                    greedy,
+                    sampled,
+                })
+            }
+        })
+        .await
+    }
+}
+
+fn metrics(evaluator: &dyn Evaluator, sample: &LabelledSample, response: &Response) -> BTreeMap<String, f64> {
+    let assessment = evaluator.answer(sample, &response.text);
+    let mut metrics = assessment.map(|assessment| assessment.metrics).unwrap_or_default();
+    metrics.insert("response_tokens".to_owned(), response.token_ids.len() as f64);
+    metrics
+}
+
+/// Mean of each figure over the records that have it.
+pub(super) fn means<'a>(records: impl Iterator<Item = &'a BTreeMap<String, f64>>) -> BTreeMap<String, f64> {
+    let mut sums: BTreeMap<String, (f64, usize)> = BTreeMap::new();
+    for (name, value) in records.flatten() {
+        let sum = sums.entry(name.clone()).or_default();
+        *sum = (sum.0 + value, sum.1 + 1);
+    }
+    sums.into_iter().map(|(name, (sum, count))| (name, sum / count as f64)).collect()
+}

@@ -1,0 +1,69 @@
+//! Writing that never leaves half a file: write aside, fsync, rename.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use crate::error::Error;
+
+/// Replaces `path` by `bytes`, or leaves it as it was.
+pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    let aside = with_suffix(path, ".tmp");
+    let mut file = File::create(&aside).map_err(|error| Error::io("create", &aside, error))?;
+    file.write_all(bytes).map_err(|error| Error::io("write", &aside, error))?;
+    file.sync_all().map_err(|error| Error::io("write", &aside, error))?;
+    fs::rename(&aside, path).map_err(|error| Error::io("write", path, error))?;
+    sync_parent(path)
+}
+
+/// A directory that is filled aside and appears at its final path whole, or not at all.
+pub struct PendingDir {
+    aside: PathBuf,
+    path: PathBuf,
+}
+
+impl PendingDir {
+    /// Starts a directory that will be published at `path`; what an earlier attempt left is removed.
+    pub fn create(path: &Path) -> Result<Self, Error> {
+        let aside = with_suffix(path, ".tmp");
+        if aside.exists() {
+            fs::remove_dir_all(&aside).map_err(|error| Error::io("remove", &aside, error))?;
+        }
+        fs::create_dir_all(&aside).map_err(|error| Error::io("create", &aside, error))?;
+        Ok(Self { aside, path: path.to_owned() })
+    }
+
+    /// Where to write.
+    pub fn dir(&self) -> &Path {
+        &self.aside
+    }
+
+    /// Makes it durable and moves it to its final path, replacing what stood there.
+    pub fn publish(self) -> Result<(), Error> {
+        for entry in fs::read_dir(&self.aside).map_err(|error| Error::io("read", &self.aside, error))? {
+            let path = entry.map_err(|error| Error::io("read", &self.aside, error))?.path();
+            let file = File::open(&path).map_err(|error| Error::io("read", &path, error))?;
+            file.sync_all().map_err(|error| Error::io("write", &path, error))?;
+        }
+        if self.path.exists() {
+            fs::remove_dir_all(&self.path).map_err(|error| Error::io("remove", &self.path, error))?;
+        }
+        fs::rename(&self.aside, &self.path).map_err(|error| Error::io("write", &self.path, error))?;
+        sync_parent(&self.path)
+    }
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+/// Makes a rename durable. A directory cannot be opened on every system: then the rename alone stands.
+fn sync_parent(path: &Path) -> Result<(), Error> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    if let Ok(dir) = File::open(parent.unwrap_or(Path::new("."))) {
+        dir.sync_all().map_err(|error| Error::io("write", path, error))?;
+    }
+    Ok(())
+}
