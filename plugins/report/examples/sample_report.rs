@@ -1,6 +1,6 @@
 //! Writes reports of synthetic runs, to look at the design: `sample_report OUT_DIR`.
 
-#[allow(dead_code)]
+#[allow(dead_code, clippy::unwrap_used, reason = "shared with the tests")]
 #[path = "../tests/fixture/mod.rs"]
 mod fixture;
 

@@ -4,6 +4,7 @@
 //! kept, pairs on which the two orders disagree, and pairs that selection dropped. The same ids come
 //! first in every iteration and in every run, so that a reader can follow a sample.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
@@ -90,6 +91,9 @@ fn outcomes(verdicts: &[VerdictRecord], pairs: &[PairLine], decided: bool) -> Ve
     verdicts.iter().map(outcome).collect()
 }
 
+/// Whether the verdict of an index belongs to a group.
+type Belongs<'a> = &'a dyn Fn(&usize) -> bool;
+
 /// Indices of the verdicts to show: up to two kept, one inconsistent, one dropped though consistent,
 /// and then whatever comes next.
 fn pick(verdicts: &[VerdictRecord], outcomes: &[Outcome]) -> Vec<usize> {
@@ -97,7 +101,7 @@ fn pick(verdicts: &[VerdictRecord], outcomes: &[Outcome]) -> Vec<usize> {
     order.sort_by_cached_key(|&index| shuffle_key(&verdicts[index].sample));
     let kept = |index: &usize| matches!(outcomes[*index], Outcome::Kept(_));
     let consistent = |index: &usize| verdicts[*index].verdict.consistent;
-    let groups: [(&dyn Fn(&usize) -> bool, usize); 4] = [
+    let groups: [(Belongs<'_>, usize); 4] = [
         (&|index| kept(index) && consistent(index), 2),
         (&|index| !consistent(index), 1),
         (&|index| !kept(index) && consistent(index), 1),
@@ -166,10 +170,11 @@ fn add_contexts(run: &Path, iteration: u32, cases: &mut [Case]) -> Result<usize,
     let mut known = HashMap::from([(iteration, own)]);
     let mut find = |iteration: Option<u32>, video: &str| -> Result<Option<VisualContext>, ReportError> {
         let Some(iteration) = iteration else { return Ok(None) };
-        if !known.contains_key(&iteration) {
-            known.insert(iteration, read_contexts(run, iteration, &wanted)?.0);
-        }
-        Ok(known.get(&iteration).and_then(|contexts| contexts.get(video)).cloned())
+        let contexts = match known.entry(iteration) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => entry.insert(read_contexts(run, iteration, &wanted)?.0),
+        };
+        Ok(contexts.get(video).cloned())
     };
     for case in cases {
         case.context = find(case.seen, &case.video)?;

@@ -15,6 +15,8 @@
 //! Everything that a run wrote is escaped by the template engine. No video is decoded here; the
 //! caller lends a [`FrameSource`].
 
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping"))]
+
 mod cases;
 mod chart;
 mod error;

@@ -25,7 +25,7 @@ pub(crate) struct Run {
     pub(crate) summaries: Vec<IterationSummary>,
     pub(crate) config: Option<String>,
     pub(crate) provenance: Option<serde_json::Value>,
-    /// One for each folder `iteration-NN` from 1, complete or not, in order.
+    /// One for each folder `iteration-NN`, complete or not, in order; 0 is the starting model's.
     pub(crate) journals: Vec<Journals>,
     /// Held-out answers of the starting model, and of the last model that was measured.
     pub(crate) held_out: Option<HeldOut>,
@@ -105,9 +105,7 @@ pub(crate) fn iteration_dir(run: &Path, iteration: u32) -> PathBuf {
 }
 
 fn read_iterations(dir: &Path, summaries: &[IterationSummary]) -> Result<Vec<Journals>, ReportError> {
-    let mut numbers = iteration_numbers(dir)?;
-    numbers.retain(|&number| number > 0);
-    numbers.into_iter().map(|number| read_journals(dir, number, summaries)).collect()
+    iteration_numbers(dir)?.into_iter().map(|number| read_journals(dir, number, summaries)).collect()
 }
 
 fn iteration_numbers(dir: &Path) -> Result<Vec<u32>, ReportError> {
@@ -126,7 +124,7 @@ fn read_journals(
     summaries: &[IterationSummary],
 ) -> Result<Journals, ReportError> {
     let folder = iteration_dir(dir, iteration);
-    let complete = summaries.iter().any(|row| row.iteration == iteration);
+    let complete = iteration == 0 || summaries.iter().any(|row| row.iteration == iteration);
     Ok(Journals {
         iteration,
         complete,

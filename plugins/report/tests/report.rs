@@ -1,5 +1,7 @@
 //! Whole reports of synthetic run directories.
 
+#![allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping")]
+
 mod fixture;
 
 use std::fs;
@@ -186,9 +188,11 @@ fn a_report_replaces_an_older_one_whole() {
     let run = Fixture { iterations: 1, ..Fixture::default() }.write(root.path());
     let out = run.join("report.html");
     fs::write(&out, "older").unwrap();
-    write_report(&[run.clone()], &out, &frames).unwrap();
+    write_report(std::slice::from_ref(&run), &out, &frames).unwrap();
     assert!(fs::read_to_string(&out).unwrap().starts_with("<!doctype html>"));
     assert!(!run.join("report.html.partial").exists());
-    let error = write_report(&[run.clone()], &run.join("no/report.html"), &frames).unwrap_err().to_string();
+    let error = write_report(std::slice::from_ref(&run), &run.join("no/report.html"), &frames)
+        .unwrap_err()
+        .to_string();
     assert!(error.starts_with("cannot write "), "{error}");
 }
