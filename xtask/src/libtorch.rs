@@ -41,7 +41,7 @@ const STAMP: &str = "isr-stamp";
 pub(crate) enum Variant {
     /// CPU only: 0.5 GB to download, 0.6 GB kept.
     Cpu,
-    /// CPU and CUDA: 2.6 GB to download, 4.7 GB kept.
+    /// CPU and CUDA: 2.6 GB to download, 3.7 GB kept.
     Cuda,
 }
 
@@ -89,7 +89,12 @@ pub(crate) fn ensure_installed(root: &Path, wanted: Option<Variant>) -> Result<(
         return Ok(());
     }
     let variant = wanted.unwrap_or_else(Variant::detect);
-    install(root, &home, variant)
+    install(root, &home, variant)?;
+    if (installed, variant) == (Some(Variant::Cuda), Variant::Cpu) {
+        // torch-sys remembers that there was a libtorch_cuda.so to link.
+        println!("hint: where linking now fails for -ltorch_cuda, run `cargo clean -p torch-sys`");
+    }
+    Ok(())
 }
 
 /// A libtorch that the user's environment names instead of ours. (Cargo sets

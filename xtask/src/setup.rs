@@ -12,7 +12,7 @@ use crate::{ffmpeg, repository};
 /// What to install.
 #[derive(Args, Default)]
 pub(crate) struct SetupArgs {
-    /// libtorch with CUDA (4.7 GB), whether or not a GPU is found
+    /// libtorch with CUDA (3.7 GB), whether or not a GPU is found
     #[arg(long, conflicts_with = "cpu")]
     cuda: bool,
     /// libtorch without CUDA (0.6 GB), even if a GPU is found
