@@ -1,0 +1,269 @@
+//! Text in, slots out: chat template, tokenizer, and where visual features stand.
+
+use std::path::Path;
+
+use isr_core::{Continuation, Part, Prompt, Role, Scene};
+use minijinja::{Environment, context};
+use serde_json::{Value, json};
+use tokenizers::Tokenizer;
+
+use crate::error::{Result, TorchError};
+use crate::model::{ModelConfig, Slot};
+
+/// LLaVA's `v1` template (Vicuna), for checkpoints that bring none.
+const V1: &str = include_str!("v1.jinja");
+
+/// A prompt as the model takes it.
+#[derive(Clone, Debug)]
+pub(crate) struct Rendered {
+    /// Tokens and visual features, in order.
+    pub(crate) slots: Vec<Slot>,
+    /// The videos whose features stand in `slots`, in order.
+    pub(crate) scenes: Vec<Scene>,
+    /// The text before tokenisation.
+    text: String,
+    messages: Value,
+}
+
+/// The checkpoint's way of writing conversations.
+pub(crate) struct Chat {
+    tokenizer: Tokenizer,
+    template: String,
+    bos: String,
+    eos: String,
+    /// The visual token's text, `<image>` or `<video>`.
+    placeholder: String,
+    visual_token: u32,
+    content_type: &'static str,
+    stops: Vec<u32>,
+}
+
+impl Chat {
+    /// Reads tokenizer and template of a checkpoint folder.
+    pub(crate) fn read(folder: &Path, config: &ModelConfig) -> Result<Self> {
+        let tokenizer = read_tokenizer(folder)?;
+        let settings = read_optional_json(&folder.join("tokenizer_config.json"))?;
+        let template = read_template(folder, &settings)?;
+        let special = |key: &str| -> String {
+            let value = &settings[key];
+            value.as_str().or_else(|| value["content"].as_str()).unwrap_or_default().to_owned()
+        };
+        let placeholder = tokenizer.id_to_token(config.visual_token).ok_or_else(|| {
+            let reason = format!(
+                "has no token {}, which config.json names as the visual token",
+                config.visual_token
+            );
+            TorchError::checkpoint(folder.join("tokenizer.json"), reason)
+        })?;
+        let largest = tokenizer.get_vocab_size(true) as i64;
+        if largest > config.text.vocab_size {
+            let reason =
+                format!("has {largest} tokens, the model's embedding only {}", config.text.vocab_size);
+            return Err(TorchError::checkpoint(folder.join("tokenizer.json"), reason));
+        }
+        let stops = stop_tokens(folder, config, &tokenizer, &special("eos_token"))?;
+        Ok(Self {
+            template,
+            bos: special("bos_token"),
+            eos: special("eos_token"),
+            placeholder,
+            visual_token: config.visual_token,
+            content_type: config.family.content_type(),
+            stops,
+            tokenizer,
+        })
+    }
+
+    /// What decides how text becomes tokens, for fingerprints.
+    pub(crate) fn identity(&self) -> String {
+        let tokenizer = self.tokenizer.to_string(false).unwrap_or_else(|error| error.to_string());
+        format!("{} {tokenizer} {:?}", self.template, self.stops)
+    }
+
+    /// Tokens that end the assistant's turn.
+    pub(crate) fn stops(&self) -> &[u32] {
+        &self.stops
+    }
+
+    /// The text of tokens, special ones left out.
+    pub(crate) fn decode(&self, ids: &[u32]) -> Result<String> {
+        let text =
+            self.tokenizer.decode(ids, true).map_err(|error| TorchError::Tokenizer(error.to_string()))?;
+        Ok(text.trim().to_owned())
+    }
+
+    /// Renders a prompt up to where the assistant answers. `features` tells how many visual features
+    /// a scene has.
+    pub(crate) fn render(&self, prompt: &Prompt, features: impl Fn(&Scene) -> usize) -> Result<Rendered> {
+        let messages = self.messages(prompt);
+        let text = self.apply(&messages, true)?;
+        let scenes: Vec<Scene> =
+            prompt.messages.iter().flat_map(|message| &message.parts).filter_map(scene).collect();
+        let ids = self.encode(&text)?;
+        let mut slots = Vec::with_capacity(ids.len());
+        let mut videos = scenes.iter();
+        let mut next_feature = 0;
+        for id in ids {
+            if id != self.visual_token {
+                slots.push(Slot::Token(id));
+                continue;
+            }
+            let Some(video) = videos.next() else {
+                return Err(TorchError::Prompt(format!(
+                    "the text contains the model's own `{}`",
+                    self.placeholder
+                )));
+            };
+            let count = features(video);
+            slots.extend((next_feature..next_feature + count).map(Slot::Visual));
+            next_feature += count;
+        }
+        if videos.next().is_some() {
+            return Err(TorchError::Template(format!("it wrote no `{}` for a video", self.placeholder)));
+        }
+        Ok(Rendered { slots, scenes, text, messages })
+    }
+
+    /// Tokens of a continuation, as they would stand behind the rendered prompt.
+    pub(crate) fn continuation(&self, prompt: &Rendered, continuation: &Continuation) -> Result<Vec<u32>> {
+        let (answer, complete) = match continuation {
+            Continuation::Tokens(ids) => return Ok(ids.clone()),
+            Continuation::Answer(text) => (text, true),
+            Continuation::Opening(text) => (text, false),
+        };
+        let mut messages = prompt.messages.clone();
+        if let Value::Array(list) = &mut messages {
+            list.push(json!({ "role": "assistant", "content": answer }));
+        }
+        let full = self.apply(&messages, false)?;
+        let Some(turn) = full.strip_prefix(&prompt.text) else {
+            return Err(TorchError::Template("the assistant's turn does not extend the prompt".to_owned()));
+        };
+        let end = match complete {
+            true => turn.len(),
+            false => turn.find(answer.as_str()).map_or(turn.len(), |start| start + answer.len()),
+        };
+        self.encode_behind(&prompt.text, &turn[..end])
+    }
+
+    /// Tokens of `turn` behind `prompt`: the difference where the prompt's tokens stay as they are.
+    fn encode_behind(&self, prompt: &str, turn: &str) -> Result<Vec<u32>> {
+        let before = self.encode(prompt)?;
+        let mut full = self.encode(&format!("{prompt}{turn}"))?;
+        if full.starts_with(&before) {
+            return Ok(full.split_off(before.len()));
+        }
+        // A merge across the border: the turn is tokenised alone, as generation would have it.
+        let alone = self.tokenizer.encode_fast(turn, false);
+        Ok(alone.map_err(|error| TorchError::Tokenizer(error.to_string()))?.get_ids().to_vec())
+    }
+
+    fn encode(&self, text: &str) -> Result<Vec<u32>> {
+        // A template that writes the first token itself must not get a second one.
+        let add_special = self.bos.is_empty() || !text.starts_with(&self.bos);
+        let encoding = self.tokenizer.encode_fast(text, add_special);
+        Ok(encoding.map_err(|error| TorchError::Tokenizer(error.to_string()))?.get_ids().to_vec())
+    }
+
+    fn messages(&self, prompt: &Prompt) -> Value {
+        let part = |part: &Part| match part {
+            Part::Text(text) => json!({ "type": "text", "text": text }),
+            Part::Video(_) => json!({ "type": self.content_type }),
+        };
+        let message = |message: &isr_core::Message| {
+            let role = match message.role {
+                Role::System => "system",
+                Role::User => "user",
+                Role::Assistant => "assistant",
+            };
+            let parts: Vec<Value> = message.parts.iter().map(part).collect();
+            json!({ "role": role, "content": parts })
+        };
+        Value::Array(prompt.messages.iter().map(message).collect())
+    }
+
+    fn apply(&self, messages: &Value, add_generation_prompt: bool) -> Result<String> {
+        let failed = |error: minijinja::Error| TorchError::Template(error.to_string());
+        let mut environment = Environment::new();
+        environment.set_trim_blocks(true);
+        environment.set_lstrip_blocks(true);
+        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment.add_function("raise_exception", raise_exception);
+        let template = environment.template_from_str(&self.template).map_err(failed)?;
+        let values = context! {
+            messages => messages,
+            add_generation_prompt => add_generation_prompt,
+            bos_token => self.bos,
+            eos_token => self.eos,
+        };
+        template.render(values).map_err(failed)
+    }
+}
+
+fn raise_exception(message: String) -> std::result::Result<String, minijinja::Error> {
+    Err(minijinja::Error::new(minijinja::ErrorKind::InvalidOperation, message))
+}
+
+fn scene(part: &Part) -> Option<Scene> {
+    match part {
+        Part::Video(scene) => Some(scene.clone()),
+        Part::Text(_) => None,
+    }
+}
+
+fn read_tokenizer(folder: &Path) -> Result<Tokenizer> {
+    let path = folder.join("tokenizer.json");
+    if !path.exists() {
+        let remedy = match folder.join("tokenizer.model").exists() {
+            true => {
+                "is missing; convert tokenizer.model with transformers: \
+                     AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)"
+            }
+            false => "is missing",
+        };
+        return Err(TorchError::checkpoint(path, remedy));
+    }
+    Tokenizer::from_file(&path).map_err(|error| TorchError::checkpoint(&path, error.to_string()))
+}
+
+/// `chat_template.jinja`, else the entry of `tokenizer_config.json`, else `v1`.
+fn read_template(folder: &Path, settings: &Value) -> Result<String> {
+    let path = folder.join("chat_template.jinja");
+    let text = match path.exists() {
+        true => std::fs::read_to_string(&path).map_err(TorchError::io("read", &path))?,
+        false => settings["chat_template"].as_str().unwrap_or(V1).to_owned(),
+    };
+    // transformers' own tag, which marks the assistant's tokens for training and writes nothing.
+    Ok(text.replace("{% generation %}", "").replace("{% endgeneration %}", ""))
+}
+
+/// End-of-turn tokens: `generation_config.json`, else `config.json`, else the tokenizer's `eos_token`.
+fn stop_tokens(folder: &Path, config: &ModelConfig, tokenizer: &Tokenizer, eos: &str) -> Result<Vec<u32>> {
+    let generation = read_optional_json(&folder.join("generation_config.json"))?;
+    let given = [generation.get("eos_token_id").cloned(), config.text.eos_token_id.clone()];
+    for value in given.into_iter().flatten() {
+        let ids: Vec<u32> = match &value {
+            Value::Array(list) => list.iter().filter_map(Value::as_u64).map(|id| id as u32).collect(),
+            other => other.as_u64().map(|id| id as u32).into_iter().collect(),
+        };
+        if !ids.is_empty() {
+            return Ok(ids);
+        }
+    }
+    tokenizer.token_to_id(eos).map(|id| vec![id]).ok_or_else(|| {
+        TorchError::checkpoint(
+            folder.join("generation_config.json"),
+            "names no eos_token_id, nor does any other file",
+        )
+    })
+}
+
+/// A JSON file, or null where it does not exist.
+pub(crate) fn read_optional_json(path: &Path) -> Result<Value> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => serde_json::from_str(&text)
+            .map_err(|error| TorchError::checkpoint(path, format!("is not JSON: {error}"))),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Value::Null),
+        Err(error) => Err(TorchError::io("read", path)(error)),
+    }
+}

@@ -1,0 +1,75 @@
+//! Writing checkpoints in the Hugging Face layout.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde_json::{Value, json};
+use tch::Kind;
+
+use crate::chat::read_optional_json;
+use crate::error::{Result, TorchError};
+use crate::model::VideoLmm;
+
+/// Files that travel with the weights, where they exist.
+const COMPANIONS: [&str; 12] = [
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "tokenizer.model",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+    "chat_template.json",
+    "preprocessor_config.json",
+    "video_preprocessor_config.json",
+    "processor_config.json",
+    "README.md",
+    "LICENSE",
+];
+
+/// What a checkpoint folder holds beside the weights.
+pub(crate) struct Checkpoint {
+    companions: BTreeMap<&'static str, Vec<u8>>,
+    generation: Value,
+}
+
+impl Checkpoint {
+    /// Keeps the companions of the folder that a model was loaded from.
+    pub(crate) fn read(folder: &Path, stops: &[u32]) -> Result<Self> {
+        let mut companions = BTreeMap::new();
+        for name in COMPANIONS {
+            let path = folder.join(name);
+            if path.exists() {
+                companions.insert(name, std::fs::read(&path).map_err(TorchError::io("read", &path))?);
+            }
+        }
+        let mut generation = read_optional_json(&folder.join("generation_config.json"))?;
+        if generation.is_null() {
+            generation = json!({ "eos_token_id": stops });
+        }
+        Ok(Self { companions, generation })
+    }
+
+    /// Writes config, weights, tokenizer and the rest into a folder.
+    pub(crate) fn save(&self, folder: &Path, model: &VideoLmm) -> Result<()> {
+        let mut config = model.config.source.clone();
+        if let Value::Object(entries) = &mut config {
+            entries.remove("torch_dtype");
+            let dtype = if model.kind == Kind::BFloat16 { "bfloat16" } else { "float32" };
+            entries.insert("dtype".to_owned(), json!(dtype));
+        }
+        write_json(&folder.join("config.json"), &config)?;
+        write_json(&folder.join("generation_config.json"), &self.generation)?;
+        for (name, bytes) in &self.companions {
+            let path = folder.join(name);
+            std::fs::write(&path, bytes).map_err(TorchError::io("write", &path))?;
+        }
+        model.weights.write(folder)
+    }
+}
+
+/// Writes JSON with two spaces of indentation and a newline at the end.
+pub(crate) fn write_json(path: &Path, value: &Value) -> Result<()> {
+    let text = serde_json::to_string_pretty(value)
+        .map_err(|error| TorchError::checkpoint(path, format!("cannot be written: {error}")))?;
+    std::fs::write(path, text + "\n").map_err(TorchError::io("write", path))
+}

@@ -1,0 +1,244 @@
+//! Prefill and the decoding step.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use isr_core::{FinishReason, GenerateRequest, Response, Sampling};
+use tch::{Device, Kind, Tensor};
+
+use super::sampler::{Draw, Sampler};
+use super::{Engine, Reply, respond};
+use crate::error::{Result, TorchError};
+use crate::model::Sequence;
+use crate::model::decoder::Attend;
+use crate::model::kv_cache::KvCache;
+
+/// A request that waits for its prefill.
+pub(crate) struct Job {
+    request: GenerateRequest,
+    reply: Reply<Vec<Response>>,
+}
+
+/// A request whose answers are being decoded.
+struct Answering {
+    sampling: Sampling,
+    responses: Vec<Option<Response>>,
+    reply: Option<Reply<Vec<Response>>>,
+}
+
+/// One answer in the batch.
+pub(crate) struct Row {
+    request: Rc<RefCell<Answering>>,
+    index: usize,
+    cache: KvCache,
+    sampler: Sampler,
+    tokens: Vec<u32>,
+    logprobs: Vec<f32>,
+    limit: usize,
+}
+
+impl Row {
+    fn is_wanted(&self) -> bool {
+        self.request.borrow().reply.as_ref().is_some_and(|reply| !reply.is_closed())
+    }
+
+    fn push(&mut self, draw: Draw) {
+        self.tokens.push(draw.token);
+        self.logprobs.push(draw.logprob);
+    }
+}
+
+impl Engine {
+    pub(super) fn enqueue(&mut self, request: GenerateRequest, reply: Reply<Vec<Response>>) {
+        if let Err(reason) = request.sampling.validate() {
+            return respond(reply, Err(TorchError::Prompt(format!("sampling: {reason}"))));
+        }
+        match request.n {
+            0 => respond(reply, Ok(Vec::new())),
+            _ => self.waiting.push_back(Job { request, reply }),
+        }
+    }
+
+    /// Admits what fits, then decodes one token of every row in the batch.
+    pub(super) fn advance(&mut self) {
+        tch::no_grad(|| {
+            while self.rows.len() < self.batch
+                && let Some(job) = self.waiting.pop_front()
+            {
+                self.admit(job);
+            }
+            self.rows.retain(Row::is_wanted);
+            if self.rows.is_empty() {
+                return;
+            }
+            if let Err(error) = self.step() {
+                self.fail_batch(&error);
+            }
+        });
+    }
+
+    fn admit(&mut self, job: Job) {
+        if job.reply.is_closed() {
+            return;
+        }
+        match self.prefill(&job.request) {
+            Err(error) => respond(job.reply, Err(error)),
+            Ok((cache, logits, limit)) => {
+                if let Err(error) = self.start_rows(job, cache, &logits, limit) {
+                    tracing::error!(%error, "an answer was lost");
+                }
+            }
+        }
+    }
+
+    /// The prompt's cache, the logits behind it, and how many tokens an answer may have.
+    fn prefill(&self, request: &GenerateRequest) -> Result<(KvCache, Vec<f32>, usize)> {
+        let (rendered, features) = self.render(&request.prompt)?;
+        let length = rendered.slots.len();
+        let room = self.model.config.text.max_position_embeddings - length;
+        let limit = request.sampling.max_new_tokens.min(room);
+        let mut cache = self.model.decoder.cache((length + limit) as i64)?;
+        let sequence = Sequence { slots: &rendered.slots, features: features.as_ref() };
+        let embeddings = self.model.embed(&[sequence])?;
+        let positions = self.model.positions(0, length as i64)?;
+        let hidden = self.model.decoder.forward(&embeddings, &positions, Attend::Extend(&mut cache))?;
+        cache.advance(length as i64);
+        let last = hidden.f_narrow(1, length as i64 - 1, 1)?;
+        let logits = to_vec(&self.model.decoder.logits(&last)?)?;
+        Ok((cache, logits, limit))
+    }
+
+    fn start_rows(&mut self, job: Job, cache: KvCache, logits: &[f32], limit: usize) -> Result<()> {
+        let Job { request, reply } = job;
+        let answering = Answering {
+            sampling: request.sampling.clone(),
+            responses: vec![None; request.n],
+            reply: Some(reply),
+        };
+        let shared = Rc::new(RefCell::new(answering));
+        let mut spare = Some(cache);
+        for index in 0..request.n {
+            // The last row takes the prompt's cache itself.
+            let last = index + 1 == request.n;
+            let cache = match (&spare, last) {
+                (Some(cache), false) => cache.duplicate()?,
+                _ => match spare.take() {
+                    Some(cache) => cache,
+                    None => return Err(TorchError::Engine("a prompt's cache was used twice".to_owned())),
+                },
+            };
+            let mut sampler = Sampler::new(request.sampling.clone(), request.seed, index);
+            let draw = sampler.draw(logits);
+            let mut row = Row {
+                request: Rc::clone(&shared),
+                index,
+                cache,
+                sampler,
+                tokens: Vec::new(),
+                logprobs: Vec::new(),
+                limit,
+            };
+            row.push(draw);
+            if let Some(row) = self.finish_or_keep(row)? {
+                self.rows.push_back(row);
+            }
+        }
+        Ok(())
+    }
+
+    /// Decodes one token of the first rows, `self.batch` at most.
+    fn step(&mut self) -> Result<()> {
+        let active = self.rows.len().min(self.batch);
+        let mut batch: Vec<Row> = self.rows.drain(..active).collect();
+        let logits = match self.forward(&mut batch) {
+            Ok(logits) => logits,
+            Err(error) => {
+                self.rows.extend(batch);
+                return Err(error);
+            }
+        };
+        let vocabulary = self.model.config.text.vocab_size as usize;
+        let mut kept = Vec::with_capacity(active);
+        for (mut row, logits) in batch.into_iter().zip(logits.chunks(vocabulary)) {
+            let draw = row.sampler.draw(logits);
+            row.push(draw);
+            kept.extend(self.finish_or_keep(row)?);
+        }
+        // Rows that were in the batch stay in front: an answer that was begun is ended first.
+        kept.into_iter().rev().for_each(|row| self.rows.push_front(row));
+        Ok(())
+    }
+
+    /// Logits `[batch, vocabulary]`, flat, behind the last token of each row.
+    fn forward(&self, batch: &mut [Row]) -> Result<Vec<f32>> {
+        let device = self.model.device;
+        let mut ids: Vec<i64> =
+            batch.iter().map(|row| row.tokens.last().map_or(0, |&id| i64::from(id))).collect();
+        let mut positions: Vec<i64> = batch.iter().map(|row| row.cache.len()).collect();
+        ids.resize(self.batch, 0);
+        positions.resize(self.batch, 0);
+        let positions = Tensor::f_from_slice(&positions)?.f_to_device(device)?;
+        let embeddings = self.model.embed_tokens(&ids)?;
+        let mut caches: Vec<&mut KvCache> = batch.iter_mut().map(|row| &mut row.cache).collect();
+        let hidden = self.model.decoder.forward(&embeddings, &positions, Attend::Step(&mut caches))?;
+        for row in batch {
+            row.cache.advance(1);
+        }
+        to_vec(&self.model.decoder.logits(&hidden)?)
+    }
+
+    /// Keeps a row that goes on; hands in the response of one that has ended.
+    fn finish_or_keep(&mut self, row: Row) -> Result<Option<Row>> {
+        let ended = row.tokens.last().is_some_and(|token| self.chat.stops().contains(token));
+        let cut = match ended {
+            true => None,
+            false => self.stop_string(&row)?,
+        };
+        let reason = match (ended || cut.is_some(), row.tokens.len() >= row.limit) {
+            (true, _) => FinishReason::Stop,
+            (false, true) => FinishReason::Length,
+            (false, false) => return Ok(Some(row)),
+        };
+        let text = match cut {
+            Some(text) => text,
+            None => self.chat.decode(&row.tokens)?,
+        };
+        let policy = self.fingerprint()?;
+        let Row { request, index, tokens: token_ids, logprobs, .. } = row;
+        let mut request = request.borrow_mut();
+        let response = Response { text, token_ids, logprobs, finish_reason: reason, policy };
+        request.responses[index] = Some(response);
+        if request.responses.iter().all(Option::is_some)
+            && let Some(reply) = request.reply.take()
+        {
+            respond(reply, Ok(request.responses.drain(..).flatten().collect()));
+        }
+        Ok(None)
+    }
+
+    /// The text before the first stop string, where one has been written.
+    fn stop_string(&self, row: &Row) -> Result<Option<String>> {
+        let request = row.request.borrow();
+        if request.sampling.stop.is_empty() {
+            return Ok(None);
+        }
+        let text = self.chat.decode(&row.tokens)?;
+        let found = request.sampling.stop.iter().filter_map(|stop| text.find(stop.as_str())).min();
+        Ok(found.map(|end| text[..end].trim_end().to_owned()))
+    }
+
+    /// An operation failed: every request with a row in the batch is told so.
+    fn fail_batch(&mut self, error: &TorchError) {
+        for row in self.rows.drain(..) {
+            if let Some(reply) = row.request.borrow_mut().reply.take() {
+                respond(reply, Err(TorchError::Engine(error.to_string())));
+            }
+        }
+    }
+}
+
+/// All elements in float32, on the CPU.
+pub(crate) fn to_vec(tensor: &Tensor) -> Result<Vec<f32>> {
+    let flat = tensor.f_to_device(Device::Cpu)?.f_to_kind(Kind::Float)?.f_contiguous()?.f_view([-1])?;
+    Ok(Vec::try_from(&flat)?)
+}

@@ -1,0 +1,210 @@
+//! The engine: owns the model on a thread of its own and serves requests from any number of tasks.
+//!
+//! Requests that wait are decoded together: a prompt is prefilled when a row is free, its answers join
+//! the running batch, and leave it when they end (continuous batching).
+//!
+//! Results do not depend on what else is in the batch. A prompt is prefilled alone, attention is
+//! computed row by row, and each decoding step runs its matrix products on a fixed number of rows,
+//! padded where fewer are active: a row's sums are then taken in the same order whatever stands in the
+//! others. `tests/batch_invariance.rs` holds this to the bit on the CPU.
+
+mod decode;
+pub(crate) mod sampler;
+mod score;
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+
+use isr_core::{
+    Fingerprint, GenerateRequest, PreferenceObjective, Response, Scene, ScoreRequest, Snapshot, StepReport,
+    TokenLogProbs, TrainStep,
+};
+use tch::Tensor;
+use tokio::sync::oneshot;
+
+use crate::chat::{Chat, Rendered};
+use crate::checkpoint::Checkpoint;
+use crate::error::{Result, TorchError};
+use crate::model::VideoLmm;
+use crate::train::Trainer;
+use crate::visual;
+pub(crate) use decode::to_vec;
+use decode::{Job, Row};
+
+type Reply<T> = oneshot::Sender<Result<T>>;
+
+pub(crate) enum Command {
+    Generate(GenerateRequest, Reply<Vec<Response>>),
+    Score(ScoreRequest, Reply<Vec<TokenLogProbs>>),
+    Train(TrainStep, Arc<dyn PreferenceObjective>, Reply<StepReport>),
+    Save(PathBuf, Snapshot, Reply<()>),
+    Load(PathBuf, Snapshot, Reply<()>),
+    Fingerprint(Sender<Result<Fingerprint>>),
+}
+
+/// Sends commands to an engine; the engine ends when the last handle is dropped.
+#[derive(Clone)]
+pub(crate) struct EngineHandle {
+    commands: Sender<Command>,
+}
+
+impl EngineHandle {
+    pub(crate) async fn call<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(command(reply)).map_err(|_| stopped())?;
+        answer.await.map_err(|_| stopped())?
+    }
+
+    pub(crate) fn fingerprint(&self) -> Result<Fingerprint> {
+        let (reply, answer) = channel();
+        self.commands.send(Command::Fingerprint(reply)).map_err(|_| stopped())?;
+        answer.recv().map_err(|_| stopped())?
+    }
+}
+
+fn stopped() -> TorchError {
+    TorchError::Engine("its thread has ended; the log says why".to_owned())
+}
+
+/// What the engine's thread owns.
+pub(crate) struct Engine {
+    pub(crate) model: VideoLmm,
+    pub(crate) chat: Chat,
+    pub(crate) checkpoint: Checkpoint,
+    pub(crate) trainer: Trainer,
+    /// Rows of a decoding step.
+    pub(crate) batch: usize,
+    /// Digest of chat template, type and the like: everything about answers that is not weights.
+    pub(crate) identity: Fingerprint,
+    fingerprint: Option<Fingerprint>,
+    waiting: VecDeque<Job>,
+    rows: VecDeque<Row>,
+}
+
+impl Engine {
+    pub(crate) fn new(
+        model: VideoLmm,
+        chat: Chat,
+        checkpoint: Checkpoint,
+        trainer: Trainer,
+        batch: usize,
+        identity: Fingerprint,
+    ) -> Self {
+        let (waiting, rows) = (VecDeque::new(), VecDeque::new());
+        Self { model, chat, checkpoint, trainer, batch, identity, fingerprint: None, waiting, rows }
+    }
+
+    /// Builds an engine on a new thread and serves it there until all handles are gone.
+    pub(crate) fn spawn(build: impl FnOnce() -> Result<Self> + Send + 'static) -> Result<EngineHandle> {
+        let (commands, inbox) = channel();
+        let (built, outcome) = channel();
+        let serve = move || match build() {
+            Ok(mut engine) => {
+                let _ = built.send(Ok(()));
+                engine.serve(&inbox);
+            }
+            Err(error) => {
+                let _ = built.send(Err(error));
+            }
+        };
+        let thread = std::thread::Builder::new().name("isr-engine".to_owned()).spawn(serve);
+        thread.map_err(|error| TorchError::Engine(error.to_string()))?;
+        outcome.recv().map_err(|_| stopped())??;
+        Ok(EngineHandle { commands })
+    }
+
+    fn serve(&mut self, inbox: &Receiver<Command>) {
+        loop {
+            let idle = self.waiting.is_empty() && self.rows.is_empty();
+            let command = match idle {
+                true => inbox.recv().map_err(|_| TryRecvError::Disconnected),
+                false => inbox.try_recv(),
+            };
+            match command {
+                Ok(command) => self.execute(command),
+                Err(TryRecvError::Disconnected) if idle => return,
+                Err(_) => self.advance(),
+            }
+        }
+    }
+
+    fn execute(&mut self, command: Command) {
+        match command {
+            Command::Generate(request, reply) => self.enqueue(request, reply),
+            Command::Score(request, reply) => respond(reply, tch::no_grad(|| self.score(&request))),
+            Command::Fingerprint(reply) => {
+                let _ = reply.send(self.fingerprint());
+            }
+            Command::Train(step, objective, reply) => {
+                self.finish_generating();
+                self.fingerprint = None;
+                let outcome = self.trainer.step(&mut self.model, &self.chat, &step, objective.as_ref());
+                respond(reply, outcome);
+            }
+            Command::Save(dir, what, reply) => {
+                self.finish_generating();
+                respond(reply, self.save(&dir, what));
+            }
+            Command::Load(dir, what, reply) => {
+                self.finish_generating();
+                self.fingerprint = None;
+                respond(reply, self.load(&dir, what));
+            }
+        }
+    }
+
+    /// Weights change only between answers.
+    fn finish_generating(&mut self) {
+        while !self.waiting.is_empty() || !self.rows.is_empty() {
+            self.advance();
+        }
+    }
+
+    fn save(&self, dir: &std::path::Path, what: Snapshot) -> Result<()> {
+        self.checkpoint.save(dir, &self.model)?;
+        match what {
+            Snapshot::Weights => Ok(()),
+            Snapshot::Training => self.trainer.save(dir),
+        }
+    }
+
+    fn load(&mut self, dir: &std::path::Path, what: Snapshot) -> Result<()> {
+        let optimizer = match what {
+            Snapshot::Weights => None,
+            Snapshot::Training => Some(self.trainer.read(dir)?),
+        };
+        self.model.reload(dir)?;
+        self.trainer.restore(optimizer, &self.model)
+    }
+
+    /// Digest of the weights and of how they are used; computed when first asked for after a change.
+    pub(crate) fn fingerprint(&mut self) -> Result<Fingerprint> {
+        if let Some(known) = &self.fingerprint {
+            return Ok(known.clone());
+        }
+        let weights = self.model.weights.fingerprint()?;
+        let fingerprint = Fingerprint::of(format!("{} {}", self.identity, weights));
+        self.fingerprint = Some(fingerprint.clone());
+        Ok(fingerprint)
+    }
+
+    /// Renders a prompt, and checks that it leaves room for an answer.
+    fn render(&self, prompt: &isr_core::Prompt) -> Result<(Rendered, Option<Tensor>)> {
+        let tokens = self.model.config.tokens_per_frame() as usize;
+        let rendered = self.chat.render(prompt, |scene: &Scene| scene.frames.len() * tokens)?;
+        let (length, limit) = (rendered.slots.len(), self.model.config.text.max_position_embeddings);
+        if length >= limit {
+            let text = format!("the prompt has {length} tokens, but the model's context holds {limit}");
+            return Err(TorchError::Prompt(text));
+        }
+        let features = visual::features(&self.model, &rendered.scenes, self.trainer.trains_tower())?;
+        Ok((rendered, features))
+    }
+}
+
+fn respond<T>(reply: Reply<T>, outcome: Result<T>) {
+    // A caller that has gone away is no longer interested.
+    let _ = reply.send(outcome);
+}

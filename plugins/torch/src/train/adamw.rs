@@ -1,0 +1,187 @@
+//! AdamW (arXiv 1711.05101) with the update of `torch.optim.AdamW`, and a state that can be saved,
+//! which libtorch's own does not offer to Rust. Weights in bfloat16 have float32 masters.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use tch::{Device, Kind, Tensor};
+
+use crate::error::{Result, TorchError};
+use crate::model::weights::{read_tensors, write_tensors};
+
+/// Moments of one parameter, in float32.
+struct Moments {
+    first: Tensor,
+    second: Tensor,
+    /// The float32 master of a parameter of a narrower type.
+    master: Option<Tensor>,
+}
+
+pub(crate) struct AdamW {
+    parameters: Vec<(String, Tensor)>,
+    moments: BTreeMap<String, Moments>,
+    steps: i64,
+    betas: [f64; 2],
+    epsilon: f64,
+    weight_decay: f64,
+}
+
+impl AdamW {
+    pub(super) fn new(
+        parameters: Vec<(String, Tensor)>,
+        betas: [f64; 2],
+        epsilon: f64,
+        weight_decay: f64,
+    ) -> Self {
+        Self { parameters, moments: BTreeMap::new(), steps: 0, betas, epsilon, weight_decay }
+    }
+
+    /// Forgets all moments.
+    pub(super) fn reset(&mut self) {
+        self.moments.clear();
+        self.steps = 0;
+    }
+
+    pub(super) fn zero_gradients(&mut self) {
+        for (_, parameter) in &mut self.parameters {
+            parameter.zero_grad();
+        }
+    }
+
+    /// Global L2 norm of the gradient, accumulated in float64.
+    pub(super) fn gradient_norm(&self) -> Result<f64> {
+        let mut sum = 0.0;
+        for (_, parameter) in &self.parameters {
+            let gradient = parameter.f_grad()?;
+            if gradient.defined() {
+                let norm = gradient.f_to_kind(Kind::Float)?.f_norm()?;
+                sum += f64::try_from(norm.f_to_kind(Kind::Double)?)?.powi(2);
+            }
+        }
+        Ok(sum.sqrt())
+    }
+
+    /// Takes a step with gradients scaled by `clip`. Parameters without a gradient stay as they are.
+    pub(super) fn step(&mut self, learning_rate: f64, clip: f64) -> Result<()> {
+        self.steps += 1;
+        tch::no_grad(|| {
+            for index in 0..self.parameters.len() {
+                self.update(index, learning_rate, clip)?;
+            }
+            Ok(())
+        })
+    }
+
+    fn update(&mut self, index: usize, learning_rate: f64, clip: f64) -> Result<()> {
+        let (name, parameter) = &mut self.parameters[index];
+        let gradient = parameter.f_grad()?;
+        if !gradient.defined() {
+            return Ok(());
+        }
+        let gradient = gradient.f_to_kind(Kind::Float)?.f_mul_scalar(clip)?;
+        let moments = match self.moments.entry(name.clone()) {
+            std::collections::btree_map::Entry::Occupied(known) => known.into_mut(),
+            std::collections::btree_map::Entry::Vacant(place) => place.insert(Moments::new(parameter)?),
+        };
+        let [beta1, beta2] = self.betas;
+        let steps = self.steps as i32;
+        let (correction1, correction2) = (1.0 - beta1.powi(steps), 1.0 - beta2.powi(steps));
+        let _ = moments.first.f_mul_scalar_(beta1)?.f_add_(&gradient.f_mul_scalar(1.0 - beta1)?)?;
+        let squared = gradient.f_mul(&gradient)?.f_mul_scalar(1.0 - beta2)?;
+        let _ = moments.second.f_mul_scalar_(beta2)?.f_add_(&squared)?;
+        let denominator =
+            moments.second.f_sqrt()?.f_div_scalar(correction2.sqrt())?.f_add_scalar(self.epsilon)?;
+        let change = moments.first.f_div(&denominator)?.f_mul_scalar(learning_rate / correction1)?;
+        let decay = 1.0 - learning_rate * self.weight_decay;
+        match &mut moments.master {
+            None => {
+                let _ = parameter.f_mul_scalar_(decay)?.f_sub_(&change)?;
+            }
+            Some(master) => {
+                let _ = master.f_mul_scalar_(decay)?.f_sub_(&change)?;
+                parameter.f_copy_(master)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn state(&self) -> AdamWState {
+        let mut tensors = BTreeMap::new();
+        for (name, moments) in &self.moments {
+            tensors.insert(format!("first.{name}"), moments.first.shallow_clone());
+            tensors.insert(format!("second.{name}"), moments.second.shallow_clone());
+            if let Some(master) = &moments.master {
+                tensors.insert(format!("master.{name}"), master.shallow_clone());
+            }
+        }
+        AdamWState { steps: self.steps, tensors }
+    }
+
+    pub(super) fn restore(&mut self, state: AdamWState, device: Device) -> Result<()> {
+        self.steps = state.steps;
+        for (name, parameter) in &self.parameters {
+            let get = |part: &str| state.tensors.get(&format!("{part}.{name}"));
+            let (Some(first), Some(second)) = (get("first"), get("second")) else { continue };
+            let mut moments = Moments::new(parameter)?;
+            moments.first = first.f_to_device(device)?;
+            moments.second = second.f_to_device(device)?;
+            if let Some(master) = get("master") {
+                moments.master = Some(master.f_to_device(device)?);
+            }
+            self.moments.insert(name.clone(), moments);
+        }
+        Ok(())
+    }
+}
+
+impl Moments {
+    fn new(parameter: &Tensor) -> Result<Self> {
+        let zeros = || parameter.f_detach()?.f_to_kind(Kind::Float)?.f_zeros_like();
+        let master = match parameter.kind() {
+            Kind::Float => None,
+            // A change of type is a copy already.
+            _ => Some(parameter.f_detach()?.f_to_kind(Kind::Float)?),
+        };
+        Ok(Self { first: zeros()?, second: zeros()?, master })
+    }
+}
+
+/// The optimiser's state apart from any device.
+pub(crate) struct AdamWState {
+    steps: i64,
+    tensors: BTreeMap<String, Tensor>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Steps {
+    steps: i64,
+}
+
+impl AdamWState {
+    pub(super) fn save(&self, dir: &Path) -> Result<()> {
+        write_tensors(&dir.join("optimizer.safetensors"), &self.tensors)?;
+        let path = dir.join("optimizer.json");
+        let text = format!("{{\"steps\": {}}}\n", self.steps);
+        std::fs::write(&path, text).map_err(TorchError::io("write", &path))
+    }
+
+    /// Reads a state, and checks that its shapes are those of `optimizer`'s parameters.
+    pub(super) fn read(dir: &Path, optimizer: &AdamW) -> Result<Self> {
+        let path = dir.join("optimizer.json");
+        let text = std::fs::read_to_string(&path).map_err(TorchError::io("read", &path))?;
+        let Steps { steps } = serde_json::from_str(&text)
+            .map_err(|error| TorchError::checkpoint(&path, error.to_string()))?;
+        let path = dir.join("optimizer.safetensors");
+        let tensors = read_tensors(&path)?;
+        for (name, parameter) in &optimizer.parameters {
+            for part in ["first", "second"] {
+                let state = tensors.get(&format!("{part}.{name}"));
+                if state.is_some_and(|state| state.size() != parameter.size()) {
+                    return Err(TorchError::checkpoint(path, format!("{part}.{name} has another shape")));
+                }
+            }
+        }
+        Ok(Self { steps, tensors })
+    }
+}

@@ -1,0 +1,181 @@
+//! One optimiser step: log-probs for the objective, its gradient back through the model.
+
+mod adamw;
+mod batch;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use isr_core::{ObjectiveBatch, PreferenceObjective, Requirements, StepReport, TrainStep};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tch::Tensor;
+
+use crate::chat::Chat;
+use crate::error::{Result, TorchError};
+use crate::model::VideoLmm;
+use adamw::AdamW;
+pub(crate) use adamw::AdamWState;
+use batch::Prepared;
+
+/// Which parts of the model are trained, and how.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct TrainingConfig {
+    /// Train the language model. Default true.
+    pub language_model: bool,
+    /// Train the projector. Default false, as in LLaVA-Hound's DPO.
+    pub projector: bool,
+    /// Train the vision tower: features are then computed from frames at every use, and an encoder's
+    /// are ignored. Default false.
+    pub tower: bool,
+    /// Examples whose graph is in memory at once; gradients accumulate over the rest of a step.
+    /// Default 8.
+    pub micro_batch: usize,
+    /// AdamW's decay rates of the first and second moment. Default [0.9, 0.999].
+    pub betas: [f64; 2],
+    /// AdamW's epsilon. Default 1e-8.
+    pub epsilon: f64,
+    /// AdamW's decoupled weight decay. Default 0, as in LLaVA-Hound.
+    pub weight_decay: f64,
+}
+
+impl Default for TrainingConfig {
+    fn default() -> Self {
+        Self {
+            language_model: true,
+            projector: false,
+            tower: false,
+            micro_batch: 8,
+            betas: [0.9, 0.999],
+            epsilon: 1e-8,
+            weight_decay: 0.0,
+        }
+    }
+}
+
+impl TrainingConfig {
+    pub(crate) fn validate(&self) -> std::result::Result<(), String> {
+        if self.micro_batch == 0 {
+            return Err("training.micro_batch is 0; it must be at least 1".to_owned());
+        }
+        if !self.betas.iter().all(|beta| (0.0..1.0).contains(beta)) {
+            return Err(format!("training.betas are {:?}; each must be in [0, 1)", self.betas));
+        }
+        if !(self.language_model || self.projector || self.tower) {
+            return Err("training trains nothing: set language_model, projector or tower".to_owned());
+        }
+        Ok(())
+    }
+}
+
+/// Trains the model; holds the optimiser's state.
+pub(crate) struct Trainer {
+    config: TrainingConfig,
+    optimizer: AdamW,
+}
+
+impl Trainer {
+    pub(crate) fn new(config: TrainingConfig, model: &VideoLmm) -> Result<Self> {
+        let (language, projector) = (config.language_model, config.projector);
+        let tower = config.tower.then(|| format!("{}.", model.config.family.tower()));
+        let is_trained = |name: &str| {
+            (language && name.starts_with("language_model."))
+                || (projector && name.starts_with("multi_modal_projector."))
+                || tower.as_deref().is_some_and(|prefix| name.starts_with(prefix))
+        };
+        let trained: Vec<(String, Tensor)> = model
+            .weights
+            .iter()
+            .filter(|(name, _)| is_trained(name))
+            .map(|(name, tensor)| (name.clone(), tensor.shallow_clone()))
+            .collect();
+        for (_, tensor) in &trained {
+            let _ = tensor.f_set_requires_grad(true)?;
+        }
+        let optimizer = AdamW::new(trained, config.betas, config.epsilon, config.weight_decay);
+        Ok(Self { config, optimizer })
+    }
+
+    pub(crate) fn trains_tower(&self) -> bool {
+        self.config.tower
+    }
+
+    pub(crate) fn step(
+        &mut self,
+        model: &mut VideoLmm,
+        chat: &Chat,
+        step: &TrainStep,
+        objective: &dyn PreferenceObjective,
+    ) -> Result<StepReport> {
+        if step.step == 0 {
+            self.optimizer.reset();
+        }
+        let needs = objective.requirements();
+        let prepared: Vec<Prepared> = step
+            .examples
+            .iter()
+            .map(|example| Prepared::new(model, chat, example, &needs))
+            .collect::<Result<_>>()?;
+        self.optimizer.zero_gradients();
+        let mut report = StepReport::default();
+        for part in prepared.chunks(self.config.micro_batch) {
+            let share = part.len() as f64 / prepared.len() as f64;
+            self.accumulate(model, part, &needs, objective, share, &mut report)?;
+        }
+        report.grad_norm = self.optimizer.gradient_norm()?;
+        // torch.nn.utils.clip_grad_norm_'s factor.
+        let clip = step.max_grad_norm.map_or(1.0, |limit| (limit / (report.grad_norm + 1e-6)).min(1.0));
+        if report.grad_norm.is_finite() {
+            self.optimizer.step(step.learning_rate, clip)?;
+        }
+        Ok(report)
+    }
+
+    /// Adds the gradient of one part of the batch, weighted by its share of the examples.
+    fn accumulate(
+        &self,
+        model: &VideoLmm,
+        part: &[Prepared],
+        needs: &Requirements,
+        objective: &dyn PreferenceObjective,
+        share: f64,
+        report: &mut StepReport,
+    ) -> Result<()> {
+        let forward = batch::forward(model, part, needs, self.config.tower)?;
+        let views = batch::views(part, needs, &forward.values);
+        let value = objective
+            .evaluate(&ObjectiveBatch { views })
+            .map_err(|error| TorchError::Objective(format!("the objective failed: {error}")))?;
+        let coefficients = batch::token_gradients(part, needs, &value.gradients)?;
+        let coefficients: Vec<f32> = coefficients.iter().map(|value| (value * share) as f32).collect();
+        let coefficients = Tensor::f_from_slice(&coefficients)?.f_to_device(model.device)?;
+        forward.logprobs.f_mul(&coefficients)?.f_sum(tch::Kind::Float)?.f_backward()?;
+        report.loss += value.loss * share;
+        report.tokens += forward.values.len() as u64;
+        merge(&mut report.metrics, &value.metrics, share);
+        Ok(())
+    }
+
+    /// Writes the optimiser's state beside a checkpoint.
+    pub(crate) fn save(&self, dir: &Path) -> Result<()> {
+        self.optimizer.state().save(dir)
+    }
+
+    /// Reads an optimiser's state, without taking it over.
+    pub(crate) fn read(&self, dir: &Path) -> Result<AdamWState> {
+        AdamWState::read(dir, &self.optimizer)
+    }
+
+    /// Takes over a state, or starts anew where there is none.
+    pub(crate) fn restore(&mut self, state: Option<AdamWState>, model: &VideoLmm) -> Result<()> {
+        self.optimizer.reset();
+        state.map_or(Ok(()), |state| self.optimizer.restore(state, model.device))
+    }
+}
+
+fn merge(into: &mut BTreeMap<String, f64>, metrics: &BTreeMap<String, f64>, share: f64) {
+    for (name, value) in metrics {
+        *into.entry(name.clone()).or_insert(0.0) += value * share;
+    }
+}

@@ -1,0 +1,66 @@
+//! What is answered beside a request does not change a bit of its answer.
+
+mod support;
+
+use std::sync::Arc;
+
+use futures::future::join_all;
+use isr_core::{Continuation, GenerateRequest, Policy, Prompt, Response, Sampling, Scene, ScoreRequest};
+use isr_torch::LlavaConfig;
+use support::{Golden, largest_difference, pseudo_video};
+
+fn request(index: usize) -> GenerateRequest {
+    let frames = Arc::new(pseudo_video(2 + (index as u32 % 3), 60, 60, index as i64));
+    let scene = Scene { video: format!("{index}.mp4").into(), frames, features: None };
+    let question = "what happens then? ".repeat(1 + index % 5);
+    let sampling = Sampling { max_new_tokens: 5 + index * 3, ..Sampling::default() };
+    GenerateRequest { prompt: Prompt::about(&scene, question), sampling, n: 2, seed: index as u64 }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_do_not_depend_on_their_neighbours() {
+    let golden = Golden::read("llava");
+    let policy = LlavaConfig::new(golden.model()).load().unwrap();
+    let mut alone: Vec<Vec<Response>> = Vec::new();
+    for index in 0..14 {
+        alone.push(policy.generate(request(index)).await.unwrap());
+    }
+    let together = join_all((0..14).map(|index| policy.generate(request(index)))).await;
+    let together: Vec<_> = together.into_iter().map(Result::unwrap).collect();
+    assert_eq!(alone, together);
+    let late_first = join_all((0..14).rev().map(|index| policy.generate(request(index)))).await;
+    let late_first: Vec<_> = late_first.into_iter().rev().map(Result::unwrap).collect();
+    assert_eq!(alone, late_first);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn scoring_a_response_returns_the_recorded_log_probs() {
+    for family in ["llava", "video_llava"] {
+        let policy = LlavaConfig::new(Golden::read(family).model()).load().unwrap();
+        for index in 0..6 {
+            let request = request(index);
+            let prompt = request.prompt.clone();
+            for response in policy.generate(request).await.unwrap() {
+                let continuations = vec![Continuation::Tokens(response.token_ids.clone())];
+                let scored =
+                    policy.score(ScoreRequest { prompt: prompt.clone(), continuations }).await.unwrap();
+                let difference = largest_difference(&scored[0].logprobs, &response.logprobs);
+                assert!(difference < 1e-4, "{family}: {difference}");
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn prompts_that_do_not_fit_are_the_samples_fault() {
+    let policy = LlavaConfig::new(Golden::read("llava").model()).load().unwrap();
+    let mut request = request(0);
+    request.prompt = Prompt::text("word ".repeat(6000));
+    let error = policy.generate(request).await.unwrap_err();
+    assert!(matches!(error, isr_core::ComponentError::BadInput(_)), "{error:?}");
+    assert!(error.to_string().contains("context holds 4096"), "{error}");
+    let placeholder = Prompt::text("what is <image> here?");
+    let score = ScoreRequest { prompt: placeholder, continuations: vec![] };
+    let error = policy.score(score).await.unwrap_err().to_string();
+    assert!(error.contains("`<image>`"), "{error}");
+}
