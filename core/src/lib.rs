@@ -24,8 +24,10 @@ mod random;
 mod response;
 mod retrospector;
 mod sample;
+mod scenes;
 mod selection;
 mod source;
+mod supervised;
 mod video;
 
 pub mod config;
@@ -51,7 +53,8 @@ pub use response::{FinishReason, Response, Sampling};
 pub use retrospector::{RetrospectionCase, Retrospector, VisualContext};
 pub use sample::{LabelledSample, Sample, SampleId};
 pub use selection::{Candidate, Decision, Selection};
-pub use source::{Assessment, Evaluator, SampleSource};
+pub use source::{Assessment, Demonstration, Demonstrations, Evaluator, SampleSource};
+pub use supervised::{SupervisedConfig, SupervisedParts, SupervisedTraining};
 pub use video::{FeatureType, Frames, Scene, VideoReader, VisualFeatures, video_key};
 
 /// Re-exports for the code that [`register!`] writes.

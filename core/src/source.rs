@@ -1,6 +1,7 @@
 //! Where samples come from, and how answers are measured.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -50,4 +51,39 @@ pub trait Evaluator: Send + Sync {
 
     /// Assesses a description of the sample's video; `None` where that cannot be done.
     fn context(&self, sample: &LabelledSample, text: &str) -> Option<Assessment>;
+}
+
+/// A prompt and the answer to learn, for supervised training.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Demonstration {
+    /// Identifier, unique within the source.
+    pub id: String,
+    /// A video file or a folder of frames; `None` where the prompt is text alone.
+    #[serde(default)]
+    pub video: Option<PathBuf>,
+    /// What the model reads.
+    pub prompt: String,
+    /// What it learns to write.
+    pub answer: String,
+}
+
+/// A set of demonstrations for a warm start.
+///
+/// # Contract
+/// Demonstration `index` is always the same one.
+#[async_trait]
+pub trait Demonstrations: Send + Sync {
+    /// Makes what must exist before the first demonstration is read; nothing where that was done.
+    async fn prepare(&self) -> Result<(), ComponentError> {
+        Ok(())
+    }
+
+    /// How many there are; training goes through them in order, and starts over at the end.
+    async fn count(&self) -> Result<u64, ComponentError>;
+
+    /// Demonstration `index`, below `count`.
+    async fn get(&self, index: u64) -> Result<Demonstration, ComponentError>;
+
+    /// Texts from which a tokenizer can be trained.
+    async fn corpus(&self) -> Result<Vec<String>, ComponentError>;
 }

@@ -6,8 +6,9 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
 use crate::registry::{
-    DataConfig, EncoderConfig, Entry, EvaluatorConfig, JudgeConfig, Kind, ObjectiveConfig, PolicyConfig,
-    RetrospectorConfig, SelectionConfig, VideoConfig, entries, first_sentence,
+    DataConfig, DemonstrationsConfig, EncoderConfig, Entry, EvaluatorConfig, JudgeConfig, Kind,
+    ObjectiveConfig, PolicyConfig, RetrospectorConfig, SelectionConfig, VideoConfig, entries,
+    first_sentence,
 };
 
 macro_rules! component_schema {
@@ -38,6 +39,7 @@ component_schema!(
     ObjectiveConfig => Objective,
     SelectionConfig => Selection,
     EvaluatorConfig => Evaluator,
+    DemonstrationsConfig => Demonstrations,
 );
 
 fn one_of(kind: Kind, generator: &mut SchemaGenerator) -> Schema {

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::BuildContext;
 use crate::error::Cause;
 use crate::{
-    Evaluator, Judge, Policy, PreferenceObjective, Retrospector, SampleSource, Selection, VideoEncoder,
-    VideoReader,
+    Demonstrations, Evaluator, Judge, Policy, PreferenceObjective, Retrospector, SampleSource, Selection,
+    VideoEncoder, VideoReader,
 };
 
 /// A kind of component; its name is the section of the config that chooses one.
@@ -31,11 +31,13 @@ pub enum Kind {
     Selection,
     /// Evaluators.
     Evaluator,
+    /// Demonstrations for supervised training.
+    Demonstrations,
 }
 
 impl Kind {
     /// All kinds, in the order of a config.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Data,
         Self::Video,
         Self::Encoder,
@@ -45,6 +47,7 @@ impl Kind {
         Self::Objective,
         Self::Selection,
         Self::Evaluator,
+        Self::Demonstrations,
     ];
 
     /// The section of the config.
@@ -59,6 +62,7 @@ impl Kind {
             Self::Objective => "objective",
             Self::Selection => "selection",
             Self::Evaluator => "evaluator",
+            Self::Demonstrations => "demonstrations",
         }
     }
 }
@@ -113,4 +117,8 @@ config_trait!(
 config_trait!(
     /// Config of an [`Evaluator`].
     EvaluatorConfig => Evaluator
+);
+config_trait!(
+    /// Config of a [`Demonstrations`].
+    DemonstrationsConfig => Demonstrations
 );

@@ -47,8 +47,8 @@ mod kinds;
 pub(crate) use entry::first_sentence;
 pub use entry::{Entry, entries, find};
 pub use kinds::{
-    DataConfig, EncoderConfig, EvaluatorConfig, JudgeConfig, Kind, ObjectiveConfig, PolicyConfig,
-    RetrospectorConfig, SelectionConfig, VideoConfig,
+    DataConfig, DemonstrationsConfig, EncoderConfig, EvaluatorConfig, JudgeConfig, Kind, ObjectiveConfig,
+    PolicyConfig, RetrospectorConfig, SelectionConfig, VideoConfig,
 };
 
 use crate::error::Cause;
@@ -85,12 +85,13 @@ pub trait Component {
 /// Declares a component: `register!(Judge "name" => ConfigStruct, example = "key = 1\n")`.
 ///
 /// The kind is one of `Data`, `Video`, `Encoder`, `Policy`, `Retrospector`, `Judge`, `Objective`,
-/// `Selection`, `Evaluator`. The struct implements [`Component`](crate::registry::Component), `Debug`,
+/// `Selection`, `Evaluator`, `Demonstrations`. The struct implements [`Component`](crate::registry::Component), `Debug`,
 /// `Serialize`, `Deserialize` and `JsonSchema`; its doc comment is the component's help. The example is
 /// the TOML body of its section, valid as it stands. Needs `isr_core` among the crate's dependencies
 /// under that name, and nothing else.
 #[macro_export]
 macro_rules! register {
+    (Demonstrations $($rest:tt)*) => { $crate::__register!(Demonstrations, DemonstrationsConfig, ::std::sync::Arc<dyn $crate::Demonstrations>, $($rest)*); };
     (Data $($rest:tt)*) => { $crate::__register!(Data, DataConfig, ::std::sync::Arc<dyn $crate::SampleSource>, $($rest)*); };
     (Video $($rest:tt)*) => { $crate::__register!(Video, VideoConfig, ::std::sync::Arc<dyn $crate::VideoReader>, $($rest)*); };
     (Encoder $($rest:tt)*) => { $crate::__register!(Encoder, EncoderConfig, ::std::sync::Arc<dyn $crate::VideoEncoder>, $($rest)*); };

@@ -114,3 +114,15 @@ impl From<WorldError> for ComponentError {
         Self::failed(error)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_ffmpeg_says_what_to_do() {
+        let message = WorldError::from(isr_ffmpeg::FfmpegError::NotFound).to_string();
+        assert!(message.starts_with("clips cannot be rendered: ffmpeg was not found"), "{message}");
+        assert!(message.contains("cargo xtask setup"), "{message}");
+    }
+}

@@ -14,15 +14,15 @@ use crate::reading::Reading;
 /// Measures answers and descriptions by the synthetic world's exact facts, claim by claim.
 ///
 /// Sentences are counted once each, so padding changes nothing but `repetition`. Metrics:
-/// `accuracy`: 1 where the claim that was asked for is made and not contradicted (for a description:
-/// where at least `describe_recall` of all facts are), else 0.
-/// `recall`: share of the claims asked for that are made and not contradicted.
-/// `precision`: share of different sentences that are true claims; 0 for an empty text.
-/// `hallucination`: share of different sentences that are false or no claim; 0 for an empty text,
-/// whose accuracy is 0.
-/// `claims`: number of different sentences.
-/// `repetition`: share of sentences that repeat an earlier one.
-/// `f1` (descriptions only): harmonic mean of precision and recall over all facts.
+/// - `accuracy`: 1 where the claim that was asked for is made and not contradicted (for a description:
+///   where at least `describe_recall` of all facts are), else 0.
+/// - `recall`: share of the claims asked for that are made and not contradicted.
+/// - `precision`: share of different sentences that are true claims; 0 for an empty text.
+/// - `hallucination`: share of different sentences that are false or no claim; 0 for an empty text,
+///   whose accuracy is 0.
+/// - `claims`: number of different sentences.
+/// - `repetition`: share of sentences that repeat an earlier one.
+/// - `f1`, for contexts only: harmonic mean of precision and recall over all facts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct WorldEvaluatorConfig {

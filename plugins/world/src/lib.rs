@@ -46,6 +46,8 @@
 //! Data `world` ([`WorldConfig`]) and `jsonl` ([`JsonlConfig`], lists of anyone's videos), evaluator
 //! `world` ([`WorldEvaluatorConfig`]).
 
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping"))]
+
 mod attributes;
 mod claim;
 mod clip;
@@ -70,8 +72,8 @@ pub use claim::{Claim, Topic, text};
 pub use clip::{Clip, Placement, Split, half_size};
 pub use config::WorldConfig;
 pub use demonstration::{
-    Demonstration, DemonstrationConfig, Demonstrator, JUDGE_TEMPLATE, Kind, KindWeights,
-    RETROSPECT_TEMPLATE,
+    DemonstrationConfig, Demonstrator, JUDGE_TEMPLATE, Kind, KindWeights, RETROSPECT_TEMPLATE,
+    WorldDemonstrationsConfig,
 };
 pub use error::WorldError;
 pub use evaluator::{WorldEvaluator, WorldEvaluatorConfig};

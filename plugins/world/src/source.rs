@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use isr_core::registry::{BuildContext, Component};
-use isr_core::{Cause, ComponentError, LabelledSample, Sample, SampleSource};
+use isr_core::{Cause, ComponentError, Demonstration, LabelledSample, Sample, SampleSource};
 
 use crate::clip::Split;
 use crate::config::WorldConfig;
-use crate::demonstration::{Demonstration, DemonstrationConfig, Demonstrator};
+use crate::demonstration::{DemonstrationConfig, Demonstrator};
 use crate::error::WorldError;
 use crate::samples::samples;
 use crate::store;

@@ -2,49 +2,44 @@
 
 mod config;
 mod pairs;
+mod source;
 
-use std::path::PathBuf;
-
-use isr_core::Streams;
+use isr_core::{Demonstration, Streams};
 use minijinja::{Environment, UndefinedBehavior, context};
 use rand::Rng;
 use rand::seq::IndexedRandom;
 use rand_chacha::ChaCha12Rng;
 
 pub use config::{DemonstrationConfig, JUDGE_TEMPLATE, KindWeights, RETROSPECT_TEMPLATE};
+pub use source::WorldDemonstrationsConfig;
 
 use crate::claim::{Claim, text};
 use crate::clip::{Clip, Split};
 use crate::config::WorldConfig;
 use crate::error::WorldError;
+use crate::facts::Facts;
 use crate::mistakes::{description, happens};
 use crate::question::Question;
 use pairs::Speaker;
 
-/// A prompt and the answer to learn.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Demonstration {
-    /// Kind and index, as in `judge_blind-000017`.
-    pub id: String,
-    /// The clip, or `None` where the prompt is text alone.
-    pub video: Option<PathBuf>,
-    /// What the model reads.
-    pub prompt: String,
-    /// What it should write.
-    pub answer: String,
-}
-
-/// What a demonstration teaches; see [`KindWeights`].
+/// What a demonstration teaches; [`KindWeights`] says more of each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[allow(missing_docs)] // each is described at its weight
 pub enum Kind {
+    /// To answer a question.
     Answer,
+    /// To describe a video.
     Describe,
+    /// To improve on a previous description.
     Refine,
+    /// To compare two answers, by video and noisy context.
     JudgeContext,
+    /// To compare two answers, by video alone.
     JudgeBlind,
+    /// To compare two answers, by exact context alone.
     JudgeText,
+    /// To answer from an exact context.
     Read,
+    /// To say of claims whether an exact context bears them out.
     Check,
 }
 
@@ -165,46 +160,61 @@ impl Demonstrator {
         kind: Kind,
         clip: &Clip,
     ) -> Result<(String, String), WorldError> {
-        let config = &self.config;
-        let speaker = Speaker { config, facts: &clip.facts };
-        let question = Question::about(&clip.facts).choose(rng).copied().unwrap_or(Question::Describe);
+        let (config, facts) = (&self.config, &clip.facts);
+        let speaker = Speaker { config, facts };
+        let question = Question::about(facts).choose(rng).copied().unwrap_or(Question::Describe);
         let wording = question.wordings().choose(rng).cloned().unwrap_or_default();
-        let describe =
-            |rng: &mut ChaCha12Rng, noise, omission| text(&description(rng, &clip.facts, noise, omission));
-        let exact = text(&clip.facts.claims());
         match kind {
             Kind::Answer => Ok((wording, text(&speaker.answer(rng, question)))),
-            Kind::Describe => {
-                let prompt = self.render("retrospect_template", &Variables::default())?;
-                Ok((prompt, describe(rng, config.description_noise, config.description_omission)))
-            }
+            Kind::Describe => self.describe(rng, facts, None),
             Kind::Refine => {
-                let previous = describe(rng, config.previous_noise, config.previous_omission);
-                let variables = Variables { previous: Some(&previous), ..Variables::default() };
-                let prompt = self.render("retrospect_template", &variables)?;
-                Ok((prompt, describe(rng, config.description_noise, config.description_omission)))
+                let previous = description(rng, facts, config.previous_noise, config.previous_omission);
+                self.describe(rng, facts, Some(&text(&previous)))
             }
             Kind::JudgeContext => {
-                let context = describe(rng, config.context_noise, config.description_omission);
-                self.compare(rng, &speaker, question, &wording, Some(&context))
+                let context = description(rng, facts, config.context_noise, config.description_omission);
+                self.compare(rng, &speaker, question, &wording, Some(&text(&context)))
             }
             Kind::JudgeBlind => self.compare(rng, &speaker, question, &wording, None),
-            Kind::JudgeText => self.compare(rng, &speaker, question, &wording, Some(&exact)),
-            Kind::Read => {
-                let variables =
-                    Variables { context: Some(&exact), question: Some(&wording), ..Variables::default() };
-                Ok((self.render("read_template", &variables)?, text(&question.targets(&clip.facts))))
+            Kind::JudgeText => {
+                self.compare(rng, &speaker, question, &wording, Some(&text(&facts.claims())))
             }
-            Kind::Check => {
-                let claims = speaker.to_check(rng);
-                let first = text(&claims);
-                let variables =
-                    Variables { context: Some(&exact), first: Some(&first), ..Variables::default() };
-                let verdict = |claim: &Claim| if claim.holds(&clip.facts) { "yes" } else { "no" };
-                let answer = claims.iter().map(verdict).collect::<Vec<_>>().join(" ");
-                Ok((self.render("check_template", &variables)?, answer))
-            }
+            Kind::Read => self.read(facts, question, &wording),
+            Kind::Check => self.check(rng, &speaker),
         }
+    }
+
+    fn describe(
+        &self,
+        rng: &mut ChaCha12Rng,
+        facts: &Facts,
+        previous: Option<&str>,
+    ) -> Result<(String, String), WorldError> {
+        let config = &self.config;
+        let claims = description(rng, facts, config.description_noise, config.description_omission);
+        let variables = Variables { previous, ..Variables::default() };
+        Ok((self.render("retrospect_template", &variables)?, text(&claims)))
+    }
+
+    fn read(
+        &self,
+        facts: &Facts,
+        question: Question,
+        wording: &str,
+    ) -> Result<(String, String), WorldError> {
+        let context = text(&facts.claims());
+        let variables =
+            Variables { context: Some(&context), question: Some(wording), ..Variables::default() };
+        Ok((self.render("read_template", &variables)?, text(&question.targets(facts))))
+    }
+
+    fn check(&self, rng: &mut ChaCha12Rng, speaker: &Speaker) -> Result<(String, String), WorldError> {
+        let claims = speaker.to_check(rng);
+        let (context, first) = (text(&speaker.facts.claims()), text(&claims));
+        let variables = Variables { context: Some(&context), first: Some(&first), ..Variables::default() };
+        let verdict = |claim: &Claim| if claim.holds(speaker.facts) { "yes" } else { "no" };
+        let answer = claims.iter().map(verdict).collect::<Vec<_>>().join(" ");
+        Ok((self.render("check_template", &variables)?, answer))
     }
 
     fn compare(
