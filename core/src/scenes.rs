@@ -9,7 +9,7 @@ use tracing::{Instrument, debug_span};
 
 use crate::encoder::VideoEncoder;
 use crate::error::ComponentError;
-use crate::video::{Scene, VideoReader, video_key};
+use crate::video::{Frames, Scene, VideoReader, VisualFeatures, video_key};
 
 #[derive(Clone)]
 struct Bytes;
@@ -43,14 +43,45 @@ impl Scenes {
         let key = video_key(video);
         let load = async {
             let frames = self.reader.read(video).instrument(debug_span!("decode", video = %key)).await?;
-            let features =
-                self.encoder.encode(&frames).instrument(debug_span!("encode", video = %key)).await?;
-            Ok(Scene {
-                video: video.to_owned(),
-                frames: Arc::new(frames),
-                features: Some(Arc::new(features)),
-            })
+            check_frames(&frames)?;
+            let features = self.encode(&frames).instrument(debug_span!("encode", video = %key)).await?;
+            Ok(Scene { video: video.to_owned(), frames: Arc::new(frames), features })
         };
         self.cache.get_or_insert_async(&key, load).await
     }
+
+    async fn encode(&self, frames: &Frames) -> Result<Option<Arc<VisualFeatures>>, ComponentError> {
+        let Some(encoder) = &self.encoder else {
+            return Ok(None);
+        };
+        let features = encoder.encode(frames).await?;
+        check_features(&features)?;
+        Ok(Some(Arc::new(features)))
+    }
+}
+
+/// Readers and encoders may come from outside: sizes that lie would surface far from their cause.
+fn check_frames(frames: &Frames) -> Result<(), ComponentError> {
+    if frames.is_empty() {
+        return Err(ComponentError::bad_input("the video has no frame"));
+    }
+    let (wanted, got) = (frames.len() * frames.frame_bytes(), frames.rgb.len());
+    if wanted == 0 || wanted != got {
+        let Frames { width, height, .. } = frames;
+        let text =
+            format!("the reader returned {got} bytes for {} frames of {width}x{height}", frames.len());
+        return Err(ComponentError::failed(text));
+    }
+    Ok(())
+}
+
+fn check_features(features: &VisualFeatures) -> Result<(), ComponentError> {
+    let VisualFeatures { dtype, shape, bytes, .. } = features;
+    if shape.iter().product::<usize>() * dtype.size() != bytes.len() {
+        let got = bytes.len();
+        return Err(ComponentError::failed(format!(
+            "the encoder returned {got} bytes for shape {shape:?}"
+        )));
+    }
+    Ok(())
 }

@@ -97,9 +97,11 @@ impl Scene {
     }
 }
 
-/// The name under which a video stands in journals and random streams.
+/// The name under which a video stands in journals and random streams; also a path that opens it.
 pub fn video_key(video: &Path) -> String {
-    video.to_string_lossy().replace('\\', "/")
+    let text = video.to_string_lossy();
+    // Elsewhere a backslash is a letter like any other.
+    if cfg!(windows) { text.replace('\\', "/") } else { text.into_owned() }
 }
 
 /// Turns a video file, or a folder of frames, into the frames of its sampling contract.

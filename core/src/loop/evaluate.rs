@@ -5,20 +5,20 @@ use std::sync::Arc;
 
 use super::IterativeLoop;
 use super::resume::{LoopData, Progress};
-use super::sampling::check_instruction;
+use super::sampling::{check_instruction, check_responses};
 use super::stage::{StageItem, StagePlan, StageRecord};
 use crate::error::{ComponentError, Error};
 use crate::observer::{Event, Stage};
 use crate::prompt::Prompt;
 use crate::response::{Response, Sampling};
 use crate::sample::LabelledSample;
-use crate::source::Evaluator;
+use crate::source::{Assessment, Evaluator};
 use crate::store::{AnswerRecord, EvaluationRecord, read_json, write_json};
 use crate::video::video_key;
 
 impl StageItem for LabelledSample {
-    fn subject(&self) -> String {
-        self.sample.id.0.clone()
+    fn subject(&self) -> &str {
+        self.sample.id.as_str()
     }
 }
 
@@ -35,15 +35,21 @@ impl IterativeLoop {
             return Ok(());
         }
         progress.summary.base = self.evaluate(0, data).await?;
+        self.write_summary(&progress.summary)?;
         if let Some(evaluation) = &progress.summary.base {
             self.observe(&Event::BaseEvaluated { evaluation });
         }
-        self.write_summary(&progress.summary)
+        Ok(())
     }
 
     /// Measures the current policy; `None` where the run has nothing to measure with.
-    pub(super) async fn evaluate(&self, t: u32, data: &LoopData) -> Result<Option<EvaluationRecord>, Error> {
-        let Some(evaluator) = self.parts.components.evaluator.clone().filter(|_| !data.evaluation.is_empty())
+    pub(super) async fn evaluate(
+        &self,
+        t: u32,
+        data: &LoopData,
+    ) -> Result<Option<EvaluationRecord>, Error> {
+        let Some(evaluator) =
+            self.parts.components.evaluator.clone().filter(|_| !data.evaluation.is_empty())
         else {
             return Ok(None);
         };
@@ -76,7 +82,8 @@ impl IterativeLoop {
             population: data.evaluation.len(),
         };
         let max_new_tokens = self.parts.evaluation.max_new_tokens;
-        self.run_stage(plan, data.evaluation.clone(), |labelled| {
+        self.run_stage(plan, data.evaluation.iter().collect(), |labelled: &LabelledSample| {
+            let labelled = labelled.clone();
             let (scenes, policy) = (Arc::clone(&self.scenes), self.frozen.clone());
             let evaluator = Arc::clone(&evaluator);
             // One stream for all iterations: models are compared on the same draws.
@@ -90,12 +97,14 @@ impl IterativeLoop {
                 let greedy = policy.answer(prompt.clone(), Sampling::greedy(max_new_tokens), seed);
                 let sampled = policy.answer(prompt, sampling, seed);
                 let (greedy, sampled) = futures::try_join!(greedy, sampled)?;
-                Ok::<_, ComponentError>(AnswerRecord {
+                check_responses(std::slice::from_ref(&greedy), 1)?;
+                check_responses(std::slice::from_ref(&sampled), 1)?;
+                Ok(AnswerRecord {
                     sample: sample.id.clone(),
                     video: video_key(&sample.video),
                     instruction: sample.instruction.clone(),
-                    greedy_metrics: metrics(evaluator.as_ref(), &labelled, &greedy),
-                    sampled_metrics: metrics(evaluator.as_ref(), &labelled, &sampled),
+                    greedy_metrics: metrics(evaluator.as_ref(), &labelled, &greedy)?,
+                    sampled_metrics: metrics(evaluator.as_ref(), &labelled, &sampled)?,
                     greedy,
                     sampled,
                 })
@@ -105,11 +114,27 @@ impl IterativeLoop {
     }
 }
 
-fn metrics(evaluator: &dyn Evaluator, sample: &LabelledSample, response: &Response) -> BTreeMap<String, f64> {
-    let assessment = evaluator.answer(sample, &response.text);
+fn metrics(
+    evaluator: &dyn Evaluator,
+    sample: &LabelledSample,
+    response: &Response,
+) -> Result<BTreeMap<String, f64>, ComponentError> {
+    let assessment = finite(evaluator.answer(sample, &response.text))?;
     let mut metrics = assessment.map(|assessment| assessment.metrics).unwrap_or_default();
     metrics.insert("response_tokens".to_owned(), response.token_ids.len() as f64);
-    metrics
+    Ok(metrics)
+}
+
+/// Figures are averaged and written as JSON, which has no NaN.
+pub(super) fn finite(assessment: Option<Assessment>) -> Result<Option<Assessment>, ComponentError> {
+    let Some(Assessment { quality, metrics }) = &assessment else { return Ok(None) };
+    let figures = metrics.iter().map(|(name, value)| (name.as_str(), *value));
+    for (name, value) in figures.chain([("quality", *quality)]) {
+        if !value.is_finite() {
+            return Err(ComponentError::failed(format!("the evaluator says that `{name}` is {value}")));
+        }
+    }
+    Ok(assessment)
 }
 
 /// Mean of each figure over the records that have it.

@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::IterativeLoop;
-use super::evaluate::means;
+use super::evaluate::{finite, means};
+use super::guard::caught;
 use super::resume::LoopData;
+use super::stage::in_iteration;
 use super::train::Trained;
-use crate::error::Error;
+use crate::error::{ComponentError, Error};
 use crate::retrospector::VisualContext;
 use crate::sample::LabelledSample;
 use crate::source::Evaluator;
@@ -33,7 +35,13 @@ impl IterativeLoop {
         for record in &quarantine {
             *quarantined.entry(record.stage.clone()).or_insert(0) += 1;
         }
-        let evaluator = self.parts.components.evaluator.as_deref();
+        let stage = in_iteration(t, "measure");
+        let measured = caught(&stage, "evaluator", || {
+            let evaluator = self.parts.components.evaluator.as_deref();
+            let contexts = assess_contexts(evaluator, data, &responses, &contexts)?;
+            Ok((contexts, judge_summary(evaluator, data, &responses, &verdicts)?))
+        });
+        let (contexts, judge) = measured?;
         let policy = responses.first().and_then(|record| record.responses.first());
         Ok(IterationSummary {
             iteration: t,
@@ -41,8 +49,8 @@ impl IterativeLoop {
             quarantined,
             policy: policy.map_or_else(|| self.frozen.fingerprint(), |response| response.policy.clone()),
             response_tokens: mean_tokens(&responses),
-            contexts: assess_contexts(evaluator, data, &responses, &contexts),
-            judge: judge_summary(evaluator, data, &responses, &verdicts),
+            contexts,
+            judge,
             pairs: trained.pairs,
             training: trained.training,
             evaluation,
@@ -51,7 +59,8 @@ impl IterativeLoop {
 }
 
 fn mean_tokens(responses: &[ResponseRecord]) -> f64 {
-    let lengths = responses.iter().flat_map(|record| &record.responses).map(|response| response.token_ids.len());
+    let lengths =
+        responses.iter().flat_map(|record| &record.responses).map(|response| response.token_ids.len());
     let (sum, count) = lengths.fold((0, 0_usize), |(sum, count), length| (sum + length, count + 1));
     sum as f64 / count.max(1) as f64
 }
@@ -62,9 +71,9 @@ fn assess_contexts(
     data: &LoopData,
     responses: &[ResponseRecord],
     contexts: &[VisualContext],
-) -> BTreeMap<String, f64> {
+) -> Result<BTreeMap<String, f64>, ComponentError> {
     let Some(evaluator) = evaluator else {
-        return BTreeMap::new();
+        return Ok(BTreeMap::new());
     };
     let mut by_video: HashMap<&str, &LabelledSample> = HashMap::new();
     for record in responses {
@@ -72,11 +81,13 @@ fn assess_contexts(
             by_video.entry(&record.video).or_insert(labelled);
         }
     }
-    let assess = |context: &VisualContext| {
-        evaluator.context(by_video.get(context.video.as_str())?, &context.text)
-    };
-    let assessed: Vec<_> = contexts.iter().filter_map(assess).map(|assessment| assessment.metrics).collect();
-    means(assessed.iter())
+    let mut assessed = Vec::new();
+    for context in contexts {
+        let Some(labelled) = by_video.get(context.video.as_str()) else { continue };
+        let assessment = finite(evaluator.context(labelled, &context.text))?;
+        assessed.extend(assessment.map(|assessment| assessment.metrics));
+    }
+    Ok(means(assessed.iter()))
 }
 
 fn judge_summary(
@@ -84,7 +95,7 @@ fn judge_summary(
     data: &LoopData,
     responses: &[ResponseRecord],
     verdicts: &[VerdictRecord],
-) -> JudgeSummary {
+) -> Result<JudgeSummary, ComponentError> {
     let by_sample: HashMap<_, _> = responses.iter().map(|record| (&record.sample, record)).collect();
     let (mut agreed, mut agreement_of, mut longer, mut unequal) = (0, 0, 0, 0);
     for verdict in verdicts {
@@ -96,9 +107,11 @@ fn judge_summary(
             longer += usize::from(prefers_first == (first.token_ids.len() > second.token_ids.len()));
         }
         let quality = |text: &str| {
-            Some(evaluator?.answer(data.audit.get(&verdict.sample)?, text)?.quality)
+            let known = evaluator.zip(data.audit.get(&verdict.sample));
+            let assessment = known.and_then(|(evaluator, labelled)| evaluator.answer(labelled, text));
+            Ok(finite(assessment)?.map(|assessment| assessment.quality))
         };
-        if let (Some(first), Some(second)) = (quality(&first.text), quality(&second.text))
+        if let (Some(first), Some(second)) = (quality(&first.text)?, quality(&second.text)?)
             && first != second
         {
             agreement_of += 1;
@@ -107,12 +120,13 @@ fn judge_summary(
     }
     let count = verdicts.len().max(1) as f64;
     let share = |part: usize, of: usize| (of > 0).then(|| part as f64 / of as f64);
-    JudgeSummary {
+    Ok(JudgeSummary {
         verdicts: verdicts.len(),
         agreement: share(agreed, agreement_of),
         agreement_of,
-        position_consistency: verdicts.iter().filter(|record| record.verdict.consistent).count() as f64 / count,
+        position_consistency: verdicts.iter().filter(|record| record.verdict.consistent).count() as f64
+            / count,
         longer_preferred: share(longer, unequal),
         margin: verdicts.iter().map(|record| record.verdict.margin()).sum::<f64>() / count,
-    }
+    })
 }

@@ -1,11 +1,13 @@
 //! Iterative preference optimisation, as the paper writes it (arXiv 2406.11280).
 
 mod evaluate;
+mod guard;
 mod judge;
+mod ledger;
 mod measure;
 mod resume;
 mod sampling;
-mod scenes;
+mod select;
 mod stage;
 mod train;
 
@@ -20,8 +22,8 @@ use crate::fingerprint::Fingerprint;
 use crate::observer::{Event, Observer};
 use crate::policy::FrozenPolicy;
 use crate::random::Streams;
+use crate::scenes::Scenes;
 use crate::store::{RunDir, Summary};
-use scenes::Scenes;
 
 /// What a loop runs on: settings that are plain data, and the components that do the work.
 pub struct LoopParts {
@@ -61,7 +63,7 @@ impl IterativeLoop {
         let components = &parts.components;
         let scenes = Arc::new(Scenes::new(
             components.video.clone(),
-            components.encoder.clone(),
+            Some(components.encoder.clone()),
             parts.settings.feature_cache_mb,
         ));
         let frozen = FrozenPolicy::new(components.policy.clone());
@@ -71,8 +73,9 @@ impl IterativeLoop {
     /// Runs all iterations that are not complete, and returns the summary of all.
     ///
     /// # Errors
-    /// The run stops at the first error that is not one sample's. What was done is on disk; the same
-    /// call on the same directory goes on from there.
+    /// The run stops at the first error that is not one sample's. What was done is on disk: a loop with
+    /// newly built components on the same directory goes on from there. (The policy of this one may be
+    /// half trained; [`Error::OtherRun`] refuses it.)
     pub async fn run(&self) -> Result<Summary, Error> {
         self.interruptible(self.parts.components.data.prepare(), "prepare", "data").await?;
         let data = self.load_data().await?;
@@ -93,9 +96,9 @@ impl IterativeLoop {
                 self.summarise(t, &data, samples.len(), training, evaluation)
             };
             let row = iteration.instrument(info_span!("iteration", t)).await?;
-            self.observe(&Event::IterationFinished { summary: &row });
-            progress.summary.iterations.push(row);
+            progress.summary.iterations.push(row.clone());
             self.write_summary(&progress.summary)?;
+            self.observe(&Event::IterationFinished { summary: &row });
         }
         self.observe(&Event::RunFinished);
         Ok(progress.summary)

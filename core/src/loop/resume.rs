@@ -1,10 +1,11 @@
 //! Where a run stands: read from its directory, and nowhere else.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
 use super::IterativeLoop;
+use super::guard::caught;
 use crate::error::Error;
 use crate::fingerprint::Fingerprint;
 use crate::observer::Event;
@@ -12,6 +13,9 @@ use crate::policy::Snapshot;
 use crate::retrospector::VisualContext;
 use crate::sample::{LabelledSample, Sample, SampleId};
 use crate::store::{Summary, iteration_dir, read_journal, read_json, write_json};
+
+/// Version of `summary.json`.
+const SCHEMA: u32 = 1;
 
 /// The newest visual context of each video, by [`crate::Scene::key`].
 pub(super) type Contexts = HashMap<String, VisualContext>;
@@ -49,6 +53,8 @@ struct Fingerprints {
     encoder: Fingerprint,
     /// The starting model.
     policy: Fingerprint,
+    /// The samples that are trained on and evaluated on.
+    data: Fingerprint,
 }
 
 impl IterativeLoop {
@@ -63,28 +69,38 @@ impl IterativeLoop {
         if training.is_empty() {
             return Err(Error::Config("`data` has no training sample".to_owned()));
         }
+        check_ids(training.iter())?;
+        check_ids(evaluation.iter().map(|labelled| &labelled.sample))?;
         let audit = audit.into_iter().map(|labelled| (labelled.sample.id.clone(), labelled)).collect();
         Ok(LoopData { training, evaluation, audit })
     }
 
     /// Reads how far the run is, and brings the policy to that state.
     pub(super) async fn resume(&self, data: &LoopData) -> Result<Progress, Error> {
-        self.check_fingerprints()?;
+        self.check_fingerprints(data)?;
         let run = self.parts.store.path();
         let new = Summary {
-            schema: 1,
+            schema: SCHEMA,
             run: self.parts.name.clone(),
             config: self.parts.config.clone(),
             base: None,
             iterations: Vec::new(),
         };
-        let old: Option<Summary> = read_json(&run.join("summary.json"))?;
+        let path = run.join("summary.json");
+        let old: Option<Summary> = read_json(&path)?;
+        if let Some(Summary { schema, .. }) = &old
+            && *schema != SCHEMA
+        {
+            let reason = format!("its schema is {schema}, this version reads {SCHEMA}");
+            return Err(Error::Damaged { path, reason });
+        }
         let summary = old.map_or(new, |old| Summary { config: self.parts.config.clone(), ..old });
         let mut progress = Progress { summary, contexts: HashMap::new() };
         let complete = progress.summary.iterations.len() as u32;
         for t in 1..=complete {
             let contexts: Vec<VisualContext> = read_journal(&iteration_dir(run, t).join("contexts.jsonl"))?;
-            progress.remember(contexts.into_iter().map(|context| (context.video.clone(), context)).collect());
+            progress
+                .remember(contexts.into_iter().map(|context| (context.video.clone(), context)).collect());
         }
         if complete > 0 {
             self.load_checkpoint(complete).await?;
@@ -117,14 +133,18 @@ impl IterativeLoop {
         self.interruptible(call, "load checkpoint", &subject).await
     }
 
-    /// A run goes on only with the weights, frames and encoder that it began with.
-    fn check_fingerprints(&self) -> Result<(), Error> {
+    /// A run goes on only with the weights, frames, encoder and samples that it began
+    /// with.
+    fn check_fingerprints(&self, data: &LoopData) -> Result<(), Error> {
         let components = &self.parts.components;
-        let now = Fingerprints {
-            video: components.video.fingerprint(),
-            encoder: components.encoder.fingerprint(),
-            policy: components.policy.fingerprint(),
-        };
+        let now = caught("start", "fingerprints", || {
+            Ok(Fingerprints {
+                video: components.video.fingerprint(),
+                encoder: components.encoder.fingerprint(),
+                policy: components.policy.fingerprint(),
+                data: Fingerprint::of_json(&(&data.training, &data.evaluation)),
+            })
+        })?;
         let path = self.parts.store.path().join("fingerprints.json");
         let Some(old) = read_json::<Fingerprints>(&path)? else {
             return write_json(&path, &now);
@@ -133,6 +153,7 @@ impl IterativeLoop {
             ("the frame-sampling contract", old.video != now.video),
             ("the encoder's weights or preprocessing", old.encoder != now.encoder),
             ("the starting model's weights", old.policy != now.policy),
+            ("the samples of `data`", old.data != now.data),
         ];
         match changed.into_iter().find(|(_, differs)| *differs) {
             Some((what, _)) => {
@@ -142,4 +163,17 @@ impl IterativeLoop {
             None => Ok(()),
         }
     }
+}
+
+/// Journals and random streams go by sample id.
+fn check_ids<'a>(samples: impl Iterator<Item = &'a Sample>) -> Result<(), Error> {
+    let mut seen = HashSet::new();
+    for Sample { id, .. } in samples {
+        if !seen.insert(id) {
+            return Err(Error::Config(format!(
+                "`data` has two samples with the id `{id}`; give each its own"
+            )));
+        }
+    }
+    Ok(())
 }

@@ -12,14 +12,15 @@ use crate::error::{ComponentError, Error};
 use crate::observer::Stage;
 use crate::policy::GenerateRequest;
 use crate::prompt::Prompt;
+use crate::response::Response;
 use crate::retrospector::{RetrospectionCase, VisualContext};
 use crate::sample::Sample;
 use crate::store::ResponseRecord;
 use crate::video::video_key;
 
 impl StageItem for Sample {
-    fn subject(&self) -> String {
-        self.id.0.clone()
+    fn subject(&self) -> &str {
+        self.id.as_str()
     }
 }
 
@@ -36,8 +37,8 @@ struct VideoItem {
 }
 
 impl StageItem for VideoItem {
-    fn subject(&self) -> String {
-        self.video.clone()
+    fn subject(&self) -> &str {
+        &self.video
     }
 }
 
@@ -68,7 +69,8 @@ impl IterativeLoop {
             journal: "responses.jsonl",
             population: samples.len(),
         };
-        self.run_stage(plan, samples.to_vec(), |sample| {
+        self.run_stage(plan, samples.iter().collect(), |sample: &Sample| {
+            let sample = sample.clone();
             let (scenes, policy) = (Arc::clone(&self.scenes), self.frozen.clone());
             let seed = self.streams.seed(t, Stage::Respond.name(), sample.id.as_str());
             let (sampling, n) = (self.parts.settings.sampling.clone(), self.parts.settings.responses);
@@ -77,10 +79,7 @@ impl IterativeLoop {
                 let scene = scenes.open(&sample.video).await?;
                 let prompt = Prompt::about(&scene, sample.instruction.clone());
                 let responses = policy.generate(GenerateRequest { prompt, sampling, n, seed }).await?;
-                if responses.len() != n {
-                    let got = responses.len();
-                    return Err(ComponentError::failed(format!("asked for {n} answers, got {got}")));
-                }
+                check_responses(&responses, n)?;
                 let video = video_key(&sample.video);
                 let Sample { id, instruction, .. } = sample;
                 Ok(ResponseRecord { sample: id, video, instruction, seed, responses })
@@ -100,7 +99,8 @@ impl IterativeLoop {
             return Ok(HashMap::new());
         };
         let mut seen = HashSet::new();
-        let videos = responses.iter().map(|record| record.video.clone()).filter(|video| seen.insert(video.clone()));
+        let videos =
+            responses.iter().map(|record| record.video.clone()).filter(|video| seen.insert(video.clone()));
         let item = |video: String| VideoItem { previous: previous.get(&video).cloned(), video };
         let items: Vec<VideoItem> = videos.map(item).collect();
         let plan = StagePlan {
@@ -128,6 +128,25 @@ impl IterativeLoop {
             .await?;
         Ok(contexts.into_iter().map(|context| (context.video.clone(), context)).collect())
     }
+}
+
+/// What the policy returned must be what its contract says: it will be journalled and trained on.
+pub(super) fn check_responses(responses: &[Response], asked: usize) -> Result<(), ComponentError> {
+    if responses.len() != asked {
+        let got = responses.len();
+        return Err(ComponentError::failed(format!("asked the policy for {asked} answers, got {got}")));
+    }
+    for Response { token_ids, logprobs, .. } in responses {
+        let (tokens, values) = (token_ids.len(), logprobs.len());
+        if tokens != values {
+            let text = format!("the policy returned {tokens} tokens with {values} log-probs");
+            return Err(ComponentError::failed(text));
+        }
+        if let Some(value) = logprobs.iter().find(|value| !value.is_finite()) {
+            return Err(ComponentError::failed(format!("the policy returned a log-prob of {value}")));
+        }
+    }
+    Ok(())
 }
 
 /// An instruction must say something.

@@ -1,8 +1,6 @@
 //! How a stage runs: one task an item, a bounded number in flight, results journalled in the items'
-//! order, bad items quarantined, finished items never done again.
+//! order, bad items quarantined, settled items never done again.
 
-use std::any::Any;
-use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::time::Instant;
 
@@ -13,9 +11,10 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::{Instrument, info_span};
 
 use super::IterativeLoop;
+use super::guard::{component_error, join_error};
+use super::ledger::Ledger;
 use crate::error::{ComponentError, Error};
 use crate::observer::{Event, Stage};
-use crate::store::{Journal, QuarantineRecord};
 
 /// A journal line that belongs to an item of its stage.
 pub(super) trait StageRecord: Serialize + DeserializeOwned + Send + 'static {
@@ -24,9 +23,15 @@ pub(super) trait StageRecord: Serialize + DeserializeOwned + Send + 'static {
 }
 
 /// What a stage works on.
-pub(super) trait StageItem: Send + 'static {
+pub(super) trait StageItem {
     /// Equal to the [`StageRecord::subject`] of the item's result.
-    fn subject(&self) -> String;
+    fn subject(&self) -> &str;
+}
+
+impl<I: StageItem> StageItem for &I {
+    fn subject(&self) -> &str {
+        (*self).subject()
+    }
 }
 
 /// A stage's name, place and extent.
@@ -38,19 +43,26 @@ pub(super) struct StagePlan<'a> {
     pub(super) population: usize,
 }
 
-/// The quarantine of an iteration, as far as one stage is concerned.
-struct Quarantine {
-    journal: Journal<QuarantineRecord>,
-    here: HashMap<String, String>,
+impl StagePlan<'_> {
+    fn name(&self) -> String {
+        in_iteration(self.iteration, self.stage.name())
+    }
+}
+
+/// A stage's name in errors.
+pub(super) fn in_iteration(t: u32, stage: &str) -> String {
+    format!("iteration {t}, {stage}")
 }
 
 impl IterativeLoop {
     /// Runs what is left of a stage, and returns the results of all its items that were not
     /// quarantined, in the items' order.
+    ///
+    /// `work` is called when an item's turn comes, so what it clones exists once an item in flight.
     pub(super) async fn run_stage<I, R, F, W>(
         &self,
         plan: StagePlan<'_>,
-        items: Vec<I>,
+        mut items: Vec<I>,
         work: W,
     ) -> Result<Vec<R>, Error>
     where
@@ -60,112 +72,63 @@ impl IterativeLoop {
         W: Fn(I) -> F,
     {
         let started = Instant::now();
-        let dir = self.parts.store.iteration(plan.iteration)?;
-        let (mut journal, mut results) = Journal::<R>::open(&dir.join(plan.journal))?;
-        let mut quarantine = Quarantine::open(&dir, plan.stage)?;
-        let finished: HashSet<String> = results.iter().map(|record| record.subject().to_owned()).collect();
-        let total = items.len();
-        let is_left = |item: &I| {
-            let subject = item.subject();
-            !finished.contains(&subject) && !quarantine.here.contains_key(&subject)
-        };
-        let left: Vec<I> = items.into_iter().filter(is_left).collect();
         let StagePlan { iteration, stage, .. } = plan;
-        self.observe(&Event::StageStarted { iteration, stage, done: total - left.len(), total });
+        let dir = self.parts.store.iteration(iteration)?;
+        let mut ledger = Ledger::<R>::open(&dir, plan.journal, stage)?;
+        self.check_quarantine(&plan, &ledger)?;
+        let (settled, total) = (ledger.settled(), items.len());
+        items.retain(|item| !settled.contains(item.subject()));
+        self.observe(&Event::StageStarted { iteration, stage, done: total - items.len(), total });
 
         let span = info_span!("stage", name = stage.name(), iteration);
-        let tasks = left.into_iter().map(|item| {
-            let subject = item.subject();
+        let tasks = items.into_iter().map(|item| {
+            let subject = item.subject().to_owned();
             let span = info_span!(parent: &span, "item", subject);
             let task = AbortOnDropHandle::new(tokio::spawn(work(item).instrument(span)));
-            async move { (subject, task.await.unwrap_or_else(|error| Err(panic_error(error)))) }
+            async move { (subject, task.await.unwrap_or_else(|error| Err(join_error(error)))) }
         });
-        let mut outcomes = futures::stream::iter(tasks).buffered(self.parts.settings.in_flight);
-        while let Some((subject, outcome)) = self.next_or_cancelled(&mut outcomes).await? {
-            match outcome {
-                Ok(record) => {
-                    journal.append(&record)?;
-                    results.push(record);
-                    self.observe(&Event::ItemDone { stage });
-                }
-                Err(ComponentError::BadInput(cause)) => {
-                    let reason = cause.to_string();
-                    self.observe(&Event::Quarantined { stage, subject: &subject, reason: &reason });
-                    quarantine.add(stage, subject, reason)?;
-                    self.check_quarantine(&plan, &quarantine)?;
-                }
-                Err(ComponentError::Cancelled) => return Err(Error::Cancelled),
-                Err(source) => {
-                    let stage = format!("iteration {iteration}, {}", stage.name());
-                    return Err(Error::Component { stage, subject, source });
-                }
-            }
+        let mut outcomes = futures::stream::iter(tasks).buffered(self.parts.settings.in_flight.max(1));
+        while let Some((subject, outcome)) = self.unless_cancelled(outcomes.next()).await? {
+            self.settle(&plan, &mut ledger, &subject, outcome)?;
         }
-        journal.sync()?;
-        quarantine.journal.sync()?;
+        ledger.sync()?;
         let seconds = started.elapsed().as_secs_f64();
         self.observe(&Event::StageFinished { iteration, stage, seconds });
-        Ok(results)
+        Ok(ledger.results)
     }
 
-    async fn next_or_cancelled<S: StreamExt + Unpin>(&self, stream: &mut S) -> Result<Option<S::Item>, Error> {
-        tokio::select! {
-            biased;
-            () = self.parts.cancel.cancelled() => Err(Error::Cancelled),
-            item = stream.next() => Ok(item),
-        }
-    }
-
-    /// Awaits a component's call, unless the run is cancelled first.
-    pub(super) async fn interruptible<T>(
+    fn settle<R: StageRecord>(
         &self,
-        call: impl Future<Output = Result<T, ComponentError>>,
-        stage: &str,
+        plan: &StagePlan<'_>,
+        ledger: &mut Ledger<R>,
         subject: &str,
-    ) -> Result<T, Error> {
-        let outcome = tokio::select! {
-            biased;
-            () = self.parts.cancel.cancelled() => return Err(Error::Cancelled),
-            outcome = call => outcome,
-        };
-        let named = |source| Error::Component { stage: stage.to_owned(), subject: subject.to_owned(), source };
-        outcome.map_err(named)
-    }
-
-    fn check_quarantine(&self, plan: &StagePlan<'_>, quarantine: &Quarantine) -> Result<(), Error> {
-        let limit = self.parts.settings.quarantine_limit;
-        let quarantined = quarantine.here.len();
-        if quarantined as f64 <= limit * plan.population as f64 {
-            return Ok(());
+        outcome: Result<R, ComponentError>,
+    ) -> Result<(), Error> {
+        let stage = plan.stage;
+        match outcome {
+            Ok(record) => {
+                ledger.finish(record)?;
+                self.observe(&Event::ItemDone { stage });
+                Ok(())
+            }
+            Err(ComponentError::BadInput(cause)) => {
+                let reason = cause.to_string();
+                ledger.quarantine(subject, &reason)?;
+                self.observe(&Event::Quarantined { stage, subject, reason: &reason });
+                self.check_quarantine(plan, ledger)
+            }
+            Err(source) => Err(component_error(&plan.name(), subject, source)),
         }
-        let first = quarantine.here.values().next().cloned().unwrap_or_default();
-        let stage = format!("iteration {}, {}", plan.iteration, plan.stage.name());
-        Err(Error::TooManyQuarantined { stage, quarantined, total: plan.population, limit, first })
-    }
-}
-
-impl Quarantine {
-    fn open(dir: &std::path::Path, stage: Stage) -> Result<Self, Error> {
-        let (journal, lines) = Journal::<QuarantineRecord>::open(&dir.join("quarantine.jsonl"))?;
-        let here = lines.into_iter().filter(|line| line.stage == stage.name());
-        let here = here.map(|line| (line.subject, line.reason)).collect();
-        Ok(Self { journal, here })
     }
 
-    fn add(&mut self, stage: Stage, subject: String, reason: String) -> Result<(), Error> {
-        let line = QuarantineRecord { stage: stage.name().to_owned(), subject, reason };
-        self.journal.append(&line)?;
-        self.here.insert(line.subject, line.reason);
-        Ok(())
+    fn check_quarantine<R>(&self, plan: &StagePlan<'_>, ledger: &Ledger<R>) -> Result<(), Error> {
+        let limit = self.parts.settings.quarantine_limit;
+        let (quarantined, total) = (ledger.quarantined.len(), plan.population);
+        let Some(first) = ledger.quarantined.first().filter(|_| quarantined as f64 > limit * total as f64)
+        else {
+            return Ok(());
+        };
+        let first = format!("{}: {}", first.subject, first.reason);
+        Err(Error::TooManyQuarantined { stage: plan.name(), quarantined, total, limit, first })
     }
-}
-
-fn panic_error(error: tokio::task::JoinError) -> ComponentError {
-    if error.is_cancelled() {
-        return ComponentError::Cancelled;
-    }
-    let payload: Box<dyn Any + Send> = error.into_panic();
-    let text = payload.downcast_ref::<String>().cloned();
-    let text = text.or_else(|| payload.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-    ComponentError::Panicked(text.unwrap_or_else(|| "no message".to_owned()))
 }

@@ -40,11 +40,7 @@ impl PendingDir {
 
     /// Makes it durable and moves it to its final path, replacing what stood there.
     pub fn publish(self) -> Result<(), Error> {
-        for entry in fs::read_dir(&self.aside).map_err(|error| Error::io("read", &self.aside, error))? {
-            let path = entry.map_err(|error| Error::io("read", &self.aside, error))?.path();
-            let file = File::open(&path).map_err(|error| Error::io("read", &path, error))?;
-            file.sync_all().map_err(|error| Error::io("write", &path, error))?;
-        }
+        sync_tree(&self.aside)?;
         if self.path.exists() {
             fs::remove_dir_all(&self.path).map_err(|error| Error::io("remove", &self.path, error))?;
         }
@@ -59,11 +55,30 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// Makes a rename durable. A directory cannot be opened on every system: then the rename alone stands.
+/// Makes all files below a directory durable, and their names.
+fn sync_tree(dir: &Path) -> Result<(), Error> {
+    for entry in fs::read_dir(dir).map_err(|error| Error::io("read", dir, error))? {
+        let path = entry.map_err(|error| Error::io("read", dir, error))?.path();
+        if path.is_dir() {
+            sync_tree(&path)?;
+        } else {
+            let file = File::open(&path).map_err(|error| Error::io("read", &path, error))?;
+            file.sync_all().map_err(|error| Error::io("write", &path, error))?;
+        }
+    }
+    sync_dir(dir)
+}
+
+/// Makes a rename durable.
 fn sync_parent(path: &Path) -> Result<(), Error> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    if let Ok(dir) = File::open(parent.unwrap_or(Path::new("."))) {
-        dir.sync_all().map_err(|error| Error::io("write", path, error))?;
+    sync_dir(parent.unwrap_or(Path::new(".")))
+}
+
+/// A directory cannot be opened on every system: then the rename alone stands.
+fn sync_dir(dir: &Path) -> Result<(), Error> {
+    match File::open(dir) {
+        Ok(file) => file.sync_all().map_err(|error| Error::io("write", dir, error)),
+        Err(_) => Ok(()),
     }
-    Ok(())
 }

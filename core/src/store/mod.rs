@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! runs/NAME/
-//!   config.toml  provenance.json
+//!   config.toml  provenance.json  fingerprints.json
 //!   iteration-00/  evaluation.jsonl evaluation.json            the starting model
 //!   iteration-01/  responses.jsonl contexts.jsonl verdicts.jsonl pairs.jsonl quarantine.jsonl
 //!                  metrics.jsonl evaluation.jsonl evaluation.json checkpoint/

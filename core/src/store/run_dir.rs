@@ -12,7 +12,13 @@ use crate::config::difference;
 use crate::error::Error;
 
 /// Keys that may change between two sessions of a run, since they do not change its results.
-const MAY_CHANGE: [&str; 3] = ["loop.iterations", "loop.in_flight", "loop.feature_cache_mb"];
+const MAY_CHANGE: [&str; 5] = [
+    "loop.iterations",
+    "loop.in_flight",
+    "loop.feature_cache_mb",
+    "loop.quarantine_limit",
+    "train.snapshot_every",
+];
 
 /// A run's directory, locked against other processes while this value lives.
 pub struct RunDir {
