@@ -74,14 +74,14 @@ impl WorldConfig {
         ];
         for (name, value, low, high) in integers {
             if !(low..=high).contains(&value) {
-                return Err(format!("`{name}` is {value}; it may be {low} to {high}"));
+                return Err(format!("{name} is {value}; it may be {low} to {high}"));
             }
         }
         if !self.size.is_multiple_of(2) {
-            return Err(format!("`size` is {}; it must be even, as yuv420p halves it", self.size));
+            return Err(format!("size is {}; it must be even, as yuv420p halves it", self.size));
         }
         if !(0.0..=0.3).contains(&self.noise) {
-            return Err(format!("`noise` is {}; it may be 0 to 0.3", self.noise));
+            return Err(format!("noise is {}; it may be 0 to 0.3", self.noise));
         }
         Ok(())
     }
@@ -102,9 +102,9 @@ mod tests {
     #[test]
     fn what_is_out_of_range_is_named() {
         let odd = WorldConfig { size: 65, ..WorldConfig::default() };
-        assert!(odd.check().unwrap_err().contains("`size` is 65; it must be even"));
+        assert!(odd.check().unwrap_err().contains("size is 65; it must be even"));
         let many = WorldConfig { max_objects: 4, ..WorldConfig::default() };
-        assert_eq!(many.check().unwrap_err(), "`max_objects` is 4; it may be 1 to 3");
+        assert_eq!(many.check().unwrap_err(), "max_objects is 4; it may be 1 to 3");
         let nan = WorldConfig { noise: f64::NAN, ..WorldConfig::default() };
         assert!(nan.check().is_err());
     }

@@ -43,7 +43,7 @@ impl Component for WorldEvaluatorConfig {
         if self.describe_recall > 0.0 && self.describe_recall <= 1.0 {
             return Ok(());
         }
-        Err(format!("`describe_recall` is {}; it may be above 0 and up to 1", self.describe_recall))
+        Err(format!("describe_recall is {}; it may be above 0 and up to 1", self.describe_recall))
     }
 
     fn build(&self, _: &BuildContext) -> Result<Arc<dyn Evaluator>, Cause> {

@@ -184,6 +184,6 @@ mod tests {
     #[test]
     fn a_config_out_of_range_is_refused() {
         let config = WorldConfig { frames: 1, ..WorldConfig::default() };
-        assert_eq!(World::new(config).unwrap_err().to_string(), "`frames` is 1; it may be 8 to 240");
+        assert_eq!(World::new(config).unwrap_err().to_string(), "frames is 1; it may be 8 to 240");
     }
 }

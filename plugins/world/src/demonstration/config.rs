@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Kind;
+
 /// The default template of a description's prompt, also that of the method's retrospector.
 pub const RETROSPECT_TEMPLATE: &str =
     "{% if previous %}previous description: {{ previous }}\n{% endif %}describe the video.";
@@ -53,6 +55,32 @@ impl Default for KindWeights {
 }
 
 impl KindWeights {
+    /// Each kind with its weight.
+    pub(super) fn by_kind(&self) -> [(Kind, f64); 8] {
+        [
+            (Kind::Answer, self.answer),
+            (Kind::Describe, self.describe),
+            (Kind::Refine, self.refine),
+            (Kind::JudgeContext, self.judge_context),
+            (Kind::JudgeBlind, self.judge_blind),
+            (Kind::JudgeText, self.judge_text),
+            (Kind::Read, self.read),
+            (Kind::Check, self.check),
+        ]
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let all = self.by_kind();
+        if let Some((kind, weight)) = all.iter().find(|(_, weight)| !(weight.is_finite() && *weight >= 0.0))
+        {
+            return Err(format!("weights.{} is {weight}; it must be 0 or more", kind.name()));
+        }
+        if all.iter().all(|(_, weight)| *weight == 0.0) {
+            return Err("weights are all 0; at least one must be more".to_owned());
+        }
+        Ok(())
+    }
+
     /// Text only, as a first stage: reading, checking and judging by an exact context.
     pub fn text_only() -> Self {
         Self {
@@ -108,10 +136,10 @@ pub struct DemonstrationConfig {
     /// Built in: share of the other comparisons that are decided wrongly. Default 0.05.
     pub judge_noise: f64,
     /// Template of a description's prompt; variable `previous`, which may be absent. Must be the
-    /// retrospector's.
+    /// retrospector's, and is rendered as there.
     pub retrospect_template: String,
     /// Template of a comparison's prompt; variables `context`, which may be absent, `question`,
-    /// `first`, `second`. Must be the judge's.
+    /// `first`, `second`, `choices` (`["a", "b"]`). Must be the judge's, and is rendered as there.
     pub judge_template: String,
     /// Template of a reading question; variables `context`, `question`.
     pub read_template: String,
@@ -162,11 +190,11 @@ impl DemonstrationConfig {
             ("judge_noise", self.judge_noise),
         ];
         if let Some((name, value)) = shares.iter().find(|(_, value)| !(0.0..=1.0).contains(value)) {
-            return Err(format!("`{name}` is {value}; it is a share, 0 to 1"));
+            return Err(format!("{name} is {value}; it is a share, 0 to 1"));
         }
         if self.max_extras > 3 {
-            return Err(format!("`max_extras` is {}; it may be 0 to 3", self.max_extras));
+            return Err(format!("max_extras is {}; it may be 0 to 3", self.max_extras));
         }
-        Ok(())
+        self.weights.check()
     }
 }

@@ -5,7 +5,7 @@ mod pairs;
 mod source;
 
 use isr_core::{Demonstration, Streams};
-use minijinja::{Environment, UndefinedBehavior, context};
+use minijinja::{AutoEscape, Environment, UndefinedBehavior, context};
 use rand::Rng;
 use rand::seq::IndexedRandom;
 use rand_chacha::ChaCha12Rng;
@@ -69,9 +69,11 @@ impl Kind {
 pub struct Demonstrator {
     world: WorldConfig,
     config: DemonstrationConfig,
-    weights: [(Kind, f64); 8],
     templates: Environment<'static>,
 }
+
+/// The replies for the answer shown first and the one shown second.
+const CHOICES: [&str; 2] = ["a", "b"];
 
 /// The variables of all templates.
 #[derive(Default)]
@@ -88,13 +90,10 @@ impl Demonstrator {
     pub fn new(world: &WorldConfig, config: &DemonstrationConfig) -> Result<Self, WorldError> {
         config.check().map_err(WorldError::Config)?;
         if world.warmstart_clips == 0 {
-            let reason = "`warmstart_clips` is 0; demonstrations need at least one clip";
+            let reason = "warmstart_clips is 0; demonstrations need at least one clip";
             return Err(WorldError::Config(reason.to_owned()));
         }
-        let mut templates = Environment::new();
-        templates.set_undefined_behavior(UndefinedBehavior::Strict);
-        let (world, weights) = (world.clone(), weights(&config.weights)?);
-        let made = Self { world, config: config.clone(), weights, templates };
+        let made = Self { world: world.clone(), config: config.clone(), templates: environment() };
         let some = Some("x");
         let all = Variables { context: some, previous: some, question: some, first: some, second: some };
         for name in ["retrospect_template", "judge_template", "read_template", "check_template"] {
@@ -140,10 +139,11 @@ impl Demonstrator {
     }
 
     fn pick_kind(&self, rng: &mut ChaCha12Rng) -> Kind {
-        let total: f64 = self.weights.iter().map(|(_, weight)| weight).sum();
+        let weights = self.config.weights.by_kind();
+        let total: f64 = weights.iter().map(|(_, weight)| weight).sum();
         let mut left = rng.random::<f64>() * total;
         let mut last = Kind::Answer;
-        for (kind, weight) in self.weights.iter().filter(|(_, weight)| *weight > 0.0) {
+        for (kind, weight) in weights.iter().filter(|(_, weight)| *weight > 0.0) {
             last = *kind;
             if left < *weight {
                 break;
@@ -237,7 +237,7 @@ impl Demonstrator {
             second: Some(second),
             ..Variables::default()
         };
-        let answer = if better_wins == better_first { "a" } else { "b" };
+        let answer = CHOICES[usize::from(better_wins != better_first)];
         Ok((self.render("judge_template", &variables)?, answer.to_owned()))
     }
 
@@ -249,32 +249,21 @@ impl Demonstrator {
             _ => &self.config.check_template,
         };
         let Variables { context, previous, question, first, second } = *variables;
-        let values = context! { context, previous, question, first, second };
+        let values = context! { context, previous, question, first, second, choices => CHOICES };
         let rendered = self.templates.render_named_str(name, source, values);
         rendered.map_err(|error| WorldError::Template { name, reason: format!("{error:#}") })
     }
 }
 
-fn weights(of: &KindWeights) -> Result<[(Kind, f64); 8], WorldError> {
-    let all = [
-        (Kind::Answer, of.answer),
-        (Kind::Describe, of.describe),
-        (Kind::Refine, of.refine),
-        (Kind::JudgeContext, of.judge_context),
-        (Kind::JudgeBlind, of.judge_blind),
-        (Kind::JudgeText, of.judge_text),
-        (Kind::Read, of.read),
-        (Kind::Check, of.check),
-    ];
-    let bad = all.iter().find(|(_, weight)| !(weight.is_finite() && *weight >= 0.0));
-    if let Some((kind, weight)) = bad {
-        let reason = format!("`weights.{}` is {weight}; it must be 0 or more", kind.name());
-        return Err(WorldError::Config(reason));
-    }
-    if all.iter().all(|(_, weight)| *weight == 0.0) {
-        return Err(WorldError::Config("all `weights` are 0; at least one must be more".to_owned()));
-    }
-    Ok(all)
+/// The settings under which the method's own templates are rendered, so that a prompt is the same here
+/// and there to the byte.
+fn environment() -> Environment<'static> {
+    let mut environment = Environment::new();
+    environment.set_auto_escape_callback(|_| AutoEscape::None);
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    environment.set_trim_blocks(true);
+    environment.set_lstrip_blocks(true);
+    environment
 }
 
 #[cfg(test)]

@@ -29,7 +29,9 @@ impl Component for WorldDemonstrationsConfig {
 
     fn validate(&self) -> Result<(), String> {
         self.world.check().map_err(|reason| format!("world.{reason}"))?;
-        self.mixture.check().map_err(|reason| format!("mixture.{reason}"))
+        self.mixture.check().map_err(|reason| format!("mixture.{reason}"))?;
+        // Templates are checked by rendering them.
+        Demonstrator::new(&self.world, &self.mixture).map(drop).map_err(|error| error.to_string())
     }
 
     fn build(&self, _: &BuildContext) -> Result<Arc<dyn Demonstrations>, Cause> {

@@ -41,7 +41,7 @@ fn kinds_come_as_often_as_they_are_weighted() {
     let demonstrator = demonstrator(DemonstrationConfig::default());
     let mut counts: BTreeMap<Kind, f64> = BTreeMap::new();
     (0..20_000).for_each(|index| *counts.entry(demonstrator.kind(index)).or_default() += 1.0 / 20_000.0);
-    for (kind, weight) in demonstrator.weights {
+    for (kind, weight) in KindWeights::default().by_kind() {
         assert!((counts[&kind] - weight).abs() < 0.01, "{kind:?}: {}", counts[&kind]);
     }
     let text = DemonstrationConfig { weights: KindWeights::text_only(), ..DemonstrationConfig::default() };
@@ -69,6 +69,16 @@ fn prompts_are_those_of_the_method() {
             assert!(it.answer == "a" || it.answer == "b");
         }
     }
+}
+
+/// As the method's crate renders them: a line with nothing but a tag leaves no trace.
+#[test]
+fn templates_may_be_spelled_over_several_lines() {
+    let judge_template = "{% if context %}\ncontext: {{ context }}\n{% endif %}\nquestion: {{ question }}\n\
+                          a: {{ first }}\nb: {{ second }}\nwhich answer is better, {{ choices[0] }} or b?\n";
+    let spelled = DemonstrationConfig { judge_template: judge_template.to_owned(), ..Default::default() };
+    let (spelled, plain) = (demonstrator(spelled), demonstrator(DemonstrationConfig::default()));
+    assert!((0..200).all(|index| spelled.get(index).unwrap() == plain.get(index).unwrap()));
 }
 
 #[test]
@@ -220,15 +230,15 @@ fn bad_settings_and_templates_are_named() {
     let base = DemonstrationConfig::default;
     assert_eq!(
         refuse(DemonstrationConfig { verbosity: 1.5, ..base() }),
-        "`verbosity` is 1.5; it is a share, 0 to 1"
+        "verbosity is 1.5; it is a share, 0 to 1"
     );
     let unknown = refuse(DemonstrationConfig { judge_template: "{{ answer }}".to_owned(), ..base() });
     assert!(unknown.starts_with("template `judge_template`: "), "{unknown}");
     let open = refuse(DemonstrationConfig { read_template: "{% if".to_owned(), ..base() });
     assert!(open.starts_with("template `read_template`: "), "{open}");
     let weights = KindWeights { read: -1.0, ..KindWeights::default() };
-    assert!(refuse(DemonstrationConfig { weights, ..base() }).contains("`weights.read` is -1"));
+    assert!(refuse(DemonstrationConfig { weights, ..base() }).contains("weights.read is -1"));
     let none = WorldConfig { warmstart_clips: 0, ..WorldConfig::default() };
     let message = Demonstrator::new(&none, &base()).map(|_| ()).unwrap_err().to_string();
-    assert!(message.contains("`warmstart_clips` is 0"), "{message}");
+    assert!(message.contains("warmstart_clips is 0"), "{message}");
 }
