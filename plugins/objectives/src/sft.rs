@@ -1,0 +1,69 @@
+//! Supervised fine-tuning: the negative log-likelihood of the chosen answer.
+//!
+//! The loss of an example is the mean over its answer's tokens, and the loss of a batch is the mean over
+//! examples. TRL and transformers average over all tokens of a batch instead. Ours gives the same
+//! result however a batch is split into micro-batches, as [`PreferenceObjective`] asks, and lets a
+//! one-token verdict weigh as much as a long description; the two agree where all answers have the same
+//! length.
+
+use std::sync::Arc;
+
+use isr_core::registry::{BuildContext, Component};
+use isr_core::{
+    Cause, ComponentError, Granularity, ObjectiveBatch, ObjectiveValue, PreferenceObjective, Requirements,
+    View,
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::error::ObjectiveError;
+use crate::pairs::{checked, gradients, means};
+
+/// Negative log-likelihood of the chosen answer. Per example the mean over its tokens, in nats; the
+/// batch's loss is the mean over examples. Needs no reference and no rejected answer. Logs `nll`, and
+/// `logps_chosen` (summed over the answer).
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SftConfig {}
+
+impl Component for SftConfig {
+    type Built = Arc<dyn PreferenceObjective>;
+
+    fn build(&self, _: &BuildContext) -> Result<Self::Built, Cause> {
+        Ok(Arc::new(Sft {}))
+    }
+}
+
+isr_core::register!(Objective "sft" => SftConfig, example = "");
+
+/// The objective that [`SftConfig`] builds.
+#[derive(Debug, Clone)]
+pub struct Sft {}
+
+impl PreferenceObjective for Sft {
+    fn requirements(&self) -> Requirements {
+        Requirements { views: vec![View::Chosen], granularity: Granularity::PerToken, reference: false }
+    }
+
+    fn evaluate(&self, batch: &ObjectiveBatch) -> Result<ObjectiveValue, ComponentError> {
+        let chosen = checked(batch, View::Chosen, Granularity::PerToken, false)?;
+        if let Some(pair) = chosen.lengths.iter().position(|&length| length == 0) {
+            return Err(ObjectiveError::NoTokens { view: View::Chosen, pair }.into());
+        }
+        let examples = chosen.lengths.len() as f64;
+        let (mut nlls, mut sums, mut gradient) = (Vec::new(), Vec::new(), Vec::new());
+        let mut rest = chosen.policy.as_slice();
+        for &length in &chosen.lengths {
+            let (answer, after) = rest.split_at(length);
+            let sum: f64 = answer.iter().sum();
+            nlls.push(-sum / length as f64);
+            sums.push(sum);
+            gradient.extend(std::iter::repeat_n(-1.0 / (examples * length as f64), length));
+            rest = after;
+        }
+        let loss = nlls.iter().sum::<f64>() / examples;
+        let metrics = means([("nll", nlls), ("logps_chosen", sums)]);
+        let gradients = gradients(batch, [(View::Chosen, gradient)]);
+        Ok(ObjectiveValue { loss, gradients, metrics })
+    }
+}
