@@ -22,7 +22,7 @@ pub struct WorldConfig {
     /// Clips for the supervised warm start of a base model, apart from all others; rendered only when
     /// demonstrations are asked for. Default 3000.
     pub warmstart_clips: u32,
-    /// Different questions asked about each clip, 1 to 5. Default 3.
+    /// Questions asked about each clip, of different kinds, 1 to 5. Default 3.
     pub questions_per_clip: u32,
     /// Seed of all clips and questions. Default 0.
     pub seed: u64,
@@ -65,7 +65,7 @@ impl WorldConfig {
             ("training_clips", self.training_clips, 1, 1_000_000),
             ("evaluation_clips", self.evaluation_clips, 0, 1_000_000),
             ("warmstart_clips", self.warmstart_clips, 0, 1_000_000),
-            // One object alone allows five questions.
+            // There are five kinds of question.
             ("questions_per_clip", self.questions_per_clip, 1, 5),
             ("max_objects", self.max_objects, 1, most_objects),
             ("frames", self.frames, 8, 240),

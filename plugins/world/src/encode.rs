@@ -142,6 +142,27 @@ mod tests {
     }
 
     #[test]
+    fn a_decoded_clip_has_all_frames_and_looks_like_what_was_painted() {
+        let config = WorldConfig::default();
+        let encoder = Encoder { program: isr_ffmpeg::locate().unwrap(), config: &config };
+        let folder = tempfile::tempdir().unwrap();
+        let clips = clips(&config, 0..3);
+        encoder.encode(&clips, folder.path()).unwrap();
+        for clip in &clips {
+            let file = folder.path().join(format!("{}.mp4", clip.name()));
+            let mut decoder = Command::new(&encoder.program);
+            decoder.args(["-loglevel", "error", "-i"]).arg(file);
+            let decoded =
+                decoder.args(["-f", "rawvideo", "-pix_fmt", "rgb24", "-"]).output().unwrap().stdout;
+            let painted = raster::render(&config, clip);
+            assert_eq!(decoded.len(), painted.len(), "{}", clip.name());
+            let off: u64 = decoded.iter().zip(&painted).map(|(a, b)| u64::from(a.abs_diff(*b))).sum();
+            let mean = off as f64 / painted.len() as f64;
+            assert!(mean < 4.0, "{}: {mean} of 255", clip.name());
+        }
+    }
+
+    #[test]
     fn what_ffmpeg_says_is_passed_on() {
         let config = WorldConfig::default();
         let encoder = Encoder { program: isr_ffmpeg::locate().unwrap(), config: &config };

@@ -34,17 +34,21 @@
 //! | an annotator who likes length | 20% of comparisons go to the longer answer |
 //! | an annotator who slips | 5% of the others |
 //!
+//! Descriptions are noisy and not prejudiced: on the stereotyped topics a describer knows more than an
+//! answerer says, which is what a judge with context can make use of.
+//!
 //! Not built in: that a judge without context is worse, or follows length more. The annotator's rule
 //! is one for all ways of judging, and in its pairs truth is as often in the shorter answer as in the
-//! longer. Whether the length bias grows over iterations, answers run on, or contexts improve, is left
-//! to the loop.
+//! longer, and in one value as in another. (One text cue remains: an answer that names more objects than
+//! any clip has must be wrong somewhere.) Whether the length bias grows over iterations, answers run on,
+//! or contexts improve, is left to the loop.
 //!
 //! "describe the video." is both the retrospector's prompt and one of the questions, so preference
 //! training on that question also trains the describer.
 //!
 //! # Components
 //! Data `world` ([`WorldConfig`]) and `jsonl` ([`JsonlConfig`], lists of anyone's videos), evaluator
-//! `world` ([`WorldEvaluatorConfig`]).
+//! `world` ([`WorldEvaluatorConfig`]), demonstrations `world` ([`WorldDemonstrationsConfig`]).
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping"))]
 

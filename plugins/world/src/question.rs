@@ -1,5 +1,9 @@
 //! What is asked about a clip.
 
+use std::collections::BTreeSet;
+
+use rand::seq::{IndexedRandom, SliceRandom};
+use rand_chacha::ChaCha12Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::attributes::Shape;
@@ -45,6 +49,22 @@ impl Question {
         let object = |shape| [Self::Colour { shape }, Self::Motion { shape }];
         let objects = facts.objects.iter().flat_map(|it| object(it.shape));
         objects.chain([Self::Count, Self::Background, Self::Describe]).collect()
+    }
+
+    /// Five questions about a clip, one of each kind, in random order: colour and motion come twice as
+    /// early as the others, and are about any of its objects. The order of kinds does not depend on the
+    /// facts, so that a question says nothing of its answer.
+    pub fn draw(rng: &mut ChaCha12Rng, facts: &Facts) -> Vec<Self> {
+        let mut of = |kind: fn(Shape) -> Self| facts.objects.choose(rng).map(|it| kind(it.shape));
+        let colour = of(|shape| Self::Colour { shape });
+        let motion = of(|shape| Self::Motion { shape });
+        let others = [Self::Count, Self::Background, Self::Describe].map(Some);
+        let mut order: Vec<_> =
+            [colour, colour, motion, motion].into_iter().chain(others).flatten().collect();
+        order.shuffle(rng);
+        let mut seen = BTreeSet::new();
+        order.retain(|question| seen.insert(*question));
+        order
     }
 
     /// Every question that can be asked.
@@ -100,7 +120,7 @@ impl Question {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
+    use isr_core::Streams;
 
     use super::*;
     use crate::clip::{Clip, Split};
@@ -124,6 +144,28 @@ mod tests {
                 assert_eq!(targets.len(), expected);
                 assert!(targets.iter().all(|claim| claim.holds(&facts)));
             }
+        }
+    }
+
+    #[test]
+    fn which_kinds_are_asked_first_does_not_depend_on_the_facts() {
+        let mut counts = std::collections::BTreeMap::new();
+        let mut clips = [0.0; 2];
+        for index in 0..12_000 {
+            let facts = Clip::generate(&WorldConfig::default(), Split::Training, index).facts;
+            let mut rng = Streams::new(0).rng(0, "test", &index.to_string());
+            let questions = Question::draw(&mut rng, &facts);
+            let kinds: BTreeSet<_> =
+                questions.iter().map(std::mem::discriminant).map(|it| format!("{it:?}")).collect();
+            assert_eq!((questions.len(), kinds.len()), (5, 5));
+            let objects = facts.objects.len() - 1;
+            clips[objects] += 1.0;
+            let kind = format!("{:?}", std::mem::discriminant(&questions[0]));
+            counts.entry(kind).or_insert([0.0; 2])[objects] += 1.0;
+        }
+        for (kind, count) in counts {
+            let (one, two): (f64, f64) = (count[0] / clips[0], count[1] / clips[1]);
+            assert!((one - two).abs() < 0.035, "{kind}: {one} and {two}");
         }
     }
 

@@ -1,7 +1,7 @@
 //! The samples of a split: its clips, each with some of the questions that it allows.
 
 use isr_core::{LabelledSample, Sample, SampleId, Streams};
-use rand::seq::{IndexedRandom, SliceRandom};
+use rand::seq::IndexedRandom;
 
 use crate::claim::text;
 use crate::clip::{Clip, Split};
@@ -15,11 +15,10 @@ pub(crate) fn samples(config: &WorldConfig, split: Split) -> Vec<LabelledSample>
         .collect()
 }
 
-/// Different questions about a clip, each in one of its wordings, both drawn uniformly.
+/// Questions of different kinds about a clip, each in one of its wordings.
 fn of_clip(config: &WorldConfig, clip: &Clip) -> Vec<LabelledSample> {
     let mut rng = Streams::new(config.seed).rng(0, "world/questions", &clip.name());
-    let mut questions = Question::about(&clip.facts);
-    questions.shuffle(&mut rng);
+    let mut questions = Question::draw(&mut rng, &clip.facts);
     questions.truncate(config.questions_per_clip as usize);
     let sample = |(number, question): (usize, Question)| {
         let instruction = question.wordings().choose(&mut rng).cloned().unwrap_or_default();

@@ -17,8 +17,7 @@ use crate::claim::{Claim, text};
 use crate::clip::{Clip, Split};
 use crate::config::WorldConfig;
 use crate::error::WorldError;
-use crate::facts::Facts;
-use crate::mistakes::{description, happens};
+use crate::mistakes::{Narrator, happens};
 use crate::question::Question;
 use pairs::Speaker;
 
@@ -161,25 +160,26 @@ impl Demonstrator {
         clip: &Clip,
     ) -> Result<(String, String), WorldError> {
         let (config, facts) = (&self.config, &clip.facts);
-        let speaker = Speaker { config, facts };
-        let question = Question::about(facts).choose(rng).copied().unwrap_or(Question::Describe);
+        let narrator = Narrator { facts, max_objects: self.world.max_objects };
+        let speaker = Speaker { config, narrator };
+        let question = Question::draw(rng, facts).first().copied().unwrap_or(Question::Describe);
         let wording = question.wordings().choose(rng).cloned().unwrap_or_default();
         match kind {
             Kind::Answer => Ok((wording, text(&speaker.answer(rng, question)))),
-            Kind::Describe => self.describe(rng, facts, None),
+            Kind::Describe => self.describe(rng, narrator, None),
             Kind::Refine => {
-                let previous = description(rng, facts, config.previous_noise, config.previous_omission);
-                self.describe(rng, facts, Some(&text(&previous)))
+                let previous = narrator.description(rng, config.previous_noise, config.previous_omission);
+                self.describe(rng, narrator, Some(&text(&previous)))
             }
             Kind::JudgeContext => {
-                let context = description(rng, facts, config.context_noise, config.description_omission);
+                let context = narrator.description(rng, config.context_noise, config.description_omission);
                 self.compare(rng, &speaker, question, &wording, Some(&text(&context)))
             }
             Kind::JudgeBlind => self.compare(rng, &speaker, question, &wording, None),
             Kind::JudgeText => {
                 self.compare(rng, &speaker, question, &wording, Some(&text(&facts.claims())))
             }
-            Kind::Read => self.read(facts, question, &wording),
+            Kind::Read => self.read(narrator, question, &wording),
             Kind::Check => self.check(rng, &speaker),
         }
     }
@@ -187,32 +187,32 @@ impl Demonstrator {
     fn describe(
         &self,
         rng: &mut ChaCha12Rng,
-        facts: &Facts,
+        narrator: Narrator,
         previous: Option<&str>,
     ) -> Result<(String, String), WorldError> {
         let config = &self.config;
-        let claims = description(rng, facts, config.description_noise, config.description_omission);
+        let claims = narrator.description(rng, config.description_noise, config.description_omission);
         let variables = Variables { previous, ..Variables::default() };
         Ok((self.render("retrospect_template", &variables)?, text(&claims)))
     }
 
     fn read(
         &self,
-        facts: &Facts,
+        narrator: Narrator,
         question: Question,
         wording: &str,
     ) -> Result<(String, String), WorldError> {
-        let context = text(&facts.claims());
+        let context = text(&narrator.facts.claims());
         let variables =
             Variables { context: Some(&context), question: Some(wording), ..Variables::default() };
-        Ok((self.render("read_template", &variables)?, text(&question.targets(facts))))
+        Ok((self.render("read_template", &variables)?, text(&question.targets(narrator.facts))))
     }
 
     fn check(&self, rng: &mut ChaCha12Rng, speaker: &Speaker) -> Result<(String, String), WorldError> {
         let claims = speaker.to_check(rng);
-        let (context, first) = (text(&speaker.facts.claims()), text(&claims));
+        let (context, first) = (text(&speaker.narrator.facts.claims()), text(&claims));
         let variables = Variables { context: Some(&context), first: Some(&first), ..Variables::default() };
-        let verdict = |claim: &Claim| if claim.holds(speaker.facts) { "yes" } else { "no" };
+        let verdict = |claim: &Claim| if claim.holds(speaker.narrator.facts) { "yes" } else { "no" };
         let answer = claims.iter().map(verdict).collect::<Vec<_>>().join(" ");
         Ok((self.render("check_template", &variables)?, answer))
     }

@@ -3,7 +3,8 @@
 //! In a pair, length says nothing about truth: a topic question's two lengths are drawn from one
 //! distribution before anything is decided about truth, and two descriptions are equally long. (Every
 //! claim has the same number of tokens.) Otherwise a judge could learn length and pass for one that
-//! looks.
+//! looks. Neither does a value: a wrong one is drawn uniformly, as the true ones are, so that no text says
+//! of itself that it is wrong.
 
 use rand::Rng;
 use rand::seq::{SliceRandom, index};
@@ -11,8 +12,7 @@ use rand_chacha::ChaCha12Rng;
 
 use super::config::DemonstrationConfig;
 use crate::claim::Claim;
-use crate::facts::Facts;
-use crate::mistakes::{description, distort, extras, happens, mistake, stereotype};
+use crate::mistakes::{Narrator, happens, stereotype};
 use crate::question::Question;
 
 /// Two answers to one question.
@@ -30,19 +30,19 @@ const DECIDED_BY_CORRECTNESS: f64 = 0.7;
 /// Makes answers about one clip.
 pub(crate) struct Speaker<'a> {
     pub(crate) config: &'a DemonstrationConfig,
-    pub(crate) facts: &'a Facts,
+    pub(crate) narrator: Narrator<'a>,
 }
 
 impl Speaker<'_> {
     /// An answer with the built-in faults.
     pub(crate) fn answer(&self, rng: &mut ChaCha12Rng, question: Question) -> Vec<Claim> {
         let config = self.config;
-        let [target] = question.targets(self.facts)[..] else {
-            return description(rng, self.facts, config.description_noise, config.description_omission);
+        let [target] = question.targets(self.narrator.facts)[..] else {
+            return self.narrator.description(rng, config.description_noise, config.description_omission);
         };
         let said = match stereotype(target.topic()) {
             Some(claim) if happens(rng, config.prejudice) => claim,
-            None if happens(rng, config.corruption) => distort(rng, target),
+            None if happens(rng, config.corruption) => self.narrator.distort(rng, target),
             _ => target,
         };
         let count = self.extra_count(rng, 0);
@@ -51,7 +51,7 @@ impl Speaker<'_> {
 
     /// Two answers of different quality, better and worse.
     pub(crate) fn pair(&self, rng: &mut ChaCha12Rng, question: Question) -> Pair {
-        match question.targets(self.facts)[..] {
+        match question.targets(self.narrator.facts)[..] {
             [target] if self.config.max_extras == 0 || happens(rng, DECIDED_BY_CORRECTNESS) => {
                 self.correct_and_wrong(rng, target)
             }
@@ -62,7 +62,8 @@ impl Speaker<'_> {
 
     fn correct_and_wrong(&self, rng: &mut ChaCha12Rng, target: Claim) -> Pair {
         let counts = [self.extra_count(rng, 0), self.extra_count(rng, 0)];
-        let wrong = mistake(rng, target, self.config.prejudice);
+        // Not the stereotype: it would be wrong in most pairs, and a judge could know that from the text.
+        let wrong = self.narrator.distort(rng, target);
         Pair {
             better: self.with_extras(rng, target, counts[0]),
             worse: self.with_extras(rng, wrong, counts[1]),
@@ -73,20 +74,20 @@ impl Speaker<'_> {
         let counts = [self.extra_count(rng, 1), self.extra_count(rng, 1)];
         let lies = rng.random_range(1..=counts[1]);
         let mut with = |count, lies| {
-            let further = extras(rng, self.facts, target.topic(), count, lies);
+            let further = self.narrator.extras(rng, target.topic(), count, lies);
             [vec![target], further].concat()
         };
         Pair { better: with(counts[0], 0), worse: with(counts[1], lies) }
     }
 
     fn descriptions(&self, rng: &mut ChaCha12Rng) -> Pair {
-        let told = description(rng, self.facts, 0.0, self.config.description_omission);
+        let told = self.narrator.description(rng, 0.0, self.config.description_omission);
         let many = rng.random_range(1..=told.len().min(3));
         let few = rng.random_range(0..many);
         let mut with_errors = |errors| {
             let mut claims = told.clone();
             for at in index::sample(rng, told.len(), errors) {
-                claims[at] = distort(rng, told[at]);
+                claims[at] = self.narrator.distort(rng, told[at]);
             }
             claims
         };
@@ -95,7 +96,7 @@ impl Speaker<'_> {
 
     fn with_extras(&self, rng: &mut ChaCha12Rng, said: Claim, count: usize) -> Vec<Claim> {
         let lies = (0..count).filter(|_| happens(rng, self.config.extra_falsehood)).count();
-        [vec![said], extras(rng, self.facts, said.topic(), count, lies)].concat()
+        [vec![said], self.narrator.extras(rng, said.topic(), count, lies)].concat()
     }
 
     /// How many further claims: at least `least`, each one more with probability `verbosity`.
@@ -110,7 +111,7 @@ impl Speaker<'_> {
 
     /// Claims to be checked one by one: some true, some false, in random order, 2 to 4 of them.
     pub(crate) fn to_check(&self, rng: &mut ChaCha12Rng) -> Vec<Claim> {
-        let mut claims = description(rng, self.facts, 0.5, 0.0);
+        let mut claims = self.narrator.description(rng, 0.5, 0.0);
         claims.shuffle(rng);
         claims.truncate(rng.random_range(2..=4));
         claims

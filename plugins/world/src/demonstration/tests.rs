@@ -159,8 +159,9 @@ fn the_better_answer_of_a_pair_is_better_and_as_often_shorter_as_longer() {
     for index in 0..6000 {
         let facts = Clip::generate(&WorldConfig::default(), Split::WarmStart, index).facts;
         let mut rng = Streams::new(3).rng(0, "test", &index.to_string());
-        let question = *Question::about(&facts).choose(&mut rng).unwrap();
-        let pair = Speaker { config: &config, facts: &facts }.pair(&mut rng, question);
+        let question = Question::draw(&mut rng, &facts)[0];
+        let narrator = Narrator { facts: &facts, max_objects: 2 };
+        let pair = Speaker { config: &config, narrator }.pair(&mut rng, question);
         let truth = Truth { clip: facts, question };
         let quality = |claims: &[Claim]| evaluator.assess_answer(&truth, &text(claims)).quality;
         assert!(quality(&pair.better) > quality(&pair.worse), "{index}: {question:?}");
@@ -169,6 +170,33 @@ fn the_better_answer_of_a_pair_is_better_and_as_often_shorter_as_longer() {
     }
     let share = longer / (longer + shorter);
     assert!(longer + shorter > 2000.0 && (share - 0.5).abs() < 0.025, "{share}");
+}
+
+#[test]
+fn no_value_gives_itself_away_as_wrong() {
+    let config = DemonstrationConfig::default();
+    let mut counts: BTreeMap<String, (f64, f64)> = BTreeMap::new();
+    for index in 0..30_000 {
+        let facts = Clip::generate(&WorldConfig::default(), Split::WarmStart, index).facts;
+        let mut rng = Streams::new(4).rng(0, "test", &index.to_string());
+        let question = Question::draw(&mut rng, &facts)[0];
+        let narrator = Narrator { facts: &facts, max_objects: 2 };
+        let pair = Speaker { config: &config, narrator }.pair(&mut rng, question);
+        if question == Question::Describe || pair.better[0] == pair.worse[0] {
+            continue;
+        }
+        // Claims on one attribute are pooled over shapes, except where the shape has a stereotype.
+        let key = |claim: Claim| match crate::mistakes::stereotype(claim.topic()) {
+            Some(stereotype) if stereotype == claim => claim.to_string(),
+            _ => claim.to_string().split(' ').skip(1).collect(),
+        };
+        counts.entry(key(pair.better[0])).or_default().0 += 1.0;
+        counts.entry(key(pair.worse[0])).or_default().1 += 1.0;
+    }
+    for (value, (better, worse)) in counts {
+        let (all, share) = (better + worse, better / (better + worse));
+        assert!((share - 0.5).abs() < 4.0 * 0.5 / f64::sqrt(all), "{value}: {share} of {all}");
+    }
 }
 
 /// Share of judge demonstrations with unequal lengths whose verdict is the longer answer, and of all
