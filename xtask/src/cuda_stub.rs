@@ -25,6 +25,10 @@ const REMOVED: [&str; 5] = [
     "libtorch.so",
 ];
 
+/// What stays. Symbols that these have too (inline functions, mostly) need no
+/// stub, and a stub might be found before them.
+const KEPT: [&str; 4] = ["libtorch_cpu.so", "libc10.so", "libc10_cuda.so", "libshm.so"];
+
 /// Needed by name only once the stub has their symbols.
 const EMPTY: [&str; 3] = ["libtorch.so", "libcufile.so.0", "libcudnn.so.9"];
 
@@ -35,14 +39,12 @@ const RETURNS_REFERENCE: &str = "_ZN4c10d15get_gil_checkerEv";
 /// Replaces the CUDA libraries in `lib` (a wheel's `torch/lib`).
 pub(crate) fn replace_cuda(lib: &Path) -> Result<()> {
     let wanted = undefined_in(&lib.join("libtorch_python.so"))?;
-    let mut offered = BTreeSet::new();
-    for name in REMOVED {
-        offered.extend(defined_in(&lib.join(name))?);
-    }
+    let offered = defined_in(lib, &REMOVED)?;
+    let kept = defined_in(lib, &KEPT)?;
     let missing: Vec<&str> = wanted
         .iter()
         .map(String::as_str)
-        .filter(|s| offered.contains(*s) || is_of_other_library(s))
+        .filter(|s| is_of_other_library(s) || offered.contains(*s) && !kept.contains(*s))
         .collect();
     ensure!(missing.contains(&RETURNS_REFERENCE), "this torch refers to other CUDA symbols than expected");
     let source = lib.join("cuda_stub.s");
@@ -63,12 +65,17 @@ fn is_of_other_library(symbol: &str) -> bool {
     symbol.starts_with("cuFile") || symbol.starts_with("cudnn")
 }
 
+/// The symbols that a library looks up elsewhere, but for the system's.
 fn undefined_in(library: &Path) -> Result<BTreeSet<String>> {
     symbols(library, "--undefined-only")
 }
 
-fn defined_in(library: &Path) -> Result<BTreeSet<String>> {
-    symbols(library, "--defined-only")
+fn defined_in(lib: &Path, names: &[&str]) -> Result<BTreeSet<String>> {
+    let mut all = BTreeSet::new();
+    for name in names {
+        all.append(&mut symbols(&lib.join(name), "--defined-only")?);
+    }
+    Ok(all)
 }
 
 fn symbols(library: &Path, which: &str) -> Result<BTreeSet<String>> {
@@ -76,10 +83,14 @@ fn symbols(library: &Path, which: &str) -> Result<BTreeSet<String>> {
     Ok(table.lines().filter_map(parse_symbol).collect())
 }
 
-/// The last column of a line of `nm`, without its version.
+/// The last column of a line of `nm`, without its version; `None` for a symbol
+/// of libc, libgcc or libstdc++, which their versions tell.
 fn parse_symbol(line: &str) -> Option<String> {
     let name = line.split_whitespace().last()?;
-    name.split('@').next().map(str::to_owned)
+    let (name, version) = name.split_once('@').unwrap_or((name, ""));
+    let version = version.trim_start_matches('@');
+    let of_system = ["GLIBC", "CXXABI", "GCC"].iter().any(|s| version.starts_with(s));
+    (!of_system).then(|| name.to_owned())
 }
 
 /// x86-64 assembly that defines each symbol by what its mangled name says it
@@ -133,6 +144,7 @@ mod tests {
             assert_eq!(parse_symbol(line).as_deref(), Some("cudnnGetProperty"));
         }
         assert_eq!(parse_symbol(""), None);
+        assert_eq!(parse_symbol("   U _ZNSt6thread4joinEv@GLIBCXX_3.4.11"), None);
     }
 
     #[test]

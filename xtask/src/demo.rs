@@ -58,9 +58,7 @@ fn is_complete(run_dir: &Path) -> bool {
 
 fn make(root: &Path, run_dir: &Path) -> Result<()> {
     setup::run(&SetupArgs::default())?;
-    let mut build = Command::new(repository::cargo());
-    build.args(["build", "--release", "--bin", "isr"]);
-    timed("cargo build --release --bin isr", build.current_dir(root))?;
+    build(root)?;
     for step in STEPS {
         let arguments: Vec<String> = step.iter().map(|word| fill(word, run_dir)).collect();
         let mut isr = Command::new(release_binary(root));
@@ -70,16 +68,25 @@ fn make(root: &Path, run_dir: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Builds the release binary.
+pub(crate) fn build(root: &Path) -> Result<()> {
+    let mut build = Command::new(repository::cargo());
+    build.args(["build", "--release", "--bin", "isr"]);
+    timed("cargo build --release --bin isr", build.current_dir(root))
+}
+
 fn fill(word: &str, run_dir: &Path) -> String {
     word.replace("{run}", &run_dir.to_string_lossy())
 }
 
-fn release_binary(root: &Path) -> PathBuf {
+/// Where [`build`] puts it.
+pub(crate) fn release_binary(root: &Path) -> PathBuf {
     let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
     root.join(target).join("release/isr")
 }
 
-fn timed(title: &str, command: &mut Command) -> Result<()> {
+/// Runs a command, with a heading and the time that it took.
+pub(crate) fn timed(title: &str, command: &mut Command) -> Result<()> {
     println!("\n==> {title}");
     let start = Instant::now();
     process::run(command)?;

@@ -1,6 +1,6 @@
 //! Developer commands of this repository: `cargo xtask <command>`.
 //!
-//! One file a command (`setup`, `demo`, `test`); the other modules are what
+//! One file a command (`setup`, `demo`, `base`, `test`); the other modules are what
 //! they share. Nothing here may link libtorch, because `setup` is what puts
 //! libtorch where the other crates look for it.
 
@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod base;
 mod counts;
 mod cuda_stub;
 mod demo;
@@ -39,6 +40,8 @@ enum Command {
     Setup(setup::SetupArgs),
     /// Build `isr`, run the quickstart config, write its report
     Demo(demo::DemoArgs),
+    /// Train the miniature's base model anew, into configs/base: about an hour on 2 cores
+    Base(base::BaseArgs),
     /// Run every check: format, lints, tests, docs, licences, Python goldens
     Test(test::TestArgs),
 }
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Setup(args) => setup::run(&args),
         Command::Demo(args) => demo::run(&args),
+        Command::Base(args) => base::run(&args),
         Command::Test(args) => test::run(&args),
     };
     match result {

@@ -95,8 +95,8 @@ fn torch_lib(home: &Path) -> Result<PathBuf> {
 
 fn pip_install(python: &Path, arguments: &[&str]) -> Result<()> {
     let mut command = Command::new(python);
-    // pip warns of the CUDA packages that are missing on purpose; errors show.
-    command.args(["-m", "pip", "install", "--quiet"]);
+    // The CUDA packages are missing on purpose: no warning of that.
+    command.args(["-m", "pip", "install", "--quiet", "--no-warn-conflicts"]);
     pip::install(command.args(arguments))
 }
 

@@ -25,6 +25,7 @@ mod visual;
 
 pub use device::Precision;
 pub use encoder::{ClipConfig, ClipEncoder};
+pub use engine::Logits;
 pub use error::TorchError;
 pub use model::preprocess::Preprocess;
 pub use new_model::NewModelConfig;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use isr_core::registry::{BuildContext, Component};
 use isr_core::{
-    Cause, ComponentError, Fingerprint, GenerateRequest, Policy, PreferenceObjective, Response,
+    Cause, ComponentError, Fingerprint, GenerateRequest, Policy, PreferenceObjective, Prompt, Response,
     ScoreRequest, Snapshot, StepReport, TokenLogProbs, TrainStep,
 };
 use schemars::JsonSchema;
@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::chat::Chat;
 use crate::checkpoint::Checkpoint;
 use crate::device::{Precision, parse_device};
-use crate::engine::{Command, Engine, EngineHandle};
+use crate::engine::{Command, Engine, EngineHandle, Logits};
 use crate::error::Result;
 use crate::model::VideoLmm;
 use crate::train::{Trainer, TrainingConfig};
@@ -112,6 +112,16 @@ isr_core::register!(Policy "llava" => LlavaConfig, example = "model = \"path/to/
 /// A loaded model. Dropping it ends the engine's thread.
 pub struct LlavaPolicy {
     engine: EngineHandle,
+}
+
+impl LlavaPolicy {
+    /// Logits at every position of a prompt, for comparison with other implementations.
+    ///
+    /// # Errors
+    /// A prompt that does not fit.
+    pub async fn logits(&self, prompt: Prompt) -> Result<Logits> {
+        self.engine.call(|reply| Command::Logits(prompt, reply)).await
+    }
 }
 
 #[async_trait]

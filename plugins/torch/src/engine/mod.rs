@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 
 use isr_core::{
-    Fingerprint, GenerateRequest, PreferenceObjective, Response, Scene, ScoreRequest, Snapshot, StepReport,
+    Fingerprint, GenerateRequest, PreferenceObjective, Prompt, Response, Scene, ScoreRequest, Snapshot, StepReport,
     TokenLogProbs, TrainStep,
 };
 use tch::Tensor;
@@ -31,6 +31,7 @@ use crate::model::VideoLmm;
 use crate::train::Trainer;
 use crate::visual;
 pub(crate) use decode::to_vec;
+pub use score::Logits;
 use decode::{Job, Row};
 
 type Reply<T> = oneshot::Sender<Result<T>>;
@@ -38,6 +39,7 @@ type Reply<T> = oneshot::Sender<Result<T>>;
 pub(crate) enum Command {
     Generate(GenerateRequest, Reply<Vec<Response>>),
     Score(ScoreRequest, Reply<Vec<TokenLogProbs>>),
+    Logits(Prompt, Reply<Logits>),
     Train(TrainStep, Arc<dyn PreferenceObjective>, Reply<StepReport>),
     Save(PathBuf, Snapshot, Reply<()>),
     Load(PathBuf, Snapshot, Reply<()>),
@@ -134,6 +136,7 @@ impl Engine {
         match command {
             Command::Generate(request, reply) => self.enqueue(request, reply),
             Command::Score(request, reply) => respond(reply, tch::no_grad(|| self.score(&request))),
+            Command::Logits(prompt, reply) => respond(reply, tch::no_grad(|| self.logits(&prompt))),
             Command::Fingerprint(reply) => {
                 let _ = reply.send(self.fingerprint());
             }
@@ -191,7 +194,7 @@ impl Engine {
     }
 
     /// Renders a prompt, and checks that it leaves room for an answer.
-    fn render(&self, prompt: &isr_core::Prompt) -> Result<(Rendered, Option<Tensor>)> {
+    fn render(&self, prompt: &Prompt) -> Result<(Rendered, Option<Tensor>)> {
         let tokens = self.model.config.tokens_per_frame() as usize;
         let rendered = self.chat.render(prompt, |scene: &Scene| scene.frames.len() * tokens)?;
         let (length, limit) = (rendered.slots.len(), self.model.config.text.max_position_embeddings);

@@ -1,16 +1,41 @@
 //! Log-probs of given continuations.
 
-use isr_core::{ScoreRequest, TokenLogProbs};
+use isr_core::{Prompt, ScoreRequest, TokenLogProbs};
 use tch::Tensor;
 
 use super::Engine;
 use super::decode::to_vec;
 use crate::error::{Result, TorchError};
-use crate::model::Sequence;
+use crate::model::{Sequence, Slot};
 use crate::model::decoder::Attend;
 use crate::model::kv_cache::KvCache;
 
+/// What the model computes for a rendered prompt, for comparison with other implementations.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Logits {
+    /// Token ids with the visual token's id at every visual position, as transformers' processors write
+    /// them.
+    pub token_ids: Vec<u32>,
+    /// Logits `[length, vocabulary]` in float32, row-major.
+    pub values: Vec<f32>,
+}
+
 impl Engine {
+    /// Logits at every position of a prompt.
+    pub(super) fn logits(&self, prompt: &Prompt) -> Result<Logits> {
+        let (rendered, features) = self.render(prompt)?;
+        let sequence = Sequence { slots: &rendered.slots, features: features.as_ref() };
+        let embeddings = self.model.embed(&[sequence])?;
+        let positions = self.model.positions(0, rendered.slots.len() as i64)?;
+        let hidden = self.model.decoder.forward(&embeddings, &positions, Attend::Causal)?;
+        let values = to_vec(&self.model.decoder.logits(&hidden)?)?;
+        let id = |slot: &Slot| match slot {
+            Slot::Token(id) => *id,
+            Slot::Visual(_) => self.model.config.visual_token,
+        };
+        Ok(Logits { token_ids: rendered.slots.iter().map(id).collect(), values })
+    }
+
     /// Prefills the prompt once; each continuation reads it, and leaves it as it was: what is not
     /// counted by `advance` is overwritten by the next.
     pub(super) fn score(&self, request: &ScoreRequest) -> Result<Vec<TokenLogProbs>> {

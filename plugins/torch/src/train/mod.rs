@@ -2,6 +2,8 @@
 
 mod adamw;
 mod batch;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -1,0 +1,39 @@
+//! `cargo xtask base`: makes the miniature's base model, `configs/base`, anew.
+
+use std::fs;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use clap::Args;
+
+use crate::setup::{self, SetupArgs};
+use crate::{demo, process, repository};
+
+/// Stages of supervised training, each starting from the one before.
+const STAGES: [&str; 2] = ["base", "base-judge"];
+
+/// No options: everything is in the configs.
+#[derive(Args)]
+pub(crate) struct BaseArgs {}
+
+/// Runs both stages and copies the last checkpoint to `configs/base`.
+pub(crate) fn run(_: &BaseArgs) -> Result<()> {
+    let root = repository::root()?;
+    setup::run(&SetupArgs::default())?;
+    demo::build(&root)?;
+    for (index, stage) in STAGES.iter().enumerate() {
+        let out = format!("runs/base-{}", index + 1);
+        let mut isr = Command::new(demo::release_binary(&root));
+        isr.args(["sft", &format!("configs/{stage}.toml"), "--out", &out]).current_dir(&root);
+        demo::timed(&format!("isr sft configs/{stage}.toml --out {out}"), &mut isr)?;
+    }
+    let (from, to) = (root.join("runs/base-2/checkpoint"), root.join("configs/base"));
+    fs::create_dir_all(&to).with_context(|| format!("cannot create {}", to.display()))?;
+    for entry in fs::read_dir(&from).with_context(|| format!("cannot read {}", from.display()))? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default();
+        fs::copy(&path, to.join(name)).with_context(|| format!("cannot copy {}", path.display()))?;
+    }
+    println!("{}", to.display());
+    Ok(process::run(Command::new("git").args(["diff", "--stat", "--", "configs/base"]).current_dir(&root))?)
+}
