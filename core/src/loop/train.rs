@@ -20,7 +20,7 @@ use crate::prompt::Prompt;
 use crate::response::Response;
 use crate::store::{
     Journal, PairRecord, PairSummary, PendingDir, ResponseRecord, TrainRecord, TrainSummary, read_journal,
-    to_lines, write_atomic,
+    remove_dir, to_lines, write_atomic,
 };
 
 /// Optimiser steps of one iteration's training.
@@ -223,13 +223,6 @@ fn newest_snapshot(folder: &Path) -> Option<(u64, PathBuf)> {
         Some((step, path))
     };
     paths.filter_map(step).max()
-}
-
-fn remove_dir(path: &Path) -> Result<(), Error> {
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", path, error)),
-        _ => Ok(()),
-    }
 }
 
 fn summary(records: &[TrainRecord], schedule: &Schedule) -> TrainSummary {

@@ -26,9 +26,8 @@ impl PendingDir {
     /// Starts a directory that will be published at `path`; what an earlier attempt left is removed.
     pub fn create(path: &Path) -> Result<Self, Error> {
         let aside = with_suffix(path, ".tmp");
-        if aside.exists() {
-            fs::remove_dir_all(&aside).map_err(|error| Error::io("remove", &aside, error))?;
-        }
+        remove_dir(&aside)?;
+        remove_dir(&with_suffix(path, ".old"))?;
         fs::create_dir_all(&aside).map_err(|error| Error::io("create", &aside, error))?;
         Ok(Self { aside, path: path.to_owned() })
     }
@@ -38,14 +37,25 @@ impl PendingDir {
         &self.aside
     }
 
-    /// Makes it durable and moves it to its final path, replacing what stood there.
+    /// Makes it durable and moves it to its final path, replacing what stood there. Whoever looks finds
+    /// the one or the other, or (for the moment between two renames) none, and never parts of one.
     pub fn publish(self) -> Result<(), Error> {
         sync_tree(&self.aside)?;
+        let replaced = with_suffix(&self.path, ".old");
         if self.path.exists() {
-            fs::remove_dir_all(&self.path).map_err(|error| Error::io("remove", &self.path, error))?;
+            fs::rename(&self.path, &replaced).map_err(|error| Error::io("rename", &self.path, error))?;
         }
         fs::rename(&self.aside, &self.path).map_err(|error| Error::io("write", &self.path, error))?;
-        sync_parent(&self.path)
+        sync_parent(&self.path)?;
+        remove_dir(&replaced)
+    }
+}
+
+/// Removes a directory and all in it, if it is there.
+pub fn remove_dir(path: &Path) -> Result<(), Error> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", path, error)),
+        _ => Ok(()),
     }
 }
 

@@ -17,7 +17,7 @@ mod journal;
 mod records;
 mod run_dir;
 
-pub use atomic::{PendingDir, write_atomic};
+pub use atomic::{PendingDir, remove_dir, write_atomic};
 pub(crate) use journal::to_lines;
 pub use journal::{Journal, read_journal};
 pub use records::*;

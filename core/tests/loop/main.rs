@@ -1,0 +1,18 @@
+//! The whole loop on fake components, in milliseconds.
+
+// A test that cannot go on should panic where it stands.
+#![allow(clippy::unwrap_used)]
+
+mod bench;
+mod cancelling;
+mod control;
+mod crashes;
+mod cuts;
+mod determinism;
+mod failures;
+mod fake_policy;
+mod fakes;
+mod quarantine;
+mod refusals;
+mod results;
+mod training;

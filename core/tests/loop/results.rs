@@ -1,0 +1,203 @@
+//! What an undisturbed run leaves, and what is seen of it.
+
+use std::sync::Arc;
+
+use isr_core::store::{
+    AnswerRecord, EvaluationRecord, PairRecord, QuarantineRecord, ResponseRecord, Summary, TrainRecord,
+    VerdictRecord, read_journal, read_json,
+};
+use isr_core::{Policy, VisualContext};
+
+use crate::bench::{Fakes, Log, Settings, run, run_under, run_with, scratch, tree};
+use crate::control::{Act, Control};
+
+#[tokio::test]
+async fn three_iterations_leave_a_summary_with_three_rows() {
+    let dir = scratch();
+    let summary = run(dir.path(), &Settings::default()).await.unwrap();
+    let written: Summary = read_json(&dir.path().join("summary.json")).unwrap().unwrap();
+    assert_eq!(summary, written);
+    assert_eq!((summary.schema, summary.run.as_str()), (1, "test"));
+    let iterations: Vec<u32> = summary.iterations.iter().map(|row| row.iteration).collect();
+    assert_eq!(iterations, [1, 2, 3]);
+
+    let base = summary.base.unwrap();
+    assert_eq!((base.samples, base.quarantined), (3, 0));
+    let mut before = base;
+    for row in &summary.iterations {
+        // The policy that sampled is the one that the iteration before left.
+        assert_eq!(row.policy, before.policy);
+        assert_eq!((row.samples, row.quarantined.len()), (8, 0));
+        assert!(row.training.steps > 0 && row.pairs.kept > 0 && row.judge.verdicts >= row.pairs.kept);
+        assert!(row.contexts.contains_key("accuracy") && row.response_tokens > 0.0);
+        before = row.evaluation.clone().unwrap();
+    }
+    // It learns: all answers are red in the end.
+    assert_eq!(before.greedy["accuracy"], 1.0);
+    assert!(
+        before.sampled["accuracy"] > summary.iterations[0].evaluation.as_ref().unwrap().sampled["accuracy"]
+    );
+}
+
+#[tokio::test]
+async fn every_stage_leaves_its_journal() {
+    let dir = scratch();
+    let summary = run(dir.path(), &Settings::default()).await.unwrap();
+    for row in &summary.iterations {
+        let folder = dir.path().join(format!("iteration-{:02}", row.iteration));
+        let responses: Vec<ResponseRecord> = read_journal(&folder.join("responses.jsonl")).unwrap();
+        let ids: Vec<_> = responses.iter().map(|record| record.sample.as_str()).collect();
+        assert_eq!(ids, ["s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7"]);
+        let verdicts: Vec<VerdictRecord> = read_journal(&folder.join("verdicts.jsonl")).unwrap();
+        assert!(verdicts.iter().all(|record| record.context == Some(row.iteration)));
+        let pairs: Vec<PairRecord> = read_journal(&folder.join("pairs.jsonl")).unwrap();
+        assert_eq!(pairs.len(), row.pairs.kept);
+        assert!(pairs.iter().all(|pair| pair.p_chosen > 0.5 && pair.chosen != pair.rejected));
+        let steps: Vec<TrainRecord> = read_journal(&folder.join("metrics.jsonl")).unwrap();
+        assert_eq!(steps.len() as u64, row.training.steps);
+        let answers: Vec<AnswerRecord> = read_journal(&folder.join("evaluation.jsonl")).unwrap();
+        assert_eq!(answers.len(), 3);
+        let evaluation: Option<EvaluationRecord> = read_json(&folder.join("evaluation.json")).unwrap();
+        assert_eq!(evaluation, row.evaluation);
+        let quarantine: Vec<QuarantineRecord> = read_journal(&folder.join("quarantine.jsonl")).unwrap();
+        assert!(quarantine.is_empty() && folder.join("checkpoint/weights.json").exists());
+    }
+    let left: Vec<_> = tree(dir.path()).into_keys().filter(|name| name.contains("tmp")).collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[tokio::test]
+async fn contexts_are_conditioned_on_those_of_the_iteration_before() {
+    let dir = scratch();
+    run(dir.path(), &Settings::default()).await.unwrap();
+    let read = |t: u32| -> Vec<VisualContext> {
+        read_journal(&dir.path().join(format!("iteration-{t:02}/contexts.jsonl"))).unwrap()
+    };
+    assert!(read(1).iter().all(|context| context.parent.is_none() && context.text.ends_with("nothing)")));
+    for t in 2..=3 {
+        for (context, before) in read(t).iter().zip(read(t - 1)) {
+            assert_eq!(
+                (&context.video, context.iteration, context.parent),
+                (&before.video, t, Some(t - 1))
+            );
+            assert!(context.text.ends_with(&format!("(before: {})", before.text)));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_video_that_an_iteration_leaves_out_keeps_its_older_context() {
+    let dir = scratch();
+    let mut settings = Settings::default();
+    settings.r#loop.samples = Some(3);
+    settings.r#loop.iterations = 6;
+    run(dir.path(), &settings).await.unwrap();
+    let mut newest = std::collections::HashMap::new();
+    for t in 1..=6 {
+        let path = dir.path().join(format!("iteration-{t:02}/contexts.jsonl"));
+        for context in read_journal::<VisualContext>(&path).unwrap() {
+            assert_eq!(context.parent, newest.insert(context.video, t));
+        }
+    }
+    assert_eq!(newest.len(), 4, "some video was never drawn");
+}
+
+#[tokio::test]
+async fn a_run_needs_neither_retrospector_nor_evaluator() {
+    let dir = scratch();
+    let mut components = Fakes::new(&Arc::default()).components;
+    (components.retrospector, components.evaluator) = (None, None);
+    let summary = run_with(dir.path(), &Settings::default(), components).await.unwrap();
+    assert!(summary.base.is_none() && !dir.path().join("iteration-00").exists());
+    assert!(summary.iterations.iter().all(|row| row.evaluation.is_none() && row.contexts.is_empty()));
+    assert!(summary.iterations.iter().all(|row| row.judge.agreement.is_none()));
+    assert!(!dir.path().join("iteration-01/contexts.jsonl").exists());
+}
+
+#[tokio::test]
+async fn a_run_may_skip_the_base_evaluation() {
+    let dir = scratch();
+    let mut settings = Settings::default();
+    settings.evaluation.base = false;
+    let summary = run(dir.path(), &settings).await.unwrap();
+    assert!(summary.base.is_none() && summary.iterations[0].evaluation.is_some());
+}
+
+#[tokio::test]
+async fn a_video_is_read_once_while_it_fits_in_memory() {
+    let dir = scratch();
+    let control = Arc::<Control>::default();
+    run_under(dir.path(), &Settings::default(), &control).await.unwrap();
+    let counts = control.counts();
+    assert!((0..4).all(|clip| counts[&format!("read clips/s{clip}.mp4")] == 1), "{counts:?}");
+    assert_eq!(counts["encode"], 6);
+}
+
+#[tokio::test]
+async fn evaluation_uses_the_same_draws_in_all_iterations() {
+    let dir = scratch();
+    let control = Arc::<Control>::default();
+    run_under(dir.path(), &Settings::default(), &control).await.unwrap();
+    let counts = control.counts();
+    let generations: Vec<_> = counts.iter().filter(|(call, _)| call.starts_with("generate")).collect();
+    // Greedy and sampled, for the base model and after each of three iterations.
+    assert_eq!(generations.iter().filter(|(_, count)| **count == 8).count(), 3);
+    // Eight samples and four videos in three iterations, each with a seed of its own.
+    assert_eq!(generations.iter().filter(|(_, count)| **count == 1).count(), 36);
+    assert_eq!(generations.len(), 39);
+}
+
+#[tokio::test]
+async fn the_policy_holds_the_last_checkpoint_after_the_run() {
+    let dir = scratch();
+    let fakes = Fakes::new(&Arc::default());
+    let summary = run_with(dir.path(), &Settings::default(), fakes.components.clone()).await.unwrap();
+    let last = summary.iterations[2].evaluation.as_ref().unwrap();
+    assert_eq!(fakes.policy.fingerprint(), last.policy);
+}
+
+#[tokio::test]
+async fn a_run_can_be_a_task_of_its_own() {
+    let dir = scratch();
+    let path = dir.path().to_owned();
+    let task = tokio::spawn(async move { run(&path, &Settings::default()).await });
+    assert_eq!(task.await.unwrap().unwrap().iterations.len(), 3);
+}
+
+#[tokio::test]
+async fn observers_see_what_happens_in_order() {
+    let dir = scratch();
+    let log = Arc::new(Log::default());
+    let mut settings = Settings { observers: vec![log.clone()], ..Settings::default() };
+    settings.r#loop.iterations = 1;
+    settings.r#loop.samples = Some(4);
+    settings.evaluation.samples = Some(1);
+    let rule = |call: &crate::control::Call<'_>| match call.name {
+        "read clips/s3.mp4" => Act::BadInput("no such clip"),
+        _ => Act::Work,
+    };
+    let control = Arc::new(Control::with(rule).delayed(3));
+    run_under(dir.path(), &settings, &control).await.unwrap();
+    insta::assert_snapshot!(log.lines().join("\n"), @"");
+}
+
+#[tokio::test]
+async fn observers_of_a_resumed_run_see_what_was_done_before() {
+    let dir = scratch();
+    let mut settings = Settings::default();
+    settings.r#loop.iterations = 2;
+    settings.r#loop.in_flight = 1;
+    settings.r#loop.samples = Some(4);
+    settings.evaluation.samples = Some(1);
+    settings.train.snapshot_every = Some(1);
+    let cut = |call: &crate::control::Call<'_>| match call.name {
+        "train 2" => Act::Cancelled,
+        _ => Act::Work,
+    };
+    run_under(dir.path(), &settings, &Arc::new(Control::with(cut))).await.unwrap_err();
+    let log = Arc::new(Log::default());
+    settings.observers = vec![log.clone()];
+    run(dir.path(), &settings).await.unwrap();
+    let first_iteration = log.lines().into_iter().take_while(|line| !line.starts_with("2 "));
+    insta::assert_snapshot!(first_iteration.collect::<Vec<_>>().join("\n"), @"");
+}
