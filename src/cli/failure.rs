@@ -1,0 +1,64 @@
+//! How errors are printed, and what the program exits with.
+
+use std::process::ExitCode;
+
+use isr_dpo::Error;
+
+/// The work failed.
+const FAILED: u8 = 1;
+/// The command line, the config or what it names cannot be used.
+const UNUSABLE: u8 = 2;
+/// Ctrl-C; 128 and the signal's number, as shells have it.
+pub(crate) const INTERRUPTED: u8 = 130;
+
+/// Prints an error with its causes, and returns the exit code for it.
+pub(super) fn report(error: &anyhow::Error) -> ExitCode {
+    eprint!("{}", text(error));
+    ExitCode::from(code(error))
+}
+
+/// `error: ...`, causes that say something new, and a hint where there is one.
+fn text(error: &anyhow::Error) -> String {
+    let mut text = format!("error: {error}\n");
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        // Many errors of this project quote their cause.
+        if !text.contains(&cause) {
+            text.push_str(&format!("  cause: {cause}\n"));
+        }
+    }
+    if let Some(hint) = hint(error) {
+        text.push_str(&format!("hint: {hint}\n"));
+    }
+    text
+}
+
+fn code(error: &anyhow::Error) -> u8 {
+    match error.downcast_ref::<Error>() {
+        Some(Error::Config(_) | Error::Build { .. } | Error::OtherRun { .. }) => UNUSABLE,
+        Some(Error::Cancelled) => INTERRUPTED,
+        Some(_) => FAILED,
+        None if error.is::<Unusable>() => UNUSABLE,
+        None => FAILED,
+    }
+}
+
+fn hint(error: &anyhow::Error) -> Option<&str> {
+    error.downcast_ref::<Unusable>()?.hint.as_deref()
+}
+
+/// An argument that cannot be used.
+#[derive(Debug)]
+pub(crate) struct Unusable {
+    /// What is wrong.
+    pub(crate) message: String,
+    /// What to do.
+    pub(crate) hint: Option<String>,
+}
+
+impl std::fmt::Display for Unusable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Unusable {}

@@ -1,0 +1,95 @@
+//! The command line: one file a command, one declaration a flag.
+
+mod failure;
+mod run;
+mod session;
+mod sft;
+mod summary_table;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand};
+use isr_dpo::config::{LoadedConfig, Loader, Settings};
+
+use session::Session;
+
+/// Aligns video LMMs by iterative self-retrospective preference optimisation (ISR-DPO).
+#[derive(Parser)]
+#[command(name = "isr", version, max_term_width = 100, after_help = EXIT_CODES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    verbosity: Verbosity,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    done
+  1    failed
+  2    the command line, the config or what it names cannot be used; nothing was done
+  130  interrupted; the same command continues
+
+Environment:
+  ISR__SECTION__KEY  sets `section.key` of a config, above its files and below -s
+  ISR_FFMPEG         the ffmpeg program
+  RUST_LOG           what is logged to stderr, as `isr_core=debug`; above -v and -q";
+
+/// How much is said on stderr.
+#[derive(Args)]
+struct Verbosity {
+    /// Log what is done; twice for details
+    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    verbose: u8,
+    /// Show no progress
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    quiet: bool,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Run(run::RunArgs),
+    Sft(sft::SftArgs),
+}
+
+/// A config file, and what is changed of it.
+#[derive(Args)]
+struct ConfigArgs {
+    /// The config file
+    config: PathBuf,
+    /// Change a setting of the config: `-s loop.iterations=3`; may be given again
+    #[arg(short, long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
+}
+
+impl ConfigArgs {
+    fn load<T: Settings>(&self) -> Result<LoadedConfig<T>> {
+        let loader = Loader::new().file(&self.config).environment().overrides(&self.set);
+        Ok(loader.load()?)
+    }
+}
+
+/// Runs the program.
+pub(crate) fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let session = match Session::start(&cli.verbosity) {
+        Ok(session) => session,
+        Err(error) => return failure::report(&error),
+    };
+    let outcome = cli.command.execute(&session);
+    session.progress.clear();
+    let code = outcome.unwrap_or_else(|error| failure::report(&error));
+    session.end();
+    code
+}
+
+impl Command {
+    fn execute(&self, session: &Session) -> Result<ExitCode> {
+        match self {
+            Self::Run(args) => args.execute(session),
+            Self::Sft(args) => args.execute(session),
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! `isr run`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Result;
+use clap::Args;
+use isr_dpo::config::RunConfig;
+use isr_dpo::{open_run, write_report};
+
+use super::session::Session;
+use super::{ConfigArgs, summary_table};
+
+/// Run the loop, or go on with a run that was cut
+///
+/// The same command continues a run that was stopped, at whatever moment. A run that is complete is left
+/// as it is, but for its report.
+#[derive(Args)]
+pub(super) struct RunArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// The run directory [default: runs/NAME, as the config's `name`]
+    #[arg(short, long, value_name = "DIR")]
+    out: Option<PathBuf>,
+}
+
+impl RunArgs {
+    pub(super) fn execute(&self, session: &Session) -> Result<ExitCode> {
+        let config = self.config.load::<RunConfig>()?;
+        let out = self.out.clone().unwrap_or_else(|| PathBuf::from("runs").join(&config.value.name));
+        let cancel = session.cancelled_by_ctrl_c();
+        session.progress.line("loading models");
+        let observers = vec![Arc::new(session.progress.clone()) as Arc<_>];
+        let run = open_run(config, &out, observers, cancel)?;
+        session.progress.line("preparing data");
+        let summary = session.block_on(run.run())?;
+        let report = out.join("report.html");
+        write_report(std::slice::from_ref(&out), &report, session.handle())?;
+        print!("{}", summary_table::render(&summary));
+        println!("run     {}", out.display());
+        println!("report  {}", report.display());
+        Ok(ExitCode::SUCCESS)
+    }
+}

@@ -1,0 +1,14 @@
+//! Links the plugins, and builds what a config names.
+
+use isr_core::registry::Kind;
+use isr_core::{Cause, Error};
+
+// Components register themselves, but only in crates that the linker keeps.
+use isr_method as _;
+use isr_objectives as _;
+use isr_world as _;
+
+/// The error that names the section and the component.
+pub(crate) fn built<T>(kind: Kind, name: &str, outcome: Result<T, Cause>) -> Result<T, Error> {
+    outcome.map_err(|cause| Error::Build { kind: kind.section(), name: name.to_owned(), cause })
+}

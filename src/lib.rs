@@ -1,0 +1,47 @@
+//! Iterative preference optimisation of video LMMs, for programs that embed it.
+//!
+//! This crate joins the loop ([`isr_core`], re-exported here) with all plugins of this repository, so
+//! that a config can name them, and opens runs. `examples/embed.rs` runs the loop inside another
+//! program, with a judge of its own.
+//!
+//! ```no_run
+//! use std::path::Path;
+//! use isr_dpo::{CancellationToken, config::{Loader, RunConfig}};
+//!
+//! # async fn run() -> Result<(), isr_dpo::Error> {
+//! let config = Loader::new().file("configs/quickstart.toml").load::<RunConfig>()?;
+//! let run = isr_dpo::open_run(config, Path::new("runs/mine"), Vec::new(), CancellationToken::new())?;
+//! let summary = run.run().await?;
+//! println!("{} iterations", summary.iterations.len());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! | to do | with |
+//! |---|---|
+//! | read a config | [`config::Loader`] |
+//! | run the loop, or go on with a run | [`open_run`] |
+//! | warm-start a model | [`SftConfig`], [`open_sft`] |
+//! | make a report | [`write_report`] |
+//! | declare a component of your own | [`register!`] |
+//!
+//! # Files of a run that differ between equal runs
+//! `provenance.json` (command, time, machine), `timings.jsonl` (seconds), and `report.html`, which shows
+//! the former. All others are the same bytes on the same CPU.
+
+mod components;
+mod provenance;
+mod report;
+mod run;
+mod sft;
+mod timings;
+
+pub use isr_core::*;
+pub use isr_torch::{LlavaConfig, NewModelConfig};
+pub use isr_video::FfmpegConfig;
+pub use report::write_report;
+pub use run::open_run;
+pub use sft::{SftConfig, open_sft};
+pub use timings::TimingsObserver;
+/// Stops a run from outside.
+pub use tokio_util::sync::CancellationToken;

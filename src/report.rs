@@ -1,0 +1,33 @@
+//! Reports with pictures: lends `isr-report` the frames of each run's own video config.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use isr_core::registry::{BuildContext, VideoConfig};
+use isr_core::{Frames, VideoReader};
+use isr_report::ReportError;
+use tokio::runtime::Handle;
+
+/// Writes the report of `runs` to the file `out`. A video that cannot be read any more, or whose run
+/// names a reader that is not there, is said to be missing in the report.
+///
+/// Blocks; call it outside of asynchronous code.
+///
+/// # Errors
+/// See [`isr_report::write_report`].
+pub fn write_report(runs: &[PathBuf], out: &Path, runtime: &Handle) -> Result<(), ReportError> {
+    let readers: Vec<_> = runs.iter().filter_map(|run| video_reader(run)).collect();
+    let frames = |video: &str| -> Option<Frames> {
+        let video = Path::new(video);
+        readers.iter().find_map(|reader| runtime.block_on(reader.read(video)).ok())
+    };
+    isr_report::write_report(runs, out, &frames)
+}
+
+/// The reader of a run. Only `[video]` is read: the model may have moved since.
+fn video_reader(run: &Path) -> Option<Arc<dyn VideoReader>> {
+    let text = std::fs::read_to_string(run.join("config.toml")).ok()?;
+    let settings: serde_json::Value = toml::from_str(&text).ok()?;
+    let config: Box<dyn VideoConfig> = serde_json::from_value(settings.get("video")?.clone()).ok()?;
+    config.build(&BuildContext { settings }).ok()
+}

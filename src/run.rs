@@ -1,0 +1,48 @@
+//! `isr run`: the iterations.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use isr_core::config::{Components, LoadedConfig, RunConfig, to_toml};
+use isr_core::registry::BuildContext;
+use isr_core::store::RunDir;
+use isr_core::{Error, Fingerprint, IterativeLoop, LoopParts, Observer};
+use tokio_util::sync::CancellationToken;
+
+use crate::provenance;
+use crate::timings::TimingsObserver;
+
+/// Builds what the config names, and opens the run directory `out`, which is continued where it holds
+/// a part of the same run. Writes `config.toml` and `provenance.json`.
+///
+/// Blocks while weights are read.
+///
+/// # Errors
+/// [`Error::Build`] for a component that cannot be built, before `out` is touched;
+/// [`Error::OtherRun`] where `out` holds a run with another config.
+pub fn open_run(
+    config: LoadedConfig<RunConfig>,
+    out: &Path,
+    mut observers: Vec<Arc<dyn Observer>>,
+    cancel: CancellationToken,
+) -> Result<IterativeLoop, Error> {
+    let LoadedConfig { value, settings, .. } = config;
+    let toml = to_toml(&value)?;
+    let fingerprint = Fingerprint::of_json(&settings);
+    let components = Components::build(&value, &BuildContext { settings: settings.clone() })?;
+    let store = RunDir::open(out, &settings, &toml)?;
+    provenance::record(store.path(), &fingerprint, value.seed)?;
+    observers.push(Arc::new(TimingsObserver::open(store.path())?));
+    Ok(IterativeLoop::new(LoopParts {
+        name: value.name,
+        config: fingerprint,
+        seed: value.seed,
+        settings: value.r#loop,
+        train: value.train,
+        evaluation: value.evaluation,
+        components,
+        store,
+        observers,
+        cancel,
+    }))
+}

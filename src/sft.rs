@@ -1,0 +1,168 @@
+//! `isr sft`: the warm start, from demonstrations to a checkpoint that `isr run` begins with.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use isr_core::config::{Invalid, LoadedConfig, Settings, to_toml};
+use isr_core::registry::{
+    BuildContext, DemonstrationsConfig, EncoderConfig, Kind, ObjectiveConfig, PolicyConfig, VideoConfig,
+};
+use isr_core::store::{PendingDir, RunDir};
+use isr_core::{
+    Demonstrations, Error, Fingerprint, Observer, SupervisedConfig, SupervisedParts, SupervisedTraining,
+};
+use isr_torch::NewModelConfig;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
+
+use crate::components::built;
+use crate::provenance;
+use crate::timings::TimingsObserver;
+
+/// Config of one supervised training.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SftConfig {
+    /// Name of the training and of its directory. Default "sft".
+    #[serde(default = "default_name")]
+    pub name: String,
+    /// A new model's weights derive from this. Default 0.
+    #[serde(default)]
+    pub seed: u64,
+    /// What is learned from.
+    pub demonstrations: Box<dyn DemonstrationsConfig>,
+    /// How videos are decoded, and which frames are kept.
+    pub video: Box<dyn VideoConfig>,
+    /// What turns frames into visual features. Default none: the policy's own tower does, as it must
+    /// where it is trained.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encoder: Option<Box<dyn EncoderConfig>>,
+    /// The model that is trained.
+    pub policy: Box<dyn PolicyConfig>,
+    /// A loss on chosen answers alone, such as `sft`.
+    pub objective: Box<dyn ObjectiveConfig>,
+    /// The training.
+    #[serde(default)]
+    pub training: SupervisedConfig,
+    /// Shape of a model to begin with, created in the folder `policy.model` where that holds none: random
+    /// weights, and a tokenizer trained on the demonstrations. Default none: there must be a model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub new_model: Option<NewModelConfig>,
+}
+
+fn default_name() -> String {
+    "sft".to_owned()
+}
+
+impl Settings for SftConfig {
+    fn invalid(&self) -> Vec<Invalid> {
+        let mut checks = vec![
+            ("demonstrations", self.demonstrations.validate()),
+            ("video", self.video.validate()),
+            ("objective", self.objective.validate()),
+            ("training", self.training.validate()),
+        ];
+        // A model that is yet to be created is looked at when it is there.
+        match &self.new_model {
+            Some(_) if self.model().is_none() => {
+                let reason = "is set, but `policy` has no key `model` to say where".to_owned();
+                checks.push(("new_model", Err(reason)));
+            }
+            Some(_) if !self.has_model() => {}
+            _ => checks.push(("policy", self.policy.validate())),
+        }
+        if let Some(encoder) = &self.encoder {
+            checks.push(("encoder", encoder.validate()));
+        }
+        let failed = checks.into_iter().filter_map(|(key, result)| Some((key, result.err()?)));
+        failed.map(|(key, reason)| invalid(key, &reason)).collect()
+    }
+}
+
+/// `steps is 0` of `training` is about `training.steps`.
+fn invalid(section: &str, reason: &str) -> Invalid {
+    match reason.split_once(' ') {
+        Some((key, rest)) if rest.starts_with("is ") || rest.starts_with("must ") => {
+            Invalid { key: format!("{section}.{}", key.trim_matches('`')), reason: rest.to_owned() }
+        }
+        _ => Invalid { key: section.to_owned(), reason: reason.to_owned() },
+    }
+}
+
+impl SftConfig {
+    /// `policy.model`, where the policy has such a key.
+    fn model(&self) -> Option<PathBuf> {
+        let policy = serde_json::to_value(&self.policy).ok()?;
+        policy.get("model")?.as_str().map(PathBuf::from)
+    }
+
+    fn has_model(&self) -> bool {
+        self.model().is_some_and(|folder| folder.join("config.json").exists())
+    }
+
+    /// Creates the model to begin with, where one is wanted and there is none.
+    async fn create_model(&self, demonstrations: &dyn Demonstrations) -> Result<(), Error> {
+        let (Some(shape), Some(folder)) = (&self.new_model, self.model()) else { return Ok(()) };
+        if self.has_model() {
+            return Ok(());
+        }
+        let occupied = std::fs::read_dir(&folder).is_ok_and(|mut entries| entries.next().is_some());
+        if occupied {
+            let folder = folder.display();
+            return Err(Error::Config(format!(
+                "`policy.model` is {folder}, which holds files, but no config.json; name a new folder"
+            )));
+        }
+        let corpus = demonstrations.corpus().await.map_err(|source| Error::Component {
+            stage: "new model".to_owned(),
+            subject: "corpus of the demonstrations".to_owned(),
+            source,
+        })?;
+        tracing::info!(folder = %folder.display(), "creating a model");
+        let pending = PendingDir::create(&folder)?;
+        let created = shape.create(pending.dir(), &corpus, self.seed);
+        built(Kind::Policy, self.policy.name(), created.map_err(Into::into))?;
+        pending.publish()
+    }
+}
+
+/// Creates the model where the config says so, builds what it names, and opens the directory `out`,
+/// which is continued where it holds a part of the same training.
+///
+/// # Errors
+/// [`Error::Build`] for what cannot be created or built; [`Error::OtherRun`] where `out` holds a
+/// training with another config.
+pub async fn open_sft(
+    config: LoadedConfig<SftConfig>,
+    out: &Path,
+    mut observers: Vec<Arc<dyn Observer>>,
+    cancel: CancellationToken,
+) -> Result<SupervisedTraining, Error> {
+    let LoadedConfig { value, settings, .. } = config;
+    let toml = to_toml(&value)?;
+    let cx = BuildContext { settings };
+    let demonstrations =
+        built(Kind::Demonstrations, value.demonstrations.name(), value.demonstrations.build(&cx))?;
+    value.create_model(demonstrations.as_ref()).await?;
+    let video = built(Kind::Video, value.video.name(), value.video.build(&cx))?;
+    let encoder = value.encoder.as_ref();
+    let encoder = encoder.map(|it| built(Kind::Encoder, it.name(), it.build(&cx))).transpose()?;
+    let policy = built(Kind::Policy, value.policy.name(), value.policy.build(&cx))?;
+    let objective = built(Kind::Objective, value.objective.name(), value.objective.build(&cx))?;
+    let store = RunDir::open(out, &cx.settings, &toml)?;
+    provenance::record(store.path(), &Fingerprint::of_json(&cx.settings), value.seed)?;
+    observers.push(Arc::new(TimingsObserver::open(store.path())?));
+    Ok(SupervisedTraining::new(SupervisedParts {
+        name: value.name,
+        settings: value.training,
+        demonstrations,
+        video,
+        encoder,
+        policy,
+        objective,
+        store,
+        observers,
+        cancel,
+    }))
+}

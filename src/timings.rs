@@ -1,0 +1,47 @@
+//! `timings.jsonl`: how long each stage took.
+
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+use isr_core::store::Journal;
+use isr_core::{Error, Event, Observer};
+use serde::{Deserialize, Serialize};
+
+/// A line of `timings.jsonl`. A stage that was cut and continued has a line for each session in which
+/// it ended or was found complete.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Timing {
+    /// The iteration; 0 is the starting model's evaluation.
+    iteration: u32,
+    /// The stage.
+    stage: String,
+    /// Wall-clock seconds in one session.
+    seconds: f64,
+}
+
+/// Writes `timings.jsonl` into a run directory. By nature it differs between equal runs.
+pub struct TimingsObserver {
+    journal: Mutex<Journal<Timing>>,
+}
+
+impl TimingsObserver {
+    /// Appends to the file in `run`.
+    ///
+    /// # Errors
+    /// Where the file cannot be read or written.
+    pub fn open(run: &Path) -> Result<Self, Error> {
+        let (journal, _) = Journal::open(&run.join("timings.jsonl"))?;
+        Ok(Self { journal: Mutex::new(journal) })
+    }
+}
+
+impl Observer for TimingsObserver {
+    fn observe(&self, event: &Event<'_>) {
+        let Event::StageFinished { iteration, stage, seconds } = event else { return };
+        let timing = Timing { iteration: *iteration, stage: stage.name().to_owned(), seconds: *seconds };
+        let mut journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(error) = journal.append(&timing) {
+            tracing::warn!(%error, "a timing is lost");
+        }
+    }
+}
