@@ -168,6 +168,19 @@ pub trait Policy: Send + Sync {
 
 /// A policy that can generate and score, and cannot train: what judges, retrospectors and
 /// evaluators are handed.
+/// ```
+/// async fn judge(policy: &isr_core::FrozenPolicy, request: isr_core::ScoreRequest) {
+///     let _ = policy.score(request).await;
+/// }
+/// ```
+/// ```compile_fail,E0599
+/// use std::sync::Arc;
+/// use isr_core::{FrozenPolicy, Policy, PreferenceObjective, TrainStep};
+///
+/// async fn judge(policy: &FrozenPolicy, step: TrainStep, objective: Arc<dyn PreferenceObjective>) {
+///     let _ = policy.train_step(step, objective).await;
+/// }
+/// ```
 #[derive(Clone)]
 pub struct FrozenPolicy {
     policy: Arc<dyn Policy>,

@@ -34,6 +34,16 @@ impl From<&str> for SampleId {
 ///
 /// It has no field for a reference answer: everything that trains takes a `Sample`, so nothing that
 /// trains can read one. Evaluation takes a [`LabelledSample`].
+/// ```
+/// fn train_on(sample: &isr_core::Sample) -> &str {
+///     &sample.instruction
+/// }
+/// ```
+/// ```compile_fail,E0609
+/// fn train_on(sample: &isr_core::Sample) -> &str {
+///     &sample.reference
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sample {
     /// Identifier, unique within the source.

@@ -109,8 +109,12 @@ fn changes(before: &Tree, after: &Tree) -> Vec<Change> {
             Some(_) => Change::File(name.clone()),
         });
     }
-    let removed = before.keys().filter(|name| !after.contains_key(*name)).cloned();
-    let removed: Vec<String> = removed.collect();
+    // A folder that is published is renamed: what it was before is gone in the same instant.
+    let is_renamed = |name: &str| {
+        changes.iter().any(|change| matches!(change, Change::Published(of) if within(name, &aside(of))))
+    };
+    let removed = before.keys().filter(|name| !after.contains_key(*name) && !is_renamed(name));
+    let removed: Vec<String> = removed.cloned().collect();
     let is_top = |name: &&String| !removed.iter().any(|other| *name != other && within(name, other));
     changes.extend(removed.iter().filter(is_top).cloned().map(Change::Removed));
     changes.sort();
@@ -124,6 +128,10 @@ fn is_published(name: &str) -> bool {
 
 fn is_journal(name: &str) -> bool {
     name.ends_with(".jsonl") && !name.ends_with("pairs.jsonl")
+}
+
+fn aside(name: &str) -> String {
+    format!("{name}.tmp")
 }
 
 fn within(name: &str, folder: &str) -> bool {
@@ -140,8 +148,8 @@ fn halves(now: &Tree, after: &Tree, change: &Change) -> Vec<Tree> {
         Change::Folder(_) => Vec::new(),
         Change::File(name) => {
             let bytes = after[name].as_ref().unwrap();
-            let aside = |length: usize| with(now, &format!("{name}.tmp"), &bytes[..length]);
-            vec![aside(0), aside(bytes.len() / 2), aside(bytes.len())]
+            let written = |length: usize| with(now, &aside(name), &bytes[..length]);
+            vec![written(0), written(bytes.len() / 2), written(bytes.len())]
         }
         Change::Lines(name) => {
             let bytes = after[name].as_ref().unwrap();
@@ -153,16 +161,16 @@ fn halves(now: &Tree, after: &Tree, change: &Change) -> Vec<Tree> {
             vec![torn(old + 1), torn((old + bytes.len()) / 2), torn(bytes.len() - 1)]
         }
         Change::Published(folder) => {
-            let aside = |limit: usize| {
+            let filled = |limit: usize| {
                 let mut state = now.clone();
                 for (name, content) in part(after, folder) {
-                    let name = name.replacen(folder, &format!("{folder}.tmp"), 1);
+                    let name = name.replacen(folder, &aside(folder), 1);
                     let content = content.as_ref().map(|bytes| bytes[..bytes.len().min(limit)].to_vec());
                     state.insert(name, content);
                 }
                 state
             };
-            vec![with_folder(now, &format!("{folder}.tmp")), aside(5), aside(usize::MAX)]
+            vec![with_folder(now, &aside(folder)), filled(5), filled(usize::MAX)]
         }
         Change::Removed(folder) => {
             let files = part(now, folder).filter(|(_, content)| content.is_some());
@@ -195,6 +203,7 @@ fn apply(now: &mut Tree, after: &Tree, change: &Change) {
             now.insert(name.clone(), after[name].clone());
         }
         Change::Published(folder) => {
+            now.retain(|name, _| !within(name, &aside(folder)));
             now.extend(part(after, folder).map(|(name, content)| (name.clone(), content.clone())));
         }
         Change::Removed(folder) => now.retain(|name, _| !within(name, folder)),

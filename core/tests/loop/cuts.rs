@@ -40,7 +40,9 @@ async fn survives_every_crash(mut settings: Settings, behaviour: Behaviour) {
 
 #[tokio::test]
 async fn every_state_that_a_kill_can_leave_is_continued_to_the_same_bytes() {
-    survives_every_crash(Settings::default(), work).await;
+    let mut settings = Settings::default();
+    settings.r#loop.iterations = 2;
+    survives_every_crash(settings, work).await;
 }
 
 #[tokio::test]
@@ -93,7 +95,8 @@ async fn cut(dir: &Path, settings: &Settings, at: usize) {
     }
 }
 
-async fn survives_cuts_at_every_call(settings: Settings) {
+async fn survives_cuts_at_every_call(mut settings: Settings) {
+    settings.r#loop.iterations = 2;
     let (whole, calls) = undisturbed(&settings).await;
     for at in 0..calls {
         let dir = scratch();
@@ -149,7 +152,7 @@ async fn many_short_sessions_come_to_the_same_end() {
     let dir = scratch();
     let mut sessions = 0;
     loop {
-        let rule = |call: &Call<'_>| if call.number < 7 { Act::Work } else { Act::Cancelled };
+        let rule = |call: &Call<'_>| if call.number < 12 { Act::Work } else { Act::Cancelled };
         match run_under(dir.path(), &settings, &Arc::new(Control::with(rule))).await {
             Ok(_) => break,
             Err(Error::Cancelled) => sessions += 1,

@@ -22,13 +22,16 @@ struct State {
     momentum: [f64; 4],
 }
 
+/// Spoils answers.
+pub(crate) type Quirk = fn(&mut Vec<Response>);
+
 pub(crate) struct FakePolicy {
     state: Mutex<State>,
     control: Arc<Control>,
     /// The steps that it was asked to take.
     pub(crate) steps: Mutex<Vec<TrainStep>>,
     /// Spoils what it answers.
-    pub(crate) quirk: Mutex<Option<fn(&mut Vec<Response>)>>,
+    pub(crate) quirk: Mutex<Option<Quirk>>,
 }
 
 impl FakePolicy {
@@ -112,8 +115,8 @@ fn score(weights: &[f64; 4], prompt: &Prompt, tokens: &[u32]) -> (Vec<f32>, [f64
     for (position, &token) in tokens.iter().enumerate() {
         let distribution = distribution(weights, &text, position);
         logprobs.push(distribution[token as usize] as f32);
-        for word in 0..4 {
-            gradient[word] += f64::from(u8::from(word == token as usize)) - distribution[word].exp();
+        for (word, (slope, logprob)) in gradient.iter_mut().zip(distribution).enumerate() {
+            *slope += f64::from(u8::from(word == token as usize)) - logprob.exp();
         }
     }
     (logprobs, gradient)
@@ -166,9 +169,10 @@ impl Policy for FakePolicy {
                 (0..4).for_each(|word| gradient[word] += by_logprob * slope[word]);
             }
         }
-        for word in 0..4 {
-            state.momentum[word] = 0.9 * state.momentum[word] + gradient[word];
-            state.weights[word] -= step.learning_rate * state.momentum[word];
+        let State { weights, momentum } = &mut *state;
+        for ((weight, momentum), gradient) in weights.iter_mut().zip(momentum).zip(gradient) {
+            *momentum = 0.9 * *momentum + gradient;
+            *weight -= step.learning_rate * *momentum;
         }
         Ok(StepReport {
             loss: value.loss,

@@ -52,7 +52,7 @@ async fn bad_samples_are_counted_by_stage_and_the_run_goes_on() {
     let dir = scratch();
     let control = Arc::new(Control::with(rule).delayed(1));
     let mut components = Fakes::new(&control).components;
-    let mut training = samples("s", 8);
+    let mut training = samples("s", 12);
     training[1].instruction = "  ".to_owned();
     components.data = Arc::new(FakeSource { training, evaluation: samples("e", 3), control });
     let mut settings = Settings::default();
@@ -67,7 +67,16 @@ async fn bad_samples_are_counted_by_stage_and_the_run_goes_on() {
     let lines: Vec<QuarantineRecord> =
         read_journal(&dir.path().join("iteration-01/quarantine.jsonl")).unwrap();
     let lines = lines.iter().map(|line| format!("{} {}: {}", line.stage, line.subject, line.reason));
-    insta::assert_snapshot!(lines.collect::<Vec<_>>().join("\n"), @"");
+    insta::assert_snapshot!(lines.collect::<Vec<_>>().join("\n"), @r"
+    respond s1: the instruction is empty
+    respond s2: moov atom not found
+    respond s3: moov atom not found
+    respond s6: no such file
+    respond s7: no such file
+    retrospect clips/s2.mp4: the prompt is too long
+    judge s0: the reply does not parse
+    evaluate e2: no such file
+    ");
 }
 
 async fn judged_by(p_first: f64) -> (Summary, Vec<QuarantineRecord>) {

@@ -178,7 +178,36 @@ async fn observers_see_what_happens_in_order() {
     };
     let control = Arc::new(Control::with(rule).delayed(3));
     run_under(dir.path(), &settings, &control).await.unwrap();
-    insta::assert_snapshot!(log.lines().join("\n"), @"");
+    insta::assert_snapshot!(log.lines().join("\n"), @r"
+    run test: 1/1
+    0 evaluate: 0/1
+      evaluate item
+    0 evaluate: done
+    base evaluated
+    1 respond: 0/4
+      respond item
+      respond item
+      respond quarantined s6: no such clip
+      respond quarantined s7: no such clip
+    1 respond: done
+    1 retrospect: 0/2
+      retrospect item
+      retrospect item
+    1 retrospect: done
+    1 judge: 0/2
+      judge item
+      judge item
+    1 judge: done
+    1 train: 0/2
+      train step 0
+      train step 1
+    1 train: done
+    1 evaluate: 0/1
+      evaluate item
+    1 evaluate: done
+    iteration 1 finished
+    run finished
+    ");
 }
 
 #[tokio::test]
@@ -199,5 +228,21 @@ async fn observers_of_a_resumed_run_see_what_was_done_before() {
     settings.observers = vec![log.clone()];
     run(dir.path(), &settings).await.unwrap();
     let first_iteration = log.lines().into_iter().take_while(|line| !line.starts_with("2 "));
-    insta::assert_snapshot!(first_iteration.collect::<Vec<_>>().join("\n"), @"");
+    insta::assert_snapshot!(first_iteration.collect::<Vec<_>>().join("\n"), @r"
+    run test: 1/2
+    1 respond: 4/4
+    1 respond: done
+    1 retrospect: 3/3
+    1 retrospect: done
+    1 judge: 4/4
+    1 judge: done
+    1 train: 2/4
+      train step 2
+      train step 3
+    1 train: done
+    1 evaluate: 0/1
+      evaluate item
+    1 evaluate: done
+    iteration 1 finished
+    ");
 }
