@@ -32,6 +32,16 @@ pub enum MethodError {
         /// The name.
         name: &'static str,
     },
+    /// A prompt template leaves out what a switch says is shown.
+    #[error("{key} does not use `{name}`; write {{{{ {name} }}}} into it, or set {switch} = false")]
+    IgnoredVariable {
+        /// The config key that holds the template.
+        key: &'static str,
+        /// The name.
+        name: &'static str,
+        /// The config key of the switch.
+        switch: &'static str,
+    },
     /// The policy said nothing about a video.
     #[error("{video}: the policy wrote an empty description")]
     EmptyDescription {

@@ -99,7 +99,12 @@ impl Default for SelfJudgeConfig {
 
 impl SelfJudgeConfig {
     fn template(&self) -> Result<Template, MethodError> {
-        Template::new("prompt", &self.prompt, &VARIABLES)
+        let template = Template::new("prompt", &self.prompt, &VARIABLES)?;
+        if self.use_context {
+            // Else a run that says it has the method's context would silently be one without.
+            template.must_use("context", "use_context")?;
+        }
+        Ok(template)
     }
 
     /// The text of the prompt for answers in the order of showing.

@@ -69,7 +69,11 @@ fn over_default_sampling<'de, D: Deserializer<'de>>(deserializer: D) -> Result<S
 
 impl SelfRetrospectorConfig {
     fn template(&self) -> Result<Template, MethodError> {
-        Template::new("prompt", &self.prompt, &VARIABLES)
+        let template = Template::new("prompt", &self.prompt, &VARIABLES)?;
+        if self.use_previous {
+            template.must_use("previous", "use_previous")?;
+        }
+        Ok(template)
     }
 }
 

@@ -19,17 +19,28 @@ pub(crate) struct Variables {
 pub(crate) struct Template {
     key: &'static str,
     source: String,
+    used: BTreeSet<String>,
     environment: Environment<'static>,
 }
 
 impl Template {
     /// Checks a template: it parses, knows its variables, and uses those that it must.
     pub(crate) fn new(key: &'static str, source: &str, variables: &Variables) -> Result<Self, MethodError> {
-        let template = Self { key, source: source.to_owned(), environment: environment() };
+        let source = source.to_owned();
+        let mut template = Self { key, source, used: BTreeSet::new(), environment: environment() };
         let parsed = template.environment.template_from_named_str(key, &template.source);
         let used = parsed.map_err(|error| template.error(&error))?.undeclared_variables(false);
-        template.check_names(&used.into_iter().collect(), variables)?;
+        template.used = used.into_iter().collect();
+        template.check_names(variables)?;
         Ok(template)
+    }
+
+    /// Refuses a template that leaves out an optional variable whose switch is on.
+    pub(crate) fn must_use(&self, name: &'static str, switch: &'static str) -> Result<(), MethodError> {
+        if self.used.contains(name) {
+            return Ok(());
+        }
+        Err(MethodError::IgnoredVariable { key: self.key, name, switch })
     }
 
     /// The text for some values of its variables.
@@ -38,15 +49,15 @@ impl Template {
         parsed.and_then(|template| template.render(values)).map_err(|error| self.error(&error))
     }
 
-    fn check_names(&self, used: &BTreeSet<String>, variables: &Variables) -> Result<(), MethodError> {
+    fn check_names(&self, variables: &Variables) -> Result<(), MethodError> {
         let Variables { required, optional } = *variables;
-        if let Some(&name) = required.iter().find(|&&name| !used.contains(name)) {
+        if let Some(&name) = required.iter().find(|&&name| !self.used.contains(name)) {
             return Err(MethodError::UnusedVariable { key: self.key, name });
         }
         let known: Vec<&str> = required.iter().chain(optional).copied().collect();
         let globals: BTreeSet<&str> = self.environment.globals().map(|(name, _)| name).collect();
         let is_known = |name: &str| known.contains(&name) || globals.contains(name);
-        match used.iter().find(|name| !is_known(name)) {
+        match self.used.iter().find(|name| !is_known(name)) {
             Some(name) => Err(MethodError::UnknownVariable {
                 key: self.key,
                 name: name.clone(),

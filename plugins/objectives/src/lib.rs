@@ -7,8 +7,8 @@
 //!
 //! # Adding one
 //! One file an objective: a documented config struct, the behaviour, one
-//! [`register!`](isr_core::register) line, and a line in the table above. [`pairs`](mod@pairs) checks
-//! what a trainer hands over and averages metrics; [`stable`](mod@stable) has the functions that must
+//! [`register!`](isr_core::register) line, and a line in the table above. `src/pairs.rs` checks
+//! what a trainer hands over and averages metrics; `src/stable.rs` has the functions that must
 //! not overflow. `tests/objectives/contract.rs` holds what every objective must pass (finite
 //! differences, splitting, extremes); `tests/golden/` holds the reference implementation's figures and
 //! the script that made them.

@@ -1,0 +1,179 @@
+//! What every objective must hold for: finite differences, splitting, extremes. A new objective gets a
+//! line in [`objectives`].
+
+use std::sync::Arc;
+
+use isr_core::{Granularity, ObjectiveBatch, ObjectiveValue, PreferenceObjective, ViewLogProbs};
+use proptest::prelude::*;
+use proptest::test_runner::TestCaseError;
+
+use crate::config::build;
+
+/// Every objective, in a few settings.
+fn objectives() -> Vec<(&'static str, Arc<dyn PreferenceObjective>)> {
+    [
+        ("dpo", ""),
+        ("dpo", "beta = 0.01"),
+        ("dpo", "beta = 2.0\nlabel_smoothing = 0.1"),
+        ("dpo", "label_smoothing = 0.49"),
+        ("sft", ""),
+    ]
+    .map(|(name, body)| (name, build(name, body)))
+    .to_vec()
+}
+
+/// One answer: log-probs of its tokens under the policy and the reference.
+type Answer = Vec<(f64, f64)>;
+
+/// A batch as a trainer would hand it over, from the answers of each pair.
+fn batch(objective: &dyn PreferenceObjective, pairs: &[[Answer; 2]]) -> ObjectiveBatch {
+    let wanted = objective.requirements();
+    let view = |(index, &view): (usize, &isr_core::View)| {
+        let answers = pairs.iter().map(|pair| &pair[index % 2]);
+        let flatten = |part: fn(&(f64, f64)) -> f64| -> Vec<f64> {
+            match wanted.granularity {
+                Granularity::Summed => {
+                    answers.clone().map(|answer| answer.iter().map(part).sum()).collect()
+                }
+                Granularity::PerToken => answers.clone().flatten().map(part).collect(),
+            }
+        };
+        let reference = if wanted.reference { flatten(|token| token.1) } else { Vec::new() };
+        let lengths = answers.clone().map(Vec::len).collect();
+        ViewLogProbs { view, policy: flatten(|token| token.0), reference, lengths }
+    };
+    ObjectiveBatch { views: wanted.views.iter().enumerate().map(view).collect() }
+}
+
+/// The value, after checking its layout and that all of it is finite.
+fn evaluate(
+    objective: &dyn PreferenceObjective,
+    batch: &ObjectiveBatch,
+) -> Result<ObjectiveValue, TestCaseError> {
+    let value = objective.evaluate(batch).map_err(|error| TestCaseError::fail(error.to_string()))?;
+    prop_assert_eq!(value.gradients.len(), batch.views.len());
+    for (gradient, view) in value.gradients.iter().zip(&batch.views) {
+        prop_assert_eq!(gradient.len(), view.policy.len());
+    }
+    let numbers = value.gradients.iter().flatten().chain(value.metrics.values()).chain([&value.loss]);
+    for number in numbers {
+        prop_assert!(number.is_finite(), "{value:?} of {batch:?}");
+    }
+    Ok(value)
+}
+
+/// Compares every entry of the gradient with a central difference of the loss.
+fn check_gradient(
+    objective: &dyn PreferenceObjective,
+    batch: &ObjectiveBatch,
+) -> Result<(), TestCaseError> {
+    let value = evaluate(objective, batch)?;
+    for (v, view) in batch.views.iter().enumerate() {
+        for k in 0..view.policy.len() {
+            let step = (1e-5 * view.policy[k].abs()).clamp(1e-5, 1e-3);
+            let loss_at = |offset: f64| {
+                let mut moved = batch.clone();
+                moved.views[v].policy[k] += offset;
+                evaluate(objective, &moved).map(|value| value.loss)
+            };
+            let difference = (loss_at(step)? - loss_at(-step)?) / (2.0 * step);
+            let gradient = value.gradients[v][k];
+            // The difference loses digits: rounding of the loss over the step, and the step squared.
+            let tolerance = 1e-7 + 4.0 * f64::EPSILON * value.loss.abs() / step + 10.0 * step * step;
+            prop_assert!(
+                (difference - gradient).abs() <= tolerance,
+                "view {v}, entry {k}: gradient {gradient}, finite difference {difference}, {batch:?}"
+            );
+        }
+    }
+    Ok(())
+}
+
+/// The value of a batch is the pair-weighted mean of the values of its parts.
+fn check_splitting(
+    objective: &dyn PreferenceObjective,
+    pairs: &[[Answer; 2]],
+    cut: usize,
+) -> Result<(), TestCaseError> {
+    let whole = evaluate(objective, &batch(objective, pairs))?;
+    let (left, right) = pairs.split_at(cut);
+    let parts = [left, right].map(|part| evaluate(objective, &batch(objective, part)));
+    let [first, second] = parts;
+    let (first, second) = (first?, second?);
+    let share = left.len() as f64 / pairs.len() as f64;
+    let close = |whole: f64, joined: f64| (whole - joined).abs() <= 1e-12 * whole.abs().max(1.0);
+    prop_assert!(close(whole.loss, share * first.loss + (1.0 - share) * second.loss));
+    for (name, &mean) in &whole.metrics {
+        prop_assert!(
+            close(mean, share * first.metrics[name] + (1.0 - share) * second.metrics[name]),
+            "{name}"
+        );
+    }
+    for (v, gradient) in whole.gradients.iter().enumerate() {
+        let left = first.gradients[v].iter().map(|entry| entry * share);
+        let right = second.gradients[v].iter().map(|entry| entry * (1.0 - share));
+        for (&entry, joined) in gradient.iter().zip(left.chain(right)) {
+            prop_assert!(close(entry, joined));
+        }
+    }
+    Ok(())
+}
+
+fn answer(token: impl Strategy<Value = (f64, f64)>) -> impl Strategy<Value = Answer> {
+    prop::collection::vec(token, 1..6)
+}
+
+fn pairs_of(
+    token: impl Strategy<Value = (f64, f64)> + Clone,
+    sizes: std::ops::Range<usize>,
+) -> impl Strategy<Value = Vec<[Answer; 2]>> {
+    prop::collection::vec([answer(token.clone()), answer(token)], sizes)
+}
+
+/// Log-probs as a model gives them.
+fn ordinary() -> impl Strategy<Value = (f64, f64)> + Clone {
+    (-8.0..0.0_f64, -3.0..3.0_f64).prop_map(|(policy, shift)| (policy, policy + shift))
+}
+
+/// Log-ratios up to 1e4, and exact zeros.
+fn extreme() -> impl Strategy<Value = (f64, f64)> + Clone {
+    let value = prop_oneof![Just(0.0), Just(-1e4), Just(1e4), -1e4..0.0_f64];
+    (value.clone(), value)
+}
+
+proptest! {
+    #[test]
+    fn gradients_are_those_of_finite_differences(pairs in pairs_of(ordinary(), 1..5)) {
+        for (_, objective) in objectives() {
+            check_gradient(objective.as_ref(), &batch(objective.as_ref(), &pairs))?;
+        }
+    }
+
+    #[test]
+    fn values_are_finite_at_the_extremes(pairs in pairs_of(extreme(), 1..5)) {
+        for (_, objective) in objectives() {
+            evaluate(objective.as_ref(), &batch(objective.as_ref(), &pairs))?;
+        }
+    }
+
+    #[test]
+    fn a_batch_is_the_mean_of_its_parts(pairs in pairs_of(ordinary(), 2..8), cut in 1..8_usize) {
+        let cut = cut.min(pairs.len() - 1);
+        for (_, objective) in objectives() {
+            check_splitting(objective.as_ref(), &pairs, cut)?;
+        }
+    }
+}
+
+#[test]
+fn gradients_hold_at_the_extremes() {
+    let one = |ratio: f64| vec![(-1e4 + ratio.min(0.0), -1e4 - ratio.max(0.0))];
+    for (name, objective) in objectives() {
+        for ratio in [-1e4, -300.0, 0.0, 300.0, 1e4] {
+            let batch = batch(objective.as_ref(), &[[one(ratio), one(0.0)], [one(0.0), one(ratio)]]);
+            if let Err(error) = check_gradient(objective.as_ref(), &batch) {
+                panic!("{name} at {ratio}: {error}");
+            }
+        }
+    }
+}
