@@ -1,0 +1,119 @@
+//! What ffmpeg is told.
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use crate::config::FfmpegConfig;
+
+/// The containers that are opened. Playlists (HLS, DASH, concat, SDP) are not among them, since they
+/// name other files to read; nor are image patterns, devices, or text that ffmpeg renders as video.
+const CONTAINERS: &str = "mov,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,gif,apng,ogg,rm,ivf,nut,dv,\
+                          mxf,wtv,m4v,h264,hevc,obu,mjpeg,yuv4mpegpipe";
+
+/// Rounds exactly, and takes no path that differs between processors: the same pixels on each.
+const SCALER: &str = "flags=bicubic+accurate_rnd+full_chroma_int+bitexact";
+
+/// What a run of ffmpeg is for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Pass<'a> {
+    /// Writes all frames.
+    All,
+    /// Writes no frame, only what there is to say about each.
+    Count,
+    /// Writes the frames of these indices, ascending.
+    Pick(&'a [usize]),
+}
+
+/// The arguments of one pass over a file.
+pub(crate) fn arguments(config: &FfmpegConfig, path: &Path, pass: Pass<'_>) -> Vec<OsString> {
+    let mut args: Vec<OsString> = Vec::new();
+    let mut add = |words: &[&str]| args.extend(words.iter().map(OsString::from));
+    add(&["-hide_banner", "-nostats", "-loglevel", "repeat+level+info", "-filter_threads", "1"]);
+    if !config.allow_damaged {
+        add(&["-xerror", "-err_detect", "explode"]);
+    }
+    add(&["-protocol_whitelist", "file", "-format_whitelist", CONTAINERS]);
+    add(&["-threads", "1", "-max_pixels", &config.max_pixels.to_string(), "-i"]);
+    // The prefix keeps a name with a colon or a leading dash from being anything but a file.
+    let mut input = OsString::from("file:");
+    input.push(path);
+    args.push(input);
+    let mut add = |words: &[&str]| args.extend(words.iter().map(OsString::from));
+    // V: no cover pictures.
+    add(&["-map", "0:V:0", "-vf", &filters(config, pass), "-fps_mode", "passthrough", "-threads", "1"]);
+    match pass {
+        Pass::Count => add(&["-f", "null", "-"]),
+        Pass::All | Pass::Pick(_) => add(&["-f", "rawvideo", "pipe:1"]),
+    }
+    args
+}
+
+fn filters(config: &FfmpegConfig, pass: Pass<'_>) -> String {
+    let mut chain = Vec::new();
+    if let Some(seconds) = config.sampling.horizon() {
+        chain.push(format!("trim=duration={seconds:.6}"));
+    }
+    if let Pass::Pick(indices) = pass {
+        let end = indices.last().map_or(0, |last| last + 1);
+        let terms: Vec<_> = indices.iter().map(|index| format!("eq(n,{index})")).collect();
+        chain.push(format!("trim=end_frame={end}"));
+        chain.push(format!("select='{}'", terms.join("+")));
+    }
+    if pass != Pass::Count {
+        chain.push(format!("scale={}{SCALER}", size(config.max_short_side)));
+        chain.push("format=rgb24".into());
+    }
+    // Checksums of every plane would be most of the work.
+    chain.push("showinfo=checksum=0".into());
+    chain.join(",")
+}
+
+/// Width and height for the scale filter, which only ever scales down, and keeps the proportions.
+fn size(max_short_side: Option<u32>) -> String {
+    max_short_side.map_or_else(String::new, |side| {
+        format!("w='if(lte(iw,ih),min(iw,{side}),-1)':h='if(lte(iw,ih),-1,min(ih,{side}))':")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Sampling;
+
+    fn text(config: &FfmpegConfig, pass: Pass<'_>) -> String {
+        let words: Vec<_> = arguments(config, Path::new("-a:b.mp4"), pass)
+            .into_iter()
+            .map(|word| word.into_string().unwrap())
+            .collect();
+        words.join(" ")
+    }
+
+    #[test]
+    fn only_the_named_file_is_opened() {
+        let all = text(&FfmpegConfig::default(), Pass::All);
+        assert!(all.contains("-protocol_whitelist file -format_whitelist mov,"), "{all}");
+        assert!(all.contains("-i file:-a:b.mp4 "), "{all}");
+        assert!(["hls", "concat", "dash", "image2", "lavfi"].iter().all(|name| !CONTAINERS.contains(name)));
+    }
+
+    #[test]
+    fn picking_stops_after_the_last_frame() {
+        let sampling = Sampling::FirstSeconds { seconds: 2.5, frames: 2 };
+        let config = FfmpegConfig { sampling, max_short_side: Some(224), ..FfmpegConfig::default() };
+        let filters = filters(&config, Pass::Pick(&[3, 9]));
+        assert!(
+            filters.starts_with(
+                "trim=duration=2.500000,trim=end_frame=10,select='eq(n,3)+eq(n,9)',\
+                 scale=w='if(lte(iw,ih),min(iw,224),-1)':"
+            ),
+            "{filters}"
+        );
+    }
+
+    #[test]
+    fn damage_is_an_error_unless_it_is_allowed() {
+        let lenient = FfmpegConfig { allow_damaged: true, ..FfmpegConfig::default() };
+        assert!(text(&FfmpegConfig::default(), Pass::Count).contains("-xerror"));
+        assert!(!text(&lenient, Pass::Count).contains("-xerror"));
+    }
+}

@@ -1,0 +1,140 @@
+//! PNG and JPEG in memory to RGB, in this process.
+//!
+//! Both decoders are Rust without `unsafe` in what they parse, so the reasons for a process do not hold;
+//! and a process costs a hundred times what an image does.
+
+use std::io::Cursor;
+
+use zune_jpeg::JpegDecoder;
+use zune_jpeg::zune_core::bytestream::ZCursor;
+use zune_jpeg::zune_core::colorspace::ColorSpace;
+use zune_jpeg::zune_core::options::DecoderOptions;
+
+const PNG_SIGNATURE: &[u8] = b"\x89PNG\r\n\x1a\n";
+
+/// An image file's bytes, of a format that is told by its first bytes, not by its name.
+pub(crate) enum Encoded<'a> {
+    Png(&'a [u8]),
+    Jpeg(&'a [u8]),
+}
+
+impl<'a> Encoded<'a> {
+    /// Tells the format, or why there is none.
+    pub(crate) fn new(bytes: &'a [u8]) -> Result<Self, String> {
+        match bytes {
+            [] => Err("the file is empty".into()),
+            _ if bytes.starts_with(PNG_SIGNATURE) => Ok(Self::Png(bytes)),
+            [0xff, 0xd8, ..] => Ok(Self::Jpeg(bytes)),
+            _ => Err("neither PNG nor JPEG".into()),
+        }
+    }
+
+    /// Width and height, from the header alone.
+    pub(crate) fn size(&self) -> Result<(u32, u32), String> {
+        match self {
+            Self::Png(bytes) => {
+                let reader =
+                    png::Decoder::new(Cursor::new(bytes)).read_info().map_err(|error| error.to_string())?;
+                Ok((reader.info().width, reader.info().height))
+            }
+            Self::Jpeg(bytes) => {
+                let mut decoder = JpegDecoder::new(ZCursor::new(bytes));
+                decoder.decode_headers().map_err(|error| error.to_string())?;
+                let info = decoder.info().ok_or("no header")?;
+                Ok((u32::from(info.width), u32::from(info.height)))
+            }
+        }
+    }
+
+    /// The pixels as `[height, width, 3]`; transparency is dropped, 16 bits become 8, and rotation marks
+    /// are ignored, as `PIL.Image.open(path).convert("RGB")` does. Check [`Self::size`] first.
+    ///
+    /// With `lenient`, what is left of a damaged JPEG is taken.
+    pub(crate) fn rgb(&self, lenient: bool) -> Result<Vec<u8>, String> {
+        match self {
+            Self::Png(bytes) => decode_png(bytes),
+            Self::Jpeg(bytes) => decode_jpeg(bytes, lenient),
+        }
+    }
+}
+
+fn decode_png(bytes: &[u8]) -> Result<Vec<u8>, String> {
+    let mut decoder = png::Decoder::new(Cursor::new(bytes));
+    decoder.set_transformations(png::Transformations::normalize_to_color8());
+    let mut reader = decoder.read_info().map_err(|error| error.to_string())?;
+    let mut pixels = vec![0; reader.output_buffer_size().ok_or("too large")?];
+    let shape = reader.next_frame(&mut pixels).map_err(|error| error.to_string())?;
+    pixels.truncate(shape.buffer_size());
+    Ok(match shape.color_type {
+        png::ColorType::Grayscale => spread(&pixels, 1),
+        png::ColorType::GrayscaleAlpha => spread(&pixels, 2),
+        png::ColorType::Rgba => {
+            pixels.chunks_exact(4).flat_map(|pixel| [pixel[0], pixel[1], pixel[2]]).collect()
+        }
+        png::ColorType::Rgb | png::ColorType::Indexed => pixels,
+    })
+}
+
+/// Each first of `channels` values three times.
+fn spread(pixels: &[u8], channels: usize) -> Vec<u8> {
+    pixels.chunks_exact(channels).flat_map(|pixel| [pixel[0]; 3]).collect()
+}
+
+fn decode_jpeg(bytes: &[u8], lenient: bool) -> Result<Vec<u8>, String> {
+    // The decoder fills what is missing with gray, and reports success.
+    if !lenient && !has_jpeg_end(bytes) {
+        return Err("the end of the image is missing".into());
+    }
+    let options =
+        DecoderOptions::default().set_strict_mode(!lenient).jpeg_set_out_colorspace(ColorSpace::RGB);
+    JpegDecoder::new_with_options(ZCursor::new(bytes), options).decode().map_err(|error| error.to_string())
+}
+
+/// Whether an end-of-image marker follows the last start-of-scan marker.
+fn has_jpeg_end(bytes: &[u8]) -> bool {
+    let last = |marker: u8| bytes.windows(2).rposition(|pair| pair == [0xff, marker]);
+    last(0xd9) > last(0xda)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn png(color: png::ColorType, depth: png::BitDepth, data: &[u8]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let mut encoder = png::Encoder::new(&mut bytes, 2, 1);
+        encoder.set_color(color);
+        encoder.set_depth(depth);
+        encoder.write_header().unwrap().write_image_data(data).unwrap();
+        bytes
+    }
+
+    #[test]
+    fn every_kind_of_png_becomes_rgb() {
+        use png::BitDepth::{Eight, One, Sixteen};
+        use png::ColorType::{Grayscale, GrayscaleAlpha, Rgb, Rgba};
+        let rgb =
+            |color, depth, data: &[u8]| Encoded::new(&png(color, depth, data)).unwrap().rgb(false).unwrap();
+        assert_eq!(rgb(Rgb, Eight, &[1, 2, 3, 4, 5, 6]), [1, 2, 3, 4, 5, 6]);
+        assert_eq!(rgb(Rgba, Eight, &[1, 2, 3, 0, 4, 5, 6, 9]), [1, 2, 3, 4, 5, 6]);
+        assert_eq!(rgb(Grayscale, Eight, &[7, 8]), [7, 7, 7, 8, 8, 8]);
+        assert_eq!(rgb(Grayscale, One, &[0b0100_0000]), [0, 0, 0, 255, 255, 255]);
+        assert_eq!(rgb(GrayscaleAlpha, Eight, &[7, 0, 8, 0]), [7, 7, 7, 8, 8, 8]);
+        assert_eq!(rgb(Grayscale, Sixteen, &[7, 1, 8, 1]), [7, 7, 7, 8, 8, 8]);
+    }
+
+    #[test]
+    fn sizes_come_from_the_header() {
+        let bytes = png(png::ColorType::Rgb, png::BitDepth::Eight, &[0; 6]);
+        assert_eq!(Encoded::new(&bytes).unwrap().size().unwrap(), (2, 1));
+    }
+
+    #[test]
+    fn anything_else_is_refused() {
+        assert!(Encoded::new(b"").is_err_and(|reason| reason.contains("empty")));
+        assert!(Encoded::new(b"GIF89a").is_err());
+        let bytes = png(png::ColorType::Rgb, png::BitDepth::Eight, &[0; 6]);
+        assert!(Encoded::new(&bytes[..bytes.len() - 30]).unwrap().rgb(false).is_err(), "cut");
+        assert!(Encoded::new(b"\xff\xd8\xff\xe0garbage").unwrap().size().is_err());
+    }
+}

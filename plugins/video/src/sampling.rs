@@ -1,0 +1,302 @@
+//! The sampling contract: which frames of a video are taken.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Frames that any rule may ask for.
+pub(crate) const MOST_FRAMES: usize = 1024;
+
+/// Seconds by which a frame may begin late and still count as on time: Matroska rounds to 1 ms.
+const ROUNDING: f64 = 1e-3;
+
+/// What may be missing of the last frame of the first seconds, in frames, for the same reason.
+const SLACK: f64 = 0.05;
+
+/// Which frames of a video are taken.
+///
+/// Frames are named by index in decoding order from 0 to `n - 1`. Even spacing is
+/// `numpy.linspace(0, n - 1, frames)` truncated to integers, to the last bit of its floating point, as
+/// LLaVA-Hound (`languagebind/video/processing_video.py`) does it. So the first and the last frame are
+/// always among them, and a video of fewer frames than asked for repeats some: 3 frames sampled 8 times
+/// are 0 0 0 0 1 1 1 2.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "rule", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Sampling {
+    /// Evenly spaced over the whole video.
+    Uniform {
+        /// Number of frames, 1 to 1024.
+        #[serde(default = "eight")]
+        frames: usize,
+    },
+    /// Evenly spaced over the start of a video file, as LLaVA-Hound's `decord` reader does: over its first
+    /// `floor(fps * seconds)` frames. A folder of frames is sampled over all its files, as LLaVA-Hound's
+    /// `frames` reader does. Decoding stops there, so a long video costs no more than a short one.
+    FirstSeconds {
+        /// Seconds from the first frame on, more than 0.
+        #[serde(default = "ten")]
+        seconds: f64,
+        /// Number of frames, 1 to 1024.
+        #[serde(default = "eight")]
+        frames: usize,
+    },
+    /// The frame on screen at 0, `1/fps`, `2/fps`, ... seconds, none of them twice; where that makes more
+    /// than `max_frames`, `max_frames` evenly spaced over the whole video.
+    Fps {
+        /// Frames a second, more than 0.
+        #[serde(default = "one")]
+        fps: f64,
+        /// The most frames, 1 to 1024.
+        #[serde(default = "sixty_four")]
+        max_frames: usize,
+    },
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+fn ten() -> f64 {
+    10.0
+}
+
+fn eight() -> usize {
+    8
+}
+
+fn sixty_four() -> usize {
+    64
+}
+
+impl Default for Sampling {
+    fn default() -> Self {
+        Self::Uniform { frames: eight() }
+    }
+}
+
+impl Sampling {
+    /// Names the first value that is out of range.
+    pub(crate) fn validate(&self) -> Result<(), String> {
+        let (key, frames) = match self {
+            Self::Uniform { frames } | Self::FirstSeconds { frames, .. } => ("frames", *frames),
+            Self::Fps { max_frames, .. } => ("max_frames", *max_frames),
+        };
+        if !(1..=MOST_FRAMES).contains(&frames) {
+            return Err(format!("sampling.{key} is {frames}, but must be from 1 to {MOST_FRAMES}"));
+        }
+        match self {
+            Self::FirstSeconds { seconds, .. } => positive("seconds", *seconds),
+            Self::Fps { fps, .. } => positive("fps", *fps),
+            Self::Uniform { .. } => Ok(()),
+        }
+    }
+
+    /// Indices of the frames to take from a video with these timestamps (seconds, non-decreasing, the
+    /// first 0): non-decreasing, none for no frames. `None` where the rule needs timestamps and there are
+    /// none to speak of.
+    ///
+    /// Under [`Self::FirstSeconds`] the timestamps may end with the frames of those seconds.
+    pub(crate) fn choose(&self, timestamps: &[f64]) -> Option<Vec<usize>> {
+        let n = timestamps.len();
+        let last = timestamps.last().copied().unwrap_or_default();
+        let timeless = n > 1 && last <= 0.0;
+        match *self {
+            Self::Uniform { frames } => Some(linspace(n, frames)),
+            Self::FirstSeconds { .. } | Self::Fps { .. } if timeless => None,
+            Self::FirstSeconds { seconds, frames } => Some(linspace(window(n, last, seconds), frames)),
+            Self::Fps { fps, max_frames } => {
+                let mut chosen = ticks(timestamps, fps);
+                if chosen.len() > max_frames {
+                    chosen = linspace(n, max_frames);
+                }
+                Some(chosen)
+            }
+        }
+    }
+
+    /// The rule that this one is for a folder of frames.
+    pub(crate) fn of_folder(&self) -> Self {
+        match self {
+            Self::FirstSeconds { frames, .. } => Self::Uniform { frames: *frames },
+            other => other.clone(),
+        }
+    }
+
+    /// Seconds after the first frame past which no frame is taken.
+    pub(crate) fn horizon(&self) -> Option<f64> {
+        match self {
+            Self::FirstSeconds { seconds, .. } => Some(*seconds),
+            Self::Uniform { .. } | Self::Fps { .. } => None,
+        }
+    }
+}
+
+fn positive(key: &str, value: f64) -> Result<(), String> {
+    if value > 0.0 && value <= 1e6 {
+        return Ok(());
+    }
+    Err(format!("sampling.{key} is {value}, but must be more than 0 and at most 1000000"))
+}
+
+/// `numpy.linspace(0, n - 1, count, dtype=int)`, with numpy's order of floating-point operations.
+fn linspace(n: usize, count: usize) -> Vec<usize> {
+    let Some(last) = n.checked_sub(1) else { return Vec::new() };
+    let intervals = count.saturating_sub(1).max(1);
+    let step = last as f64 / intervals as f64;
+    let mut indices: Vec<usize> = (0..count).map(|i| (i as f64 * step) as usize).collect();
+    if let [_, .., end] = indices.as_mut_slice() {
+        *end = last;
+    }
+    indices
+}
+
+/// How many of `n` frames, the last of them at `last` seconds, decord counts to the first `seconds`:
+/// `min(int(average fps * seconds), n)`, and at least one.
+fn window(n: usize, last: f64, seconds: f64) -> usize {
+    if n < 2 {
+        return n;
+    }
+    let fps = (n - 1) as f64 / last;
+    ((fps * seconds + SLACK) as usize).clamp(1, n)
+}
+
+/// Index of the frame on screen at each multiple of `1 / fps`, without repetition.
+fn ticks(timestamps: &[f64], fps: f64) -> Vec<usize> {
+    let nexts = timestamps.iter().skip(1).map(Some).chain([None]);
+    let shown = timestamps.iter().zip(nexts).enumerate().filter(|(_, (start, next))| {
+        let tick = ((*start - ROUNDING) * fps).ceil();
+        match next {
+            Some(next) => tick < (*next - ROUNDING) * fps,
+            // For how long the last frame stays is unknown: it is taken for a tick at its very start.
+            None => tick <= (*start + ROUNDING) * fps,
+        }
+    });
+    shown.map(|(index, _)| index).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Timestamps as a container with a clock of 1 ms gives them.
+    fn clip(frames: usize, fps: f64) -> Vec<f64> {
+        (0..frames).map(|i| (i as f64 / fps * 1000.0).round() / 1000.0).collect()
+    }
+
+    fn uniform(n: usize, frames: usize) -> Vec<usize> {
+        Sampling::Uniform { frames }.choose(&clip(n, 25.0)).unwrap()
+    }
+
+    /// Rows `n count indices` from numpy; `tests/fixtures/linspace.py` made them.
+    #[test]
+    fn even_spacing_is_numpys() {
+        let table = include_str!("../tests/fixtures/linspace.txt");
+        for row in table.lines() {
+            let numbers: Vec<usize> = row.split(' ').map(|word| word.parse().unwrap()).collect();
+            assert_eq!(linspace(numbers[0], numbers[1]), numbers[2..], "n = {}", numbers[0]);
+        }
+        assert!(table.lines().count() > 200);
+    }
+
+    #[test]
+    fn short_videos_repeat_frames() {
+        assert_eq!(uniform(3, 8), [0, 0, 0, 0, 1, 1, 1, 2]);
+        assert_eq!(uniform(1, 3), [0, 0, 0]);
+        assert_eq!(uniform(10, 1), [0]);
+        assert_eq!(uniform(24, 8), [0, 3, 6, 9, 13, 16, 19, 23]);
+    }
+
+    #[test]
+    fn the_first_seconds_are_as_many_frames_as_decord_counts() {
+        for (fps, expected) in [(24.0, 240), (25.0, 250), (30.0, 300), (30000.0 / 1001.0, 299), (12.5, 125)]
+        {
+            let times = clip(400, fps);
+            assert_eq!(window(times.len(), *times.last().unwrap(), 10.0), expected.min(400), "{fps} fps");
+            let cut: Vec<f64> = times.into_iter().filter(|time| *time < 10.0).collect();
+            assert_eq!(window(cut.len(), *cut.last().unwrap(), 10.0), expected, "{fps} fps, cut");
+        }
+        let rule = Sampling::FirstSeconds { seconds: 10.0, frames: 8 };
+        assert_eq!(rule.choose(&clip(48, 24.0)).unwrap(), uniform(48, 8), "a short video is taken whole");
+        assert_eq!(*rule.choose(&clip(900, 30.0)).unwrap().last().unwrap(), 299);
+    }
+
+    #[test]
+    fn a_fixed_rate_takes_the_frame_on_screen() {
+        let at = |fps, max_frames, times: &[f64]| Sampling::Fps { fps, max_frames }.choose(times).unwrap();
+        assert_eq!(at(1.0, 64, &clip(90, 30.0)), [0, 30, 60]);
+        assert_eq!(at(1.0, 64, &clip(91, 30.0)), [0, 30, 60, 90]);
+        assert_eq!(at(30.0, 64, &clip(60, 30.0)), (0..60).collect::<Vec<_>>());
+        assert_eq!(
+            at(1000.0, 64, &clip(60, 30.0)),
+            (0..60).collect::<Vec<_>>(),
+            "never more than there are"
+        );
+        assert_eq!(at(1.0, 64, &[0.0, 0.9, 1.4, 5.0]), [0, 1, 2, 3], "uneven frames");
+        assert_eq!(at(30.0, 8, &clip(60, 30.0)), uniform(60, 8), "above the cap");
+    }
+
+    #[test]
+    fn rules_of_time_need_timestamps() {
+        let timeless = [0.0; 4];
+        assert_eq!(Sampling::FirstSeconds { seconds: 1.0, frames: 2 }.choose(&timeless), None);
+        assert_eq!(Sampling::Fps { fps: 1.0, max_frames: 2 }.choose(&timeless), None);
+        assert_eq!(Sampling::Uniform { frames: 2 }.choose(&timeless), Some(vec![0, 3]));
+    }
+
+    #[test]
+    fn out_of_range_values_are_named() {
+        let message = |rule: Sampling| rule.validate().unwrap_err();
+        assert_eq!(
+            message(Sampling::Uniform { frames: 0 }),
+            "sampling.frames is 0, but must be from 1 to 1024"
+        );
+        assert!(message(Sampling::Fps { fps: f64::NAN, max_frames: 1 }).contains("sampling.fps is NaN"));
+        assert!(message(Sampling::Fps { fps: 1.0, max_frames: 2000 }).contains("sampling.max_frames"));
+        assert!(message(Sampling::FirstSeconds { seconds: -1.0, frames: 8 }).contains("sampling.seconds"));
+    }
+
+    fn rules() -> impl Strategy<Value = Sampling> {
+        prop_oneof![
+            (1_usize..=64).prop_map(|frames| Sampling::Uniform { frames }),
+            (0.01..30.0, 1_usize..=64)
+                .prop_map(|(seconds, frames)| Sampling::FirstSeconds { seconds, frames }),
+            (0.01..120.0, 1_usize..=64).prop_map(|(fps, max_frames)| Sampling::Fps { fps, max_frames }),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn every_rule_names_existing_frames_in_order(rule in rules(), n in 1_usize..2000, rate in 1.0..60.0) {
+            let chosen = rule.choose(&clip(n, rate)).unwrap();
+            prop_assert_eq!(chosen[0], 0);
+            prop_assert!(chosen.is_sorted() && chosen.iter().all(|index| *index < n));
+            match rule {
+                Sampling::Uniform { frames } => {
+                    prop_assert_eq!(chosen.len(), frames);
+                    prop_assert!(frames == 1 || chosen[frames - 1] == n - 1);
+                }
+                Sampling::FirstSeconds { frames, .. } => prop_assert_eq!(chosen.len(), frames),
+                Sampling::Fps { max_frames, .. } => prop_assert!(chosen.len() <= max_frames),
+            }
+        }
+
+        #[test]
+        fn even_spacing_is_even(n in 1_usize..2000, count in 2_usize..100) {
+            let gaps: Vec<usize> = linspace(n, count).windows(2).map(|pair| pair[1] - pair[0]).collect();
+            let (least, most) = (gaps.iter().min().unwrap(), gaps.iter().max().unwrap());
+            // Floating point may put one index a frame early, as it does in numpy.
+            prop_assert!(most - least <= 2);
+        }
+
+        #[test]
+        fn what_follows_the_first_seconds_does_not_matter(n in 2_usize..900, rate in 1.0..60.0, seconds in 1.0..9.0) {
+            let rule = Sampling::FirstSeconds { seconds, frames: 8 };
+            let all = clip(n, rate);
+            let cut: Vec<f64> = all.iter().copied().filter(|time| *time < seconds).collect();
+            prop_assume!(cut.len() > 1);
+            let (long, short) = (rule.choose(&all).unwrap(), rule.choose(&cut).unwrap());
+            prop_assert!(long.iter().zip(&short).all(|(a, b)| a.abs_diff(*b) <= 1), "{long:?} {short:?}");
+        }
+    }
+}
