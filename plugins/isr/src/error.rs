@@ -64,11 +64,9 @@ pub enum MethodError {
         limit: f64,
     },
     /// The policy broke its contract.
-    #[error("the policy scored {asked} choices and returned {got}")]
+    #[error("the policy was to score two choices, and returned log-probs {got:?}; each needs a number")]
     Scores {
-        /// What was asked for.
-        asked: String,
-        /// What came back.
-        got: String,
+        /// Log-probs that came back, summed over tokens; 0 for a choice of no tokens.
+        got: Vec<f64>,
     },
 }

@@ -199,15 +199,7 @@ impl SelfJudge {
 
     /// The probability of the first choice among the two.
     fn preference(&self, scores: &[TokenLogProbs]) -> Result<f64, ComponentError> {
-        let [first, second] = scores else {
-            let got = format!("{} scores", scores.len());
-            return Err(ComponentError::failed(MethodError::Scores { asked: "2".to_owned(), got }));
-        };
-        let (first, second) = (first.sum(), second.sum());
-        if first.is_nan() || second.is_nan() {
-            let got = format!("log-probs of {first} and {second}");
-            return Err(ComponentError::failed(MethodError::Scores { asked: "2".to_owned(), got }));
-        }
+        let [first, second] = log_probs(scores)?;
         let mass = first.exp() + second.exp();
         let nothing = first == f64::NEG_INFINITY && second == f64::NEG_INFINITY;
         if mass < self.config.min_choice_mass || nothing {
@@ -219,6 +211,16 @@ impl SelfJudge {
     fn no_verdict(&self, mass: f64) -> MethodError {
         let [first, second] = self.config.choices.clone();
         MethodError::NoVerdict { first, second, mass, limit: self.config.min_choice_mass }
+    }
+}
+
+/// The log-probs of the two choices, as the policy's contract promises them.
+fn log_probs(scores: &[TokenLogProbs]) -> Result<[f64; 2], ComponentError> {
+    let sums: Vec<f64> = scores.iter().map(TokenLogProbs::sum).collect();
+    let scored = scores.iter().all(|score| !score.logprobs.is_empty());
+    match sums[..] {
+        [first, second] if scored && !first.is_nan() && !second.is_nan() => Ok([first, second]),
+        _ => Err(ComponentError::failed(MethodError::Scores { got: sums })),
     }
 }
 

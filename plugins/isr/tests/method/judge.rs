@@ -111,7 +111,7 @@ async fn certainty_and_impossibility_stay_numbers() {
 
 #[tokio::test]
 async fn a_policy_that_breaks_its_contract_stops_the_run() {
-    for scores in [vec![], vec![vec![-1.0]], vec![vec![f32::NAN], vec![-1.0]]] {
+    for scores in [vec![], vec![vec![-1.0]], vec![vec![f32::NAN], vec![-1.0]], vec![vec![], vec![-1.0]]] {
         let fake = Fake::scoring(move |_| scores.clone());
         let error = verdict("", &fake).await.unwrap_err();
         assert!(matches!(error, ComponentError::Failed(_)), "{error}");
