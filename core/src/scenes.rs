@@ -65,9 +65,11 @@ fn check_frames(frames: &Frames) -> Result<(), ComponentError> {
     if frames.is_empty() {
         return Err(ComponentError::bad_input("the video has no frame"));
     }
-    let (wanted, got) = (frames.len() * frames.frame_bytes(), frames.rgb.len());
-    if wanted == 0 || wanted != got {
-        let Frames { width, height, .. } = frames;
+    let Frames { width, height, rgb, .. } = frames;
+    // Wide enough for any width and height that a header may claim.
+    let wanted = u128::from(*width) * u128::from(*height) * 3 * frames.len() as u128;
+    let got = rgb.len();
+    if wanted == 0 || wanted != got as u128 {
         let text =
             format!("the reader returned {got} bytes for {} frames of {width}x{height}", frames.len());
         return Err(ComponentError::failed(text));
@@ -77,7 +79,8 @@ fn check_frames(frames: &Frames) -> Result<(), ComponentError> {
 
 fn check_features(features: &VisualFeatures) -> Result<(), ComponentError> {
     let VisualFeatures { dtype, shape, bytes, .. } = features;
-    if shape.iter().product::<usize>() * dtype.size() != bytes.len() {
+    let elements: u128 = shape.iter().map(|&extent| extent as u128).product();
+    if elements * dtype.size() as u128 != bytes.len() as u128 {
         let got = bytes.len();
         return Err(ComponentError::failed(format!(
             "the encoder returned {got} bytes for shape {shape:?}"

@@ -66,7 +66,7 @@ pub struct PairRecord {
 /// A line of `quarantine.jsonl`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct QuarantineRecord {
-    /// The stage that gave up on it (`retrospect`, `respond`, `judge`).
+    /// The stage that gave up on it (`respond`, `retrospect`, `judge`, `evaluate`).
     pub stage: String,
     /// The sample's id, or the video's path in `retrospect`.
     pub subject: String,

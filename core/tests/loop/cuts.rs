@@ -195,6 +195,21 @@ async fn a_run_can_be_extended() {
 }
 
 #[tokio::test]
+async fn contexts_of_all_earlier_iterations_survive_a_cut() {
+    // Each iteration leaves some videos out, so their newest contexts lie further back.
+    let mut settings = Settings::default();
+    settings.r#loop.samples = Some(3);
+    settings.r#loop.iterations = 5;
+    let (whole, _) = undisturbed(&settings).await;
+    let dir = scratch();
+    for iterations in 1..=5 {
+        settings.r#loop.iterations = iterations;
+        run(dir.path(), &settings).await.unwrap();
+    }
+    assert_same(&whole, &tree(dir.path()), "a session an iteration");
+}
+
+#[tokio::test]
 async fn a_finished_run_run_again_only_returns_its_summary() {
     let settings = Settings::default();
     let dir = scratch();
