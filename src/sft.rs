@@ -84,7 +84,7 @@ impl Settings for SftConfig {
 fn invalid(section: &str, reason: &str) -> Invalid {
     match reason.split_once(' ') {
         Some((key, rest)) if rest.starts_with("is ") || rest.starts_with("must ") => {
-            Invalid { key: format!("{section}.{}", key.trim_matches('`')), reason: rest.to_owned() }
+            Invalid { key: format!("{section}.{}", key.replace('`', "")), reason: rest.to_owned() }
         }
         _ => Invalid { key: section.to_owned(), reason: reason.to_owned() },
     }

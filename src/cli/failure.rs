@@ -13,6 +13,9 @@ pub(crate) const INTERRUPTED: u8 = 130;
 
 /// Prints an error with its causes, and returns the exit code for it.
 pub(super) fn report(error: &anyhow::Error) -> ExitCode {
+    if reader_is_gone(error) {
+        return ExitCode::SUCCESS;
+    }
     eprint!("{}", text(error));
     ExitCode::from(code(error))
 }
@@ -30,6 +33,23 @@ fn text(error: &anyhow::Error) -> String {
         text.push_str(&format!("hint: {hint}\n"));
     }
     text
+}
+
+/// An error with its causes, on one line.
+pub(super) fn on_one_line(error: &anyhow::Error) -> String {
+    let mut line = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !line.contains(&cause) {
+            line.push_str(&format!(": {cause}"));
+        }
+    }
+    line
+}
+
+/// `isr plugins list | head -1` is no failure.
+fn reader_is_gone(error: &anyhow::Error) -> bool {
+    let kind = error.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+    kind == Some(std::io::ErrorKind::BrokenPipe)
 }
 
 fn code(error: &anyhow::Error) -> u8 {

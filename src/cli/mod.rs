@@ -1,10 +1,19 @@
 //! The command line: one file a command, one declaration a flag.
 
+mod config;
+mod describe;
 mod failure;
+mod generate;
+mod model;
+mod output;
+mod plugins;
+mod report;
 mod run;
+mod score;
 mod session;
 mod sft;
 mod summary_table;
+mod world;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -52,6 +61,12 @@ struct Verbosity {
 enum Command {
     Run(run::RunArgs),
     Sft(sft::SftArgs),
+    Generate(generate::GenerateArgs),
+    Score(score::ScoreArgs),
+    Report(report::ReportArgs),
+    Plugins(plugins::PluginsArgs),
+    Config(config::ConfigCommands),
+    World(world::WorldArgs),
 }
 
 /// A config file, and what is changed of it.
@@ -90,6 +105,12 @@ impl Command {
         match self {
             Self::Run(args) => args.execute(session),
             Self::Sft(args) => args.execute(session),
+            Self::Generate(args) => args.execute(session),
+            Self::Score(args) => args.execute(session),
+            Self::Report(args) => args.execute(session),
+            Self::Plugins(args) => args.execute(),
+            Self::Config(args) => args.execute(),
+            Self::World(args) => args.execute(session),
         }
     }
 }

@@ -9,6 +9,7 @@ use clap::Args;
 use isr_dpo::config::RunConfig;
 use isr_dpo::{open_run, write_report};
 
+use super::output::{print, print_line};
 use super::session::Session;
 use super::{ConfigArgs, summary_table};
 
@@ -37,9 +38,9 @@ impl RunArgs {
         let summary = session.block_on(run.run())?;
         let report = out.join("report.html");
         write_report(std::slice::from_ref(&out), &report, session.handle())?;
-        print!("{}", summary_table::render(&summary));
-        println!("run     {}", out.display());
-        println!("report  {}", report.display());
+        print(summary_table::render(&summary))?;
+        print_line(format_args!("run     {}", out.display()))?;
+        print_line(format_args!("report  {}", report.display()))?;
         Ok(ExitCode::SUCCESS)
     }
 }

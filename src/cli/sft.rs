@@ -9,6 +9,7 @@ use clap::Args;
 use isr_dpo::{SftConfig, open_sft};
 
 use super::ConfigArgs;
+use super::output::print_line;
 use super::session::Session;
 
 /// Train a model on demonstrations: the warm start that a run begins with
@@ -36,7 +37,7 @@ impl SftArgs {
             session.progress.line("preparing demonstrations");
             training.run().await
         })?;
-        println!("{}", checkpoint.display());
+        print_line(checkpoint.display())?;
         Ok(ExitCode::SUCCESS)
     }
 }

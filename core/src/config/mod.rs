@@ -37,6 +37,7 @@ pub use components::Components;
 pub use difference::difference;
 pub use evaluation::EvaluationConfig;
 pub use iteration::LoopConfig;
+pub use files::did_you_mean;
 pub use loader::{LoadedConfig, Loader};
 pub use output::{file_schema, schema, to_toml};
 pub use run::RunConfig;

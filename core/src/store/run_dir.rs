@@ -12,13 +12,18 @@ use crate::config::difference;
 use crate::error::Error;
 
 /// Keys that may change between two sessions of a run, since they do not change its results.
-const MAY_CHANGE: [&str; 5] = [
+const MAY_CHANGE: [&str; 7] = [
     "loop.iterations",
     "loop.in_flight",
     "loop.feature_cache_mb",
     "loop.quarantine_limit",
     "train.snapshot_every",
+    "training.feature_cache_mb",
+    "training.snapshot_every",
 ];
+
+/// The first files of a run of the loop and of a supervised training, and what the latter ends with.
+const RESULTS: [&str; 4] = ["fingerprints.json", "summary.json", "metrics.jsonl", "checkpoint"];
 
 /// A run's directory, locked against other processes while this value lives.
 pub struct RunDir {
@@ -37,11 +42,17 @@ impl RunDir {
         fs::create_dir_all(path).map_err(|error| Error::io("create", path, error))?;
         let dir = Self { path: path.to_owned(), _lock: lock(path)? };
         let config = dir.path.join("config.toml");
-        if config.exists() {
+        if config.exists() && dir.has_results() {
             dir.check_config(&config, settings)?;
         }
         write_atomic(&config, toml.as_bytes())?;
         Ok(dir)
+    }
+
+    /// Whether anything here was made by following `config.toml`. A run that failed before that may be
+    /// started again with another one.
+    fn has_results(&self) -> bool {
+        RESULTS.iter().any(|name| self.path.join(name).exists())
     }
 
     fn check_config(&self, config: &Path, settings: &Value) -> Result<(), Error> {

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use isr_core::config::did_you_mean;
 use isr_core::registry::{BuildContext, Component};
 use isr_core::{
     Cause, ComponentError, Fingerprint, GenerateRequest, Policy, PreferenceObjective, Prompt, Response,
@@ -97,7 +98,11 @@ impl Component for LlavaConfig {
             return Err(format!("batch is {}; it must be 1 or a multiple of 8", self.batch));
         }
         if !self.model.join("config.json").exists() {
-            return Err(format!("model is {}, which holds no config.json", self.model.display()));
+            let (wrong, like) = match self.model.exists() {
+                true => ("holds no config.json", String::new()),
+                false => ("does not exist", did_you_mean(&self.model)),
+            };
+            return Err(format!("model is {}, which {wrong}{like}", self.model.display()));
         }
         self.training.validate()
     }

@@ -14,6 +14,7 @@ use config::{Map, Value, ValueKind};
 use serde_json::{Number, Value as Json};
 
 use self::outline::Outline;
+pub(super) use self::words::nearest;
 use super::layer::Typed;
 use super::loader::reject;
 use crate::error::Error;

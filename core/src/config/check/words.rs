@@ -135,7 +135,7 @@ pub(super) fn hint_and_list(wrong: &str, names: &[&str]) -> String {
 }
 
 /// A name that differs by at most a third of its letters.
-fn nearest<'a>(wrong: &str, names: &[&'a str]) -> Option<&'a str> {
+pub(in super::super) fn nearest<'a>(wrong: &str, names: &[&'a str]) -> Option<&'a str> {
     let distance = |name: &str| strsim::damerau_levenshtein(&wrong.to_lowercase(), name);
     let near = names.iter().map(|name| (distance(name), *name));
     let near = near.filter(|(distance, name)| *distance <= (name.chars().count() / 3).max(1));

@@ -1,0 +1,104 @@
+//! `isr config`: configs shown, checked and described.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Args, Subcommand};
+use isr_dpo::SftConfig;
+use isr_dpo::config::{LoadedConfig, RunConfig, Settings, file_schema, to_toml};
+use serde_json::Value;
+
+use super::ConfigArgs;
+use super::output::{print, print_line};
+
+/// Show, check and describe configs
+#[derive(Args)]
+pub(super) struct ConfigCommands {
+    #[command(subcommand)]
+    command: ConfigCommand,
+}
+
+#[derive(Subcommand)]
+enum ConfigCommand {
+    /// Print a config with all layers merged and all defaults filled in, as TOML
+    Show {
+        #[command(flatten)]
+        config: ConfigArgs,
+        /// One line a setting, with where it was set
+        #[arg(long)]
+        origins: bool,
+        #[command(flatten)]
+        of: ConfigKind,
+    },
+    /// Check a config; nothing is run
+    Check {
+        #[command(flatten)]
+        config: ConfigArgs,
+        #[command(flatten)]
+        of: ConfigKind,
+    },
+    /// Print the JSON schema of config files, for editors
+    Schema {
+        #[command(flatten)]
+        of: ConfigKind,
+    },
+}
+
+/// Which command a config is for.
+#[derive(Args)]
+pub(super) struct ConfigKind {
+    /// Configs of `isr sft`, not of `isr run`
+    #[arg(long)]
+    pub(super) sft: bool,
+}
+
+impl ConfigCommands {
+    pub(super) fn execute(&self) -> Result<ExitCode> {
+        match &self.command {
+            ConfigCommand::Show { config, origins, of } if of.sft => {
+                print(shown(&config.load::<SftConfig>()?, *origins)?)?;
+            }
+            ConfigCommand::Show { config, origins, .. } => {
+                print(shown(&config.load::<RunConfig>()?, *origins)?)?;
+            }
+            ConfigCommand::Check { config, of } => {
+                match of.sft {
+                    true => drop(config.load::<SftConfig>()?),
+                    false => drop(config.load::<RunConfig>()?),
+                }
+                print_line("ok")?;
+            }
+            ConfigCommand::Schema { of } => {
+                let schema = if of.sft { file_schema::<SftConfig>() } else { file_schema::<RunConfig>() };
+                print_line(format_args!("{:#}", schema.to_value()))?;
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn shown<T: Settings>(config: &LoadedConfig<T>, origins: bool) -> Result<String> {
+    if !origins {
+        return Ok(to_toml(&config.value)?);
+    }
+    let mut text = String::new();
+    flatten("", &config.settings, &mut |key, value| {
+        let origin = config.origins.get(key).map_or("default", String::as_str);
+        text.push_str(&format!("{key} = {value}  # {origin}\n"));
+    });
+    Ok(text)
+}
+
+/// Visits every setting that is no table and not null, with its dotted key.
+fn flatten(key: &str, value: &Value, visit: &mut impl FnMut(&str, &Value)) {
+    match value {
+        Value::Null => {}
+        Value::Object(map) => {
+            for (name, inner) in map {
+                let path = if key.is_empty() { name.clone() } else { format!("{key}.{name}") };
+                flatten(&path, inner, visit);
+            }
+        }
+        other => visit(key, other),
+    }
+}

@@ -1,0 +1,72 @@
+//! A checkpoint, and videos to ask it about.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Result, anyhow};
+use clap::Args;
+use isr_dpo::registry::{BuildContext, Component};
+use isr_dpo::{ComponentError, Error, FfmpegConfig, LlavaConfig, Policy, Prompt, Scene, VideoReader};
+
+/// Which model, and how it sees videos.
+#[derive(Args)]
+pub(super) struct ModelArgs {
+    /// The model: a checkpoint folder in the Hugging Face layout
+    #[arg(long, value_name = "DIR")]
+    model: PathBuf,
+    /// Frames that are taken of a video, evenly spaced
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    frames: usize,
+    /// Standing instructions in front of the prompt
+    #[arg(long, value_name = "TEXT")]
+    system: Option<String>,
+    /// `auto` (a GPU where there is one), `cpu`, `cuda` or `cuda:N`
+    #[arg(long, default_value = "auto")]
+    device: String,
+    /// Type of weights and activations
+    #[arg(long, default_value = "float32", value_parser = ["float32", "bfloat16"])]
+    precision: String,
+}
+
+/// A loaded model with a reader of videos.
+pub(super) struct Model {
+    pub(super) policy: Arc<dyn Policy>,
+    reader: Arc<dyn VideoReader>,
+    system: Option<String>,
+}
+
+impl ModelArgs {
+    /// Loads the model; blocks.
+    pub(super) fn load(&self) -> Result<Model> {
+        let video = serde_json::json!({ "sampling": { "rule": "uniform", "frames": self.frames } });
+        let video: FfmpegConfig = serde_json::from_value(video)?;
+        video.validate().map_err(|reason| Error::Config(format!("--frames: {reason}")))?;
+        let config = LlavaConfig {
+            device: self.device.clone(),
+            precision: serde_json::from_value(self.precision.clone().into())?,
+            ..LlavaConfig::new(&self.model)
+        };
+        config.validate().map_err(|reason| Error::Config(format!("--{reason}")))?;
+        let cx = BuildContext::default();
+        let reader = video.build(&cx).map_err(|cause| anyhow!("{cause}"))?;
+        let policy = config.build(&cx).map_err(|cause| Error::Build {
+            kind: "policy",
+            name: self.model.display().to_string(),
+            cause,
+        })?;
+        Ok(Model { policy, reader, system: self.system.clone() })
+    }
+}
+
+impl Model {
+    /// A user's question about a video.
+    pub(super) async fn prompt(&self, video: &Path, text: &str) -> Result<Prompt, ComponentError> {
+        let frames = Arc::new(self.reader.read(video).await?);
+        let scene = Scene { video: video.to_owned(), frames, features: None };
+        let prompt = Prompt::about(&scene, text);
+        Ok(match &self.system {
+            Some(system) => prompt.with_system(system),
+            None => prompt,
+        })
+    }
+}

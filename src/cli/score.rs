@@ -1,0 +1,163 @@
+//! `isr score`.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, anyhow, bail};
+use clap::Args;
+use futures::{StreamExt, stream};
+use isr_dpo::{Continuation, Error, ScoreRequest, TokenLogProbs};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::failure::on_one_line;
+use super::model::{Model, ModelArgs};
+use super::output::print_line;
+use super::session::Session;
+
+/// Lines whose videos are decoded while the model works.
+const IN_FLIGHT: usize = 4;
+
+/// Compute the log-probs of given answers
+///
+/// Each line of FILE is a JSON object with `id`, `video`, `prompt`, and `response`: a complete answer,
+/// scored with the token that ends it; or `token_ids` in place of `response`: exactly these tokens. Other
+/// keys are ignored. Without --json, a line `ID<TAB>SUM` is printed for each.
+#[derive(Args)]
+pub(super) struct ScoreArgs {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// The answers
+    #[arg(long, value_name = "FILE.jsonl")]
+    data: PathBuf,
+    /// Folder that relative `video` paths start from [default: the folder of FILE, or where nothing is
+    /// there, the current one]
+    #[arg(long, value_name = "DIR")]
+    video_root: Option<PathBuf>,
+    /// Print JSON lines with `id`, `token_ids`, `logprobs` (natural logarithms, one a token) and `sum`; or
+    /// `id`, `line` and `error` for a line that cannot be scored
+    #[arg(long)]
+    json: bool,
+}
+
+/// What a line must hold.
+#[derive(Deserialize)]
+struct Line {
+    id: Value,
+    video: PathBuf,
+    prompt: String,
+    response: Option<String>,
+    token_ids: Option<Vec<u32>>,
+}
+
+/// What became of a line.
+struct Scored {
+    line: usize,
+    id: Value,
+    outcome: Result<TokenLogProbs>,
+}
+
+impl ScoreArgs {
+    pub(super) fn execute(&self, session: &Session) -> Result<ExitCode> {
+        let file = File::open(&self.data)
+            .map_err(|error| Error::Config(format!("cannot read {}: {error}", self.data.display())))?;
+        let model = self.model.load()?;
+        let cancel = session.cancelled_by_ctrl_c();
+        session.block_on(async {
+            tokio::select! {
+                () = cancel.cancelled() => Err(Error::Cancelled.into()),
+                outcome = self.score_all(&model, BufReader::new(file)) => outcome,
+            }
+        })?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    async fn score_all(&self, model: &Model, file: BufReader<File>) -> Result<()> {
+        let lines = file.lines().enumerate().filter(|(_, text)| !is_blank(text));
+        let tasks = lines.map(|(index, text)| self.score_line(model, index + 1, text));
+        let mut results = stream::iter(tasks).buffered(IN_FLIGHT);
+        let (mut failed, mut total) = (0, 0);
+        while let Some(scored) = results.next().await {
+            total += 1;
+            failed += usize::from(scored.outcome.is_err());
+            self.show(&scored)?;
+        }
+        match failed {
+            0 => Ok(()),
+            _ => bail!("{failed} of {total} lines cannot be scored"),
+        }
+    }
+
+    async fn score_line(&self, model: &Model, line: usize, text: std::io::Result<String>) -> Scored {
+        let text = match text {
+            Ok(text) => text,
+            Err(error) => return Scored { line, id: Value::Null, outcome: Err(error.into()) },
+        };
+        let value: Result<Value> = serde_json::from_str(&text).context("this is no JSON");
+        let id = value.as_ref().ok().and_then(|value| value.get("id")).cloned().unwrap_or_default();
+        let outcome = match value.and_then(|value| Ok(serde_json::from_value(value)?)) {
+            Ok(parsed) => self.score(model, parsed).await,
+            Err(error) => Err(error),
+        };
+        Scored { line, id, outcome }
+    }
+
+    async fn score(&self, model: &Model, line: Line) -> Result<TokenLogProbs> {
+        let continuation = match (line.response, line.token_ids) {
+            (_, Some(ids)) => Continuation::Tokens(ids),
+            (Some(text), None) => Continuation::Answer(text),
+            (None, None) => bail!("missing field `response`"),
+        };
+        if line.id.is_null() {
+            bail!("`id` is null");
+        }
+        let prompt = model.prompt(&self.video(&line.video), &line.prompt).await?;
+        let request = ScoreRequest { prompt, continuations: vec![continuation] };
+        let mut scores = model.policy.score(request).await?;
+        scores.pop().ok_or_else(|| anyhow!("the policy returned no score"))
+    }
+
+    fn video(&self, path: &Path) -> PathBuf {
+        if let Some(root) = &self.video_root {
+            return root.join(path);
+        }
+        let beside = self.data.parent().unwrap_or(Path::new("")).join(path);
+        if beside.exists() { beside } else { path.to_owned() }
+    }
+
+    fn show(&self, scored: &Scored) -> Result<()> {
+        let Scored { line, id, outcome } = scored;
+        match outcome {
+            Ok(scores) if self.json => print_line(json!({
+                "id": id,
+                "token_ids": scores.token_ids,
+                "logprobs": scores.logprobs,
+                "sum": sum(scores),
+            })),
+            Ok(scores) => print_line(format_args!("{}\t{}", plain(id), sum(scores))),
+            Err(error) if self.json => {
+                print_line(json!({ "id": id, "line": line, "error": on_one_line(error) }))
+            }
+            Err(error) => {
+                eprintln!("error: {}:{line}: {}", self.data.display(), on_one_line(error));
+                Ok(())
+            }
+        }
+    }
+}
+
+fn is_blank(text: &std::io::Result<String>) -> bool {
+    text.as_ref().is_ok_and(|text| text.trim().is_empty())
+}
+
+/// The sum, where that of nothing is 0 and not -0.
+fn sum(scores: &TokenLogProbs) -> f64 {
+    scores.sum() + 0.0
+}
+
+/// A text without its quotes.
+fn plain(id: &Value) -> String {
+    id.as_str().map_or_else(|| id.to_string(), str::to_owned)
+}
