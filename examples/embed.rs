@@ -64,7 +64,11 @@ impl Judge for VarietyJudge {
             words.len() as f64
         };
         let difference = (words(&case.first.text) - words(&case.second.text)) / self.sure_at;
-        Ok(Verdict { p_first: 0.5 + difference.clamp(-1.0, 1.0) / 2.0, votes: Vec::new(), consistent: true })
+        Ok(Verdict {
+            p_first: 0.5 + difference.clamp(-1.0, 1.0) / 2.0,
+            votes: Vec::new(),
+            consistent: true,
+        })
     }
 }
 

@@ -1,5 +1,6 @@
 //! Running other programs, with errors that name the command.
 
+use std::env;
 use std::io::ErrorKind;
 use std::process::{Command, Stdio};
 
@@ -27,9 +28,12 @@ pub(crate) fn capture(command: &mut Command) -> Result<String> {
         .with_context(|| format!("`{}` wrote something that is not UTF-8", line(command)))
 }
 
-/// The command as one would type it (without its environment).
+/// The command as one would type it: without its environment, and with `cargo`
+/// for the path of the cargo that runs us.
 pub(crate) fn line(command: &Command) -> String {
-    let mut words = vec![command.get_program().to_string_lossy()];
+    let program = command.get_program();
+    let ours = env::var_os("CARGO").is_some_and(|cargo| cargo == program);
+    let mut words = vec![if ours { "cargo".into() } else { program.to_string_lossy() }];
     words.extend(command.get_args().map(|a| a.to_string_lossy()));
     words.join(" ")
 }

@@ -2,7 +2,6 @@
 //!
 //! A failing step does not stop the later ones, so that one run tells all.
 
-use std::env;
 use std::io::{BufRead, BufReader, Write, stdout};
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
@@ -124,6 +123,7 @@ impl Session<'_> {
             pytest.args(["-k", filter]);
         }
         pytest.current_dir(self.root);
+        self.in_ci(&mut pytest);
         self.suite("pytest", &mut pytest, counts::pytest_line);
     }
 
@@ -131,15 +131,24 @@ impl Session<'_> {
         let mut cargo = Command::new(repository::cargo());
         cargo.args(arguments).current_dir(self.root);
         if self.args.ci && builds {
-            cargo.arg("--locked").env("CARGO_INCREMENTAL", "0");
+            cargo.arg("--locked");
         }
+        self.in_ci(&mut cargo);
         cargo
+    }
+
+    /// The same setting for every step, or cargo builds our crates twice;
+    /// tests/python starts cargo too.
+    fn in_ci(&self, command: &mut Command) {
+        if self.args.ci {
+            command.env("CARGO_INCREMENTAL", "0");
+        }
     }
 
     /// A step that either succeeds or fails.
     fn check(&mut self, name: &'static str, command: &mut Command) {
         let start = Instant::now();
-        heading(name, &shown(command));
+        heading(name, &process::line(command));
         let outcome = match process::run(command) {
             Ok(()) => Outcome::Ok,
             Err(error) => failed(&error),
@@ -150,7 +159,7 @@ impl Session<'_> {
     /// A step whose output says how many tests passed and failed.
     fn suite(&mut self, name: &'static str, command: &mut Command, parse: LineParser) {
         let start = Instant::now();
-        heading(name, &shown(command));
+        heading(name, &process::line(command));
         let (outcome, counts) = match tee(command, parse, &mut stdout()) {
             Ok((status, counts)) if self.args.filter.is_some() && status.code() == Some(NO_TESTS) => {
                 (Outcome::Ok, counts)
@@ -220,15 +229,6 @@ fn tee(command: &mut Command, parse: LineParser, echo: &mut impl Write) -> Resul
 
 fn heading(name: &str, what: &str) {
     println!("\n==> {name}: {what}");
-}
-
-/// The command as one would type it, without cargo's full path.
-fn shown(command: &Command) -> String {
-    let line = process::line(command);
-    match env::var("CARGO") {
-        Ok(cargo) => line.replacen(&cargo, "cargo", 1),
-        Err(_) => line,
-    }
 }
 
 /// Prints the table and the total; the error names the steps that failed.

@@ -33,7 +33,7 @@ async fn a_run_stops_at_once_and_can_be_continued() {
         let started = Instant::now();
         let outcome = run_under(dir.path(), &session, &control).await;
         assert!(matches!(outcome, Err(Error::Cancelled)), "{component}: {outcome:?}");
-        assert!(started.elapsed() < Duration::from_secs(10), "{component}");
+        assert!(started.elapsed() < Duration::from_secs(60), "{component}");
         all_dropped(&control).await;
 
         run(dir.path(), &settings).await.unwrap();

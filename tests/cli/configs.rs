@@ -1,0 +1,61 @@
+//! `isr config` and `isr world`.
+
+use isr_dpo::config::{Loader, RunConfig};
+
+use crate::support::{isr_line, playground};
+
+#[test]
+fn a_shown_config_loads_to_itself() {
+    let folder = playground();
+    let shown = isr_line(folder.path(), "config show run.toml -s loop.iterations=5").result();
+    assert!(shown.contains("iterations = 5"), "{shown}");
+    // Paths in it are relative to where it is read.
+    let shown = shown.replace("model = \"model\"", &format!("model = {:?}", folder.path().join("model")));
+    let loaded = Loader::new().text("shown", shown, folder.path()).load::<RunConfig>().unwrap();
+    assert_eq!(loaded.value.r#loop.iterations, 5);
+}
+
+#[test]
+fn origins_say_where_each_setting_comes_from() {
+    let folder = playground();
+    let shown = isr_line(folder.path(), "config show run.toml --origins -s loop.iterations=5").result();
+    for line in [
+        "loop.iterations = 5  # -s loop.iterations=5",
+        "seed = 3  # run.toml",
+        "loop.responses = 2  # default",
+        "objective.beta = 0.1  # default",
+    ] {
+        assert!(shown.lines().any(|it| it == line), "no `{line}` in\n{shown}");
+    }
+    assert!(shown.parse::<toml::Table>().is_ok(), "it is TOML, too");
+}
+
+#[test]
+fn configs_of_both_commands_are_checked() {
+    let folder = playground();
+    assert_eq!(isr_line(folder.path(), "config check run.toml").result(), "ok\n");
+    assert_eq!(isr_line(folder.path(), "config check --sft sft.toml").result(), "ok\n");
+    let wrong = isr_line(folder.path(), "config check sft.toml");
+    assert_eq!(wrong.code, Some(2));
+    assert!(wrong.stderr.contains("unknown key `demonstrations` in sft.toml"), "{}", wrong.stderr);
+}
+
+#[test]
+fn the_schemas_know_every_section() {
+    let folder = playground();
+    for (args, section) in [("config schema", "judge"), ("config schema --sft", "demonstrations")] {
+        let schema: serde_json::Value =
+            serde_json::from_str(&isr_line(folder.path(), args).result()).unwrap();
+        assert!(schema["properties"][section].is_object(), "{args}");
+        assert!(schema["properties"]["extends"].is_object(), "{args}");
+    }
+}
+
+#[test]
+fn a_world_is_rendered_without_a_model() {
+    let folder = playground();
+    std::fs::remove_dir_all(folder.path().join("model")).unwrap();
+    let said = isr_line(folder.path(), "world render run.toml").result();
+    assert_eq!(said, "6 training clips with 12 samples, 2 held-out clips with 4 samples\n");
+    assert!(folder.path().join("world/train.jsonl").is_file());
+}
