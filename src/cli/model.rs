@@ -40,7 +40,8 @@ impl ModelArgs {
     pub(super) fn load(&self) -> Result<Model> {
         let video = serde_json::json!({ "sampling": { "rule": "uniform", "frames": self.frames } });
         let video: FfmpegConfig = serde_json::from_value(video)?;
-        video.validate().map_err(|reason| Error::Config(format!("--frames: {reason}")))?;
+        let frames = |reason: String| reason.replace("sampling.frames", "--frames");
+        video.validate().map_err(|reason| Error::Config(frames(reason)))?;
         let config = LlavaConfig {
             device: self.device.clone(),
             precision: serde_json::from_value(self.precision.clone().into())?,
@@ -49,11 +50,8 @@ impl ModelArgs {
         config.validate().map_err(|reason| Error::Config(format!("--{reason}")))?;
         let cx = BuildContext::default();
         let reader = video.build(&cx).map_err(|cause| anyhow!("{cause}"))?;
-        let policy = config.build(&cx).map_err(|cause| Error::Build {
-            kind: "policy",
-            name: self.model.display().to_string(),
-            cause,
-        })?;
+        // The cause names the file; that it is a policy says nothing here.
+        let policy = config.build(&cx).map_err(|cause| Error::Config(cause.to_string()))?;
         Ok(Model { policy, reader, system: self.system.clone() })
     }
 }

@@ -38,9 +38,10 @@ struct ListArgs {
 /// Explain a component: what it does, its keys, an example
 #[derive(Args)]
 struct DescribeArgs {
-    /// `KIND NAME`, or NAME where one kind alone has it
-    #[arg(required = true, num_args = 1..=2, value_names = ["KIND", "NAME"])]
-    component: Vec<String>,
+    /// The kind; or the name, where one kind alone has it
+    kind: String,
+    /// The name
+    name: Option<String>,
     /// Print a JSON object with `kind`, `name`, `description`, `example` (TOML) and `schema` (JSON schema)
     #[arg(long)]
     json: bool,
@@ -92,10 +93,9 @@ impl DescribeArgs {
     }
 
     fn find(&self) -> Result<&'static Entry, Unusable> {
-        let (kind, name) = match self.component.as_slice() {
-            [kind, name] => (Some(parse_kind(kind).map_err(unusable)?), name),
-            [name] => (None, name),
-            _ => return Err(unusable("name a component".to_owned())),
+        let (kind, name) = match &self.name {
+            Some(name) => (Some(parse_kind(&self.kind).map_err(unusable)?), name),
+            None => (None, &self.kind),
         };
         let of_kind = |entry: &&Entry| kind.is_none_or(|kind| entry.kind == kind);
         let candidates: Vec<_> = entries().into_iter().filter(of_kind).collect();

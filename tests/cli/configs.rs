@@ -20,7 +20,7 @@ fn origins_say_where_each_setting_comes_from() {
     let folder = playground();
     let shown = isr_line(folder.path(), "config show run.toml --origins -s loop.iterations=5").result();
     for line in [
-        "loop.iterations = 5  # -s loop.iterations=5",
+        "loop.iterations = 5  # `-s loop.iterations=5`",
         "seed = 3  # run.toml",
         "loop.responses = 2  # default",
         "objective.beta = 0.1  # default",

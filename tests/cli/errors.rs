@@ -14,27 +14,59 @@ fn refused(overriding: &str) -> String {
 
 #[test]
 fn unknown_plugins_keys_values_and_files_are_named_with_the_nearest_right_one() {
-    insta::assert_snapshot!(refused("polcy.batch=8"), @"");
-    insta::assert_snapshot!(refused("policy.bacth=8"), @"");
-    insta::assert_snapshot!(refused("selection.type=consistant"), @"");
-    insta::assert_snapshot!(refused("policy.precision=bfloat61"), @"");
-    insta::assert_snapshot!(refused("policy.batch=many"), @"");
-    insta::assert_snapshot!(refused("policy.model=modle"), @"");
-    insta::assert_snapshot!(refused("policy.batch=7"), @"");
+    insta::assert_snapshot!(refused("polcy.batch=8"), @r#"
+    exit code 2
+    error: unknown key `polcy` in `-s polcy.batch=8`; did you mean `policy`?
+    "#);
+    insta::assert_snapshot!(refused("policy.bacth=8"), @r#"
+    exit code 2
+    error: unknown key `policy.bacth` in `-s policy.bacth=8`; did you mean `batch`?
+    "#);
+    insta::assert_snapshot!(refused("selection.type=consistant"), @r#"
+    exit code 2
+    error: `selection.type` in `-s selection.type=consistant` is "consistant", which is not among its values; did you mean `consistent`?
+    "#);
+    insta::assert_snapshot!(refused("policy.precision=bfloat61"), @r#"
+    exit code 2
+    error: `policy.precision` in `-s policy.precision=bfloat61` is "bfloat61", which is not among its values; did you mean `bfloat16`?
+    "#);
+    insta::assert_snapshot!(refused("policy.batch=many"), @r#"
+    exit code 2
+    error: `policy.batch` in `-s policy.batch=many`: expected an integer, found string "many"
+    "#);
+    insta::assert_snapshot!(refused("policy.model=modle"), @r#"
+    exit code 2
+    error: `policy.model` in `-s policy.model=modle` is modle, which does not exist; did you mean model?
+    "#);
+    insta::assert_snapshot!(refused("policy.batch=7"), @r#"
+    exit code 2
+    error: `policy.batch` in `-s policy.batch=7` is 7; it must be 1 or a multiple of 8
+    "#);
 }
 
 #[test]
 fn an_unknown_config_file_is_named_with_the_nearest_one() {
     let folder = playground();
-    insta::assert_snapshot!(isr_line(folder.path(), "run rum.toml").all(), @"");
-    insta::assert_snapshot!(isr_line(folder.path(), "run absent/run.toml").all(), @"");
+    insta::assert_snapshot!(isr_line(folder.path(), "run rum.toml").all(), @r#"
+    exit code 2
+    error: cannot read config rum.toml: there is no such file; did you mean run.toml?
+    "#);
+    insta::assert_snapshot!(isr_line(folder.path(), "run absent/run.toml").all(), @r#"
+    exit code 2
+    error: cannot read config absent/run.toml: there is no such file
+    "#);
 }
 
 #[test]
 fn several_problems_are_told_at_once() {
     let folder = playground();
     let said = isr_line(folder.path(), "run run.toml -s sed=1 -s train.epochs=0 -s judge.order=both");
-    insta::assert_snapshot!(said.all(), @"");
+    insta::assert_snapshot!(said.all(), @r#"
+    exit code 2
+    error: 2 problems in the config:
+    - unknown key `judge.order` in `-s judge.order=both`; did you mean `orders`?
+    - unknown key `sed` in `-s sed=1`; did you mean `seed`?
+    "#);
 }
 
 #[test]
@@ -55,7 +87,11 @@ fn what_is_no_run_has_no_report() {
 
 #[test]
 fn a_device_that_is_not_there_is_named() {
-    insta::assert_snapshot!(refused("policy.device=gpu"), @"");
+    insta::assert_snapshot!(refused("policy.device=gpu"), @r#"
+    exit code 2
+    loading models
+    error: cannot build policy `llava`: device `gpu` is not one of auto, cpu, cuda, cuda:N
+    "#);
 }
 
 #[test]
@@ -71,5 +107,9 @@ fn a_run_that_failed_before_its_first_result_may_change_its_config() {
     isr(folder.path(), other).result();
     // Now it is a run, and stays what it is.
     let said = isr(folder.path(), ["run", "run.toml", "--out", "r", "-s", "objective.beta=0.5"]);
-    insta::assert_snapshot!(said.all(), @"");
+    insta::assert_snapshot!(said.all(), @r#"
+    exit code 2
+    loading models
+    error: r holds a run with another config (`objective.beta` was 0.1, is 0.5); choose another --out, or repeat the config that it was started with
+    "#);
 }

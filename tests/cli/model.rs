@@ -102,11 +102,23 @@ fn bad_arguments_are_exit_code_2_and_bad_videos_1() {
     let folder = tempfile::tempdir().unwrap();
     clip(folder.path());
     let refused = |more: &[&str]| generate(folder.path(), &golden_model(), more).all();
-    insta::assert_snapshot!(refused(&["--top-p", "3"]), @"");
-    insta::assert_snapshot!(refused(&["--frames", "0"]), @"");
-    insta::assert_snapshot!(refused(&["--device", "gpu"]), @"");
+    insta::assert_snapshot!(refused(&["--top-p", "3"]), @r#"
+    exit code 2
+    error: --top-p is 3; it must be in (0, 1]
+    "#);
+    insta::assert_snapshot!(refused(&["--frames", "0"]), @r#"
+    exit code 2
+    error: --frames: sampling.frames is 0, but must be from 1 to 1024
+    "#);
+    insta::assert_snapshot!(refused(&["--device", "gpu"]), @r#"
+    exit code 2
+    error: cannot build policy `/work/main/tests/golden/tiny_llava`: device `gpu` is not one of auto, cpu, cuda, cuda:N
+    "#);
     fs::write(folder.path().join("clip.mp4"), "").unwrap();
-    insta::assert_snapshot!(refused(&["--greedy"]), @"");
+    insta::assert_snapshot!(refused(&["--greedy"]), @r#"
+    exit code 1
+    error: clip.mp4 is empty: fetch it again
+    "#);
 }
 
 /// A copy of the golden checkpoint whose tensors went through `change`.
@@ -143,7 +155,7 @@ fn refused(change: impl FnOnce(&mut Tensors)) -> String {
 }
 
 fn norm(tensors: &Tensors) -> String {
-    tensors.keys().find(|name| name.ends_with("language_model.norm.weight")).unwrap().clone()
+    tensors.keys().find(|name| name.ends_with("model.norm.weight")).unwrap().clone()
 }
 
 #[test]
@@ -164,9 +176,12 @@ fn a_missing_tensor_is_named() {
 fn an_extra_tensor_is_named() {
     let text = refused(|tensors| {
         let data = (Dtype::F32, vec![1], vec![0; 4]);
-        tensors.insert("model.language_model.layers.0.extra.weight".to_owned(), data);
+        tensors.insert("language_model.model.layers.0.extra.weight".to_owned(), data);
     });
-    insta::assert_snapshot!(text, @"");
+    insta::assert_snapshot!(text, @r#"
+    exit code 2
+    error: cannot build policy `FOLDER/checkpoint`: FOLDER/checkpoint/model.safetensors: 1 tensors do not fit config.json: unexpected language_model.model.layers.0.extra.weight
+    "#);
 }
 
 #[test]

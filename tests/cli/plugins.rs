@@ -67,8 +67,10 @@ fn what_is_not_there_is_named_with_the_nearest_thing_that_is() {
     error: there is no component `sefl` of kind `judge`
     hint: did you mean `self`?
     ");
-    insta::assert_snapshot!(said("plugins describe jugde self").all(), @r"
-    ");
+    insta::assert_snapshot!(said("plugins describe jugde self").all(), @r#"
+    exit code 2
+    error: there is no kind `jugde`; did you mean `judge`? kinds are data, video, encoder, policy, retrospector, judge, objective, selection, evaluator, demonstrations
+    "#);
     insta::assert_snapshot!(said("plugins describe zebra").all(), @r"
     exit code 2
     error: there is no component `zebra`

@@ -134,7 +134,11 @@ fn a_warm_start_makes_the_model_that_a_run_begins_with() {
     let run = "run run.toml -q -s loop.iterations=1 -s policy.model=runs/warm/checkpoint";
     isr_line(path, run).result();
     let wrong = isr_line(path, "sft sft.toml --out x -s policy.model=warm-world");
-    insta::assert_snapshot!(wrong.all(), @"");
+    insta::assert_snapshot!(wrong.all(), @r#"
+    exit code 2
+    loading the model
+    error: `policy.model` is warm-world, which holds files, but no config.json; name a new folder
+    "#);
 }
 
 /// Times and figures as `_`.

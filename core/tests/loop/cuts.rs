@@ -15,6 +15,14 @@ fn work(_: &Call<'_>) -> Act {
     Act::Work
 }
 
+/// As little as has every kind of state: these tests run it hundreds of times.
+fn short(mut settings: Settings) -> Settings {
+    settings.r#loop.iterations = 2;
+    settings.r#loop.samples = Some(5);
+    settings.evaluation.samples = Some(2);
+    settings
+}
+
 /// Something is wrong with one clip, one description and one judgement.
 fn trouble(call: &Call<'_>) -> Act {
     match call.name {
@@ -40,14 +48,12 @@ async fn survives_every_crash(mut settings: Settings, behaviour: Behaviour) {
 
 #[tokio::test]
 async fn every_state_that_a_kill_can_leave_is_continued_to_the_same_bytes() {
-    let mut settings = Settings::default();
-    settings.r#loop.iterations = 2;
-    survives_every_crash(settings, work).await;
+    survives_every_crash(short(Settings::default()), work).await;
 }
 
 #[tokio::test]
 async fn every_state_with_training_snapshots_is_continued_to_the_same_bytes() {
-    survives_every_crash(Settings::with_snapshots(), work).await;
+    survives_every_crash(short(Settings::with_snapshots()), work).await;
 }
 
 #[tokio::test]
@@ -95,8 +101,7 @@ async fn cut(dir: &Path, settings: &Settings, at: usize) {
     }
 }
 
-async fn survives_cuts_at_every_call(mut settings: Settings) {
-    settings.r#loop.iterations = 2;
+async fn survives_cuts_at_every_call(settings: Settings) {
     let (whole, calls) = undisturbed(&settings).await;
     for at in 0..calls {
         let dir = scratch();
@@ -108,12 +113,12 @@ async fn survives_cuts_at_every_call(mut settings: Settings) {
 
 #[tokio::test]
 async fn a_run_cut_at_any_call_ends_as_if_it_had_not_been() {
-    survives_cuts_at_every_call(Settings::default()).await;
+    survives_cuts_at_every_call(short(Settings::default())).await;
 }
 
 #[tokio::test]
 async fn a_run_with_training_snapshots_cut_at_any_call_ends_as_if_it_had_not_been() {
-    survives_cuts_at_every_call(Settings::with_snapshots()).await;
+    survives_cuts_at_every_call(short(Settings::with_snapshots())).await;
 }
 
 /// Panics at one event: whoever embeds the loop cannot do worse.

@@ -113,7 +113,8 @@ async fn dump(out: &Path, policy: &LlavaPolicy, prompt: &Prompt, seed: u64) -> R
     };
     shift(&mut example.chosen);
     let reference = |target: &Target| target.reference.clone().unwrap_or_default();
-    let references = [reference(&example.chosen), example.rejected.as_ref().map(reference).unwrap_or_default()];
+    let references =
+        [reference(&example.chosen), example.rejected.as_ref().map(reference).unwrap_or_default()];
     let step = TrainStep { examples: vec![example], step: 0, learning_rate: 0.0, max_grad_norm: None };
     let report = policy.train_step(step, Arc::new(Dpo)).await?;
     let json = serde_json::json!({

@@ -18,8 +18,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 
 use isr_core::{
-    Fingerprint, GenerateRequest, PreferenceObjective, Prompt, Response, Scene, ScoreRequest, Snapshot, StepReport,
-    TokenLogProbs, TrainStep,
+    Fingerprint, GenerateRequest, PreferenceObjective, Prompt, Response, Scene, ScoreRequest, Snapshot,
+    StepReport, TokenLogProbs, TrainStep,
 };
 use tch::Tensor;
 use tokio::sync::oneshot;
@@ -31,8 +31,8 @@ use crate::model::VideoLmm;
 use crate::train::Trainer;
 use crate::visual;
 pub(crate) use decode::to_vec;
-pub use score::Logits;
 use decode::{Job, Row};
+pub use score::Logits;
 
 type Reply<T> = oneshot::Sender<Result<T>>;
 

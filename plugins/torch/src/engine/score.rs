@@ -6,9 +6,9 @@ use tch::Tensor;
 use super::Engine;
 use super::decode::to_vec;
 use crate::error::{Result, TorchError};
-use crate::model::{Sequence, Slot};
 use crate::model::decoder::Attend;
 use crate::model::kv_cache::KvCache;
+use crate::model::{Sequence, Slot};
 
 /// What the model computes for a rendered prompt, for comparison with other implementations.
 #[derive(Clone, Debug, PartialEq)]

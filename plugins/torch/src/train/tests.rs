@@ -74,8 +74,10 @@ fn gradients_of_tower_projector_and_decoder_equal_autograd() {
         };
         let step = TrainStep { examples: vec![example], step: 0, learning_rate: 0.0, max_grad_norm: None };
         trainer.step(&mut model, &chat, &step, &Dpo).unwrap();
-        let gradients: Vec<(&str, &Tensor)> =
-            expected.iter().filter_map(|(name, tensor)| Some((name.strip_prefix("grad.")?, tensor))).collect();
+        let gradients: Vec<(&str, &Tensor)> = expected
+            .iter()
+            .filter_map(|(name, tensor)| Some((name.strip_prefix("grad.")?, tensor)))
+            .collect();
         assert!(gradients.len() >= 8, "{family}");
         for (name, expected) in gradients {
             let got = model.weights.get(name).unwrap().grad();
