@@ -1,5 +1,7 @@
 //! What is answered beside a request does not change a bit of its answer.
 
+#![allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping")]
+
 mod support;
 
 use std::sync::Arc;

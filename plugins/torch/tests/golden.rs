@@ -1,6 +1,8 @@
 //! Numbers of transformers 5.23.0 (see `tests/golden/README.md` in the repository's root), for a random
 //! tiny checkpoint of each family.
 
+#![allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping")]
+
 mod support;
 
 use isr_core::registry::{BuildContext, Component};

@@ -1,5 +1,7 @@
 //! DPO and AdamW against torch's autograd and `torch.optim.AdamW` (goldens of transformers 5.23.0).
 
+#![allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping")]
+
 mod support;
 
 use std::sync::Arc;
