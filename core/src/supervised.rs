@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 use futures::future::try_join_all;
 use schemars::JsonSchema;
@@ -147,6 +148,7 @@ impl SupervisedTraining {
         let stage = Stage::Train;
         let (done, total) = (first as usize, settings.steps as usize);
         self.observe(&Event::StageStarted { iteration: 0, stage, done, total });
+        let started = Instant::now();
         for step in first..settings.steps {
             let record = self.step(step, count).await?;
             self.observe(&Event::TrainStep { iteration: 0, step, report: &record.report });
@@ -162,6 +164,8 @@ impl SupervisedTraining {
         if leftover.exists() {
             fs::remove_dir_all(&leftover).map_err(|error| Error::io("remove", &leftover, error))?;
         }
+        let seconds = started.elapsed().as_secs_f64();
+        self.observe(&Event::StageFinished { iteration: 0, stage, seconds });
         self.observe(&Event::RunFinished);
         Ok(checkpoint)
     }

@@ -108,11 +108,11 @@ fn bad_arguments_are_exit_code_2_and_bad_videos_1() {
     "#);
     insta::assert_snapshot!(refused(&["--frames", "0"]), @r#"
     exit code 2
-    error: --frames: sampling.frames is 0, but must be from 1 to 1024
+    error: --frames is 0, but must be from 1 to 1024
     "#);
     insta::assert_snapshot!(refused(&["--device", "gpu"]), @r#"
     exit code 2
-    error: cannot build policy `/work/main/tests/golden/tiny_llava`: device `gpu` is not one of auto, cpu, cuda, cuda:N
+    error: device `gpu` is not one of auto, cpu, cuda, cuda:N
     "#);
     fs::write(folder.path().join("clip.mp4"), "").unwrap();
     insta::assert_snapshot!(refused(&["--greedy"]), @r#"
@@ -169,7 +169,10 @@ fn a_missing_tensor_is_named() {
         let name = norm(tensors);
         tensors.remove(&name);
     });
-    insta::assert_snapshot!(text, @"");
+    insta::assert_snapshot!(text, @r#"
+    exit code 2
+    error: FOLDER/checkpoint/model.safetensors: 1 tensors do not fit config.json: missing language_model.model.norm.weight [64]
+    "#);
 }
 
 #[test]
@@ -180,7 +183,7 @@ fn an_extra_tensor_is_named() {
     });
     insta::assert_snapshot!(text, @r#"
     exit code 2
-    error: cannot build policy `FOLDER/checkpoint`: FOLDER/checkpoint/model.safetensors: 1 tensors do not fit config.json: unexpected language_model.model.layers.0.extra.weight
+    error: FOLDER/checkpoint/model.safetensors: 1 tensors do not fit config.json: unexpected language_model.model.layers.0.extra.weight
     "#);
 }
 
@@ -191,7 +194,10 @@ fn a_misspelt_tensor_is_named_with_the_right_name() {
         let tensor = tensors.remove(&name).unwrap();
         tensors.insert(name.replace("norm", "nrom"), tensor);
     });
-    insta::assert_snapshot!(text, @"");
+    insta::assert_snapshot!(text, @r#"
+    exit code 2
+    error: FOLDER/checkpoint/model.safetensors: 2 tensors do not fit config.json: missing language_model.model.norm.weight [64]; unexpected language_model.model.nrom.weight
+    "#);
 }
 
 #[test]
@@ -201,5 +207,8 @@ fn a_misshapen_tensor_is_named_with_both_shapes() {
         let (_, shape, _) = tensors.get_mut(&name).unwrap();
         *shape = vec![2, shape[0] / 2];
     });
-    insta::assert_snapshot!(text, @"");
+    insta::assert_snapshot!(text, @r#"
+    exit code 2
+    error: FOLDER/checkpoint/model.safetensors: 1 tensors do not fit config.json: language_model.model.norm.weight has shape [2, 32], expected [64]
+    "#);
 }
