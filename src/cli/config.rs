@@ -1,7 +1,5 @@
 //! `isr config`: configs shown, checked and described.
 
-use std::process::ExitCode;
-
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use isr_dpo::SftConfig;
@@ -53,7 +51,7 @@ pub(super) struct ConfigKind {
 }
 
 impl ConfigCommands {
-    pub(super) fn execute(&self) -> Result<ExitCode> {
+    pub(super) fn execute(&self) -> Result<()> {
         match &self.command {
             ConfigCommand::Show { config, origins, of } if of.sft => {
                 print(shown(&config.load::<SftConfig>()?, *origins)?)?;
@@ -73,7 +71,7 @@ impl ConfigCommands {
                 print_line(format_args!("{:#}", schema.to_value()))?;
             }
         }
-        Ok(ExitCode::SUCCESS)
+        Ok(())
     }
 }
 

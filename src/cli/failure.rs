@@ -1,6 +1,6 @@
 //! How errors are printed, and what the program exits with.
 
-use std::process::ExitCode;
+use std::io::{self, Write};
 
 use isr_dpo::Error;
 
@@ -12,12 +12,13 @@ const UNUSABLE: u8 = 2;
 pub(crate) const INTERRUPTED: u8 = 130;
 
 /// Prints an error with its causes, and returns the exit code for it.
-pub(super) fn report(error: &anyhow::Error) -> ExitCode {
+pub(super) fn report(error: &anyhow::Error) -> u8 {
     if reader_is_gone(error) {
-        return ExitCode::SUCCESS;
+        return 0;
     }
-    eprint!("{}", text(error));
-    ExitCode::from(code(error))
+    // Where stderr is closed, the exit code has to do.
+    let _ = write!(io::stderr(), "{}", text(error));
+    code(error)
 }
 
 /// `error: ...`, causes that say something new, and a hint where there is one.
@@ -48,8 +49,8 @@ pub(super) fn on_one_line(error: &anyhow::Error) -> String {
 
 /// `isr plugins list | head -1` is no failure.
 fn reader_is_gone(error: &anyhow::Error) -> bool {
-    let kind = error.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
-    kind == Some(std::io::ErrorKind::BrokenPipe)
+    let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
+    kind == Some(io::ErrorKind::BrokenPipe)
 }
 
 fn code(error: &anyhow::Error) -> u8 {

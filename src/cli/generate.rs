@@ -1,7 +1,6 @@
 //! `isr generate`.
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Args;
@@ -45,18 +44,18 @@ pub(super) struct GenerateArgs {
 }
 
 impl GenerateArgs {
-    pub(super) fn execute(&self, session: &Session) -> Result<ExitCode> {
+    pub(super) fn execute(&self, session: &Session) -> Result<()> {
         let sampling = self.sampling()?;
         let model = self.model.load()?;
         let cancel = session.cancelled_by_ctrl_c();
         let response = session.block_on(async {
             tokio::select! {
                 () = cancel.cancelled() => Err(Error::Cancelled.into()),
-                response = self.answer(&model, sampling) => response.map_err(anyhow::Error::from),
+                response = self.answer(model, sampling) => response.map_err(anyhow::Error::from),
             }
         })?;
         print_line(self.shown(&response))?;
-        Ok(ExitCode::SUCCESS)
+        Ok(())
     }
 
     fn sampling(&self) -> Result<Sampling> {

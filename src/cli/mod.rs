@@ -91,17 +91,15 @@ pub(crate) fn main() -> ExitCode {
     let cli = Cli::parse();
     let session = match Session::start(&cli.verbosity) {
         Ok(session) => session,
-        Err(error) => return failure::report(&error),
+        Err(error) => return failure::report(&error).into(),
     };
     let outcome = cli.command.execute(&session);
     session.progress.clear();
-    let code = outcome.unwrap_or_else(|error| failure::report(&error));
-    session.end();
-    code
+    session.end(outcome.map_or_else(|error| failure::report(&error), |()| 0))
 }
 
 impl Command {
-    fn execute(&self, session: &Session) -> Result<ExitCode> {
+    fn execute(&self, session: &Session) -> Result<()> {
         match self {
             Self::Run(args) => args.execute(session),
             Self::Sft(args) => args.execute(session),

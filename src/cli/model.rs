@@ -8,6 +8,8 @@ use clap::Args;
 use isr_dpo::registry::{BuildContext, Component};
 use isr_dpo::{ComponentError, Error, FfmpegConfig, LlavaConfig, Policy, Prompt, Scene, VideoReader};
 
+use super::session::for_the_process;
+
 /// Which model, and how it sees videos.
 #[derive(Args)]
 pub(super) struct ModelArgs {
@@ -37,7 +39,7 @@ pub(super) struct Model {
 
 impl ModelArgs {
     /// Loads the model; blocks.
-    pub(super) fn load(&self) -> Result<Model> {
+    pub(super) fn load(&self) -> Result<&'static Model> {
         let video = serde_json::json!({ "sampling": { "rule": "uniform", "frames": self.frames } });
         let video: FfmpegConfig = serde_json::from_value(video)?;
         let frames = |reason: String| reason.replace("sampling.frames", "--frames");
@@ -52,7 +54,7 @@ impl ModelArgs {
         let reader = video.build(&cx).map_err(|cause| anyhow!("{cause}"))?;
         // The cause names the file; that it is a policy says nothing here.
         let policy = config.build(&cx).map_err(|cause| Error::Config(cause.to_string()))?;
-        Ok(Model { policy, reader, system: self.system.clone() })
+        Ok(for_the_process(Model { policy, reader, system: self.system.clone() }))
     }
 }
 

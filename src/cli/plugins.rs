@@ -1,7 +1,5 @@
 //! `isr plugins`: what a config can name.
 
-use std::process::ExitCode;
-
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use isr_dpo::registry::{Entry, Kind, entries};
@@ -48,12 +46,12 @@ struct DescribeArgs {
 }
 
 impl PluginsArgs {
-    pub(super) fn execute(&self) -> Result<ExitCode> {
+    pub(super) fn execute(&self) -> Result<()> {
         match &self.command {
             PluginsCommand::List(args) => args.execute()?,
             PluginsCommand::Describe(args) => args.execute()?,
         }
-        Ok(ExitCode::SUCCESS)
+        Ok(())
     }
 }
 

@@ -1,7 +1,6 @@
 //! `isr report`.
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Args;
@@ -24,13 +23,13 @@ pub(super) struct ReportArgs {
 }
 
 impl ReportArgs {
-    pub(super) fn execute(&self, session: &Session) -> Result<ExitCode> {
+    pub(super) fn execute(&self, session: &Session) -> Result<()> {
         let out = self.out.clone().unwrap_or_else(|| match self.runs.as_slice() {
             [run] => run.join("report.html"),
             _ => PathBuf::from("report.html"),
         });
         write_report(&self.runs, &out, session.handle())?;
         print_line(out.display())?;
-        Ok(ExitCode::SUCCESS)
+        Ok(())
     }
 }

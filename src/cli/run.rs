@@ -1,7 +1,6 @@
 //! `isr run`.
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Result;
@@ -10,7 +9,7 @@ use isr_dpo::config::RunConfig;
 use isr_dpo::{open_run, write_report};
 
 use super::output::{print, print_line};
-use super::session::Session;
+use super::session::{Session, for_the_process};
 use super::{ConfigArgs, summary_table};
 
 /// Run the loop, or go on with a run that was cut
@@ -27,13 +26,13 @@ pub(super) struct RunArgs {
 }
 
 impl RunArgs {
-    pub(super) fn execute(&self, session: &Session) -> Result<ExitCode> {
+    pub(super) fn execute(&self, session: &Session) -> Result<()> {
         let config = self.config.load::<RunConfig>()?;
         let out = self.out.clone().unwrap_or_else(|| PathBuf::from("runs").join(&config.value.name));
         let cancel = session.cancelled_by_ctrl_c();
         session.progress.line("loading models");
         let observers = vec![Arc::new(session.progress.clone()) as Arc<_>];
-        let run = open_run(config, &out, observers, cancel)?;
+        let run = for_the_process(open_run(config, &out, observers, cancel)?);
         session.progress.line("preparing data");
         let summary = session.block_on(run.run())?;
         let report = out.join("report.html");
@@ -41,6 +40,6 @@ impl RunArgs {
         print(summary_table::render(&summary))?;
         print_line(format_args!("run     {}", out.display()))?;
         print_line(format_args!("report  {}", report.display()))?;
-        Ok(ExitCode::SUCCESS)
+        Ok(())
     }
 }

@@ -1,9 +1,8 @@
 //! `isr score`.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
@@ -60,7 +59,7 @@ struct Scored {
 }
 
 impl ScoreArgs {
-    pub(super) fn execute(&self, session: &Session) -> Result<ExitCode> {
+    pub(super) fn execute(&self, session: &Session) -> Result<()> {
         let file = File::open(&self.data)
             .map_err(|error| Error::Config(format!("cannot read {}: {error}", self.data.display())))?;
         let model = self.model.load()?;
@@ -68,10 +67,10 @@ impl ScoreArgs {
         session.block_on(async {
             tokio::select! {
                 () = cancel.cancelled() => Err(Error::Cancelled.into()),
-                outcome = self.score_all(&model, BufReader::new(file)) => outcome,
+                outcome = self.score_all(model, BufReader::new(file)) => outcome,
             }
         })?;
-        Ok(ExitCode::SUCCESS)
+        Ok(())
     }
 
     async fn score_all(&self, model: &Model, file: BufReader<File>) -> Result<()> {
@@ -90,7 +89,7 @@ impl ScoreArgs {
         }
     }
 
-    async fn score_line(&self, model: &Model, line: usize, text: std::io::Result<String>) -> Scored {
+    async fn score_line(&self, model: &Model, line: usize, text: io::Result<String>) -> Scored {
         let text = match text {
             Ok(text) => text,
             Err(error) => return Scored { line, id: Value::Null, outcome: Err(error.into()) },
@@ -141,14 +140,14 @@ impl ScoreArgs {
                 print_line(json!({ "id": id, "line": line, "error": on_one_line(error) }))
             }
             Err(error) => {
-                eprintln!("error: {}:{line}: {}", self.data.display(), on_one_line(error));
-                Ok(())
+                let path = self.data.display();
+                Ok(writeln!(io::stderr(), "error: {path}:{line}: {}", on_one_line(error))?)
             }
         }
     }
 }
 
-fn is_blank(text: &std::io::Result<String>) -> bool {
+fn is_blank(text: &io::Result<String>) -> bool {
     text.as_ref().is_ok_and(|text| text.trim().is_empty())
 }
 

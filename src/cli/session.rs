@@ -1,7 +1,7 @@
 //! What every command has: a runtime, progress, logging, and Ctrl-C.
 
 use std::future::Future;
-use std::process::exit;
+use std::io::Write;
 
 use anyhow::{Context, Result};
 use isr_dpo::CancellationToken;
@@ -11,6 +11,12 @@ use tracing_subscriber::EnvFilter;
 use super::Verbosity;
 use super::failure::INTERRUPTED;
 use crate::progress::Progress;
+
+/// Keeps what owns a model until the process ends: to drop it is to wait for the operation that the
+/// model is at, and Ctrl-C must not wait.
+pub(super) fn for_the_process<T>(owner: T) -> &'static T {
+    Box::leak(Box::new(owner))
+}
 
 /// One execution of the program.
 pub(crate) struct Session {
@@ -55,14 +61,17 @@ impl Session {
             progress.line("stopping; Ctrl-C again ends at once");
             cancelled.cancel();
             if tokio::signal::ctrl_c().await.is_ok() {
-                exit(INTERRUPTED.into());
+                signal_hook::low_level::exit(INTERRUPTED.into());
             }
         });
         token
     }
 
-    /// Leaves without waiting for work that nobody waits for any more.
-    pub(super) fn end(self) {
-        self.runtime.shutdown_background();
+    /// Ends the process at once, whatever its threads are at: the model's may be in the middle of a step,
+    /// and must not meet libtorch's destructors. What is to last was written when it was done.
+    pub(super) fn end(self, code: u8) -> ! {
+        // Nothing can be told to anyone if this fails.
+        let _ = std::io::stdout().flush();
+        signal_hook::low_level::exit(code.into())
     }
 }

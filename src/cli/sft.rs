@@ -1,7 +1,6 @@
 //! `isr sft`.
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Result;
@@ -10,7 +9,7 @@ use isr_dpo::{SftConfig, open_sft};
 
 use super::ConfigArgs;
 use super::output::print_line;
-use super::session::Session;
+use super::session::{Session, for_the_process};
 
 /// Train a model on demonstrations: the warm start that a run begins with
 ///
@@ -26,18 +25,18 @@ pub(super) struct SftArgs {
 }
 
 impl SftArgs {
-    pub(super) fn execute(&self, session: &Session) -> Result<ExitCode> {
+    pub(super) fn execute(&self, session: &Session) -> Result<()> {
         let config = self.config.load::<SftConfig>()?;
         let out = self.out.clone().unwrap_or_else(|| PathBuf::from("runs").join(&config.value.name));
         let cancel = session.cancelled_by_ctrl_c();
         session.progress.line("loading the model");
         let observers = vec![Arc::new(session.progress.clone()) as Arc<_>];
         let checkpoint = session.block_on(async {
-            let training = open_sft(config, &out, observers, cancel).await?;
+            let training = for_the_process(open_sft(config, &out, observers, cancel).await?);
             session.progress.line("preparing demonstrations");
             training.run().await
         })?;
         print_line(checkpoint.display())?;
-        Ok(ExitCode::SUCCESS)
+        Ok(())
     }
 }

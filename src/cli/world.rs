@@ -1,7 +1,6 @@
 //! `isr world`: the data of a config, made before a run needs it.
 
 use std::collections::BTreeSet;
-use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
@@ -44,7 +43,7 @@ impl Settings for DataOfRun {
 }
 
 impl WorldArgs {
-    pub(super) fn execute(&self, session: &Session) -> Result<ExitCode> {
+    pub(super) fn execute(&self, session: &Session) -> Result<()> {
         let WorldCommand::Render { config } = &self.command;
         let config = config.load::<DataOfRun>()?;
         let data = &config.value.0.data;
@@ -59,7 +58,7 @@ impl WorldArgs {
             }
         })?;
         print_line(line)?;
-        Ok(ExitCode::SUCCESS)
+        Ok(())
     }
 }
 

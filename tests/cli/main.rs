@@ -1,5 +1,7 @@
 //! Whole-system tests of the binary `isr`.
 
+#![allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping")]
+
 mod configs;
 mod embedding;
 mod errors;

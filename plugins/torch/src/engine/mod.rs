@@ -16,6 +16,7 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::thread::JoinHandle;
 
 use isr_core::{
     Fingerprint, GenerateRequest, PreferenceObjective, Prompt, Response, Scene, ScoreRequest, Snapshot,
@@ -46,23 +47,40 @@ pub(crate) enum Command {
     Fingerprint(Sender<Result<Fingerprint>>),
 }
 
-/// Sends commands to an engine; the engine ends when the last handle is dropped.
-#[derive(Clone)]
+/// Sends commands to an engine. Dropping it ends the engine, and waits for the operation under way:
+/// libtorch must not be at work while a process ends.
 pub(crate) struct EngineHandle {
-    commands: Sender<Command>,
+    /// `None` only while it is dropped.
+    commands: Option<Sender<Command>>,
+    thread: Option<JoinHandle<()>>,
 }
 
 impl EngineHandle {
     pub(crate) async fn call<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T> {
         let (reply, answer) = oneshot::channel();
-        self.commands.send(command(reply)).map_err(|_| stopped())?;
+        self.send(command(reply))?;
         answer.await.map_err(|_| stopped())?
     }
 
     pub(crate) fn fingerprint(&self) -> Result<Fingerprint> {
         let (reply, answer) = channel();
-        self.commands.send(Command::Fingerprint(reply)).map_err(|_| stopped())?;
+        self.send(Command::Fingerprint(reply))?;
         answer.recv().map_err(|_| stopped())?
+    }
+
+    fn send(&self, command: Command) -> Result<()> {
+        let sent = self.commands.as_ref().map(|commands| commands.send(command));
+        if matches!(sent, Some(Ok(()))) { Ok(()) } else { Err(stopped()) }
+    }
+}
+
+impl Drop for EngineHandle {
+    fn drop(&mut self) {
+        self.commands = None;
+        if let Some(thread) = self.thread.take() {
+            // A panic was printed when it happened, and was an error to whoever waited for an answer.
+            let _ = thread.join();
+        }
     }
 }
 
@@ -98,7 +116,7 @@ impl Engine {
         Self { model, chat, checkpoint, trainer, batch, identity, fingerprint: None, waiting, rows }
     }
 
-    /// Builds an engine on a new thread and serves it there until all handles are gone.
+    /// Builds an engine on a new thread and serves it there until the handle is gone.
     pub(crate) fn spawn(build: impl FnOnce() -> Result<Self> + Send + 'static) -> Result<EngineHandle> {
         let (commands, inbox) = channel();
         let (built, outcome) = channel();
@@ -112,9 +130,10 @@ impl Engine {
             }
         };
         let thread = std::thread::Builder::new().name("isr-engine".to_owned()).spawn(serve);
-        thread.map_err(|error| TorchError::Engine(error.to_string()))?;
+        let thread = thread.map_err(|error| TorchError::Engine(error.to_string()))?;
+        let handle = EngineHandle { commands: Some(commands), thread: Some(thread) };
         outcome.recv().map_err(|_| stopped())??;
-        Ok(EngineHandle { commands })
+        Ok(handle)
     }
 
     fn serve(&mut self, inbox: &Receiver<Command>) {
@@ -126,8 +145,9 @@ impl Engine {
             };
             match command {
                 Ok(command) => self.execute(command),
-                Err(TryRecvError::Disconnected) if idle => return,
-                Err(_) => self.advance(),
+                // Nobody is left to answer.
+                Err(TryRecvError::Disconnected) => return,
+                Err(TryRecvError::Empty) => self.advance(),
             }
         }
     }
