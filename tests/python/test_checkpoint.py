@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoTokenizer, CLIPImageProcessor, LlavaForConditionalGeneration
+from transformers import AutoTokenizer, LlavaForConditionalGeneration
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -26,9 +26,19 @@ def dump(request, tmp_path_factory):
 
 
 def pixels(checkpoint, tensors):
-    processor = CLIPImageProcessor.from_pretrained(checkpoint)
-    frames = [frame.permute(2, 0, 1) for frame in tensors["frames"]]
-    return processor(frames, return_tensors="pt")["pixel_values"]
+    """CLIPImageProcessor's recipe on tensors (transformers' own needs torchvision, and with it CUDA)."""
+    config = json.loads((checkpoint / "preprocessor_config.json").read_text())
+    side, crop = config["size"]["shortest_edge"], config["crop_size"]
+    frames = tensors["frames"].permute(0, 3, 1, 2)
+    height, width = frames.shape[2:]
+    short = min(height, width)
+    size = (side * height // short, side * width // short)
+    frames = torch.nn.functional.interpolate(frames, size=size, mode="bicubic", antialias=True)
+    top, left = (size[0] - crop["height"]) // 2, (size[1] - crop["width"]) // 2
+    frames = frames[:, :, top : top + crop["height"], left : left + crop["width"]].float()
+    mean = 255 * torch.tensor(config["image_mean"])[:, None, None]
+    std = 255 * torch.tensor(config["image_std"])[:, None, None]
+    return (frames - mean) / std
 
 
 def sequence_logits(model, pixel_values, ids):
