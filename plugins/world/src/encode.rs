@@ -52,6 +52,8 @@ impl Encoder<'_> {
         for (index, clip) in clips.iter().enumerate() {
             command
                 .args(["-map", &format!("[out{index}]"), "-an", "-threads", "1"])
+                // FFmpeg 7 forgets the rate behind the filters that deal frames out.
+                .args(["-r", &self.config.fps.to_string()])
                 .args(["-c:v", "libx264", "-preset", "veryfast", "-crf", "12", "-pix_fmt", "yuv420p"])
                 .args(["-fflags", "+bitexact", "-flags:v", "+bitexact", "-movflags", "+faststart"])
                 .arg(folder.join(format!("{}.mp4", clip.name())));
