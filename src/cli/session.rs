@@ -1,7 +1,7 @@
 //! What every command has: a runtime, progress, logging, and Ctrl-C.
 
 use std::future::Future;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 
 use anyhow::{Context, Result};
 use isr_dpo::CancellationToken;
@@ -35,7 +35,9 @@ impl Session {
             _ => "debug",
         };
         let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(progress.clone()).init();
+        let colours = std::io::stderr().is_terminal();
+        let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours);
+        log.with_writer(progress.clone()).init();
         let runtime = Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
         Ok(Self { runtime, progress })
     }

@@ -45,6 +45,17 @@ fn unknown_plugins_keys_values_and_files_are_named_with_the_nearest_right_one() 
 }
 
 #[test]
+fn a_list_that_is_not_there_is_named_with_the_nearest_one() {
+    let folder = playground();
+    fs::write(folder.path().join("train.jsonl"), "").unwrap();
+    let data = r#"data={type = "jsonl", training = "tarin.jsonl"}"#;
+    insta::assert_snapshot!(isr(folder.path(), ["run", "run.toml", "-s", data]).all(), @r#"
+    exit code 2
+    error: `data.training` in `-s data={type = "jsonl", training = "tarin.jsonl"}` is tarin.jsonl, which does not exist; did you mean train.jsonl?
+    "#);
+}
+
+#[test]
 fn an_unknown_config_file_is_named_with_the_nearest_one() {
     let folder = playground();
     insta::assert_snapshot!(isr_line(folder.path(), "run rum.toml").all(), @r#"

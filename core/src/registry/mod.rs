@@ -87,8 +87,8 @@ pub trait Component {
 /// The kind is one of `Data`, `Video`, `Encoder`, `Policy`, `Retrospector`, `Judge`, `Objective`,
 /// `Selection`, `Evaluator`, `Demonstrations`. The struct implements [`Component`](crate::registry::Component), `Debug`,
 /// `Serialize`, `Deserialize` and `JsonSchema`; its doc comment is the component's help. The example is
-/// the TOML body of its section, valid as it stands. Needs `isr_core` among the crate's dependencies
-/// under that name, and nothing else.
+/// the TOML body of its section, valid as it stands where the files that it names exist. Needs
+/// `isr_core` among the crate's dependencies under that name, and nothing else.
 #[macro_export]
 macro_rules! register {
     (Demonstrations $($rest:tt)*) => { $crate::__register!(Demonstrations, DemonstrationsConfig, ::std::sync::Arc<dyn $crate::Demonstrations>, $($rest)*); };

@@ -15,6 +15,7 @@ use crate::error::{Result, TorchError};
 use crate::model::preprocess::{Preprocess, pixels};
 use crate::model::weights::{Weights, bytes_of};
 use crate::model::{ModelConfig, VisionTower, load_tower};
+use crate::policy::check_model;
 
 /// The CLIP vision tower of a LLaVA-form checkpoint; features of the layer that its config names.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -41,6 +42,10 @@ fn default_device() -> String {
 
 impl Component for ClipConfig {
     type Built = Arc<dyn VideoEncoder>;
+
+    fn validate(&self) -> std::result::Result<(), String> {
+        self.model.as_deref().map_or(Ok(()), check_model)
+    }
 
     fn build(&self, cx: &BuildContext) -> std::result::Result<Arc<dyn VideoEncoder>, Cause> {
         let model = self.model.clone().or_else(|| cx.setting("/policy/model").map(PathBuf::from));

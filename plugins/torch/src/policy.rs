@@ -97,13 +97,7 @@ impl Component for LlavaConfig {
         if self.batch != 1 && (self.batch == 0 || !self.batch.is_multiple_of(8)) {
             return Err(format!("batch is {}; it must be 1 or a multiple of 8", self.batch));
         }
-        if !self.model.join("config.json").exists() {
-            let (wrong, like) = match self.model.exists() {
-                true => ("holds no config.json", String::new()),
-                false => ("does not exist", did_you_mean(&self.model)),
-            };
-            return Err(format!("model is {}, which {wrong}{like}", self.model.display()));
-        }
+        check_model(&self.model)?;
         self.training.validate()
     }
 
@@ -113,6 +107,18 @@ impl Component for LlavaConfig {
 }
 
 isr_core::register!(Policy "llava" => LlavaConfig, example = "model = \"path/to/checkpoint\"\n");
+
+/// Names a checkpoint folder that is none.
+pub(crate) fn check_model(model: &Path) -> std::result::Result<(), String> {
+    if model.join("config.json").exists() {
+        return Ok(());
+    }
+    let (wrong, like) = match model.exists() {
+        true => ("holds no config.json", String::new()),
+        false => ("does not exist", did_you_mean(model)),
+    };
+    Err(format!("model is {}, which {wrong}{like}", model.display()))
+}
 
 /// A loaded model. Dropping it ends the engine's thread.
 pub struct LlavaPolicy {

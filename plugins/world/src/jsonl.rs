@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use isr_core::config::did_you_mean;
 use isr_core::registry::{BuildContext, Component};
 use isr_core::{Cause, ComponentError, LabelledSample, Sample, SampleSource};
 use schemars::JsonSchema;
@@ -36,6 +37,22 @@ pub struct JsonlConfig {
 
 impl Component for JsonlConfig {
     type Built = Arc<dyn SampleSource>;
+
+    fn validate(&self) -> Result<(), String> {
+        let lists = [
+            ("training", Some(&self.training)),
+            ("evaluation", self.evaluation.as_ref()),
+            ("audit", self.audit.as_ref()),
+            ("video_root", self.video_root.as_ref()),
+        ];
+        let given = lists.into_iter().filter_map(|(key, path)| Some((key, path?)));
+        match given.into_iter().find(|(_, path)| !path.exists()) {
+            Some((key, path)) => {
+                Err(format!("{key} is {}, which does not exist{}", path.display(), did_you_mean(path)))
+            }
+            None => Ok(()),
+        }
+    }
 
     fn build(&self, _: &BuildContext) -> Result<Arc<dyn SampleSource>, Cause> {
         Ok(Arc::new(JsonlSource { config: self.clone() }))
