@@ -55,8 +55,8 @@ async fn an_endless_run_is_stopped_in_time() {
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn memory_past_the_limit_fails_that_run_only() {
-    // A picture of 243 MB, beside the 300 that the program and its libraries take of the address space.
-    let greedy = "-v error -f lavfi -i color=size=9000x9000:duration=0.1,format=rgb24 -f null -";
+    // A picture of 588 MB, more than the limit by itself.
+    let greedy = "-v error -f lavfi -i color=size=14000x14000:duration=0.1,format=rgb24 -f null -";
     let limits = Limits { memory: 500 << 20, wall: Duration::from_secs(5), ..LIMITS };
     let (outcome, lines) = ffmpeg(greedy, b"", limits).await;
     // Some versions wait for ever after a failed allocation; then the time limit ends them.
