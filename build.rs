@@ -1,4 +1,4 @@
-//! Lets binaries and tests of this crate find libtorch without environment variables.
+//! Lets binaries and tests find libtorch without environment variables; isr-torch uses this file too.
 
 use std::path::PathBuf;
 
