@@ -135,6 +135,8 @@ impl SupervisedTraining {
         let dir = self.parts.store.path();
         let checkpoint = dir.join("checkpoint");
         if checkpoint.exists() {
+            // A kill may have come between publishing it and this.
+            remove_snapshot(dir)?;
             return Ok(checkpoint);
         }
         self.call(self.parts.demonstrations.prepare(), "demonstrations").await?;
@@ -160,10 +162,7 @@ impl SupervisedTraining {
         }
         journal.sync()?;
         self.save(&checkpoint, Snapshot::Weights, settings.steps).await?;
-        let leftover = dir.join(SNAPSHOT);
-        if leftover.exists() {
-            fs::remove_dir_all(&leftover).map_err(|error| Error::io("remove", &leftover, error))?;
-        }
+        remove_snapshot(dir)?;
         let seconds = started.elapsed().as_secs_f64();
         self.observe(&Event::StageFinished { iteration: 0, stage, seconds });
         self.observe(&Event::RunFinished);
@@ -246,6 +245,14 @@ const SNAPSHOT: &str = "training";
 
 /// The file in it that says how many steps were taken.
 const STEP: &str = "step.json";
+
+fn remove_snapshot(dir: &Path) -> Result<(), Error> {
+    let path = dir.join(SNAPSHOT);
+    match fs::remove_dir_all(&path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", path, error)),
+        _ => Ok(()),
+    }
+}
 
 fn truncated(path: &Path, steps: u64) -> Result<Journal<TrainRecord>, Error> {
     let mut records: Vec<TrainRecord> = read_journal(path)?;
