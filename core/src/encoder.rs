@@ -24,6 +24,12 @@ pub trait VideoEncoder: Send + Sync {
     /// Identifies weights, preprocessing and the layer taken.
     fn fingerprint(&self) -> Fingerprint;
 
+    /// Names what else decides the last bits of features, such as the device. Features that are kept on
+    /// disk are not shared between encoders that differ in it. Default: nothing.
+    fn computed_on(&self) -> String {
+        String::new()
+    }
+
     /// Encodes the frames of one video.
     async fn encode(&self, frames: &Frames) -> Result<VisualFeatures, ComponentError>;
 }

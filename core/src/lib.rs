@@ -8,12 +8,14 @@
 //! | how a config names a component | [`registry`] |
 //! | how a config is read | [`config`] |
 //! | what a run leaves on disk | [`store`] |
+//! | visual features that runs share | [`feature_cache`] |
 //!
 //! This crate links no tensor library, starts no process, and knows no plugin by name.
 
 mod encoder;
 mod error;
 mod fingerprint;
+mod guard;
 mod judge;
 mod r#loop;
 mod objective;
@@ -28,9 +30,11 @@ mod scenes;
 mod selection;
 mod source;
 mod supervised;
+mod training;
 mod video;
 
 pub mod config;
+pub mod feature_cache;
 pub mod registry;
 pub mod store;
 

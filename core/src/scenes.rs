@@ -9,6 +9,7 @@ use tracing::{Instrument, debug_span};
 
 use crate::encoder::VideoEncoder;
 use crate::error::ComponentError;
+use crate::feature_cache::{FeatureCache, FeatureKey, frames_digest, video_digest};
 use crate::video::{Frames, Scene, VideoReader, VisualFeatures, video_key};
 
 #[derive(Clone)]
@@ -26,6 +27,7 @@ pub(crate) struct Scenes {
     reader: Arc<dyn VideoReader>,
     encoder: Option<Arc<dyn VideoEncoder>>,
     cache: Cache<String, Scene, Bytes>,
+    disk: Option<FeatureCache>,
 }
 
 impl Scenes {
@@ -36,7 +38,13 @@ impl Scenes {
     ) -> Self {
         // The estimate only sizes the cache's tables; the budget is in bytes.
         let cache = Cache::with_weighter(1024, (budget_mb as u64) << 20, Bytes);
-        Self { reader, encoder, cache }
+        Self { reader, encoder, cache, disk: None }
+    }
+
+    /// With features kept on disk too.
+    pub(crate) fn with_disk(mut self, disk: Option<FeatureCache>) -> Self {
+        self.disk = disk;
+        self
     }
 
     pub(crate) async fn open(&self, video: &Path) -> Result<Scene, ComponentError> {
@@ -44,20 +52,77 @@ impl Scenes {
         let load = async {
             let frames = self.reader.read(video).instrument(debug_span!("decode", video = %key)).await?;
             check_frames(&frames)?;
-            let features = self.encode(&frames).instrument(debug_span!("encode", video = %key)).await?;
-            Ok(Scene { video: video.to_owned(), frames: Arc::new(frames), features })
+            let frames = Arc::new(frames);
+            let features =
+                self.features(video, &frames).instrument(debug_span!("encode", video = %key)).await?;
+            Ok(Scene { video: video.to_owned(), frames, features })
         };
         self.cache.get_or_insert_async(&key, load).await
     }
 
-    async fn encode(&self, frames: &Frames) -> Result<Option<Arc<VisualFeatures>>, ComponentError> {
+    /// The features of a video: those on disk, else newly encoded ones.
+    async fn features(
+        &self,
+        video: &Path,
+        frames: &Arc<Frames>,
+    ) -> Result<Option<Arc<VisualFeatures>>, ComponentError> {
         let Some(encoder) = &self.encoder else {
             return Ok(None);
         };
-        let features = encoder.encode(frames).await?;
-        check_features(&features)?;
-        Ok(Some(Arc::new(features)))
+        let Some(disk) = &self.disk else {
+            return Ok(Some(Arc::new(encode(encoder.as_ref(), frames).await?)));
+        };
+        let key = self.key(encoder.as_ref(), video, frames).await?;
+        let (from, wanted) = (disk.clone(), key.clone());
+        let found = match wanted {
+            Some(key) => blocking(move || from.get(&key)).await?,
+            None => None,
+        };
+        if let Some(features) = found {
+            return Ok(Some(Arc::new(features)));
+        }
+        let features = Arc::new(encode(encoder.as_ref(), frames).await?);
+        if let Some(key) = key {
+            let (into, kept) = (disk.clone(), Arc::clone(&features));
+            blocking(move || into.put(&key, &kept)).await?;
+        }
+        Ok(Some(features))
     }
+
+    /// The name of a video's features on disk; `None` where its bytes cannot be read.
+    async fn key(
+        &self,
+        encoder: &dyn VideoEncoder,
+        video: &Path,
+        frames: &Arc<Frames>,
+    ) -> Result<Option<FeatureKey>, ComponentError> {
+        let (path, decoded) = (video.to_owned(), Arc::clone(frames));
+        let digests = blocking(move || (video_digest(&path), frames_digest(&decoded))).await?;
+        let (video, frames) = match digests {
+            (Ok(video), frames) => (video, frames),
+            (Err(error), _) => {
+                tracing::debug!(video = %video.display(), %error, "its features are not kept on disk");
+                return Ok(None);
+            }
+        };
+        let (contract, encoder, computed_on) =
+            (self.reader.fingerprint(), encoder.fingerprint(), encoder.computed_on());
+        Ok(Some(FeatureKey { video, contract, encoder, computed_on, frames }))
+    }
+}
+
+async fn encode(encoder: &dyn VideoEncoder, frames: &Frames) -> Result<VisualFeatures, ComponentError> {
+    let features = encoder.encode(frames).await?;
+    check_features(&features)?;
+    Ok(features)
+}
+
+/// Runs what blocks on a thread where it may.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, ComponentError> {
+    let outcome = tokio::task::spawn_blocking(work).await;
+    outcome.map_err(|error| ComponentError::Panicked(error.to_string()))
 }
 
 /// Readers and encoders may come from outside: sizes that lie would surface far from their cause.

@@ -1,10 +1,9 @@
 //! Supervised training on demonstrations: the warm start that the loop begins with.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
 
+use async_trait::async_trait;
 use futures::future::try_join_all;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -13,15 +12,16 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{Schedule, TrainConfig};
 use crate::encoder::VideoEncoder;
 use crate::error::{ComponentError, Error};
+use crate::feature_cache::{self, FeatureCache};
+use crate::guard::interruptible;
 use crate::objective::PreferenceObjective;
-use crate::observer::{Event, Observer, Stage};
-use crate::policy::{Continuation, Policy, Snapshot, Target, TrainExample, TrainStep};
+use crate::observer::{Event, Observer};
+use crate::policy::{Continuation, Policy, Target, TrainExample};
 use crate::prompt::Prompt;
 use crate::scenes::Scenes;
 use crate::source::{Demonstration, Demonstrations};
-use crate::store::{
-    Journal, PendingDir, RunDir, TrainRecord, read_journal, read_json, to_lines, write_atomic, write_json,
-};
+use crate::store::RunDir;
+use crate::training::{Batches, Training};
 use crate::video::VideoReader;
 
 /// How the policy learns from demonstrations.
@@ -44,6 +44,11 @@ pub struct SupervisedConfig {
     pub snapshot_every: u64,
     /// Decoded frames and features kept in memory, in MiB. Default 1024.
     pub feature_cache_mb: usize,
+    /// Folder of visual features that runs share, as `loop.feature_cache_dir`. Default none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub feature_cache_dir: Option<PathBuf>,
+    /// Most that this folder may hold, in GiB. Default 20.
+    pub feature_cache_gb: f64,
 }
 
 impl Default for SupervisedConfig {
@@ -57,6 +62,8 @@ impl Default for SupervisedConfig {
             max_grad_norm: 1.0,
             snapshot_every: 200,
             feature_cache_mb: 1024,
+            feature_cache_dir: None,
+            feature_cache_gb: 20.0,
         }
     }
 }
@@ -75,7 +82,8 @@ impl SupervisedConfig {
         if !(self.learning_rate > 0.0 && self.learning_rate.is_finite()) {
             return Err(format!("learning_rate is {}; it must be more than 0", self.learning_rate));
         }
-        Ok(())
+        let cache = feature_cache::invalid(self.feature_cache_dir.as_deref(), self.feature_cache_gb);
+        cache.first().map_or(Ok(()), |(key, reason)| Err(format!("{key} {reason}")))
     }
 
     fn learning_rate_at(&self, step: u64) -> f64 {
@@ -123,7 +131,9 @@ impl SupervisedTraining {
     /// A training that is ready to run.
     pub fn new(parts: SupervisedParts) -> Self {
         let (video, encoder) = (parts.video.clone(), parts.encoder.clone());
-        let scenes = Scenes::new(video, encoder, parts.settings.feature_cache_mb);
+        let SupervisedConfig { feature_cache_dir: dir, feature_cache_gb: size, .. } = &parts.settings;
+        let scenes = Scenes::new(video, encoder, parts.settings.feature_cache_mb)
+            .with_disk(FeatureCache::configured(dir.as_deref(), *size));
         Self { parts, scenes }
     }
 
@@ -132,61 +142,37 @@ impl SupervisedTraining {
     /// # Errors
     /// The first demonstration or step that fails. What was done since the last snapshot is done again.
     pub async fn run(&self) -> Result<PathBuf, Error> {
-        let dir = self.parts.store.path();
-        let checkpoint = dir.join("checkpoint");
-        if checkpoint.exists() {
-            // A kill may have come between publishing it and this.
-            remove_snapshot(dir)?;
-            return Ok(checkpoint);
-        }
-        self.call(self.parts.demonstrations.prepare(), "demonstrations").await?;
-        let count = self.call(self.parts.demonstrations.count(), "demonstrations").await?;
-        if count == 0 {
-            return Err(Error::Config("`demonstrations` has none".to_owned()));
-        }
-        let first = self.restore(dir).await?;
-        let mut journal = truncated(&dir.join("metrics.jsonl"), first)?;
-        let settings = &self.parts.settings;
-        let stage = Stage::Train;
-        let (done, total) = (first as usize, settings.steps as usize);
-        self.observe(&Event::StageStarted { iteration: 0, stage, done, total });
-        let started = Instant::now();
-        for step in first..settings.steps {
-            let record = self.step(step, count).await?;
-            self.observe(&Event::TrainStep { iteration: 0, step, report: &record.report });
-            journal.append(&record)?;
-            if (step + 1).is_multiple_of(settings.snapshot_every) && step + 1 < settings.steps {
-                journal.sync()?;
-                self.save(&dir.join(SNAPSHOT), Snapshot::Training, step + 1).await?;
+        let SupervisedParts { settings, store, demonstrations, cancel, .. } = &self.parts;
+        let checkpoint = Training::checkpoint(store.path());
+        let count = match checkpoint.exists() {
+            true => 0,
+            false => {
+                interruptible(cancel, demonstrations.prepare(), STAGE, "demonstrations").await?;
+                let count = interruptible(cancel, demonstrations.count(), STAGE, "demonstrations").await?;
+                if count == 0 {
+                    return Err(Error::Config("`demonstrations` has none".to_owned()));
+                }
+                count
             }
+        };
+        let training = Training {
+            dir: store.path(),
+            iteration: 0,
+            stage: STAGE,
+            steps: settings.steps,
+            snapshot_every: Some(settings.snapshot_every),
+            max_grad_norm: Some(settings.max_grad_norm),
+            learning_rate: &|step| settings.learning_rate_at(step),
+            policy: self.parts.policy.as_ref(),
+            objective: &self.parts.objective,
+            observers: &self.parts.observers,
+            cancel,
+        };
+        training.run(&DemonstrationBatches { of: self, count }).await?;
+        for observer in &self.parts.observers {
+            observer.observe(&Event::RunFinished);
         }
-        journal.sync()?;
-        self.save(&checkpoint, Snapshot::Weights, settings.steps).await?;
-        remove_snapshot(dir)?;
-        let seconds = started.elapsed().as_secs_f64();
-        self.observe(&Event::StageFinished { iteration: 0, stage, seconds });
-        self.observe(&Event::RunFinished);
         Ok(checkpoint)
-    }
-
-    async fn step(&self, step: u64, count: u64) -> Result<TrainRecord, Error> {
-        let settings = &self.parts.settings;
-        let first = step * settings.batch_size;
-        let indices = first..first + settings.batch_size;
-        let examples = try_join_all(indices.map(|index| self.example(index % count)));
-        let subject = format!("step {step}");
-        let examples = self.call(examples, &subject).await?;
-        let learning_rate = settings.learning_rate_at(step);
-        let max_grad_norm = Some(settings.max_grad_norm);
-        let request = TrainStep { examples, step, learning_rate, max_grad_norm };
-        let call = self.parts.policy.train_step(request, Arc::clone(&self.parts.objective));
-        let report = self.call(call, &subject).await?;
-        if !report.loss.is_finite() || !report.grad_norm.is_finite() {
-            let text = format!("the loss is {}; lower learning_rate", report.loss);
-            let source = ComponentError::failed(text);
-            return Err(Error::Component { stage: "train".to_owned(), subject, source });
-        }
-        Ok(TrainRecord { step, epoch: first / count, learning_rate, report })
     }
 
     async fn example(&self, index: u64) -> Result<TrainExample, ComponentError> {
@@ -198,65 +184,26 @@ impl SupervisedTraining {
         let chosen = Target { continuation: Continuation::Answer(answer), reference: None };
         Ok(TrainExample { prompt, chosen, rejected: None })
     }
-
-    /// Loads the snapshot of a training that was cut, if there is one; returns the step to go on with.
-    async fn restore(&self, dir: &Path) -> Result<u64, Error> {
-        let path = dir.join(SNAPSHOT);
-        if !path.exists() {
-            return Ok(0);
-        }
-        self.call(self.parts.policy.load(&path, Snapshot::Training), "snapshot").await?;
-        let step = path.join(STEP);
-        read_json(&step)?.ok_or_else(|| Error::Damaged { path: step, reason: "it is missing".to_owned() })
-    }
-
-    async fn save(&self, path: &Path, what: Snapshot, steps: u64) -> Result<(), Error> {
-        let pending = PendingDir::create(path)?;
-        self.call(self.parts.policy.save(pending.dir(), what), &path.display().to_string()).await?;
-        if what == Snapshot::Training {
-            write_json(&pending.dir().join(STEP), &steps)?;
-        }
-        pending.publish()
-    }
-
-    async fn call<T>(
-        &self,
-        call: impl Future<Output = Result<T, ComponentError>>,
-        subject: &str,
-    ) -> Result<T, Error> {
-        let outcome = tokio::select! {
-            biased;
-            () = self.parts.cancel.cancelled() => return Err(Error::Cancelled),
-            outcome = call => outcome,
-        };
-        let stage = "supervised training".to_owned();
-        outcome.map_err(|source| Error::Component { stage, subject: subject.to_owned(), source })
-    }
-
-    fn observe(&self, event: &Event<'_>) {
-        for observer in &self.parts.observers {
-            observer.observe(event);
-        }
-    }
 }
 
-/// The newest snapshot's folder.
-const SNAPSHOT: &str = "training";
+/// The name of what runs, in errors.
+const STAGE: &str = "supervised training";
 
-/// The file in it that says how many steps were taken.
-const STEP: &str = "step.json";
-
-fn remove_snapshot(dir: &Path) -> Result<(), Error> {
-    let path = dir.join(SNAPSHOT);
-    match fs::remove_dir_all(&path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", path, error)),
-        _ => Ok(()),
-    }
+/// The demonstrations in their order, again and again.
+struct DemonstrationBatches<'a> {
+    of: &'a SupervisedTraining,
+    count: u64,
 }
 
-fn truncated(path: &Path, steps: u64) -> Result<Journal<TrainRecord>, Error> {
-    let mut records: Vec<TrainRecord> = read_journal(path)?;
-    records.retain(|record| record.step < steps);
-    write_atomic(path, to_lines(path, &records)?.as_bytes())?;
-    Ok(Journal::open(path)?.0)
+#[async_trait]
+impl Batches for DemonstrationBatches<'_> {
+    fn epoch(&self, step: u64) -> u64 {
+        step * self.of.parts.settings.batch_size / self.count
+    }
+
+    async fn examples(&self, step: u64) -> Result<Vec<TrainExample>, ComponentError> {
+        let size = self.of.parts.settings.batch_size;
+        let indices = step * size..(step + 1) * size;
+        try_join_all(indices.map(|index| self.of.example(index % self.count))).await
+    }
 }

@@ -1,9 +1,12 @@
 //! `[loop]`.
 
+use std::path::PathBuf;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::settings::{Checks, Invalid, keys};
+use crate::feature_cache::{self, FeatureCache};
 use crate::response::Sampling;
 
 /// What happens in each iteration, training apart.
@@ -12,8 +15,8 @@ use crate::response::Sampling;
 pub struct LoopConfig {
     /// Iterations to run. Default 9, as in the paper.
     pub iterations: u32,
-    /// Answers sampled to each instruction, at least 2; every two of them make a pair to judge.
-    /// Default 2, as in the paper.
+    /// Answers sampled to each instruction, at least 2; the first two that differ are compared, so more
+    /// than 2 leave fewer samples without a pair. Default 2, as in the paper.
     pub responses: usize,
     /// Training samples per iteration, drawn anew each iteration. Default all.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -28,6 +31,14 @@ pub struct LoopConfig {
     pub quarantine_limit: f64,
     /// Memory for decoded frames and visual features, in MiB. Default 1024.
     pub feature_cache_mb: usize,
+    /// Folder of visual features that iterations, stages and runs share, from which features come where
+    /// the same video was encoded before; `auto` is one in the user's cache folder. Results do not depend
+    /// on it. Default none: features are not kept on disk.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub feature_cache_dir: Option<PathBuf>,
+    /// Most that this folder may hold, in GiB; the features that were not used for the longest are
+    /// removed. Default 20.
+    pub feature_cache_gb: f64,
 }
 
 impl Default for LoopConfig {
@@ -40,11 +51,18 @@ impl Default for LoopConfig {
             in_flight: 32,
             quarantine_limit: 0.1,
             feature_cache_mb: 1024,
+            feature_cache_dir: None,
+            feature_cache_gb: 20.0,
         }
     }
 }
 
 impl LoopConfig {
+    /// The cache of visual features on disk, where one is asked for.
+    pub fn feature_cache(&self) -> Option<FeatureCache> {
+        FeatureCache::configured(self.feature_cache_dir.as_deref(), self.feature_cache_gb)
+    }
+
     pub(super) fn invalid(&self) -> Vec<Invalid> {
         let mut checks = Checks::of("loop");
         let at_least_one = "at least 1";
@@ -54,6 +72,8 @@ impl LoopConfig {
         checks.require(self.in_flight > 0, "in_flight", self.in_flight, at_least_one);
         let share = (0.0..=1.0).contains(&self.quarantine_limit);
         checks.require(share, "quarantine_limit", self.quarantine_limit, "in [0, 1]");
+        let cache = feature_cache::invalid(self.feature_cache_dir.as_deref(), self.feature_cache_gb);
+        cache.into_iter().for_each(|(key, reason)| checks.add(key, reason));
         checks.part("sampling", &keys(&self.sampling), self.sampling.validate());
         checks.done()
     }

@@ -60,7 +60,8 @@ impl Checks {
         self.found
     }
 
-    fn add(&mut self, key: &str, reason: String) {
+    /// Notes what is wrong with a key's value.
+    pub(super) fn add(&mut self, key: &str, reason: String) {
         let key = if self.section.is_empty() { key.to_owned() } else { format!("{}.{key}", self.section) };
         self.found.push(Invalid { key, reason });
     }

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::IterativeLoop;
 use super::evaluate::{finite, means};
-use super::guard::caught;
 use super::resume::LoopData;
 use super::stage::in_iteration;
 use super::train::Trained;
 use crate::error::{ComponentError, Error};
+use crate::guard::caught;
 use crate::retrospector::VisualContext;
 use crate::sample::LabelledSample;
 use crate::source::Evaluator;

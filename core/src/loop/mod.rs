@@ -1,7 +1,6 @@
 //! Iterative preference optimisation, as the paper writes it (arXiv 2406.11280).
 
 mod evaluate;
-mod guard;
 mod judge;
 mod ledger;
 mod measure;
@@ -17,8 +16,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info_span};
 
 use crate::config::{Components, EvaluationConfig, LoopConfig, TrainConfig};
-use crate::error::Error;
+use crate::error::{ComponentError, Error};
 use crate::fingerprint::Fingerprint;
+use crate::guard;
 use crate::observer::{Event, Observer};
 use crate::policy::FrozenPolicy;
 use crate::random::Streams;
@@ -61,11 +61,10 @@ impl IterativeLoop {
     /// A loop that is ready to run.
     pub fn new(parts: LoopParts) -> Self {
         let components = &parts.components;
-        let scenes = Arc::new(Scenes::new(
-            components.video.clone(),
-            Some(components.encoder.clone()),
-            parts.settings.feature_cache_mb,
-        ));
+        let (video, encoder) = (components.video.clone(), Some(components.encoder.clone()));
+        let scenes = Scenes::new(video, encoder, parts.settings.feature_cache_mb)
+            .with_disk(parts.settings.feature_cache());
+        let scenes = Arc::new(scenes);
         let frozen = FrozenPolicy::new(components.policy.clone());
         Self { streams: Streams::new(parts.seed), scenes, frozen, parts }
     }
@@ -102,6 +101,16 @@ impl IterativeLoop {
         }
         self.observe(&Event::RunFinished);
         Ok(progress.summary)
+    }
+
+    /// Awaits a component's call, unless the run is cancelled first.
+    async fn interruptible<T>(
+        &self,
+        call: impl Future<Output = Result<T, ComponentError>>,
+        stage: &str,
+        subject: &str,
+    ) -> Result<T, Error> {
+        guard::interruptible(&self.parts.cancel, call, stage, subject).await
     }
 
     fn observe(&self, event: &Event<'_>) {

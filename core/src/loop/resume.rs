@@ -5,9 +5,9 @@ use std::collections::{HashMap, HashSet};
 use serde::{Deserialize, Serialize};
 
 use super::IterativeLoop;
-use super::guard::caught;
 use crate::error::Error;
 use crate::fingerprint::Fingerprint;
+use crate::guard::caught;
 use crate::observer::Event;
 use crate::policy::Snapshot;
 use crate::retrospector::VisualContext;

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::IterativeLoop;
-use super::guard::caught;
 use super::judge::first_difference;
 use super::stage::in_iteration;
 use crate::error::{ComponentError, Error};
+use crate::guard::caught;
 use crate::selection::{Candidate, Decision};
 use crate::store::{PairRecord, PairSummary, ResponseRecord, VerdictRecord, to_lines, write_atomic};
 

@@ -11,9 +11,9 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::{Instrument, info_span};
 
 use super::IterativeLoop;
-use super::guard::{component_error, join_error};
 use super::ledger::Ledger;
 use crate::error::{ComponentError, Error};
+use crate::guard::{component_error, join_error, unless_cancelled};
 use crate::observer::{Event, Stage};
 
 /// A journal line that belongs to an item of its stage.
@@ -88,7 +88,7 @@ impl IterativeLoop {
             async move { (subject, task.await.unwrap_or_else(|error| Err(join_error(error)))) }
         });
         let mut outcomes = futures::stream::iter(tasks).buffered(self.parts.settings.in_flight.max(1));
-        while let Some((subject, outcome)) = self.unless_cancelled(outcomes.next()).await? {
+        while let Some((subject, outcome)) = unless_cancelled(&self.parts.cancel, outcomes.next()).await? {
             self.settle(&plan, &mut ledger, &subject, outcome)?;
         }
         ledger.sync()?;

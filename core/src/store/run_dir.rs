@@ -12,13 +12,17 @@ use crate::config::difference;
 use crate::error::Error;
 
 /// Keys that may change between two sessions of a run, since they do not change its results.
-const MAY_CHANGE: [&str; 7] = [
+const MAY_CHANGE: [&str; 11] = [
     "loop.iterations",
     "loop.in_flight",
     "loop.feature_cache_mb",
+    "loop.feature_cache_dir",
+    "loop.feature_cache_gb",
     "loop.quarantine_limit",
     "train.snapshot_every",
     "training.feature_cache_mb",
+    "training.feature_cache_dir",
+    "training.feature_cache_gb",
     "training.snapshot_every",
 ];
 

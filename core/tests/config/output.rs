@@ -71,6 +71,7 @@ fn the_toml_reads_like_a_config() {
     in_flight = 32
     quarantine_limit = 0.1
     feature_cache_mb = 1024
+    feature_cache_gb = 20.0
 
     [loop.sampling]
     temperature = 1.0

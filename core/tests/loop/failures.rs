@@ -174,7 +174,7 @@ async fn a_training_that_diverges_stops_with_a_remedy() {
     let dir = scratch();
     for (objective, what) in [(Diverges::Loss, "loss is NaN"), (Diverges::Metric, "reward_margin is inf")] {
         let text = message_in(dir.path(), |fakes| fakes.components.objective = Arc::new(objective)).await;
-        assert_eq!(text, format!("iteration 1, train, step 0: the {what}; lower train.learning_rate"));
+        assert_eq!(text, format!("iteration 1, train, step 0: the {what}; lower the learning rate"));
         assert_eq!(std::fs::read(dir.path().join("iteration-01/metrics.jsonl")).unwrap(), b"");
     }
 }

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use isr_core::{
     ComponentError, Continuation, Fingerprint, FinishReason, GenerateRequest, ObjectiveBatch, Policy,
-    PreferenceObjective, Prompt, Response, ScoreRequest, Snapshot, StepReport, Streams, Target,
-    TokenLogProbs, TrainExample, TrainStep, View, ViewLogProbs,
+    PreferenceObjective, Prompt, Requirements, Response, ScoreRequest, Snapshot, StepReport, Streams,
+    Target, TokenLogProbs, TrainExample, TrainStep, View, ViewLogProbs,
 };
 use serde::{Deserialize, Serialize};
 
@@ -161,7 +161,7 @@ impl Policy for FakePolicy {
         if step.step == 0 {
             state.momentum = [0.0; 4];
         }
-        let (batch, slopes) = batch(&state.weights, &step.examples)?;
+        let (batch, slopes) = batch(&state.weights, &step.examples, &objective.requirements())?;
         let value = objective.evaluate(&batch)?;
         let mut gradient = [0.0; 4];
         for (by_logprob, slopes) in value.gradients.iter().zip(&slopes) {
@@ -216,14 +216,15 @@ impl Policy for FakePolicy {
 
 type Slopes = Vec<Vec<[f64; 4]>>;
 
-/// Log-probs of chosen and rejected, and the gradient of each by the weights.
+/// Log-probs of what the objective wants to see, and the gradient of each by the weights.
 fn batch(
     weights: &[f64; 4],
     examples: &[TrainExample],
+    needs: &Requirements,
 ) -> Result<(ObjectiveBatch, Slopes), ComponentError> {
     let mut views = Vec::new();
     let mut slopes = Vec::new();
-    for view in [View::Chosen, View::Rejected] {
+    for &view in &needs.views {
         let mut logprobs =
             ViewLogProbs { view, policy: Vec::new(), reference: Vec::new(), lengths: Vec::new() };
         let mut of_view = Vec::new();
@@ -232,13 +233,19 @@ fn batch(
                 View::Chosen => Some(&example.chosen),
                 _ => example.rejected.as_ref(),
             };
-            let Some(Target { continuation, reference: Some(reference) }) = target else {
-                return Err(ComponentError::failed("a pair lacks its reference's log-probs"));
+            let Some(Target { continuation, reference }) = target else {
+                return Err(ComponentError::failed("a pair lacks an answer"));
             };
+            match reference {
+                Some(reference) => logprobs.reference.push(sum(reference)),
+                None if needs.reference => {
+                    return Err(ComponentError::failed("a pair lacks its reference's log-probs"));
+                }
+                None => {}
+            }
             let tokens = tokens(continuation);
             let (policy, slope) = score(weights, &example.prompt, &tokens);
             logprobs.policy.push(sum(&policy));
-            logprobs.reference.push(sum(reference));
             logprobs.lengths.push(tokens.len());
             of_view.push(slope);
         }
