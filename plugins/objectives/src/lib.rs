@@ -2,23 +2,54 @@
 //!
 //! | `type` | what | file |
 //! |---|---|---|
-//! | `dpo` | direct preference optimisation, with label smoothing (cDPO) | `src/dpo.rs` |
+//! | `dpo`, `robust`, `exo_pair`, `sigmoid_norm`, `discopop` | the margin through the logistic function | `src/dpo.rs` |
+//! | `hinge`, `ipo` | hinge and squared losses of the margin | `src/margin.rs` |
+//! | `nca_pair`, `bco_pair`, `sppo_hard`, `apo_zero`, `apo_down`, `anchor` | each answer's own reward | `src/absolute.rs` |
+//! | `rdpo`, `rpo`, `dpop` | DPO with one more term | `src/regularised.rs` |
+//! | `cpo`, `simpo`, `orpo` | without a reference | `src/cpo.rs` |
+//! | `aot`, `aot_unpaired` | optimal transport within a batch | `src/transport.rs` |
 //! | `sft` | negative log-likelihood of the chosen answer | `src/sft.rs` |
+//! | `mix` | weighted sums of any of them | `src/mix.rs` |
 //!
 //! # Adding one
-//! One file an objective: a documented config struct, the behaviour, one
-//! [`register!`](isr_core::register) line, and a line in the table above. `src/pairs.rs` checks
-//! what a trainer hands over and averages metrics; `src/stable.rs` has the functions that must
-//! not overflow. `tests/objectives/contract.rs` holds what every objective must pass (finite
-//! differences, splitting, extremes); `tests/golden/` holds the reference implementation's figures and
-//! the script that made them.
+//! A loss of one pair is a documented list of settings and one function on dual numbers, in one
+//! `pair_loss!`: see `src/declare.rs`. From another crate, implement [`PairLoss`] for a config and build a
+//! [`PairObjective`] of it. What is no loss of one pair implements
+//! [`PreferenceObjective`](isr_core::PreferenceObjective) itself, as `src/transport.rs` does.
+//! `src/pairs.rs` checks what a trainer hands over and averages metrics; `src/stable.rs` has the
+//! functions that must not overflow. `tests/objectives/contract.rs` holds what every objective must pass
+//! (finite differences, splitting, extremes); `tests/golden/` holds the reference implementation's
+//! figures. `docs/objectives.md` has all formulas.
 
+mod absolute;
+mod bounds;
+mod cpo;
+mod declare;
+mod divergence;
 mod dpo;
 mod error;
+mod margin;
+mod mix;
+mod pair_loss;
 mod pairs;
+mod reading;
+mod regularised;
 mod sft;
 mod stable;
+mod transport;
 
-pub use dpo::{Dpo, DpoConfig};
+pub use absolute::{
+    AnchorConfig, ApoDownConfig, ApoZeroConfig, BcoPairConfig, NcaPairConfig, SppoHardConfig,
+};
+pub use cpo::{CpoConfig, CpoLoss, OrpoConfig, SimpoConfig};
+pub use divergence::Divergence;
+pub use dpo::{DiscopopConfig, DpoConfig, ExoPairConfig, RobustConfig, SigmoidNormConfig};
 pub use error::ObjectiveError;
+pub use margin::{HingeConfig, IpoConfig};
+pub use mix::{MixConfig, MixPart};
+// Own losses are written with the same version of them.
+pub use num_dual::{Dual64, DualNum};
+pub use pair_loss::{Answer, Pair, PairLoss, PairObjective, Treatment};
+pub use regularised::{DpopConfig, RdpoConfig, RpoConfig};
 pub use sft::{Sft, SftConfig};
+pub use transport::{AotConfig, AotUnpairedConfig};

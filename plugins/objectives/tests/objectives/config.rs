@@ -8,7 +8,7 @@ use isr_core::registry::{BuildContext, Kind, ObjectiveConfig, entries};
 use isr_objectives as _;
 
 /// The config of an objective from the TOML body of its section.
-fn config(name: &str, body: &str) -> Result<Box<dyn ObjectiveConfig>, String> {
+pub(crate) fn config(name: &str, body: &str) -> Result<Box<dyn ObjectiveConfig>, String> {
     toml::from_str(&format!("type = \"{name}\"\n{body}")).map_err(|error| error.to_string())
 }
 
@@ -23,7 +23,32 @@ pub(crate) fn build(name: &str, body: &str) -> Arc<dyn PreferenceObjective> {
 fn every_objective_builds_from_its_example_and_from_nothing() {
     let objectives: Vec<_> = entries().into_iter().filter(|entry| entry.kind == Kind::Objective).collect();
     let names: Vec<_> = objectives.iter().map(|entry| entry.name).collect();
-    assert_eq!(names, ["dpo", "sft"]);
+    let expected = [
+        "anchor",
+        "aot",
+        "aot_unpaired",
+        "apo_down",
+        "apo_zero",
+        "bco_pair",
+        "cpo",
+        "discopop",
+        "dpo",
+        "dpop",
+        "exo_pair",
+        "hinge",
+        "ipo",
+        "mix",
+        "nca_pair",
+        "orpo",
+        "rdpo",
+        "robust",
+        "rpo",
+        "sft",
+        "sigmoid_norm",
+        "simpo",
+        "sppo_hard",
+    ];
+    assert_eq!(names, expected);
     for entry in objectives {
         build(entry.name, entry.example);
         build(entry.name, "");
@@ -40,7 +65,13 @@ fn every_objective_builds_from_its_example_and_from_nothing() {
 #[test]
 fn defaults_are_those_of_trl() {
     let text = serde_json::to_value(config("dpo", "").unwrap()).unwrap();
-    assert_eq!(text, serde_json::json!({"type": "dpo", "beta": 0.1, "label_smoothing": 0.0}));
+    assert_eq!(
+        text,
+        serde_json::json!({
+            "type": "dpo", "beta": 0.1, "label_smoothing": 0.0, "f_divergence_type": "reverse_kl",
+            "f_alpha_divergence_coef": 0.5, "wpo": false,
+        })
+    );
 }
 
 #[test]

@@ -18,16 +18,16 @@ const METRICS: [(&str, &str); 6] = [
     ("logps_rejected", "logps/rejected"),
 ];
 
-fn numbers(value: &Value) -> Vec<f64> {
+pub(crate) fn numbers(value: &Value) -> Vec<f64> {
     value.as_array().unwrap().iter().map(|number| number.as_f64().unwrap()).collect()
 }
 
-fn assert_close(got: f64, expected: f64, tolerance: f64, what: &str) {
+pub(crate) fn assert_close(got: f64, expected: f64, tolerance: f64, what: &str) {
     let allowed = tolerance * expected.abs().max(1.0);
     assert!((got - expected).abs() <= allowed, "{what}: {got}, TRL {expected}");
 }
 
-fn assert_all_close(got: &[f64], expected: &[f64], tolerance: f64, what: &str) {
+pub(crate) fn assert_all_close(got: &[f64], expected: &[f64], tolerance: f64, what: &str) {
     assert_eq!(got.len(), expected.len(), "{what}");
     for (&got, &expected) in got.iter().zip(expected) {
         assert_close(got, expected, tolerance, what);

@@ -60,3 +60,16 @@ fn views_may_come_in_any_order_and_an_extra_one_gets_no_gradient() {
     let extra = ObjectiveBatch { views: vec![view(View::Chosen), view(View::Rejected)] };
     assert_eq!(build("sft", "").evaluate(&extra).unwrap().gradients[1], [0.0, 0.0]);
 }
+
+#[test]
+fn a_mix_refuses_what_its_parts_would() {
+    let broken = |views| build("mix", "").evaluate(&ObjectiveBatch { views }).unwrap_err().to_string();
+    let missing = broken(vec![view(View::Chosen)]);
+    assert!(missing.contains("Rejected"), "{missing}");
+    let long = ViewLogProbs { lengths: vec![1, 2], ..view(View::Rejected) };
+    let text = broken(vec![view(View::Chosen), long]);
+    assert_eq!(text, "Rejected: policy has 2 entries; 3 are expected");
+    let without = ViewLogProbs { reference: vec![], ..view(View::Rejected) };
+    let text = broken(vec![view(View::Chosen), without]);
+    assert!(text.starts_with("Rejected: reference has"), "{text}");
+}

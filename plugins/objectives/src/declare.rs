@@ -1,0 +1,138 @@
+//! The macro that declares a loss of pairs: config, validation and registration from one list.
+
+/// Declares the config of a [`PairLoss`](crate::PairLoss) and registers it.
+///
+/// ```text
+/// pair_loss! {
+///     /// What it is. Formula, paper.
+///     "name" => NameConfig, ratios, name_loss {
+///         /// What the setting does.
+///         beta: f64 = 0.1, Positive;
+///     }
+/// }
+/// fn name_loss(config: &NameConfig, pair: &Pair) -> Dual64 { ... }
+/// ```
+///
+/// After the config's name stands what the loss is a function of. It brings settings along:
+/// `scores` (the margin of scores) `f_divergence_type`, `f_alpha_divergence_coef`, `ld_alpha`, `wpo`;
+/// `ratios` (log-ratios) `ld_alpha`, `wpo`; `pairs` (log-ratios and lengths) none; `sums` and `means`
+/// (log-probs without a reference) none. `beta` is every loss's first setting.
+macro_rules! pair_loss {
+    ($(#[$doc:meta])* $name:literal => $config:ident, scores, $loss:path { $($own:tt)* }) => {
+        pair_loss! { @more $(#[$doc])* $name => $config, scores, $loss { $($own)*
+            /// Divergence that keeps the policy near the reference (f-DPO, arXiv 2309.16240).
+            /// Default `reverse_kl`.
+            f_divergence_type: $crate::divergence::Divergence = Default::default(), Any;
+            /// Alpha of `alpha_divergence`; 1 is the reverse KL. Default 0.5.
+            f_alpha_divergence_coef: f64 = 0.5, Within(-10.0, 10.0);
+        } }
+    };
+    ($(#[$doc:meta])* $name:literal => $config:ident, ratios, $loss:path { $($own:tt)* }) => {
+        pair_loss! { @more $(#[$doc])* $name => $config, ratios, $loss { $($own)* } }
+    };
+    ($(#[$doc:meta])* $name:literal => $config:ident, $on:ident, $loss:path { $($own:tt)* }) => {
+        pair_loss! { @all $(#[$doc])* $name => $config, $on, $loss { $($own)* } }
+    };
+    (@more $(#[$doc:meta])* $name:literal => $config:ident, $on:ident, $loss:path { $($own:tt)* }) => {
+        pair_loss! { @all $(#[$doc])* $name => $config, $on, $loss { $($own)*
+            /// Weight of the tokens past the length of the shorter answer, in [0, 1] (LD-DPO, arXiv
+            /// 2409.06411); 1 changes nothing. Default: none.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            ld_alpha: Option<f64> = None, Within(0.0, 1.0);
+            /// Weigh each pair by the product of both answers' mean token probabilities, without gradient
+            /// (WPO, arXiv 2406.11827, without its alignment; TRL's `use_weighting` aligns by the sum of
+            /// squared probabilities, which policies do not hand over). Default false.
+            wpo: bool = false, Any;
+        } }
+    };
+    (@all $(#[$doc:meta])* $name:literal => $config:ident, $on:ident, $loss:path {
+        $(#[$beta_doc:meta])* beta: f64 = $beta:expr, $beta_bounds:expr;
+        $($(#[$field_doc:meta])* $field:ident : $ty:ty = $default:expr, $bounds:expr;)*
+    }) => {
+        pair_loss! { @config $(#[$doc])* $config {
+            $(#[$beta_doc])* beta: f64 = $beta, $beta_bounds;
+            $($(#[$field_doc])* $field : $ty = $default, $bounds;)*
+        } }
+
+        impl isr_core::registry::Component for $config {
+            type Built = std::sync::Arc<dyn isr_core::PreferenceObjective>;
+
+            fn validate(&self) -> Result<(), String> {
+                self.check()
+            }
+
+            fn build(&self, _: &isr_core::registry::BuildContext) -> Result<Self::Built, isr_core::Cause> {
+                Ok(std::sync::Arc::new($crate::pair_loss::PairObjective(self.clone())))
+            }
+        }
+
+        isr_core::register!(Objective $name => $config, example = concat!("beta = ", stringify!($beta), "\n"));
+
+        impl $crate::pair_loss::PairLoss for $config {
+            fn loss(&self, pair: &$crate::pair_loss::Pair) -> num_dual::Dual64 {
+                $loss(self, pair)
+            }
+
+            fn treatment(&self) -> $crate::pair_loss::Treatment {
+                let plain = $crate::pair_loss::Treatment {
+                    beta: self.beta,
+                    per_token_rewards: false,
+                    reference: true,
+                    divergence: Default::default(),
+                    divergence_alpha: 1.0,
+                    ld_alpha: None,
+                    wpo: false,
+                };
+                pair_loss!(@treatment $on, self, plain)
+            }
+        }
+    };
+    (@config $(#[$doc:meta])* $config:ident {
+        $($(#[$field_doc:meta])* $field:ident : $ty:ty = $default:expr, $bounds:expr;)*
+    }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+        #[serde(deny_unknown_fields, default)]
+        pub struct $config {
+            $($(#[$field_doc])* pub $field: $ty,)*
+        }
+
+        impl Default for $config {
+            fn default() -> Self {
+                Self { $($field: $default,)* }
+            }
+        }
+
+        impl $config {
+            fn check(&self) -> Result<(), String> {
+                #[allow(unused_imports, reason = "each loss uses some")]
+                use $crate::bounds::Bounds::*;
+                $($crate::bounds::Checked::check(&self.$field, stringify!($field), $bounds)?;)*
+                Ok(())
+            }
+        }
+    };
+    (@treatment scores, $config:expr, $plain:expr) => {
+        $crate::pair_loss::Treatment {
+            divergence: $config.f_divergence_type,
+            divergence_alpha: $config.f_alpha_divergence_coef,
+            ld_alpha: $config.ld_alpha,
+            wpo: $config.wpo,
+            ..$plain
+        }
+    };
+    (@treatment ratios, $config:expr, $plain:expr) => {
+        $crate::pair_loss::Treatment { ld_alpha: $config.ld_alpha, wpo: $config.wpo, ..$plain }
+    };
+    (@treatment pairs, $config:expr, $plain:expr) => {
+        $plain
+    };
+    (@treatment sums, $config:expr, $plain:expr) => {
+        $crate::pair_loss::Treatment { reference: false, ..$plain }
+    };
+    (@treatment means, $config:expr, $plain:expr) => {
+        $crate::pair_loss::Treatment { reference: false, per_token_rewards: true, ..$plain }
+    };
+}
+
+pub(crate) use pair_loss;

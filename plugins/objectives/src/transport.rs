@@ -1,0 +1,144 @@
+//! Alignment by optimal transport: the pairs of a batch are compared as two sorted lists.
+//!
+//! These are the two objectives whose loss is no mean over pairs that are looked at alone. The lists are
+//! sorted within what the trainer hands over at once: with `policy.training.micro_batch` less than the
+//! batch size, within a micro-batch.
+
+use isr_core::registry::{BuildContext, Component};
+use isr_core::{ComponentError, ObjectiveBatch, ObjectiveValue, PreferenceObjective, Requirements};
+use num_dual::Dual64;
+
+use crate::declare::pair_loss;
+use crate::divergence::Divergence;
+use crate::dpo::smoothed;
+use crate::pair_loss::{Treatment, requirements};
+use crate::pairs::means;
+use crate::reading::Reading;
+
+macro_rules! transport {
+    ($config:ident, $name:literal, $kind:ident) => {
+        impl Component for $config {
+            type Built = std::sync::Arc<dyn PreferenceObjective>;
+
+            fn validate(&self) -> Result<(), String> {
+                self.check()
+            }
+
+            fn build(&self, _: &BuildContext) -> Result<Self::Built, isr_core::Cause> {
+                let Self { beta, label_smoothing, ld_alpha } = *self;
+                Ok(std::sync::Arc::new(Transport { kind: Kind::$kind, beta, label_smoothing, ld_alpha }))
+            }
+        }
+
+        isr_core::register!(Objective $name => $config, example = "beta = 0.1\n");
+    };
+}
+
+pair_loss! { @config
+    /// Alignment by optimal transport on paired data (AOT, arXiv 2406.05882). The batch's log-ratios of
+    /// chosen to rejected, sorted, are compared with the reference's, sorted: `-log sigmoid(beta d)` of each
+    /// difference `d`. Sorts within a micro-batch.
+    AotConfig {
+        /// Scale of the differences; more than 0. Default 0.1.
+        beta: f64 = 0.1, Positive;
+        /// Assumed share of wrong labels, in [0, 0.5). Default 0.
+        label_smoothing: f64 = 0.0, Below(0.0, 0.5);
+        /// Weight of the tokens past the length of the shorter answer, in [0, 1] (LD-DPO). Default: none.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        ld_alpha: Option<f64> = None, Within(0.0, 1.0);
+    }
+}
+
+transport!(AotConfig, "aot", Paired);
+
+pair_loss! { @config
+    /// Alignment by optimal transport on unpaired data (AOT, arXiv 2406.05882). The batch's log-ratios
+    /// to the reference of chosen answers, sorted, are compared with those of rejected ones, sorted: `-log
+    /// sigmoid(beta d)` of each difference `d`. Sorts within a micro-batch.
+    AotUnpairedConfig {
+        /// Scale of the differences; more than 0. Default 0.1.
+        beta: f64 = 0.1, Positive;
+        /// Assumed share of wrong labels, in [0, 0.5). Default 0.
+        label_smoothing: f64 = 0.0, Below(0.0, 0.5);
+        /// Weight of the tokens past the length of the shorter answer, in [0, 1] (LD-DPO). Default: none.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        ld_alpha: Option<f64> = None, Within(0.0, 1.0);
+    }
+}
+
+transport!(AotUnpairedConfig, "aot_unpaired", Unpaired);
+
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Paired,
+    Unpaired,
+}
+
+#[derive(Debug, Clone)]
+struct Transport {
+    kind: Kind,
+    beta: f64,
+    label_smoothing: f64,
+    ld_alpha: Option<f64>,
+}
+
+impl Transport {
+    fn treatment(&self) -> Treatment {
+        Treatment {
+            beta: self.beta,
+            per_token_rewards: false,
+            reference: true,
+            divergence: Divergence::ReverseKl,
+            divergence_alpha: 1.0,
+            ld_alpha: self.ld_alpha,
+            wpo: false,
+        }
+    }
+}
+
+impl PreferenceObjective for Transport {
+    fn requirements(&self) -> Requirements {
+        requirements(&self.treatment())
+    }
+
+    fn evaluate(&self, batch: &ObjectiveBatch) -> Result<ObjectiveValue, ComponentError> {
+        let reading = Reading::new(batch, &self.treatment())?;
+        let (chosen, rejected) = (&reading.chosen, &reading.rejected);
+        let pairs = reading.pairs();
+        let (first, second) = match self.kind {
+            Kind::Paired => {
+                (minus(&chosen.policy, &rejected.policy), minus(&chosen.reference, &rejected.reference))
+            }
+            Kind::Unpaired => {
+                (minus(&chosen.policy, &chosen.reference), minus(&rejected.policy, &rejected.reference))
+            }
+        };
+        let mut loss = 0.0;
+        let (mut by_first, mut by_second) = (vec![0.0; pairs], vec![0.0; pairs]);
+        for (here, there) in ascending(&first).into_iter().zip(ascending(&second)) {
+            let difference = Dual64::from_re(first[here] - second[there]).derivative();
+            let value = smoothed(difference * self.beta, self.label_smoothing) / pairs as f64;
+            loss += value.re;
+            by_first[here] = value.eps;
+            by_second[there] = -value.eps;
+        }
+        // The reference's list of paired data has no gradient; the rejected answer's is the chosen one's.
+        let by_rejected = match self.kind {
+            Kind::Paired => by_first.iter().map(|slope| -slope).collect(),
+            Kind::Unpaired => by_second,
+        };
+        let gradients = reading.gradients(batch, &by_first, &by_rejected);
+        Ok(ObjectiveValue { loss, gradients, metrics: means(reading.metrics(&self.treatment())) })
+    }
+}
+
+fn minus(left: &[f64], right: &[f64]) -> Vec<f64> {
+    left.iter().zip(right).map(|(left, right)| left - right).collect()
+}
+
+/// Indices in ascending order of their values; equal values keep their order.
+fn ascending(values: &[f64]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..values.len()).collect();
+    order.sort_by(|&left, &right| values[left].total_cmp(&values[right]));
+    order
+}
