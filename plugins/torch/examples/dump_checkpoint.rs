@@ -1,6 +1,7 @@
 //! Makes a small model, trains it a little, saves it, and writes what this crate computes with the saved
 //! checkpoint: `dump.safetensors` (frames, token ids, logits) and `dump.json` (greedy answer, log-probs,
-//! DPO loss and gradient norm). `tests/python/test_checkpoint.py` compares that with transformers.
+//! DPO loss and gradient norm); then puts an adapter on it, trains and saves that (`adapter/`), and writes
+//! its logits (`adapter.safetensors`). `tests/python` compares all that with transformers and peft.
 //!
 //! `cargo run -p isr-torch --example dump_checkpoint -- OUT_DIR SEED`
 
@@ -14,7 +15,7 @@ use isr_core::{
     Policy, PreferenceObjective, Prompt, Requirements, Sampling, Scene, Snapshot, Target, TrainExample,
     TrainStep, View,
 };
-use isr_torch::{LlavaConfig, LlavaPolicy, NewModelConfig};
+use isr_torch::{LlavaConfig, LlavaPolicy, LoraConfig, NewModelConfig, TrainingConfig};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 
@@ -84,6 +85,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let mut config = LlavaConfig::new(out.join("new"));
     config.training.projector = true;
     config.training.tower = true;
+    // So that transformers reads shards and an index.
+    config.shard_gb = 0.002;
     let policy = config.load()?;
     let objective = Arc::new(Dpo);
     for index in 0..4 {
@@ -95,7 +98,28 @@ async fn main() -> Result<(), Box<dyn Error>> {
     std::fs::create_dir_all(&checkpoint)?;
     policy.save(&checkpoint, Snapshot::Weights).await?;
     config.model = checkpoint;
-    dump(&out, &config.load()?, &prompt, seed).await
+    dump(&out, &config.load()?, &prompt, seed).await?;
+    adapt(&out, config, &prompt).await
+}
+
+/// Trains an adapter on the checkpoint, saves it, and writes what both compute.
+async fn adapt(out: &Path, config: LlavaConfig, prompt: &Prompt) -> Result<(), Box<dyn Error>> {
+    let lora = LoraConfig { rank: 4, rslora: true, ..LoraConfig::default() };
+    let training = TrainingConfig { lora: Some(lora), ..TrainingConfig::default() };
+    let policy = LlavaConfig { training, ..config }.load()?;
+    for index in 0..4 {
+        let examples = vec![answers(&policy, prompt, index).await?];
+        let step = TrainStep { examples, step: index, learning_rate: 1e-2, max_grad_norm: Some(1.0) };
+        policy.train_step(step, Arc::new(Dpo)).await?;
+    }
+    let adapter = out.join("adapter");
+    std::fs::create_dir_all(&adapter)?;
+    policy.save(&adapter, Snapshot::Weights).await?;
+    let logits = policy.logits(prompt.clone()).await?;
+    let values: Vec<u8> = logits.values.iter().flat_map(|value| value.to_le_bytes()).collect();
+    let (length, vocabulary) = (logits.token_ids.len(), logits.values.len() / logits.token_ids.len());
+    let tensors = [("logits", TensorView::new(Dtype::F32, vec![length, vocabulary], &values)?)];
+    Ok(safetensors::serialize_to_file(tensors, None, &out.join("adapter.safetensors"))?)
 }
 
 async fn dump(out: &Path, policy: &LlavaPolicy, prompt: &Prompt, seed: u64) -> Result<(), Box<dyn Error>> {

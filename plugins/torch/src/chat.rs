@@ -2,13 +2,17 @@
 
 use std::path::Path;
 
-use isr_core::{Continuation, Part, Prompt, Role, Scene};
+use isr_core::{Continuation, Frames, Part, Prompt, Role, Scene};
 use minijinja::{Environment, context};
 use serde_json::{Value, json};
+use tch::Tensor;
 use tokenizers::Tokenizer;
 
 use crate::error::{Result, TorchError};
-use crate::model::{ModelConfig, Slot};
+use crate::model::config::Placeholder;
+use crate::model::families::{Block, Layout};
+use crate::model::positions::Positions;
+use crate::model::{ModelConfig, Sequence, Slot};
 
 /// LLaVA's `v1` template (Vicuna), for checkpoints that bring none.
 const V1: &str = include_str!("v1.jinja");
@@ -18,11 +22,33 @@ const V1: &str = include_str!("v1.jinja");
 pub(crate) struct Rendered {
     /// Tokens and visual features, in order.
     pub(crate) slots: Vec<Slot>,
+    /// Their positions.
+    pub(crate) positions: Positions,
     /// The videos whose features stand in `slots`, in order.
     pub(crate) scenes: Vec<Scene>,
     /// The text before tokenisation.
     text: String,
     messages: Value,
+}
+
+impl Rendered {
+    /// What the decoder reads of it.
+    pub(crate) fn sequence<'a>(&'a self, features: Option<&'a Tensor>) -> Sequence<'a> {
+        Sequence { slots: &self.slots, positions: &self.positions, features }
+    }
+
+    /// Positions that the prompt and an answer of so many tokens take.
+    pub(crate) fn extent(&self, answer: usize) -> usize {
+        self.positions.extent(self.slots.len() + answer)
+    }
+}
+
+/// A part of tokenised text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Piece {
+    Token(u32),
+    /// A placeholder for visual features.
+    Visual,
 }
 
 /// The checkpoint's way of writing conversations.
@@ -31,9 +57,10 @@ pub(crate) struct Chat {
     template: String,
     bos: String,
     eos: String,
-    /// The visual token's text, `<image>` or `<video>`.
+    /// What stands for a video in rendered text, `<image>` or `<video>`.
     placeholder: String,
-    visual_token: u32,
+    /// The placeholder's token; `None` where text is cut at it.
+    visual_token: Option<u32>,
     content_type: &'static str,
     stops: Vec<u32>,
 }
@@ -48,13 +75,16 @@ impl Chat {
             let value = &settings[key];
             value.as_str().or_else(|| value["content"].as_str()).unwrap_or_default().to_owned()
         };
-        let placeholder = tokenizer.id_to_token(config.visual_token).ok_or_else(|| {
-            let reason = format!(
-                "has no token {}, which config.json names as the visual token",
-                config.visual_token
-            );
-            TorchError::checkpoint(folder.join("tokenizer.json"), reason)
-        })?;
+        let (placeholder, visual_token) = match config.placeholder {
+            Placeholder::Text(text) => (text.to_owned(), None),
+            Placeholder::Token(id) => {
+                let token = tokenizer.id_to_token(id).ok_or_else(|| {
+                    let reason = format!("has no token {id}, which config.json names as the visual token");
+                    TorchError::checkpoint(folder.join("tokenizer.json"), reason)
+                })?;
+                (token, Some(id))
+            }
+        };
         let largest = tokenizer.get_vocab_size(true) as i64;
         if largest > config.text.vocab_size {
             let reason =
@@ -67,7 +97,7 @@ impl Chat {
             bos: special("bos_token"),
             eos: special("eos_token"),
             placeholder,
-            visual_token: config.visual_token,
+            visual_token,
             content_type: config.family.content_type(),
             stops,
             tokenizer,
@@ -92,36 +122,63 @@ impl Chat {
         Ok(text.trim().to_owned())
     }
 
-    /// Renders a prompt up to where the assistant answers. `features` tells how many visual features
-    /// a scene has.
-    pub(crate) fn render(&self, prompt: &Prompt, features: impl Fn(&Scene) -> usize) -> Result<Rendered> {
+    /// Renders a prompt up to where the assistant answers. `layout` tells how a video stands in it.
+    pub(crate) fn render(
+        &self,
+        prompt: &Prompt,
+        layout: impl Fn(&Frames) -> Result<Layout>,
+    ) -> Result<Rendered> {
         let messages = self.messages(prompt);
         let text = self.apply(&messages, true)?;
         let scenes: Vec<Scene> =
             prompt.messages.iter().flat_map(|message| &message.parts).filter_map(scene).collect();
-        let ids = self.encode(&text)?;
-        let mut slots = Vec::with_capacity(ids.len());
-        let mut videos = scenes.iter();
-        let mut next_feature = 0;
-        for id in ids {
-            if id != self.visual_token {
-                slots.push(Slot::Token(id));
-                continue;
-            }
-            let Some(video) = videos.next() else {
-                return Err(TorchError::Prompt(format!(
-                    "the text contains the model's own `{}`",
-                    self.placeholder
-                )));
-            };
-            let count = features(video);
-            slots.extend((next_feature..next_feature + count).map(Slot::Visual));
-            next_feature += count;
+        let layouts: Vec<Layout> =
+            scenes.iter().map(|scene| layout(&scene.frames)).collect::<Result<_>>()?;
+        if text.matches(&self.placeholder).count() > scenes.len() {
+            let text = format!("the text contains the model's own `{}`", self.placeholder);
+            return Err(TorchError::Prompt(text));
         }
-        if videos.next().is_some() {
+        let pieces = self.pieces(&self.expand(&text, &layouts))?;
+        let mut blocks = layouts.iter().flat_map(|layout| &layout.blocks);
+        let mut positions = Positions::default();
+        let mut slots = Vec::with_capacity(pieces.len());
+        let mut next_feature = 0;
+        for piece in pieces {
+            match (piece, blocks.by_ref()) {
+                (Piece::Token(id), _) => {
+                    slots.push(Slot::Token(id));
+                    positions.push_text(1);
+                }
+                (Piece::Visual, blocks) => {
+                    let Some(block) = blocks.next() else {
+                        let text = format!("it wrote more than one `{}` for a video", self.placeholder);
+                        return Err(TorchError::Template(text));
+                    };
+                    slots.extend((next_feature..next_feature + block.len()).map(Slot::Visual));
+                    next_feature += block.len();
+                    match block {
+                        Block::Row(count) => positions.push_text(*count),
+                        Block::Grid(grid) => positions.push_grid(*grid),
+                    }
+                }
+            }
+        }
+        if blocks.next().is_some() {
             return Err(TorchError::Template(format!("it wrote no `{}` for a video", self.placeholder)));
         }
-        Ok(Rendered { slots, scenes, text, messages })
+        Ok(Rendered { slots, positions, scenes, text, messages })
+    }
+
+    /// Writes what layouts say in place of the template's placeholders, in order.
+    fn expand(&self, text: &str, layouts: &[Layout]) -> String {
+        let mut parts = text.split(self.placeholder.as_str());
+        let mut expanded = parts.next().unwrap_or_default().to_owned();
+        for (index, part) in parts.enumerate() {
+            let written = layouts.get(index).and_then(|layout| layout.text.as_deref());
+            expanded.push_str(written.unwrap_or(&self.placeholder));
+            expanded.push_str(part);
+        }
+        expanded
     }
 
     /// Tokens of a continuation, as they would stand behind the rendered prompt.
@@ -133,7 +190,8 @@ impl Chat {
         };
         let mut messages = prompt.messages.clone();
         if let Value::Array(list) = &mut messages {
-            list.push(json!({ "role": "assistant", "content": answer }));
+            let content = json!([{ "type": "text", "text": answer }]);
+            list.push(json!({ "role": "assistant", "content": content }));
         }
         let full = self.apply(&messages, false)?;
         let Some(turn) = full.strip_prefix(&prompt.text) else {
@@ -143,24 +201,62 @@ impl Chat {
             true => turn.len(),
             false => turn.find(answer.as_str()).map_or(turn.len(), |start| start + answer.len()),
         };
-        self.encode_behind(&prompt.text, &turn[..end])
+        let mut ids = self.encode_behind(&prompt.text, &turn[..end])?;
+        if complete {
+            match ids.iter().position(|id| self.stops.contains(id)) {
+                // What a template writes behind the end of a turn is not the assistant's.
+                Some(stop) => ids.truncate(stop + 1),
+                // transformers' LLaVA templates write a space where the turn ends.
+                None => {
+                    ids = self.encode_behind(&prompt.text, turn.trim_end())?;
+                    ids.extend(self.stops.first());
+                }
+            }
+        }
+        Ok(ids)
     }
 
     /// Tokens of `turn` behind `prompt`: the difference where the prompt's tokens stay as they are.
     fn encode_behind(&self, prompt: &str, turn: &str) -> Result<Vec<u32>> {
-        let before = self.encode(prompt)?;
-        let mut full = self.encode(&format!("{prompt}{turn}"))?;
-        if full.starts_with(&before) {
-            return Ok(full.split_off(before.len()));
+        let before = self.pieces(prompt)?;
+        let full = self.pieces(&format!("{prompt}{turn}"))?;
+        if let Some(behind) = full.strip_prefix(before.as_slice()) {
+            let token = |piece: &Piece| match piece {
+                Piece::Token(id) => Ok(*id),
+                Piece::Visual => {
+                    let text = format!("the answer contains the model's own `{}`", self.placeholder);
+                    Err(TorchError::Prompt(text))
+                }
+            };
+            return behind.iter().map(token).collect();
         }
         // A merge across the border: the turn is tokenised alone, as generation would have it.
-        let alone = self.tokenizer.encode_fast(turn, false);
-        Ok(alone.map_err(|error| TorchError::Tokenizer(error.to_string()))?.get_ids().to_vec())
+        self.encode(turn, false)
     }
 
-    fn encode(&self, text: &str) -> Result<Vec<u32>> {
+    /// Tokens of a text, its placeholders marked.
+    fn pieces(&self, text: &str) -> Result<Vec<Piece>> {
         // A template that writes the first token itself must not get a second one.
         let add_special = self.bos.is_empty() || !text.starts_with(&self.bos);
+        if let Some(visual) = self.visual_token {
+            let piece = |id| if id == visual { Piece::Visual } else { Piece::Token(id) };
+            return Ok(self.encode(text, add_special)?.into_iter().map(piece).collect());
+        }
+        // As `tokenizer_image_token` of the LLaVA repositories: each part is tokenised alone.
+        let mut pieces = Vec::new();
+        for (index, part) in text.split(self.placeholder.as_str()).enumerate() {
+            if index > 0 {
+                pieces.push(Piece::Visual);
+            }
+            if index == 0 || !part.is_empty() {
+                let ids = self.encode(part, add_special && index == 0)?;
+                pieces.extend(ids.into_iter().map(Piece::Token));
+            }
+        }
+        Ok(pieces)
+    }
+
+    fn encode(&self, text: &str, add_special: bool) -> Result<Vec<u32>> {
         let encoding = self.tokenizer.encode_fast(text, add_special);
         Ok(encoding.map_err(|error| TorchError::Tokenizer(error.to_string()))?.get_ids().to_vec())
     }
@@ -267,3 +363,6 @@ pub(crate) fn read_optional_json(path: &Path) -> Result<Value> {
         Err(error) => Err(TorchError::io("read", path)(error)),
     }
 }
+
+#[cfg(test)]
+mod tests;

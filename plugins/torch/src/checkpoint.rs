@@ -8,6 +8,7 @@ use tch::Kind;
 
 use crate::chat::read_optional_json;
 use crate::error::{Result, TorchError};
+use crate::manifest::Manifest;
 use crate::model::VideoLmm;
 
 /// Files that travel with the weights, where they exist.
@@ -49,8 +50,18 @@ impl Checkpoint {
         Ok(Self { companions, generation })
     }
 
-    /// Writes config, weights, tokenizer and the rest into a folder.
-    pub(crate) fn save(&self, folder: &Path, model: &VideoLmm) -> Result<()> {
+    /// Writes config, weights (in files of at most `limit` bytes), tokenizer and the rest into a folder; or
+    /// where the model has an adapter, the adapter alone.
+    pub(crate) fn save(
+        &self,
+        folder: &Path,
+        model: &VideoLmm,
+        limit: u64,
+        manifest: &mut Manifest,
+    ) -> Result<()> {
+        if let Some(adapter) = model.weights.adapter() {
+            return adapter.save(folder, manifest);
+        }
         let mut config = model.config.source.clone();
         if let Value::Object(entries) = &mut config {
             entries.remove("torch_dtype");
@@ -63,8 +74,20 @@ impl Checkpoint {
             let path = folder.join(name);
             std::fs::write(&path, bytes).map_err(TorchError::io("write", &path))?;
         }
-        model.weights.write(folder)
+        let family = model.config.family;
+        model.weights.write(folder, &|name| family.written(name), limit, manifest)
     }
+}
+
+/// Copies what travels with the weights from one checkpoint folder to another, and the configs.
+pub(crate) fn copy_companions(from: &Path, to: &Path) -> Result<()> {
+    for name in COMPANIONS.iter().chain(&["config.json", "generation_config.json"]) {
+        let path = from.join(name);
+        if path.exists() {
+            std::fs::copy(&path, to.join(name)).map_err(TorchError::io("copy", &path))?;
+        }
+    }
+    Ok(())
 }
 
 /// Writes JSON with two spaces of indentation and a newline at the end.

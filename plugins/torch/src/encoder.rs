@@ -1,4 +1,4 @@
-//! The encoder plugin `clip`: the tower of a LLaVA-form checkpoint.
+//! The encoder plugin `clip`: the vision tower of a checkpoint, whatever its family.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -12,12 +12,16 @@ use tch::{Device, Kind};
 
 use crate::device::{Precision, parse_device};
 use crate::error::{Result, TorchError};
-use crate::model::preprocess::{Preprocess, pixels};
-use crate::model::weights::{Weights, bytes_of};
-use crate::model::{ModelConfig, VisionTower, load_tower};
+use crate::model::config::VisionConfig;
+use crate::model::preprocess::{Preprocess, Recipe};
+use crate::model::weights::Weights;
+use crate::model::{ModelConfig, Tower, encode, load_tower};
 use crate::policy::check_model;
+use crate::source::Source;
+use crate::tensors::bytes_of;
 
-/// The CLIP vision tower of a LLaVA-form checkpoint; features of the layer that its config names.
+/// The vision tower of a checkpoint (CLIP, LanguageBind, Qwen-VL); features of the layer that its config
+/// names.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ClipConfig {
@@ -30,8 +34,8 @@ pub struct ClipConfig {
     /// Type of weights, activations and features: `float32` or `bfloat16`. Default `float32`.
     #[serde(default)]
     pub precision: Precision,
-    /// How frames become pixels: `clip` (transformers' processor) or `llava_hound` (LanguageBind's
-    /// transform). Default `clip`.
+    /// How frames become pixels: `checkpoint` (as the checkpoint's files say), `clip` (transformers'
+    /// processor) or `llava_hound` (LanguageBind's transform). Default `checkpoint`.
     #[serde(default)]
     pub preprocess: Preprocess,
 }
@@ -58,14 +62,14 @@ isr_core::register!(Encoder "clip" => ClipConfig, example = "");
 
 /// A loaded tower. Calls are served one after the other: each uses all threads of the device.
 pub struct ClipEncoder {
-    tower: Arc<Mutex<Tower>>,
+    tower: Arc<Mutex<Loaded>>,
     fingerprint: Fingerprint,
+    device: Device,
 }
 
-struct Tower {
-    tower: VisionTower,
-    config: ModelConfig,
-    preprocess: Preprocess,
+struct Loaded {
+    tower: Tower,
+    recipe: Recipe,
     kind: Kind,
     device: Device,
 }
@@ -77,24 +81,33 @@ impl ClipEncoder {
     /// What is wrong with the checkpoint or the device.
     pub fn load(model: &std::path::Path, config: &ClipConfig) -> Result<Self> {
         let (kind, device) = (config.precision.kind(), parse_device(&config.device)?);
-        let (model, weights, tower) = load_tower(model, kind, device)?;
-        let fingerprint = fingerprint(&model, &weights, config)?;
-        let tower = Tower { tower, config: model, preprocess: config.preprocess, kind, device };
-        Ok(Self { tower: Arc::new(Mutex::new(tower)), fingerprint })
+        let source = Source::of(model, None)?;
+        source.verify(false)?;
+        let (model, weights, tower) = load_tower(&source.base, kind, device)?;
+        let recipe = match &model.vision {
+            VisionConfig::Clip(vision) => model.recipe.chosen(config.preprocess, vision.image_size),
+            VisionConfig::Qwen(_) => model.recipe.clone(),
+        };
+        let fingerprint = fingerprint(&model, &weights, &recipe, config)?;
+        let tower = Loaded { tower, recipe, kind, device };
+        Ok(Self { tower: Arc::new(Mutex::new(tower)), fingerprint, device })
     }
 }
 
-fn fingerprint(model: &ModelConfig, weights: &Weights, config: &ClipConfig) -> Result<Fingerprint> {
-    let settings = (model.feature_layer, model.keeps_class_token, config.precision, config.preprocess);
-    Ok(Fingerprint::of(format!("{settings:?} {:?} {}", model.vision, weights.fingerprint()?)))
+fn fingerprint(
+    model: &ModelConfig,
+    weights: &Weights,
+    recipe: &Recipe,
+    config: &ClipConfig,
+) -> Result<Fingerprint> {
+    let settings = format!("{:?} {recipe:?} {:?}", config.precision, model.vision);
+    Ok(Fingerprint::of(format!("{settings} {}", weights.fingerprint()?)))
 }
 
-impl Tower {
+impl Loaded {
     fn encode(&self, frames: &Frames) -> Result<(FeatureType, [usize; 3], Vec<u8>)> {
         tch::no_grad(|| {
-            let pixels = pixels(frames, self.config.vision.image_size, self.preprocess)?;
-            let pixels = pixels.f_to_device(self.device)?.f_to_kind(self.kind)?;
-            let features = self.tower.forward(&pixels)?;
+            let features = encode(&self.tower, &self.recipe, frames, (self.kind, self.device))?;
             let (count, tokens, dim) = features.size3()?;
             let dtype = if self.kind == Kind::BFloat16 { FeatureType::Bf16 } else { FeatureType::F32 };
             Ok((dtype, [count, tokens, dim].map(|size| size as usize), bytes_of(&features)?))
@@ -106,6 +119,10 @@ impl Tower {
 impl VideoEncoder for ClipEncoder {
     fn fingerprint(&self) -> Fingerprint {
         self.fingerprint.clone()
+    }
+
+    fn computed_on(&self) -> String {
+        format!("{:?}", self.device)
     }
 
     async fn encode(&self, frames: &Frames) -> std::result::Result<VisualFeatures, ComponentError> {

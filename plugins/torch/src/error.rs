@@ -29,6 +29,12 @@ pub enum TorchError {
         /// What is wrong.
         reason: String,
     },
+    /// A model of the hub that cannot be had.
+    #[error(transparent)]
+    Hub(#[from] isr_hub::HubError),
+    /// An adapter that does not fit the model or its config.
+    #[error("{0}")]
+    Adapter(String),
     /// A device that is not there.
     #[error("device `{0}` {1}")]
     Device(String, String),

@@ -1,12 +1,16 @@
-//! Everything libtorch: the LLaVA-form video LMM as an encoder (`clip`) and a policy (`llava`).
+//! Everything libtorch: video LMMs of several families as an encoder (`clip`) and a policy (`llava`).
 //!
 //! | to read | where |
 //! |---|---|
 //! | the model: tower, projector, decoder | `model/` |
+//! | what differs between LLaVA, Qwen-VL and the others | `model/families/` |
 //! | prompts to tokens and visual features | `chat.rs`, `visual.rs` |
 //! | generation and scoring, batched | `engine/` |
 //! | one optimiser step | `train/` |
-//! | checkpoints in the Hugging Face layout | `checkpoint.rs`, `model/weights.rs` |
+//! | checkpoints in the Hugging Face layout | `checkpoint.rs`, `manifest.rs`, `model/weights.rs` |
+//! | safetensors files, tensor by tensor | `tensors/` |
+//! | low-rank adapters in PEFT's format | `lora/` |
+//! | what a model needs, from headers | `inspect/` |
 //! | a new small model with a tokenizer | `new_model.rs` |
 //!
 //! Numbers are checked against transformers in `tests/golden.rs`.
@@ -17,9 +21,14 @@ mod device;
 mod encoder;
 mod engine;
 mod error;
+mod inspect;
+mod lora;
+mod manifest;
 mod model;
 mod new_model;
 mod policy;
+mod source;
+mod tensors;
 mod train;
 mod visual;
 
@@ -27,6 +36,8 @@ pub use device::Precision;
 pub use encoder::{ClipConfig, ClipEncoder};
 pub use engine::Logits;
 pub use error::TorchError;
+pub use inspect::{AdapterSummary, InspectConfig, Inspection, Memory, ModelPart, inspect};
+pub use lora::{AllLinear, LoraConfig, Targets, merge};
 pub use model::preprocess::Preprocess;
 pub use new_model::NewModelConfig;
 pub use policy::{LlavaConfig, LlavaPolicy};

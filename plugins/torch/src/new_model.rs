@@ -19,7 +19,7 @@ use crate::error::{Result, TorchError};
 use crate::model::ModelConfig;
 use crate::model::expected::expected_tensors;
 use crate::model::preprocess::{MEAN, STD};
-use crate::model::weights::write_tensors;
+use crate::tensors::write_tensors;
 
 const PAD: &str = "<pad>";
 const BOS: &str = "<s>";
@@ -55,9 +55,9 @@ pub struct NewModelConfig {
     pub vision_layers: i64,
     /// Attention heads of the tower. Default 4.
     pub vision_heads: i64,
-    /// Side of the square input in pixels. Default 32.
+    /// Side of the square input in pixels. Default 64.
     pub image_size: i64,
-    /// Side of a patch in pixels. Default 8.
+    /// Side of a patch in pixels. Default 16.
     pub patch_size: i64,
 }
 
@@ -75,8 +75,8 @@ impl Default for NewModelConfig {
             vision_intermediate_size: 384,
             vision_layers: 4,
             vision_heads: 4,
-            image_size: 32,
-            patch_size: 8,
+            image_size: 64,
+            patch_size: 16,
         }
     }
 }
@@ -105,7 +105,8 @@ impl NewModelConfig {
         let path = folder.join("chat_template.jinja");
         std::fs::write(&path, TEMPLATE).map_err(TorchError::io("write", &path))?;
         let config = ModelConfig::parse(config).map_err(|reason| TorchError::checkpoint(folder, reason))?;
-        write_tensors(&folder.join("model.safetensors"), &random_weights(&config, seed)?)
+        write_tensors(&folder.join("model.safetensors"), &random_weights(&config, seed)?)?;
+        Ok(())
     }
 
     fn config(&self, [pad, bos, eos, image]: [u32; 4], vocabulary: usize) -> Value {
@@ -227,7 +228,7 @@ fn random_weights(config: &ModelConfig, seed: u64) -> Result<BTreeMap<String, Te
                         writers(config.text.num_hidden_layers)
                     }
                     name if name.ends_with("out_proj.weight") || name.ends_with("fc2.weight") => {
-                        writers(config.vision.num_hidden_layers)
+                        writers(config.tower_layers())
                     }
                     _ => 1.0,
                 };

@@ -12,22 +12,31 @@ use isr_core::{
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use tch::Device;
 
 use crate::chat::Chat;
 use crate::checkpoint::Checkpoint;
 use crate::device::{Precision, parse_device};
 use crate::engine::{Command, Engine, EngineHandle, Logits};
 use crate::error::Result;
-use crate::model::VideoLmm;
+use crate::lora::{Adapter, is_adapter};
+use crate::model::{ModelConfig, VideoLmm};
+use crate::source::Source;
 use crate::train::{Trainer, TrainingConfig};
 
-/// A LLaVA-form video LMM (CLIP tower, projector, Llama decoder) from a checkpoint folder in the Hugging
-/// Face layout of `LlavaForConditionalGeneration` or `VideoLlavaForConditionalGeneration`.
+/// A video LMM from a checkpoint folder: LLaVA, Video-LLaVA, LLaVA-NeXT-Video, Qwen2.5-VL or Qwen3-VL in
+/// transformers' layout, LLaVA-Hound or ISR-DPO in LLaVA's own.
+///
+/// `docs/families.md` says what of each is supported.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LlavaConfig {
-    /// The checkpoint folder; relative to the current directory.
+    /// The checkpoint folder, relative to the current directory; or the folder of a PEFT adapter that names
+    /// its base, which is then trained on.
     pub model: PathBuf,
+    /// A PEFT adapter's folder, put on `model` whatever base it names. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adapter: Option<PathBuf>,
     /// `auto` (a GPU where there is one), `cpu`, `cuda` or `cuda:N`. Default `auto`.
     #[serde(default = "default_device")]
     pub device: String,
@@ -41,6 +50,13 @@ pub struct LlavaConfig {
     /// Threads for one operation on the CPU; 0 leaves the choice to libtorch. Default 0.
     #[serde(default)]
     pub threads: usize,
+    /// Largest file of weights that a checkpoint is written in, in GB (10^9 bytes). Default 5.
+    #[serde(default = "default_shard_gb")]
+    pub shard_gb: f64,
+    /// Compare every file with its digest in the checkpoint's `manifest.json`, if it has one. Without this,
+    /// sizes are compared, and digests of files up to 16 MiB. Default false.
+    #[serde(default)]
+    pub verify: bool,
     /// What is trained, and how.
     #[serde(default)]
     pub training: TrainingConfig,
@@ -54,15 +70,22 @@ fn default_batch() -> usize {
     16
 }
 
+fn default_shard_gb() -> f64 {
+    5.0
+}
+
 impl LlavaConfig {
     /// The defaults for a checkpoint folder.
     pub fn new(model: impl Into<PathBuf>) -> Self {
         Self {
             model: model.into(),
+            adapter: None,
             device: default_device(),
             precision: Precision::default(),
             batch: default_batch(),
             threads: 0,
+            shard_gb: default_shard_gb(),
+            verify: false,
             training: TrainingConfig::default(),
         }
     }
@@ -81,12 +104,32 @@ impl LlavaConfig {
             tch::set_num_threads(self.threads as i32);
         }
         let device = parse_device(&self.device)?;
-        let model = VideoLmm::load(&self.model, self.precision.kind(), device)?;
-        let chat = Chat::read(&self.model, &model.config)?;
-        let checkpoint = Checkpoint::read(&self.model, chat.stops())?;
+        let source = Source::of(&self.model, self.adapter.as_deref())?;
+        source.verify(self.verify)?;
+        let adapter = self.adapter(&source, device)?;
+        let model = VideoLmm::load(&source.base, adapter, self.precision.kind(), device)?;
+        let chat = Chat::read(&source.base, &model.config)?;
+        let checkpoint = Checkpoint::read(&source.base, chat.stops())?;
         let trainer = Trainer::new(self.training.clone(), &model)?;
         let identity = Fingerprint::of(format!("{:?} {}", self.precision, chat.identity()));
-        Ok(Engine::new(model, chat, checkpoint, trainer, self.batch, identity))
+        let shard_bytes = (self.shard_gb * 1e9) as u64;
+        Ok(Engine::new(model, chat, checkpoint, trainer, self.batch, shard_bytes, identity))
+    }
+
+    /// The adapter that is there, or a new one where one is asked for.
+    fn adapter(&self, source: &Source, device: Device) -> Result<Option<Adapter>> {
+        let lora = self.training.lora.as_ref();
+        let config = ModelConfig::read(&source.base)?;
+        match (&source.adapter, lora) {
+            (Some(folder), _) => {
+                Ok(Some(Adapter::read(folder, lora, &source.base, config.family, device)?))
+            }
+            (None, Some(lora)) => {
+                let parts = self.training.parts(&config);
+                Ok(Some(Adapter::create(lora.clone(), &source.base, config.family, parts, device)))
+            }
+            (None, None) => Ok(None),
+        }
     }
 }
 
@@ -97,7 +140,13 @@ impl Component for LlavaConfig {
         if self.batch != 1 && (self.batch == 0 || !self.batch.is_multiple_of(8)) {
             return Err(format!("batch is {}; it must be 1 or a multiple of 8", self.batch));
         }
+        if !(self.shard_gb.is_finite() && self.shard_gb > 0.0) {
+            return Err(format!("shard_gb is {}; it must be above 0", self.shard_gb));
+        }
         check_model(&self.model)?;
+        if let Some(adapter) = self.adapter.as_deref().filter(|adapter| !is_adapter(adapter)) {
+            return Err(format!("adapter is {}, which holds no adapter_config.json", adapter.display()));
+        }
         self.training.validate()
     }
 
@@ -108,16 +157,20 @@ impl Component for LlavaConfig {
 
 isr_core::register!(Policy "llava" => LlavaConfig, example = "model = \"path/to/checkpoint\"\n");
 
-/// Names a checkpoint folder that is none.
+/// Names a model that is neither a checkpoint or adapter folder nor one of the hub. Asks nobody.
 pub(crate) fn check_model(model: &Path) -> std::result::Result<(), String> {
-    if model.join("config.json").exists() {
-        return Ok(());
-    }
-    let (wrong, like) = match model.exists() {
-        true => ("holds no config.json", String::new()),
-        false => ("does not exist", did_you_mean(model)),
+    let wrong = match model.exists() {
+        true if model.join("config.json").exists() || is_adapter(model) => return Ok(()),
+        true => "holds no config.json".to_owned(),
+        false => match isr_hub::check(&model.to_string_lossy()) {
+            Ok(()) => return Ok(()),
+            Err(isr_hub::HubError::NotAnId { .. }) => {
+                "is no model of the hub; write hf://owner/name or hf://owner/name@revision".to_owned()
+            }
+            Err(_) => format!("does not exist{}", did_you_mean(model)),
+        },
     };
-    Err(format!("model is {}, which {wrong}{like}", model.display()))
+    Err(format!("model is {}, which {wrong}", model.display()))
 }
 
 /// A loaded model. Dropping it ends the engine's thread.

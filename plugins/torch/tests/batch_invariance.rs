@@ -21,7 +21,14 @@ fn request(index: usize) -> GenerateRequest {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_do_not_depend_on_their_neighbours() {
-    let golden = Golden::read("llava");
+    // One with positions like text, one with positions and features of every kind.
+    for family in ["llava", "qwen3_vl"] {
+        answers_alone_and_together(family).await;
+    }
+}
+
+async fn answers_alone_and_together(family: &str) {
+    let golden = Golden::read(family);
     let policy = LlavaConfig::new(golden.model()).load().unwrap();
     let mut alone: Vec<Vec<Response>> = Vec::new();
     for index in 0..14 {
@@ -37,7 +44,7 @@ async fn answers_do_not_depend_on_their_neighbours() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn scoring_a_response_returns_the_recorded_log_probs() {
-    for family in ["llava", "video_llava"] {
+    for family in support::FAMILIES {
         let policy = LlavaConfig::new(Golden::read(family).model()).load().unwrap();
         for index in 0..6 {
             let request = request(index);

@@ -6,66 +6,13 @@ mod support;
 
 use std::sync::Arc;
 
-use isr_core::{
-    ComponentError, Continuation, Granularity, ObjectiveBatch, ObjectiveValue, Policy, PreferenceObjective,
-    Prompt, Requirements, Snapshot, Target, TrainExample, TrainStep, View,
-};
-use isr_torch::{LlavaConfig, TrainingConfig};
-use support::{Golden, floats, scene};
-
-/// DPO's sigmoid loss (arXiv 2305.18290, eq. 7), written down apart from the project's own.
-struct Dpo {
-    beta: f64,
-}
-
-impl PreferenceObjective for Dpo {
-    fn requirements(&self) -> Requirements {
-        let views = vec![View::Chosen, View::Rejected];
-        Requirements { views, granularity: Granularity::Summed, reference: true }
-    }
-
-    fn evaluate(&self, batch: &ObjectiveBatch) -> Result<ObjectiveValue, ComponentError> {
-        let (chosen, rejected) = (batch.view(View::Chosen)?, batch.view(View::Rejected)?);
-        let pairs = batch.pairs() as f64;
-        let mut value = ObjectiveValue {
-            loss: 0.0,
-            gradients: vec![Vec::new(), Vec::new()],
-            metrics: Default::default(),
-        };
-        for pair in 0..batch.pairs() {
-            let logit = (chosen.policy[pair] - chosen.reference[pair])
-                - (rejected.policy[pair] - rejected.reference[pair]);
-            let wrong = 1.0 / (1.0 + (self.beta * logit).exp());
-            value.loss -= (1.0 - wrong).ln() / pairs;
-            value.gradients[0].push(-self.beta * wrong / pairs);
-            value.gradients[1].push(self.beta * wrong / pairs);
-        }
-        Ok(value)
-    }
-}
-
-fn example(golden: &Golden) -> TrainExample {
-    let scene = scene(golden, None);
-    let target = |name: &str| {
-        let ids = serde_json::from_value(golden.json["responses"][format!("{name}_ids")].clone()).unwrap();
-        let reference = floats(&golden.tensor(&format!("{name}_ref_logps")));
-        Target { continuation: Continuation::Tokens(ids), reference: Some(reference) }
-    };
-    let system = golden.json["prompt"].as_str().unwrap().split(" USER:").next().unwrap();
-    TrainExample {
-        prompt: Prompt::about(&scene, golden.json["question"].as_str().unwrap()).with_system(system),
-        chosen: target("chosen"),
-        rejected: Some(target("rejected")),
-    }
-}
-
-fn step(examples: Vec<TrainExample>, step: u64, learning_rate: f64) -> TrainStep {
-    TrainStep { examples, step, learning_rate, max_grad_norm: Some(1.0) }
-}
+use isr_core::{Continuation, Policy, Snapshot, Target};
+use isr_torch::{LlavaConfig, Precision, TrainingConfig};
+use support::{Dpo, Golden, example, step};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn five_steps_of_dpo_equal_autograd_and_adamw() {
-    for family in ["llava", "video_llava"] {
+    for family in support::FAMILIES {
         let golden = Golden::read(family);
         let reference = &golden.json["adamw_5_steps"];
         let mut config = LlavaConfig::new(golden.model());
@@ -137,4 +84,60 @@ async fn a_training_snapshot_continues_to_the_same_bytes() {
     }
     assert_eq!(whole.fingerprint(), second.fingerprint());
     assert_ne!(whole.fingerprint(), first.fingerprint());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn gradient_checkpointing_changes_no_bit() {
+    // Qwen3-VL adds features of its tower behind several layers.
+    for family in ["video_llava", "qwen2_5_vl", "qwen3_vl"] {
+        let golden = Golden::read(family);
+        let objective = Arc::new(Dpo { beta: 0.1 });
+        let mut outcomes = Vec::new();
+        for gradient_checkpointing in [false, true] {
+            let mut config = LlavaConfig::new(golden.model());
+            config.threads = 1;
+            config.training = TrainingConfig {
+                projector: true,
+                tower: true,
+                gradient_checkpointing,
+                ..TrainingConfig::default()
+            };
+            let policy = config.load().unwrap();
+            let mut reports = Vec::new();
+            for index in 0..2 {
+                let step = step(vec![example(&golden)], index, 1e-3);
+                reports.push(policy.train_step(step, objective.clone()).await.unwrap());
+            }
+            outcomes.push((reports, policy.fingerprint()));
+        }
+        assert_eq!(outcomes[0], outcomes[1], "{family}: reports, and all weights to the bit");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bfloat16_follows_float32() {
+    let golden = Golden::read("llava");
+    let objective = Arc::new(Dpo { beta: 0.1 });
+    let mut losses = Vec::new();
+    for (precision, gradient_checkpointing) in
+        [(Precision::Float32, false), (Precision::Bfloat16, false), (Precision::Bfloat16, true)]
+    {
+        let mut config = LlavaConfig { precision, ..LlavaConfig::new(golden.model()) };
+        config.training.gradient_checkpointing = gradient_checkpointing;
+        let policy = config.load().unwrap();
+        let mut own = Vec::new();
+        for index in 0..5 {
+            let step = step(vec![example(&golden)], index, 1e-4);
+            own.push(policy.train_step(step, objective.clone()).await.unwrap().loss);
+        }
+        losses.push(own);
+    }
+    // Sums of log-probs are near 300, and bfloat16 has 8 bits.
+    assert!((losses[1][0] - losses[0][0]).abs() < 0.25, "{losses:?}");
+    assert_eq!(losses[1], losses[2]);
+    for own in &losses {
+        assert!(own.windows(2).all(|pair| pair[1] < pair[0]), "{losses:?}");
+    }
+    let fall = |own: &[f64]| own[0] - own[4];
+    assert!((fall(&losses[1]) / fall(&losses[0]) - 1.0).abs() < 0.2, "{losses:?}");
 }

@@ -9,7 +9,6 @@ use tch::{Device, Kind, Tensor};
 use super::sampler::{Draw, Sampler};
 use super::{Engine, Reply, respond};
 use crate::error::{Result, TorchError};
-use crate::model::Sequence;
 use crate::model::decoder::Attend;
 use crate::model::kv_cache::KvCache;
 
@@ -17,6 +16,17 @@ use crate::model::kv_cache::KvCache;
 pub(crate) struct Job {
     request: GenerateRequest,
     reply: Reply<Vec<Response>>,
+}
+
+/// A prompt that has been read.
+struct Prefilled {
+    cache: KvCache,
+    /// From a place in the cache to its position.
+    delta: i64,
+    /// Behind the prompt.
+    logits: Vec<f32>,
+    /// How many tokens an answer may have.
+    limit: usize,
 }
 
 /// A request whose answers are being decoded.
@@ -31,6 +41,8 @@ pub(crate) struct Row {
     request: Rc<RefCell<Answering>>,
     index: usize,
     cache: KvCache,
+    /// From a place in the cache to its position.
+    delta: i64,
     sampler: Sampler,
     tokens: Vec<u32>,
     logprobs: Vec<f32>,
@@ -83,33 +95,31 @@ impl Engine {
         }
         match self.prefill(&job.request) {
             Err(error) => respond(job.reply, Err(error)),
-            Ok((cache, logits, limit)) => {
-                if let Err(error) = self.start_rows(job, cache, &logits, limit) {
+            Ok(prefilled) => {
+                if let Err(error) = self.start_rows(job, prefilled) {
                     tracing::error!(%error, "an answer was lost");
                 }
             }
         }
     }
 
-    /// The prompt's cache, the logits behind it, and how many tokens an answer may have.
-    fn prefill(&self, request: &GenerateRequest) -> Result<(KvCache, Vec<f32>, usize)> {
+    fn prefill(&self, request: &GenerateRequest) -> Result<Prefilled> {
         let (rendered, features) = self.render(&request.prompt)?;
         let length = rendered.slots.len();
-        let room = self.model.config.text.max_position_embeddings - length;
+        let room = self.model.config.text.max_position_embeddings - rendered.extent(0);
         let limit = request.sampling.max_new_tokens.min(room);
         let mut cache = self.model.decoder.cache((length + limit) as i64)?;
-        let sequence = Sequence { slots: &rendered.slots, features: features.as_ref() };
-        let embeddings = self.model.embed(&[sequence])?;
-        let positions = self.model.positions(0, length as i64)?;
-        let hidden = self.model.decoder.forward(&embeddings, &positions, Attend::Extend(&mut cache))?;
+        let inputs = self.model.read(&[rendered.sequence(features.as_ref())])?;
+        let hidden = self.model.decoder.forward(&inputs, Attend::Extend(&mut cache))?;
         cache.advance(length as i64);
         let last = hidden.f_narrow(1, length as i64 - 1, 1)?;
         let logits = to_vec(&self.model.decoder.logits(&last)?)?;
-        Ok((cache, logits, limit))
+        Ok(Prefilled { cache, delta: rendered.positions.delta(), logits, limit })
     }
 
-    fn start_rows(&mut self, job: Job, cache: KvCache, logits: &[f32], limit: usize) -> Result<()> {
+    fn start_rows(&mut self, job: Job, prefilled: Prefilled) -> Result<()> {
         let Job { request, reply } = job;
+        let Prefilled { cache, delta, logits, limit } = prefilled;
         let answering = Answering {
             sampling: request.sampling.clone(),
             responses: vec![None; request.n],
@@ -128,11 +138,12 @@ impl Engine {
                 },
             };
             let mut sampler = Sampler::new(request.sampling.clone(), request.seed, index);
-            let draw = sampler.draw(logits);
+            let draw = sampler.draw(&logits);
             let mut row = Row {
                 request: Rc::clone(&shared),
                 index,
                 cache,
+                delta,
                 sampler,
                 tokens: Vec::new(),
                 logprobs: Vec::new(),
@@ -171,16 +182,14 @@ impl Engine {
 
     /// Logits `[batch, vocabulary]`, flat, behind the last token of each row.
     fn forward(&self, batch: &mut [Row]) -> Result<Vec<f32>> {
-        let device = self.model.device;
         let mut ids: Vec<i64> =
             batch.iter().map(|row| row.tokens.last().map_or(0, |&id| i64::from(id))).collect();
-        let mut positions: Vec<i64> = batch.iter().map(|row| row.cache.len()).collect();
+        let mut positions: Vec<i64> = batch.iter().map(|row| row.cache.len() + row.delta).collect();
         ids.resize(self.batch, 0);
         positions.resize(self.batch, 0);
-        let positions = Tensor::f_from_slice(&positions)?.f_to_device(device)?;
-        let embeddings = self.model.embed_tokens(&ids)?;
+        let inputs = self.model.read_step(&ids, &positions)?;
         let mut caches: Vec<&mut KvCache> = batch.iter_mut().map(|row| &mut row.cache).collect();
-        let hidden = self.model.decoder.forward(&embeddings, &positions, Attend::Step(&mut caches))?;
+        let hidden = self.model.decoder.forward(&inputs, Attend::Step(&mut caches))?;
         for row in batch {
             row.cache.advance(1);
         }

@@ -19,7 +19,7 @@ use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::thread::JoinHandle;
 
 use isr_core::{
-    Fingerprint, GenerateRequest, PreferenceObjective, Prompt, Response, Scene, ScoreRequest, Snapshot,
+    Fingerprint, GenerateRequest, PreferenceObjective, Prompt, Response, ScoreRequest, Snapshot,
     StepReport, TokenLogProbs, TrainStep,
 };
 use tch::Tensor;
@@ -28,6 +28,7 @@ use tokio::sync::oneshot;
 use crate::chat::{Chat, Rendered};
 use crate::checkpoint::Checkpoint;
 use crate::error::{Result, TorchError};
+use crate::manifest::{self, Manifest};
 use crate::model::VideoLmm;
 use crate::train::Trainer;
 use crate::visual;
@@ -96,6 +97,8 @@ pub(crate) struct Engine {
     pub(crate) trainer: Trainer,
     /// Rows of a decoding step.
     pub(crate) batch: usize,
+    /// Largest file of weights that is written, in bytes.
+    pub(crate) shard_bytes: u64,
     /// Digest of chat template, type and the like: everything about answers that is not weights.
     pub(crate) identity: Fingerprint,
     fingerprint: Option<Fingerprint>,
@@ -110,10 +113,22 @@ impl Engine {
         checkpoint: Checkpoint,
         trainer: Trainer,
         batch: usize,
+        shard_bytes: u64,
         identity: Fingerprint,
     ) -> Self {
         let (waiting, rows) = (VecDeque::new(), VecDeque::new());
-        Self { model, chat, checkpoint, trainer, batch, identity, fingerprint: None, waiting, rows }
+        Self {
+            model,
+            chat,
+            checkpoint,
+            trainer,
+            batch,
+            shard_bytes,
+            identity,
+            fingerprint: None,
+            waiting,
+            rows,
+        }
     }
 
     /// Builds an engine on a new thread and serves it there until the handle is gone.
@@ -186,14 +201,16 @@ impl Engine {
     }
 
     fn save(&self, dir: &std::path::Path, what: Snapshot) -> Result<()> {
-        self.checkpoint.save(dir, &self.model)?;
-        match what {
-            Snapshot::Weights => Ok(()),
-            Snapshot::Training => self.trainer.save(dir),
+        let mut manifest = Manifest::new();
+        self.checkpoint.save(dir, &self.model, self.shard_bytes, &mut manifest)?;
+        if what == Snapshot::Training {
+            self.trainer.save(dir, &mut manifest)?;
         }
+        manifest.write(dir)
     }
 
     fn load(&mut self, dir: &std::path::Path, what: Snapshot) -> Result<()> {
+        manifest::verify(dir, false)?;
         let optimizer = match what {
             Snapshot::Weights => None,
             Snapshot::Training => Some(self.trainer.read(dir)?),
@@ -215,14 +232,13 @@ impl Engine {
 
     /// Renders a prompt, and checks that it leaves room for an answer.
     fn render(&self, prompt: &Prompt) -> Result<(Rendered, Option<Tensor>)> {
-        let tokens = self.model.config.tokens_per_frame() as usize;
-        let rendered = self.chat.render(prompt, |scene: &Scene| scene.frames.len() * tokens)?;
-        let (length, limit) = (rendered.slots.len(), self.model.config.text.max_position_embeddings);
+        let rendered = self.chat.render(prompt, |frames| self.model.config.layout(frames))?;
+        let (length, limit) = (rendered.extent(0), self.model.config.text.max_position_embeddings);
         if length >= limit {
             let text = format!("the prompt has {length} tokens, but the model's context holds {limit}");
             return Err(TorchError::Prompt(text));
         }
-        let features = visual::features(&self.model, &rendered.scenes, self.trainer.trains_tower())?;
+        let features = visual::features(&self.model, &rendered.scenes, self.trainer.own_tower())?;
         Ok((rendered, features))
     }
 }

@@ -1,36 +1,53 @@
-//! A Llama decoder (arXiv 2302.13971): RMSNorm, rotary embeddings, grouped-query attention, SwiGLU, as
-//! `LlamaForCausalLM` in transformers computes it.
+//! A decoder of the Llama form (arXiv 2302.13971): RMSNorm, rotary embeddings, grouped-query attention,
+//! SwiGLU, as `LlamaForCausalLM` in transformers computes it; with what its config asks for beside:
+//! biases (Qwen2), a norm of queries and keys (Qwen3), positions on three axes (Qwen-VL's M-RoPE).
 
 use tch::{Device, Kind, Tensor};
 
-use super::config::TextConfig;
+use super::activation::Activation;
 use super::kv_cache::KvCache;
+use super::layers::{Linear, RmsNorm};
+use super::text_config::TextConfig;
 use super::weights::Weights;
-use crate::error::Result;
+use crate::error::{Result, TorchError};
 
 struct Layer {
-    input_norm: Tensor,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    out: Tensor,
-    post_norm: Tensor,
-    gate: Tensor,
-    up: Tensor,
-    down: Tensor,
+    input_norm: RmsNorm,
+    query: Linear,
+    key: Linear,
+    value: Linear,
+    out: Linear,
+    /// Of queries and keys, head by head.
+    head_norms: Option<[RmsNorm; 2]>,
+    post_norm: RmsNorm,
+    gate: Linear,
+    up: Linear,
+    down: Linear,
 }
 
 /// The decoder without its embedding: hidden states in, hidden states out.
 pub(crate) struct Decoder {
     layers: Vec<Layer>,
-    norm: Tensor,
+    norm: RmsNorm,
     head: Tensor,
     cos: Tensor,
     sin: Tensor,
+    /// Which axis turns each element of a head; `None` where positions have one axis.
+    axes: Option<Tensor>,
+    activation: Activation,
     heads: i64,
     kv_heads: i64,
     head_dim: i64,
-    eps: f64,
+}
+
+/// What a forward pass reads.
+pub(crate) struct Inputs {
+    /// Embeddings `[batch, length, hidden]`.
+    pub(crate) embeddings: Tensor,
+    /// Positions `[3, batch, length]`: time, height, width.
+    pub(crate) positions: Tensor,
+    /// `[batch, length, hidden]` each, added behind the first layers (DeepStack, arXiv 2406.04334).
+    pub(crate) deep: Vec<Tensor>,
 }
 
 /// How the tokens of a forward pass attend.
@@ -46,65 +63,91 @@ pub(crate) enum Attend<'a> {
 
 impl Decoder {
     pub(crate) fn new(weights: &Weights, config: &TextConfig, kind: Kind, device: Device) -> Result<Self> {
-        let get = |name: &str| weights.get(&format!("language_model.model.{name}"));
         let layer = |index: i64| -> Result<Layer> {
-            let at = |name: &str| get(&format!("layers.{index}.{name}.weight"));
+            let at = |name: &str| format!("language_model.model.layers.{index}.{name}");
+            let linear = |name: &str| Linear::new(weights, &at(name));
+            let norm = |name: &str| RmsNorm::new(weights, &at(name), config.rms_norm_eps);
             Ok(Layer {
-                input_norm: at("input_layernorm")?,
-                query: at("self_attn.q_proj")?,
-                key: at("self_attn.k_proj")?,
-                value: at("self_attn.v_proj")?,
-                out: at("self_attn.o_proj")?,
-                post_norm: at("post_attention_layernorm")?,
-                gate: at("mlp.gate_proj")?,
-                up: at("mlp.up_proj")?,
-                down: at("mlp.down_proj")?,
+                input_norm: norm("input_layernorm")?,
+                query: linear("self_attn.q_proj")?,
+                key: linear("self_attn.k_proj")?,
+                value: linear("self_attn.v_proj")?,
+                out: linear("self_attn.o_proj")?,
+                head_norms: match config.has_qk_norm() {
+                    true => Some([norm("self_attn.q_norm")?, norm("self_attn.k_norm")?]),
+                    false => None,
+                },
+                post_norm: norm("post_attention_layernorm")?,
+                gate: linear("mlp.gate_proj")?,
+                up: linear("mlp.up_proj")?,
+                down: linear("mlp.down_proj")?,
             })
         };
         let head = match config.tie_word_embeddings {
-            true => get("embed_tokens.weight")?,
+            true => weights.get("language_model.model.embed_tokens.weight")?,
             false => weights.get("language_model.lm_head.weight")?,
         };
         let (cos, sin) = rotary_tables(config, kind, device)?;
+        let axes = config.axes().map_err(TorchError::Engine)?;
+        let axes = axes.map(|axes| Tensor::f_from_slice(&axes)?.f_to_device(device)).transpose()?;
         Ok(Self {
             layers: (0..config.num_hidden_layers).map(layer).collect::<Result<_>>()?,
-            norm: get("norm.weight")?,
+            norm: RmsNorm::new(weights, "language_model.model.norm", config.rms_norm_eps)?,
             head,
             cos,
             sin,
+            axes,
+            activation: config.hidden_act,
             heads: config.num_attention_heads,
             kv_heads: config.kv_heads(),
             head_dim: config.head_dim(),
-            eps: config.rms_norm_eps,
         })
     }
 
     /// An empty cache for at most `capacity` tokens.
     pub(crate) fn cache(&self, capacity: i64) -> Result<KvCache> {
         let shape = [1, self.kv_heads, capacity, self.head_dim];
-        KvCache::new(self.layers.len(), &shape, (self.norm.kind(), self.norm.device()))
+        KvCache::new(self.layers.len(), &shape, (self.head.kind(), self.head.device()))
     }
 
-    /// Final hidden states `[batch, length, hidden]` of embeddings of that shape, at `positions`
-    /// (`[length]` for [`Attend::Causal`] and [`Attend::Extend`], `[batch]` for [`Attend::Step`]).
-    pub(crate) fn forward(
-        &self,
-        embeddings: &Tensor,
-        positions: &Tensor,
-        mut attend: Attend<'_>,
-    ) -> Result<Tensor> {
-        let rope = self.rope(positions, &attend)?;
-        let mut x = embeddings.shallow_clone();
-        for (index, layer) in self.layers.iter().enumerate() {
-            let normed = self.rms_norm(&x, &layer.input_norm)?;
-            let attended = self.attention(layer, index, &normed, &rope, &mut attend)?;
-            x = x.f_add(&attended)?;
-            let normed = self.rms_norm(&x, &layer.post_norm)?;
-            let gate = normed.f_linear(&layer.gate, None::<&Tensor>)?.f_silu()?;
-            let up = normed.f_linear(&layer.up, None::<&Tensor>)?;
-            x = x.f_add(&gate.f_mul(&up)?.f_linear(&layer.down, None::<&Tensor>)?)?;
+    /// Final hidden states `[batch, length, hidden]`.
+    pub(crate) fn forward(&self, inputs: &Inputs, mut attend: Attend<'_>) -> Result<Tensor> {
+        let rope = self.rope(&inputs.positions)?;
+        let mut x = inputs.embeddings.shallow_clone();
+        for index in 0..self.layers.len() {
+            x = self.layer(index, &x, &rope, &mut attend)?;
+            if let Some(deep) = inputs.deep.get(index) {
+                x = x.f_add(deep)?;
+            }
         }
-        self.rms_norm(&x, &self.norm)
+        self.norm.forward(&x)
+    }
+
+    /// How many layers there are.
+    pub(super) fn depth(&self) -> usize {
+        self.layers.len()
+    }
+
+    /// One layer's output for hidden states `[batch, length, hidden]`.
+    pub(super) fn layer(
+        &self,
+        index: usize,
+        x: &Tensor,
+        rope: &(Tensor, Tensor),
+        attend: &mut Attend<'_>,
+    ) -> Result<Tensor> {
+        let layer = &self.layers[index];
+        let normed = layer.input_norm.forward(x)?;
+        let x = x.f_add(&self.attention(layer, index, &normed, rope, attend)?)?;
+        let normed = layer.post_norm.forward(&x)?;
+        let gate = self.activation.forward(&layer.gate.forward(&normed)?)?;
+        let up = layer.up.forward(&normed)?;
+        Ok(x.f_add(&layer.down.forward(&gate.f_mul(&up)?)?)?)
+    }
+
+    /// The normalisation behind the last layer.
+    pub(super) fn last_norm(&self, x: &Tensor) -> Result<Tensor> {
+        self.norm.forward(x)
     }
 
     /// Logits in float32 of hidden states `[.., hidden]`.
@@ -112,19 +155,19 @@ impl Decoder {
         Ok(hidden.f_linear(&self.head, None::<&Tensor>)?.f_to_kind(Kind::Float)?)
     }
 
-    fn rms_norm(&self, x: &Tensor, weight: &Tensor) -> Result<Tensor> {
-        let width = weight.size();
-        Ok(x.f_rms_norm(width.as_slice(), Some(weight), self.eps)?)
-    }
-
-    /// Cosines and sines that broadcast against `[batch, heads, length, head_dim]`.
-    fn rope(&self, positions: &Tensor, attend: &Attend<'_>) -> Result<(Tensor, Tensor)> {
-        let count = positions.size()[0];
-        let shape = match attend {
-            Attend::Step(_) => [count, 1, 1, self.head_dim],
-            _ => [1, 1, count, self.head_dim],
+    /// Cosines and sines `[batch, 1, length, head_dim]` of positions `[3, batch, length]`.
+    pub(super) fn rope(&self, positions: &Tensor) -> Result<(Tensor, Tensor)> {
+        let (axes, batch, length) = positions.size3()?;
+        let table = |t: &Tensor| -> Result<Tensor> {
+            let Some(axis) = &self.axes else {
+                let first = positions.f_select(0, 0)?.f_flatten(0, 1)?;
+                return Ok(t.f_index_select(0, &first)?.f_view([batch, 1, length, self.head_dim])?);
+            };
+            let all = t.f_index_select(0, &positions.f_flatten(0, 2)?)?;
+            let all = all.f_view([axes, batch, length, self.head_dim])?;
+            let axis = axis.f_view([1, 1, 1, -1])?.f_expand([1, batch, length, self.head_dim], false)?;
+            Ok(all.f_gather(0, &axis, false)?.f_view([batch, 1, length, self.head_dim])?)
         };
-        let table = |t: &Tensor| -> Result<Tensor> { Ok(t.f_index_select(0, positions)?.f_view(shape)?) };
         Ok((table(&self.cos)?, table(&self.sin)?))
     }
 
@@ -137,13 +180,16 @@ impl Decoder {
         attend: &mut Attend<'_>,
     ) -> Result<Tensor> {
         let (batch, length, _) = x.size3()?;
-        let heads = |weight: &Tensor, heads: i64| -> Result<Tensor> {
-            let projected = x.f_linear(weight, None::<&Tensor>)?;
-            Ok(projected.f_view([batch, length, heads, self.head_dim])?.f_transpose(1, 2)?)
+        let heads = |linear: &Linear, heads: i64, norm: Option<&RmsNorm>| -> Result<Tensor> {
+            let projected = linear.forward(x)?.f_view([batch, length, heads, self.head_dim])?;
+            let normed = norm.map(|norm| norm.forward(&projected)).transpose()?;
+            Ok(normed.unwrap_or(projected).f_transpose(1, 2)?)
         };
-        let query = rotate(&heads(&layer.query, self.heads)?, rope)?;
-        let key = rotate(&heads(&layer.key, self.kv_heads)?, rope)?;
-        let value = heads(&layer.value, self.kv_heads)?;
+        let norms = layer.head_norms.as_ref();
+        let query = heads(&layer.query, self.heads, norms.map(|[query, _]| query))?;
+        let key = heads(&layer.key, self.kv_heads, norms.map(|[_, key]| key))?;
+        let (query, key) = (rotate(&query, rope)?, rotate(&key, rope)?);
+        let value = heads(&layer.value, self.kv_heads, None)?;
         let attended = match attend {
             Attend::Causal => self.sdpa(&query, &key, &value, None, true)?,
             Attend::Extend(cache) => {
@@ -156,7 +202,7 @@ impl Decoder {
         };
         let width = self.heads * self.head_dim;
         let attended = attended.f_transpose(1, 2)?.f_reshape([batch, length, width])?;
-        Ok(attended.f_linear(&layer.out, None::<&Tensor>)?)
+        layer.out.forward(&attended)
     }
 
     /// One call a sequence, so that a row's result does not depend on the others' lengths.
@@ -220,6 +266,7 @@ fn rotary_tables(config: &TextConfig, kind: Kind, device: Device) -> Result<(Ten
     let options = (Kind::Float, Device::Cpu);
     let exponents = Tensor::f_arange_start_step(0, dim, 2, options)?.f_div_scalar(dim as f64)?;
     let inverse = Tensor::f_pow_scalar(config.theta(), &exponents)?.f_reciprocal()?;
+    let inverse = inverse.f_div_scalar(config.position_scale())?;
     let positions = Tensor::f_arange(config.max_position_embeddings as i64, options)?;
     let angles = positions.f_unsqueeze(1)?.f_mul(&inverse.f_unsqueeze(0)?)?;
     let angles = Tensor::f_cat(&[&angles, &angles], 1)?;

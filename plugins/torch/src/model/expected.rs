@@ -2,22 +2,31 @@
 
 use std::collections::HashMap;
 
-use super::config::{Family, ModelConfig, VisionConfig};
+use super::config::{ModelConfig, VisionConfig};
+use super::vision::ClipVision;
 
 /// Names and shapes of every tensor of the model.
 pub(crate) fn expected_tensors(config: &ModelConfig) -> HashMap<String, Vec<i64>> {
     let mut all = HashMap::new();
-    tower(&mut all, config.family.tower(), &config.vision);
-    if config.family == Family::VideoLlava {
-        tower(&mut all, "image_tower", &config.vision);
+    match &config.vision {
+        VisionConfig::Clip(vision) => {
+            clip_tower(&mut all, vision.prefix, vision);
+            projector(&mut all, vision, config.text.hidden_size);
+        }
+        VisionConfig::Qwen(vision) => vision.tensors(&mut all),
     }
-    let (vision, hidden) = (config.vision.hidden_size, config.text.hidden_size);
-    for (name, input) in [("linear_1", vision), ("linear_2", hidden)] {
-        all.insert(format!("multi_modal_projector.{name}.weight"), vec![hidden, input]);
-        all.insert(format!("multi_modal_projector.{name}.bias"), vec![hidden]);
-    }
+    config.family.extra_tensors(config, &mut all);
     decoder(&mut all, config);
     all
+}
+
+fn projector(all: &mut HashMap<String, Vec<i64>>, vision: &ClipVision, hidden: i64) {
+    for (name, input) in [("linear_1", vision.width()), ("linear_2", hidden)] {
+        all.insert(format!("multi_modal_projector.{name}.weight"), vec![hidden, input]);
+        if vision.projector_bias {
+            all.insert(format!("multi_modal_projector.{name}.bias"), vec![hidden]);
+        }
+    }
 }
 
 fn decoder(all: &mut HashMap<String, Vec<i64>>, config: &ModelConfig) {
@@ -31,47 +40,75 @@ fn decoder(all: &mut HashMap<String, Vec<i64>>, config: &ModelConfig) {
         add("lm_head.weight".to_owned(), vec![text.vocab_size, hidden]);
     }
     for layer in 0..text.num_hidden_layers {
-        let shapes = [
-            ("input_layernorm", vec![hidden]),
-            ("self_attn.q_proj", vec![queries, hidden]),
-            ("self_attn.k_proj", vec![keys, hidden]),
-            ("self_attn.v_proj", vec![keys, hidden]),
-            ("self_attn.o_proj", vec![hidden, queries]),
-            ("post_attention_layernorm", vec![hidden]),
-            ("mlp.gate_proj", vec![inner, hidden]),
-            ("mlp.up_proj", vec![inner, hidden]),
-            ("mlp.down_proj", vec![hidden, inner]),
+        let mut shapes = vec![
+            ("input_layernorm.weight", vec![hidden]),
+            ("self_attn.q_proj.weight", vec![queries, hidden]),
+            ("self_attn.k_proj.weight", vec![keys, hidden]),
+            ("self_attn.v_proj.weight", vec![keys, hidden]),
+            ("self_attn.o_proj.weight", vec![hidden, queries]),
+            ("post_attention_layernorm.weight", vec![hidden]),
+            ("mlp.gate_proj.weight", vec![inner, hidden]),
+            ("mlp.up_proj.weight", vec![inner, hidden]),
+            ("mlp.down_proj.weight", vec![hidden, inner]),
         ];
+        if text.has_qkv_bias() {
+            shapes.push(("self_attn.q_proj.bias", vec![queries]));
+            shapes.push(("self_attn.k_proj.bias", vec![keys]));
+            shapes.push(("self_attn.v_proj.bias", vec![keys]));
+        }
+        if text.has_out_bias() {
+            shapes.push(("self_attn.o_proj.bias", vec![hidden]));
+        }
+        if text.has_mlp_bias {
+            shapes.push(("mlp.gate_proj.bias", vec![inner]));
+            shapes.push(("mlp.up_proj.bias", vec![inner]));
+            shapes.push(("mlp.down_proj.bias", vec![hidden]));
+        }
+        if text.has_qk_norm() {
+            shapes.push(("self_attn.q_norm.weight", vec![text.head_dim()]));
+            shapes.push(("self_attn.k_norm.weight", vec![text.head_dim()]));
+        }
         for (name, shape) in shapes {
-            add(format!("model.layers.{layer}.{name}.weight"), shape);
+            add(format!("model.layers.{layer}.{name}"), shape);
         }
     }
 }
 
-fn tower(all: &mut HashMap<String, Vec<i64>>, prefix: &str, vision: &VisionConfig) {
+/// Adds the tensors of a CLIP tower under `prefix`, dot included.
+pub(super) fn clip_tower(all: &mut HashMap<String, Vec<i64>>, prefix: &str, vision: &ClipVision) {
     let (width, inner, patch) = (vision.hidden_size, vision.intermediate_size, vision.patch_size);
-    let mut add = |name: String, shape: Vec<i64>| all.insert(format!("{prefix}.{name}"), shape);
+    let mut add = |name: String, shape: Vec<i64>| all.insert(format!("{prefix}{name}"), shape);
     add("embeddings.class_embedding".to_owned(), vec![width]);
     add("embeddings.patch_embedding.weight".to_owned(), vec![width, 3, patch, patch]);
-    add("embeddings.position_embedding.weight".to_owned(), vec![vision.patches() + 1, width]);
+    add("embeddings.position_embedding.weight".to_owned(), vec![vision.side().pow(2) + 1, width]);
     for norm in ["pre_layrnorm", "post_layernorm"] {
         add(format!("{norm}.weight"), vec![width]);
         add(format!("{norm}.bias"), vec![width]);
     }
+    let mut layers: Vec<(String, Vec<i64>, i64)> = vec![
+        ("layer_norm1".to_owned(), vec![width], width),
+        ("layer_norm2".to_owned(), vec![width], width),
+        ("mlp.fc1".to_owned(), vec![inner, width], inner),
+        ("mlp.fc2".to_owned(), vec![width, inner], width),
+    ];
+    let mut attentions = vec!["self_attn"];
+    if vision.add_time_attn {
+        attentions.push("temporal_attn");
+        layers.push(("temporal_layer_norm1".to_owned(), vec![width], width));
+    }
+    for attention in attentions {
+        for part in ["q_proj", "k_proj", "v_proj", "out_proj"] {
+            layers.push((format!("{attention}.{part}"), vec![width, width], width));
+        }
+    }
     for layer in 0..vision.num_hidden_layers {
-        let shapes = [
-            ("layer_norm1", vec![width], width),
-            ("self_attn.q_proj", vec![width, width], width),
-            ("self_attn.k_proj", vec![width, width], width),
-            ("self_attn.v_proj", vec![width, width], width),
-            ("self_attn.out_proj", vec![width, width], width),
-            ("layer_norm2", vec![width], width),
-            ("mlp.fc1", vec![inner, width], inner),
-            ("mlp.fc2", vec![width, inner], width),
-        ];
-        for (name, shape, bias) in shapes {
-            add(format!("encoder.layers.{layer}.{name}.weight"), shape);
-            add(format!("encoder.layers.{layer}.{name}.bias"), vec![bias]);
+        for (name, shape, bias) in &layers {
+            add(format!("encoder.layers.{layer}.{name}.weight"), shape.clone());
+            add(format!("encoder.layers.{layer}.{name}.bias"), vec![*bias]);
+        }
+        if vision.add_time_attn {
+            let name = format!("encoder.layers.{layer}.temporal_embedding");
+            add(name, vec![1, vision.num_frames, width]);
         }
     }
 }

@@ -1,207 +1,253 @@
-//! Named tensors: read from safetensors, checked against what the config promises, written back.
+//! A model's tensors by name: read from a checkpoint folder, checked against what the config promises,
+//! written back under the names that they had.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use isr_core::{Fingerprint, FingerprintBuilder};
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use tch::{Device, Kind, Tensor};
 
 use crate::error::{Result, TorchError};
+use crate::lora::{Adapter, Lora};
+use crate::manifest::Manifest;
+use crate::tensors::{Planned, Stored, TensorFolder, for_each_piece, write_sharded};
 
-/// Tensors by the name that transformers writes (`language_model.model.layers.0...`).
+/// What a config says about the tensors of its checkpoint.
+pub(crate) struct Layout<'a> {
+    /// Our name for a name in the file: several versions of transformers name the same things.
+    pub(crate) rename: &'a dyn Fn(&str) -> String,
+    /// All tensors, by our name, with their shapes.
+    pub(crate) expected: HashMap<String, Vec<i64>>,
+    /// What may be there beside them, and is not read.
+    pub(crate) ignored: &'a dyn Fn(&str) -> bool,
+    /// What may be there beside them, and is kept as it is.
+    pub(crate) carried: &'a dyn Fn(&str) -> bool,
+    /// The prefix of the tower's names.
+    pub(crate) tower: &'a str,
+    /// A folder with the tower's tensors (`vision_model....`), for checkpoints without.
+    pub(crate) beside: Option<PathBuf>,
+}
+
+/// Tensors by our names (`language_model.model.layers.0...`).
 ///
 /// Modules hold shallow clones: all of them see an update in place.
 pub(crate) struct Weights {
     tensors: BTreeMap<String, Tensor>,
+    /// Names in the checkpoint's files; without those that came from beside it.
+    origins: BTreeMap<String, String>,
+    adapter: Option<Adapter>,
+    /// The tensors' digest, where an adapter keeps them as they are.
+    frozen: OnceCell<String>,
 }
 
 impl Weights {
-    /// Reads `model.safetensors` of a folder to `device`; floating-point tensors become `kind`.
-    pub(crate) fn read(folder: &Path, kind: Kind, device: Device) -> Result<Self> {
-        let path = folder.join("model.safetensors");
-        let bytes = std::fs::read(&path).map_err(TorchError::io("read", &path))?;
-        let mut tensors = BTreeMap::new();
-        for (name, view) in views(&path, &bytes)? {
-            let tensor = to_tensor(&path, &name, &view)?.f_to_device(device)?.f_to_kind(kind)?;
-            tensors.insert(canonical_name(&name), tensor);
+    /// Reads the `wanted` tensors of a folder to `device` as `kind`, the others' headers only.
+    ///
+    /// # Errors
+    /// Weights that are missing, damaged or pickled; tensors that are missing, misshapen, of a type that
+    /// no weight has, or unexpected, listed.
+    pub(crate) fn read(
+        folder: &Path,
+        layout: &Layout<'_>,
+        wanted: &dyn Fn(&str) -> bool,
+        kind: Kind,
+        device: Device,
+    ) -> Result<Self> {
+        let sources = layout.open(folder)?;
+        let (mut tensors, mut origins) = (BTreeMap::new(), BTreeMap::new());
+        for (name, Found { files, stored, is_own }) in layout.checked(&sources)? {
+            if wanted(&name) {
+                tensors.insert(name.clone(), files.read(stored, kind, device)?);
+                if is_own {
+                    origins.insert(name, stored.name.clone());
+                }
+            }
         }
-        Ok(Self { tensors })
+        Ok(Self { tensors, origins, adapter: None, frozen: OnceCell::new() })
+    }
+
+    /// Replaces all values by those of a folder with the same tensors. Nothing is changed where the
+    /// headers do not fit.
+    pub(crate) fn reload(&mut self, folder: &Path, layout: &Layout<'_>) -> Result<()> {
+        let sources = layout.open(folder)?;
+        let found = layout.checked(&sources)?;
+        tch::no_grad(|| {
+            for (name, tensor) in &mut self.tensors {
+                let Found { files, stored, .. } = found.get(name).ok_or_else(|| not_loaded(name))?;
+                files.read_into(stored, tensor)?;
+            }
+            Ok(())
+        })
     }
 
     /// The tensor of that name.
     pub(crate) fn get(&self, name: &str) -> Result<Tensor> {
-        let found = self.tensors.get(name).map(Tensor::shallow_clone);
-        found.ok_or_else(|| TorchError::Engine(format!("tensor {name} is not loaded")))
+        self.find(name).ok_or_else(|| not_loaded(name))
     }
 
-    /// Those whose name passes.
-    pub(crate) fn only(mut self, keep: impl Fn(&str) -> bool) -> Self {
-        self.tensors.retain(|name, _| keep(name));
-        self
+    /// The tensor of that name, if the checkpoint has one.
+    pub(crate) fn find(&self, name: &str) -> Option<Tensor> {
+        self.tensors.get(name).map(Tensor::shallow_clone)
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&String, &Tensor)> {
         self.tensors.iter()
     }
 
-    /// Compares names and shapes with `expected`; a tied or unused extra may be allowed by `ignored`.
-    pub(crate) fn check(
-        &mut self,
-        path: &Path,
-        expected: &HashMap<String, Vec<i64>>,
-        ignored: impl Fn(&str) -> bool,
-    ) -> Result<()> {
-        self.tensors.retain(|name, _| expected.contains_key(name) || !ignored(name));
-        let mut problems: Vec<String> = Vec::new();
-        for (name, shape) in expected {
-            match self.tensors.get(name) {
-                None => problems.push(format!("missing {name} {shape:?}")),
-                Some(tensor) if tensor.size() != *shape => {
-                    problems.push(format!("{name} has shape {:?}, expected {shape:?}", tensor.size()));
-                }
-                Some(_) => {}
-            }
-        }
-        let extra = self.tensors.keys().filter(|name| !expected.contains_key(*name));
-        problems.extend(extra.map(|name| format!("unexpected {name}")));
-        problems.sort();
-        if problems.is_empty() {
-            return Ok(());
-        }
-        let count = problems.len();
-        problems.truncate(12);
-        let more = if count > problems.len() {
-            format!("; and {} more", count - problems.len())
-        } else {
-            String::new()
-        };
-        let reason = format!("{count} tensors do not fit config.json: {}{more}", problems.join("; "));
-        Err(TorchError::checkpoint(path.join("model.safetensors"), reason))
+    /// Puts an adapter on the layers that are built from here on.
+    pub(crate) fn adapt(&mut self, adapter: Adapter) {
+        self.adapter = Some(adapter);
     }
 
-    /// Copies the values of `source` into these tensors, which keep their place and type.
-    pub(crate) fn copy_from(&mut self, source: &Self) -> Result<()> {
-        tch::no_grad(|| {
-            for (name, tensor) in &mut self.tensors {
-                tensor.f_copy_(&source.get(name)?)?;
-            }
-            Ok(())
+    /// The adapter, if there is one.
+    pub(crate) fn adapter(&self) -> Option<&Adapter> {
+        self.adapter.as_ref()
+    }
+
+    /// The adapter of the linear layer of that name with this weight, if it has one.
+    pub(crate) fn lora(&self, module: &str, weight: &Tensor) -> Result<Option<Lora>> {
+        self.adapter.as_ref().map_or(Ok(None), |adapter| adapter.layer(module, weight))
+    }
+
+    /// To be called when all layers are built.
+    ///
+    /// # Errors
+    /// An adapter that is not wholly taken.
+    pub(crate) fn check_adapter(&self) -> Result<()> {
+        let exists = |name: &str| self.tensors.contains_key(name);
+        self.adapter.as_ref().map_or(Ok(()), |adapter| adapter.finish(exists))
+    }
+
+    /// Writes all tensors into files of at most `limit` bytes, under the names that they had, or where they
+    /// came from beside the checkpoint, those that `rename` gives.
+    pub(crate) fn write(
+        &self,
+        folder: &Path,
+        rename: &dyn Fn(&str) -> String,
+        limit: u64,
+        manifest: &mut Manifest,
+    ) -> Result<()> {
+        let mut ours = BTreeMap::new();
+        for (name, tensor) in &self.tensors {
+            ours.insert(self.origins.get(name).cloned().unwrap_or_else(|| rename(name)), tensor);
+        }
+        let planned = |(name, tensor): (&String, &&Tensor)| Planned {
+            name: name.clone(),
+            kind: tensor.kind(),
+            shape: tensor.size(),
+        };
+        let planned: Vec<Planned> = ours.iter().map(planned).collect();
+        write_sharded(folder, &planned, limit, manifest, &mut |name| {
+            ours.get(name).map(|tensor| tensor.shallow_clone()).ok_or_else(|| not_loaded(name))
         })
     }
 
-    /// Writes `model.safetensors`.
-    pub(crate) fn write(&self, folder: &Path) -> Result<()> {
-        write_tensors(&folder.join("model.safetensors"), &self.tensors)
+    /// A digest of all names and values.
+    pub(crate) fn fingerprint(&self) -> Result<Fingerprint> {
+        let Some(adapter) = &self.adapter else { return self.tensors_fingerprint() };
+        let frozen = match self.frozen.get() {
+            Some(known) => known.clone(),
+            None => {
+                let digest = self.tensors_fingerprint()?.to_string();
+                self.frozen.get_or_init(|| digest).clone()
+            }
+        };
+        let mut builder = FingerprintBuilder::default();
+        builder.update(frozen.as_bytes());
+        adapter.digest_into(&mut builder)?;
+        Ok(builder.finish())
     }
 
-    /// A digest of all names, shapes and values.
-    pub(crate) fn fingerprint(&self) -> Result<Fingerprint> {
+    fn tensors_fingerprint(&self) -> Result<Fingerprint> {
         let mut builder = FingerprintBuilder::default();
         for (name, tensor) in &self.tensors {
-            builder.update(name.as_bytes());
-            builder.update(&bytes_of(tensor)?);
+            let mut hasher = blake3::Hasher::new();
+            for_each_piece(tensor, |bytes| {
+                hasher.update(bytes);
+                Ok(())
+            })?;
+            builder.update(name.as_bytes()).update(hasher.finalize().as_bytes());
         }
         Ok(builder.finish())
     }
 }
 
-/// Writes tensors as safetensors, in the order of their names.
-pub(crate) fn write_tensors(path: &Path, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
-    let mut data = Vec::with_capacity(tensors.len());
-    for (name, tensor) in tensors {
-        let shape: Vec<usize> = tensor.size().iter().map(|&size| size as usize).collect();
-        data.push((name, dtype(tensor.kind(), name)?, shape, bytes_of(tensor)?));
-    }
-    let mut views = Vec::with_capacity(data.len());
-    for (name, dtype, shape, bytes) in &data {
-        let view = TensorView::new(*dtype, shape.clone(), bytes)
-            .map_err(|error| TorchError::checkpoint(path, format!("{name}: {error}")))?;
-        views.push((name.as_str(), view));
-    }
-    // transformers refuses files without this entry.
-    let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-    safetensors::serialize_to_file(views, Some(metadata), path)
-        .map_err(|error| TorchError::checkpoint(path, error.to_string()))
+fn not_loaded(name: &str) -> TorchError {
+    TorchError::Engine(format!("tensor {name} is not loaded"))
 }
 
-/// Reads a safetensors file to the CPU, names and types as they are.
-pub(crate) fn read_tensors(path: &Path) -> Result<BTreeMap<String, Tensor>> {
-    let bytes = std::fs::read(path).map_err(TorchError::io("read", path))?;
-    let views = views(path, &bytes)?;
-    views.into_iter().map(|(name, view)| Ok((name.clone(), to_tensor(path, &name, &view)?))).collect()
+/// A tensor in a file.
+pub(crate) struct Found<'f> {
+    files: &'f TensorFolder,
+    stored: &'f Stored,
+    /// Whether the file is the checkpoint's own.
+    is_own: bool,
 }
 
-fn views<'a>(path: &Path, bytes: &'a [u8]) -> Result<Vec<(String, TensorView<'a>)>> {
-    let file = SafeTensors::deserialize(bytes)
-        .map_err(|error| TorchError::checkpoint(path, format!("is damaged or cut off: {error}")))?;
-    Ok(file.tensors())
-}
-
-fn to_tensor(path: &Path, name: &str, view: &TensorView<'_>) -> Result<Tensor> {
-    let kind = match view.dtype() {
-        Dtype::F32 => Kind::Float,
-        Dtype::F16 => Kind::Half,
-        Dtype::BF16 => Kind::BFloat16,
-        Dtype::F64 => Kind::Double,
-        Dtype::I64 => Kind::Int64,
-        other => return Err(TorchError::checkpoint(path, format!("{name} has type {other:?}"))),
-    };
-    let shape: Vec<i64> = view.shape().iter().map(|&size| size as i64).collect();
-    Ok(Tensor::f_from_data_size(view.data(), &shape, kind)?)
-}
-
-fn dtype(kind: Kind, name: &str) -> Result<Dtype> {
-    match kind {
-        Kind::Float => Ok(Dtype::F32),
-        Kind::BFloat16 => Ok(Dtype::BF16),
-        Kind::Half => Ok(Dtype::F16),
-        Kind::Int64 => Ok(Dtype::I64),
-        other => Err(TorchError::Engine(format!("{name} has type {other:?}, which is not written"))),
-    }
-}
-
-/// A tensor's elements, little-endian.
-pub(crate) fn bytes_of(tensor: &Tensor) -> Result<Vec<u8>> {
-    let tensor = tensor.f_detach()?.f_to_device(Device::Cpu)?.f_contiguous()?;
-    let count = tensor.numel();
-    let mut bytes = vec![0_u8; count * tensor.kind().elt_size_in_bytes()];
-    tensor.f_copy_data_u8(&mut bytes, count)?;
-    Ok(bytes)
-}
-
-/// Maps the names of older and newer transformers versions to one.
-fn canonical_name(name: &str) -> String {
-    let mut name = name.to_owned();
-    if let Some(rest) = name.strip_prefix("model.language_model.") {
-        name = format!("language_model.model.{rest}");
-    } else if let Some(rest) = name.strip_prefix("model.") {
-        name = rest.to_owned();
-    } else if name.starts_with("lm_head.") {
-        name = format!("language_model.{name}");
-    }
-    for tower in ["vision_tower", "video_tower", "image_tower"] {
-        name = name.replace(&format!("{tower}.vision_model."), &format!("{tower}."));
-    }
-    name
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_of_all_versions_meet() {
-        let cases = [
-            ("language_model.model.norm.weight", "language_model.model.norm.weight"),
-            ("model.language_model.norm.weight", "language_model.model.norm.weight"),
-            ("lm_head.weight", "language_model.lm_head.weight"),
-            ("model.multi_modal_projector.linear_1.bias", "multi_modal_projector.linear_1.bias"),
-            ("vision_tower.vision_model.post_layernorm.bias", "vision_tower.post_layernorm.bias"),
-            ("model.video_tower.vision_model.x", "video_tower.x"),
-        ];
-        for (given, canonical) in cases {
-            assert_eq!(canonical_name(given), canonical);
+impl Layout<'_> {
+    /// Opens a checkpoint folder, and the tower's own where the checkpoint is without.
+    pub(crate) fn open(&self, folder: &Path) -> Result<Vec<TensorFolder>> {
+        let files = TensorFolder::open(folder)?;
+        let has_tower =
+            files.tensors.iter().any(|stored| (self.rename)(&stored.name).starts_with(self.tower));
+        match &self.beside {
+            Some(beside) if !has_tower => Ok(vec![files, TensorFolder::open(beside)?]),
+            _ => Ok(vec![files]),
         }
     }
+
+    /// The tensors that are expected, found among those of some folders by their headers; the first folder
+    /// is the checkpoint's.
+    pub(crate) fn checked<'f>(&self, sources: &'f [TensorFolder]) -> Result<BTreeMap<String, Found<'f>>> {
+        let (mut found, mut problems) = (BTreeMap::new(), Vec::new());
+        for (index, files) in sources.iter().enumerate() {
+            for stored in &files.tensors {
+                let is_own = index == 0;
+                let Some(name) = self.name(&stored.name, is_own) else { continue };
+                let shape = self.expected.get(&name);
+                if shape.is_none() && !(self.carried)(&name) {
+                    problems.push(format!("unexpected {name}"));
+                }
+                if let Some(shape) = shape.filter(|shape| **shape != stored.shape) {
+                    problems.push(format!("{name} has shape {:?}, expected {shape:?}", stored.shape));
+                }
+                if files.kind(stored)? == Kind::Int64 {
+                    let text =
+                        format!("{name} has type {:?}, a floating-point one is expected", stored.dtype);
+                    problems.push(text);
+                }
+                let again: Option<Found<'f>> = found.insert(name, Found { files, stored, is_own });
+                if let Some(other) = again {
+                    problems.push(format!("{} and {} are the same tensor", other.stored.name, stored.name));
+                }
+            }
+        }
+        let missing = self.expected.iter().filter(|(name, _)| !found.contains_key(*name));
+        problems.extend(missing.map(|(name, shape)| format!("missing {name} {shape:?}")));
+        match (problems.is_empty(), sources) {
+            (true, _) | (_, []) => Ok(found),
+            (false, [files, ..]) => Err(TorchError::checkpoint(&files.path, listed(problems))),
+        }
+    }
+
+    /// Our name of a tensor, if it is to be read.
+    fn name(&self, stored: &str, is_own: bool) -> Option<String> {
+        if is_own {
+            return Some((self.rename)(stored)).filter(|name| !(self.ignored)(name));
+        }
+        let name = format!("{}{}", self.tower, stored.strip_prefix("vision_model.")?);
+        self.expected.contains_key(&name).then_some(name)
+    }
+}
+
+fn listed(mut problems: Vec<String>) -> String {
+    problems.sort();
+    let count = problems.len();
+    problems.truncate(12);
+    let more = match count - problems.len() {
+        0 => String::new(),
+        more => format!("; and {more} more"),
+    };
+    format!("{count} tensors do not fit config.json: {}{more}", problems.join("; "))
 }

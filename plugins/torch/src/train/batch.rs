@@ -7,12 +7,15 @@ use crate::chat::Chat;
 use crate::engine::to_vec;
 use crate::error::{Result, TorchError};
 use crate::model::decoder::Attend;
+use crate::model::positions::Positions;
+use crate::model::recompute::Recompute;
 use crate::model::{Sequence, Slot, VideoLmm};
 use crate::visual;
 
 /// One example as slots: the prompt once, an answer a required view.
 pub(super) struct Prepared {
     prompt: Vec<Slot>,
+    positions: Positions,
     scenes: Vec<Scene>,
     answers: Vec<Answer>,
 }
@@ -29,15 +32,14 @@ impl Prepared {
         example: &TrainExample,
         needs: &Requirements,
     ) -> Result<Self> {
-        let tokens = model.config.tokens_per_frame() as usize;
-        let rendered = chat.render(&example.prompt, |scene| scene.frames.len() * tokens)?;
+        let rendered = chat.render(&example.prompt, |frames| model.config.layout(frames))?;
         let mut answers = Vec::with_capacity(needs.views.len());
         for view in &needs.views {
             let target = target(example, *view)?;
             let tokens = chat.continuation(&rendered, &target.continuation)?;
             let reference = reference(target, tokens.len(), needs)?;
             let (length, limit) =
-                (rendered.slots.len() + tokens.len(), model.config.text.max_position_embeddings);
+                (rendered.extent(tokens.len()), model.config.text.max_position_embeddings);
             if tokens.is_empty() || length > limit {
                 let text = format!(
                     "a training sequence of {length} tokens; it must have an answer and fit {limit}"
@@ -46,7 +48,12 @@ impl Prepared {
             }
             answers.push(Answer { tokens, reference });
         }
-        Ok(Self { prompt: rendered.slots, scenes: rendered.scenes, answers })
+        Ok(Self { prompt: rendered.slots, positions: rendered.positions, scenes: rendered.scenes, answers })
+    }
+
+    /// Tokens of the longest sequence that it makes.
+    pub(super) fn longest(&self) -> usize {
+        self.prompt.len() + self.answers.iter().map(|answer| answer.tokens.len()).max().unwrap_or(0)
     }
 
     /// The prompt and all but the last token of an answer: what is read to predict the answer.
@@ -85,22 +92,25 @@ fn reference(target: &Target, tokens: usize, needs: &Requirements) -> Result<Vec
 }
 
 /// Log-probs of every answer token, view by view, example by example.
-pub(super) struct Forward {
+pub(super) struct Forward<'m> {
     /// `[tokens]` in float32, with their graph.
     pub(super) logprobs: Tensor,
     /// The same as numbers.
     pub(super) values: Vec<f64>,
+    /// The decoder's layers, where their backward pass is apart.
+    pub(super) layers: Option<Recompute<'m>>,
 }
 
 /// One padded forward pass over all answers of some examples. Padding stands behind the answers, where
 /// no token looks.
-pub(super) fn forward(
-    model: &VideoLmm,
+pub(super) fn forward<'m>(
+    model: &'m VideoLmm,
     examples: &[Prepared],
     needs: &Requirements,
-    train_tower: bool,
-) -> Result<Forward> {
-    let features = example_features(model, examples, train_tower)?;
+    own_tower: bool,
+    recompute: bool,
+) -> Result<Forward<'m>> {
+    let features = example_features(model, examples, own_tower)?;
     let mut slots = Vec::new();
     let (mut targets, mut starts) = (Vec::new(), Vec::new());
     for view in 0..needs.views.len() {
@@ -114,12 +124,21 @@ pub(super) fn forward(
     let sequences: Vec<Sequence<'_>> = slots
         .iter()
         .enumerate()
-        .map(|(row, slots)| Sequence { slots, features: features[row % examples.len()].as_ref() })
+        .map(|(row, slots)| {
+            let example = row % examples.len();
+            let positions = &examples[example].positions;
+            Sequence { slots, positions, features: features[example].as_ref() }
+        })
         .collect();
-    let embeddings = model.embed(&sequences)?;
-    let longest = embeddings.size()[1];
-    let positions = model.positions(0, longest)?;
-    let hidden = model.decoder.forward(&embeddings, &positions, Attend::Causal)?;
+    let inputs = model.read(&sequences)?;
+    let longest = inputs.embeddings.size()[1];
+    let (hidden, layers) = match recompute {
+        true => {
+            let layers = Recompute::forward(&model.decoder, inputs)?;
+            (layers.hidden()?, Some(layers))
+        }
+        false => (model.decoder.forward(&inputs, Attend::Causal)?, None),
+    };
     let index: Vec<i64> = starts
         .iter()
         .enumerate()
@@ -133,15 +152,15 @@ pub(super) fn forward(
     let targets = Tensor::f_from_slice(&targets)?.f_to_device(model.device)?.f_unsqueeze(1)?;
     let logprobs = all.f_gather(1, &targets, false)?.f_squeeze_dim(1)?;
     let values = to_vec(&logprobs.f_detach()?)?.into_iter().map(f64::from).collect();
-    Ok(Forward { logprobs, values })
+    Ok(Forward { logprobs, values, layers })
 }
 
 fn example_features(
     model: &VideoLmm,
     examples: &[Prepared],
-    train_tower: bool,
+    own_tower: bool,
 ) -> Result<Vec<Option<Tensor>>> {
-    if train_tower {
+    if own_tower {
         let lists: Vec<&[Scene]> = examples.iter().map(|example| example.scenes.as_slice()).collect();
         return visual::features_together(model, &lists);
     }

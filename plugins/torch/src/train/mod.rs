@@ -15,7 +15,9 @@ use tch::Tensor;
 
 use crate::chat::Chat;
 use crate::error::{Result, TorchError};
-use crate::model::VideoLmm;
+use crate::lora::LoraConfig;
+use crate::manifest::Manifest;
+use crate::model::{ModelConfig, VideoLmm};
 use adamw::AdamW;
 pub(crate) use adamw::AdamWState;
 use batch::Prepared;
@@ -34,6 +36,13 @@ pub struct TrainingConfig {
     /// Examples whose graph is in memory at once; gradients accumulate over the rest of a step.
     /// Default 8.
     pub micro_batch: usize,
+    /// Keep only the decoder layers' inputs between forward and backward, and compute the rest again: the
+    /// same gradients from far less memory, for a third more time. Default false.
+    pub gradient_checkpointing: bool,
+    /// Train low-rank adapters on the linear layers of the parts above, in place of the parts themselves.
+    /// Default: off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lora: Option<LoraConfig>,
     /// AdamW's decay rates of the first and second moment. Default [0.9, 0.999].
     pub betas: [f64; 2],
     /// AdamW's epsilon. Default 1e-8.
@@ -49,6 +58,8 @@ impl Default for TrainingConfig {
             projector: false,
             tower: false,
             micro_batch: 8,
+            gradient_checkpointing: false,
+            lora: None,
             betas: [0.9, 0.999],
             epsilon: 1e-8,
             weight_decay: 0.0,
@@ -67,7 +78,17 @@ impl TrainingConfig {
         if !(self.language_model || self.projector || self.tower) {
             return Err("training trains nothing: set language_model, projector or tower".to_owned());
         }
-        Ok(())
+        self.lora.as_ref().map_or(Ok(()), LoraConfig::validate)
+    }
+
+    /// Where the names of the trained parts' tensors begin.
+    pub(crate) fn parts(&self, model: &ModelConfig) -> Vec<String> {
+        let all = [
+            (self.language_model, "language_model."),
+            (self.projector, "multi_modal_projector."),
+            (self.tower, model.tower()),
+        ];
+        all.into_iter().filter(|(trained, _)| *trained).map(|(_, prefix)| prefix.to_owned()).collect()
     }
 }
 
@@ -75,32 +96,30 @@ impl TrainingConfig {
 pub(crate) struct Trainer {
     config: TrainingConfig,
     optimizer: AdamW,
+    own_tower: bool,
 }
 
 impl Trainer {
     pub(crate) fn new(config: TrainingConfig, model: &VideoLmm) -> Result<Self> {
-        let (language, projector) = (config.language_model, config.projector);
-        let tower = config.tower.then(|| format!("{}.", model.config.family.tower()));
-        let is_trained = |name: &str| {
-            (language && name.starts_with("language_model."))
-                || (projector && name.starts_with("multi_modal_projector."))
-                || tower.as_deref().is_some_and(|prefix| name.starts_with(prefix))
+        let trained = match model.weights.adapter() {
+            Some(adapter) => adapter.parameters(),
+            None => weights_of(&config.parts(&model.config), model),
         };
-        let trained: Vec<(String, Tensor)> = model
-            .weights
-            .iter()
-            .filter(|(name, _)| is_trained(name))
-            .map(|(name, tensor)| (name.clone(), tensor.shallow_clone()))
-            .collect();
         for (_, tensor) in &trained {
             let _ = tensor.f_set_requires_grad(true)?;
         }
+        let tower = model.config.tower();
+        let own_tower = match model.weights.adapter() {
+            Some(adapter) => adapter.touches(tower),
+            None => config.tower,
+        };
         let optimizer = AdamW::new(trained, config.betas, config.epsilon, config.weight_decay);
-        Ok(Self { config, optimizer })
+        Ok(Self { config, optimizer, own_tower })
     }
 
-    pub(crate) fn trains_tower(&self) -> bool {
-        self.config.tower
+    /// Whether features have to come from the model's own tower: it is not the encoder's.
+    pub(crate) fn own_tower(&self) -> bool {
+        self.own_tower
     }
 
     pub(crate) fn step(
@@ -114,16 +133,22 @@ impl Trainer {
             self.optimizer.reset();
         }
         let needs = objective.requirements();
-        let prepared: Vec<Prepared> = step
+        let mut prepared: Vec<Prepared> = step
             .examples
             .iter()
             .map(|example| Prepared::new(model, chat, example, &needs))
             .collect::<Result<_>>()?;
+        // Neighbours in length share a micro-batch, so little of it is padding.
+        prepared.sort_by_key(Prepared::longest);
         self.optimizer.zero_gradients();
         let mut report = StepReport::default();
-        for part in prepared.chunks(self.config.micro_batch) {
+        for (index, part) in prepared.chunks(self.config.micro_batch).enumerate() {
             let share = part.len() as f64 / prepared.len() as f64;
-            self.accumulate(model, part, &needs, objective, share, &mut report)?;
+            let seed = (step.step << 24) + index as u64;
+            let outcome = with_dropout(model, seed, || {
+                self.accumulate(model, part, &needs, objective, share, &mut report)
+            });
+            outcome?;
         }
         report.grad_norm = self.optimizer.gradient_norm()?;
         // torch.nn.utils.clip_grad_norm_'s factor.
@@ -144,7 +169,8 @@ impl Trainer {
         share: f64,
         report: &mut StepReport,
     ) -> Result<()> {
-        let forward = batch::forward(model, part, needs, self.config.tower)?;
+        let forward =
+            batch::forward(model, part, needs, self.own_tower, self.config.gradient_checkpointing)?;
         let views = batch::views(part, needs, &forward.values);
         let value = objective
             .evaluate(&ObjectiveBatch { views })
@@ -153,15 +179,19 @@ impl Trainer {
         let coefficients: Vec<f32> = coefficients.iter().map(|value| (value * share) as f32).collect();
         let coefficients = Tensor::f_from_slice(&coefficients)?.f_to_device(model.device)?;
         forward.logprobs.f_mul(&coefficients)?.f_sum(tch::Kind::Float)?.f_backward()?;
+        let tokens = forward.values.len() as u64;
+        if let Some(layers) = forward.layers {
+            layers.backward()?;
+        }
         report.loss += value.loss * share;
-        report.tokens += forward.values.len() as u64;
+        report.tokens += tokens;
         merge(&mut report.metrics, &value.metrics, share);
         Ok(())
     }
 
     /// Writes the optimiser's state beside a checkpoint.
-    pub(crate) fn save(&self, dir: &Path) -> Result<()> {
-        self.optimizer.state().save(dir)
+    pub(crate) fn save(&self, dir: &Path, manifest: &mut Manifest) -> Result<()> {
+        self.optimizer.state().save(dir, manifest)
     }
 
     /// Reads an optimiser's state, without taking it over.
@@ -174,6 +204,26 @@ impl Trainer {
         self.optimizer.reset();
         state.map_or(Ok(()), |state| self.optimizer.restore(state, model.device))
     }
+}
+
+/// The weights of some parts.
+fn weights_of(parts: &[String], model: &VideoLmm) -> Vec<(String, Tensor)> {
+    let trained = |name: &str| parts.iter().any(|part| name.starts_with(part.as_str()));
+    let all = model.weights.iter().filter(|(name, _)| trained(name));
+    all.map(|(name, tensor)| (name.clone(), tensor.shallow_clone())).collect()
+}
+
+/// Runs `work` with the adapter's dropout on.
+fn with_dropout<T>(model: &VideoLmm, seed: u64, work: impl FnOnce() -> T) -> T {
+    let set = |seed| {
+        if let Some(adapter) = model.weights.adapter() {
+            adapter.set_dropout(seed);
+        }
+    };
+    set(Some(seed));
+    let outcome = work();
+    set(None);
+    outcome
 }
 
 fn merge(into: &mut BTreeMap<String, f64>, metrics: &BTreeMap<String, f64>, share: f64) {

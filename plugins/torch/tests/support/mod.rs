@@ -2,16 +2,25 @@
 
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, missing_docs)]
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use isr_core::{Frames, Scene, VisualFeatures};
+use isr_core::{
+    ComponentError, Continuation, Frames, Granularity, ObjectiveBatch, ObjectiveValue, PreferenceObjective,
+    Prompt, Requirements, Scene, Target, TrainExample, TrainStep, View, VisualFeatures,
+};
 use isr_torch::{ClipConfig, Precision, Preprocess};
 use safetensors::SafeTensors;
 use serde_json::Value;
 
+/// Every family that transformers' goldens cover.
+pub const FAMILIES: [&str; 5] = ["llava", "video_llava", "llava_next_video", "qwen2_5_vl", "qwen3_vl"];
+
+/// The repository's goldens, or those that `make.py` has put into `ISR_GOLDEN`.
 pub fn folder() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden")
+    let own = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden");
+    std::env::var_os("ISR_GOLDEN").map_or(own, PathBuf::from)
 }
 
 pub fn clip() -> ClipConfig {
@@ -19,7 +28,7 @@ pub fn clip() -> ClipConfig {
         model: None,
         device: "cpu".to_owned(),
         precision: Precision::Float32,
-        preprocess: Preprocess::Clip,
+        preprocess: Preprocess::Checkpoint,
     }
 }
 
@@ -40,13 +49,58 @@ impl Golden {
         folder().join(format!("tiny_{}", self.family))
     }
 
+    /// The file of the tensors.
+    pub fn path(&self) -> PathBuf {
+        folder().join(format!("{}.safetensors", self.family))
+    }
+
+    pub fn has(&self, name: &str) -> bool {
+        SafeTensors::deserialize(&self.bytes).unwrap().tensor(name).is_ok()
+    }
+
     pub fn tensor(&self, name: &str) -> Vec<u8> {
         SafeTensors::deserialize(&self.bytes).unwrap().tensor(name).unwrap().data().to_vec()
     }
 
     /// The pseudo-video, by its integer formula.
     pub fn frames(&self) -> Frames {
-        pseudo_video(8, 70, 84, 0)
+        let number = |value: &Value| value.as_u64().unwrap() as u32;
+        let (height, width) = (number(&self.json["source_hw"][0]), number(&self.json["source_hw"][1]));
+        let mut frames = pseudo_video(number(&self.json["frames"]), height, width, 0);
+        let fps = self.json["fps"].as_f64().unwrap_or(1.0);
+        frames.timestamps.iter_mut().for_each(|time| *time /= fps);
+        frames
+    }
+
+    /// A question about the pseudo-video, with the system message that the golden prompts have.
+    pub fn prompt(&self, scene: &Scene, question: &str) -> Prompt {
+        let prompt = Prompt::about(scene, question);
+        match self.json["prompt"].as_str().unwrap().split_once(" USER:") {
+            Some((system, _)) => prompt.with_system(system),
+            // Qwen's template has a system message of its own.
+            None => prompt,
+        }
+    }
+
+    /// The golden question about the pseudo-video.
+    pub fn question(&self, scene: &Scene) -> Prompt {
+        self.prompt(scene, self.json["question"].as_str().unwrap())
+    }
+
+    /// What the user says in a rendered prompt.
+    pub fn said(&self, rendered: &str) -> String {
+        let (start, end) = match rendered.contains(" USER:") {
+            true => (">\n", " ASSISTANT:"),
+            false => ("<|vision_end|>", "<|im_end|>\n<|im_start|>assistant"),
+        };
+        let (_, said) = rendered.split_once(start).unwrap();
+        said.split_once(end).unwrap().0.to_owned()
+    }
+
+    /// The answer's text without the mark of its end.
+    pub fn answer(&self, name: &str) -> String {
+        let text = self.json["responses"][format!("{name}_text")].as_str().unwrap();
+        text.trim_end_matches("</s>").trim_end_matches("<|im_end|>").to_owned()
     }
 }
 
@@ -68,6 +122,31 @@ pub fn pseudo_video(frames: u32, height: u32, width: u32, seed: i64) -> Frames {
     Frames { width, height, rgb, timestamps }
 }
 
+/// Writes the tensors of a file to `folder/model.safetensors` under other names (`None` drops one), and
+/// returns those names.
+pub fn rename_tensors(from: &Path, folder: &Path, rename: impl Fn(&str) -> Option<String>) -> Vec<String> {
+    join_tensors(&[from.to_owned()], folder, rename)
+}
+
+/// The same with the tensors of several files.
+pub fn join_tensors(
+    files: &[PathBuf],
+    folder: &Path,
+    rename: impl Fn(&str) -> Option<String>,
+) -> Vec<String> {
+    let contents: Vec<Vec<u8>> = files.iter().map(|file| std::fs::read(file).unwrap()).collect();
+    let mut tensors = BTreeMap::new();
+    for bytes in &contents {
+        for (name, view) in SafeTensors::deserialize(bytes).unwrap().tensors() {
+            tensors.extend(rename(&name).map(|name| (name, view)));
+        }
+    }
+    std::fs::create_dir_all(folder).unwrap();
+    let names = tensors.keys().cloned().collect();
+    safetensors::serialize_to_file(tensors, None, &folder.join("model.safetensors")).unwrap();
+    names
+}
+
 pub fn scene(golden: &Golden, features: Option<VisualFeatures>) -> Scene {
     let frames = Arc::new(golden.frames());
     Scene { video: "pseudo.mp4".into(), frames, features: features.map(Arc::new) }
@@ -80,4 +159,63 @@ pub fn floats(bytes: &[u8]) -> Vec<f32> {
 pub fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
     assert_eq!(a.len(), b.len());
     a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+}
+
+/// DPO's sigmoid loss (arXiv 2305.18290, eq. 7), written down apart from the project's own.
+pub struct Dpo {
+    pub beta: f64,
+}
+
+impl PreferenceObjective for Dpo {
+    fn requirements(&self) -> Requirements {
+        let views = vec![View::Chosen, View::Rejected];
+        Requirements { views, granularity: Granularity::Summed, reference: true }
+    }
+
+    fn evaluate(&self, batch: &ObjectiveBatch) -> Result<ObjectiveValue, ComponentError> {
+        let (chosen, rejected) = (batch.view(View::Chosen)?, batch.view(View::Rejected)?);
+        let pairs = batch.pairs() as f64;
+        let mut value = ObjectiveValue {
+            loss: 0.0,
+            gradients: vec![Vec::new(), Vec::new()],
+            metrics: Default::default(),
+        };
+        for pair in 0..batch.pairs() {
+            let logit = (chosen.policy[pair] - chosen.reference[pair])
+                - (rejected.policy[pair] - rejected.reference[pair]);
+            let wrong = 1.0 / (1.0 + (self.beta * logit).exp());
+            value.loss -= (1.0 - wrong).ln() / pairs;
+            value.gradients[0].push(-self.beta * wrong / pairs);
+            value.gradients[1].push(self.beta * wrong / pairs);
+        }
+        Ok(value)
+    }
+}
+
+pub fn example(golden: &Golden) -> TrainExample {
+    let scene = scene(golden, None);
+    let target = |name: &str| {
+        let ids = serde_json::from_value(golden.json["responses"][format!("{name}_ids")].clone()).unwrap();
+        let reference = floats(&golden.tensor(&format!("{name}_ref_logps")));
+        Target { continuation: Continuation::Tokens(ids), reference: Some(reference) }
+    };
+    TrainExample {
+        prompt: golden.question(&scene),
+        chosen: target("chosen"),
+        rejected: Some(target("rejected")),
+    }
+}
+
+pub fn step(examples: Vec<TrainExample>, step: u64, learning_rate: f64) -> TrainStep {
+    TrainStep { examples, step, learning_rate, max_grad_norm: Some(1.0) }
+}
+
+/// A copy of a checkpoint folder that may be changed.
+pub fn copied(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let copy = to.join(path.file_name().unwrap());
+        std::fs::write(&copy, std::fs::read(&path).unwrap()).unwrap();
+    }
 }

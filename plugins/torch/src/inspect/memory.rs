@@ -1,0 +1,104 @@
+//! Estimates of memory. `isr inspect --help` and `docs/architecture.md` state the formulas.
+
+use serde::Serialize;
+
+use super::InspectConfig;
+use crate::device::Precision;
+use crate::model::config::TextConfig;
+
+/// Rank at which LoRA's memory is estimated: the default of `training.lora`.
+const RANK: f64 = 16.0;
+
+/// Bytes on one device, activations included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Memory {
+    /// Answering.
+    pub inference: u64,
+    /// LoRA of rank 16 on all linear layers of the language model.
+    pub lora: u64,
+    /// The same with gradient checkpointing.
+    pub lora_checkpointing: u64,
+    /// Training all parameters.
+    pub full: u64,
+    /// The same with gradient checkpointing.
+    pub full_checkpointing: u64,
+}
+
+impl Memory {
+    /// The estimate for `parameters` and sequences of `length` tokens.
+    pub(super) fn estimate(text: &TextConfig, parameters: u64, length: u64, given: &InspectConfig) -> Self {
+        let width = match given.precision {
+            Precision::Float32 => 4.0,
+            Precision::Bfloat16 => 2.0,
+        };
+        let (all, length, batch) = (parameters as f64, length as f64, given.batch as f64);
+        let (hidden, inner) = (text.hidden_size as f64, text.intermediate_size as f64);
+        let (layers, vocabulary) = (text.num_hidden_layers as f64, text.vocab_size as f64);
+        let cache = 2.0 * layers * (text.kv_heads() * text.head_dim()) as f64 * width;
+        let weights = all * width;
+        // Prompts are prefilled one by one.
+        let prefill = length * (8.0 * hidden + 3.0 * inner) * width;
+        let inference = weights + batch * length * cache + prefill + 4.0 * batch * vocabulary;
+
+        let sequences = 2.0 * batch;
+        let layer = sequences * length * (16.0 * hidden + 6.0 * inner) * width;
+        let answers = 12.0 * sequences * given.tokens as f64 * vocabulary;
+        let kept = sequences * length * layers * hidden * width;
+        let (plain, checkpointing) = (layers * layer + answers, kept + layer + answers);
+
+        let masters = if width < 4.0 { 4.0 * all } else { 0.0 };
+        let full = 2.0 * weights + 8.0 * all + masters;
+        let lora = weights + 16.0 * adapter(text);
+        let bytes = |value: f64| value.round() as u64;
+        Self {
+            inference: bytes(inference),
+            lora: bytes(lora + plain),
+            lora_checkpointing: bytes(lora + checkpointing),
+            full: bytes(full + plain),
+            full_checkpointing: bytes(full + checkpointing),
+        }
+    }
+}
+
+/// Parameters of an adapter on all linear layers of the decoder.
+fn adapter(text: &TextConfig) -> f64 {
+    let (hidden, inner) = (text.hidden_size as f64, text.intermediate_size as f64);
+    let (queries, keys) =
+        ((text.num_attention_heads * text.head_dim()) as f64, (text.kv_heads() * text.head_dim()) as f64);
+    let sides = 2.0 * (hidden + queries) + 2.0 * (hidden + keys) + 3.0 * (hidden + inner);
+    RANK * sides * text.num_hidden_layers as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Vicuna-7B's decoder: 6.74 B parameters.
+    fn vicuna() -> TextConfig {
+        let source = serde_json::json!({
+            "hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32,
+            "num_attention_heads": 32, "vocab_size": 32000,
+        });
+        TextConfig::parse(&source, "llama").unwrap()
+    }
+
+    fn given(precision: Precision) -> InspectConfig {
+        InspectConfig { frames: 8, size: [336, 336], batch: 1, tokens: 512, precision, verify: false }
+    }
+
+    #[test]
+    fn a_7b_model_takes_what_it_is_known_to_take() {
+        let estimate = |precision| Memory::estimate(&vicuna(), 7_060_000_000, 2560, &given(precision));
+        let memory = estimate(Precision::Bfloat16);
+        // 14.1 GB of weights, 1.3 GB of cache (0.5 MB a token).
+        assert!((15.4e9..16.5e9).contains(&(memory.inference as f64)), "{memory:?}");
+        // 16 bytes a parameter.
+        assert!((113e9..118e9).contains(&(memory.full_checkpointing as f64)), "{memory:?}");
+        assert!((15e9..20e9).contains(&(memory.lora_checkpointing as f64)), "{memory:?}");
+        assert!(memory.lora > memory.lora_checkpointing && memory.full > memory.full_checkpointing);
+        // float32: 4 bytes more a weight in inference, as many in full training, which needs no masters.
+        let wide = estimate(Precision::Float32);
+        assert!(wide.inference > 19 * memory.inference / 10);
+        assert_eq!(adapter(&vicuna()) as u64, 39_976_960);
+    }
+}

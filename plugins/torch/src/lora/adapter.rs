@@ -1,0 +1,265 @@
+//! All adapters of a model.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use isr_core::FingerprintBuilder;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use serde_json::{Value, json};
+use tch::{Device, Kind, Tensor};
+
+use super::dropout::Dropout;
+use super::layer::Lora;
+use super::pairs::{Pair, read_pairs, scale};
+use super::peft::{self, Half};
+use super::{LoraConfig, Targets};
+use crate::checkpoint::write_json;
+use crate::error::{Result, TorchError};
+use crate::manifest::Manifest;
+use crate::model::families::Family;
+use crate::tensors::{bytes_of, write_tensors};
+
+/// A model's adapters, by the module's name among our weights.
+///
+/// A new adapter grows while the model's layers are built: each layer asks for its own.
+pub(crate) struct Adapter {
+    config: LoraConfig,
+    /// `adapter_config.json` as it was read; `None` for a new adapter.
+    source: Option<Value>,
+    base: PathBuf,
+    /// The base's family, for names.
+    family: Family,
+    /// Name prefixes of the parts that a new adapter is put on.
+    parts: Vec<String>,
+    dropout: Arc<Dropout>,
+    device: Device,
+    pairs: RefCell<BTreeMap<String, Pair>>,
+    /// Modules of these parts, adapted or not; for messages.
+    seen: RefCell<BTreeSet<String>>,
+}
+
+impl Adapter {
+    /// A new adapter for the linear layers of some parts, which changes nothing yet: `A` is drawn, `B` is
+    /// zero. `base` is what its checkpoints name as their base.
+    pub(crate) fn create(
+        config: LoraConfig,
+        base: &Path,
+        family: Family,
+        parts: Vec<String>,
+        device: Device,
+    ) -> Self {
+        Self::build(config, None, base, family, parts, device)
+    }
+
+    /// Reads an adapter folder. `asked` is what a config asks for beside it: its dropout and seed hold,
+    /// and what decides the function must be as in the folder.
+    ///
+    /// # Errors
+    /// A folder that is not PEFT's, or a kind of adapter that is not supported; another rank, alpha or
+    /// scaling than asked for.
+    pub(crate) fn read(
+        folder: &Path,
+        asked: Option<&LoraConfig>,
+        base: &Path,
+        family: Family,
+        device: Device,
+    ) -> Result<Self> {
+        let (mut source, mut config) = peft::read_config(folder)?;
+        if let Some(asked) = asked {
+            let (has, wants) =
+                ((config.rank, config.alpha, config.rslora), (asked.rank, asked.alpha, asked.rslora));
+            if has != wants {
+                let reason = format!(
+                    "has rank, alpha and rslora {has:?}, but training.lora asks for {wants:?}; leave them out \
+                     or let them agree"
+                );
+                return Err(TorchError::checkpoint(folder, reason));
+            }
+            source["lora_dropout"] = json!(asked.dropout);
+            config = asked.clone();
+        }
+        let adapter = Self::build(config, Some(source), base, family, Vec::new(), device);
+        let pairs = read_pairs(folder, &adapter.config, family, device)?;
+        adapter.pairs.replace(pairs);
+        Ok(adapter)
+    }
+
+    fn build(
+        config: LoraConfig,
+        source: Option<Value>,
+        base: &Path,
+        family: Family,
+        parts: Vec<String>,
+        device: Device,
+    ) -> Self {
+        let dropout = Arc::new(Dropout::new(config.dropout));
+        let (pairs, seen) = Default::default();
+        Self { config, source, base: base.to_owned(), family, parts, dropout, device, pairs, seen }
+    }
+
+    /// The adapter of the linear layer of that name, whose weight is `[out, in]`.
+    ///
+    /// # Errors
+    /// An adapter of another shape.
+    pub(crate) fn layer(&self, module: &str, weight: &Tensor) -> Result<Option<Lora>> {
+        let (out, input) = weight.size2()?;
+        let mut pairs = self.pairs.borrow_mut();
+        if self.source.is_none() && self.parts.iter().any(|part| module.starts_with(part)) {
+            self.seen.borrow_mut().insert(module.to_owned());
+            if self.config.targets.matches(module) {
+                pairs.insert(module.to_owned(), self.new_pair(module, out, input)?);
+            }
+        }
+        let Some(pair) = pairs.get_mut(module) else { return Ok(None) };
+        let (rank, expected) = (self.config.rank, [[self.config.rank, input], [out, self.config.rank]]);
+        if pair.a.size() != expected[0] || pair.b.size() != expected[1] {
+            let (a, b) = (pair.a.size(), pair.b.size());
+            return Err(TorchError::Adapter(format!(
+                "the adapter of {module} has shapes {a:?} and {b:?}; of rank {rank}, on a layer of shape \
+                 [{out}, {input}], they are {:?} and {:?}",
+                expected[0], expected[1]
+            )));
+        }
+        pair.used = true;
+        Ok(Some(Lora {
+            a: pair.a.shallow_clone(),
+            b: pair.b.shallow_clone(),
+            scale: self.scale(),
+            dropout: Arc::clone(&self.dropout),
+            salt: u64::from_le_bytes(self.digest(module)[..8].try_into().unwrap_or_default()),
+        }))
+    }
+
+    /// What a layer's adapter is scaled by.
+    pub(super) fn scale(&self) -> f64 {
+        scale(&self.config)
+    }
+
+    /// `A` is uniform within 1 / sqrt(in), as PEFT's `kaiming_uniform_(a=sqrt(5))` makes it.
+    fn new_pair(&self, module: &str, out: i64, input: i64) -> Result<Pair> {
+        let mut rng = ChaCha8Rng::from_seed(self.digest(module));
+        let bound = 1.0 / (input as f32).sqrt();
+        let values: Vec<f32> =
+            (0..self.config.rank * input).map(|_| rng.random_range(-bound..bound)).collect();
+        let a =
+            Tensor::f_from_slice(&values)?.f_view([self.config.rank, input])?.f_to_device(self.device)?;
+        let b = Tensor::f_zeros([out, self.config.rank], (Kind::Float, self.device))?;
+        Ok(Pair { a, b, name: self.family.module(module), used: false })
+    }
+
+    fn digest(&self, module: &str) -> [u8; 32] {
+        *blake3::hash(format!("{} {module}", self.config.seed).as_bytes()).as_bytes()
+    }
+
+    /// To be called when all layers are built.
+    ///
+    /// # Errors
+    /// A target that no layer has; an adapter of something that is no linear layer. `exists` tells whether
+    /// the base has a weight of that name: a layer of a vision tower may be there and not be computed.
+    pub(crate) fn finish(&self, exists: impl Fn(&str) -> bool) -> Result<()> {
+        let (pairs, seen) = (self.pairs.borrow(), self.seen.borrow());
+        if let (None, Targets::Names(names)) = (&self.source, &self.config.targets) {
+            let one = |name: &String| Targets::Names(vec![name.clone()]);
+            if let Some(name) =
+                names.iter().find(|name| !seen.iter().any(|module| one(name).matches(module)))
+            {
+                let known: BTreeSet<&str> =
+                    seen.iter().filter_map(|module| module.rsplit('.').next()).collect();
+                let known: Vec<&str> = known.into_iter().collect();
+                return Err(TorchError::Adapter(format!(
+                    "training.lora.targets names {name}, and no linear layer of the trained parts is called \
+                     so; there are {}",
+                    known.join(", ")
+                )));
+            }
+        }
+        let idle = |module: &str| !is_decoder(module) && exists(&format!("{module}.weight"));
+        match pairs.iter().find(|(module, pair)| !pair.used && !idle(module)) {
+            Some((module, _)) => Err(TorchError::Adapter(format!(
+                "the adapter has matrices for {module}, which is no linear layer of this model that can be adapted"
+            ))),
+            None if pairs.is_empty() => Err(TorchError::Adapter("the adapter has no layer".to_owned())),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether a module under that prefix is adapted.
+    pub(crate) fn touches(&self, prefix: &str) -> bool {
+        self.pairs.borrow().iter().any(|(module, pair)| pair.used && module.starts_with(prefix))
+    }
+
+    /// What is trained, by name.
+    pub(crate) fn parameters(&self) -> Vec<(String, Tensor)> {
+        let pairs = self.pairs.borrow();
+        let of = |(module, pair): (&String, &Pair)| {
+            let name = |half| format!("{module}.lora_{half}.weight");
+            [(name("A"), pair.a.shallow_clone()), (name("B"), pair.b.shallow_clone())]
+        };
+        pairs.iter().filter(|(_, pair)| pair.used).flat_map(of).collect()
+    }
+
+    /// Turns dropout on with masks of a seed, or off.
+    pub(crate) fn set_dropout(&self, seed: Option<u64>) {
+        self.dropout.seed(seed.map(|seed| seed.wrapping_mul(0x9E37_79B9).wrapping_add(self.config.seed)));
+    }
+
+    /// Adds settings and values to a digest.
+    pub(crate) fn digest_into(&self, builder: &mut FingerprintBuilder) -> Result<()> {
+        builder.update(format!("lora {}", self.scale()).as_bytes());
+        for (name, tensor) in self.parameters() {
+            builder.update(name.as_bytes()).update(&bytes_of(&tensor)?);
+        }
+        Ok(())
+    }
+
+    /// Writes the adapter folder.
+    pub(crate) fn save(&self, folder: &Path, manifest: &mut Manifest) -> Result<()> {
+        let pairs = self.pairs.borrow();
+        let mut tensors = BTreeMap::new();
+        for pair in pairs.values() {
+            tensors.insert(peft::tensor_name(&pair.name, Half::A), pair.a.shallow_clone());
+            tensors.insert(peft::tensor_name(&pair.name, Half::B), pair.b.shallow_clone());
+        }
+        manifest.record(peft::TENSORS, write_tensors(&folder.join(peft::TENSORS), &tensors)?);
+        let modules: Vec<String> = pairs.values().map(|pair| pair.name.clone()).collect();
+        let config = self.source.clone();
+        let config = config.unwrap_or_else(|| peft::new_config(&self.config, &self.base, &modules));
+        write_json(&folder.join(peft::CONFIG), &config)
+    }
+
+    /// Replaces all values by those of a folder that `save` wrote.
+    ///
+    /// # Errors
+    /// Another adapter: nothing is changed then.
+    pub(crate) fn reload(&self, folder: &Path) -> Result<()> {
+        if !peft::is_adapter(folder) {
+            let reason = "is no adapter, but training.lora trains one; load it as policy.model";
+            return Err(TorchError::checkpoint(folder, reason));
+        }
+        let (_, config) = peft::read_config(folder)?;
+        let new = read_pairs(folder, &config, self.family, self.device)?;
+        let mut pairs = self.pairs.borrow_mut();
+        let same = |(a, b): (&String, &Pair), (c, d): (&String, &Pair)| {
+            a == c && b.a.size() == d.a.size() && b.b.size() == d.b.size()
+        };
+        let fits = new.len() == pairs.len() && new.iter().zip(pairs.iter()).all(|(a, b)| same(a, b));
+        if !fits || scale(&config) != self.scale() {
+            return Err(TorchError::checkpoint(folder, "is an adapter of other layers, rank or scale"));
+        }
+        tch::no_grad(|| {
+            for (pair, new) in pairs.values_mut().zip(new.values()) {
+                pair.a.f_copy_(&new.a)?;
+                pair.b.f_copy_(&new.b)?;
+            }
+            Ok(())
+        })
+    }
+}
+
+/// Whether a module is a part of what is always computed.
+fn is_decoder(module: &str) -> bool {
+    module.starts_with("language_model.") || module.starts_with("multi_modal_projector.")
+}

@@ -1,0 +1,84 @@
+//! Folding an adapter into its base: `W + scale * B A`.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use tch::{Device, Kind, Tensor};
+
+use super::pairs::{Pair, read_pairs, scale};
+use super::peft;
+use crate::checkpoint::copy_companions;
+use crate::error::{Result, TorchError};
+use crate::manifest::{Manifest, verify};
+use crate::model::ModelConfig;
+use crate::model::families::Family;
+use crate::tensors::{Planned, Stored, TensorFolder, write_sharded};
+
+/// Writes into `out`, an empty folder, the checkpoint `base` with `adapter` folded in, in the types and
+/// under the names that the base has. One tensor is in memory at a time. Returns how many were changed.
+///
+/// # Errors
+/// A folder that is not what it should be; an adapter that does not fit the base.
+pub fn merge(base: &Path, adapter: &Path, out: &Path, shard_bytes: u64) -> Result<usize> {
+    verify(base, false)?;
+    verify(adapter, false)?;
+    let family = ModelConfig::read(base)?.family;
+    let (_, config) = peft::read_config(adapter)?;
+    let pairs = read_pairs(adapter, &config, family, Device::Cpu)?;
+    let files = TensorFolder::open(base)?;
+    let found = check(&files, &pairs, family)?;
+    let planned = |stored: &Stored| -> Result<Planned> {
+        Ok(Planned { name: stored.name.clone(), kind: files.kind(stored)?, shape: stored.shape.clone() })
+    };
+    let planned: Vec<Planned> = files.tensors.iter().map(planned).collect::<Result<_>>()?;
+    let by_name: BTreeMap<&str, &Stored> =
+        files.tensors.iter().map(|stored| (stored.name.as_str(), stored)).collect();
+    let mut manifest = Manifest::new();
+    write_sharded(out, &planned, shard_bytes, &mut manifest, &mut |name| {
+        let stored = by_name.get(name).ok_or_else(|| TorchError::Engine(format!("{name} is not there")))?;
+        let weight = files.read(stored, files.kind(stored)?, Device::Cpu)?;
+        match module(&family.canonical(name)).and_then(|module| pairs.get(module)) {
+            Some(pair) => tch::no_grad(|| folded(&weight, pair, scale(&config))),
+            None => Ok(weight),
+        }
+    })?;
+    copy_companions(base, out)?;
+    manifest.write(out)?;
+    Ok(found)
+}
+
+fn module(name: &str) -> Option<&str> {
+    name.strip_suffix(".weight")
+}
+
+/// Every adapter has a weight of its shape; returns how many there are.
+fn check(files: &TensorFolder, pairs: &BTreeMap<String, Pair>, family: Family) -> Result<usize> {
+    let shapes: BTreeMap<String, &[i64]> = files
+        .tensors
+        .iter()
+        .map(|stored| (family.canonical(&stored.name), stored.shape.as_slice()))
+        .collect();
+    for (module, pair) in pairs {
+        let expected = [pair.b.size()[0], pair.a.size()[1]];
+        match shapes.get(&format!("{module}.weight")) {
+            None => {
+                return Err(TorchError::Adapter(format!(
+                    "the adapter changes {module}, which the base has not"
+                )));
+            }
+            Some(shape) if **shape != expected => {
+                return Err(TorchError::Adapter(format!(
+                    "the adapter of {module} is for a weight of shape {expected:?}; the base's is {shape:?}"
+                )));
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(pairs.len())
+}
+
+/// Computed in float32, in the weight's own type.
+fn folded(weight: &Tensor, pair: &Pair, scale: f64) -> Result<Tensor> {
+    let change = pair.b.f_matmul(&pair.a)?.f_mul_scalar(scale)?;
+    Ok(weight.f_to_kind(Kind::Float)?.f_add(&change)?.f_to_kind(weight.kind())?)
+}

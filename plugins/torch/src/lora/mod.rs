@@ -1,0 +1,137 @@
+//! Low-rank adapters (arXiv 2106.09685) on linear layers, in PEFT's format.
+//!
+//! | to read | where |
+//! |---|---|
+//! | what a config asks for | [`LoraConfig`] |
+//! | the adapter of one layer, and what it computes | `layer.rs` |
+//! | all adapters of a model: made, saved, loaded | `adapter.rs` |
+//! | their matrices, read from files | `pairs.rs` |
+//! | `adapter_config.json` and tensor names | `peft.rs` |
+//! | dropout that can be computed again | `dropout.rs` |
+//! | folding an adapter into its base | `merge.rs` |
+
+mod adapter;
+mod dropout;
+mod layer;
+mod merge;
+mod pairs;
+mod peft;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub(crate) use adapter::Adapter;
+pub(crate) use layer::Lora;
+pub use merge::merge;
+pub(crate) use pairs::summary;
+pub(crate) use peft::{base_of, is_adapter};
+
+/// Low-rank adapters on the linear layers of the parts that are trained; all else stays as it is, and
+/// a checkpoint is the adapter alone, in PEFT's format.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct LoraConfig {
+    /// Rank of an adapter. Default 16.
+    pub rank: i64,
+    /// An adapter's output is scaled by alpha / rank. Default 32.
+    pub alpha: f64,
+    /// Share of an adapter's inputs that is dropped in training, in [0, 1). Default 0.
+    pub dropout: f64,
+    /// Scale by alpha / sqrt(rank) instead (arXiv 2312.03732). Default false.
+    pub rslora: bool,
+    /// Names of linear layers (`["q_proj", "v_proj"]`), or `"all-linear"`. Default `"all-linear"`.
+    pub targets: Targets,
+    /// Seed of the adapters' initial values and of dropout. Default 0.
+    pub seed: u64,
+}
+
+/// Which linear layers are adapted.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Targets {
+    /// All of the trained parts, the output layer excepted, as in PEFT.
+    All(AllLinear),
+    /// Those with one of these names: a module's last name, or several joined by dots.
+    Names(Vec<String>),
+}
+
+/// The word `all-linear`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum AllLinear {
+    /// `all-linear`.
+    #[serde(rename = "all-linear")]
+    AllLinear,
+}
+
+impl Default for LoraConfig {
+    fn default() -> Self {
+        Self {
+            rank: 16,
+            alpha: 32.0,
+            dropout: 0.0,
+            rslora: false,
+            targets: Targets::All(AllLinear::AllLinear),
+            seed: 0,
+        }
+    }
+}
+
+impl LoraConfig {
+    pub(crate) fn validate(&self) -> Result<(), String> {
+        if self.rank < 1 {
+            return Err(format!("training.lora.rank is {}; it must be at least 1", self.rank));
+        }
+        if !(self.alpha.is_finite() && self.alpha > 0.0) {
+            return Err(format!("training.lora.alpha is {}; it must be above 0", self.alpha));
+        }
+        if !(0.0..1.0).contains(&self.dropout) {
+            return Err(format!("training.lora.dropout is {}; it must be in [0, 1)", self.dropout));
+        }
+        if self.targets == Targets::Names(Vec::new()) {
+            return Err("training.lora.targets is empty; name layers, or `all-linear`".to_owned());
+        }
+        Ok(())
+    }
+}
+
+impl Targets {
+    /// Whether the module of that dotted name is meant; PEFT's rule for lists of names.
+    fn matches(&self, module: &str) -> bool {
+        match self {
+            Self::All(_) => true,
+            Self::Names(names) => names.iter().any(|name| {
+                module == name || module.strip_suffix(name.as_str()).is_some_and(|rest| rest.ends_with('.'))
+            }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_are_names_at_the_end_of_a_path() {
+        let names = Targets::Names(vec!["q_proj".to_owned(), "mlp.fc1".to_owned()]);
+        for (module, meant) in [
+            ("a.q_proj", true),
+            ("q_proj", true),
+            ("a.xq_proj", false),
+            ("a.mlp.fc1", true),
+            ("a.fc1", false),
+        ] {
+            assert_eq!(names.matches(module), meant, "{module}");
+        }
+    }
+
+    #[test]
+    fn a_config_is_read_with_a_list_or_the_word() {
+        let read = |text: &str| serde_json::from_str::<LoraConfig>(text);
+        assert_eq!(read(r#"{"targets": "all-linear"}"#).unwrap(), LoraConfig::default());
+        let named = read(r#"{"rank": 4, "targets": ["q_proj"]}"#).unwrap();
+        assert_eq!((named.rank, named.targets), (4, Targets::Names(vec!["q_proj".to_owned()])));
+        assert!(read(r#"{"targets": "all"}"#).is_err());
+        assert!(LoraConfig { rank: 0, ..LoraConfig::default() }.validate().is_err());
+        assert!(LoraConfig { dropout: 1.0, ..LoraConfig::default() }.validate().is_err());
+    }
+}

@@ -1,0 +1,82 @@
+//! The matrices of adapters, and how they are read.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use tch::{Device, Kind, Tensor};
+
+use super::LoraConfig;
+use super::peft::{self, Half};
+use crate::error::{Result, TorchError};
+use crate::inspect::AdapterSummary;
+use crate::model::families::Family;
+use crate::tensors::{TensorFolder, read_tensors};
+
+/// The two matrices of one module, float32.
+pub(super) struct Pair {
+    /// `[rank, in]`.
+    pub(super) a: Tensor,
+    /// `[out, rank]`.
+    pub(super) b: Tensor,
+    /// What adapter files call the module.
+    pub(super) name: String,
+    /// Whether a layer of the model computes with it.
+    pub(super) used: bool,
+}
+
+/// alpha / rank, or alpha / sqrt(rank).
+pub(super) fn scale(config: &LoraConfig) -> f64 {
+    let rank = config.rank as f64;
+    config.alpha / if config.rslora { rank.sqrt() } else { rank }
+}
+
+/// `A` and `B` as far as they were found.
+type Halves = [Option<Tensor>; 2];
+
+/// Reads `adapter_model.safetensors` as float32, by our names of the modules.
+pub(super) fn read_pairs(
+    folder: &Path,
+    config: &LoraConfig,
+    family: Family,
+    device: Device,
+) -> Result<BTreeMap<String, Pair>> {
+    let path = folder.join(peft::TENSORS);
+    let mut halves: BTreeMap<String, (String, Halves)> = BTreeMap::new();
+    for (name, tensor) in read_tensors(&path)? {
+        let refuse = |what: String| TorchError::checkpoint(&path, format!("{name} {what}"));
+        let (module, half) = peft::parse_name(&name)
+            .ok_or_else(|| refuse("is not half of an adapter of a linear layer".to_owned()))?;
+        let size = tensor.size();
+        let rank = match (half, size.as_slice()) {
+            (Half::A, [rank, _]) | (Half::B, [_, rank]) => *rank,
+            _ => return Err(refuse(format!("has shape {size:?}; a matrix is expected"))),
+        };
+        if rank != config.rank {
+            return Err(refuse(format!(
+                "has shape {size:?}, but adapter_config.json says rank {}",
+                config.rank
+            )));
+        }
+        let known = family.canonical(&format!("{module}.weight"));
+        let known = known.strip_suffix(".weight").unwrap_or(&known).to_owned();
+        let place = halves.entry(known).or_insert_with(|| (module.to_owned(), [None, None]));
+        place.1[half as usize] = Some(tensor.f_to_kind(Kind::Float)?.f_to_device(device)?);
+    }
+    let whole = |(module, (name, [a, b])): (String, (String, Halves))| match (a, b) {
+        (Some(a), Some(b)) => Ok((module, Pair { a, b, name, used: false })),
+        _ => Err(TorchError::checkpoint(&path, format!("has one half only of the adapter of {name}"))),
+    };
+    halves.into_iter().map(whole).collect()
+}
+
+/// Describes an adapter folder from its config and its headers.
+pub(crate) fn summary(folder: &Path, base: &Path) -> Result<AdapterSummary> {
+    let (_, config) = peft::read_config(folder)?;
+    let files = TensorFolder::open_file(&folder.join(peft::TENSORS))?;
+    Ok(AdapterSummary {
+        base: base.display().to_string(),
+        rank: config.rank,
+        scale: scale(&config),
+        parameters: files.tensors.iter().map(|stored| stored.count() as u64).sum(),
+    })
+}

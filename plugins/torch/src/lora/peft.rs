@@ -1,0 +1,209 @@
+//! PEFT's adapter folder: `adapter_config.json` and `adapter_model.safetensors` (as of peft 0.21).
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use super::LoraConfig;
+use crate::error::{Result, TorchError};
+
+pub(super) const CONFIG: &str = "adapter_config.json";
+pub(super) const TENSORS: &str = "adapter_model.safetensors";
+
+/// What `PeftModel` stands in front of a model's own names.
+const PREFIX: &str = "base_model.model.";
+
+/// Settings under which the format means more than this crate computes, with the values that mean
+/// nothing. What `adapter_config.json` leaves out has PEFT's default, which is one of these.
+const PLAIN: [(&str, &[&str]); 17] = [
+    ("bias", &["none"]),
+    // Others (PiSSA, OLoRA, ...) change the base's weights as well.
+    ("init_lora_weights", &["true", "false", "gaussian", "eva", "orthogonal"]),
+    ("use_dora", &["false"]),
+    ("use_qalora", &["false"]),
+    ("use_bdlora", &[]),
+    ("lora_bias", &["false"]),
+    ("fan_in_fan_out", &["false"]),
+    ("modules_to_save", &["[]"]),
+    ("layer_replication", &["[]"]),
+    ("rank_pattern", &["{}"]),
+    ("alpha_pattern", &["{}"]),
+    ("target_parameters", &["[]"]),
+    ("trainable_token_indices", &["[]", "{}"]),
+    ("alora_invocation_tokens", &["[]"]),
+    ("arrow_config", &[]),
+    ("kasa_config", &[]),
+    ("velora_config", &[]),
+];
+
+/// Whether a folder holds an adapter.
+pub(crate) fn is_adapter(folder: &Path) -> bool {
+    folder.join(CONFIG).exists()
+}
+
+/// Reads `adapter_config.json`: the file, and what of it decides what is computed.
+///
+/// # Errors
+/// A file that is missing or is not PEFT's; a kind of adapter or a setting that is not supported.
+pub(super) fn read_config(folder: &Path) -> Result<(Value, LoraConfig)> {
+    let path = folder.join(CONFIG);
+    let refuse = |reason: String| TorchError::checkpoint(&path, reason);
+    let text = std::fs::read_to_string(&path).map_err(TorchError::io("read", &path))?;
+    let source: Value =
+        serde_json::from_str(&text).map_err(|error| refuse(format!("is not JSON: {error}")))?;
+    let kind = source["peft_type"].as_str().unwrap_or("nothing");
+    if kind != "LORA" {
+        return Err(refuse(format!("has peft_type {kind}; LORA is supported")));
+    }
+    for (key, plain) in PLAIN {
+        let value = &source[key];
+        let said = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        if !value.is_null() && !plain.contains(&said.as_str()) {
+            return Err(refuse(format!("has {key} {said}, which is not supported")));
+        }
+    }
+    let config = LoraConfig {
+        rank: source["r"].as_i64().ok_or_else(|| refuse("has no rank `r`".to_owned()))?,
+        alpha: source["lora_alpha"].as_f64().ok_or_else(|| refuse("has no `lora_alpha`".to_owned()))?,
+        dropout: source["lora_dropout"].as_f64().unwrap_or(0.0),
+        rslora: source["use_rslora"].as_bool().unwrap_or(false),
+        ..LoraConfig::default()
+    };
+    config.validate().map_err(|reason| refuse(reason.replace("training.lora.", "")))?;
+    Ok((source, config))
+}
+
+/// The base that an adapter names: a folder relative to the current directory, or to the adapter's.
+///
+/// # Errors
+/// An adapter that names none, or one that is not there.
+pub(crate) fn base_of(folder: &Path) -> Result<PathBuf> {
+    let (source, _) = read_config(folder)?;
+    let path = folder.join(CONFIG);
+    let Some(name) = source["base_model_name_or_path"].as_str().filter(|name| !name.is_empty()) else {
+        return Err(TorchError::checkpoint(path, "names no base model (base_model_name_or_path)"));
+    };
+    let places = [PathBuf::from(name), folder.join(name)];
+    let found = places.into_iter().find(|place| place.join("config.json").exists());
+    if let Some(found) = found {
+        return Ok(found);
+    }
+    isr_hub::resolve(name).map_err(|error| {
+        let reason = format!(
+            "names the base model {name}: {error}; let policy.model be the base and policy.adapter this folder"
+        );
+        TorchError::checkpoint(path, reason)
+    })
+}
+
+/// `adapter_config.json` of a new adapter on `modules`, named as in transformers.
+pub(super) fn new_config(config: &LoraConfig, base: &Path, modules: &[String]) -> Value {
+    // PEFT's own type of alpha is an integer.
+    let alpha = match config.alpha.fract() == 0.0 {
+        true => json!(config.alpha as i64),
+        false => json!(config.alpha),
+    };
+    json!({
+        "alpha_pattern": {},
+        "auto_mapping": null,
+        "base_model_name_or_path": base,
+        "bias": "none",
+        "fan_in_fan_out": false,
+        "inference_mode": true,
+        "init_lora_weights": true,
+        "layers_pattern": null,
+        "layers_to_transform": null,
+        "lora_alpha": alpha,
+        "lora_dropout": config.dropout,
+        "modules_to_save": null,
+        "peft_type": "LORA",
+        "r": config.rank,
+        "rank_pattern": {},
+        "revision": null,
+        "target_modules": modules,
+        "task_type": null,
+        "use_dora": false,
+        "use_rslora": config.rslora,
+    })
+}
+
+/// The two halves of an adapter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Half {
+    A,
+    B,
+}
+
+/// The module, in its own model's names, and the half that a tensor of an adapter file belongs to.
+pub(super) fn parse_name(name: &str) -> Option<(&str, Half)> {
+    let name = name.strip_prefix(PREFIX)?;
+    let (module, half) = name.rsplit_once(".lora_")?;
+    match half {
+        "A.weight" => Some((module, Half::A)),
+        "B.weight" => Some((module, Half::B)),
+        _ => None,
+    }
+}
+
+/// The name of a module's half in an adapter file.
+pub(super) fn tensor_name(module: &str, half: Half) -> String {
+    let half = if half == Half::A { "A" } else { "B" };
+    format!("{PREFIX}{module}.lora_{half}.weight")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(change: impl FnOnce(&mut Value)) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = new_config(&LoraConfig::default(), Path::new("base"), &["model.a".to_owned()]);
+        change(&mut config);
+        std::fs::write(folder.path().join(CONFIG), config.to_string()).unwrap();
+        folder
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let given = LoraConfig { rank: 4, alpha: 8.0, rslora: true, dropout: 0.1, ..LoraConfig::default() };
+        let folder = written(|config| *config = new_config(&given, Path::new("b"), &[]));
+        assert_eq!(read_config(folder.path()).unwrap().1, given);
+    }
+
+    #[test]
+    fn other_kinds_of_adapters_are_refused_by_name() {
+        let cases = [
+            ("peft_type", json!("LOHA")),
+            ("use_dora", json!(true)),
+            ("bias", json!("all")),
+            ("rank_pattern", json!({ "q_proj": 8 })),
+            ("modules_to_save", json!(["lm_head"])),
+        ];
+        for (key, value) in cases {
+            let folder = written(|config| config[key] = value);
+            let error = read_config(folder.path()).unwrap_err().to_string();
+            assert!(error.contains(key) && error.contains("support"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_base_is_looked_for_beside_the_adapter_and_its_absence_told() {
+        let folder = written(|config| config["base_model_name_or_path"] = json!("../other"));
+        let error = base_of(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("../other") && error.contains("policy.adapter"), "{error}");
+        let folder = written(|config| config["base_model_name_or_path"] = json!("inside"));
+        let base = folder.path().join("inside");
+        std::fs::create_dir(&base).unwrap();
+        std::fs::write(base.join("config.json"), "{}").unwrap();
+        assert_eq!(base_of(folder.path()).unwrap(), base);
+    }
+
+    #[test]
+    fn names_are_pefts() {
+        let name = "base_model.model.model.language_model.layers.0.self_attn.q_proj.lora_B.weight";
+        let (module, half) = parse_name(name).unwrap();
+        assert_eq!((module, half), ("model.language_model.layers.0.self_attn.q_proj", Half::B));
+        assert_eq!(tensor_name(module, half), name);
+        assert!(parse_name("base_model.model.x.lora_embedding_A").is_none());
+    }
+}

@@ -1,0 +1,143 @@
+//! `manifest.json`: what files a checkpoint has, with their sizes and BLAKE3 digests, so that a damaged
+//! copy is noticed when it is loaded, and not by its answers.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Result, TorchError};
+
+const NAME: &str = "manifest.json";
+
+/// Files up to this size are digested at every load; it takes milliseconds.
+const SMALL: u64 = 16 << 20;
+
+/// One file of a checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct FileRecord {
+    /// Its size.
+    pub(crate) bytes: u64,
+    /// Its BLAKE3 digest in hexadecimal.
+    pub(crate) blake3: String,
+}
+
+/// The content of `manifest.json`.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Manifest {
+    /// Version of the format: 1.
+    schema: u32,
+    /// Every file but this one, by name.
+    files: BTreeMap<String, FileRecord>,
+}
+
+impl Manifest {
+    /// A manifest that is being filled.
+    pub(crate) fn new() -> Self {
+        Self { schema: 1, files: BTreeMap::new() }
+    }
+
+    /// Adds a file whose digest is known.
+    pub(crate) fn record(&mut self, name: &str, record: FileRecord) {
+        self.files.insert(name.to_owned(), record);
+    }
+
+    /// Adds the folder's other files, and writes the manifest.
+    pub(crate) fn write(mut self, folder: &Path) -> Result<()> {
+        for entry in std::fs::read_dir(folder).map_err(TorchError::io("read", folder))? {
+            let path = entry.map_err(TorchError::io("read", folder))?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            if path.is_file() && name != NAME && !self.files.contains_key(&name) {
+                let bytes = size(&path)?;
+                self.files.insert(name, FileRecord { bytes, blake3: digest(&path)? });
+            }
+        }
+        let path = folder.join(NAME);
+        let value = serde_json::to_value(&self)
+            .map_err(|error| TorchError::checkpoint(&path, format!("cannot be written: {error}")))?;
+        crate::checkpoint::write_json(&path, &value)
+    }
+}
+
+/// Compares a checkpoint with its manifest, if it has one: every file's size, the digests of small
+/// files, and of all with `thorough`.
+///
+/// # Errors
+/// A file that is missing or is not what was written, by name.
+pub(crate) fn verify(folder: &Path, thorough: bool) -> Result<()> {
+    let path = folder.join(NAME);
+    let text = match std::fs::read_to_string(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        other => other.map_err(TorchError::io("read", &path))?,
+    };
+    let manifest: Manifest = serde_json::from_str(&text)
+        .map_err(|error| TorchError::checkpoint(&path, format!("is no manifest: {error}")))?;
+    for (name, record) in &manifest.files {
+        let file = folder.join(name);
+        let wrong = |what: String| {
+            let remedy = "fetch or copy the checkpoint again (or, if it was changed on purpose, remove manifest.json)";
+            Err(TorchError::checkpoint(&file, format!("{what}; {remedy}")))
+        };
+        if !file.exists() {
+            return wrong("is missing, but manifest.json lists it".to_owned());
+        }
+        let bytes = size(&file)?;
+        if bytes != record.bytes {
+            return wrong(format!("has {bytes} bytes, but manifest.json says {}", record.bytes));
+        }
+        if (thorough || bytes <= SMALL) && digest(&file)? != record.blake3 {
+            return wrong("is not the file whose digest is in manifest.json".to_owned());
+        }
+    }
+    Ok(())
+}
+
+fn size(path: &Path) -> Result<u64> {
+    Ok(std::fs::metadata(path).map_err(TorchError::io("read", path))?.len())
+}
+
+fn digest(path: &Path) -> Result<String> {
+    let mut hasher = blake3::Hasher::new();
+    let file = File::open(path).map_err(TorchError::io("read", path))?;
+    hasher.update_reader(file).map_err(TorchError::io("read", path))?;
+    Ok(hasher.finalize().to_hex().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_changed_cut_or_missing_file_is_named_and_others_do_not_matter() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        for name in ["a.json", "b.json"] {
+            std::fs::write(at(name), "{}\n").unwrap();
+        }
+        verify(folder.path(), true).unwrap();
+        Manifest::new().write(folder.path()).unwrap();
+        std::fs::write(at("notes.txt"), "mine").unwrap();
+        verify(folder.path(), true).unwrap();
+        let refused = |folder: &Path| verify(folder, false).unwrap_err().to_string();
+        std::fs::write(at("a.json"), "[]\n").unwrap();
+        assert!(refused(folder.path()).contains("a.json: is not the file"), "{}", refused(folder.path()));
+        std::fs::write(at("a.json"), "{").unwrap();
+        assert!(refused(folder.path()).contains("a.json: has 1 bytes, but manifest.json says 3"));
+        std::fs::remove_file(at("a.json")).unwrap();
+        assert!(refused(folder.path()).contains("a.json: is missing"));
+    }
+
+    #[test]
+    fn the_digest_of_a_large_file_is_compared_on_request() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("large.bin");
+        let mut bytes = vec![7_u8; SMALL as usize + 1];
+        std::fs::write(&path, &bytes).unwrap();
+        Manifest::new().write(folder.path()).unwrap();
+        bytes[99] = 8;
+        std::fs::write(&path, &bytes).unwrap();
+        verify(folder.path(), false).unwrap();
+        assert!(verify(folder.path(), true).unwrap_err().to_string().contains("large.bin"));
+    }
+}

@@ -1,0 +1,36 @@
+//! Activation functions by the names that `config.json` gives them.
+
+use serde::Deserialize;
+use tch::Tensor;
+
+use crate::error::Result;
+
+/// `hidden_act` of a config.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Activation {
+    /// `x * sigmoid(1.702 x)`, as OpenAI's CLIP has it.
+    QuickGelu,
+    /// `x * Phi(x)` (arXiv 1606.08415).
+    Gelu,
+    /// GELU by its tanh approximation.
+    #[serde(alias = "gelu_new", alias = "gelu_fast")]
+    GeluPytorchTanh,
+    /// `max(x, 0)`.
+    Relu,
+    /// `x * sigmoid(x)`.
+    #[serde(alias = "swish")]
+    Silu,
+}
+
+impl Activation {
+    pub(crate) fn forward(self, x: &Tensor) -> Result<Tensor> {
+        Ok(match self {
+            Self::QuickGelu => x.f_mul(&x.f_mul_scalar(1.702)?.f_sigmoid()?)?,
+            Self::Gelu => x.f_gelu("none")?,
+            Self::GeluPytorchTanh => x.f_gelu("tanh")?,
+            Self::Relu => x.f_relu()?,
+            Self::Silu => x.f_silu()?,
+        })
+    }
+}

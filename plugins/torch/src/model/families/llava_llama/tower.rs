@@ -1,0 +1,130 @@
+//! Where a LLaVA checkpoint's tower is, and what shape it has.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use super::canonical;
+use crate::chat::read_optional_json;
+use crate::error::{Result, TorchError};
+
+/// The longest header that is read; a checkpoint of thousands of tensors has some hundred kilobytes.
+const LARGEST_HEADER: u64 = 100_000_000;
+
+/// The folder of the tower that a config names: where it says, or beside or inside the checkpoint.
+pub(super) fn folder(checkpoint: &Path, name: &str) -> Option<PathBuf> {
+    let base = Path::new(name).file_name()?;
+    let around = [Some(checkpoint), checkpoint.parent()].into_iter().flatten();
+    let near = around.flat_map(|place| [place.join(name), place.join(base)]);
+    near.into_iter().find(|place| place != checkpoint && place.join("config.json").exists())
+}
+
+/// `vision_config` of a tower's folder, which may hold nothing else.
+pub(super) fn config(folder: &Path) -> Result<Value> {
+    let config = read_optional_json(&folder.join("config.json"))?;
+    Ok(config.get("vision_config").cloned().unwrap_or(config))
+}
+
+/// The shape of the tower in a checkpoint, from its tensors; `None` where there is none. Heads have 64
+/// elements and the activation is GELU, as in every LanguageBind tower: neither shows in the tensors.
+pub(super) fn config_from_shapes(checkpoint: &Path, prefix: &str) -> Result<Option<Value>> {
+    let mut shapes = BTreeMap::new();
+    for file in files(checkpoint)? {
+        header(&checkpoint.join(file), &mut shapes)?;
+    }
+    let shape = |name: &str| shapes.get(&format!("{prefix}{name}"));
+    let (Some(patch), Some(positions), Some(inner)) = (
+        shape("embeddings.patch_embedding.weight"),
+        shape("embeddings.position_embedding.weight"),
+        shape("encoder.layers.0.mlp.fc1.weight"),
+    ) else {
+        return Ok(None);
+    };
+    let layers =
+        (0..).take_while(|i| shape(&format!("encoder.layers.{i}.mlp.fc1.weight")).is_some()).count();
+    let (width, size) = (patch.first().copied().unwrap_or(0), patch.last().copied().unwrap_or(0));
+    let patches = positions.first().copied().unwrap_or(1) - 1;
+    let mut config = json!({
+        "hidden_size": width,
+        "intermediate_size": inner.first(),
+        "num_hidden_layers": layers,
+        "num_attention_heads": (width / 64).max(1),
+        "patch_size": size,
+        "image_size": (patches as f64).sqrt().round() as i64 * size,
+        "hidden_act": if prefix == "vision_tower." { "quick_gelu" } else { "gelu" },
+    });
+    if let Some([_, frames, _]) = shape("encoder.layers.0.temporal_embedding").map(Vec::as_slice) {
+        config["add_time_attn"] = json!(true);
+        config["num_frames"] = json!(frames);
+    }
+    Ok(Some(config))
+}
+
+/// The files that hold the tensors: those of the index, or the only one.
+fn files(checkpoint: &Path) -> Result<Vec<String>> {
+    let index = read_optional_json(&checkpoint.join("model.safetensors.index.json"))?;
+    let Some(map) = index["weight_map"].as_object() else {
+        return Ok(vec!["model.safetensors".to_owned()]);
+    };
+    let mut files: Vec<String> = map.values().filter_map(Value::as_str).map(str::to_owned).collect();
+    files.sort();
+    files.dedup();
+    Ok(files)
+}
+
+/// Adds the shapes of a safetensors file, by this crate's names: eight bytes of length, then JSON.
+fn header(path: &Path, shapes: &mut BTreeMap<String, Vec<i64>>) -> Result<()> {
+    let mut file = std::fs::File::open(path).map_err(TorchError::io("read", path))?;
+    let mut length = [0_u8; 8];
+    file.read_exact(&mut length).map_err(TorchError::io("read", path))?;
+    let length = u64::from_le_bytes(length).min(LARGEST_HEADER);
+    let mut text = Vec::new();
+    file.take(length).read_to_end(&mut text).map_err(TorchError::io("read", path))?;
+    let header: BTreeMap<String, Value> = serde_json::from_slice(&text)
+        .map_err(|error| TorchError::checkpoint(path, format!("is damaged or cut off: {error}")))?;
+    for (name, entry) in header {
+        if let Ok(shape) = serde_json::from_value(entry["shape"].clone()) {
+            shapes.insert(canonical(&name), shape);
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use safetensors::Dtype;
+    use safetensors::tensor::TensorView;
+
+    use super::*;
+
+    #[test]
+    fn the_released_towers_shape_shows_in_its_tensors() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| format!("model.video_tower.video_tower.{name}");
+        let shapes = [
+            ("embeddings.patch_embedding.weight", vec![128, 3, 14, 14]),
+            ("embeddings.position_embedding.weight", vec![257, 128]),
+            ("encoder.layers.0.mlp.fc1.weight", vec![512, 128]),
+            ("encoder.layers.1.mlp.fc1.weight", vec![512, 128]),
+            ("encoder.layers.0.temporal_embedding", vec![1, 8, 128]),
+        ];
+        let zeros = vec![0_u8; 2 * 128 * 128 * 128];
+        let view = |shape: &Vec<usize>| {
+            let bytes = shape.iter().product::<usize>() * 2;
+            TensorView::new(Dtype::BF16, shape.clone(), &zeros[..bytes]).unwrap()
+        };
+        let tensors: Vec<_> = shapes.iter().map(|(name, shape)| (at(name), view(shape))).collect();
+        safetensors::serialize_to_file(tensors, None, &dir.path().join("part.safetensors")).unwrap();
+        let index = json!({ "weight_map": { "a": "part.safetensors", "b": "part.safetensors" } });
+        std::fs::write(dir.path().join("model.safetensors.index.json"), index.to_string()).unwrap();
+        let config = config_from_shapes(dir.path(), "video_tower.").unwrap().unwrap();
+        let expected = json!({
+            "hidden_size": 128, "intermediate_size": 512, "num_hidden_layers": 2, "num_attention_heads": 2,
+            "patch_size": 14, "image_size": 224, "hidden_act": "gelu", "add_time_attn": true, "num_frames": 8,
+        });
+        assert_eq!(config, expected);
+        assert_eq!(config_from_shapes(dir.path(), "image_tower.").unwrap(), None);
+    }
+}

@@ -1,0 +1,161 @@
+//! `config.json` as released checkpoints have it, in the keys that matter.
+
+use isr_core::Frames;
+use serde_json::json;
+
+use super::{Block, Family};
+use crate::model::ModelConfig;
+use crate::model::config::VisionConfig;
+
+fn parse(source: &str) -> ModelConfig {
+    ModelConfig::parse(serde_json::from_str(source).unwrap()).unwrap()
+}
+
+fn frames(count: usize, width: u32, height: u32) -> Frames {
+    let rgb = vec![0; count * (width * height * 3) as usize];
+    Frames { width, height, rgb, timestamps: (0..count).map(|t| t as f64 / 2.0).collect() }
+}
+
+/// `Qwen/Qwen2.5-VL-7B-Instruct`: the decoder's settings stand at the top level.
+#[test]
+fn qwen2_5_vl_7b_is_read() {
+    let config = parse(
+        r#"{
+        "architectures": ["Qwen2_5_VLForConditionalGeneration"], "attention_dropout": 0.0,
+        "bos_token_id": 151643, "eos_token_id": 151645, "vision_start_token_id": 151652,
+        "vision_end_token_id": 151653, "vision_token_id": 151654, "image_token_id": 151655,
+        "video_token_id": 151656, "hidden_act": "silu", "hidden_size": 3584, "initializer_range": 0.02,
+        "intermediate_size": 18944, "max_position_embeddings": 128000, "max_window_layers": 28,
+        "model_type": "qwen2_5_vl", "num_attention_heads": 28, "num_hidden_layers": 28,
+        "num_key_value_heads": 4, "rms_norm_eps": 1e-06, "rope_theta": 1000000.0, "sliding_window": 32768,
+        "tie_word_embeddings": false, "torch_dtype": "bfloat16", "use_cache": true,
+        "use_sliding_window": false, "vision_config": {
+            "depth": 32, "hidden_act": "silu", "hidden_size": 1280, "intermediate_size": 3420,
+            "num_heads": 16, "in_chans": 3, "out_hidden_size": 3584, "patch_size": 14,
+            "spatial_merge_size": 2, "spatial_patch_size": 14, "window_size": 112,
+            "fullatt_block_indexes": [7, 15, 23, 31], "tokens_per_second": 2, "temporal_patch_size": 2
+        },
+        "rope_scaling": { "type": "mrope", "mrope_section": [16, 24, 24] }, "vocab_size": 152064
+    }"#,
+    );
+    assert_eq!((config.family, config.text.head_dim(), config.text.kv_heads()), (Family::Qwen25Vl, 128, 4));
+    assert!(config.text.has_qkv_bias() && !config.text.has_out_bias() && !config.text.has_qk_norm());
+    assert_eq!(config.text.axes().unwrap().unwrap()[14..18], [0, 0, 1, 1]);
+    // 8 frames of 448x336 at 2 a second: 4 steps of 12x16 features, a second apart.
+    assert_eq!(config.feature_shape(&frames(8, 448, 336)).unwrap(), [4, 192, 3584]);
+    let layout = config.layout(&frames(8, 448, 336)).unwrap();
+    let [Block::Grid(grid)] = layout.blocks.as_slice() else { panic!("{layout:?}") };
+    assert_eq!((grid.steps, grid.rows, grid.columns, grid.interval), (4, 12, 16, 2.0));
+}
+
+/// `Qwen/Qwen3-VL-8B-Instruct`.
+#[test]
+fn qwen3_vl_8b_is_read() {
+    let config = parse(
+        r#"{
+        "architectures": ["Qwen3VLForConditionalGeneration"], "image_token_id": 151655,
+        "model_type": "qwen3_vl", "text_config": {
+            "attention_bias": false, "attention_dropout": 0.0, "bos_token_id": 151643, "dtype": "bfloat16",
+            "eos_token_id": 151645, "head_dim": 128, "hidden_act": "silu", "hidden_size": 4096,
+            "initializer_range": 0.02, "intermediate_size": 12288, "max_position_embeddings": 262144,
+            "model_type": "qwen3_vl_text", "num_attention_heads": 32, "num_hidden_layers": 36,
+            "num_key_value_heads": 8, "rms_norm_eps": 1e-06, "rope_scaling": {
+                "mrope_interleaved": true, "mrope_section": [24, 20, 20], "rope_type": "default"
+            },
+            "rope_theta": 5000000, "use_cache": true, "vocab_size": 151936
+        },
+        "tie_word_embeddings": false, "video_token_id": 151656, "vision_config": {
+            "deepstack_visual_indexes": [8, 16, 24], "depth": 27, "hidden_act": "gelu_pytorch_tanh",
+            "hidden_size": 1152, "in_channels": 3, "initializer_range": 0.02, "intermediate_size": 4304,
+            "model_type": "qwen3_vl", "num_heads": 16, "num_position_embeddings": 2304,
+            "out_hidden_size": 4096, "patch_size": 16, "spatial_merge_size": 2, "temporal_patch_size": 2
+        },
+        "vision_end_token_id": 151653, "vision_start_token_id": 151652
+    }"#,
+    );
+    assert!(config.text.has_qk_norm() && !config.text.has_qkv_bias());
+    assert_eq!(config.text.theta(), 5e6);
+    let axes = config.text.axes().unwrap().unwrap();
+    assert_eq!((&axes[..4], &axes[57..62]), ([0, 1, 2, 0].as_slice(), [0, 1, 2, 0, 0].as_slice()));
+    assert_eq!(config.feature_shape(&frames(7, 320, 256)).unwrap(), [4, 80, 4 * 4096]);
+    let text = config.layout(&frames(7, 320, 256)).unwrap().text.unwrap();
+    assert!(
+        text.starts_with("<0.2 seconds><|vision_start|><|video_pad|><|vision_end|><1.2 seconds>"),
+        "{text}"
+    );
+    assert!(text.contains("<3.0 seconds>"), "{text}");
+}
+
+/// `llava-hf/LLaVA-NeXT-Video-7B-hf`: the decoder is Vicuna's, and named only.
+#[test]
+fn llava_next_video_7b_is_read() {
+    let config = parse(
+        r#"{
+        "architectures": ["LlavaNextVideoForConditionalGeneration"], "ignore_index": -100,
+        "image_token_index": 32001, "video_token_index": 32000, "model_type": "llava_next_video",
+        "projector_hidden_act": "gelu", "spatial_pool_mode": "average", "spatial_pool_stride": 2,
+        "text_config": {
+            "_name_or_path": "lmsys/vicuna-7b-v1.5", "architectures": ["LlamaForCausalLM"],
+            "max_position_embeddings": 4096, "model_type": "llama", "pad_token_id": 0,
+            "rms_norm_eps": 1e-05, "torch_dtype": "float16", "vocab_size": 32064
+        },
+        "vision_config": {
+            "hidden_size": 1024, "image_size": 336, "intermediate_size": 4096,
+            "model_type": "clip_vision_model", "num_attention_heads": 16, "num_hidden_layers": 24,
+            "patch_size": 14, "projection_dim": 768, "vocab_size": 32000
+        },
+        "vision_feature_layer": -2, "vision_feature_select_strategy": "default"
+    }"#,
+    );
+    assert_eq!((config.text.hidden_size, config.text.num_hidden_layers), (4096, 32));
+    let VisionConfig::Clip(vision) = &config.vision else { panic!("{:?}", config.vision) };
+    assert_eq!(vision.feature_layers, [23]);
+    assert_eq!(config.feature_shape(&frames(8, 640, 360)).unwrap(), [8, 144, 1024]);
+}
+
+/// `ShareGPTVideo/LLaVA-Hound-DPO`, its tower's shape known.
+#[test]
+fn llava_hound_7b_is_read() {
+    let config = parse(
+        r#"{
+        "X": ["Image", "Video"], "architectures": ["LlavaLlamaForCausalLM"], "bos_token_id": 1,
+        "eos_token_id": 2, "hidden_act": "silu", "hidden_size": 4096, "image_aspect_ratio": "pad",
+        "intermediate_size": 11008, "max_position_embeddings": 4096, "mm_hidden_size": 1024,
+        "mm_image_tower": "LanguageBind/LanguageBind_Image", "mm_projector_type": "mlp2x_gelu",
+        "mm_use_x_patch_token": false, "mm_use_x_start_end": false,
+        "mm_video_tower": "LanguageBind/LanguageBind_Video_merge", "mm_vision_select_feature": "patch",
+        "mm_vision_select_layer": -2, "model_type": "llava", "num_attention_heads": 32,
+        "num_hidden_layers": 32, "num_key_value_heads": 32, "rms_norm_eps": 1e-05, "rope_scaling": null,
+        "tie_word_embeddings": false, "vocab_size": 32000, "vision_config": {
+            "add_time_attn": true, "hidden_act": "gelu", "hidden_size": 1024, "image_size": 224,
+            "intermediate_size": 4096, "model_type": "clip_vision_model", "num_attention_heads": 16,
+            "num_frames": 8, "num_hidden_layers": 24, "patch_size": 14
+        }
+    }"#,
+    );
+    assert_eq!((config.family, config.tower()), (Family::LlavaLlama, "video_tower."));
+    assert_eq!(config.feature_shape(&frames(8, 336, 189)).unwrap(), [8, 256, 1024]);
+}
+
+#[test]
+fn settings_without_a_size_are_refused() {
+    let text = json!({ "model_type": "llama" });
+    let clip = |patch: i64| json!({ "image_size": 56, "patch_size": patch });
+    let llava = |patch: i64| json!({ "model_type": "llava", "image_token_index": 1, "text_config": text, "vision_config": clip(patch) });
+    assert!(ModelConfig::parse(llava(14)).is_ok());
+    assert!(ModelConfig::parse(llava(0)).unwrap_err().contains("patches"));
+    let mut next = llava(14);
+    next["model_type"] = json!("llava_next_video");
+    next["video_token_index"] = json!(2);
+    next["spatial_pool_stride"] = json!(9);
+    assert!(ModelConfig::parse(next).unwrap_err().contains("spatial_pool_stride is 9"));
+    let vision = json!({ "deepstack_visual_indexes": [3, 40], "out_hidden_size": 4096 });
+    let qwen = json!({ "model_type": "qwen3_vl", "video_token_id": 1, "text_config": {}, "vision_config": vision });
+    assert!(ModelConfig::parse(qwen).unwrap_err().contains("deepstack_visual_indexes [3, 40]"));
+}
+
+#[test]
+fn an_unknown_family_is_named_beside_the_known() {
+    let error = ModelConfig::parse(json!({ "model_type": "internvl" })).unwrap_err();
+    assert!(error.contains("`internvl`") && error.contains("qwen3_vl"), "{error}");
+}

@@ -1,0 +1,69 @@
+//! What every part of a model is made of.
+
+use tch::Tensor;
+
+use super::weights::Weights;
+use crate::error::Result;
+use crate::lora::Lora;
+
+/// `x W^T + b`, with or without bias, and with what an adapter adds.
+pub(crate) struct Linear {
+    weight: Tensor,
+    bias: Option<Tensor>,
+    lora: Option<Lora>,
+}
+
+impl Linear {
+    /// Takes `{name}.weight`, `{name}.bias` where there is one, and the adapter of `name`.
+    pub(crate) fn new(weights: &Weights, name: &str) -> Result<Self> {
+        let weight = weights.get(&format!("{name}.weight"))?;
+        let lora = weights.lora(name, &weight)?;
+        Ok(Self { weight, bias: weights.find(&format!("{name}.bias")), lora })
+    }
+
+    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let y = x.f_linear(&self.weight, self.bias.as_ref())?;
+        match &self.lora {
+            Some(lora) => Ok(y.f_add(&lora.forward(x)?)?),
+            None => Ok(y),
+        }
+    }
+}
+
+/// Layer normalisation with weight and bias.
+pub(crate) struct LayerNorm {
+    weight: Tensor,
+    bias: Tensor,
+    eps: f64,
+}
+
+impl LayerNorm {
+    /// Takes `{name}.weight` and `{name}.bias`.
+    pub(crate) fn new(weights: &Weights, name: &str, eps: f64) -> Result<Self> {
+        let part = |part: &str| weights.get(&format!("{name}.{part}"));
+        Ok(Self { weight: part("weight")?, bias: part("bias")?, eps })
+    }
+
+    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let shape = self.weight.size();
+        Ok(x.f_layer_norm(shape.as_slice(), Some(&self.weight), Some(&self.bias), self.eps, true)?)
+    }
+}
+
+/// Root-mean-square normalisation (arXiv 1910.07467) with weight.
+pub(crate) struct RmsNorm {
+    weight: Tensor,
+    eps: f64,
+}
+
+impl RmsNorm {
+    /// Takes `{name}.weight`.
+    pub(crate) fn new(weights: &Weights, name: &str, eps: f64) -> Result<Self> {
+        Ok(Self { weight: weights.get(&format!("{name}.weight"))?, eps })
+    }
+
+    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let width = self.weight.size();
+        Ok(x.f_rms_norm(width.as_slice(), Some(&self.weight), self.eps)?)
+    }
+}

@@ -1,0 +1,134 @@
+//! Positions of a sequence for the rotary embedding, on the three axes of M-RoPE (arXiv 2409.12191):
+//! time, height, width. Models without M-RoPE read the first.
+
+use tch::{Device, Tensor};
+
+use crate::error::Result;
+
+/// Positions of a rendered prompt, and of whatever is written behind it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Positions {
+    prompt: Vec<[i64; 3]>,
+    /// What the next token of text gets.
+    text: i64,
+    /// The largest position of any axis.
+    largest: i64,
+}
+
+/// The positions of a block of visual features.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Grid {
+    /// Steps of time.
+    pub(crate) steps: usize,
+    /// Rows of features.
+    pub(crate) rows: usize,
+    /// Features of a row.
+    pub(crate) columns: usize,
+    /// Positions from one step of time to the next.
+    pub(crate) interval: f32,
+}
+
+impl Grid {
+    /// Features of the block.
+    pub(crate) fn len(&self) -> usize {
+        self.steps * self.rows * self.columns
+    }
+}
+
+impl Positions {
+    /// Counts on by `count` tokens of text: all axes advance together.
+    pub(crate) fn push_text(&mut self, count: usize) {
+        for _ in 0..count {
+            self.prompt.push([self.text; 3]);
+            self.text += 1;
+        }
+        self.largest = self.largest.max(self.text - 1);
+    }
+
+    /// Places a block: each axis counts from the block's start. Text goes on behind the larger of its
+    /// sides, as in `get_rope_index` of transformers 5.
+    pub(crate) fn push_grid(&mut self, grid: Grid) {
+        let start = self.text;
+        self.text += grid.rows.max(grid.columns) as i64;
+        self.largest = self.largest.max(self.text - 1);
+        for step in 0..grid.steps {
+            // transformers multiplies and truncates in float32.
+            let time = start + (step as f32 * grid.interval) as i64;
+            for row in 0..grid.rows as i64 {
+                self.prompt
+                    .extend((0..grid.columns as i64).map(|column| [time, start + row, start + column]));
+            }
+            self.largest = self.largest.max(time);
+        }
+    }
+
+    /// What is added to an index behind the prompt to get its position: answers continue the text's count,
+    /// as both transformers' forward pass and its `generate` have it.
+    pub(crate) fn delta(&self) -> i64 {
+        self.text - self.prompt.len() as i64
+    }
+
+    /// The positions of slot `index` of a sequence that begins with the prompt.
+    pub(crate) fn at(&self, index: usize) -> [i64; 3] {
+        self.prompt.get(index).copied().unwrap_or([index as i64 + self.delta(); 3])
+    }
+
+    /// The number of positions that a sequence of `length` slots needs, of the context and of the rotary
+    /// tables.
+    pub(crate) fn extent(&self, length: usize) -> usize {
+        let furthest = (length as i64 + self.delta()).max(self.largest + 1);
+        usize::try_from(furthest).unwrap_or_default().max(length)
+    }
+}
+
+/// `[3, sequences, longest]` positions of sequences of those lengths; padding has 0.
+pub(crate) fn batch(sequences: &[(&Positions, usize)], longest: usize, device: Device) -> Result<Tensor> {
+    let mut flat = vec![0_i64; 3 * sequences.len() * longest];
+    for (row, (positions, length)) in sequences.iter().enumerate() {
+        for index in 0..*length {
+            for (axis, position) in positions.at(index).into_iter().enumerate() {
+                flat[(axis * sequences.len() + row) * longest + index] = position;
+            }
+        }
+    }
+    let shape = [3, sequences.len() as i64, longest as i64];
+    Ok(Tensor::f_from_slice(&flat)?.f_view(shape)?.f_to_device(device)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prompt_without_grids_counts() {
+        let mut positions = Positions::default();
+        positions.push_text(3);
+        assert_eq!((positions.at(2), positions.at(7), positions.delta()), ([2; 3], [7; 3], 0));
+        assert_eq!(Positions::default().at(5), [5; 3]);
+    }
+
+    #[test]
+    fn time_may_reach_further_than_the_text_behind_it() {
+        let mut positions = Positions::default();
+        positions.push_text(1);
+        positions.push_grid(Grid { steps: 3, rows: 2, columns: 2, interval: 10.0 });
+        positions.push_text(1);
+        assert_eq!(positions.at(12), [21, 2, 2]);
+        assert_eq!(positions.at(13), [3; 3]);
+        assert_eq!(positions.at(14), [4; 3]);
+        // Twenty slots need twenty places in the context, and the last step of time its row of the tables.
+        assert_eq!((positions.extent(20), positions.extent(30)), (22, 30));
+    }
+
+    #[test]
+    fn a_batch_has_each_sequences_own_positions() {
+        let mut short = Positions::default();
+        short.push_text(2);
+        let mut long = Positions::default();
+        long.push_grid(Grid { steps: 1, rows: 1, columns: 3, interval: 1.0 });
+        let tensor = batch(&[(&short, 2), (&long, 4)], 4, Device::Cpu).unwrap();
+        assert_eq!(tensor.size(), [3, 2, 4]);
+        let flat: Vec<i64> = Vec::try_from(&tensor.f_flatten(0, 2).unwrap()).unwrap();
+        assert_eq!(flat, [0, 1, 0, 0, 0, 0, 0, 3, 0, 1, 0, 0, 0, 0, 0, 3, 0, 1, 0, 0, 0, 1, 2, 3]);
+    }
+}

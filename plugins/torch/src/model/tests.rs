@@ -1,0 +1,118 @@
+//! Preprocessing and positions against transformers 5.23.0 (goldens), family by family.
+
+use std::path::PathBuf;
+
+use isr_core::{Frames, Prompt, Scene};
+use serde_json::Value;
+use tch::{Kind, Tensor};
+
+use super::ModelConfig;
+use super::preprocess::Recipe;
+use crate::chat::Chat;
+use crate::engine::to_vec;
+use crate::tensors::read_tensors;
+
+/// The repository's goldens, or those that `make.py` has put into `ISR_GOLDEN`.
+fn golden() -> PathBuf {
+    let own = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden");
+    std::env::var_os("ISR_GOLDEN").map_or(own, PathBuf::from)
+}
+
+/// The golden files' pseudo-video.
+fn frames(json: &Value) -> Frames {
+    let value = |t: i64, y: i64, x: i64, c: i64| {
+        (x * 3 + y * 5 + t * 17 + c * 53 + ((x * y) >> 3) * 7 + ((x ^ y) * (t + 1))) % 256
+    };
+    let side = |index: usize| json["source_hw"][index].as_i64().unwrap();
+    let (height, width) = (side(0), side(1));
+    let count = json["frames"].as_i64().unwrap();
+    let mut rgb = Vec::new();
+    for (t, y) in (0..count).flat_map(|t| (0..height).map(move |y| (t, y))) {
+        rgb.extend(
+            (0..width).flat_map(|x| (0..3).map(move |c| (x, c))).map(|(x, c)| value(t, y, x, c) as u8),
+        );
+    }
+    let fps = json["fps"].as_f64().unwrap_or(1.0);
+    let timestamps = (0..count).map(|t| t as f64 / fps).collect();
+    Frames { width: width as u32, height: height as u32, rgb, timestamps }
+}
+
+fn json(family: &str) -> Value {
+    let text = std::fs::read_to_string(golden().join(format!("{family}.json"))).unwrap();
+    serde_json::from_str(&text).unwrap()
+}
+
+#[test]
+fn pixels_equal_the_references_processors() {
+    for (family, every) in [("llava_next_video", 4), ("qwen2_5_vl", 16), ("qwen3_vl", 16)] {
+        let config = ModelConfig::read(&golden().join(format!("tiny_{family}"))).unwrap();
+        let tensors = read_tensors(&golden().join(format!("{family}.safetensors"))).unwrap();
+        let expected = &tensors[&format!("proc.pixel_values_videos.every_{every}th")];
+        let prepared = config.recipe.prepare(&frames(&json(family))).unwrap();
+        let rows =
+            Tensor::arange_start_step(0, prepared.pixels.size()[0], every, (Kind::Int64, tch::Device::Cpu));
+        let difference = (prepared.pixels.index_select(0, &rows) - expected).abs().max();
+        assert!(f64::try_from(difference).unwrap() < 1e-6, "{family}");
+        if let Some(grid) = tensors.get("proc.video_grid_thw") {
+            let ours = [prepared.grid.steps, prepared.grid.height, prepared.grid.width];
+            assert_eq!(Vec::<i64>::try_from(&grid.flatten(0, 1)).unwrap(), ours, "{family}");
+        }
+    }
+}
+
+#[test]
+fn positions_equal_the_reference() {
+    for family in ["qwen2_5_vl", "qwen3_vl"] {
+        let folder = golden().join(format!("tiny_{family}"));
+        let (config, json) = (ModelConfig::read(&folder).unwrap(), json(family));
+        let chat = Chat::read(&folder, &config).unwrap();
+        let scene = Scene { video: "v".into(), frames: frames(&json).into(), features: None };
+        let prompt = Prompt::about(&scene, json["question"].as_str().unwrap());
+        let rendered = chat.render(&prompt, |frames| config.layout(frames)).unwrap();
+        let tensors = read_tensors(&golden().join(format!("{family}.safetensors"))).unwrap();
+        let rows = [(&rendered.positions, rendered.slots.len())];
+        let ours = super::positions::batch(&rows, rendered.slots.len(), tch::Device::Cpu).unwrap();
+        assert_eq!(ours, tensors["position_ids"], "{family}");
+    }
+}
+
+/// LanguageBind's transform, written down apart from the crate's own: each pixel of the crop is the
+/// weighted mean of the four around its place in the normalised frame.
+#[test]
+fn llava_hounds_pixels_are_bilinear_without_antialiasing() {
+    // Crops begin at 3, at 2 (half of 3, rounded to the even number) and at 2 (half of 5).
+    for (width, left) in [(43, 3), (37, 2), (41, 2)] {
+        bilinear_without_antialiasing(30, width, left);
+    }
+}
+
+fn bilinear_without_antialiasing(height: usize, width: usize, left: usize) {
+    let side = 14_usize;
+    let rgb: Vec<u8> = (0..height * width * 3).map(|i| ((i * i) % 251) as u8).collect();
+    let frames =
+        Frames { width: width as u32, height: height as u32, rgb: rgb.clone(), timestamps: vec![0.0] };
+    let got = to_vec(&Recipe::llava_hound(14).prepare(&frames).unwrap().pixels).unwrap();
+    let (mean, std) =
+        ([0.481_454_66, 0.457_827_5, 0.408_210_73], [0.268_629_54, 0.261_302_58, 0.275_777_11]);
+    let scaled_width = side * width / height;
+    let place = |index: usize, from: usize, to: usize| {
+        let at = ((index as f64 + 0.5) * from as f64 / to as f64 - 0.5).max(0.0);
+        let low = at.floor() as usize;
+        (low, (low + 1).min(from - 1), at - at.floor())
+    };
+    for c in 0..3 {
+        let normal =
+            |y: usize, x: usize| (f64::from(rgb[(y * width + x) * 3 + c]) / 255.0 - mean[c]) / std[c];
+        for y in 0..side {
+            for x in 0..side {
+                let (top, bottom, down) = place(y, height, side);
+                let (west, east, right) = place(x + left, width, scaled_width);
+                let upper = normal(top, west) * (1.0 - right) + normal(top, east) * right;
+                let lower = normal(bottom, west) * (1.0 - right) + normal(bottom, east) * right;
+                let expected = upper * (1.0 - down) + lower * down;
+                let got = f64::from(got[(c * side + y) * side + x]);
+                assert!((got - expected).abs() < 1e-4, "{c} {y} {x}: {got} {expected}");
+            }
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! `text_config`: a decoder of the Llama form (Llama, Mistral, Qwen2, Qwen3 and their VL variants).
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::activation::Activation;
+use super::config::with_defaults;
+
+/// Shape of the decoder. All have RMSNorm, rotary embeddings, grouped-query attention and SwiGLU; they
+/// differ in biases, in a norm of queries and keys, and in what positions mean.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct TextConfig {
+    /// Width of the residual stream.
+    pub(crate) hidden_size: i64,
+    /// Width of the SwiGLU layer.
+    pub(crate) intermediate_size: i64,
+    /// Layers.
+    pub(crate) num_hidden_layers: i64,
+    /// Query heads.
+    pub(crate) num_attention_heads: i64,
+    /// Key and value heads; as many as query heads where absent.
+    pub(crate) num_key_value_heads: Option<i64>,
+    /// Width of a head; `hidden_size / num_attention_heads` where absent.
+    pub(crate) head_dim: Option<i64>,
+    /// Rows of the embedding.
+    pub(crate) vocab_size: i64,
+    /// Epsilon of RMSNorm.
+    pub(crate) rms_norm_eps: f64,
+    /// Longest sequence, prompt and answer together, in tokens.
+    pub(crate) max_position_embeddings: usize,
+    /// Base of the rotary embedding (transformers before 5).
+    rope_theta: f64,
+    /// The same in transformers 5: `{"rope_theta": ..., "rope_type": "default"}`.
+    rope_parameters: Option<Value>,
+    /// Other rotary embeddings in transformers before 5.
+    rope_scaling: Option<Value>,
+    /// Whether the output layer is the embedding.
+    #[serde(default)]
+    pub(crate) tie_word_embeddings: bool,
+    /// End-of-turn tokens: a number or a list.
+    pub(crate) eos_token_id: Option<Value>,
+    #[serde(default)]
+    attention_bias: bool,
+    /// Whether the SwiGLU layer's projections have biases.
+    #[serde(default, rename = "mlp_bias")]
+    pub(crate) has_mlp_bias: bool,
+    #[serde(default)]
+    use_sliding_window: Option<bool>,
+    sliding_window: Option<usize>,
+    #[serde(default)]
+    layer_types: Vec<String>,
+    /// Of the gate; SiLU makes it SwiGLU.
+    #[serde(default = "silu")]
+    pub(crate) hidden_act: Activation,
+    model_type: String,
+}
+
+fn silu() -> Activation {
+    Activation::Silu
+}
+
+/// Which decoders there are, by `model_type`.
+const KINDS: [&str; 6] = ["llama", "mistral", "qwen2", "qwen3", "qwen2_5_vl_text", "qwen3_vl_text"];
+
+impl TextConfig {
+    /// Reads a section; `kind` is its `model_type`, whatever the section itself says.
+    ///
+    /// # Errors
+    /// A decoder or an option of one that is not supported.
+    pub(crate) fn parse(section: &Value, kind: &str) -> Result<Self, String> {
+        if !KINDS.contains(&kind) {
+            let known = KINDS.join(", ");
+            return Err(format!("text_config.model_type `{kind}` is not supported; known: {known}"));
+        }
+        let mut merged = with_defaults(section, defaults(kind));
+        merged["model_type"] = json!(kind);
+        let config: Self =
+            serde_json::from_value(merged).map_err(|error| format!("text_config: {error}"))?;
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let refuse = |what: String| Err(format!("text_config: {what} is not supported"));
+        let rope_type =
+            |value: &Value| value.get("rope_type").or(value.get("type"))?.as_str().map(str::to_owned);
+        let ropes = self.rope_parameters.iter().chain(&self.rope_scaling).filter_map(rope_type);
+        if let Some(rope) =
+            ropes.into_iter().find(|rope| !matches!(rope.as_str(), "default" | "mrope" | "linear"))
+        {
+            return refuse(format!("rope_type `{rope}`"));
+        }
+        if self.slides() {
+            return refuse("a sliding window shorter than the context".to_owned());
+        }
+        if self.num_attention_heads < 1
+            || self.kv_heads() < 1
+            || self.num_attention_heads % self.kv_heads() != 0
+        {
+            return refuse(format!("{} heads over {}", self.num_attention_heads, self.kv_heads()));
+        }
+        self.axes().map(|_| ())
+    }
+
+    fn slides(&self) -> bool {
+        let short = self.sliding_window.is_some_and(|window| window < self.max_position_embeddings);
+        let used = self.use_sliding_window.unwrap_or(self.model_type == "mistral");
+        self.layer_types.iter().any(|kind| kind == "sliding_attention") || (used && short)
+    }
+
+    /// Key and value heads.
+    pub(crate) fn kv_heads(&self) -> i64 {
+        self.num_key_value_heads.unwrap_or(self.num_attention_heads)
+    }
+
+    /// Width of a head.
+    pub(crate) fn head_dim(&self) -> i64 {
+        self.head_dim.unwrap_or(self.hidden_size / self.num_attention_heads)
+    }
+
+    /// Whether queries, keys and values are projected with a bias.
+    pub(crate) fn has_qkv_bias(&self) -> bool {
+        self.attention_bias || matches!(self.model_type.as_str(), "qwen2" | "qwen2_5_vl_text")
+    }
+
+    /// Whether the attention's output is projected with a bias.
+    pub(crate) fn has_out_bias(&self) -> bool {
+        self.attention_bias && !matches!(self.model_type.as_str(), "qwen2" | "qwen2_5_vl_text")
+    }
+
+    /// Whether queries and keys are normalised, head by head.
+    pub(crate) fn has_qk_norm(&self) -> bool {
+        self.model_type.starts_with("qwen3")
+    }
+
+    /// Base of the rotary embedding.
+    pub(crate) fn theta(&self) -> f64 {
+        let sections = self.rope_parameters.iter().chain(&self.rope_scaling);
+        let given = sections.filter_map(|value| value.get("rope_theta")).find_map(Value::as_f64);
+        given.unwrap_or(self.rope_theta)
+    }
+
+    /// What positions are divided by: 1, or the factor of `rope_type` `linear`.
+    pub(crate) fn position_scale(&self) -> f64 {
+        let sections = self.rope_parameters.iter().chain(&self.rope_scaling);
+        let linear =
+            |value: &&Value| [&value["rope_type"], &value["type"]].iter().any(|kind| **kind == "linear");
+        sections.filter(linear).find_map(|value| value["factor"].as_f64()).unwrap_or(1.0)
+    }
+
+    /// For M-RoPE, the axis (0 time, 1 height, 2 width) that turns each element of a head; `None` where
+    /// positions have one axis.
+    ///
+    /// # Errors
+    /// Sections that do not cover a head.
+    pub(crate) fn axes(&self) -> Result<Option<Vec<i64>>, String> {
+        let interleaved = match self.model_type.as_str() {
+            "qwen2_5_vl_text" => false,
+            "qwen3_vl_text" => true,
+            _ => return Ok(None),
+        };
+        let sections = self.rope_parameters.iter().chain(&self.rope_scaling);
+        let given = sections.filter_map(|value| value.get("mrope_section")).next();
+        let sections: Vec<usize> = match given {
+            Some(given) => {
+                serde_json::from_value(given.clone()).map_err(|e| format!("mrope_section: {e}"))?
+            }
+            None if interleaved => vec![24, 20, 20],
+            None => vec![16, 24, 24],
+        };
+        let half = usize::try_from(self.head_dim() / 2).unwrap_or_default();
+        if sections.len() != 3 || sections.iter().sum::<usize>() != half {
+            let text = format!("mrope_section {sections:?} does not cover half a head, {half} elements");
+            return Err(text);
+        }
+        let axes = if interleaved { interleave(&sections, half) } else { consecutive(&sections) };
+        Ok(Some(axes.repeat(2)))
+    }
+}
+
+/// Qwen2.5-VL's order: all of time, then height, then width.
+fn consecutive(sections: &[usize]) -> Vec<i64> {
+    let axis = |(axis, &length): (usize, &usize)| std::iter::repeat_n(axis as i64, length);
+    sections.iter().enumerate().flat_map(axis).collect()
+}
+
+/// Qwen3-VL's order: time, height, width in turn as long as each lasts, and time for the rest.
+fn interleave(sections: &[usize], half: usize) -> Vec<i64> {
+    let axis = |index: usize| match index % 3 {
+        0 => 0,
+        turn if index < sections[turn] * 3 => turn as i64,
+        _ => 0,
+    };
+    (0..half).map(axis).collect()
+}
+
+/// What transformers' config classes take where a file is silent.
+fn defaults(kind: &str) -> Value {
+    let llama = json!({
+        "hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32,
+        "num_attention_heads": 32, "vocab_size": 32000, "rms_norm_eps": 1e-6,
+        "max_position_embeddings": 2048, "rope_theta": 10000.0,
+    });
+    let own = match kind {
+        "mistral" => json!({
+            "intermediate_size": 14336, "num_key_value_heads": 8, "max_position_embeddings": 131_072,
+        }),
+        "qwen2" => json!({
+            "intermediate_size": 22016, "vocab_size": 151_936, "max_position_embeddings": 32768,
+        }),
+        "qwen3" => json!({
+            "intermediate_size": 22016, "vocab_size": 151_936, "max_position_embeddings": 32768,
+            "head_dim": 128,
+        }),
+        "qwen2_5_vl_text" => json!({
+            "hidden_size": 8192, "intermediate_size": 29568, "num_hidden_layers": 80,
+            "num_attention_heads": 64, "num_key_value_heads": 8, "vocab_size": 152_064,
+            "rms_norm_eps": 1e-5, "max_position_embeddings": 32768, "rope_theta": 1e6,
+        }),
+        "qwen3_vl_text" => json!({
+            "intermediate_size": 22016, "vocab_size": 151_936, "max_position_embeddings": 128_000,
+            "rope_theta": 5e5, "head_dim": 128,
+        }),
+        _ => json!({}),
+    };
+    with_defaults(&own, llama)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_silent_config_is_vicuna_7b() {
+        let config =
+            TextConfig::parse(&json!({ "vocab_size": 32064, "rms_norm_eps": 1e-5 }), "llama").unwrap();
+        assert_eq!((config.hidden_size, config.num_hidden_layers, config.kv_heads()), (4096, 32, 32));
+        assert_eq!((config.vocab_size, config.rms_norm_eps, config.theta()), (32064, 1e-5, 1e4));
+        assert!(!config.has_qkv_bias() && !config.has_qk_norm() && config.axes().unwrap().is_none());
+    }
+
+    #[test]
+    fn rotary_axes_follow_the_sections() {
+        let mut section = json!({ "hidden_size": 16, "num_attention_heads": 1, "num_key_value_heads": 1,
+            "rope_scaling": { "type": "mrope", "mrope_section": [2, 3, 3] } });
+        let config = TextConfig::parse(&section, "qwen2_5_vl_text").unwrap();
+        assert_eq!(config.axes().unwrap().unwrap()[..8], [0, 0, 1, 1, 1, 2, 2, 2]);
+        section["rope_scaling"]["mrope_section"] = json!([4, 2, 2]);
+        section["head_dim"] = json!(16);
+        let config = TextConfig::parse(&section, "qwen3_vl_text").unwrap();
+        assert_eq!(config.axes().unwrap().unwrap(), [0, 1, 2, 0, 1, 2, 0, 0].repeat(2));
+        section["head_dim"] = json!(32);
+        assert!(TextConfig::parse(&section, "qwen3_vl_text").unwrap_err().contains("mrope_section"));
+    }
+
+    #[test]
+    fn what_is_not_supported_is_named() {
+        for (section, kind, named) in [
+            (json!({}), "gemma", "`gemma`"),
+            (json!({ "rope_scaling": { "type": "yarn", "factor": 2.0 } }), "llama", "`yarn`"),
+            (json!({ "hidden_act": "tanh" }), "llama", "`tanh`"),
+            (json!({ "use_sliding_window": true, "sliding_window": 128 }), "qwen2", "sliding window"),
+        ] {
+            let error = TextConfig::parse(&section, kind).unwrap_err();
+            assert!(error.contains(named), "{error}");
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! `vision_config` of Qwen2.5-VL and Qwen3-VL, and the tensors that it promises.
+
+use std::collections::HashMap;
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::model::activation::Activation;
+use crate::model::config::with_defaults;
+
+pub(super) const PREFIX: &str = "visual";
+
+/// Shape of the tower.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct QwenVision {
+    /// Layers.
+    pub(crate) depth: i64,
+    /// Width of the residual stream.
+    pub(crate) hidden_size: i64,
+    pub(super) intermediate_size: i64,
+    pub(super) num_heads: i64,
+    pub(super) hidden_act: Activation,
+    /// Side of a patch in pixels.
+    pub(crate) patch_size: i64,
+    /// Frames of a patch.
+    pub(crate) temporal_patch_size: i64,
+    /// Patches along a side of what becomes one feature.
+    pub(crate) spatial_merge_size: i64,
+    /// Width of a feature.
+    pub(crate) out_hidden_size: i64,
+    /// Positions of a second on the axis of time (Qwen2.5-VL).
+    #[serde(default)]
+    pub(crate) tokens_per_second: i64,
+    /// Side of a window in pixels (Qwen2.5-VL).
+    pub(super) window_size: Option<i64>,
+    #[serde(default)]
+    pub(super) fullatt_block_indexes: Vec<i64>,
+    /// Rows of the table of learned positions (Qwen3-VL).
+    pub(super) num_position_embeddings: Option<i64>,
+    #[serde(default)]
+    pub(super) deepstack_visual_indexes: Vec<i64>,
+    pub(super) rope_parameters: Option<Value>,
+}
+
+impl QwenVision {
+    /// Prefix of the tower's tensors, dot included.
+    pub(crate) const PREFIX: &'static str = "visual.";
+
+    /// Reads Qwen2.5-VL's `vision_config`.
+    pub(crate) fn qwen2_5(section: &Value) -> std::result::Result<Self, String> {
+        let defaults = json!({
+            "depth": 32, "hidden_size": 3584, "intermediate_size": 3420, "num_heads": 16,
+            "hidden_act": "silu", "patch_size": 14, "temporal_patch_size": 2, "spatial_merge_size": 2,
+            "out_hidden_size": 3584, "tokens_per_second": 4, "window_size": 112,
+            "fullatt_block_indexes": [7, 15, 23, 31],
+        });
+        Self::parse(section, defaults, &["num_position_embeddings", "deepstack_visual_indexes"])
+    }
+
+    /// Reads Qwen3-VL's `vision_config`.
+    pub(crate) fn qwen3(section: &Value) -> std::result::Result<Self, String> {
+        let defaults = json!({
+            "depth": 27, "hidden_size": 1152, "intermediate_size": 4304, "num_heads": 16,
+            "hidden_act": "gelu_pytorch_tanh", "patch_size": 16, "temporal_patch_size": 2,
+            "spatial_merge_size": 2, "out_hidden_size": 3584, "num_position_embeddings": 2304,
+            "deepstack_visual_indexes": [8, 16, 24],
+        });
+        Self::parse(section, defaults, &["window_size", "fullatt_block_indexes", "tokens_per_second"])
+    }
+
+    fn parse(section: &Value, defaults: Value, foreign: &[&str]) -> std::result::Result<Self, String> {
+        let mut merged = with_defaults(section, defaults);
+        if let Value::Object(entries) = &mut merged {
+            entries.retain(|name, _| !foreign.contains(&name.as_str()));
+        }
+        let config: Self =
+            serde_json::from_value(merged).map_err(|error| format!("vision_config: {error}"))?;
+        let sizes = [config.patch_size, config.temporal_patch_size, config.spatial_merge_size];
+        if sizes.iter().any(|&size| size < 1) || config.num_heads < 1 || config.head_dim() % 4 != 0 {
+            return Err("vision_config: heads, patches or merged squares of no size".to_owned());
+        }
+        if config.num_position_embeddings.is_some_and(|rows| rows < 1) {
+            return Err("vision_config: num_position_embeddings is not positive".to_owned());
+        }
+        let mut deep = config.deepstack_visual_indexes.clone();
+        deep.sort_unstable();
+        deep.dedup();
+        if deep.len() as i64 != config.deep_levels()
+            || deep.iter().any(|at| !(0..config.depth).contains(at))
+        {
+            let text = format!("{:?} are not distinct layers", config.deepstack_visual_indexes);
+            return Err(format!("vision_config: deepstack_visual_indexes {text}"));
+        }
+        Ok(config)
+    }
+
+    /// Features that go to the decoder's first layers, beside those in its input.
+    pub(crate) fn deep_levels(&self) -> i64 {
+        self.deepstack_visual_indexes.len() as i64
+    }
+
+    pub(super) fn is_qwen3(&self) -> bool {
+        self.num_position_embeddings.is_some()
+    }
+
+    pub(super) fn head_dim(&self) -> i64 {
+        self.hidden_size / self.num_heads
+    }
+
+    /// Elements of a square of merged patches.
+    pub(super) fn merged_width(&self) -> i64 {
+        self.hidden_size * self.spatial_merge_size.pow(2)
+    }
+
+    /// Names and shapes of the tower's tensors.
+    pub(crate) fn tensors(&self, all: &mut HashMap<String, Vec<i64>>) {
+        let (width, inner, merged) = (self.hidden_size, self.intermediate_size, self.merged_width());
+        let mut add = |name: &str, shape: &[i64]| all.insert(format!("{PREFIX}.{name}"), shape.to_vec());
+        let patch = [width, 3, self.temporal_patch_size, self.patch_size, self.patch_size];
+        add("patch_embed.proj.weight", &patch);
+        let mut linear = |name: &str, out: i64, input: i64| {
+            add(&format!("{name}.weight"), &[out, input]);
+            add(&format!("{name}.bias"), &[out]);
+        };
+        let mlp: &[(&str, i64, i64)] = match self.is_qwen3() {
+            true => &[("linear_fc1", inner, width), ("linear_fc2", width, inner)],
+            false => &[("gate_proj", inner, width), ("up_proj", inner, width), ("down_proj", width, inner)],
+        };
+        for layer in 0..self.depth {
+            linear(&format!("blocks.{layer}.attn.qkv"), 3 * width, width);
+            linear(&format!("blocks.{layer}.attn.proj"), width, width);
+            for (name, out, input) in mlp {
+                linear(&format!("blocks.{layer}.mlp.{name}"), *out, *input);
+            }
+        }
+        for (prefix, _) in self.mergers() {
+            let [_, first, second] = self.merger_parts();
+            linear(&format!("{prefix}.{first}"), merged, merged);
+            linear(&format!("{prefix}.{second}"), self.out_hidden_size, merged);
+        }
+        let mut norms: Vec<(String, i64)> = (0..self.depth)
+            .flat_map(|layer| [1, 2].map(|norm| (format!("blocks.{layer}.norm{norm}"), width)))
+            .collect();
+        let norm = self.merger_parts()[0];
+        norms.extend(
+            self.mergers()
+                .into_iter()
+                .map(|(prefix, after)| (format!("{prefix}.{norm}"), if after { merged } else { width })),
+        );
+        for (name, width) in norms {
+            add(&format!("{name}.weight"), &[width]);
+            if self.is_qwen3() {
+                add(&format!("{name}.bias"), &[width]);
+            }
+        }
+        if let Some(rows) = self.num_position_embeddings {
+            add("pos_embed.weight", &[rows, width]);
+            add("patch_embed.proj.bias", &[width]);
+        }
+    }
+
+    /// Prefixes of the mergers, and whether they concatenate before the norm.
+    pub(super) fn mergers(&self) -> Vec<(String, bool)> {
+        let deep = (0..self.deep_levels()).map(|level| (format!("deepstack_merger_list.{level}"), true));
+        std::iter::once(("merger".to_owned(), false)).chain(deep).collect()
+    }
+
+    pub(super) fn merger_parts(&self) -> [&'static str; 3] {
+        if self.is_qwen3() { ["norm", "linear_fc1", "linear_fc2"] } else { ["ln_q", "mlp.0", "mlp.2"] }
+    }
+}

@@ -1,0 +1,173 @@
+//! What a checkpoint folder holds, from the headers of its safetensors files.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use safetensors::Dtype;
+use safetensors::tensor::Metadata;
+use serde::Deserialize;
+
+use crate::error::{Result, TorchError};
+
+const SINGLE: &str = "model.safetensors";
+const INDEX: &str = "model.safetensors.index.json";
+const PICKLED: &str = "pytorch_model";
+
+/// One tensor in a file.
+#[derive(Clone, Debug)]
+pub(crate) struct Stored {
+    /// Its name in the file.
+    pub(crate) name: String,
+    /// Its type.
+    pub(crate) dtype: Dtype,
+    /// Its shape.
+    pub(crate) shape: Vec<i64>,
+    /// Which of the folder's files.
+    pub(super) file: usize,
+    /// Where its first byte is in that file.
+    pub(super) start: u64,
+    /// Its size in bytes.
+    pub(crate) bytes: usize,
+}
+
+impl Stored {
+    /// How many numbers it has.
+    pub(crate) fn count(&self) -> i64 {
+        self.shape.iter().product()
+    }
+}
+
+/// Open safetensors files: headers are read, data is not.
+pub(crate) struct TensorFolder {
+    /// The one file, or the index of several.
+    pub(crate) path: PathBuf,
+    pub(super) files: Vec<(PathBuf, File)>,
+    /// All tensors, by name.
+    pub(crate) tensors: Vec<Stored>,
+}
+
+#[derive(Deserialize)]
+struct Index {
+    weight_map: BTreeMap<String, String>,
+}
+
+impl TensorFolder {
+    /// How many files there are.
+    pub(crate) fn count(&self) -> usize {
+        self.files.len()
+    }
+
+    /// Opens the weights of a checkpoint folder: `model.safetensors`, or what
+    /// `model.safetensors.index.json` names.
+    ///
+    /// # Errors
+    /// No such file; weights that are pickled; a shard that is missing or cut off; a tensor that the
+    /// index finds where it is not.
+    pub(crate) fn open(folder: &Path) -> Result<Self> {
+        let single = folder.join(SINGLE);
+        if single.exists() {
+            return Self::open_file(&single);
+        }
+        let index = folder.join(INDEX);
+        match index.exists() {
+            true => Self::open_index(folder, index),
+            false => Err(no_weights(folder)),
+        }
+    }
+
+    /// Opens one safetensors file.
+    pub(crate) fn open_file(path: &Path) -> Result<Self> {
+        let (file, tensors) = open(path, 0)?;
+        Ok(Self { path: path.to_owned(), files: vec![(path.to_owned(), file)], tensors })
+    }
+
+    fn open_index(folder: &Path, path: PathBuf) -> Result<Self> {
+        let text = std::fs::read_to_string(&path).map_err(TorchError::io("read", &path))?;
+        let index: Index = serde_json::from_str(&text)
+            .map_err(|error| TorchError::checkpoint(&path, format!("is no index of weights: {error}")))?;
+        let names: BTreeSet<&String> = index.weight_map.values().collect();
+        let (mut files, mut tensors) = (Vec::new(), Vec::new());
+        for (number, name) in names.into_iter().enumerate() {
+            let shard = folder.join(name);
+            if Path::new(name).file_name().is_none_or(|plain| plain != name.as_str()) {
+                return Err(TorchError::checkpoint(path, format!("names `{name}`, which is no file name")));
+            }
+            if !shard.exists() {
+                let reason = format!("names {name}, which is missing; fetch it again");
+                return Err(TorchError::checkpoint(path, reason));
+            }
+            let (file, mut found) = open(&shard, number)?;
+            // A tensor that the index finds elsewhere is not this one.
+            found.retain(|tensor| index.weight_map.get(&tensor.name).is_none_or(|place| place == name));
+            tensors.append(&mut found);
+            files.push((shard, file));
+        }
+        let found: BTreeSet<&str> = tensors.iter().map(|tensor| tensor.name.as_str()).collect();
+        if let Some((name, place)) =
+            index.weight_map.iter().find(|(name, _)| !found.contains(name.as_str()))
+        {
+            return Err(TorchError::checkpoint(
+                path,
+                format!("finds {name} in {place}, which has no such tensor"),
+            ));
+        }
+        tensors.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(Self { path, files, tensors })
+    }
+}
+
+fn no_weights(folder: &Path) -> TorchError {
+    let pickled = |name: String| name.starts_with(PICKLED) && name.ends_with(".bin");
+    let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut names = files.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let reason = match names.any(pickled) {
+        true => format!(
+            "has its weights in {PICKLED}*.bin only. Such files can run any code when they are read, so \
+             this program does not read them. Convert them once: python examples/convert_checkpoint.py {}",
+            folder.display()
+        ),
+        false => format!("holds no weights: neither {SINGLE} nor {INDEX}"),
+    };
+    TorchError::checkpoint(folder, reason)
+}
+
+/// Reads a file's header, and checks that the file is as long as it promises.
+fn open(path: &Path, number: usize) -> Result<(File, Vec<Stored>)> {
+    let mut file = File::open(path).map_err(TorchError::io("read", path))?;
+    let size = file.metadata().map_err(TorchError::io("read", path))?.len();
+    let damaged = |what: String| TorchError::checkpoint(path, format!("is damaged or cut off: {what}"));
+    let mut length = [0; 8];
+    file.read_exact(&mut length).map_err(|_| damaged(format!("it has {size} bytes")))?;
+    let length = u64::from_le_bytes(length);
+    // Nothing is set aside for a header that cannot be there.
+    if length > size.saturating_sub(8) {
+        return Err(damaged(format!("its header takes {length} bytes, the file has {size}")));
+    }
+    let mut header = vec![0; length as usize];
+    file.read_exact(&mut header).map_err(TorchError::io("read", path))?;
+    // Offsets that do not agree with shapes and types are errors here.
+    let metadata: Metadata = serde_json::from_slice(&header).map_err(|error| damaged(error.to_string()))?;
+    let data = 8 + length;
+    let mut tensors: Vec<Stored> = metadata
+        .tensors()
+        .into_iter()
+        .map(|(name, info)| Stored {
+            dtype: info.dtype,
+            shape: info.shape.iter().map(|&size| size as i64).collect(),
+            file: number,
+            start: data + info.data_offsets.0 as u64,
+            bytes: info.data_offsets.1 - info.data_offsets.0,
+            name,
+        })
+        .collect();
+    let end = tensors.iter().map(|tensor| tensor.start + tensor.bytes as u64).max().unwrap_or(data);
+    if end != size {
+        return Err(damaged(format!(
+            "its header promises {end} bytes, the file has {size}; fetch it again"
+        )));
+    }
+    tensors.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok((file, tensors))
+}

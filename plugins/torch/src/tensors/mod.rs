@@ -1,0 +1,65 @@
+//! Tensors on disk: safetensors files, one or many, read and written tensor by tensor.
+
+mod folder;
+mod map;
+mod read;
+mod write;
+
+pub(crate) use folder::{Stored, TensorFolder};
+pub(crate) use read::read_tensors;
+pub(crate) use write::{Planned, write_sharded, write_tensors};
+
+use safetensors::Dtype;
+use tch::{Device, Kind, Tensor};
+
+use crate::error::{Result, TorchError};
+
+/// Bytes that are copied at once. Small, so that what reading and writing take beside the tensors
+/// themselves is small too.
+const PIECE: usize = 4 << 20;
+
+/// libtorch's name of a type; `None` for those that no weight may have.
+pub(crate) fn kind_of(dtype: Dtype) -> Option<Kind> {
+    match dtype {
+        Dtype::F32 => Some(Kind::Float),
+        Dtype::F16 => Some(Kind::Half),
+        Dtype::BF16 => Some(Kind::BFloat16),
+        Dtype::F64 => Some(Kind::Double),
+        Dtype::I64 => Some(Kind::Int64),
+        _ => None,
+    }
+}
+
+fn dtype_of(kind: Kind, name: &str) -> Result<Dtype> {
+    match kind {
+        Kind::Float => Ok(Dtype::F32),
+        Kind::BFloat16 => Ok(Dtype::BF16),
+        Kind::Half => Ok(Dtype::F16),
+        Kind::Double => Ok(Dtype::F64),
+        Kind::Int64 => Ok(Dtype::I64),
+        other => Err(TorchError::Engine(format!("{name} has type {other:?}, which is not written"))),
+    }
+}
+
+/// A tensor's elements, little-endian.
+pub(crate) fn bytes_of(tensor: &Tensor) -> Result<Vec<u8>> {
+    let tensor = tensor.f_detach()?.f_to_device(Device::Cpu)?.f_contiguous()?;
+    let count = tensor.numel();
+    let mut bytes = vec![0_u8; count * tensor.kind().elt_size_in_bytes()];
+    tensor.f_copy_data_u8(&mut bytes, count)?;
+    Ok(bytes)
+}
+
+/// Hands a tensor's elements, little-endian, to `take`, a few megabytes at a time.
+pub(crate) fn for_each_piece(tensor: &Tensor, mut take: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
+    let flat = tensor.f_detach()?.f_contiguous()?.f_view([tensor.numel() as i64])?;
+    let step = (PIECE / tensor.kind().elt_size_in_bytes()) as i64;
+    let count = tensor.numel() as i64;
+    let mut done = 0;
+    while done < count {
+        let length = step.min(count - done);
+        take(&bytes_of(&flat.f_narrow(0, done, length)?)?)?;
+        done += length;
+    }
+    Ok(())
+}

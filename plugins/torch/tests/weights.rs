@@ -1,0 +1,243 @@
+//! Checkpoint folders: shards, names, manifests, and what is wrong with them.
+
+#![allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping")]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use isr_core::registry::{BuildContext, Component};
+use isr_core::{Policy, Snapshot};
+use isr_torch::{ClipConfig, InspectConfig, LlavaConfig, Precision, inspect};
+use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize_to_file};
+use support::{Golden, copied};
+use tempfile::TempDir;
+
+type Tensors = BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)>;
+
+/// A copy of the golden checkpoint.
+fn copy() -> (TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let model = folder.path().join("model");
+    copied(&Golden::read("llava").model(), &model);
+    (folder, model)
+}
+
+fn read(path: &Path) -> Tensors {
+    let bytes = fs::read(path).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let own = |(name, view): (String, TensorView<'_>)| {
+        (name, (view.dtype(), view.shape().to_vec(), view.data().to_vec()))
+    };
+    file.tensors().into_iter().map(own).collect()
+}
+
+fn write(path: &Path, tensors: &Tensors) {
+    let views = tensors.iter().map(|(name, (dtype, shape, data))| {
+        (name.as_str(), TensorView::new(*dtype, shape.clone(), data).unwrap())
+    });
+    serialize_to_file(views, None, path).unwrap();
+}
+
+async fn saved(model: &Path, shard_gb: f64) -> PathBuf {
+    let out = model.with_file_name("saved");
+    fs::create_dir(&out).unwrap();
+    let policy = LlavaConfig { shard_gb, ..LlavaConfig::new(model) }.load().unwrap();
+    policy.save(&out, Snapshot::Weights).await.unwrap();
+    assert_eq!(LlavaConfig::new(&out).load().unwrap().fingerprint(), policy.fingerprint());
+    out
+}
+
+/// A sharded checkpoint.
+async fn sharded() -> (TempDir, PathBuf) {
+    let (folder, model) = copy();
+    let out = saved(&model, 0.0002).await;
+    (folder, out)
+}
+
+fn shards(folder: &Path) -> Vec<String> {
+    let names =
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<String> = names.filter(|name| name.ends_with(".safetensors")).collect();
+    names.sort();
+    names
+}
+
+fn refused(model: &Path) -> String {
+    LlavaConfig::new(model).load().err().unwrap().to_string()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_checkpoint_is_saved_in_shards_below_the_limit_with_transformers_names() {
+    let (_folder, out) = sharded().await;
+    let names = shards(&out);
+    assert!(names.len() > 2, "{names:?}");
+    for (index, name) in names.iter().enumerate() {
+        assert_eq!(*name, format!("model-{:05}-of-{:05}.safetensors", index + 1, names.len()));
+        let tensors = read(&out.join(name));
+        let bytes: usize = tensors.values().map(|(_, _, data)| data.len()).sum();
+        assert!(bytes <= 200_000 || tensors.len() == 1, "{name}: {bytes}");
+    }
+    let text = fs::read_to_string(out.join("model.safetensors.index.json")).unwrap();
+    let index: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let whole = read(&Golden::read("llava").model().join("model.safetensors"));
+    let total: usize = whole.values().map(|(_, _, data)| data.len()).sum();
+    assert_eq!(index["metadata"]["total_size"], total);
+    let map = index["weight_map"].as_object().unwrap();
+    assert_eq!(map.len(), whole.len());
+    for (name, (dtype, shape, data)) in whole {
+        let shard = read(&out.join(map[&name].as_str().unwrap()));
+        assert_eq!(shard[&name], (dtype, shape, data), "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tensors_keep_the_names_that_they_came_under() {
+    let (_folder, model) = copy();
+    let path = model.join("model.safetensors");
+    let tensors = read(&path);
+    let older = |name: &str| name.replace("vision_tower.", "vision_tower.vision_model.");
+    let tensors: Tensors = tensors.into_iter().map(|(name, tensor)| (older(&name), tensor)).collect();
+    write(&path, &tensors);
+    let out = saved(&model, 5.0).await;
+    assert_eq!(read(&out.join("model.safetensors")), tensors);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn missing_cut_and_misnamed_shards_are_named() {
+    let (_folder, out) = sharded().await;
+    fs::remove_file(out.join("manifest.json")).unwrap();
+    let names = shards(&out);
+    let shard = out.join(&names[1]);
+    let whole = fs::read(&shard).unwrap();
+
+    fs::write(&shard, &whole[..whole.len() - 100]).unwrap();
+    let error = refused(&out);
+    assert!(
+        error.contains(&names[1]) && error.contains("cut off") && error.contains("promises"),
+        "{error}"
+    );
+    fs::write(&shard, &whole[..5]).unwrap();
+    assert!(refused(&out).contains("it has 5 bytes"), "{}", refused(&out));
+    fs::write(&shard, [&[0xff; 8], &whole[8..]].concat()).unwrap();
+    assert!(refused(&out).contains("its header takes"), "{}", refused(&out));
+
+    fs::remove_file(&shard).unwrap();
+    let error = refused(&out);
+    assert!(
+        error.contains("index.json: names") && error.contains(&names[1]) && error.contains("missing"),
+        "{error}"
+    );
+
+    fs::write(&shard, fs::read(out.join(&names[0])).unwrap()).unwrap();
+    let error = refused(&out);
+    assert!(error.contains("index.json: finds") && error.contains("no such tensor"), "{error}");
+
+    let index = out.join("model.safetensors.index.json");
+    let text = fs::read_to_string(&index).unwrap();
+    fs::write(&index, text.replace(&names[1], "../model.safetensors")).unwrap();
+    assert!(refused(&out).contains("is no file name"), "{}", refused(&out));
+}
+
+#[test]
+fn weights_of_a_wrong_type_are_named() {
+    for (dtype, said) in [(Dtype::U8, "has type U8"), (Dtype::I64, "has type I64")] {
+        let (_folder, model) = copy();
+        let path = model.join("model.safetensors");
+        let mut tensors = read(&path);
+        let tensor = tensors.get_mut("language_model.model.norm.weight").unwrap();
+        *tensor = (dtype, vec![64], vec![0; 64 * dtype.bitsize() / 8]);
+        write(&path, &tensors);
+        let error = refused(&model);
+        assert!(error.contains("language_model.model.norm.weight") && error.contains(said), "{error}");
+    }
+}
+
+#[test]
+fn pickled_weights_are_not_read_and_the_way_out_is_named() {
+    let (_folder, model) = copy();
+    fs::remove_file(model.join("model.safetensors")).unwrap();
+    assert!(refused(&model).contains("holds no weights"), "{}", refused(&model));
+    fs::write(model.join("pytorch_model-00001-of-00002.bin"), "anything").unwrap();
+    let error = refused(&model);
+    assert!(error.contains("python examples/convert_checkpoint.py"), "{error}");
+    assert!(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/convert_checkpoint.py").exists());
+}
+
+#[test]
+fn a_tokenizer_with_more_tokens_than_the_embedding_has_rows_is_refused() {
+    let (_folder, model) = copy();
+    let path = model.join("tokenizer.json");
+    let mut tokenizer: serde_json::Value =
+        serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+    let mut token = tokenizer["added_tokens"][0].clone();
+    let added = tokenizer["added_tokens"].as_array_mut().unwrap();
+    for id in 0..200 {
+        token["id"] = (5000 + id).into();
+        token["content"] = format!("<extra {id}>").into();
+        added.push(token.clone());
+    }
+    fs::write(&path, tokenizer.to_string()).unwrap();
+    let error = refused(&model);
+    assert!(error.contains("tokenizer.json") && error.contains("embedding only"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_copy_is_noticed_by_its_manifest() {
+    let (_folder, out) = sharded().await;
+    let shard = out.join(&shards(&out)[0]);
+    let mut bytes = fs::read(&shard).unwrap();
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    fs::write(&shard, bytes).unwrap();
+    let error = refused(&out);
+    assert!(error.contains(&shards(&out)[0]) && error.contains("manifest.json"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_encoder_reads_its_tower_and_nothing_else() {
+    let (_folder, out) = sharded().await;
+    fs::remove_file(out.join("manifest.json")).unwrap();
+    let load = |model: &Path| {
+        let config = ClipConfig { model: Some(model.to_owned()), ..support::clip() };
+        config.build(&BuildContext::default()).map(|encoder| encoder.fingerprint())
+    };
+    let expected = load(&Golden::read("llava").model()).unwrap();
+    // The language model's values become NaN: whoever reads them has another fingerprint.
+    for name in shards(&out) {
+        let mut tensors = read(&out.join(&name));
+        for (name, (_, _, data)) in &mut tensors {
+            if !name.starts_with("vision_tower") {
+                data.fill(0xff);
+            }
+        }
+        write(&out.join(name), &tensors);
+    }
+    assert_eq!(load(&out).unwrap(), expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn inspect_counts_what_is_there_and_reads_no_weights() {
+    let (_folder, out) = sharded().await;
+    let given = InspectConfig {
+        frames: 8,
+        size: [84, 70],
+        batch: 2,
+        tokens: 100,
+        precision: Precision::Bfloat16,
+        verify: true,
+    };
+    let found = inspect(&out, &given).unwrap();
+    let whole = read(&Golden::read("llava").model().join("model.safetensors"));
+    let bytes: usize = whole.values().map(|(_, _, data)| data.len()).sum();
+    assert_eq!((found.bytes, found.parameters), (bytes as u64, bytes as u64 / 4));
+    assert_eq!(found.parts.iter().map(|part| part.parameters).sum::<u64>(), found.parameters);
+    assert_eq!((found.family.as_str(), found.files), ("llava", shards(&out).len()));
+    assert_eq!(found.dtypes, ["F32"]);
+    assert_eq!(found.sequence, found.visual_tokens + 100);
+    assert!(found.memory.inference > bytes as u64 / 2 && found.memory.full > 4 * bytes as u64);
+    fs::remove_file(out.join(&shards(&out)[0])).unwrap();
+    assert!(inspect(&out, &given).is_err());
+}

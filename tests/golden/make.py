@@ -1,0 +1,307 @@
+"""Makes a tiny random checkpoint of a family, and what transformers computes with it.
+
+    python tests/golden/make.py qwen3_vl --seed 1 --out DIR [--set text_config.num_hidden_layers=3 ...]
+
+The shape is that of `tiny_<family>` beside this file, changed by `--set`; tokenizer, chat template and
+processor are taken from there. Needs torch, torchvision and the versions in tests/python/requirements.txt.
+"""
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
+from transformers.video_utils import VideoMetadata
+
+HERE = Path(__file__).resolve().parent
+FAMILIES = ["llava", "video_llava", "llava_next_video", "qwen2_5_vl", "qwen3_vl"]
+FORMULA = "(x*3 + y*5 + t*17 + c*53 + seed*29 + ((x*y) >> 3)*7 + ((x ^ y) * (t + 1 + seed))) mod 256"
+SYSTEM = (
+    "A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, "
+    "detailed, and polite answers to the user's questions."
+)
+QUESTION = "What is the person in the video doing, and in what order do the actions happen?"
+CHOSEN = "The person opens the door, walks across the kitchen and places a red cup on the wooden table."
+REJECTED = "A dog is running in the park, then the boat turns and the light changes from green to red twice."
+OTHERS = ["Describe how the object moves between the first and the last frame.", "Why?"]
+JUDGE = (
+    "Visual context: A person walks into a kitchen. Question: {question} Response A: {a} Response B: {b} "
+    "Which response answers the question better given the video and the visual context? Answer with a "
+    "single letter, A or B."
+)
+
+
+def pseudo_video(frames, height, width, seed):
+    t, y, x, c = torch.meshgrid(*[torch.arange(n) for n in (frames, height, width, 3)], indexing="ij")
+    v = x * 3 + y * 5 + t * 17 + c * 53 + seed * 29 + ((x * y) >> 3) * 7 + ((x ^ y) * (t + 1 + seed))
+    return (v % 256).to(torch.uint8)
+
+
+class Maker:
+    def __init__(self, args):
+        self.args, self.qwen = args, args.family.startswith("qwen")
+        self.source = HERE / f"tiny_{args.family}"
+        self.folder = Path(args.out) / f"tiny_{args.family}"
+        self.fps = args.fps if self.qwen else None
+        self.size = args.size or ([90, 120] if self.qwen else [70, 84])
+        self.processor = AutoProcessor.from_pretrained(self.source)
+        self.tokenizer = self.processor.tokenizer
+        self.model = self.random_model()
+        self.video = pseudo_video(args.frames, *self.size, 0)
+
+    def random_model(self):
+        config = json.loads((self.source / "config.json").read_text())
+        for setting in self.args.set:
+            path, value = setting.split("=", 1)
+            *parents, key = path.split(".")
+            section = config
+            for parent in parents:
+                section = section[parent]
+            section[key] = json.loads(value)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for file in self.source.iterdir():
+            if file.name not in ("config.json", "model.safetensors"):
+                shutil.copy(file, self.folder / file.name)
+        (self.folder / "config.json").write_text(json.dumps(config))
+        config = AutoConfig.from_pretrained(self.folder)
+        config._attn_implementation = "eager"
+        model = AutoModelForImageTextToText.from_config(config, dtype=torch.float32).eval()
+        generator = torch.Generator().manual_seed(self.args.seed)
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                noise = torch.randn(parameter.shape, generator=generator)
+                if parameter.ndim == 1 and name.endswith("weight"):
+                    parameter.copy_(1 + 0.1 * noise)
+                elif parameter.ndim == 1:
+                    parameter.copy_(0.1 * noise)
+                elif "embed" in name:
+                    parameter.copy_(0.5 * noise)
+                else:
+                    fan_in = parameter[0].numel()
+                    scale = 4.0 if "lm_head" in name else 1.0
+                    parameter.copy_(noise * scale / fan_in**0.5)
+        model.save_pretrained(self.folder)
+        return model
+
+    def prompt(self, question):
+        kind = "image" if self.args.family == "llava" else "video"
+        messages = [{"role": "user", "content": [{"type": kind}, {"type": "text", "text": question}]}]
+        if not self.qwen:
+            messages.insert(0, {"role": "system", "content": SYSTEM})
+        return self.processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+
+    def inputs(self, prompt, video):
+        frames = video.permute(0, 3, 1, 2)
+        if self.args.family == "llava":
+            # A video is its frames as images, all at one placeholder.
+            pixels = self.processor.image_processor(list(frames), return_tensors="pt")["pixel_values"]
+            vision, strategy = self.model.config.vision_config, self.model.config.vision_feature_select_strategy
+            patches = (vision.image_size // vision.patch_size) ** 2 + (strategy == "full")
+            count = len(frames) * patches
+            text = prompt.replace("<image>", "<image>" * count)
+            return {**self.tokenizer(text, return_tensors="pt"), "pixel_values": pixels}
+        metadata = VideoMetadata(
+            total_num_frames=len(frames), fps=self.fps or 1.0, frames_indices=list(range(len(frames)))
+        )
+        settings = {"do_sample_frames": False, "return_tensors": "pt"}
+        if self.qwen:
+            settings["video_metadata"] = [metadata]
+        inputs = self.processor(text=[prompt], videos=[frames], **settings)
+        return {name: value for name, value in inputs.items() if isinstance(value, torch.Tensor)}
+
+    def extended(self, inputs, ids):
+        """The inputs with an answer behind the prompt."""
+        answer = torch.tensor([ids])
+        longer = {**inputs, "input_ids": torch.cat([inputs["input_ids"], answer], dim=1)}
+        longer["attention_mask"] = torch.ones_like(longer["input_ids"])
+        if "mm_token_type_ids" in inputs:
+            text = torch.zeros_like(answer)
+            longer["mm_token_type_ids"] = torch.cat([inputs["mm_token_type_ids"], text], dim=1)
+        return longer
+
+    def forward(self, inputs):
+        if hasattr(self.model.model, "rope_deltas"):
+            self.model.model.rope_deltas = None
+        return self.model(**inputs).logits[0]
+
+    def answer_logps(self, inputs, ids):
+        logits = self.forward(self.extended(inputs, ids))
+        start = inputs["input_ids"].shape[1] - 1
+        logps = logits[start : start + len(ids)].log_softmax(-1)
+        return logps.gather(1, torch.tensor(ids)[:, None])[:, 0]
+
+    def answer_ids(self, text):
+        """The answer's tokens behind the golden prompt, the end of the turn included."""
+        prompt = self.prompt(QUESTION)
+        before = self.tokenizer(prompt)["input_ids"]
+        both = self.tokenizer(prompt + self.turn(text))["input_ids"]
+        assert both[: len(before)] == before
+        return both[len(before) :]
+
+    def turn(self, text):
+        """What the chat template writes for the assistant's turn, as far as its end."""
+        messages = [{"role": "user", "content": "x"}, {"role": "assistant", "content": text}]
+        full = self.processor.apply_chat_template(messages, tokenize=False)
+        start, end = ("<|im_start|>assistant\n", "<|im_end|>") if self.qwen else ("ASSISTANT:", "</s>")
+        turn = full.split(start, 1)[1]
+        return turn[: turn.index(end) + len(end)]
+
+    def greedy(self, inputs):
+        if hasattr(self.model.model, "rope_deltas"):
+            self.model.model.rope_deltas = None
+        out = self.model.generate(**inputs, do_sample=False, max_new_tokens=24)
+        return out[0, inputs["input_ids"].shape[1] :].tolist()
+
+    def visual(self, inputs, tensors):
+        model = self.model.model
+        if self.qwen:
+            out = model.get_video_features(
+                inputs["pixel_values_videos"], inputs["video_grid_thw"], return_dict=True
+            )
+            tensors["projected"] = torch.cat(list(out.pooler_output))
+            for level, features in enumerate(getattr(out, "deepstack_features", None) or []):
+                tensors[f"deepstack_{level}"] = torch.cat(list(features))
+            positions, deltas = model.get_rope_index(
+                inputs["input_ids"],
+                inputs["mm_token_type_ids"],
+                video_grid_thw=inputs["video_grid_thw"],
+                second_per_grid_ts=inputs.get("second_per_grid_ts"),
+                attention_mask=inputs["attention_mask"],
+            )
+            tensors.update(position_ids=positions, rope_deltas=deltas)
+            tensors["proc.video_grid_thw"] = inputs["video_grid_thw"]
+            every = inputs["pixel_values_videos"][::16]
+            tensors["proc.pixel_values_videos.every_16th"] = every
+            return
+        pixels = inputs.get("pixel_values", inputs.get("pixel_values_videos"))
+        pixels = pixels.flatten(0, 1) if pixels.ndim == 5 else pixels
+        tower = model.video_tower if self.args.family == "video_llava" else model.vision_tower
+        hidden = tower(pixels, output_hidden_states=True).hidden_states
+        layers = self.model.config.vision_feature_layer
+        layers = [layers] if isinstance(layers, int) else layers
+        tensors["vision_selected"] = torch.cat([hidden[layer] for layer in layers], dim=-1)
+        tensors["proc.pixel_values_videos.every_4th"] = pixels[::4]
+
+    def perturbed(self):
+        """The reference policy: some weights scaled; returns what undoes it."""
+        before = {}
+        with torch.no_grad():
+            for name, parameter in self.model.named_parameters():
+                factors = {"lm_head.weight": 0.9, "mlp.down_proj.weight": 1.25, "self_attn.q_proj.weight": 0.8}
+                for end, factor in factors.items():
+                    if name.endswith(end) and ("lm_head" in name or "language_model" in name):
+                        before[name] = parameter.clone()
+                        parameter.mul_(factor)
+        return before
+
+    def restore(self, before):
+        with torch.no_grad():
+            for name, parameter in self.model.named_parameters():
+                if name in before:
+                    parameter.copy_(before[name])
+
+    def loss(self, inputs, answers, reference, beta):
+        policy = {name: self.answer_logps(inputs, ids).sum() for name, ids in answers.items()}
+        margin = (policy["chosen"] - reference["chosen"].sum()) - (
+            policy["rejected"] - reference["rejected"].sum()
+        )
+        return -torch.nn.functional.logsigmoid(beta * margin)
+
+    def train(self, inputs, answers, reference, numbers, tensors, beta=0.1):
+        self.model.zero_grad()
+        self.loss(inputs, answers, reference, beta).backward()
+        norms = {}
+        for name, parameter in self.model.named_parameters():
+            norms[name] = None if parameter.grad is None else parameter.grad.norm().item()
+            small = parameter.numel() <= 4096
+            if parameter.grad is not None and small and (".0." in name or "merger" in name):
+                tensors[f"grad.{name}"] = parameter.grad.clone()
+        known = [norm for norm in norms.values() if norm is not None]
+        numbers["grad_norms"] = norms
+        numbers["grad_total_norm"] = torch.tensor(known).norm().item()
+        numbers["dpo"] = {"beta": beta}
+        trained = []
+        for name, parameter in self.model.named_parameters():
+            parameter.requires_grad = "language_model" in name or "lm_head" in name
+            trained += [parameter] if parameter.requires_grad else []
+        settings = {"lr": 1e-5, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.01}
+        optimizer = torch.optim.AdamW(trained, **settings)
+        losses, gradients = [], []
+        for _ in range(5):
+            optimizer.zero_grad()
+            loss = self.loss(inputs, answers, reference, beta)
+            loss.backward()
+            losses.append(loss.item())
+            gradients.append(torch.nn.utils.clip_grad_norm_(trained, 1.0).item())
+            optimizer.step()
+        numbers["adamw_5_steps"] = {
+            **settings,
+            "losses_before_step": losses,
+            "grad_norms_before_clip": gradients,
+        }
+
+    def judge(self, numbers):
+        orders = []
+        for a, b in [(CHOSEN, REJECTED), (REJECTED, CHOSEN)]:
+            prompt = self.prompt(JUDGE.format(question=QUESTION, a=a, b=b))
+            last = self.forward(self.inputs(prompt, self.video))[-1]
+            order = {"prompt": prompt}
+            for choice in "AB":
+                identity = self.answer_ids(choice)[0]
+                order[f"id_{choice}"] = identity
+                order[f"logit_{choice}"] = last[identity].item()
+            orders.append(order)
+        numbers["judge"] = {"orders": orders}
+
+    def make(self):
+        args = self.args
+        prompt = self.prompt(QUESTION)
+        inputs = self.inputs(prompt, self.video)
+        numbers = {
+            "family": args.family, "seed": args.seed, "settings": args.set, "frames": args.frames,
+            "source_hw": self.size, "fps": self.fps, "video_formula": FORMULA, "question": QUESTION,
+            "prompt": prompt, "input_ids": inputs["input_ids"][0].tolist(),
+            "versions": {"torch": torch.__version__},
+        }
+        tensors = {}
+        answers = {"chosen": self.answer_ids(CHOSEN), "rejected": self.answer_ids(REJECTED)}
+        end = "<|im_end|>" if self.qwen else "</s>"
+        numbers["responses"] = {
+            "chosen_text": CHOSEN + end, "rejected_text": REJECTED + end,
+            "chosen_ids": answers["chosen"], "rejected_ids": answers["rejected"],
+        }
+        with torch.no_grad():
+            self.visual(inputs, tensors)
+            tensors["logits_tail"] = self.forward(inputs)[-24:]
+            numbers["greedy_ids"] = self.greedy(inputs)
+            prompts = [self.prompt(question) for question in OTHERS]
+            videos = [pseudo_video(args.frames, *self.size, seed) for seed in (0, 1)]
+            greedy = [self.greedy(self.inputs(*pair)) for pair in zip(prompts, videos)]
+            numbers["batch2"] = {"prompts": prompts, "video_seeds": [0, 1], "greedy_ids": greedy}
+            self.judge(numbers)
+            for name, ids in answers.items():
+                tensors[f"{name}_logps"] = self.answer_logps(inputs, ids)
+            before = self.perturbed()
+            reference = {name: self.answer_logps(inputs, ids) for name, ids in answers.items()}
+            self.restore(before)
+            tensors.update({f"{name}_ref_logps": logps for name, logps in reference.items()})
+        self.train(inputs, answers, reference, numbers, tensors)
+        out = Path(args.out)
+        (out / f"{args.family}.json").write_text(json.dumps(numbers, indent=1) + "\n")
+        tensors = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+        save_file(tensors, out / f"{args.family}.safetensors")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("family", choices=FAMILIES)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--frames", type=int, default=8)
+    parser.add_argument("--size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"))
+    parser.add_argument("--fps", type=float, default=2.0)
+    parser.add_argument("--out", required=True)
+    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=JSON")
+    Maker(parser.parse_args()).make()
