@@ -1,0 +1,106 @@
+//! The sample source `jsonl`.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use isr_core::registry::{BuildContext, Component};
+use isr_core::{Cause, SampleSource};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::columns::Columns;
+use crate::error::{DataError, Place};
+use crate::layout::Layout;
+use crate::lists::{Lists, Taker, Wanted, fail};
+use crate::row::Object;
+use crate::source::ListSource;
+
+/// Your own videos: JSONL lists in LLaVA-Hound's layouts, or with any keys by a column map.
+///
+/// One object a line: `id` and `video` with `conversations` (`train`), `prompt` (`dpo`) or `question`
+/// (`qa`), and for evaluation `answer`; or what `columns` names. Training reads no answers, whether the
+/// list has them or not.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct JsonlConfig {
+    /// The training list.
+    pub training: PathBuf,
+    /// The held-out list, with answers; it may share no video with `training`. Default: none.
+    #[serde(default)]
+    pub evaluation: Option<PathBuf>,
+    /// Training samples with answers, to measure judges and contexts with; no training code sees it.
+    /// Default: none.
+    #[serde(default)]
+    pub audit: Option<PathBuf>,
+    /// Folder that relative `video` paths start from. Default: the folder of each list.
+    #[serde(default)]
+    pub video_root: Option<PathBuf>,
+    /// LLaVA-Hound's layout. By default (`auto`) each line tells by its keys.
+    #[serde(default)]
+    pub layout: Layout,
+    /// The keys of lists in no such layout, in place of `layout`. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub columns: Option<Columns>,
+}
+
+impl JsonlConfig {
+    fn lists(&self) -> Lists {
+        Lists {
+            training: self.training.clone(),
+            evaluation: self.evaluation.clone(),
+            audit: self.audit.clone(),
+            video_root: self.video_root.clone(),
+            layout: self.layout,
+            columns: self.columns.clone(),
+            rows: read_rows,
+        }
+    }
+}
+
+impl Component for JsonlConfig {
+    type Built = Arc<dyn SampleSource>;
+
+    fn validate(&self) -> Result<(), String> {
+        self.lists().validate()
+    }
+
+    fn build(&self, _: &BuildContext) -> Result<Arc<dyn SampleSource>, Cause> {
+        Ok(Arc::new(ListSource(self.lists())))
+    }
+}
+
+isr_core::register!(
+    Data "jsonl" => JsonlConfig,
+    example = "training = \"data/train.jsonl\"\nevaluation = \"data/evaluation.jsonl\"\nvideo_root = \"data\"\n"
+);
+
+/// The objects of a JSONL file; blank lines are left out.
+pub(crate) fn read_rows(path: &Path, _: &Wanted, take: Taker<'_>) -> Result<(), DataError> {
+    let file = BufReader::new(File::open(path).map_err(DataError::io(path))?);
+    for (index, line) in file.lines().enumerate() {
+        let place = Place::Line(index + 1);
+        let fail = fail(path, place);
+        let text = line.map_err(|error| match error.kind() {
+            std::io::ErrorKind::InvalidData => fail("it is not UTF-8 text".to_owned()),
+            _ => DataError::Io { path: path.to_owned(), source: error },
+        })?;
+        if !text.trim().is_empty() {
+            object(&text).and_then(|row| take(place, row)).map_err(fail)?;
+        }
+    }
+    Ok(())
+}
+
+fn object(text: &str) -> Result<Object, String> {
+    match serde_json::from_str(text) {
+        Ok(Value::Object(object)) => Ok(object),
+        Ok(_) => Err("expected a JSON object with `id`, `video` and `prompt`".to_owned()),
+        Err(_) if text.trim() == "[" => {
+            Err("this is a JSON array over many lines; write one object a line (`jq -c '.[]'`)".to_owned())
+        }
+        Err(error) => Err(format!("no valid JSON: {error}")),
+    }
+}

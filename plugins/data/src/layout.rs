@@ -1,0 +1,99 @@
+//! The layouts of LLaVA-Hound (arXiv 2404.01258), and how one is recognised.
+//!
+//! | layout | keys | where LLaVA-Hound has it |
+//! |---|---|---|
+//! | `train` | `id`, `video`, `conversations` of `{"from": "human" or "gpt", "value"}` | captions and instructions |
+//! | `dpo` | `id`, `video`, `prompt`, and maybe `answer`, `chosen`, `rejected` | preference data |
+//! | `qa` | `id` (or `question_id`), `video` (or `video_name`), `question`, `answer` | test sets |
+//!
+//! Of `conversations`, the first turn of each speaker counts. `chosen` and `rejected` are not read: the
+//! loop samples and judges answers of its own. Every layout may have `facts` for an evaluator.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::row::{Object, Texts, id, missing, optional, required, video};
+
+/// Which of LLaVA-Hound's layouts the rows of a list have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Layout {
+    /// Each row tells by the one of `conversations`, `prompt` and `question` that it has.
+    #[default]
+    Auto,
+    /// `conversations`.
+    Train,
+    /// `prompt`.
+    Dpo,
+    /// `question`.
+    Qa,
+}
+
+/// The layouts with the key that tells each.
+const TELLING: [(Layout, &str, &str); 3] = [
+    (Layout::Train, "train", "conversations"),
+    (Layout::Dpo, "dpo", "prompt"),
+    (Layout::Qa, "qa", "question"),
+];
+
+/// Every key that some layout reads.
+pub(crate) const KEYS: [&str; 9] =
+    ["id", "question_id", "video", "video_name", "conversations", "prompt", "question", "answer", "facts"];
+
+impl Layout {
+    /// The texts of a row.
+    pub(crate) fn read(self, row: &Object) -> Result<Texts, String> {
+        let layout = if self == Self::Auto { recognised(row)? } else { self };
+        let key = layout.key();
+        let (instruction, answer) = match layout {
+            Self::Train => conversation(row.get(key).ok_or_else(|| missing(row, key))?)?,
+            _ => (required(row, key)?, optional(row, "answer")?),
+        };
+        let (id_key, video_key) = match layout {
+            Self::Qa => (either(row, "id", "question_id"), either(row, "video", "video_name")),
+            _ => ("id", "video"),
+        };
+        let path = row.get(video_key).filter(|value| !value.is_null());
+        Ok(Texts {
+            id: id(row, id_key)?,
+            video: video(video_key, path.ok_or_else(|| missing(row, video_key))?)?,
+            instruction,
+            instruction_key: key.to_owned(),
+            answer,
+            facts: row.get("facts").cloned().unwrap_or_default(),
+        })
+    }
+
+    fn key(self) -> &'static str {
+        TELLING.iter().find(|(layout, ..)| *layout == self).map_or("prompt", |(_, _, key)| key)
+    }
+}
+
+/// The layout whose key the row has.
+fn recognised(row: &Object) -> Result<Layout, String> {
+    let found: Vec<_> = TELLING.iter().filter(|(_, _, key)| row.contains_key(*key)).collect();
+    match found.as_slice() {
+        [] => Err(missing(row, "prompt")),
+        [(layout, ..)] => Ok(*layout),
+        [(_, a, first), (_, b, second), ..] => Err(format!(
+            "it has both `{first}` and `{second}`; say which counts by layout = \"{a}\" or layout = \"{b}\""
+        )),
+    }
+}
+
+fn either<'k>(row: &Object, usual: &'k str, other: &'k str) -> &'k str {
+    if !row.contains_key(usual) && row.contains_key(other) { other } else { usual }
+}
+
+/// The first human turn and the first answer.
+fn conversation(turns: &Value) -> Result<(String, Option<String>), String> {
+    let turns = turns.as_array().ok_or("`conversations` is no list of turns")?;
+    let first = |speaker: &str| {
+        let turn = turns.iter().find(|turn| turn.get("from").and_then(Value::as_str) == Some(speaker));
+        turn.and_then(|turn| turn.get("value")).and_then(Value::as_str).map(str::to_owned)
+    };
+    let prompt =
+        first("human").ok_or("`conversations` has no turn {\"from\": \"human\", \"value\": ...}")?;
+    Ok((prompt, first("gpt")))
+}

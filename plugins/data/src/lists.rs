@@ -1,0 +1,136 @@
+//! Lists of samples: files of one format, read by a layout or a column map.
+
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
+
+use isr_core::LabelledSample;
+use isr_core::config::did_you_mean;
+
+use crate::columns::Columns;
+use crate::error::{DataError, Place};
+use crate::layout::{KEYS, Layout};
+use crate::row::{Line, Object, Texts};
+
+/// Takes a row and its place; its error is the reason why the row cannot be used.
+pub(crate) type Taker<'a> = &'a mut dyn FnMut(Place, Object) -> Result<(), String>;
+
+/// Calls the taker with each row of a file, which has the wanted columns alone.
+pub(crate) type ReadRows = fn(&Path, &Wanted, Taker<'_>) -> Result<(), DataError>;
+
+/// The columns that a reader need read.
+pub(crate) enum Wanted {
+    /// These, where they are there.
+    Any(Vec<String>),
+    /// These, each of which must be there.
+    All(Vec<String>),
+}
+
+/// The lists of a source.
+#[derive(Clone, Debug)]
+pub(crate) struct Lists {
+    pub(crate) training: PathBuf,
+    pub(crate) evaluation: Option<PathBuf>,
+    pub(crate) audit: Option<PathBuf>,
+    pub(crate) video_root: Option<PathBuf>,
+    pub(crate) layout: Layout,
+    pub(crate) columns: Option<Columns>,
+    pub(crate) rows: ReadRows,
+}
+
+impl Lists {
+    /// Names the first setting that cannot be used.
+    pub(crate) fn validate(&self) -> Result<(), String> {
+        let lists = [
+            ("training", Some(&self.training)),
+            ("evaluation", self.evaluation.as_ref()),
+            ("audit", self.audit.as_ref()),
+            ("video_root", self.video_root.as_ref()),
+        ];
+        for (key, path) in lists.into_iter().filter_map(|(key, path)| Some((key, path?))) {
+            if !path.exists() {
+                let near = did_you_mean(path);
+                return Err(format!("{key} is {}, which does not exist{near}", path.display()));
+            }
+        }
+        match &self.columns {
+            Some(_) if self.layout != Layout::Auto => {
+                Err("layout is set beside columns; leave out one of them".to_owned())
+            }
+            Some(columns) => columns.validate(),
+            None => Ok(()),
+        }
+    }
+
+    /// Reads every list, so that a bad one is found before the run starts.
+    pub(crate) fn check(&self) -> Result<(), DataError> {
+        let training: HashSet<_> = self.training()?.into_iter().map(|line| line.sample.video).collect();
+        self.labelled(self.audit.as_deref())?;
+        let Some(evaluation) = &self.evaluation else { return Ok(()) };
+        let held_out = self.labelled(Some(evaluation))?;
+        match held_out.into_iter().find(|it| training.contains(&it.sample.video)) {
+            None => Ok(()),
+            Some(shared) => Err(DataError::SharedVideo {
+                training: self.training.clone(),
+                evaluation: evaluation.clone(),
+                video: shared.sample.video,
+            }),
+        }
+    }
+
+    /// The training list.
+    pub(crate) fn training(&self) -> Result<Vec<Line>, DataError> {
+        self.read(&self.training, false)
+    }
+
+    /// A list whose samples must have answers; empty where there is no list.
+    pub(crate) fn labelled(&self, path: Option<&Path>) -> Result<Vec<LabelledSample>, DataError> {
+        let Some(path) = path else { return Ok(Vec::new()) };
+        let key = self.columns.as_ref().map_or("answer", |columns| &columns.answer);
+        let label = |line: Line| match line.answer {
+            Some(reference) => Ok(LabelledSample { sample: line.sample, reference, facts: line.facts }),
+            None => {
+                let (path, key) = (path.to_owned(), key.to_owned());
+                Err(DataError::NoAnswer { path, id: line.sample.id, key })
+            }
+        };
+        self.read(path, true)?.into_iter().map(label).collect()
+    }
+
+    fn read(&self, path: &Path, labelled: bool) -> Result<Vec<Line>, DataError> {
+        let beside = if path.is_dir() { Some(path) } else { path.parent() };
+        let root = self.video_root.as_deref().or(beside).unwrap_or(Path::new(""));
+        let mut lines: Vec<Line> = Vec::new();
+        let mut seen = HashMap::new();
+        (self.rows)(path, &self.wanted(labelled), &mut |place, row| {
+            let line = self.texts(&row, lines.len() + 1, labelled)?.into_line(root)?;
+            if let Some(first) = seen.insert(line.sample.id.clone(), place) {
+                let (id, first) = (line.sample.id, first.words());
+                return Err(format!("id `{id}` is also {first}; ids must be unique"));
+            }
+            lines.push(line);
+            Ok(())
+        })?;
+        Ok(lines)
+    }
+
+    fn texts(&self, row: &Object, number: usize, labelled: bool) -> Result<Texts, String> {
+        match &self.columns {
+            Some(columns) => columns.read(row, number, labelled),
+            None => self.layout.read(row),
+        }
+    }
+
+    fn wanted(&self, labelled: bool) -> Wanted {
+        let Some(columns) = &self.columns else {
+            return Wanted::Any(KEYS.map(str::to_owned).to_vec());
+        };
+        let named = columns.named().into_iter().filter(|(part, _)| labelled || *part != "answer");
+        Wanted::All(named.map(|(_, column)| column.to_owned()).collect())
+    }
+}
+
+/// The error of a row.
+pub(crate) fn fail(path: &Path, place: Place) -> impl Fn(String) -> DataError {
+    let path = path.to_owned();
+    move |reason| DataError::Row { path: path.clone(), place, reason }
+}

@@ -1,0 +1,200 @@
+//! The sample source `parquet`.
+
+use std::fs::{self, File};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use isr_core::registry::{BuildContext, Component};
+use isr_core::{Cause, SampleSource};
+use parquet::errors::ParquetError;
+use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::record::{Field, Row};
+use parquet::schema::types::Type;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::columns::Columns;
+use crate::error::{DataError, Place};
+use crate::layout::Layout;
+use crate::lists::{Lists, Taker, Wanted, fail};
+use crate::names::hint;
+use crate::row::Object;
+use crate::source::ListSource;
+
+/// Your own videos: lists in Parquet files, such as those of Hugging Face `datasets`, with the columns of
+/// LLaVA-Hound's layouts or with any by a column map.
+///
+/// A list is a file, or a folder of `.parquet` files that are read in the order of their names. Only the
+/// columns that are needed are read. Videos are files: a table that holds their bytes is refused.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ParquetConfig {
+    /// The training list: a `.parquet` file, or a folder of them.
+    pub training: PathBuf,
+    /// The held-out list, with answers; it may share no video with `training`. Default: none.
+    #[serde(default)]
+    pub evaluation: Option<PathBuf>,
+    /// Training samples with answers, to measure judges and contexts with; no training code sees it.
+    /// Default: none.
+    #[serde(default)]
+    pub audit: Option<PathBuf>,
+    /// Folder that relative `video` paths start from. Default: the folder of each list.
+    #[serde(default)]
+    pub video_root: Option<PathBuf>,
+    /// LLaVA-Hound's layout. By default (`auto`) each row tells by its columns.
+    #[serde(default)]
+    pub layout: Layout,
+    /// The columns of lists in no such layout, in place of `layout`. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub columns: Option<Columns>,
+}
+
+impl ParquetConfig {
+    fn lists(&self) -> Lists {
+        Lists {
+            training: self.training.clone(),
+            evaluation: self.evaluation.clone(),
+            audit: self.audit.clone(),
+            video_root: self.video_root.clone(),
+            layout: self.layout,
+            columns: self.columns.clone(),
+            rows: read_rows,
+        }
+    }
+}
+
+impl Component for ParquetConfig {
+    type Built = Arc<dyn SampleSource>;
+
+    fn validate(&self) -> Result<(), String> {
+        self.lists().validate()
+    }
+
+    fn build(&self, _: &BuildContext) -> Result<Arc<dyn SampleSource>, Cause> {
+        Ok(Arc::new(ListSource(self.lists())))
+    }
+}
+
+isr_core::register!(
+    Data "parquet" => ParquetConfig,
+    example = "training = \"data/train.parquet\"\nvideo_root = \"data\"\n\
+               columns = { id = \"id\", video = \"video\", instruction = \"question\", answer = \"answer\" }\n"
+);
+
+/// The rows of a Parquet file, or of those of a folder.
+fn read_rows(path: &Path, wanted: &Wanted, take: Taker<'_>) -> Result<(), DataError> {
+    if !path.is_dir() {
+        return read_guarded(path, wanted, take);
+    }
+    let entries = fs::read_dir(path).map_err(DataError::io(path))?;
+    let mut files: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    files.retain(|file| file.extension().is_some_and(|it| it.eq_ignore_ascii_case("parquet")));
+    files.sort();
+    if files.is_empty() {
+        return Err(DataError::Nothing { path: path.to_owned(), wanted: "`.parquet` file".to_owned() });
+    }
+    files.iter().try_for_each(|file| read_guarded(file, wanted, take))
+}
+
+/// As [`read_file`]; the reader panics at some damage, and that too is to be named by its file.
+fn read_guarded(path: &Path, wanted: &Wanted, take: Taker<'_>) -> Result<(), DataError> {
+    let outcome = catch_unwind(AssertUnwindSafe(|| read_file(path, wanted, take)));
+    outcome.unwrap_or_else(|payload| {
+        let text = payload.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("no reason given");
+        let source = ParquetError::General(format!("it is damaged: {text}"));
+        Err(DataError::Parquet { path: path.to_owned(), source })
+    })
+}
+
+fn read_file(path: &Path, wanted: &Wanted, take: Taker<'_>) -> Result<(), DataError> {
+    let damaged = |source: ParquetError| DataError::Parquet { path: path.to_owned(), source };
+    let file = File::open(path).map_err(DataError::io(path))?;
+    let reader = SerializedFileReader::new(file).map_err(damaged)?;
+    let schema = reader.metadata().file_metadata().schema();
+    let projection = projection(schema, wanted)
+        .map_err(|reason| DataError::Table { path: path.to_owned(), reason })?
+        .build()
+        .map_err(damaged)?;
+    for (index, row) in reader.get_row_iter(Some(projection)).map_err(damaged)?.enumerate() {
+        let place = Place::Row(index + 1);
+        take(place, object(row.map_err(damaged)?)).map_err(fail(path, place))?;
+    }
+    Ok(())
+}
+
+/// The part of the schema that is wanted.
+fn projection<'s>(
+    schema: &'s Type,
+    wanted: &Wanted,
+) -> Result<parquet::schema::types::GroupTypeBuilder<'s>, String> {
+    let there: Vec<&str> = schema.get_fields().iter().map(|field| field.name()).collect();
+    let has = |column: &str| there.contains(&column);
+    let roots: Vec<&str> = match wanted {
+        Wanted::Any(columns) => columns.iter().map(String::as_str).filter(|it| has(it)).collect(),
+        Wanted::All(columns) => {
+            let root = |column: &'_ String| match column.split_once('.') {
+                Some((root, _)) if !has(column) => root.to_owned(),
+                _ => column.clone(),
+            };
+            let roots: Vec<String> = columns.iter().map(root).collect();
+            if let Some(missing) = roots.iter().find(|root| !has(root)) {
+                return Err(format!("there is no column `{missing}`{}", hint(missing, &there)));
+            }
+            there.iter().copied().filter(|name| roots.iter().any(|root| root == name)).collect()
+        }
+    };
+    if roots.is_empty() {
+        return Err(format!(
+            "no column is one of a known layout{}; name them by columns",
+            hint("", &there)
+        ));
+    }
+    let fields = schema.get_fields().iter().filter(|field| roots.contains(&field.name()));
+    Ok(Type::group_type_builder(schema.name()).with_fields(fields.cloned().collect()))
+}
+
+fn object(row: Row) -> Object {
+    row.into_columns().into_iter().map(|(name, field)| (name, value(&field))).collect()
+}
+
+/// A field as JSON. Bytes that are no text become `{"bytes": their number}`: no path, and too long for a
+/// message.
+fn value(field: &Field) -> Value {
+    match field {
+        Field::Null => Value::Null,
+        Field::Bool(truth) => json!(truth),
+        Field::Byte(number) => json!(number),
+        Field::Short(number) => json!(number),
+        Field::Int(number) => json!(number),
+        Field::Long(number) => json!(number),
+        Field::UByte(number) => json!(number),
+        Field::UShort(number) => json!(number),
+        Field::UInt(number) => json!(number),
+        Field::ULong(number) => json!(number),
+        Field::Float(number) => json!(number),
+        Field::Double(number) => json!(number),
+        Field::Str(text) => json!(text),
+        Field::Bytes(bytes) => match std::str::from_utf8(bytes.data()) {
+            Ok(text) => json!(text),
+            Err(_) => json!({ "bytes": bytes.len() }),
+        },
+        Field::Group(row) => {
+            let pairs = row.get_column_iter().map(|(name, field)| (name.clone(), value(field)));
+            Value::Object(pairs.collect())
+        }
+        Field::ListInternal(list) => list.elements().iter().map(value).collect(),
+        Field::MapInternal(map) => {
+            let key = |field: &Field| match value(field) {
+                Value::String(text) => text,
+                other => other.to_string(),
+            };
+            let pairs = map.entries().iter().map(|(name, field)| (key(name), value(field)));
+            Value::Object(pairs.collect())
+        }
+        // Dates, times and decimals, in the reader's own spelling.
+        other => json!(other.to_string()),
+    }
+}

@@ -1,0 +1,11 @@
+//! The sources as a config sees them: built from their config, asked for their samples.
+
+#![allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping")]
+
+mod columns;
+mod components;
+mod folder;
+mod layouts;
+mod lists;
+mod parquet;
+mod support;
