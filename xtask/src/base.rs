@@ -10,24 +10,26 @@ use crate::setup::{self, SetupArgs};
 use crate::{demo, process, repository};
 
 /// Stages of supervised training, each starting from the one before.
-const STAGES: [&str; 2] = ["base", "base-judge"];
+const STAGES: [&str; 4] = ["base-1", "base-2", "base-3", "base-4"];
 
 /// No options: everything is in the configs.
 #[derive(Args)]
 pub(crate) struct BaseArgs {}
 
-/// Runs both stages and copies the last checkpoint to `configs/base`.
+/// Runs all stages and copies the last checkpoint to `configs/base`.
 pub(crate) fn run(_: &BaseArgs) -> Result<()> {
     let root = repository::root()?;
     setup::run(&SetupArgs::default())?;
     demo::build(&root)?;
-    for (index, stage) in STAGES.iter().enumerate() {
-        let out = format!("runs/base-{}", index + 1);
+    let mut last = root.join("runs");
+    for stage in STAGES {
+        let out = format!("runs/{stage}");
         let mut isr = Command::new(demo::release_binary(&root));
         isr.args(["sft", &format!("configs/{stage}.toml"), "--out", &out]).current_dir(&root);
         demo::timed(&format!("isr sft configs/{stage}.toml --out {out}"), &mut isr)?;
+        last = root.join(out);
     }
-    let (from, to) = (root.join("runs/base-2/checkpoint"), root.join("configs/base"));
+    let (from, to) = (last.join("checkpoint"), root.join("configs/base"));
     fs::create_dir_all(&to).with_context(|| format!("cannot create {}", to.display()))?;
     for entry in fs::read_dir(&from).with_context(|| format!("cannot read {}", from.display()))? {
         let path = entry?.path();

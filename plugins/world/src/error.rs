@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use isr_core::{ComponentError, SampleId};
+use isr_core::ComponentError;
 
 /// What can go wrong in making and reading the world's data.
 #[derive(Debug, thiserror::Error)]
@@ -42,37 +42,6 @@ pub enum WorldError {
         path: PathBuf,
         /// What is wrong with it.
         reason: String,
-    },
-    /// A line of a JSONL file is not a sample.
-    #[error("{path}:{line}: {reason}")]
-    Line {
-        /// The file.
-        path: PathBuf,
-        /// The line, counted from 1.
-        line: usize,
-        /// What is wrong, and what is expected.
-        reason: String,
-    },
-    /// A sample that is meant for measuring has no reference answer.
-    #[error("{path}: sample `{id}` has no `answer`; a sample of an evaluation or audit list needs one")]
-    NoAnswer {
-        /// The list.
-        path: PathBuf,
-        /// The first such sample.
-        id: SampleId,
-    },
-    /// Training and evaluation lists share a video.
-    #[error(
-        "{evaluation} and {training} share the video {video}; evaluation must be on videos that are not \
-         trained on"
-    )]
-    SharedVideo {
-        /// The training list.
-        training: PathBuf,
-        /// The evaluation list.
-        evaluation: PathBuf,
-        /// The first video that is in both.
-        video: PathBuf,
     },
     /// There is no ffmpeg.
     #[error("clips cannot be rendered: {0}")]

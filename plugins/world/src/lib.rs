@@ -47,8 +47,8 @@
 //! training on that question also trains the describer.
 //!
 //! # Components
-//! Data `world` ([`WorldConfig`]) and `jsonl` ([`JsonlConfig`], lists of anyone's videos), evaluator
-//! `world` ([`WorldEvaluatorConfig`]), demonstrations `world` ([`WorldDemonstrationsConfig`]).
+//! Data `world` ([`WorldConfig`]), evaluator `world` ([`WorldEvaluatorConfig`]), demonstrations `world`
+//! ([`WorldDemonstrationsConfig`]).
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping"))]
 
@@ -61,7 +61,6 @@ mod encode;
 mod error;
 mod evaluator;
 mod facts;
-mod jsonl;
 mod mistakes;
 mod question;
 mod raster;
@@ -82,7 +81,6 @@ pub use demonstration::{
 pub use error::WorldError;
 pub use evaluator::{WorldEvaluator, WorldEvaluatorConfig};
 pub use facts::{Facts, Object};
-pub use jsonl::{JsonlConfig, JsonlSource};
 pub use mistakes::stereotype;
 pub use question::{Question, Truth};
 pub use raster::render;

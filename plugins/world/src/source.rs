@@ -116,8 +116,9 @@ mod tests {
     use std::fs;
     use std::path::Path;
 
+    use isr_data::{JsonlConfig, Layout};
+
     use super::*;
-    use crate::jsonl::{JsonlConfig, JsonlSource};
 
     fn world(dir: &Path) -> World {
         World::new(WorldConfig {
@@ -156,12 +157,15 @@ mod tests {
         let world = world(folder.path());
         world.prepare().await.unwrap();
         let list = |name: &str| folder.path().join(name);
-        let lists = JsonlSource::new(JsonlConfig {
+        let config = JsonlConfig {
             training: list("train.jsonl"),
             evaluation: Some(list("evaluation.jsonl")),
             audit: Some(list("audit.jsonl")),
             video_root: None,
-        });
+            layout: Layout::Auto,
+            columns: None,
+        };
+        let lists = config.build(&BuildContext::default()).unwrap();
         lists.prepare().await.unwrap();
         assert_eq!(lists.training().await.unwrap(), world.training().await.unwrap());
         assert_eq!(lists.evaluation().await.unwrap(), world.evaluation().await.unwrap());

@@ -34,9 +34,12 @@ pub struct KindWeights {
     pub judge_text: f64,
     /// Exact context and question to the answer, without video. Default 0.04.
     pub read: f64,
-    /// Exact context and some claims to `yes` or `no` for each, without video: what a judge has to be
-    /// able to do, with a target for each claim. Default 0.06.
+    /// Exact context and some claims to each claim with `yes` or `no`, without video: what a judge has to
+    /// be able to do, with a target for each claim. Default 0.06.
     pub check: f64,
+    /// Video to what each cell of a grid over its first or last frame shows: shapes, colours or motions.
+    /// A new tower learns to see from these, where it hardly does from descriptions. Default 0.
+    pub scan: f64,
 }
 
 impl Default for KindWeights {
@@ -50,13 +53,14 @@ impl Default for KindWeights {
             judge_text: 0.06,
             read: 0.04,
             check: 0.06,
+            scan: 0.0,
         }
     }
 }
 
 impl KindWeights {
     /// Each kind with its weight.
-    pub(super) fn by_kind(&self) -> [(Kind, f64); 8] {
+    pub(super) fn by_kind(&self) -> [(Kind, f64); 9] {
         [
             (Kind::Answer, self.answer),
             (Kind::Describe, self.describe),
@@ -66,6 +70,7 @@ impl KindWeights {
             (Kind::JudgeText, self.judge_text),
             (Kind::Read, self.read),
             (Kind::Check, self.check),
+            (Kind::Scan, self.scan),
         ]
     }
 
@@ -92,6 +97,7 @@ impl KindWeights {
             judge_text: 0.4,
             read: 0.2,
             check: 0.4,
+            scan: 0.0,
         }
     }
 }

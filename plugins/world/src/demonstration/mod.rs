@@ -2,6 +2,7 @@
 
 mod config;
 mod pairs;
+mod scan;
 mod source;
 
 use isr_core::{Demonstration, Streams};
@@ -40,6 +41,8 @@ pub enum Kind {
     Read,
     /// To say of claims whether an exact context bears them out.
     Check,
+    /// To say what each cell of a frame shows.
+    Scan,
 }
 
 impl Kind {
@@ -54,6 +57,7 @@ impl Kind {
             Self::JudgeText => "judge_text",
             Self::Read => "read",
             Self::Check => "check",
+            Self::Scan => "scan",
         }
     }
 
@@ -108,7 +112,10 @@ impl Demonstrator {
 
     /// Demonstration `index`.
     pub fn get(&self, index: u64) -> Result<Demonstration, WorldError> {
-        let kind = self.kind(index);
+        self.of_kind(self.kind(index), index)
+    }
+
+    fn of_kind(&self, kind: Kind, index: u64) -> Result<Demonstration, WorldError> {
         let mut rng = self.rng("demonstration", index);
         let number = rng.random_range(0..self.world.warmstart_clips);
         let clip = Clip::generate(&self.world, Split::WarmStart, number);
@@ -121,14 +128,16 @@ impl Demonstrator {
         })
     }
 
-    /// Texts from which a tokenizer learns every word: all questions, all claims, and 2,000 prompts and
-    /// answers of the mixture.
+    /// Texts from which a tokenizer learns every word: all questions, all claims, and 250 prompts and
+    /// answers of each kind, whatever its weight, since later stages go on with the tokenizer.
     pub fn vocabulary_corpus(&self) -> Result<Vec<String>, WorldError> {
         let mut corpus: Vec<_> = Question::all().into_iter().flat_map(Question::wordings).collect();
         corpus.extend(Claim::all().iter().map(Claim::to_string));
-        for index in 0..2000 {
-            let Demonstration { prompt, answer, .. } = self.get(index)?;
-            corpus.extend([prompt, answer]);
+        for (kind, _) in self.config.weights.by_kind() {
+            for index in 0..250 {
+                let Demonstration { prompt, answer, .. } = self.of_kind(kind, index)?;
+                corpus.extend([prompt, answer]);
+            }
         }
         Ok(corpus)
     }
@@ -181,6 +190,7 @@ impl Demonstrator {
             }
             Kind::Read => self.read(narrator, question, &wording),
             Kind::Check => self.check(rng, &speaker),
+            Kind::Scan => Ok(scan::scan(rng, &self.world, clip)),
         }
     }
 
@@ -213,7 +223,9 @@ impl Demonstrator {
         let (context, first) = (text(&speaker.narrator.facts.claims()), text(&claims));
         let variables = Variables { context: Some(&context), first: Some(&first), ..Variables::default() };
         let verdict = |claim: &Claim| if claim.holds(speaker.narrator.facts) { "yes" } else { "no" };
-        let answer = claims.iter().map(verdict).collect::<Vec<_>>().join(" ");
+        // Each claim is said again before its verdict, so that what decides stands just before it.
+        let answer = claims.iter().map(|claim| format!("{claim} {}", verdict(claim)));
+        let answer = answer.collect::<Vec<_>>().join(" ");
         Ok((self.render("check_template", &variables)?, answer))
     }
 
