@@ -23,6 +23,7 @@
 //! | run the loop, or go on with a run | [`open_run`] |
 //! | warm-start a model | [`SftConfig`], [`open_sft`] |
 //! | make a report | [`write_report`] |
+//! | write the pairs for other trainers | [`write_export`] |
 //! | declare a component of your own | [`register!`] |
 //!
 //! # Files of a run that differ between equal runs
@@ -30,14 +31,17 @@
 //! the former. All others are the same bytes on the same CPU.
 
 mod components;
+mod export;
 mod provenance;
 mod report;
 mod run;
 mod sft;
 mod timings;
 
+pub use export::write_export;
 pub use isr_core::*;
-pub use isr_torch::{LlavaConfig, NewModelConfig};
+pub use isr_export::{Export, ExportError, Exported, Format as ExportFormat};
+pub use isr_torch::{InspectConfig, Inspection, LlavaConfig, NewModelConfig, inspect, merge};
 pub use isr_video::FfmpegConfig;
 pub use report::write_report;
 pub use run::open_run;

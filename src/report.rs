@@ -25,7 +25,7 @@ pub fn write_report(runs: &[PathBuf], out: &Path, runtime: &Handle) -> Result<()
 }
 
 /// The reader of a run. Only `[video]` is read: the model may have moved since.
-fn video_reader(run: &Path) -> Option<Arc<dyn VideoReader>> {
+pub(crate) fn video_reader(run: &Path) -> Option<Arc<dyn VideoReader>> {
     let text = std::fs::read_to_string(run.join("config.toml")).ok()?;
     let settings: serde_json::Value = toml::from_str(&text).ok()?;
     let config: Box<dyn VideoConfig> = serde_json::from_value(settings.get("video")?.clone()).ok()?;

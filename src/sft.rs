@@ -98,7 +98,9 @@ impl SftConfig {
     }
 
     fn has_model(&self) -> bool {
-        self.model().is_some_and(|folder| folder.join("config.json").exists())
+        self.model().is_some_and(|folder| {
+            ["config.json", "adapter_config.json"].iter().any(|name| folder.join(name).exists())
+        })
     }
 
     /// Creates the model to begin with, where one is wanted and there is none.

@@ -1,9 +1,13 @@
 //! The command line: one file a command, one declaration a flag.
 
+mod cache;
 mod config;
 mod describe;
+mod export;
 mod failure;
 mod generate;
+mod inspect;
+mod merge;
 mod model;
 mod output;
 mod plugins;
@@ -63,10 +67,14 @@ enum Command {
     Sft(sft::SftArgs),
     Generate(generate::GenerateArgs),
     Score(score::ScoreArgs),
+    Inspect(inspect::InspectArgs),
+    Merge(merge::MergeArgs),
     Report(report::ReportArgs),
+    Export(export::ExportArgs),
     Plugins(plugins::PluginsArgs),
     Config(config::ConfigCommands),
     World(world::WorldArgs),
+    Cache(cache::CacheArgs),
 }
 
 /// A config file, and what is changed of it.
@@ -105,10 +113,14 @@ impl Command {
             Self::Sft(args) => args.execute(session),
             Self::Generate(args) => args.execute(session),
             Self::Score(args) => args.execute(session),
+            Self::Inspect(args) => args.execute(),
+            Self::Merge(args) => args.execute(),
             Self::Report(args) => args.execute(session),
+            Self::Export(args) => args.execute(session),
             Self::Plugins(args) => args.execute(),
             Self::Config(args) => args.execute(),
             Self::World(args) => args.execute(session),
+            Self::Cache(args) => args.execute(),
         }
     }
 }

@@ -13,7 +13,8 @@ use super::session::for_the_process;
 /// Which model, and how it sees videos.
 #[derive(Args)]
 pub(super) struct ModelArgs {
-    /// The model: a checkpoint folder in the Hugging Face layout
+    /// The model: a checkpoint folder in the Hugging Face layout, or the folder of a PEFT adapter that names
+    /// its base
     #[arg(long, value_name = "DIR")]
     model: PathBuf,
     /// Frames that are taken of a video, evenly spaced

@@ -124,3 +124,23 @@ fn a_run_that_failed_before_its_first_result_may_change_its_config() {
     error: r holds a run with another config (`objective.beta` was 0.1, is 0.5); choose another --out, or repeat the config that it was started with
     "#);
 }
+
+#[test]
+fn a_column_map_is_checked_like_every_other_section() {
+    let folder = playground();
+    fs::write(folder.path().join("train.jsonl"), "{\"clip\": \"a\", \"q\": \"what?\"}\n").unwrap();
+    let with = |columns: &str| {
+        let data =
+            format!(r#"data={{type = "jsonl", training = "train.jsonl", columns = {{ {columns} }}}}"#);
+        isr(folder.path(), ["world", "render", "run.toml", "-s", &data])
+    };
+    let misspelt = with(r#"vidoe = "clip""#);
+    assert_eq!(misspelt.code, Some(2), "{}", misspelt.stderr);
+    assert!(misspelt.stderr.contains("unknown key `data.columns.vidoe`"), "{}", misspelt.stderr);
+    assert!(misspelt.stderr.contains("did you mean `video`?"), "{}", misspelt.stderr);
+    let wrong = with(r#"video = "clop", instruction = "q""#);
+    let expected = "train.jsonl:1: there is no column `clop`; did you mean `clip`?";
+    assert!(wrong.stderr.contains(expected), "{}", wrong.stderr);
+    let right = with(r#"video = "clip", instruction = "q""#).result();
+    assert_eq!(right, "1 training clips with 1 samples, 0 held-out clips with 0 samples\n");
+}

@@ -20,13 +20,18 @@ fn every_command_explains_itself() {
         "sft",
         "generate",
         "score",
+        "inspect",
+        "merge",
         "report",
+        "export",
         "plugins list",
         "plugins describe",
         "config show",
         "config check",
         "config schema",
         "world render",
+        "cache stats",
+        "cache clear",
     ] {
         insta::assert_snapshot!(format!("isr {command}").replace(' ', "-"), help(command));
     }

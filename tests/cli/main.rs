@@ -2,9 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping")]
 
+mod cache;
 mod configs;
 mod embedding;
 mod errors;
+mod export;
 mod help;
 mod model;
 mod plugins;

@@ -121,6 +121,23 @@ fn bad_arguments_are_exit_code_2_and_bad_videos_1() {
     "#);
 }
 
+#[test]
+fn inspect_tells_sizes_and_memory_from_headers() {
+    let inspect = |more: &[&str]| {
+        let model = golden_model();
+        isr(Path::new("."), ["inspect", model.to_str().unwrap()].iter().chain(more)).result()
+    };
+    let text = inspect(&["--precision", "float32", "--frames", "4", "--tokens", "100"]);
+    insta::assert_snapshot!(text.replace(&*golden_model().to_string_lossy(), "MODEL"));
+    let json: serde_json::Value = serde_json::from_str(&inspect(&["--json", "--batch", "2"])).unwrap();
+    assert_eq!(json["bytes"].as_u64().unwrap(), 4 * json["parameters"].as_u64().unwrap());
+    let memory = |key: &str| json["memory"][key].as_u64().unwrap();
+    assert!(memory("inference") < memory("lora") && memory("lora_checkpointing") < memory("full"));
+    let none = isr(Path::new("."), ["inspect", "nowhere"]);
+    assert_eq!(none.code, Some(2));
+    assert!(none.stderr.contains("nowhere is neither a folder nor a model of the hub"), "{}", none.stderr);
+}
+
 /// A copy of the golden checkpoint whose tensors went through `change`.
 fn changed(folder: &Path, change: impl FnOnce(&mut Tensors)) -> PathBuf {
     let copy = folder.join("checkpoint");

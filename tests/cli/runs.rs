@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use crate::support::{command, isr_line, playground};
+use crate::support::{clip, command, isr_line, playground};
 
 /// What equal runs may differ in.
 const MAY_DIFFER: [&str; 3] = ["provenance.json", "timings.jsonl", "report.html"];
@@ -73,6 +73,7 @@ fn a_run_cut_at_many_moments_ends_in_the_same_bytes() {
         ("iteration 1, train", 10),
         ("iteration 2, respond", 30),
         ("iteration 2, retrospect", 20),
+        ("iteration 2, train", 25),
     ];
     for (mark, milliseconds) in cuts {
         let mut child = started(path, "cut", mark);
@@ -139,6 +140,43 @@ fn a_warm_start_makes_the_model_that_a_run_begins_with() {
     loading the model
     error: `policy.model` is warm-world, which holds files, but no config.json; name a new folder
     "#);
+}
+
+#[test]
+fn a_run_with_adapters_keeps_adapters_that_are_models_and_can_be_merged() {
+    let folder = playground();
+    let path = folder.path();
+    let lora =
+        "-q -s policy.training.lora.rank=2 -s policy.training.lora.targets=[\"q_proj\",\"down_proj\"]";
+    isr_line(path, &format!("run run.toml --out a {lora}")).result();
+    // The second iteration goes on from the first one's adapter, in a process that has not trained it.
+    isr_line(path, &format!("run run.toml --out b {lora}")).result();
+    fs::remove_dir_all(path.join("b/iteration-02")).unwrap();
+    fs::remove_file(path.join("b/summary.json")).unwrap();
+    isr_line(path, &format!("run run.toml --out b {lora}")).result();
+    assert_equal_trees(&path.join("a"), &path.join("b"));
+    let adapter = "a/iteration-02/checkpoint";
+    assert!(!path.join(adapter).join("model.safetensors").exists());
+    let config = fs::read_to_string(path.join(adapter).join("adapter_config.json")).unwrap();
+    assert!(config.contains("\"base_model_name_or_path\": \"model\""), "{config}");
+    let merged = isr_line(path, &format!("merge --base model --adapter {adapter} --out merged"));
+    assert_eq!(merged.result(), "merged: 4 layers changed\n");
+    clip(path);
+    let ask = |model: &str| {
+        isr_line(
+            path,
+            &format!("generate --model {model} --video clip.mp4 --prompt bar --greedy --frames 2"),
+        )
+        .result()
+    };
+    assert_eq!(ask(adapter), ask("merged"));
+    let again = isr_line(path, &format!("merge --base model --adapter {adapter} --out merged"));
+    assert_eq!(again.all(), "exit code 2\nerror: merged exists already\n");
+    let wrong = isr_line(path, "merge --base model --adapter model --out other");
+    assert_eq!(
+        (wrong.code, path.join("other").exists(), path.join("other.tmp").exists()),
+        (Some(2), false, false)
+    );
 }
 
 /// Times and figures as `_`.

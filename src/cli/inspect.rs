@@ -1,0 +1,139 @@
+//! `isr inspect`.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Args;
+use isr_dpo::{Error, InspectConfig, Inspection, inspect};
+
+use super::output::{print, print_line};
+
+const FORMULAS: &str = "\
+Memory, in bytes:
+  P parameters in a type of b bytes; S sequences (--batch) of L tokens, T of them text (--tokens);
+  a decoder of n layers of width h, MLP width m, k key and value heads of width d, vocabulary v
+  inference    P b + S L (2 n k d b) + L (8 h + 3 m) b + 4 S v
+  full         2 P b + 8 P + activations, and 4 P for master weights where b is 2
+  LoRA         P b + 16 A + activations; A is the size of an adapter of rank 16 on all linear
+               layers of the decoder
+  activations  2 S L n (16 h + 6 m) b + 24 S T v: chosen and rejected answers
+               2 S L (n h + 16 h + 6 m) b + 24 S T v with gradient checkpointing";
+
+/// Tell what a model is, and what memory it needs
+///
+/// Reads configs and the headers of the weights, not the weights.
+///
+/// Memory is an estimate for one device; CUDA's own context (0.5 GB or so) and fragmentation come on top.
+#[derive(Args)]
+#[command(after_long_help = FORMULAS)]
+pub(super) struct InspectArgs {
+    /// A checkpoint folder, or an adapter's
+    #[arg(value_name = "MODEL")]
+    model: PathBuf,
+    /// Frames of a video
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    frames: u32,
+    /// Their width in pixels; it matters where an encoder takes frames of any size
+    #[arg(long, value_name = "N", default_value_t = 640)]
+    width: u32,
+    /// Their height in pixels
+    #[arg(long, value_name = "N", default_value_t = 360)]
+    height: u32,
+    /// Sequences at once: videos in inference, preference pairs in training
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    batch: u64,
+    /// Text tokens of a sequence, prompt and answer
+    #[arg(long, value_name = "N", default_value_t = 512)]
+    tokens: u64,
+    /// Type that the model is loaded in
+    #[arg(long, default_value = "bfloat16", value_parser = ["float32", "bfloat16"])]
+    precision: String,
+    /// Compare every file with its digest in manifest.json
+    #[arg(long)]
+    verify: bool,
+    /// Print one JSON object, sizes in bytes
+    #[arg(long)]
+    json: bool,
+}
+
+impl InspectArgs {
+    pub(super) fn execute(&self) -> Result<()> {
+        let config = InspectConfig {
+            frames: self.frames,
+            size: [self.width, self.height],
+            batch: self.batch,
+            tokens: self.tokens,
+            precision: serde_json::from_value(self.precision.clone().into())?,
+            verify: self.verify,
+        };
+        let found = inspect(&self.model, &config).map_err(|error| Error::Config(error.to_string()))?;
+        match self.json {
+            true => print_line(serde_json::to_string(&found)?),
+            false => print(self.shown(&found)),
+        }
+    }
+
+    fn shown(&self, found: &Inspection) -> String {
+        let mut text = format!("{}\n", self.model.display());
+        let mut line = |name: &str, value: String| text.push_str(&format!("  {name:<26}{value}\n"));
+        line("family", found.family.clone());
+        if let Some(adapter) = &found.adapter {
+            line(
+                "adapter",
+                format!(
+                    "rank {}, {} parameters, on {}",
+                    adapter.rank,
+                    count(adapter.parameters),
+                    adapter.base
+                ),
+            );
+        }
+        line("parameters", count(found.parameters));
+        for part in &found.parts {
+            line(&format!("  {}", part.name), count(part.parameters));
+        }
+        line(
+            "stored as",
+            format!("{}, {} in {} files", found.dtypes.join(", "), bytes(found.bytes), found.files),
+        );
+        line("tokens of the frames", found.visual_tokens.to_string());
+        line("context", format!("{} tokens", found.context));
+        let fits = if found.sequence > found.context { ", which exceeds the context" } else { "" };
+        line(
+            "one sequence",
+            format!(
+                "{} frames and {} text tokens: {} tokens{fits}",
+                self.frames, self.tokens, found.sequence
+            ),
+        );
+        text.push_str(&format!("memory in {}, batch {}\n", self.precision, self.batch));
+        let memory = &found.memory;
+        for (name, value) in [
+            ("inference", memory.inference),
+            ("LoRA", memory.lora),
+            ("LoRA, checkpointing", memory.lora_checkpointing),
+            ("full", memory.full),
+            ("full, checkpointing", memory.full_checkpointing),
+        ] {
+            text.push_str(&format!("  {name:<26}{}\n", bytes(value)));
+        }
+        text
+    }
+}
+
+/// 7.06 B, 12.3 M, 512.
+fn count(value: u64) -> String {
+    scaled(value, &[(1e9, " B"), (1e6, " M"), (1e3, " k")], "")
+}
+
+/// Decimal units, as disks have them.
+fn bytes(value: u64) -> String {
+    scaled(value, &[(1e9, " GB"), (1e6, " MB"), (1e3, " kB")], " B")
+}
+
+fn scaled(value: u64, units: &[(f64, &str)], rest: &str) -> String {
+    match units.iter().find(|(unit, _)| value as f64 >= *unit) {
+        Some((unit, name)) => format!("{:.2}{name}", value as f64 / unit),
+        None => format!("{value}{rest}"),
+    }
+}
