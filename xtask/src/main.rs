@@ -36,7 +36,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Install libtorch and, where there is none, ffmpeg, into the checkout
+    /// Install libtorch and ffmpeg into the checkout
     Setup(setup::SetupArgs),
     /// Build `isr`, run the quickstart config, write its report
     Demo(demo::DemoArgs),

@@ -15,6 +15,9 @@ const REQUIREMENTS: &str = "tests/python/requirements.txt";
 const TORCH_NEEDS: [&str; 7] =
     ["filelock", "fsspec", "jinja2", "networkx", "setuptools<82", "sympy", "typing_extensions"];
 
+/// torch, and what needs it.
+const NEED_TORCH: [&str; 3] = ["torch==", "accelerate==", "peft=="];
+
 /// Whether there is anything to run.
 pub(crate) fn has_tests(root: &Path) -> bool {
     fs::read_dir(root.join("tests/python")).is_ok_and(|entries| {
@@ -100,13 +103,14 @@ fn pip_install(python: &Path, arguments: &[&str]) -> Result<()> {
     pip::install(command.args(arguments))
 }
 
-/// The requirement of torch, and all others.
+/// torch and those that depend on it, which are installed without their dependencies (else pip fetches
+/// torch's CUDA packages); and all others.
 fn split(requirements: &str) -> (Vec<&str>, Vec<&str>) {
     requirements
         .lines()
         .map(|line| line.split('#').next().unwrap_or_default().trim())
         .filter(|line| !line.is_empty())
-        .partition(|line| line.starts_with("torch=="))
+        .partition(|line| NEED_TORCH.iter().any(|name| line.starts_with(name)))
 }
 
 #[cfg(test)]
@@ -115,16 +119,16 @@ mod tests {
 
     #[test]
     fn torch_is_split_from_the_other_requirements() {
-        let text = "# comment\ntorch==2.11.0\n\nnumpy==2.4.6  # why\ntorchvision==1\n";
+        let text = "# comment\ntorch==2.11.0\n\nnumpy==2.4.6  # why\npeft==1\ntorchvision==1\n";
         let (torch, others) = split(text);
-        assert_eq!(torch, ["torch==2.11.0"]);
+        assert_eq!(torch, ["torch==2.11.0", "peft==1"]);
         assert_eq!(others, ["numpy==2.4.6", "torchvision==1"]);
     }
 
     #[test]
     fn the_checked_in_requirements_pin_the_libtorch_that_is_built_against() {
         let (torch, _) = split(include_str!("../../tests/python/requirements.txt"));
-        assert_eq!(torch, [format!("torch=={}", libtorch::VERSION)]);
+        assert_eq!(torch[0], format!("torch=={}", libtorch::VERSION));
     }
 
     #[test]
