@@ -27,6 +27,11 @@ pub(crate) fn share(key: &str, value: f64) -> Result<(), String> {
     check(key, value, value > 0.0 && value <= 1.0, "in (0, 1]")
 }
 
+/// Refuses what lies outside [least, most].
+pub(crate) fn between(key: &str, value: f64, least: f64, most: f64) -> Result<(), String> {
+    check(key, value, (least..=most).contains(&value), &format!("in [{least}, {most}]"))
+}
+
 /// Refuses 0.
 pub(crate) fn at_least_one(key: &str, value: usize) -> Result<(), String> {
     if value == 0 { Err(format!("{key} is 0; it must be at least 1")) } else { Ok(()) }

@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | judge `random`, `length`, `rule` | ask no model | `baseline/` |
 //! | judge `verdict`, `pointwise`, `rubric` | ask the policy and read its reply | `ask/` |
+//! | judge `http` | asks a model behind a server | `http/` |
 //! | judge `both_orders`, `majority`, `ensemble`, `cascade`, `length_debiased`, `abstain`, `veto` | are made of judges | `combine/` |
 //! | selection `top_k`, `balanced_lengths`, `deduplicate`, `chain` | choose among judged pairs | `selection/` |
 //!
@@ -21,6 +22,7 @@ mod baseline;
 mod bounds;
 mod combine;
 mod error;
+mod http;
 mod odds;
 mod selection;
 
@@ -31,4 +33,5 @@ pub use combine::{
     MajorityConfig, VetoConfig,
 };
 pub use error::JudgeError;
+pub use http::{BudgetConfig, FramesConfig, HttpJudgeConfig, PricesConfig};
 pub use selection::{BalancedLengthsConfig, ChainConfig, DeduplicateConfig, TopKConfig};

@@ -17,3 +17,6 @@ pub use pointwise::PointwiseConfig;
 pub use reply::ReplyConfig;
 pub use rubric::{Criterion, RubricConfig};
 pub use verdict::VerdictConfig;
+
+pub(crate) use asker::unreadable;
+pub(crate) use comparison::{Comparison, ComparisonParts, DEFAULT_PROMPT, shown};

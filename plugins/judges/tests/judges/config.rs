@@ -24,11 +24,15 @@ fn every_setting_is_documented_with_its_default() {
     for entry in registered() {
         assert!(entry.help().ends_with('.'), "{}", entry.help());
         let schema = serde_json::to_value((entry.schema)()).unwrap();
-        let properties = schema.get("properties").and_then(Value::as_object);
-        for (key, property) in properties.into_iter().flatten() {
-            let text = property["description"].as_str().unwrap_or_default();
-            let says = text.contains("efault") || text.contains("Required") || text.contains("left out");
-            assert!(says, "{}.{key}: {text}", entry.name);
+        let nested = schema.get("$defs").and_then(Value::as_object).into_iter().flatten();
+        for schema in nested.map(|(_, schema)| schema).chain([&schema]) {
+            let properties = schema.get("properties").and_then(Value::as_object);
+            for (key, property) in properties.into_iter().flatten() {
+                let text = property["description"].as_str().unwrap_or_default();
+                let says =
+                    text.contains("efault") || text.contains("Required") || text.contains("left out");
+                assert!(says, "{}.{key}: {text}", entry.name);
+            }
         }
         assert_eq!(schema["additionalProperties"], false, "{} takes unknown keys", entry.name);
     }

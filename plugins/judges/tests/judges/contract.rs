@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use isr_core::registry::Kind;
+use isr_core::registry::{Entry, Kind};
 use isr_core::{Judge, JudgeCase, Verdict};
 
 use crate::config::registered;
 use crate::fake::{Fake, case, judge};
+use crate::server::{Act, Server};
 
 /// Settings beside those of every example.
 const MORE: [&str; 8] = [
@@ -21,7 +22,7 @@ const MORE: [&str; 8] = [
 ];
 
 const ANSWERS: [(&str, &str); 6] = [
-    ("a red bar.", "a blue bar that moves to the left."),
+    ("the bar is red.", "the bar is blue. it moves to the left."),
     ("as an AI I cannot see the video.", "it moves."),
     ("", "something"),
     ("same", "same"),
@@ -46,9 +47,24 @@ fn model() -> Arc<Fake> {
     })
 }
 
-fn judges() -> Vec<(String, Arc<dyn Judge>)> {
+/// The example's section, with a server that is there.
+fn section(entry: &Entry, server: &Server) -> String {
+    let mut table: toml::Table = toml::from_str(entry.example).unwrap();
+    table.insert("type".to_owned(), entry.name.into());
+    if table.contains_key("base_url") {
+        table.insert("base_url".to_owned(), server.base_url.clone().into());
+        // Its example is polite to a server that others use.
+        table.remove("requests_per_minute");
+        table.insert("backoff_s".to_owned(), 0.001.into());
+    }
+    toml::to_string(&table).unwrap()
+}
+
+/// Every judge; some ask a server, which loses every fifth reply.
+async fn judges() -> Vec<(String, Arc<dyn Judge>)> {
+    let server = Server::start(|index| if index % 5 == 0 { Act::Truncate } else { Act::Judge }).await;
     let examples = registered().filter(|entry| entry.kind == Kind::Judge);
-    let examples = examples.map(|entry| format!("type = \"{}\"\n{}", entry.name, entry.example));
+    let examples = examples.map(|entry| section(entry, &server));
     let sections = examples.chain(MORE.iter().map(|section| (*section).to_owned()));
     sections.map(|section| (section.clone(), judge(&section))).collect()
 }
@@ -80,7 +96,7 @@ fn shows_one_order(section: &str) -> bool {
 
 #[tokio::test]
 async fn probabilities_are_probabilities() {
-    for (section, judge) in judges() {
+    for (section, judge) in judges().await {
         let mut given = 0;
         for case in cases() {
             let Some(verdict) = verdict(&judge, &case).await else { continue };
@@ -96,7 +112,7 @@ async fn probabilities_are_probabilities() {
 
 #[tokio::test]
 async fn the_same_case_gets_the_same_verdict() {
-    for (section, judge) in judges() {
+    for (section, judge) in judges().await {
         for case in cases() {
             assert_eq!(verdict(&judge, &case).await, verdict(&judge, &case).await, "{section}");
         }
@@ -105,7 +121,7 @@ async fn the_same_case_gets_the_same_verdict() {
 
 #[tokio::test]
 async fn swapped_answers_get_the_mirrored_verdict() {
-    for (section, judge) in judges().into_iter().filter(|(section, _)| !shows_one_order(section)) {
+    for (section, judge) in judges().await.into_iter().filter(|(section, _)| !shows_one_order(section)) {
         for case in cases() {
             let expected = verdict(&judge, &case).await.map(|verdict| verdict.mirrored());
             let got = verdict(&judge, &case.swapped()).await;

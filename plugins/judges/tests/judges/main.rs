@@ -8,4 +8,6 @@ mod combine;
 mod config;
 mod contract;
 mod fake;
+mod http;
+mod server;
 mod stub;
