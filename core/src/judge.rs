@@ -144,3 +144,26 @@ pub trait Judge: Send + Sync {
     /// Judges one case.
     async fn judge(&self, case: &JudgeCase, policy: &FrozenPolicy) -> Result<Verdict, ComponentError>;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mirrored_verdict_speaks_of_the_same_answers_and_mirrors_back() {
+        let vote = |first_shown_first, p_first| Vote { first_shown_first, p_first };
+        let verdict = Verdict::from_votes(vec![vote(true, 0.75), vote(false, 0.25)]);
+        let mirrored = verdict.mirrored();
+        // What was shown first as `first` was shown first as `second`.
+        assert_eq!(mirrored.votes, [vote(false, 0.25), vote(true, 0.75)]);
+        assert_eq!((mirrored.p_first, mirrored.consistent), (0.5, false));
+        assert_eq!(mirrored.mirrored(), verdict);
+        assert_eq!(Verdict { p_first: 1.0, votes: vec![], consistent: true }.mirrored().p_first, 0.0);
+    }
+
+    #[test]
+    fn orders_are_asked_as_they_say() {
+        assert_eq!(Orders::Both.first_shown_first(), [true, false]);
+        assert_eq!(Orders::Given.first_shown_first(), [true]);
+    }
+}

@@ -3,13 +3,16 @@
 use isr_core::registry::{Entry, JudgeConfig, Kind, SelectionConfig, entries};
 // The registration is linked in with the crate.
 use isr_judges as _;
+// The documentation's example nests its selection.
+use isr_method as _;
 use serde_json::Value;
 
 use crate::fake::{parse, refusal};
 
 /// What this crate registers.
 pub(crate) fn registered() -> impl Iterator<Item = &'static Entry> {
-    entries().into_iter().filter(|entry| entry.name != "stub")
+    let foreign = ["stub", "self", "consistent"];
+    entries().into_iter().filter(move |entry| !foreign.contains(&entry.name))
 }
 
 #[test]
@@ -175,4 +178,42 @@ fn values_out_of_range_are_named_with_their_place() {
     assert!(template.starts_with("prompt does not use `question`"), "{template}");
     let context = refusal("type = 'pointwise'\nprompt = '{{ question }} {{ answer }}'");
     assert!(context.ends_with("or set use_context = false"), "{context}");
+}
+
+/// The documentation of this crate's components.
+const DOCUMENTATION: &str = include_str!("../../../../docs/judges.md");
+
+#[test]
+fn the_examples_of_the_documentation_are_valid() {
+    let blocks = DOCUMENTATION.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+    let mut checked = 0;
+    for block in blocks {
+        let table: toml::Table = toml::from_str(block).unwrap();
+        for (name, section) in table {
+            match name.as_str() {
+                "judge" => section.try_into::<Box<dyn JudgeConfig>>().unwrap().validate().unwrap(),
+                "selection" => section.try_into::<Box<dyn SelectionConfig>>().unwrap().validate().unwrap(),
+                other => panic!("a section that is no part of this: {other}"),
+            }
+            checked += 1;
+        }
+    }
+    assert_eq!(checked, 5);
+}
+
+#[test]
+fn the_documentation_names_every_component_and_every_setting() {
+    for entry in registered() {
+        let row = format!("\n| `{}` |", entry.name);
+        assert!(DOCUMENTATION.contains(&row), "{} has no row", entry.name);
+        let schema = serde_json::to_value((entry.schema)()).unwrap();
+        let properties = schema.get("properties").and_then(Value::as_object);
+        for (key, _) in properties.into_iter().flatten() {
+            assert!(
+                DOCUMENTATION.contains(&format!("`{key}`")),
+                "{}.{key} is not in docs/judges.md",
+                entry.name
+            );
+        }
+    }
 }
