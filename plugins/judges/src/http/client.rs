@@ -55,9 +55,10 @@ impl ChatClient {
             }
             tracing::debug!(failure, reason, "a request is sent again");
             let own = self.backoff.wait(failure, &mut rng);
-            match wait {
+            // A server that asks for no wait at all is not to be hammered.
+            match wait.filter(|asked| !asked.is_zero()) {
+                // All wait, not only this one: the others would be turned away too.
                 Some(asked) => {
-                    // All wait, not only this one: the others would be turned away too.
                     self.pace.keep_quiet(self.backoff.obey(asked).map_err(ComponentError::failed)?);
                 }
                 None => tokio::time::sleep(own).await,

@@ -100,7 +100,7 @@ pub struct HttpJudgeConfig {
     #[serde(default = "default_retries")]
     pub retries: usize,
     /// Seconds before the first retry, more than 0; doubled for each further one, with a seeded jitter down
-    /// to a half. A server's `Retry-After` takes its place, and holds all requests back. Default 1.
+    /// to a half. A server's `Retry-After` above 0 takes its place, and holds all requests back. Default 1.
     #[serde(default = "default_backoff")]
     pub backoff_s: f64,
     /// Longest wait in seconds, at least `backoff_s`; a server that asks for more stops the run. Default 60.

@@ -19,6 +19,7 @@ async fn both_orders_are_asked_and_the_answer_wins_and_not_the_place() {
     assert_eq!((verdict.p_first, verdict.consistent, verdict.votes.len()), (1.0, true, 2));
     let orders: Vec<_> = fake.prompts().iter().map(|text| red_first(text)).collect();
     assert_eq!(orders, [true, false]);
+    assert_ne!(fake.asked()[0].seed, fake.asked()[1].seed, "each order has its own draw");
     assert!(verdict.votes[0].first_shown_first && !verdict.votes[1].first_shown_first);
 }
 
@@ -127,6 +128,9 @@ async fn a_rubric_weighs_its_criteria() {
     let verdict = fake.judge(&judge(section), &case("it is red.", "it is blue.")).await.unwrap();
     // (3 * 5 + 1) / 4 - 3 = 1.
     assert!((verdict.p_first - 1.0 / (1.0 + (-1.0_f64).exp())).abs() < 1e-12, "{verdict:?}");
-    assert_eq!(fake.asked().len(), 4);
+    let mut seeds: Vec<_> = fake.asked().iter().map(|request| request.seed).collect();
+    seeds.sort_unstable();
+    seeds.dedup();
+    assert_eq!(seeds.len(), 4, "each score has its own draw");
     assert!(fake.prompts().iter().any(|text| text.contains("Criterion: style. Is it plain?")));
 }

@@ -145,6 +145,8 @@ async fn votes_that_a_correction_divides_are_inconsistent() {
     assert!(divided.votes[0].p_first > 0.5 && divided.votes[1].p_first < 0.5);
     assert!(!divided.consistent);
     assert!(verdict(section, "one", "two").await.consistent);
+    let unsure = section.replace("p = 0.75,", "p = 0.75, consistent = false,");
+    assert!(!verdict(&unsure, "one", "two").await.consistent, "no correction makes a judge sure");
 }
 
 #[tokio::test]

@@ -57,6 +57,7 @@ async fn both_orders_are_asked_with_the_key_and_nothing_else() {
         assert_eq!(request.body["temperature"], 0.0);
     }
     assert_ne!(received[0].text(), received[1].text());
+    assert_ne!(received[0].body["seed"], received[1].body["seed"], "each order has its own draw");
     let given = ask(&server, "orders = 'given'", &red_and_blue()).await.unwrap();
     assert_eq!((given.votes.len(), server.received().len()), (1, 3));
     assert!(!server.received()[2].headers.contains_key("authorization"));
@@ -133,6 +134,15 @@ async fn retry_after_holds_all_requests_back() {
         let waited = later.at - received[0].at;
         assert!(waited >= Duration::from_millis(990), "{waited:?}");
     }
+}
+
+#[tokio::test]
+async fn a_server_that_asks_for_no_wait_is_not_hammered() {
+    let server = server([Act::Status(429, "Retry-After: 0\r\n", "")]).await;
+    let patient = section(&server, "orders = 'given'").replace("backoff_s = 0.001", "backoff_s = 0.4");
+    Fake::saying("").judge(&judge(&patient), &red_and_blue()).await.unwrap();
+    let received = server.received();
+    assert!(received[1].at - received[0].at >= Duration::from_millis(190), "half of backoff_s at least");
 }
 
 #[tokio::test]
