@@ -9,5 +9,6 @@ mod config;
 mod contract;
 mod fake;
 mod http;
+mod http_config;
 mod server;
 mod stub;
