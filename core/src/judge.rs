@@ -1,6 +1,7 @@
 //! The fourth trait: says which of two answers is better.
 
 use async_trait::async_trait;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::error::ComponentError;
@@ -24,6 +25,36 @@ pub struct JudgeCase {
     pub second: Response,
     /// Seed for every random draw of this case.
     pub seed: u64,
+}
+
+impl JudgeCase {
+    /// The same question with the answers in each other's place.
+    #[must_use]
+    pub fn swapped(&self) -> Self {
+        let mut case = self.clone();
+        std::mem::swap(&mut case.first, &mut case.second);
+        case
+    }
+}
+
+/// In which order the two answers are shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Orders {
+    /// Once each way round; the probability is the mean.
+    Both,
+    /// Only as sampled: half the cost, and a position bias goes into the pairs.
+    Given,
+}
+
+impl Orders {
+    /// Whether `first` is shown first, for each time that a judge asks.
+    pub fn first_shown_first(self) -> &'static [bool] {
+        match self {
+            Self::Both => &[true, false],
+            Self::Given => &[true],
+        }
+    }
 }
 
 /// One look at the two answers, in one order of showing them.
@@ -53,6 +84,15 @@ impl Verdict {
         let prefers_first = |vote: &Vote| vote.p_first > 0.5;
         let consistent = votes.iter().all(prefers_first) || !votes.iter().any(prefers_first);
         Self { p_first, votes, consistent }
+    }
+
+    /// The verdict on the same answers in each other's place.
+    #[must_use]
+    pub fn mirrored(&self) -> Self {
+        let mirrored =
+            |vote: &Vote| Vote { first_shown_first: !vote.first_shown_first, p_first: 1.0 - vote.p_first };
+        let votes = self.votes.iter().map(mirrored).collect();
+        Self { p_first: 1.0 - self.p_first, votes, consistent: self.consistent }
     }
 
     /// True where `first` is preferred.
@@ -103,4 +143,27 @@ impl Verdict {
 pub trait Judge: Send + Sync {
     /// Judges one case.
     async fn judge(&self, case: &JudgeCase, policy: &FrozenPolicy) -> Result<Verdict, ComponentError>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mirrored_verdict_speaks_of_the_same_answers_and_mirrors_back() {
+        let vote = |first_shown_first, p_first| Vote { first_shown_first, p_first };
+        let verdict = Verdict::from_votes(vec![vote(true, 0.75), vote(false, 0.25)]);
+        let mirrored = verdict.mirrored();
+        // What was shown first as `first` was shown first as `second`.
+        assert_eq!(mirrored.votes, [vote(false, 0.25), vote(true, 0.75)]);
+        assert_eq!((mirrored.p_first, mirrored.consistent), (0.5, false));
+        assert_eq!(mirrored.mirrored(), verdict);
+        assert_eq!(Verdict { p_first: 1.0, votes: vec![], consistent: true }.mirrored().p_first, 0.0);
+    }
+
+    #[test]
+    fn orders_are_asked_as_they_say() {
+        assert_eq!(Orders::Both.first_shown_first(), [true, false]);
+        assert_eq!(Orders::Given.first_shown_first(), [true]);
+    }
 }

@@ -41,7 +41,7 @@ pub mod store;
 pub use encoder::VideoEncoder;
 pub use error::{Cause, ComponentError, Error};
 pub use fingerprint::{Fingerprint, FingerprintBuilder};
-pub use judge::{Judge, JudgeCase, Verdict, Vote};
+pub use judge::{Judge, JudgeCase, Orders, Verdict, Vote};
 pub use r#loop::{IterativeLoop, LoopParts};
 pub use objective::{
     Granularity, ObjectiveBatch, ObjectiveValue, PreferenceObjective, Requirements, View, ViewLogProbs,

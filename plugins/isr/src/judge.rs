@@ -15,15 +15,15 @@ use async_trait::async_trait;
 use futures::future::try_join_all;
 use isr_core::registry::{BuildContext, Component};
 use isr_core::{
-    Cause, ComponentError, Continuation, FrozenPolicy, Judge, JudgeCase, Prompt, ScoreRequest,
+    Cause, ComponentError, Continuation, FrozenPolicy, Judge, JudgeCase, Orders, Prompt, ScoreRequest,
     TokenLogProbs, Verdict, Vote,
 };
+use isr_template::{Template, TemplateError, Variables};
 use minijinja::context;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::error::MethodError;
-use crate::template::{Template, Variables};
 
 const DEFAULT_PROMPT: &str = "\
 {% if context %}
@@ -45,16 +45,6 @@ better for its length. Reply with {{ choices[0] }} or {{ choices[1] }} only.
 
 const VARIABLES: Variables =
     Variables { required: &["question", "first", "second"], optional: &["context", "choices"] };
-
-/// In which order the two answers are shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Orders {
-    /// Once each way round; the probability is the mean.
-    Both,
-    /// Only as sampled: half the cost, and a position bias goes into the pairs.
-    Given,
-}
 
 /// The policy judges its own answers with its description of the video in view: the retrospective
 /// self-judge (arXiv 2406.11280). The paper does not publish its prompt or how a verdict is read; the
@@ -98,7 +88,7 @@ impl Default for SelfJudgeConfig {
 }
 
 impl SelfJudgeConfig {
-    fn template(&self) -> Result<Template, MethodError> {
+    fn template(&self) -> Result<Template, TemplateError> {
         let template = Template::new("prompt", &self.prompt, &VARIABLES)?;
         if self.use_context {
             // Else a run that says it has the method's context would silently be one without.
@@ -114,7 +104,7 @@ impl SelfJudgeConfig {
         question: &str,
         context: Option<&str>,
         [first, second]: [&str; 2],
-    ) -> Result<String, MethodError> {
+    ) -> Result<String, TemplateError> {
         let choices = &self.choices;
         template.render(context! { question, context, first, second, choices })
     }
@@ -227,10 +217,7 @@ fn log_probs(scores: &[TokenLogProbs]) -> Result<[f64; 2], ComponentError> {
 #[async_trait]
 impl Judge for SelfJudge {
     async fn judge(&self, case: &JudgeCase, policy: &FrozenPolicy) -> Result<Verdict, ComponentError> {
-        let orders: &[bool] = match self.config.orders {
-            Orders::Both => &[true, false],
-            Orders::Given => &[true],
-        };
+        let orders = self.config.orders.first_shown_first();
         // Both at once, so that an engine can batch them on one prefix.
         let votes = orders.iter().map(|&first_shown_first| self.vote(case, policy, first_shown_first));
         Ok(Verdict::from_votes(try_join_all(votes).await?))

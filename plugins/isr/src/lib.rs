@@ -26,17 +26,15 @@
 //! | position bias left in | `judge.orders = "given"` |
 //!
 //! # Prompts
-//! Prompts are Jinja templates (minijinja), with `trim_blocks` and `lstrip_blocks` as in Hugging Face
-//! chat templates: a line that holds only a `{% ... %}` tag leaves no trace. One newline at the end is
-//! dropped. Text is inserted as it stands, without escaping, and is never read as a template.
+//! Prompts are Jinja templates; `isr_template` says how they are read.
 
 mod error;
 mod judge;
 mod retrospector;
 mod selection;
-mod template;
 
 pub use error::MethodError;
-pub use judge::{Orders, SelfJudge, SelfJudgeConfig};
+pub use isr_core::Orders;
+pub use judge::{SelfJudge, SelfJudgeConfig};
 pub use retrospector::{SelfRetrospector, SelfRetrospectorConfig};
 pub use selection::{ConsistentSelection, ConsistentSelectionConfig};

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use isr_core::registry::{BuildContext, Component};
 use isr_core::{Cause, ComponentError, FrozenPolicy, Prompt, RetrospectionCase, Retrospector, Sampling};
+use isr_template::{Template, TemplateError, Variables};
 use minijinja::context;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::error::MethodError;
-use crate::template::{Template, Variables};
 
 const DEFAULT_PROMPT: &str = "\
 {% if previous %}
@@ -68,7 +68,7 @@ fn over_default_sampling<'de, D: Deserializer<'de>>(deserializer: D) -> Result<S
 }
 
 impl SelfRetrospectorConfig {
-    fn template(&self) -> Result<Template, MethodError> {
+    fn template(&self) -> Result<Template, TemplateError> {
         let template = Template::new("prompt", &self.prompt, &VARIABLES)?;
         if self.use_previous {
             template.must_use("previous", "use_previous")?;

@@ -1,0 +1,130 @@
+//! The judge `pointwise`: a score for each answer alone.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures::future::try_join;
+use isr_core::registry::{BuildContext, Component};
+use isr_core::{Cause, ComponentError, FrozenPolicy, Judge, JudgeCase, Verdict};
+use isr_template::Variables;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::asker::Asker;
+use super::pattern::Take;
+use super::reply::ReplyConfig;
+use super::scorer::{NUMBER, Scorer, ScorerParts};
+use crate::agreement::orderless;
+use crate::bounds;
+use crate::error::JudgeError;
+use crate::odds::sigmoid;
+
+const DEFAULT_PROMPT: &str = "\
+{% if context %}
+A description of the video, for reference:
+{{ context }}
+
+{% endif %}
+Rate an answer to a question about the video.
+
+Question: {{ question }}
+
+Answer: {{ answer }}
+
+How accurate and helpful is the answer, judged by what the video shows? Length is no merit. Reply with a \
+number from {{ least }} (wrong) to {{ most }} (right and complete) and nothing else.
+";
+
+const VARIABLES: Variables =
+    Variables { required: &["question", "answer"], optional: &["context", "least", "most"] };
+
+/// The policy scores each answer alone, and the scores are compared: `p_first = S(slope (score_first -
+/// score_second))`, `S` the sigmoid. Neither answer is seen beside the other, so there is no order of
+/// showing. Equal scores give one half, which selections drop as `no preference`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct PointwiseConfig {
+    /// What the policy is asked, after the video: a Jinja template over `question`, `answer`, `context` (the
+    /// description; none without a retrospector), and the ends of the scale, `least` and `most`. Default:
+    /// English instructions for a general video model.
+    pub prompt: String,
+    /// Standing instructions. Default none.
+    pub system: Option<String>,
+    /// Lowest and highest score; a reply beyond them cannot be read. Default `[1, 5]`.
+    pub scale: [f64; 2],
+    /// Regular expression that finds the score in a reply: its first group, or all of it. Default: a number.
+    pub pattern: String,
+    /// Which match counts: `first` or `last`. Default `first`.
+    pub take: Take,
+    /// Log-odds per point of difference, more than 0. Default 1.
+    pub slope: f64,
+    /// Whether the description is shown. Default true.
+    pub use_context: bool,
+    /// Whether the video is shown; false judges by the description alone. Default true.
+    pub video: bool,
+    /// How replies are drawn, and drawn again. Default: greedy, at most 32 tokens, 3 attempts.
+    pub reply: ReplyConfig,
+}
+
+impl Default for PointwiseConfig {
+    fn default() -> Self {
+        Self {
+            prompt: DEFAULT_PROMPT.to_owned(),
+            system: None,
+            scale: [1.0, 5.0],
+            pattern: NUMBER.to_owned(),
+            take: Take::First,
+            slope: 1.0,
+            use_context: true,
+            video: true,
+            reply: ReplyConfig::default(),
+        }
+    }
+}
+
+impl PointwiseConfig {
+    fn scorer(&self) -> Result<Scorer, JudgeError> {
+        let asker = Asker { system: self.system.clone(), video: self.video, reply: self.reply.clone() };
+        let parts = ScorerParts {
+            prompt: &self.prompt,
+            variables: &VARIABLES,
+            scale: self.scale,
+            pattern: &self.pattern,
+            take: self.take,
+            use_context: self.use_context,
+        };
+        Scorer::new(asker, parts)
+    }
+}
+
+impl Component for PointwiseConfig {
+    type Built = Arc<dyn Judge>;
+
+    fn validate(&self) -> Result<(), String> {
+        bounds::positive("slope", self.slope)?;
+        self.scorer().map(drop).map_err(|error| error.to_string())
+    }
+
+    fn build(&self, _: &BuildContext) -> Result<Self::Built, Cause> {
+        Ok(Arc::new(Pointwise { scorer: self.scorer()?, slope: self.slope }))
+    }
+}
+
+isr_core::register!(
+    Judge "pointwise" => PointwiseConfig,
+    example = "scale = [0.0, 10.0]\nslope = 0.5\n"
+);
+
+struct Pointwise {
+    scorer: Scorer,
+    slope: f64,
+}
+
+#[async_trait]
+impl Judge for Pointwise {
+    async fn judge(&self, case: &JudgeCase, policy: &FrozenPolicy) -> Result<Verdict, ComponentError> {
+        let score = |answer| self.scorer.score(case, policy, answer, None);
+        let (first, second) = try_join(score(&case.first.text), score(&case.second.text)).await?;
+        Ok(orderless(sigmoid(self.slope * (first - second))))
+    }
+}

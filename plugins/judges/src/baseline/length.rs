@@ -1,0 +1,78 @@
+//! The judge `length`: the bias that the method is to remove, as a judge of its own.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use isr_core::registry::{BuildContext, Component};
+use isr_core::{Cause, ComponentError, FrozenPolicy, Judge, JudgeCase, Verdict};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::agreement::orderless;
+use crate::bounds;
+use crate::odds::{excess_words, sigmoid};
+
+/// Which answer a length judge prefers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Preferred {
+    /// The one of fewer words.
+    Shorter,
+    /// The one of more words.
+    Longer,
+}
+
+/// Prefers the shorter or the longer answer, in words, whatever they say. Answers of equally many words
+/// get a probability of exactly one half, which selections drop as `no preference`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct LengthJudgeConfig {
+    /// Which answer is preferred: `shorter` or `longer`. Default `shorter`.
+    pub prefer: Preferred,
+    /// Log-odds per word of difference, more than 0: a graded verdict. Default none: probabilities of 0
+    /// and 1.
+    pub slope: Option<f64>,
+}
+
+impl Default for LengthJudgeConfig {
+    fn default() -> Self {
+        Self { prefer: Preferred::Shorter, slope: None }
+    }
+}
+
+impl Component for LengthJudgeConfig {
+    type Built = Arc<dyn Judge>;
+
+    fn validate(&self) -> Result<(), String> {
+        self.slope.map_or(Ok(()), |slope| bounds::positive("slope", slope))
+    }
+
+    fn build(&self, _: &BuildContext) -> Result<Self::Built, Cause> {
+        Ok(Arc::new(LengthJudge { config: self.clone() }))
+    }
+}
+
+isr_core::register!(
+    Judge "length" => LengthJudgeConfig,
+    example = "prefer = \"shorter\"\nslope = 0.1\n"
+);
+
+struct LengthJudge {
+    config: LengthJudgeConfig,
+}
+
+#[async_trait]
+impl Judge for LengthJudge {
+    async fn judge(&self, case: &JudgeCase, _: &FrozenPolicy) -> Result<Verdict, ComponentError> {
+        let longer = excess_words(&case.first.text, &case.second.text);
+        let advantage = match self.config.prefer {
+            Preferred::Shorter => -longer,
+            Preferred::Longer => longer,
+        };
+        Ok(orderless(match self.config.slope {
+            Some(slope) => sigmoid(slope * advantage),
+            None if advantage == 0.0 => 0.5,
+            None => f64::from(u8::from(advantage > 0.0)),
+        }))
+    }
+}

@@ -1,0 +1,13 @@
+//! Judges that ask no model: controls, and rules that a person wrote.
+
+mod length;
+mod random;
+mod rule;
+mod rules;
+
+pub use length::{LengthJudgeConfig, Preferred};
+pub use random::{Distribution, RandomJudgeConfig};
+pub use rule::RuleJudgeConfig;
+pub use rules::Rule;
+
+pub(crate) use rules::Rules;

@@ -1,0 +1,60 @@
+//! The judge `both_orders`: takes the position bias out of any judge.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures::future::try_join;
+use isr_core::registry::{BuildContext, Component, JudgeConfig};
+use isr_core::{Cause, ComponentError, FrozenPolicy, Judge, JudgeCase, Verdict, Vote};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::agreement::averaged;
+use crate::bounds;
+
+/// Asks a judge twice, the second time with the answers swapped, and takes the mean. The verdict is
+/// inconsistent where the two askings disagree, or where one of them was inconsistent.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BothOrdersConfig {
+    /// The judge that is asked: a table of `type` and settings. Required.
+    pub inner: Box<dyn JudgeConfig>,
+}
+
+impl Component for BothOrdersConfig {
+    type Built = Arc<dyn Judge>;
+
+    fn validate(&self) -> Result<(), String> {
+        bounds::judge("inner", self.inner.as_ref())
+    }
+
+    fn build(&self, cx: &BuildContext) -> Result<Self::Built, Cause> {
+        Ok(Arc::new(BothOrders { inner: self.inner.build(cx)? }))
+    }
+}
+
+isr_core::register!(
+    Judge "both_orders" => BothOrdersConfig,
+    example = "inner = { type = \"verdict\", orders = \"given\" }\n"
+);
+
+struct BothOrders {
+    inner: Arc<dyn Judge>,
+}
+
+#[async_trait]
+impl Judge for BothOrders {
+    async fn judge(&self, case: &JudgeCase, policy: &FrozenPolicy) -> Result<Verdict, ComponentError> {
+        let swapped = case.swapped();
+        // Both at once, so that an engine can batch them on one prefix.
+        let askings = try_join(self.inner.judge(case, policy), self.inner.judge(&swapped, policy));
+        let (given, turned) = askings.await?;
+        let turned = turned.mirrored();
+        let certain = given.consistent && turned.consistent;
+        let vote =
+            |first_shown_first, verdict: Verdict| Vote { first_shown_first, p_first: verdict.p_first };
+        let mut verdict = averaged(vec![vote(true, given), vote(false, turned)]);
+        verdict.consistent &= certain;
+        Ok(verdict)
+    }
+}

@@ -1,0 +1,82 @@
+//! The judge `length_debiased`: takes a known length effect out of a judge.
+//!
+//! Judges prefer longer answers beyond what their length is worth. Where an audit of verdicts has fitted
+//! `logit p = a + slope (words_first - words_second)`, the second term is what length alone explains, and
+//! is subtracted. (AlpacaEval 2's length control, arXiv 2404.04475, subtracts the same term from a fitted
+//! win rate; here it is subtracted from each verdict.)
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use isr_core::registry::{BuildContext, Component, JudgeConfig};
+use isr_core::{Cause, ComponentError, FrozenPolicy, Judge, JudgeCase, Verdict, Vote};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::agreement::agree;
+use crate::bounds;
+use crate::odds::{excess_words, logit, sigmoid};
+
+/// Removes a length effect from a judge's verdict: `logit p - slope (words_first - words_second)`. The
+/// slope is a setting; the value fitted to the verdicts of a run comes from an audit of them, as one case
+/// alone cannot tell length from merit.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LengthDebiasedConfig {
+    /// The judge that is corrected: a table of `type` and settings. Required.
+    pub inner: Box<dyn JudgeConfig>,
+    /// Log-odds that the judge gives an answer for each word that it is longer; below 0 for a judge that
+    /// prefers short answers. Required.
+    pub slope: f64,
+    /// Probabilities are first moved into [clip, 1 - clip], in (0, 0.5), as certainty has no log-odds. The
+    /// larger it is, the fewer words overturn a certain verdict. Default 0.01.
+    #[serde(default = "hundredth")]
+    pub clip: f64,
+}
+
+fn hundredth() -> f64 {
+    0.01
+}
+
+impl Component for LengthDebiasedConfig {
+    type Built = Arc<dyn Judge>;
+
+    fn validate(&self) -> Result<(), String> {
+        bounds::finite("slope", self.slope)?;
+        if !(self.clip > 0.0 && self.clip < 0.5) {
+            return Err(format!("clip is {}; it must be in (0, 0.5)", self.clip));
+        }
+        bounds::judge("inner", self.inner.as_ref())
+    }
+
+    fn build(&self, cx: &BuildContext) -> Result<Self::Built, Cause> {
+        let (slope, clip) = (self.slope, self.clip);
+        Ok(Arc::new(LengthDebiased { inner: self.inner.build(cx)?, slope, clip }))
+    }
+}
+
+isr_core::register!(
+    Judge "length_debiased" => LengthDebiasedConfig,
+    example = "inner = { type = \"verdict\" }\nslope = 0.02\nclip = 0.01\n"
+);
+
+struct LengthDebiased {
+    inner: Arc<dyn Judge>,
+    slope: f64,
+    clip: f64,
+}
+
+#[async_trait]
+impl Judge for LengthDebiased {
+    async fn judge(&self, case: &JudgeCase, policy: &FrozenPolicy) -> Result<Verdict, ComponentError> {
+        let verdict = self.inner.judge(case, policy).await?;
+        let effect = self.slope * excess_words(&case.first.text, &case.second.text);
+        let corrected = |p: f64| sigmoid(logit(p, self.clip) - effect);
+        let votes =
+            verdict.votes.iter().map(|vote| Vote { p_first: corrected(vote.p_first), ..vote.clone() });
+        let votes: Vec<_> = votes.collect();
+        // Votes that agreed need not agree any more.
+        let consistent = verdict.consistent && agree(votes.iter().map(|vote| vote.p_first));
+        Ok(Verdict { p_first: corrected(verdict.p_first), votes, consistent })
+    }
+}

@@ -1,0 +1,26 @@
+//! Judges made of judges.
+
+mod abstain;
+mod both_orders;
+mod cascade;
+mod ensemble;
+mod length_debiased;
+mod majority;
+mod veto;
+
+pub use abstain::AbstainConfig;
+pub use both_orders::BothOrdersConfig;
+pub use cascade::CascadeConfig;
+pub use ensemble::{EnsembleConfig, EnsembleMember};
+pub use length_debiased::LengthDebiasedConfig;
+pub use majority::MajorityConfig;
+pub use veto::VetoConfig;
+
+use isr_core::{JudgeCase, Streams};
+
+/// The case with the seed of one call of several.
+fn reseeded(case: &JudgeCase, combinator: &str, call: usize) -> JudgeCase {
+    let mut case = case.clone();
+    case.seed = Streams::new(case.seed).seed(0, combinator, &call.to_string());
+    case
+}

@@ -1,0 +1,67 @@
+//! The judge `veto`: rules that no judge can outvote.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use isr_core::registry::{BuildContext, Component, JudgeConfig};
+use isr_core::{Cause, ComponentError, FrozenPolicy, Judge, JudgeCase, Verdict};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::agreement::{orderless, undecided};
+use crate::baseline::{Rule, Rules};
+use crate::bounds;
+
+/// Rules an answer out by rules as those of the judge `rule`: it loses for certain. Where neither is ruled
+/// out, another judge decides; where both are, the verdict is one half and inconsistent, so that no pair
+/// is made of two bad answers. The other judge is asked only where it decides.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct VetoConfig {
+    /// The judge of answers that are not ruled out: a table of `type` and settings. Required.
+    pub inner: Box<dyn JudgeConfig>,
+    /// The rules, as of the judge `rule`: a fault is a rule with points below 0. Required.
+    pub rules: Vec<Rule>,
+    /// An answer of fewer points than this is ruled out. Default 0.
+    #[serde(default)]
+    pub min_points: f64,
+}
+
+impl Component for VetoConfig {
+    type Built = Arc<dyn Judge>;
+
+    fn validate(&self) -> Result<(), String> {
+        bounds::finite("min_points", self.min_points)?;
+        Rules::new(&self.rules).map_err(|error| error.to_string())?;
+        bounds::judge("inner", self.inner.as_ref())
+    }
+
+    fn build(&self, cx: &BuildContext) -> Result<Self::Built, Cause> {
+        let (rules, min_points) = (Rules::new(&self.rules)?, self.min_points);
+        Ok(Arc::new(Veto { inner: self.inner.build(cx)?, rules, min_points }))
+    }
+}
+
+isr_core::register!(Judge "veto" => VetoConfig, example = "\
+inner = { type = \"verdict\" }
+rules = [{ regex = '(?i)^as an ai', points = -1.0 }, { max_words = 1, points = -1.0 }]
+min_points = 0.0
+");
+
+struct Veto {
+    inner: Arc<dyn Judge>,
+    rules: Rules,
+    min_points: f64,
+}
+
+#[async_trait]
+impl Judge for Veto {
+    async fn judge(&self, case: &JudgeCase, policy: &FrozenPolicy) -> Result<Verdict, ComponentError> {
+        let ruled_out = |answer: &str| self.rules.points(answer) < self.min_points;
+        match (ruled_out(&case.first.text), ruled_out(&case.second.text)) {
+            (false, false) => self.inner.judge(case, policy).await,
+            (true, true) => Ok(undecided(Vec::new())),
+            (first, _) => Ok(orderless(if first { 0.0 } else { 1.0 })),
+        }
+    }
+}

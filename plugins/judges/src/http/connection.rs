@@ -1,0 +1,169 @@
+//! One exchange with the server.
+
+use std::fmt;
+use std::time::{Duration, SystemTime};
+
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use reqwest::{Client, Response, StatusCode, Url};
+
+use super::backoff::retry_after;
+use super::reply::Reply;
+use crate::error::JudgeError;
+
+/// Longest body that is read, in bytes: a verdict is short, and a hostile server is not to fill the memory.
+const LONGEST_BODY: usize = 4 << 20;
+
+/// Characters of a refusal that an error shows.
+const SHOWN: usize = 300;
+
+/// A key that shows itself to nobody but the server.
+pub(crate) struct Secret(String);
+
+impl Secret {
+    /// The key in an environment variable.
+    pub(crate) fn from_env(variable: &str) -> Result<Self, JudgeError> {
+        match std::env::var(variable) {
+            Ok(key) if !key.trim().is_empty() => Ok(Self(key.trim().to_owned())),
+            _ => Err(JudgeError::NoKey { variable: variable.to_owned() }),
+        }
+    }
+
+    fn header(&self) -> Result<HeaderValue, JudgeError> {
+        let value = HeaderValue::from_str(&format!("Bearer {}", self.0));
+        let mut value =
+            value.map_err(|_| JudgeError::Client("the key is no text for a header".to_owned()))?;
+        value.set_sensitive(true);
+        Ok(value)
+    }
+
+    /// The text without the key, should a server repeat it.
+    fn hidden_in(&self, text: &str) -> String {
+        text.replace(&self.0, "***")
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// What came of sending a request.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// A completion.
+    Reply(Reply),
+    /// Nothing of use; the same request may succeed later, after the wait that the server asks for.
+    Again { reason: String, wait: Option<Duration> },
+    /// The server will not take this request, now or later.
+    Refused { status: StatusCode, text: String },
+}
+
+/// A server, and how to talk to it.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    client: Client,
+    url: Url,
+    key: Option<Secret>,
+}
+
+impl Connection {
+    pub(crate) fn new(url: Url, key: Option<Secret>, timeout: Duration) -> Result<Self, JudgeError> {
+        // Another provider that the process already has serves as well.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let mut builder = Client::builder().timeout(timeout).redirect(reqwest::redirect::Policy::none());
+        if is_loopback(&url) {
+            builder = builder.no_proxy();
+        }
+        let client = builder.build().map_err(|error| JudgeError::Client(error.to_string()))?;
+        Ok(Self { client, url, key })
+    }
+
+    /// Where requests go.
+    pub(crate) fn url(&self) -> &str {
+        self.url.as_str()
+    }
+
+    /// Sends a body and reads the reply, within the time-out.
+    pub(crate) async fn exchange(&self, body: Vec<u8>) -> Result<Outcome, JudgeError> {
+        let mut request = self.client.post(self.url.clone());
+        request = request.header(CONTENT_TYPE, HeaderValue::from_static("application/json")).body(body);
+        if let Some(key) = &self.key {
+            request = request.header(AUTHORIZATION, key.header()?);
+        }
+        Ok(match request.send().await {
+            Ok(response) => self.outcome(response).await,
+            Err(error) => Outcome::Again { reason: reason(error), wait: None },
+        })
+    }
+
+    async fn outcome(&self, response: Response) -> Outcome {
+        let status = response.status();
+        let header = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+        let wait = header.and_then(|value| retry_after(value, SystemTime::now()));
+        let body = match read(response).await {
+            Ok(body) => body,
+            // What the server wanted is known from the status already.
+            Err(_) if !status.is_success() => Vec::new(),
+            Err(reason) => return Outcome::Again { reason, wait },
+        };
+        if status.is_success() {
+            return match Reply::parse(&body) {
+                Ok(reply) => Outcome::Reply(reply),
+                Err(reason) => Outcome::Again { reason, wait },
+            };
+        }
+        let text = self.excerpt(&body);
+        match is_passing(status) {
+            true => Outcome::Again { reason: format!("the server said {status} {text}"), wait },
+            false => Outcome::Refused { status, text },
+        }
+    }
+
+    /// The beginning of a body, for an error.
+    fn excerpt(&self, body: &[u8]) -> String {
+        let text = String::from_utf8_lossy(body);
+        let text = self.key.as_ref().map_or_else(|| text.to_string(), |key| key.hidden_in(&text));
+        text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(SHOWN).collect()
+    }
+}
+
+/// Whether a failure may pass by itself: overload, a broken gateway, a server that restarts.
+fn is_passing(status: StatusCode) -> bool {
+    let waiting = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY, StatusCode::TOO_MANY_REQUESTS];
+    status.is_server_error() || waiting.contains(&status)
+}
+
+/// A proxy on another machine has another loopback.
+fn is_loopback(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let address = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+}
+
+async fn read(mut response: Response) -> Result<Vec<u8>, String> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(reason)? {
+        if body.len() + chunk.len() > LONGEST_BODY {
+            return Err(format!("the reply is longer than {LONGEST_BODY} bytes"));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+/// What went wrong, with its causes: reqwest names them one by one. Without the address, which the config
+/// has.
+fn reason(error: reqwest::Error) -> String {
+    let error = error.without_url();
+    if error.is_timeout() {
+        return "no reply within timeout_s".to_owned();
+    }
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(&error);
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,84 @@
+//! Frames as pictures in a request.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use isr_core::Frames;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::error::JudgeError;
+
+/// Which frames of the video a request shows.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct FramesConfig {
+    /// How many, at least 1, evenly spaced from first to last of those that the sampling contract chose; a
+    /// video of fewer shows them all. In their size, as PNG. Default 8.
+    pub count: usize,
+}
+
+impl Default for FramesConfig {
+    fn default() -> Self {
+        Self { count: 8 }
+    }
+}
+
+/// The chosen frames as `data:` URLs.
+pub(crate) fn data_urls(frames: &Frames, count: usize) -> Result<Vec<String>, JudgeError> {
+    chosen(frames.len(), count).into_iter().map(|index| data_url(frames, index)).collect()
+}
+
+/// Evenly spaced indices from first to last; the middle for a single one.
+fn chosen(length: usize, count: usize) -> Vec<usize> {
+    match (length, count.min(length)) {
+        (0, _) | (_, 0) => Vec::new(),
+        (length, 1) => vec![(length - 1) / 2],
+        (length, count) => (0..count).map(|index| index * (length - 1) / (count - 1)).collect(),
+    }
+}
+
+fn data_url(frames: &Frames, index: usize) -> Result<String, JudgeError> {
+    let error = |reason: String| JudgeError::Picture { index, reason };
+    let rgb = frames.frame(index).ok_or_else(|| error("its pixels are missing".to_owned()))?;
+    let mut png = Vec::new();
+    let mut encoder = png::Encoder::new(&mut png, frames.width, frames.height);
+    encoder.set_color(png::ColorType::Rgb);
+    encoder.set_depth(png::BitDepth::Eight);
+    let mut writer = encoder.write_header().map_err(|reason| error(reason.to_string()))?;
+    writer.write_image_data(rgb).map_err(|reason| error(reason.to_string()))?;
+    writer.finish().map_err(|reason| error(reason.to_string()))?;
+    Ok(format!("data:image/png;base64,{}", STANDARD.encode(png)))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping")]
+
+    use super::*;
+
+    #[test]
+    fn frames_are_spread_from_first_to_last() {
+        assert_eq!(chosen(16, 4), [0, 5, 10, 15]);
+        assert_eq!(chosen(16, 1), [7]);
+        assert_eq!(chosen(3, 8), [0, 1, 2]);
+        assert!(chosen(0, 8).is_empty());
+    }
+
+    #[test]
+    fn a_picture_decodes_to_the_same_pixels() {
+        let rgb: Vec<u8> = (0..36).collect();
+        let frames = Frames { width: 3, height: 2, rgb: rgb.clone(), timestamps: vec![0.0, 1.0] };
+        let urls = data_urls(&frames, 2).unwrap();
+        let png = STANDARD.decode(urls[1].strip_prefix("data:image/png;base64,").unwrap()).unwrap();
+        let mut reader = png::Decoder::new(std::io::Cursor::new(png)).read_info().unwrap();
+        let mut pixels = vec![0; reader.output_buffer_size().unwrap()];
+        reader.next_frame(&mut pixels).unwrap();
+        assert_eq!(pixels, rgb[18..]);
+    }
+
+    #[test]
+    fn missing_pixels_are_an_error() {
+        let frames = Frames { width: 3, height: 2, rgb: vec![0; 17], timestamps: vec![0.0] };
+        assert!(data_urls(&frames, 1).unwrap_err().to_string().contains("pixels are missing"));
+    }
+}

@@ -1,0 +1,63 @@
+//! Asking a server which answer is better.
+
+use async_trait::async_trait;
+use futures::future::join_all;
+use isr_core::{ComponentError, FrozenPolicy, Judge, JudgeCase, Orders, Streams, Verdict, Vote};
+
+use super::client::ChatClient;
+use super::frames::data_urls;
+use super::request::RequestStyle;
+use crate::agreement::averaged;
+use crate::ask::{Comparison, shown, unreadable};
+
+/// The judge that [`HttpJudgeConfig`](super::HttpJudgeConfig) builds.
+#[derive(Debug)]
+pub(crate) struct HttpJudge {
+    pub(crate) client: ChatClient,
+    pub(crate) comparison: Comparison,
+    pub(crate) style: RequestStyle,
+    pub(crate) orders: Orders,
+    /// Number of frames that are shown; none for text only.
+    pub(crate) frames: Option<usize>,
+    /// Of the first attempt, and of those after it.
+    pub(crate) temperatures: [f64; 2],
+    pub(crate) attempts: usize,
+}
+
+impl HttpJudge {
+    /// Asks in one order of showing, until the reply can be read.
+    async fn vote(
+        &self,
+        case: &JudgeCase,
+        pictures: &[String],
+        first_shown_first: bool,
+    ) -> Result<Vote, ComponentError> {
+        let text = self.comparison.text(case, first_shown_first).map_err(ComponentError::bad_input)?;
+        let streams = Streams::new(case.seed);
+        let mut last = String::new();
+        for attempt in 0..self.attempts {
+            // By text and not by place, so that a swapped case draws the same.
+            let seed = streams.seed(attempt as u32, "http", shown(case, first_shown_first)[0]);
+            let temperature = self.temperatures[attempt.min(1)];
+            let body = self.style.body(&text, pictures, temperature, seed);
+            last = self.client.complete(body, seed).await?.text;
+            if let Some(vote) = self.comparison.vote(last.trim(), first_shown_first) {
+                return Ok(vote);
+            }
+        }
+        Err(ComponentError::bad_input(unreadable(self.attempts, self.comparison.wanted(), &last)))
+    }
+}
+
+#[async_trait]
+impl Judge for HttpJudge {
+    async fn judge(&self, case: &JudgeCase, _: &FrozenPolicy) -> Result<Verdict, ComponentError> {
+        let pictures = self.frames.map(|count| data_urls(&case.scene.frames, count)).transpose();
+        let pictures = pictures.map_err(ComponentError::bad_input)?.unwrap_or_default();
+        let orders = self.orders.first_shown_first().iter();
+        // To their ends, even where one fails: what the other costs is then in the cache.
+        let votes =
+            join_all(orders.map(|&first_shown_first| self.vote(case, &pictures, first_shown_first)));
+        Ok(averaged(votes.await.into_iter().collect::<Result<_, _>>()?))
+    }
+}

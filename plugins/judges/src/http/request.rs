@@ -1,0 +1,96 @@
+//! The body of a request.
+
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+/// What every request of a judge has in common.
+#[derive(Debug)]
+pub(crate) struct RequestStyle {
+    pub(crate) model: String,
+    pub(crate) system: Option<String>,
+    pub(crate) max_tokens: u32,
+    pub(crate) send_seed: bool,
+    pub(crate) extra: Map<String, Value>,
+}
+
+/// Keys that a judge writes itself, and `extra` may not.
+pub(crate) const OWN_KEYS: [&str; 7] =
+    ["model", "messages", "temperature", "max_tokens", "seed", "n", "stream"];
+
+#[derive(Serialize)]
+struct Body<'b> {
+    model: &'b str,
+    messages: Vec<Value>,
+    temperature: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_tokens: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seed: Option<u64>,
+    #[serde(flatten)]
+    extra: &'b Map<String, Value>,
+}
+
+impl RequestStyle {
+    /// The JSON that asks for a reply to a text and some pictures. The same for the same arguments, byte for
+    /// byte, as the cache's names are digests of it.
+    pub(crate) fn body(&self, text: &str, pictures: &[String], temperature: f64, seed: u64) -> Vec<u8> {
+        let system = self.system.iter().map(|text| json!({ "role": "system", "content": text }));
+        let user = json!({ "role": "user", "content": content(text, pictures) });
+        let body = Body {
+            model: &self.model,
+            messages: system.chain([user]).collect(),
+            temperature,
+            max_tokens: (self.max_tokens > 0).then_some(self.max_tokens),
+            // Servers differ in how large a number they take; all take 31 bits.
+            seed: self.send_seed.then_some(seed >> 33),
+            extra: &self.extra,
+        };
+        // Text, numbers and maps of text: writing them to memory does not fail.
+        serde_json::to_vec(&body).unwrap_or_default()
+    }
+}
+
+/// A plain text where there are no pictures, which servers of text models insist on.
+fn content(text: &str, pictures: &[String]) -> Value {
+    if pictures.is_empty() {
+        return text.into();
+    }
+    let picture = |url: &String| json!({ "type": "image_url", "image_url": { "url": url } });
+    let text = json!({ "type": "text", "text": text });
+    pictures.iter().map(picture).chain([text]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping")]
+
+    use super::*;
+
+    fn style() -> RequestStyle {
+        let (model, system) = ("m".to_owned(), Some("be fair".to_owned()));
+        RequestStyle { model, system, max_tokens: 5, send_seed: true, extra: Map::new() }
+    }
+
+    fn written(style: &RequestStyle, pictures: &[String]) -> String {
+        String::from_utf8(style.body("A or B?", pictures, 0.5, u64::MAX)).unwrap()
+    }
+
+    #[test]
+    fn a_body_is_a_chat_request() {
+        insta::assert_snapshot!(
+            written(&style(), &[]),
+            @r#"{"model":"m","messages":[{"role":"system","content":"be fair"},{"role":"user","content":"A or B?"}],"temperature":0.5,"max_tokens":5,"seed":2147483647}"#
+        );
+    }
+
+    #[test]
+    fn pictures_come_before_the_text_and_settings_may_be_left_out() {
+        let mut style = style();
+        style.extra.insert("reasoning_effort".to_owned(), "low".into());
+        let style = RequestStyle { system: None, max_tokens: 0, send_seed: false, ..style };
+        insta::assert_snapshot!(
+            written(&style, &["data:1".to_owned()]),
+            @r#"{"model":"m","messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"data:1"}},{"type":"text","text":"A or B?"}]}],"temperature":0.5,"reasoning_effort":"low"}"#
+        );
+    }
+}

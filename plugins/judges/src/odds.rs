@@ -1,0 +1,43 @@
+//! Probabilities and log-odds.
+
+/// The probability of some log-odds: `1 / (1 + exp(-x))`.
+pub(crate) fn sigmoid(log_odds: f64) -> f64 {
+    1.0 / (1.0 + (-log_odds).exp())
+}
+
+/// The log-odds of a probability, which is first moved into `[clip, 1 - clip]`: certainty has none.
+pub(crate) fn logit(p: f64, clip: f64) -> f64 {
+    let p = p.clamp(clip, 1.0 - clip);
+    (p / (1.0 - p)).ln()
+}
+
+/// Words of a text: runs of anything but white space.
+pub(crate) fn words(text: &str) -> usize {
+    text.split_whitespace().count()
+}
+
+/// Words of `first` minus words of `second`.
+pub(crate) fn excess_words(first: &str, second: &str) -> f64 {
+    words(first) as f64 - words(second) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn log_odds_are_the_inverse_of_the_sigmoid_and_finite_at_certainty() {
+        for p in [0.01, 0.3, 0.5, 0.99] {
+            assert!((sigmoid(logit(p, 1e-6)) - p).abs() < 1e-12);
+        }
+        assert_eq!(logit(1.0, 0.01), logit(0.99, 0.01));
+        assert!((logit(0.0, 0.01) + logit(1.0, 0.01)).abs() < 1e-12);
+        assert_eq!((sigmoid(1e4), sigmoid(-1e4), sigmoid(0.0)), (1.0, 0.0, 0.5));
+    }
+
+    #[test]
+    fn words_are_what_white_space_divides() {
+        assert_eq!(words("  a dog\n runs. "), 3);
+        assert_eq!(excess_words("", "one two"), -2.0);
+    }
+}

@@ -1,0 +1,86 @@
+//! Selections: which judged pairs are trained on.
+
+mod balanced_lengths;
+mod chain;
+mod deduplicate;
+mod top_k;
+
+pub use balanced_lengths::BalancedLengthsConfig;
+pub use chain::ChainConfig;
+pub use deduplicate::DeduplicateConfig;
+pub use top_k::TopKConfig;
+
+use std::cmp::Ordering;
+
+use isr_core::{Candidate, Decision};
+
+/// The decision that a verdict alone leads to.
+fn decided(candidate: &Candidate) -> Decision {
+    match candidate.verdict.p_first.partial_cmp(&0.5) {
+        Some(Ordering::Greater) => Decision::ChooseFirst,
+        Some(Ordering::Less) => Decision::ChooseSecond,
+        _ => Decision::Drop("no preference".to_owned()),
+    }
+}
+
+/// Chosen and rejected text, where there is a preference.
+fn sides(candidate: &Candidate) -> Option<[&str; 2]> {
+    let (first, second) = (candidate.first.text.as_str(), candidate.second.text.as_str());
+    match decided(candidate) {
+        Decision::ChooseFirst => Some([first, second]),
+        Decision::ChooseSecond => Some([second, first]),
+        Decision::Drop(_) => None,
+    }
+}
+
+/// Surest first; among equals by sample, so that the order in which candidates come does not matter.
+fn by_margin(left: &Candidate, right: &Candidate) -> Ordering {
+    let margins = right.verdict.margin().total_cmp(&left.verdict.margin());
+    margins.then_with(|| left.sample.cmp(&right.sample))
+}
+
+/// Candidates of a test.
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping")]
+
+    use std::sync::Arc;
+
+    use isr_core::registry::{BuildContext, SelectionConfig};
+    use isr_core::{Candidate, Decision, Fingerprint, FinishReason, Response, Selection, Verdict};
+
+    /// The selection of a section, or why there is none.
+    pub(super) fn selection(section: &str) -> Result<Arc<dyn Selection>, String> {
+        let config: Box<dyn SelectionConfig> =
+            toml::from_str(section).map_err(|error| error.to_string())?;
+        config.validate()?;
+        config.build(&BuildContext::default()).map_err(|error| error.to_string())
+    }
+
+    fn response(text: &str) -> Response {
+        Response {
+            text: text.to_owned(),
+            token_ids: vec![1],
+            logprobs: vec![-0.5],
+            finish_reason: FinishReason::Stop,
+            policy: Fingerprint::of("fake"),
+        }
+    }
+
+    /// A candidate: sample, answers, probability.
+    pub(super) fn candidate((sample, first, second, p_first): (&str, &str, &str, f64)) -> Candidate {
+        let verdict = Verdict { p_first, votes: Vec::new(), consistent: true };
+        Candidate { sample: sample.into(), first: response(first), second: response(second), verdict }
+    }
+
+    /// What becomes of each: `1` and `2` for the chosen answer, else the reason.
+    pub(super) fn decisions(section: &str, candidates: &[(&str, &str, &str, f64)]) -> Vec<String> {
+        let candidates: Vec<_> = candidates.iter().copied().map(candidate).collect();
+        let word = |decision| match decision {
+            Decision::ChooseFirst => "1".to_owned(),
+            Decision::ChooseSecond => "2".to_owned(),
+            Decision::Drop(reason) => reason,
+        };
+        selection(section).unwrap().select(&candidates).into_iter().map(word).collect()
+    }
+}
