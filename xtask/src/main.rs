@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod base;
+mod bench;
 mod counts;
 mod cuda_stub;
 mod demo;
@@ -44,6 +45,8 @@ enum Command {
     Base(base::BaseArgs),
     /// Run every check: format, lints, tests, docs, licences, Python goldens
     Test(test::TestArgs),
+    /// Compare one iteration with transformers and TRL on this machine
+    Bench(bench::BenchArgs),
 }
 
 fn main() -> ExitCode {
@@ -52,6 +55,7 @@ fn main() -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::Base(args) => base::run(&args),
         Command::Test(args) => test::run(&args),
+        Command::Bench(args) => bench::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -16,7 +16,7 @@ const TORCH_NEEDS: [&str; 7] =
     ["filelock", "fsspec", "jinja2", "networkx", "setuptools<82", "sympy", "typing_extensions"];
 
 /// torch, and what needs it.
-const NEED_TORCH: [&str; 3] = ["torch==", "accelerate==", "peft=="];
+const NEED_TORCH: [&str; 4] = ["torch==", "accelerate==", "peft==", "trl=="];
 
 /// Whether there is anything to run.
 pub(crate) fn has_tests(root: &Path) -> bool {
@@ -47,6 +47,17 @@ pub(crate) fn ensure(root: &Path) -> Result<PathBuf> {
     // Written last: an environment without it is made again.
     fs::write(&stamp, &requirements).with_context(|| format!("cannot write {}", stamp.display()))?;
     Ok(python)
+}
+
+/// Adds the requirements in a file to the environment. pip leaves what is there alone.
+pub(crate) fn add(root: &Path, python: &Path, file: &str) -> Result<()> {
+    let file = root.join(file);
+    let requirements =
+        fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+    let (mut bare, others) = split(&requirements);
+    bare.push("--no-deps");
+    pip_install(python, &bare)?;
+    pip_install(python, &others)
 }
 
 fn create(home: &Path) -> Result<()> {

@@ -1,5 +1,6 @@
 //! Text in, slots out: chat template, tokenizer, and where visual features stand.
 
+use std::ops::Range;
 use std::path::Path;
 
 use isr_core::{Continuation, Frames, Part, Prompt, Role, Scene};
@@ -34,7 +35,20 @@ pub(crate) struct Rendered {
 impl Rendered {
     /// What the decoder reads of it.
     pub(crate) fn sequence<'a>(&'a self, features: Option<&'a Tensor>) -> Sequence<'a> {
-        Sequence { slots: &self.slots, positions: &self.positions, features }
+        self.part(0..self.slots.len(), features)
+    }
+
+    /// What the decoder reads of a part of it.
+    pub(crate) fn part<'a>(&'a self, range: Range<usize>, features: Option<&'a Tensor>) -> Sequence<'a> {
+        let (slots, positions) = (&self.slots[range.clone()], &self.positions);
+        Sequence { slots, start: range.start, positions, features, branches: Vec::new() }
+    }
+
+    /// Where the text behind the last video begins, which prompts about the same videos differ in; 0 where
+    /// there is none.
+    pub(crate) fn prefix(&self) -> usize {
+        let last = self.slots.iter().rposition(|slot| matches!(slot, Slot::Visual(_)));
+        last.map(|last| last + 1).filter(|end| *end < self.slots.len()).unwrap_or(0)
     }
 
     /// Positions that the prompt and an answer of so many tokens take.

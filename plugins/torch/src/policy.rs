@@ -17,7 +17,7 @@ use tch::Device;
 use crate::chat::Chat;
 use crate::checkpoint::Checkpoint;
 use crate::device::{Precision, parse_device};
-use crate::engine::{Command, Engine, EngineHandle, Logits};
+use crate::engine::{Command, Engine, EngineHandle, Logits, Prefixes};
 use crate::error::Result;
 use crate::lora::{Adapter, is_adapter};
 use crate::model::{ModelConfig, VideoLmm};
@@ -47,6 +47,10 @@ pub struct LlavaConfig {
     /// results on a CPU do not depend on what else is being answered. Default 16.
     #[serde(default = "default_batch")]
     pub batch: usize,
+    /// Memory for what was read of videos, in MiB: all that is asked about a video between two updates of the
+    /// weights reads it once, as long as it is kept. Results do not depend on it. Default 2048.
+    #[serde(default = "default_prefix_cache_mb")]
+    pub prefix_cache_mb: usize,
     /// Threads for one operation on the CPU; 0 leaves the choice to libtorch. Default 0.
     #[serde(default)]
     pub threads: usize,
@@ -70,6 +74,10 @@ fn default_batch() -> usize {
     16
 }
 
+fn default_prefix_cache_mb() -> usize {
+    2048
+}
+
 fn default_shard_gb() -> f64 {
     5.0
 }
@@ -83,6 +91,7 @@ impl LlavaConfig {
             device: default_device(),
             precision: Precision::default(),
             batch: default_batch(),
+            prefix_cache_mb: default_prefix_cache_mb(),
             threads: 0,
             shard_gb: default_shard_gb(),
             verify: false,
@@ -113,7 +122,8 @@ impl LlavaConfig {
         let trainer = Trainer::new(self.training.clone(), &model)?;
         let identity = Fingerprint::of(format!("{:?} {}", self.precision, chat.identity()));
         let shard_bytes = (self.shard_gb * 1e9) as u64;
-        Ok(Engine::new(model, chat, checkpoint, trainer, self.batch, shard_bytes, identity))
+        let prefixes = Prefixes::new((self.prefix_cache_mb as u64) << 20);
+        Ok(Engine::new(model, chat, checkpoint, trainer, self.batch, shard_bytes, identity, prefixes))
     }
 
     /// The adapter that is there, or a new one where one is asked for.

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use isr_core::{FinishReason, GenerateRequest, Response, Sampling};
 use tch::{Device, Kind, Tensor};
 
+use super::prefill::Prefilled;
 use super::sampler::{Draw, Sampler};
 use super::{Engine, Reply, respond};
 use crate::error::{Result, TorchError};
@@ -18,8 +19,8 @@ pub(crate) struct Job {
     reply: Reply<Vec<Response>>,
 }
 
-/// A prompt that has been read.
-struct Prefilled {
+/// A prompt that answers begin behind.
+struct Opened {
     cache: KvCache,
     /// From a place in the cache to its position.
     delta: i64,
@@ -93,50 +94,44 @@ impl Engine {
         if job.reply.is_closed() {
             return;
         }
-        match self.prefill(&job.request) {
-            Err(error) => respond(job.reply, Err(error)),
-            Ok(prefilled) => {
-                if let Err(error) = self.start_rows(job, prefilled) {
+        let Job { request, reply } = job;
+        match self.open_rows(&request) {
+            Err(error) => respond(reply, Err(error)),
+            Ok(opened) => {
+                if let Err(error) = self.start_rows(request, reply, opened) {
                     tracing::error!(%error, "an answer was lost");
                 }
             }
         }
     }
 
-    fn prefill(&self, request: &GenerateRequest) -> Result<Prefilled> {
-        let (rendered, features) = self.render(&request.prompt)?;
-        let length = rendered.slots.len();
+    /// Reads a request's prompt.
+    fn open_rows(&mut self, request: &GenerateRequest) -> Result<Opened> {
+        let rendered = self.render(&request.prompt)?;
         let room = self.model.config.text.max_position_embeddings - rendered.extent(0);
         let limit = request.sampling.max_new_tokens.min(room);
-        let mut cache = self.model.decoder.cache((length + limit) as i64)?;
-        let inputs = self.model.read(&[rendered.sequence(features.as_ref())])?;
-        let hidden = self.model.decoder.forward(&inputs, Attend::Extend(&mut cache))?;
-        cache.advance(length as i64);
-        let last = hidden.f_narrow(1, length as i64 - 1, 1)?;
+        let Prefilled { cache, last } = self.prefill(&rendered, limit)?;
         let logits = to_vec(&self.model.decoder.logits(&last)?)?;
-        Ok(Prefilled { cache, delta: rendered.positions.delta(), logits, limit })
+        Ok(Opened { cache, delta: rendered.positions.delta(), logits, limit })
     }
 
-    fn start_rows(&mut self, job: Job, prefilled: Prefilled) -> Result<()> {
-        let Job { request, reply } = job;
-        let Prefilled { cache, delta, logits, limit } = prefilled;
+    fn start_rows(
+        &mut self,
+        request: GenerateRequest,
+        reply: Reply<Vec<Response>>,
+        opened: Opened,
+    ) -> Result<()> {
+        let Opened { cache, delta, logits, limit } = opened;
+        // The last row takes the prompt's cache itself.
+        let mut caches = (1..request.n).map(|_| cache.fork()).collect::<Result<Vec<_>>>()?;
+        caches.push(cache);
         let answering = Answering {
             sampling: request.sampling.clone(),
             responses: vec![None; request.n],
             reply: Some(reply),
         };
         let shared = Rc::new(RefCell::new(answering));
-        let mut spare = Some(cache);
-        for index in 0..request.n {
-            // The last row takes the prompt's cache itself.
-            let last = index + 1 == request.n;
-            let cache = match (&spare, last) {
-                (Some(cache), false) => cache.duplicate()?,
-                _ => match spare.take() {
-                    Some(cache) => cache,
-                    None => return Err(TorchError::Engine("a prompt's cache was used twice".to_owned())),
-                },
-            };
+        for (index, cache) in caches.into_iter().enumerate() {
             let mut sampler = Sampler::new(request.sampling.clone(), request.seed, index);
             let draw = sampler.draw(&logits);
             let mut row = Row {

@@ -9,6 +9,7 @@
 //! others. `tests/batch_invariance.rs` holds this to the bit on the CPU.
 
 mod decode;
+mod prefill;
 pub(crate) mod sampler;
 mod score;
 
@@ -22,7 +23,6 @@ use isr_core::{
     Fingerprint, GenerateRequest, PreferenceObjective, Prompt, Response, ScoreRequest, Snapshot,
     StepReport, TokenLogProbs, TrainStep,
 };
-use tch::Tensor;
 use tokio::sync::oneshot;
 
 use crate::chat::{Chat, Rendered};
@@ -31,9 +31,9 @@ use crate::error::{Result, TorchError};
 use crate::manifest::{self, Manifest};
 use crate::model::VideoLmm;
 use crate::train::Trainer;
-use crate::visual;
 pub(crate) use decode::to_vec;
 use decode::{Job, Row};
+pub(crate) use prefill::Prefixes;
 pub use score::Logits;
 
 type Reply<T> = oneshot::Sender<Result<T>>;
@@ -102,6 +102,7 @@ pub(crate) struct Engine {
     /// Digest of chat template, type and the like: everything about answers that is not weights.
     pub(crate) identity: Fingerprint,
     fingerprint: Option<Fingerprint>,
+    prefixes: Prefixes,
     waiting: VecDeque<Job>,
     rows: VecDeque<Row>,
 }
@@ -115,6 +116,7 @@ impl Engine {
         batch: usize,
         shard_bytes: u64,
         identity: Fingerprint,
+        prefixes: Prefixes,
     ) -> Self {
         let (waiting, rows) = (VecDeque::new(), VecDeque::new());
         Self {
@@ -126,6 +128,7 @@ impl Engine {
             shard_bytes,
             identity,
             fingerprint: None,
+            prefixes,
             waiting,
             rows,
         }
@@ -177,7 +180,7 @@ impl Engine {
             }
             Command::Train(step, objective, reply) => {
                 self.finish_generating();
-                self.fingerprint = None;
+                self.forget();
                 let outcome = self.trainer.step(&mut self.model, &self.chat, &step, objective.as_ref());
                 respond(reply, outcome);
             }
@@ -187,7 +190,7 @@ impl Engine {
             }
             Command::Load(dir, what, reply) => {
                 self.finish_generating();
-                self.fingerprint = None;
+                self.forget();
                 respond(reply, self.load(&dir, what));
             }
         }
@@ -198,6 +201,12 @@ impl Engine {
         while !self.waiting.is_empty() || !self.rows.is_empty() {
             self.advance();
         }
+    }
+
+    /// Drops what was computed with weights that are about to change.
+    fn forget(&mut self) {
+        self.fingerprint = None;
+        self.prefixes.clear();
     }
 
     fn save(&self, dir: &std::path::Path, what: Snapshot) -> Result<()> {
@@ -231,15 +240,14 @@ impl Engine {
     }
 
     /// Renders a prompt, and checks that it leaves room for an answer.
-    fn render(&self, prompt: &Prompt) -> Result<(Rendered, Option<Tensor>)> {
+    fn render(&self, prompt: &Prompt) -> Result<Rendered> {
         let rendered = self.chat.render(prompt, |frames| self.model.config.layout(frames))?;
         let (length, limit) = (rendered.extent(0), self.model.config.text.max_position_embeddings);
         if length >= limit {
             let text = format!("the prompt has {length} tokens, but the model's context holds {limit}");
             return Err(TorchError::Prompt(text));
         }
-        let features = visual::features(&self.model, &rendered.scenes, self.trainer.own_tower())?;
-        Ok((rendered, features))
+        Ok(rendered)
     }
 }
 

@@ -5,6 +5,7 @@ use tch::Tensor;
 
 use super::Engine;
 use super::decode::to_vec;
+use super::prefill::Prefilled;
 use crate::error::{Result, TorchError};
 use crate::model::Slot;
 use crate::model::config::Placeholder;
@@ -24,9 +25,12 @@ pub struct Logits {
 impl Engine {
     /// Logits at every position of a prompt.
     pub(super) fn logits(&self, prompt: &Prompt) -> Result<Logits> {
-        let (rendered, features) = self.render(prompt)?;
-        let inputs = self.model.read(&[rendered.sequence(features.as_ref())])?;
-        let hidden = self.model.decoder.forward(&inputs, Attend::Causal)?;
+        let rendered = self.render(prompt)?;
+        let features = self.features(&rendered)?;
+        let sequence = rendered.sequence(features.as_ref());
+        let trees = [sequence.tree()];
+        let inputs = self.model.read(&[sequence])?;
+        let hidden = self.model.decoder.forward(&inputs, Attend::Trees(&trees))?;
         let values = to_vec(&self.model.decoder.logits(&hidden)?)?;
         let visual = match self.model.config.placeholder {
             Placeholder::Token(id) => id,
@@ -38,8 +42,8 @@ impl Engine {
 
     /// Prefills the prompt once; each continuation reads it, and leaves it as it was: what is not
     /// counted by `advance` is overwritten by the next.
-    pub(super) fn score(&self, request: &ScoreRequest) -> Result<Vec<TokenLogProbs>> {
-        let (rendered, features) = self.render(&request.prompt)?;
+    pub(super) fn score(&mut self, request: &ScoreRequest) -> Result<Vec<TokenLogProbs>> {
+        let rendered = self.render(&request.prompt)?;
         let tokens = request.continuations.iter().map(|given| self.chat.continuation(&rendered, given));
         let continuations: Vec<Vec<u32>> = tokens.collect::<Result<_>>()?;
         let length = rendered.slots.len();
@@ -54,11 +58,7 @@ impl Engine {
         if let Some(id) = continuations.iter().flatten().find(|id| **id >= vocabulary) {
             return Err(TorchError::Prompt(format!("token {id} is not in the vocabulary of {vocabulary}")));
         }
-        let mut cache = self.model.decoder.cache((length + longest) as i64)?;
-        let inputs = self.model.read(&[rendered.sequence(features.as_ref())])?;
-        let hidden = self.model.decoder.forward(&inputs, Attend::Extend(&mut cache))?;
-        cache.advance(length as i64);
-        let last = hidden.f_narrow(1, length as i64 - 1, 1)?;
+        let Prefilled { mut cache, last } = self.prefill(&rendered, longest)?;
         let start = length as i64 + rendered.positions.delta();
         let scored = continuations.into_iter().map(|ids| self.score_one(&last, &mut cache, start, ids));
         scored.collect()

@@ -2,10 +2,12 @@
 //! SwiGLU, as `LlamaForCausalLM` in transformers computes it; with what its config asks for beside:
 //! biases (Qwen2), a norm of queries and keys (Qwen3), positions on three axes (Qwen-VL's M-RoPE).
 
+use std::rc::Rc;
+
 use tch::{Device, Kind, Tensor};
 
 use super::activation::Activation;
-use super::kv_cache::KvCache;
+use super::kv_cache::{KvCache, Parts, Prefix};
 use super::layers::{Linear, RmsNorm};
 use super::text_config::TextConfig;
 use super::weights::Weights;
@@ -50,10 +52,20 @@ pub(crate) struct Inputs {
     pub(crate) deep: Vec<Tensor>,
 }
 
+/// Tokens of one sequence that stand side by side: a trunk, and branches behind it. Each token sees itself
+/// and those before it, of the trunk and of its own branch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Tree {
+    /// Tokens of the trunk.
+    pub(crate) trunk: i64,
+    /// Tokens of each branch.
+    pub(crate) branches: Vec<i64>,
+}
+
 /// How the tokens of a forward pass attend.
 pub(crate) enum Attend<'a> {
-    /// Whole sequences `[batch, length]`, each token to itself and those before it; nothing is kept.
-    Causal,
+    /// Whole sequences side by side in one row; nothing is kept.
+    Trees(&'a [Tree]),
     /// One sequence, after what its cache holds; keys and values are added to the cache.
     Extend(&'a mut KvCache),
     /// One token of each of several sequences, each after its own cache. Rows past the caches are
@@ -104,10 +116,10 @@ impl Decoder {
         })
     }
 
-    /// An empty cache for at most `capacity` tokens.
-    pub(crate) fn cache(&self, capacity: i64) -> Result<KvCache> {
+    /// A cache for at most `capacity` tokens behind a prefix.
+    pub(crate) fn cache(&self, prefix: Option<Rc<Prefix>>, capacity: i64) -> Result<KvCache> {
         let shape = [1, self.kv_heads, capacity, self.head_dim];
-        KvCache::new(self.layers.len(), &shape, (self.head.kind(), self.head.device()))
+        KvCache::new(prefix, self.layers.len(), &shape, (self.head.kind(), self.head.device()))
     }
 
     /// Final hidden states `[batch, length, hidden]`.
@@ -155,6 +167,11 @@ impl Decoder {
         Ok(hidden.f_linear(&self.head, None::<&Tensor>)?.f_to_kind(Kind::Float)?)
     }
 
+    /// How many logits there are.
+    pub(crate) fn vocabulary(&self) -> i64 {
+        self.head.size()[0]
+    }
+
     /// Cosines and sines `[batch, 1, length, head_dim]` of positions `[3, batch, length]`.
     pub(super) fn rope(&self, positions: &Tensor) -> Result<(Tensor, Tensor)> {
         let (axes, batch, length) = positions.size3()?;
@@ -191,10 +208,10 @@ impl Decoder {
         let (query, key) = (rotate(&query, rope)?, rotate(&key, rope)?);
         let value = heads(&layer.value, self.kv_heads, None)?;
         let attended = match attend {
-            Attend::Causal => self.sdpa(&query, &key, &value, None, true)?,
+            Attend::Trees(trees) => self.tree_attention(&query, &key, &value, trees)?,
             Attend::Extend(cache) => {
                 let past = cache.len();
-                let (keys, values) = cache.append(index, &key, &value)?;
+                let (keys, values) = cache.append(index, &key, &value)?.joined()?;
                 let mask = offset_mask(past, length, x.device())?;
                 self.sdpa(&query, &keys, &values, mask.as_ref(), past == 0 && length > 1)?
             }
@@ -203,6 +220,32 @@ impl Decoder {
         let width = self.heads * self.head_dim;
         let attended = attended.f_transpose(1, 2)?.f_reshape([batch, length, width])?;
         layer.out.forward(&attended)
+    }
+
+    /// A trunk attends like any sequence, and its branches each attend behind it, so that the work is that of
+    /// the pairs of tokens which see each other, and no mask spans the row.
+    fn tree_attention(&self, query: &Tensor, key: &Tensor, value: &Tensor, trees: &[Tree]) -> Result<Tensor> {
+        let mut attended = Vec::new();
+        let mut start = 0;
+        for Tree { trunk, branches } in trees {
+            let part = |t: &Tensor, start: i64, length: i64| t.f_narrow(2, start, length);
+            let (keys, values) = (part(key, start, *trunk)?, part(value, start, *trunk)?);
+            attended.push(self.sdpa(&part(query, start, *trunk)?, &keys, &values, None, *trunk > 1)?);
+            start += trunk;
+            for &length in branches.iter().filter(|length| **length > 0) {
+                let behind = |before: &Tensor, t: &Tensor| -> Result<Tensor> {
+                    Ok(Tensor::f_cat(&[before, &part(t, start, length)?], 2)?)
+                };
+                let mask = offset_mask(*trunk, length, query.device())?;
+                let (keys, values) = (behind(&keys, key)?, behind(&values, value)?);
+                attended.push(self.sdpa(&part(query, start, length)?, &keys, &values, mask.as_ref(), false)?);
+                start += length;
+            }
+        }
+        match attended.len() {
+            1 => Ok(attended.swap_remove(0)),
+            _ => Ok(Tensor::f_cat(&attended, 2)?),
+        }
     }
 
     /// One call a sequence, so that a row's result does not depend on the others' lengths.
@@ -219,14 +262,33 @@ impl Decoder {
         for (row, cache) in caches.iter_mut().enumerate() {
             let row = row as i64;
             let at = |t: &Tensor| t.f_narrow(0, row, 1);
-            let (keys, values) = cache.append(index, &at(key)?, &at(value)?)?;
-            attended.push(self.sdpa(&at(query)?, &keys, &values, None, false)?);
+            let parts = cache.append(index, &at(key)?, &at(value)?)?;
+            attended.push(self.token_attention(&at(query)?, parts)?);
         }
         let padding = rows - caches.len() as i64;
         if padding > 0 {
             attended.push(query.f_narrow(0, caches.len() as i64, padding)?.f_zeros_like()?);
         }
         Ok(Tensor::f_cat(&attended, 0)?)
+    }
+
+    /// Attention of one token `[1, heads, 1, head_dim]`, which sees everything. A prefix is read where it
+    /// stands: joining it with the sequence's own keys and values would copy it for every token.
+    fn token_attention(&self, query: &Tensor, parts: Parts) -> Result<Tensor> {
+        let Parts { prefix: Some((shared_keys, shared_values)), own: (keys, values) } = parts else {
+            return self.sdpa(query, &parts.own.0, &parts.own.1, None, false);
+        };
+        // Heads that share keys and values are rows of one product.
+        let grouped = [1, self.kv_heads, self.heads / self.kv_heads, self.head_dim];
+        let scale = (self.head_dim as f64).sqrt().recip();
+        let query = query.f_reshape(grouped)?.f_mul_scalar(scale)?;
+        let scores = |keys: &Tensor| query.f_matmul(&keys.f_transpose(2, 3)?);
+        let scores = Tensor::f_cat(&[scores(&shared_keys)?, scores(&keys)?], 3)?;
+        let weights = scores.f_softmax(-1, Kind::Float)?.f_to_kind(query.kind())?;
+        let (before, behind) = (shared_keys.size()[2], keys.size()[2]);
+        let shared = weights.f_narrow(3, 0, before)?.f_matmul(&shared_values)?;
+        let own = weights.f_narrow(3, before, behind)?.f_matmul(&values)?;
+        Ok(shared.f_add(&own)?.f_reshape([1, self.heads, 1, self.head_dim])?)
     }
 
     fn sdpa(

@@ -1,43 +1,75 @@
 //! Keys and values of one sequence.
 
+use std::rc::Rc;
+
 use tch::{Device, Kind, Tensor};
 
 use crate::error::Result;
 
-/// Preallocated keys and values `[1, kv_heads, capacity, head_dim]` of every layer.
-pub(crate) struct KvCache {
-    layers: Vec<(Tensor, Tensor)>,
+/// Keys and values `[1, kv_heads, tokens, head_dim]` of one layer.
+type Layer = (Tensor, Tensor);
+
+/// Keys and values of what several sequences begin with; never written again.
+pub(crate) struct Prefix {
+    layers: Vec<Layer>,
     length: i64,
 }
 
+impl Prefix {
+    /// Memory that it takes, in bytes.
+    pub(crate) fn bytes(&self) -> u64 {
+        let size = |tensor: &Tensor| tensor.numel() as u64 * tensor.kind().elt_size_in_bytes() as u64;
+        self.layers.iter().map(|(keys, values)| size(keys) + size(values)).sum()
+    }
+}
+
+/// Keys and values of every layer: those of a prefix, if there is one, and behind them the sequence's own,
+/// in memory for `capacity` tokens that is taken at once.
+pub(crate) struct KvCache {
+    prefix: Option<Rc<Prefix>>,
+    layers: Vec<Layer>,
+    length: i64,
+}
+
+/// A layer's keys and values: the prefix's, and the sequence's own.
+pub(crate) struct Parts {
+    pub(crate) prefix: Option<Layer>,
+    pub(crate) own: Layer,
+}
+
 impl KvCache {
-    pub(crate) fn new(layers: usize, shape: &[i64; 4], options: (Kind, Device)) -> Result<Self> {
-        let empty = || -> Result<(Tensor, Tensor)> {
-            Ok((Tensor::f_zeros(shape, options)?, Tensor::f_zeros(shape, options)?))
-        };
+    /// An empty cache of `layers` layers; `shape` is `[1, kv_heads, capacity, head_dim]`.
+    pub(crate) fn new(
+        prefix: Option<Rc<Prefix>>,
+        layers: usize,
+        shape: &[i64; 4],
+        options: (Kind, Device),
+    ) -> Result<Self> {
+        let empty =
+            || -> Result<Layer> { Ok((Tensor::f_empty(shape, options)?, Tensor::f_empty(shape, options)?)) };
         let layers = (0..layers).map(|_| empty()).collect::<Result<_>>()?;
-        Ok(Self { layers, length: 0 })
+        Ok(Self { prefix, layers, length: 0 })
     }
 
     /// Tokens held.
     pub(crate) fn len(&self) -> i64 {
-        self.length
+        self.prefix.as_ref().map_or(0, |prefix| prefix.length) + self.length
     }
 
     /// Writes new keys and values of a layer behind the tokens held, and returns all of that layer's.
     /// [`advance`](Self::advance) makes them part of the cache once every layer has written.
-    pub(crate) fn append(
-        &mut self,
-        layer: usize,
-        key: &Tensor,
-        value: &Tensor,
-    ) -> Result<(Tensor, Tensor)> {
+    pub(crate) fn append(&mut self, layer: usize, key: &Tensor, value: &Tensor) -> Result<Parts> {
         let added = key.size()[2];
         let (keys, values) = &self.layers[layer];
         keys.f_narrow(2, self.length, added)?.f_copy_(key)?;
         values.f_narrow(2, self.length, added)?.f_copy_(value)?;
         let all = self.length + added;
-        Ok((keys.f_narrow(2, 0, all)?, values.f_narrow(2, 0, all)?))
+        let own = (keys.f_narrow(2, 0, all)?, values.f_narrow(2, 0, all)?);
+        let shared = |prefix: &Rc<Prefix>| {
+            let (keys, values) = &prefix.layers[layer];
+            (keys.shallow_clone(), values.shallow_clone())
+        };
+        Ok(Parts { prefix: self.prefix.as_ref().map(shared), own })
     }
 
     /// Counts `tokens` that every layer has appended.
@@ -45,13 +77,24 @@ impl KvCache {
         self.length += tokens;
     }
 
-    /// An independent copy.
-    pub(crate) fn duplicate(&self) -> Result<Self> {
-        let copy = |(keys, values): &(Tensor, Tensor)| -> Result<(Tensor, Tensor)> {
-            Ok((duplicate(keys)?, duplicate(values)?))
-        };
+    /// Another sequence that goes on from here: the prefix is shared, the rest is copied.
+    pub(crate) fn fork(&self) -> Result<Self> {
+        let copy = |(keys, values): &Layer| -> Result<Layer> { Ok((duplicate(keys)?, duplicate(values)?)) };
         let layers = self.layers.iter().map(copy).collect::<Result<_>>()?;
-        Ok(Self { layers, length: self.length })
+        Ok(Self { prefix: self.prefix.clone(), layers, length: self.length })
+    }
+
+    /// What a full cache without a prefix holds, for others to begin with.
+    pub(crate) fn into_prefix(self) -> Prefix {
+        Prefix { layers: self.layers, length: self.length }
+    }
+}
+
+impl Parts {
+    /// Prefix and own tokens in one tensor each.
+    pub(crate) fn joined(self) -> Result<Layer> {
+        let Some((keys, values)) = self.prefix else { return Ok(self.own) };
+        Ok((Tensor::f_cat(&[keys, self.own.0], 2)?, Tensor::f_cat(&[values, self.own.1], 2)?))
     }
 }
 

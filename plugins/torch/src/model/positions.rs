@@ -81,17 +81,10 @@ impl Positions {
     }
 }
 
-/// `[3, sequences, longest]` positions of sequences of those lengths; padding has 0.
-pub(crate) fn batch(sequences: &[(&Positions, usize)], longest: usize, device: Device) -> Result<Tensor> {
-    let mut flat = vec![0_i64; 3 * sequences.len() * longest];
-    for (row, (positions, length)) in sequences.iter().enumerate() {
-        for index in 0..*length {
-            for (axis, position) in positions.at(index).into_iter().enumerate() {
-                flat[(axis * sequences.len() + row) * longest + index] = position;
-            }
-        }
-    }
-    let shape = [3, sequences.len() as i64, longest as i64];
+/// Positions of consecutive tokens as `[3, 1, length]`.
+pub(crate) fn tensor(positions: &[[i64; 3]], device: Device) -> Result<Tensor> {
+    let flat: Vec<i64> = (0..3).flat_map(|axis| positions.iter().map(move |at| at[axis])).collect();
+    let shape = [3, 1, positions.len() as i64];
     Ok(Tensor::f_from_slice(&flat)?.f_view(shape)?.f_to_device(device)?)
 }
 
@@ -121,14 +114,10 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_has_each_sequences_own_positions() {
-        let mut short = Positions::default();
-        short.push_text(2);
-        let mut long = Positions::default();
-        long.push_grid(Grid { steps: 1, rows: 1, columns: 3, interval: 1.0 });
-        let tensor = batch(&[(&short, 2), (&long, 4)], 4, Device::Cpu).unwrap();
-        assert_eq!(tensor.size(), [3, 2, 4]);
+    fn axes_stand_one_behind_the_other() {
+        let tensor = tensor(&[[0, 1, 2], [3, 4, 5]], Device::Cpu).unwrap();
+        assert_eq!(tensor.size(), [3, 1, 2]);
         let flat: Vec<i64> = Vec::try_from(&tensor.f_flatten(0, 2).unwrap()).unwrap();
-        assert_eq!(flat, [0, 1, 0, 0, 0, 0, 0, 3, 0, 1, 0, 0, 0, 0, 0, 3, 0, 1, 0, 0, 0, 1, 2, 3]);
+        assert_eq!(flat, [0, 3, 1, 4, 2, 5]);
     }
 }

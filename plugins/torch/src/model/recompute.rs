@@ -3,7 +3,7 @@
 
 use tch::Tensor;
 
-use super::decoder::{Attend, Decoder, Inputs};
+use super::decoder::{Attend, Decoder, Inputs, Tree};
 use crate::error::{Result, TorchError};
 
 /// A forward pass through a decoder's layers without graph, and what its backward pass needs.
@@ -14,19 +14,20 @@ pub(crate) struct Recompute<'d> {
     /// What went into each layer, without.
     inputs: Vec<Tensor>,
     rope: (Tensor, Tensor),
+    trees: Vec<Tree>,
     /// What came out of the last one: a leaf, whose gradient the rest of the model computes.
     output: Tensor,
 }
 
 impl<'d> Recompute<'d> {
     /// Runs all layers on whole sequences.
-    pub(crate) fn forward(decoder: &'d Decoder, given: Inputs) -> Result<Self> {
+    pub(crate) fn forward(decoder: &'d Decoder, given: Inputs, trees: Vec<Tree>) -> Result<Self> {
         let mut inputs = Vec::with_capacity(decoder.depth());
         let (rope, output) = tch::no_grad(|| -> Result<_> {
             let rope = decoder.rope(&given.positions)?;
             let mut x = given.embeddings.f_detach()?;
             for index in 0..decoder.depth() {
-                let mut next = decoder.layer(index, &x, &rope, &mut Attend::Causal)?;
+                let mut next = decoder.layer(index, &x, &rope, &mut Attend::Trees(&trees))?;
                 if let Some(deep) = given.deep.get(index) {
                     next = next.f_add(deep)?;
                 }
@@ -35,7 +36,7 @@ impl<'d> Recompute<'d> {
             Ok((rope, x))
         })?;
         let output = output.f_set_requires_grad(true)?;
-        Ok(Self { decoder, given, inputs, rope, output })
+        Ok(Self { decoder, given, inputs, rope, trees, output })
     }
 
     /// Final hidden states `[batch, length, hidden]`, with a graph that ends at the last layer's output.
@@ -68,7 +69,8 @@ impl<'d> Recompute<'d> {
                 leave(deep, &gradient)?;
             }
             let x = input.f_detach()?.f_set_requires_grad(true)?;
-            let y = self.decoder.layer(self.inputs.len(), &x, &self.rope, &mut Attend::Causal)?;
+            let mut attend = Attend::Trees(&self.trees);
+            let y = self.decoder.layer(self.inputs.len(), &x, &self.rope, &mut attend)?;
             product(&y, &gradient)?.f_backward()?;
             gradient = x.f_grad()?;
         }
@@ -81,6 +83,6 @@ impl<'d> Recompute<'d> {
 }
 
 /// What to go back from where the gradient of `y` is known: the sum's derivative by `y` is exactly that.
-fn product(y: &Tensor, gradient: &Tensor) -> Result<Tensor> {
+pub(crate) fn product(y: &Tensor, gradient: &Tensor) -> Result<Tensor> {
     Ok(y.f_mul(gradient)?.f_sum(y.kind())?)
 }

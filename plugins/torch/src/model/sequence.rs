@@ -3,7 +3,7 @@
 use tch::Tensor;
 
 use super::VideoLmm;
-use super::decoder::Inputs;
+use super::decoder::{Inputs, Tree};
 use super::positions::{self, Positions};
 use crate::error::{Result, TorchError};
 
@@ -16,59 +16,77 @@ pub(crate) enum Slot {
     Visual(usize),
 }
 
-/// One sequence for the decoder: slots, and the visual features that they refer to.
+/// A part of a prompt, and answers that begin behind it without seeing each other.
 pub(crate) struct Sequence<'a> {
-    /// What stands at each position.
+    /// What stands at each position of the prompt, from `start` on.
     pub(crate) slots: &'a [Slot],
-    /// Positions of the prompt that the sequence begins with.
+    /// Where in the prompt `slots` begins.
+    pub(crate) start: usize,
+    /// Positions of the whole prompt.
     pub(crate) positions: &'a Positions,
-    /// Tower features `[features, width]` of the sequence's videos; `None` without a video.
+    /// Tower features `[features, width]` of the prompt's videos; `None` where `slots` shows none.
     pub(crate) features: Option<&'a Tensor>,
+    /// Tokens of the answers; each stands directly behind the prompt.
+    pub(crate) branches: Vec<&'a [u32]>,
+}
+
+impl Sequence<'_> {
+    /// Who sees whom.
+    pub(crate) fn tree(&self) -> Tree {
+        let branches = self.branches.iter().map(|branch| branch.len() as i64).collect();
+        Tree { trunk: self.slots.len() as i64, branches }
+    }
+
+    fn all_slots(&self) -> impl Iterator<Item = Slot> {
+        let answers = self.branches.iter().copied().flatten();
+        self.slots.iter().copied().chain(answers.map(|&id| Slot::Token(id)))
+    }
+
+    fn all_positions(&self) -> impl Iterator<Item = [i64; 3]> {
+        let end = self.start + self.slots.len();
+        let answers = self.branches.iter().flat_map(move |branch| end..end + branch.len());
+        (self.start..end).chain(answers).map(|index| self.positions.at(index))
+    }
+
+    fn feature_count(&self) -> usize {
+        self.features.map_or(0, |features| features.size()[0] as usize)
+    }
 }
 
 impl VideoLmm {
-    /// Sequences as one batch, padded at the end with zeros.
+    /// Sequences side by side in one row `[1, length, hidden]`, without padding: each prompt, then its
+    /// answers. `Attend::Trees` with their [`Sequence::tree`]s keeps them apart.
     ///
-    /// One lookup and one projection for the whole batch, gathered into place.
-    pub(crate) fn read(&self, batch: &[Sequence<'_>]) -> Result<Inputs> {
-        let longest = batch.iter().map(|sequence| sequence.slots.len()).max().unwrap_or(0);
-        let tokens: Vec<i64> = batch
-            .iter()
-            .flat_map(|sequence| sequence.slots)
-            .filter_map(|slot| if let Slot::Token(id) = slot { Some(i64::from(*id)) } else { None })
-            .collect();
+    /// One lookup and one projection for all of them, gathered into place.
+    pub(crate) fn read(&self, sequences: &[Sequence<'_>]) -> Result<Inputs> {
+        let slots: Vec<Slot> = sequences.iter().flat_map(Sequence::all_slots).collect();
+        let tokens: Vec<i64> = slots.iter().filter_map(token).collect();
         let ids = Tensor::f_from_slice(&tokens)?.f_to_device(self.device)?;
         let words = Tensor::f_embedding(&self.embedding, &ids, -1, false, false)?;
-        let features: Vec<&Tensor> = batch.iter().filter_map(|sequence| sequence.features).collect();
+        let features: Vec<&Tensor> = sequences.iter().filter_map(|sequence| sequence.features).collect();
         let visual = match features.is_empty() {
             true => None,
             false => Some(self.project(&Tensor::f_cat(&features, 0)?)?),
         };
         let hidden = self.config.text.hidden_size;
-        let shape = [batch.len() as i64, longest as i64, hidden];
-        let zero = Tensor::f_zeros([1, hidden], (self.kind, self.device))?;
-        let place = |words: Option<&Tensor>, level: i64, index: &[i64]| -> Result<Tensor> {
-            let mut rows: Vec<Tensor> = words.iter().map(|words| words.shallow_clone()).collect();
-            if let Some(visual) = &visual {
-                rows.push(visual.f_narrow(1, level * hidden, hidden)?);
-            }
-            rows.push(zero.shallow_clone());
+        let place = |rows: &[Tensor], index: &[i64]| -> Result<Tensor> {
             let index = Tensor::f_from_slice(index)?.f_to_device(self.device)?;
-            Ok(Tensor::f_cat(&rows, 0)?.f_index_select(0, &index)?.f_view(shape)?)
+            Ok(Tensor::f_cat(rows, 0)?.f_index_select(0, &index)?.f_unsqueeze(0)?)
         };
-        let index = gather_index(batch, tokens.len(), longest)?;
-        let embeddings = place(Some(&words), 0, &index)?;
-        let mut deep = Vec::new();
+        let index = gather_index(sequences, tokens.len())?;
+        let (mut rows, mut deep) = (vec![words], Vec::new());
         if let Some(visual) = &visual {
+            let level = |level: i64| visual.f_narrow(1, level * hidden, hidden);
+            rows.push(level(0)?);
             let index = visual_index(&index, tokens.len() as i64, visual.size()[0]);
-            for level in 1..visual.size()[1] / hidden {
-                deep.push(place(None, level, &index)?);
+            for number in 1..visual.size()[1] / hidden {
+                let zero = Tensor::f_zeros([1, hidden], (self.kind, self.device))?;
+                deep.push(place(&[level(number)?, zero], &index)?);
             }
         }
-        let rows: Vec<_> =
-            batch.iter().map(|sequence| (sequence.positions, sequence.slots.len())).collect();
-        let positions = positions::batch(&rows, longest, self.device)?;
-        Ok(Inputs { embeddings, positions, deep })
+        let embeddings = place(&rows, &index)?;
+        let positions: Vec<_> = sequences.iter().flat_map(Sequence::all_positions).collect();
+        Ok(Inputs { embeddings, positions: positions::tensor(&positions, self.device)?, deep })
     }
 
     /// One token of each of several sequences, `[tokens, 1]`, at their positions.
@@ -92,19 +110,22 @@ impl VideoLmm {
     }
 }
 
-/// Where each position of the padded batch finds its row in [tokens, visual features, zero].
-fn gather_index(batch: &[Sequence<'_>], tokens: usize, longest: usize) -> Result<Vec<i64>> {
-    let visual: usize = batch.iter().map(feature_count).sum();
-    let (mut token, mut first_feature) = (0, tokens);
-    let mut index = Vec::with_capacity(batch.len() * longest);
-    for sequence in batch {
-        for slot in sequence.slots {
-            match *slot {
+fn token(slot: &Slot) -> Option<i64> {
+    if let Slot::Token(id) = slot { Some(i64::from(*id)) } else { None }
+}
+
+/// Where each position finds its row in [tokens, visual features].
+fn gather_index(sequences: &[Sequence<'_>], tokens: usize) -> Result<Vec<i64>> {
+    let (mut next_token, mut first_feature) = (0, tokens);
+    let mut index = Vec::new();
+    for sequence in sequences {
+        for slot in sequence.all_slots() {
+            match slot {
                 Slot::Token(_) => {
-                    index.push(token as i64);
-                    token += 1;
+                    index.push(next_token);
+                    next_token += 1;
                 }
-                Slot::Visual(feature) if feature < feature_count(sequence) => {
+                Slot::Visual(feature) if feature < sequence.feature_count() => {
                     index.push((first_feature + feature) as i64);
                 }
                 Slot::Visual(feature) => {
@@ -112,17 +133,12 @@ fn gather_index(batch: &[Sequence<'_>], tokens: usize, longest: usize) -> Result
                 }
             }
         }
-        first_feature += feature_count(sequence);
-        index.extend(std::iter::repeat_n((tokens + visual) as i64, longest - sequence.slots.len()));
+        first_feature += sequence.feature_count();
     }
     Ok(index)
 }
 
-/// The same in [visual features, zero]: tokens and padding find the zero.
+/// The same in [visual features, zero]: tokens find the zero.
 fn visual_index(index: &[i64], tokens: i64, visual: i64) -> Vec<i64> {
     index.iter().map(|&at| if at < tokens { visual } else { at - tokens }).collect()
-}
-
-fn feature_count(sequence: &Sequence<'_>) -> usize {
-    sequence.features.map_or(0, |features| features.size()[0] as usize)
 }

@@ -1,12 +1,12 @@
 //! From training examples to log-probs of answer tokens, and from the objective's gradient back.
 
 use isr_core::{Granularity, Requirements, Scene, Target, TrainExample, View, ViewLogProbs};
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
+use super::head::AnswerHead;
 use crate::chat::Chat;
-use crate::engine::to_vec;
 use crate::error::{Result, TorchError};
-use crate::model::decoder::Attend;
+use crate::model::decoder::{Attend, Tree};
 use crate::model::positions::Positions;
 use crate::model::recompute::Recompute;
 use crate::model::{Sequence, Slot, VideoLmm};
@@ -51,15 +51,24 @@ impl Prepared {
         Ok(Self { prompt: rendered.slots, positions: rendered.positions, scenes: rendered.scenes, answers })
     }
 
-    /// Tokens of the longest sequence that it makes.
-    pub(super) fn longest(&self) -> usize {
-        self.prompt.len() + self.answers.iter().map(|answer| answer.tokens.len()).max().unwrap_or(0)
+    /// The prompt, and behind it each answer without its last token: what is read to predict the answers.
+    fn sequence<'a>(&'a self, features: Option<&'a Tensor>) -> Sequence<'a> {
+        let branches = self.answers.iter().map(|answer| &answer.tokens[..answer.tokens.len() - 1]).collect();
+        let (slots, positions) = (self.prompt.as_slice(), &self.positions);
+        Sequence { slots, start: 0, positions, features, branches }
     }
 
-    /// The prompt and all but the last token of an answer: what is read to predict the answer.
-    fn slots(&self, answer: &Answer) -> Vec<Slot> {
-        let read = &answer.tokens[..answer.tokens.len() - 1];
-        self.prompt.iter().copied().chain(read.iter().map(|&id| Slot::Token(id))).collect()
+    /// Tokens that [`sequence`](Self::sequence) has.
+    pub(super) fn length(&self) -> usize {
+        self.prompt.len() + self.answers.iter().map(|answer| answer.tokens.len() - 1).sum::<usize>()
+    }
+
+    /// Where in the sequence the tokens stand behind which those of answer `index` are predicted.
+    fn predicting(&self, index: usize) -> impl Iterator<Item = usize> {
+        let before = self.answers[..index].iter().map(|answer| answer.tokens.len() - 1).sum::<usize>();
+        let start = self.prompt.len() + before;
+        let behind = start..start + self.answers[index].tokens.len() - 1;
+        std::iter::once(self.prompt.len() - 1).chain(behind)
     }
 }
 
@@ -91,18 +100,24 @@ fn reference(target: &Target, tokens: usize, needs: &Requirements) -> Result<Vec
     }
 }
 
-/// Log-probs of every answer token, view by view, example by example.
+/// A forward pass over all answers of some examples, and what its backward pass needs.
 pub(super) struct Forward<'m> {
-    /// `[tokens]` in float32, with their graph.
-    pub(super) logprobs: Tensor,
-    /// The same as numbers.
+    /// Log-probs of every answer token, view by view, example by example.
     pub(super) values: Vec<f64>,
+    head: AnswerHead<'m>,
     /// The decoder's layers, where their backward pass is apart.
-    pub(super) layers: Option<Recompute<'m>>,
+    layers: Option<Recompute<'m>>,
 }
 
-/// One padded forward pass over all answers of some examples. Padding stands behind the answers, where
-/// no token looks.
+impl Forward<'_> {
+    /// Adds to the weights' gradients; `coefficients` are the loss's derivatives by each of `values`.
+    pub(super) fn backward(self, coefficients: &[f32]) -> Result<()> {
+        self.head.backward(coefficients)?;
+        self.layers.map_or(Ok(()), Recompute::backward)
+    }
+}
+
+/// Examples side by side in one row, without padding; an example's prompt is read once for all its answers.
 pub(super) fn forward<'m>(
     model: &'m VideoLmm,
     examples: &[Prepared],
@@ -111,48 +126,39 @@ pub(super) fn forward<'m>(
     recompute: bool,
 ) -> Result<Forward<'m>> {
     let features = example_features(model, examples, own_tower)?;
-    let mut slots = Vec::new();
-    let (mut targets, mut starts) = (Vec::new(), Vec::new());
-    for view in 0..needs.views.len() {
-        for example in examples {
-            let answer = &example.answers[view];
-            slots.push(example.slots(answer));
-            starts.push((example.prompt.len() - 1, answer.tokens.len()));
-            targets.extend(answer.tokens.iter().map(|&id| i64::from(id)));
-        }
-    }
-    let sequences: Vec<Sequence<'_>> = slots
+    let sequences: Vec<Sequence<'_>> = examples
         .iter()
-        .enumerate()
-        .map(|(row, slots)| {
-            let example = row % examples.len();
-            let positions = &examples[example].positions;
-            Sequence { slots, positions, features: features[example].as_ref() }
-        })
+        .zip(&features)
+        .map(|(example, features)| example.sequence(features.as_ref()))
         .collect();
+    let trees: Vec<Tree> = sequences.iter().map(Sequence::tree).collect();
     let inputs = model.read(&sequences)?;
-    let longest = inputs.embeddings.size()[1];
     let (hidden, layers) = match recompute {
         true => {
-            let layers = Recompute::forward(&model.decoder, inputs)?;
+            let layers = Recompute::forward(&model.decoder, inputs, trees)?;
             (layers.hidden()?, Some(layers))
         }
-        false => (model.decoder.forward(&inputs, Attend::Causal)?, None),
+        false => (model.decoder.forward(&inputs, Attend::Trees(&trees))?, None),
     };
-    let index: Vec<i64> = starts
-        .iter()
-        .enumerate()
-        .flat_map(|(row, &(start, length))| {
-            (0..length).map(move |at| (row as i64) * longest + (start + at) as i64)
-        })
-        .collect();
+    let (index, targets) = predictions(examples, needs.views.len());
     let index = Tensor::f_from_slice(&index)?.f_to_device(model.device)?;
-    let predicting = hidden.f_flatten(0, 1)?.f_index_select(0, &index)?;
-    let all = model.decoder.logits(&predicting)?.f_log_softmax(-1, Kind::Float)?;
-    let targets = Tensor::f_from_slice(&targets)?.f_to_device(model.device)?.f_unsqueeze(1)?;
-    let logprobs = all.f_gather(1, &targets, false)?.f_squeeze_dim(1)?;
-    let values = to_vec(&logprobs.f_detach()?)?.into_iter().map(f64::from).collect();
-    Ok(Forward { logprobs, values, layers })
+    let predicting = hidden.f_squeeze_dim(0)?.f_index_select(0, &index)?;
+    let head = AnswerHead::new(&model.decoder, predicting, &targets)?;
+    Ok(Forward { values: head.log_probs()?, head, layers })
+}
+
+/// Where in the row each answer token is predicted, and the tokens, view by view, example by example.
+fn predictions(examples: &[Prepared], views: usize) -> (Vec<i64>, Vec<i64>) {
+    let (mut index, mut targets) = (Vec::new(), Vec::new());
+    for view in 0..views {
+        let mut start = 0;
+        for example in examples {
+            index.extend(example.predicting(view).map(|at| (start + at) as i64));
+            targets.extend(example.answers[view].tokens.iter().map(|&id| i64::from(id)));
+            start += example.length();
+        }
+    }
+    (index, targets)
 }
 
 fn example_features(

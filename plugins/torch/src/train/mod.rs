@@ -2,6 +2,7 @@
 
 mod adamw;
 mod batch;
+mod head;
 #[cfg(test)]
 mod tests;
 
@@ -36,6 +37,10 @@ pub struct TrainingConfig {
     /// Examples whose graph is in memory at once; gradients accumulate over the rest of a step.
     /// Default 8.
     pub micro_batch: usize,
+    /// Tokens whose graph is in memory at once, prompts and answers together: fewer examples than
+    /// `micro_batch` are taken where they have more, but never none. Default: no limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub micro_batch_tokens: Option<usize>,
     /// Keep only the decoder layers' inputs between forward and backward, and compute the rest again: the
     /// same gradients from far less memory, for a third more time. Default false.
     pub gradient_checkpointing: bool,
@@ -58,6 +63,7 @@ impl Default for TrainingConfig {
             projector: false,
             tower: false,
             micro_batch: 8,
+            micro_batch_tokens: None,
             gradient_checkpointing: false,
             lora: None,
             betas: [0.9, 0.999],
@@ -71,6 +77,9 @@ impl TrainingConfig {
     pub(crate) fn validate(&self) -> std::result::Result<(), String> {
         if self.micro_batch == 0 {
             return Err("training.micro_batch is 0; it must be at least 1".to_owned());
+        }
+        if self.micro_batch_tokens == Some(0) {
+            return Err("training.micro_batch_tokens is 0; it must be at least 1".to_owned());
         }
         if !self.betas.iter().all(|beta| (0.0..1.0).contains(beta)) {
             return Err(format!("training.betas are {:?}; each must be in [0, 1)", self.betas));
@@ -138,11 +147,11 @@ impl Trainer {
             .iter()
             .map(|example| Prepared::new(model, chat, example, &needs))
             .collect::<Result<_>>()?;
-        // Neighbours in length share a micro-batch, so little of it is padding.
-        prepared.sort_by_key(Prepared::longest);
+        // Neighbours in length share a micro-batch, so none takes much more memory than the others.
+        prepared.sort_by_key(Prepared::length);
         self.optimizer.zero_gradients();
         let mut report = StepReport::default();
-        for (index, part) in prepared.chunks(self.config.micro_batch).enumerate() {
+        for (index, part) in self.micro_batches(&prepared).into_iter().enumerate() {
             let share = part.len() as f64 / prepared.len() as f64;
             let seed = (step.step << 24) + index as u64;
             let outcome = with_dropout(model, seed, || {
@@ -157,6 +166,24 @@ impl Trainer {
             self.optimizer.step(step.learning_rate, clip)?;
         }
         Ok(report)
+    }
+
+    /// Neighbours that go through the model together.
+    fn micro_batches<'p>(&self, mut rest: &'p [Prepared]) -> Vec<&'p [Prepared]> {
+        let limit = self.config.micro_batch_tokens.unwrap_or(usize::MAX);
+        let mut parts = Vec::new();
+        while !rest.is_empty() {
+            let mut tokens = 0_usize;
+            let fits = |example: &&Prepared| {
+                tokens = tokens.saturating_add(example.length());
+                tokens <= limit
+            };
+            let count = rest.iter().take(self.config.micro_batch).take_while(fits).count().max(1);
+            let (part, behind) = rest.split_at(count);
+            parts.push(part);
+            rest = behind;
+        }
+        parts
     }
 
     /// Adds the gradient of one part of the batch, weighted by its share of the examples.
@@ -177,14 +204,9 @@ impl Trainer {
             .map_err(|error| TorchError::Objective(format!("the objective failed: {error}")))?;
         let coefficients = batch::token_gradients(part, needs, &value.gradients)?;
         let coefficients: Vec<f32> = coefficients.iter().map(|value| (value * share) as f32).collect();
-        let coefficients = Tensor::f_from_slice(&coefficients)?.f_to_device(model.device)?;
-        forward.logprobs.f_mul(&coefficients)?.f_sum(tch::Kind::Float)?.f_backward()?;
-        let tokens = forward.values.len() as u64;
-        if let Some(layers) = forward.layers {
-            layers.backward()?;
-        }
+        report.tokens += forward.values.len() as u64;
+        forward.backward(&coefficients)?;
         report.loss += value.loss * share;
-        report.tokens += tokens;
         merge(&mut report.metrics, &value.metrics, share);
         Ok(())
     }

@@ -1,0 +1,143 @@
+"""Runs our iteration and the peers' in turn, and prints medians and ratios.
+
+    python benches/peer/compare.py FOLDER --isr target/release/isr --rounds 3
+
+Every round runs each side once, in the same order, on the same checkpoint, videos and lengths; `FOLDER` is
+what `make.py` made. Writes `FOLDER/result.json`.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from arithmetic import needed
+from shape import load
+
+HERE = Path(__file__).parent
+STAGES = ["encode", "respond", "retrospect", "judge", "reference", "train"]
+
+
+def measured(command):
+    """Standard output, seconds and peak memory in MiB of a command."""
+    start = time.perf_counter()
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    out, err = child.communicate()
+    if child.returncode != 0:
+        sys.exit(f"{' '.join(map(str, command))} failed:\n{err[-4000:]}")
+    return out, time.perf_counter() - start
+
+
+def high_water(pid: int) -> int:
+    """The most memory that a process has held so far, in KiB; 0 where it has ended."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("VmHWM")), 0)
+
+
+def ours(isr: Path, folder: Path):
+    run, log = folder / "run", folder / "isr.log"
+    shutil.rmtree(run, ignore_errors=True)
+    start, peak = time.perf_counter(), 0
+    with log.open("w") as out:
+        command = [isr, "run", folder / "bench.toml", "--out", run]
+        child = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT)
+        while child.poll() is None:
+            peak = max(peak, high_water(child.pid))
+            time.sleep(0.1)
+    if child.returncode != 0:
+        sys.exit(f"isr failed:\n{log.read_text()[-4000:]}")
+    wall = time.perf_counter() - start
+    seconds = {stage: 0.0 for stage in STAGES}
+    for line in (run / "timings.jsonl").read_text().splitlines():
+        timing = json.loads(line)
+        if timing["stage"] in seconds:
+            seconds[timing["stage"]] += timing["seconds"]
+    summary = json.loads((run / "summary.json").read_text())
+    return {"how": "ours", "seconds": seconds, "peak_mib": peak / 1024, "wall": wall, "iteration": summary["iterations"][-1]}
+
+
+def peer(folder: Path, how: str):
+    out, wall = measured([sys.executable, str(HERE / "iteration.py"), str(folder), "--how", how])
+    return {**json.loads(out.strip().splitlines()[-1]), "wall": wall}
+
+
+def matmul_rate(folder: Path) -> float:
+    """Operations a second of a large matrix product in the benchmark's type, on its device."""
+    _, settings = load(folder)
+    program = (
+        "import torch, time\n"
+        f"a, b = (torch.randn(2048, 2048).to('{settings['device']}', torch.{settings['precision']}) for _ in 'ab')\n"
+        "wait = torch.cuda.synchronize if a.is_cuda else (lambda: None)\n"
+        "a @ b; wait()\n"
+        "best = 9e9\n"
+        "for _ in range(8):\n"
+        "    start = time.perf_counter(); a @ b; wait(); best = min(best, time.perf_counter() - start)\n"
+        "print(2 * 2048**3 / best)"
+    )
+    return float(measured([sys.executable, "-c", program])[0])
+
+
+def median(results, key):
+    return statistics.median(key(result) for result in results)
+
+
+def total(result):
+    return sum(result["seconds"].values())
+
+
+def table(results, arithmetic, rate):
+    names = list(results)
+    print(f"\n{'stage':<12}" + "".join(f"{name:>12}" for name in names) + f"{'GFLOP':>10}{'limit s':>9}{'share':>7}")
+    for stage in STAGES + ["total"]:
+        pick = total if stage == "total" else (lambda result: result["seconds"].get(stage, 0.0))
+        row = [median(results[name], pick) for name in names]
+        work = sum(arithmetic.values()) if stage == "total" else arithmetic.get(stage, 0.0)
+        limit = work / rate
+        share = f"{limit / row[0]:>7.0%}" if row[0] > 0 and work else f"{'':>7}"
+        print(f"{stage:<12}" + "".join(f"{seconds:>12.2f}" for seconds in row) + f"{work / 1e9:>10.0f}{limit:>9.2f}{share}")
+    print(f"{'peak MiB':<12}" + "".join(f"{median(results[name], lambda r: r['peak_mib']):>12.0f}" for name in names))
+    base = median(results["ours"], total)
+    for name in names[1:]:
+        ratios = [total(theirs) / total(mine) for theirs, mine in zip(results[name], results["ours"])]
+        spread = f"{min(ratios):.2f} to {max(ratios):.2f}"
+        print(f"{name} takes {median(results[name], total) / base:.2f} times as long as ours (by round: {spread})")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--isr", type=Path, required=True)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--peers", default="batched,expert", help="which, with commas; none: empty")
+    args = parser.parse_args()
+    size, settings = load(args.folder)
+    peers = [name for name in args.peers.split(",") if name]
+    results = {"ours": [], **{name: [] for name in peers}}
+    rates = []
+    for number in range(args.rounds):
+        rates.append(matmul_rate(args.folder))
+        for name in results:
+            result = ours(args.isr, args.folder) if name == "ours" else peer(args.folder, name)
+            results[name].append(result)
+            print(f"round {number + 1}: {name} {total(result):.1f} s", flush=True)
+    arithmetic = needed(size, settings)
+    rate = statistics.median(rates)
+    print(f"\n{settings['size']}, {settings['precision']}, {settings['device']}, {settings['samples']} samples, "
+          f"{settings['frames']} frames; matrix products at {rate / 1e9:.0f} GFLOP/s")
+    table(results, arithmetic, rate)
+    record = {"settings": settings, "cores": os.cpu_count(), "matmul_flops": rates, "needed_flop": arithmetic,
+              "results": results}
+    (args.folder / "result.json").write_text(json.dumps(record, indent=1))
+    print(f"\n{args.folder / 'result.json'}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,53 @@
+"""What both sides of the benchmark compute: sizes, prompts and the random checkpoint's layout."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+WORDS = 32_000
+SPECIAL = ["<unk>", "<s>", "</s>", "<image>"]
+FIXED = ["USER:", "ASSISTANT:", "describe", "context", "question", "which", "is", "better", "A", "B"]
+BOS, EOS, IMAGE = 1, 2, 3
+
+
+@dataclass(frozen=True)
+class Size:
+    """Shapes of one benchmark; `small` runs in minutes on two cores."""
+
+    hidden: int
+    layers: int
+    heads: int
+    kv_heads: int
+    intermediate: int
+    tower_hidden: int
+    tower_layers: int
+    tower_heads: int
+    frames: int
+    samples: int
+    answer: int
+    context: int
+    question: int = 16
+
+
+SIZES = {
+    "tiny": Size(64, 2, 2, 2, 160, 32, 2, 2, 2, 4, 8, 8),
+    "small": Size(512, 8, 8, 8, 1376, 384, 6, 6, 8, 4, 64, 64),
+    "7b": Size(4096, 32, 32, 32, 11008, 1024, 24, 16, 8, 4, 64, 64),
+}
+
+
+def vocabulary():
+    """Word to id: every token is one word, so that texts keep their length when they are read again."""
+    words = SPECIAL + FIXED
+    words += [f"w{number}" for number in range(WORDS - len(words))]
+    return {word: number for number, word in enumerate(words)}
+
+
+def question(sample: int, size: Size) -> str:
+    return " ".join(f"w{100 + sample * size.question + word}" for word in range(size.question))
+
+
+def load(folder: Path):
+    """The benchmark's settings as `make.py` wrote them."""
+    settings = json.loads((folder / "bench.json").read_text())
+    return SIZES[settings["size"]], settings

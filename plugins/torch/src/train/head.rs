@@ -1,0 +1,73 @@
+//! Log-probs of given tokens, without logits for all of them at once.
+//!
+//! The language-model head makes `vocabulary` numbers of each hidden state, and DPO has hundreds of answer
+//! tokens a pair. So the head is applied to some rows at a time and only the wanted log-prob of each is kept;
+//! when the objective has said what each log-prob is worth, the rows are computed again for their gradient.
+//! That is one more product of the head and the answers, which prompts outnumber.
+
+use tch::{Kind, Tensor};
+
+use crate::engine::to_vec;
+use crate::error::Result;
+use crate::model::decoder::Decoder;
+use crate::model::recompute::product;
+
+/// Logits that are in memory at once; 64 MiB in float32.
+const LOGITS: i64 = 1 << 24;
+
+/// Hidden states, and the token that each is to predict.
+pub(super) struct AnswerHead<'m> {
+    decoder: &'m Decoder,
+    /// `[tokens, hidden]`, with their graph.
+    hidden: Tensor,
+    /// `[tokens, 1]`.
+    targets: Tensor,
+    rows: i64,
+}
+
+impl<'m> AnswerHead<'m> {
+    pub(super) fn new(decoder: &'m Decoder, hidden: Tensor, targets: &[i64]) -> Result<Self> {
+        let targets = Tensor::f_from_slice(targets)?.f_to_device(hidden.device())?.f_unsqueeze(1)?;
+        let rows = (LOGITS / decoder.vocabulary()).max(1);
+        Ok(Self { decoder, hidden, targets, rows })
+    }
+
+    /// The log-prob of each target.
+    pub(super) fn log_probs(&self) -> Result<Vec<f64>> {
+        let hidden = self.hidden.f_detach()?;
+        let mut all = Vec::new();
+        for (start, length) in self.chunks() {
+            let part = tch::no_grad(|| self.chunk(&hidden.f_narrow(0, start, length)?, start, length))?;
+            all.extend(to_vec(&part)?.into_iter().map(f64::from));
+        }
+        Ok(all)
+    }
+
+    /// Goes back from the loss's derivative by each log-prob to the head's weights and the hidden states, and
+    /// on through their graph.
+    pub(super) fn backward(self, coefficients: &[f32]) -> Result<()> {
+        let coefficients = Tensor::f_from_slice(coefficients)?.f_to_device(self.hidden.device())?;
+        let mut gradients = Vec::new();
+        for (start, length) in self.chunks() {
+            let hidden = self.hidden.f_detach()?.f_narrow(0, start, length)?.f_set_requires_grad(true)?;
+            let logprobs = self.chunk(&hidden, start, length)?;
+            let coefficients = coefficients.f_narrow(0, start, length)?;
+            logprobs.f_mul(&coefficients)?.f_sum(Kind::Float)?.f_backward()?;
+            gradients.push(hidden.f_grad()?);
+        }
+        if !self.hidden.requires_grad() {
+            return Ok(());
+        }
+        Ok(product(&self.hidden, &Tensor::f_cat(&gradients, 0)?)?.f_backward()?)
+    }
+
+    fn chunks(&self) -> impl Iterator<Item = (i64, i64)> + use<> {
+        let (all, rows) = (self.targets.size()[0], self.rows);
+        (0..all).step_by(rows as usize).map(move |start| (start, rows.min(all - start)))
+    }
+
+    fn chunk(&self, hidden: &Tensor, start: i64, length: i64) -> Result<Tensor> {
+        let all = self.decoder.logits(hidden)?.f_log_softmax(-1, Kind::Float)?;
+        Ok(all.f_gather(1, &self.targets.f_narrow(0, start, length)?, false)?.f_squeeze_dim(1)?)
+    }
+}
