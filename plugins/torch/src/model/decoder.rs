@@ -13,6 +13,10 @@ use super::text_config::TextConfig;
 use super::weights::Weights;
 use crate::error::{Result, TorchError};
 
+/// Hidden states for which the head's product is taken the other way round: with few columns, a CPU reads
+/// the head at twice to four times the speed (512 x 32,000 in float32: 9 ms for 34 at 8 rows).
+const FEW_ROWS: i64 = 16;
+
 struct Layer {
     input_norm: RmsNorm,
     query: Linear,
@@ -164,7 +168,18 @@ impl Decoder {
 
     /// Logits in float32 of hidden states `[.., hidden]`.
     pub(crate) fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
-        Ok(hidden.f_linear(&self.head, None::<&Tensor>)?.f_to_kind(Kind::Float)?)
+        let mut shape = hidden.size();
+        let width = shape.pop().unwrap_or_default();
+        let rows: i64 = shape.iter().product();
+        let logits = match rows <= FEW_ROWS {
+            true => {
+                shape.push(self.vocabulary());
+                let columns = hidden.f_reshape([rows, width])?.f_transpose(0, 1)?;
+                self.head.f_mm(&columns)?.f_transpose(0, 1)?.f_reshape(&shape)?
+            }
+            false => hidden.f_linear(&self.head, None::<&Tensor>)?,
+        };
+        Ok(logits.f_to_kind(Kind::Float)?)
     }
 
     /// How many logits there are.
