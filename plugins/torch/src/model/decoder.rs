@@ -239,7 +239,13 @@ impl Decoder {
 
     /// A trunk attends like any sequence, and its branches each attend behind it, so that the work is that of
     /// the pairs of tokens which see each other, and no mask spans the row.
-    fn tree_attention(&self, query: &Tensor, key: &Tensor, value: &Tensor, trees: &[Tree]) -> Result<Tensor> {
+    fn tree_attention(
+        &self,
+        query: &Tensor,
+        key: &Tensor,
+        value: &Tensor,
+        trees: &[Tree],
+    ) -> Result<Tensor> {
         let mut attended = Vec::new();
         let mut start = 0;
         for Tree { trunk, branches } in trees {
@@ -253,7 +259,13 @@ impl Decoder {
                 };
                 let mask = offset_mask(*trunk, length, query.device())?;
                 let (keys, values) = (behind(&keys, key)?, behind(&values, value)?);
-                attended.push(self.sdpa(&part(query, start, length)?, &keys, &values, mask.as_ref(), false)?);
+                attended.push(self.sdpa(
+                    &part(query, start, length)?,
+                    &keys,
+                    &values,
+                    mask.as_ref(),
+                    false,
+                )?);
                 start += length;
             }
         }

@@ -45,8 +45,9 @@ impl KvCache {
         shape: &[i64; 4],
         options: (Kind, Device),
     ) -> Result<Self> {
-        let empty =
-            || -> Result<Layer> { Ok((Tensor::f_empty(shape, options)?, Tensor::f_empty(shape, options)?)) };
+        let empty = || -> Result<Layer> {
+            Ok((Tensor::f_empty(shape, options)?, Tensor::f_empty(shape, options)?))
+        };
         let layers = (0..layers).map(|_| empty()).collect::<Result<_>>()?;
         Ok(Self { prefix, layers, length: 0 })
     }

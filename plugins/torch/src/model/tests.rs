@@ -70,7 +70,8 @@ fn positions_equal_the_reference() {
         let prompt = Prompt::about(&scene, json["question"].as_str().unwrap());
         let rendered = chat.render(&prompt, |frames| config.layout(frames)).unwrap();
         let tensors = read_tensors(&golden().join(format!("{family}.safetensors"))).unwrap();
-        let positions: Vec<_> = (0..rendered.slots.len()).map(|index| rendered.positions.at(index)).collect();
+        let positions: Vec<_> =
+            (0..rendered.slots.len()).map(|index| rendered.positions.at(index)).collect();
         let ours = super::positions::tensor(&positions, tch::Device::Cpu).unwrap();
         assert_eq!(ours, tensors["position_ids"], "{family}");
     }

@@ -53,7 +53,8 @@ impl Prepared {
 
     /// The prompt, and behind it each answer without its last token: what is read to predict the answers.
     fn sequence<'a>(&'a self, features: Option<&'a Tensor>) -> Sequence<'a> {
-        let branches = self.answers.iter().map(|answer| &answer.tokens[..answer.tokens.len() - 1]).collect();
+        let branches =
+            self.answers.iter().map(|answer| &answer.tokens[..answer.tokens.len() - 1]).collect();
         let (slots, positions) = (self.prompt.as_slice(), &self.positions);
         Sequence { slots, start: 0, positions, features, branches }
     }
