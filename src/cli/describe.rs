@@ -1,6 +1,6 @@
 //! A component's description, from the JSON schema of its config struct.
 
-use isr_dpo::registry::Entry;
+use isr_dpo::registry::{Entry, entries};
 use serde_json::Value;
 
 /// Longest line of text.
@@ -60,10 +60,21 @@ fn collect(prefix: &str, table: &Value, root: &Value, keys: &mut Vec<Key>) {
             doc: doc(property, inner),
             path: path.clone(),
         });
+        // A component has its own description, and may nest components without end.
+        if component(inner).is_some() {
+            continue;
+        }
         for variant in inner["oneOf"].as_array().into_iter().flatten() {
             variant_keys(&path, variant, root, keys);
         }
     }
+}
+
+/// The kind of component that a schema stands for, if it does: it is titled so, and offers all that are
+/// registered.
+fn component(schema: &Value) -> Option<&str> {
+    let title = schema["title"].as_str().filter(|_| schema["oneOf"].is_array())?;
+    entries().iter().any(|entry| entry.kind.section() == title).then_some(title)
 }
 
 /// The keys of one variant of a table that has a tag.
@@ -108,6 +119,9 @@ fn kind(schema: &Value, root: &Value) -> String {
     }
     if let Some(values) = schema["enum"].as_array() {
         return joined(values.iter().filter(|it| !it.is_null()).map(Value::to_string));
+    }
+    if let Some(name) = component(schema) {
+        return format!("a {name} (table with type = one of them)");
     }
     if let Some((name, _)) = variants(schema).find_map(tag) {
         let values = variants(schema).filter_map(tag).map(|(_, value)| value.to_string());

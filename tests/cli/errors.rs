@@ -24,7 +24,7 @@ fn unknown_plugins_keys_values_and_files_are_named_with_the_nearest_right_one() 
     "#);
     insta::assert_snapshot!(refused("selection.type=consistant"), @r#"
     exit code 2
-    error: `selection.type` in `-s selection.type=consistant` is "consistant", which is not among its values; did you mean `consistent`?
+    error: unknown selection `consistant` in `-s selection.type=consistant`; did you mean `consistent`? known: balanced_lengths, chain, consistent, deduplicate, top_k
     "#);
     insta::assert_snapshot!(refused("policy.precision=bfloat61"), @r#"
     exit code 2
