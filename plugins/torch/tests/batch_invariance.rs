@@ -60,6 +60,43 @@ async fn scoring_a_response_returns_the_recorded_log_probs() {
     }
 }
 
+/// Answers and log-probs of several prompts about the same videos, one after the other.
+async fn asked_in_turn(policy: &dyn Policy, scenes: &[Scene]) -> Vec<(Vec<Response>, Vec<f32>)> {
+    let mut all = Vec::new();
+    for question in ["what happens then?", "describe", "which is better?"] {
+        for scene in scenes {
+            let prompt = Prompt::about(scene, question);
+            let sampling = Sampling { max_new_tokens: 6, ..Sampling::default() };
+            let request = GenerateRequest { prompt: prompt.clone(), sampling, n: 2, seed: 5 };
+            let responses = policy.generate(request).await.unwrap();
+            let tokens = |response: &Response| Continuation::Tokens(response.token_ids.clone());
+            let continuations = responses.iter().map(tokens).collect();
+            let scored = policy.score(ScoreRequest { prompt, continuations }).await.unwrap();
+            all.push((responses, scored.into_iter().flat_map(|scored| scored.logprobs).collect()));
+        }
+    }
+    all
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_read_of_a_video_before_changes_no_bit() {
+    for family in support::FAMILIES {
+        let model = Golden::read(family).model();
+        let scenes: Vec<Scene> = (0..3)
+            .map(|index| Scene {
+                video: format!("{index}.mp4").into(),
+                frames: Arc::new(pseudo_video(4, 60, 60, index)),
+                features: None,
+            })
+            .collect();
+        let kept = LlavaConfig::new(&model).load().unwrap();
+        let forgotten = LlavaConfig { prefix_cache_mb: 0, ..LlavaConfig::new(&model) }.load().unwrap();
+        let (one, other) = (asked_in_turn(&kept, &scenes).await, asked_in_turn(&forgotten, &scenes).await);
+        assert_eq!(one, other, "{family}");
+        assert_ne!(one[0].1, one[1].1, "{family}: the videos differ");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn prompts_that_do_not_fit_are_the_samples_fault() {
     let policy = LlavaConfig::new(Golden::read("llava").model()).load().unwrap();

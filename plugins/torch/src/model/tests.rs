@@ -3,11 +3,14 @@
 use std::path::PathBuf;
 
 use isr_core::{Frames, Prompt, Scene};
+use proptest::prelude::*;
 use serde_json::Value;
 use tch::{Kind, Tensor};
 
-use super::ModelConfig;
+use super::decoder::Attend;
+use super::positions::Positions;
 use super::preprocess::Recipe;
+use super::{ModelConfig, Sequence, Slot, VideoLmm};
 use crate::chat::Chat;
 use crate::engine::to_vec;
 use crate::tensors::read_tensors;
@@ -74,6 +77,101 @@ fn positions_equal_the_reference() {
             (0..rendered.slots.len()).map(|index| rendered.positions.at(index)).collect();
         let ours = super::positions::tensor(&positions, tch::Device::Cpu).unwrap();
         assert_eq!(ours, tensors["position_ids"], "{family}");
+    }
+}
+
+/// A prompt's length and its answers' lengths; a few of those.
+fn forests() -> impl Strategy<Value = Vec<(usize, Vec<usize>)>> {
+    let tree = (1_usize..12, prop::collection::vec(0_usize..6, 0..4));
+    prop::collection::vec(tree, 1..4)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn answers_that_branch_off_a_prompt_are_read_as_if_each_followed_it_alone(forest in forests(), seed in 0_u32..9) {
+        for family in ["llava", "qwen3_vl"] {
+            side_by_side_and_alone(family, &forest, seed);
+        }
+    }
+}
+
+/// Final hidden states, and every gradient of their weighted sum: all in one row, and one sequence at a time.
+fn side_by_side_and_alone(family: &str, forest: &[(usize, Vec<usize>)], seed: u32) {
+    let folder = golden().join(format!("tiny_{family}"));
+    let model = VideoLmm::load(&folder, None, Kind::Float, tch::Device::Cpu).unwrap();
+    let weights: Vec<Tensor> = model
+        .weights
+        .iter()
+        .filter(|(name, _)| name.starts_with("language_model.model."))
+        .map(|(_, weight)| weight.set_requires_grad(true))
+        .collect();
+    let mut next = seed;
+    let mut tokens = |count: usize| -> Vec<u32> {
+        (0..count)
+            .map(|_| {
+                next = next * 31 % 89 + 7;
+                next
+            })
+            .collect()
+    };
+    let texts: Vec<(Vec<Slot>, Vec<Vec<u32>>)> = forest
+        .iter()
+        .map(|(prompt, answers)| {
+            let prompt = tokens(*prompt).into_iter().map(Slot::Token).collect();
+            (prompt, answers.iter().map(|count| tokens(*count)).collect())
+        })
+        .collect();
+    let counted = |count: usize| {
+        let mut positions = Positions::default();
+        positions.push_text(count);
+        positions
+    };
+    let positions: Vec<Positions> = texts.iter().map(|(prompt, _)| counted(prompt.len())).collect();
+    let sequences: Vec<Sequence<'_>> = texts
+        .iter()
+        .zip(&positions)
+        .map(|((slots, answers), positions)| {
+            let branches = answers.iter().map(Vec::as_slice).collect();
+            Sequence { slots, start: 0, positions, features: None, branches }
+        })
+        .collect();
+    let hidden = |sequences: &[Sequence<'_>]| {
+        let trees: Vec<_> = sequences.iter().map(Sequence::tree).collect();
+        let inputs = model.read(sequences).unwrap();
+        model.decoder.forward(&inputs, Attend::Trees(&trees)).unwrap().squeeze_dim(0)
+    };
+    let together = hidden(&sequences);
+
+    let mut apart = Vec::new();
+    for (slots, answers) in &texts {
+        let alone = |slots: &[Slot]| {
+            let positions = counted(slots.len());
+            let branches = Vec::new();
+            hidden(&[Sequence { slots, start: 0, positions: &positions, features: None, branches }])
+        };
+        apart.push(alone(slots));
+        for answer in answers.iter().filter(|answer| !answer.is_empty()) {
+            let all: Vec<Slot> =
+                slots.iter().copied().chain(answer.iter().map(|&id| Slot::Token(id))).collect();
+            apart.push(alone(&all).narrow(0, slots.len() as i64, answer.len() as i64));
+        }
+    }
+    let apart = Tensor::cat(&apart, 0);
+    let difference = f64::try_from((&together - &apart).abs().max()).unwrap();
+    assert!(difference < 1e-5, "{family}: hidden states differ by {difference}");
+
+    let by =
+        Tensor::arange(together.numel() as i64, (Kind::Float, tch::Device::Cpu)).view_as(&together).sin();
+    let gradients = |hidden: &Tensor| {
+        let sum = (hidden * &by).sum(Kind::Float);
+        Tensor::run_backward(&[sum], &weights, true, false)
+    };
+    for (one, other) in gradients(&together).iter().zip(gradients(&apart)) {
+        let scale = f64::try_from(other.abs().max()).unwrap().max(1.0);
+        let difference = f64::try_from((one - other).abs().max()).unwrap() / scale;
+        assert!(difference < 1e-5, "{family}: gradients differ by {difference} of their largest");
     }
 }
 
