@@ -144,11 +144,11 @@ def main() -> None:
     checkpoint(folder / "model", size, getattr(torch, args.precision))
     tokenizer(folder / "model")
     videos(folder, size, samples, args.ffmpeg)
-    large = str(args.size == "7b").lower()
+    large = str(args.size in ("1b", "7b")).lower()
     values = {"frames": frames, "context": size.context, "answer": size.answer, "samples": samples}
     config = CONFIG.format(
         folder=folder, precision=args.precision, device=args.device, checkpointing=large,
-        micro_batch=1 if args.size == "7b" else min(samples, 4), **values,
+        micro_batch=1 if args.size in ("1b", "7b") else min(samples, 4), **values,
     )
     (folder / "bench.toml").write_text(config)
     settings = {"size": args.size, "precision": args.precision, "device": args.device, **values}

@@ -11,7 +11,7 @@ use crate::{demo, process, repository, venv};
 /// What is compared, and how often.
 #[derive(Args)]
 pub(crate) struct BenchArgs {
-    /// Shapes: tiny (to try the command), small (2 cores, minutes a round), 7b (a GPU)
+    /// Shapes: tiny (to try the command), small (2 cores, minutes a round), 1b, 7b (a GPU)
     #[arg(long, default_value = "small")]
     size: String,
     /// Type of weights and activations: float32 or bfloat16
