@@ -74,6 +74,7 @@ fn a_run_cut_at_many_moments_ends_in_the_same_bytes() {
         ("iteration 2, respond", 30),
         ("iteration 2, retrospect", 20),
         ("iteration 2, train", 25),
+        ("iteration 2, evaluate", 5),
     ];
     for (mark, milliseconds) in cuts {
         let mut child = started(path, "cut", mark);
