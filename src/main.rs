@@ -6,5 +6,6 @@ mod progress;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    isr_torch::keep_freed_memory();
     cli::main()
 }

@@ -19,6 +19,7 @@ use crate::model::{ModelConfig, Tower, encode, load_tower};
 use crate::policy::check_model;
 use crate::source::Source;
 use crate::tensors::bytes_of;
+use crate::turn::{self, Who};
 
 /// The vision tower of a checkpoint (CLIP, LanguageBind, Qwen-VL); features of the layer that its config
 /// names.
@@ -126,8 +127,9 @@ impl VideoEncoder for ClipEncoder {
     }
 
     async fn encode(&self, frames: &Frames) -> std::result::Result<VisualFeatures, ComponentError> {
-        let (tower, frames) = (Arc::clone(&self.tower), frames.clone());
+        let (tower, frames, device) = (Arc::clone(&self.tower), frames.clone(), self.device);
         let task = tokio::task::spawn_blocking(move || {
+            let _turn = turn::take(device, Who::Encoder);
             let tower =
                 tower.lock().map_err(|_| TorchError::Engine("an earlier call panicked".to_owned()))?;
             tower.encode(&frames)

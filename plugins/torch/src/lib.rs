@@ -15,6 +15,7 @@
 //!
 //! Numbers are checked against transformers in `tests/golden.rs`.
 
+mod allocator;
 mod chat;
 mod checkpoint;
 mod device;
@@ -30,8 +31,10 @@ mod policy;
 mod source;
 mod tensors;
 mod train;
+mod turn;
 mod visual;
 
+pub use allocator::keep_freed_memory;
 pub use device::Precision;
 pub use encoder::{ClipConfig, ClipEncoder};
 pub use engine::Logits;

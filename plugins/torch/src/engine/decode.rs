@@ -10,7 +10,7 @@ use super::prefill::Prefilled;
 use super::sampler::{Draw, Sampler};
 use super::{Engine, Reply, respond};
 use crate::error::{Result, TorchError};
-use crate::model::decoder::Attend;
+use crate::model::decoder::{Attend, Step};
 use crate::model::kv_cache::KvCache;
 
 /// A request that waits for its prefill.
@@ -37,24 +37,35 @@ struct Answering {
     reply: Option<Reply<Vec<Response>>>,
 }
 
-/// One answer in the batch.
-pub(crate) struct Row {
+/// Answers of one request, which stand at the same token and attend together.
+pub(crate) struct Group {
     request: Rc<RefCell<Answering>>,
-    index: usize,
     cache: KvCache,
     /// From a place in the cache to its position.
     delta: i64,
+    limit: usize,
+    /// Those that have not ended.
+    rows: Vec<Row>,
+}
+
+/// One answer.
+struct Row {
+    /// Among the request's answers.
+    index: usize,
+    /// Its row of the group's cache.
+    place: i64,
     sampler: Sampler,
     tokens: Vec<u32>,
     logprobs: Vec<f32>,
-    limit: usize,
 }
 
-impl Row {
+impl Group {
     fn is_wanted(&self) -> bool {
         self.request.borrow().reply.as_ref().is_some_and(|reply| !reply.is_closed())
     }
+}
 
+impl Row {
     fn push(&mut self, draw: Draw) {
         self.tokens.push(draw.token);
         self.logprobs.push(draw.logprob);
@@ -72,16 +83,16 @@ impl Engine {
         }
     }
 
-    /// Admits what fits, then decodes one token of every row in the batch.
+    /// Admits what fits, then decodes one token of every answer in the batch.
     pub(super) fn advance(&mut self) {
         tch::no_grad(|| {
-            while self.rows.len() < self.batch
+            while self.decoding() < self.batch
                 && let Some(job) = self.waiting.pop_front()
             {
                 self.admit(job);
             }
-            self.rows.retain(Row::is_wanted);
-            if self.rows.is_empty() {
+            self.groups.retain(Group::is_wanted);
+            if self.groups.is_empty() {
                 return;
             }
             if let Err(error) = self.step() {
@@ -90,15 +101,20 @@ impl Engine {
         });
     }
 
+    /// Answers that have begun and not ended.
+    fn decoding(&self) -> usize {
+        self.groups.iter().map(|group| group.rows.len()).sum()
+    }
+
     fn admit(&mut self, job: Job) {
         if job.reply.is_closed() {
             return;
         }
         let Job { request, reply } = job;
-        match self.open_rows(&request) {
+        match self.open(&request) {
             Err(error) => respond(reply, Err(error)),
             Ok(opened) => {
-                if let Err(error) = self.start_rows(request, reply, opened) {
+                if let Err(error) = self.start(request, reply, opened) {
                     tracing::error!(%error, "an answer was lost");
                 }
             }
@@ -106,7 +122,7 @@ impl Engine {
     }
 
     /// Reads a request's prompt.
-    fn open_rows(&mut self, request: &GenerateRequest) -> Result<Opened> {
+    fn open(&mut self, request: &GenerateRequest) -> Result<Opened> {
         let rendered = self.render(&request.prompt)?;
         let room = self.model.config.text.max_position_embeddings - rendered.extent(0);
         let limit = request.sampling.max_new_tokens.min(room);
@@ -115,114 +131,123 @@ impl Engine {
         Ok(Opened { cache, delta: rendered.positions.delta(), logits, limit })
     }
 
-    fn start_rows(
+    fn start(
         &mut self,
         request: GenerateRequest,
         reply: Reply<Vec<Response>>,
         opened: Opened,
     ) -> Result<()> {
         let Opened { cache, delta, logits, limit } = opened;
-        // The last row takes the prompt's cache itself.
-        let mut caches = (1..request.n).map(|_| cache.fork()).collect::<Result<Vec<_>>>()?;
-        caches.push(cache);
-        let answering = Answering {
-            sampling: request.sampling.clone(),
-            responses: vec![None; request.n],
-            reply: Some(reply),
-        };
-        let shared = Rc::new(RefCell::new(answering));
-        for (index, cache) in caches.into_iter().enumerate() {
-            let mut sampler = Sampler::new(request.sampling.clone(), request.seed, index);
-            let draw = sampler.draw(&logits);
-            let mut row = Row {
-                request: Rc::clone(&shared),
-                index,
-                cache,
-                delta,
-                sampler,
-                tokens: Vec::new(),
-                logprobs: Vec::new(),
-                limit,
-            };
-            row.push(draw);
-            if let Some(row) = self.finish_or_keep(row)? {
-                self.rows.push_back(row);
+        let (n, seed, sampling) = (request.n, request.seed, request.sampling);
+        let answering =
+            Answering { sampling: sampling.clone(), responses: vec![None; n], reply: Some(reply) };
+        let request = Rc::new(RefCell::new(answering));
+        let indices: Vec<usize> = (0..n).collect();
+        for indices in indices.chunks(self.batch) {
+            let cache = cache.fork(indices.len() as i64)?;
+            let mut group = Group { request: Rc::clone(&request), cache, delta, limit, rows: Vec::new() };
+            for (place, &index) in indices.iter().enumerate() {
+                let mut sampler = Sampler::new(sampling.clone(), seed, index);
+                let draw = sampler.draw(&logits);
+                let (tokens, logprobs) = (Vec::new(), Vec::new());
+                let mut row = Row { index, place: place as i64, sampler, tokens, logprobs };
+                row.push(draw);
+                group.rows.push(row);
             }
+            self.keep_unended(group)?;
         }
         Ok(())
     }
 
-    /// Decodes one token of the first rows, `self.batch` at most.
+    /// Decodes one token of the first groups, `self.batch` answers at most.
     fn step(&mut self) -> Result<()> {
-        let active = self.rows.len().min(self.batch);
-        let mut batch: Vec<Row> = self.rows.drain(..active).collect();
-        let logits = match self.forward(&mut batch) {
-            Ok(logits) => logits,
-            Err(error) => {
-                self.rows.extend(batch);
-                return Err(error);
-            }
+        let mut rows = 0;
+        let fits = |group: &&Group| {
+            rows += group.rows.len();
+            rows <= self.batch
         };
-        let vocabulary = self.model.config.text.vocab_size as usize;
-        let mut kept = Vec::with_capacity(active);
-        for (mut row, logits) in batch.into_iter().zip(logits.chunks(vocabulary)) {
-            let draw = row.sampler.draw(logits);
-            row.push(draw);
-            kept.extend(self.finish_or_keep(row)?);
+        let active = self.groups.iter().take_while(fits).count();
+        let mut batch: Vec<Group> = self.groups.drain(..active).collect();
+        // They go back in front: an answer that was begun is ended first.
+        let waiting = std::mem::take(&mut self.groups);
+        let outcome = self.forward(&mut batch).map(|logits| self.draw(&mut batch, &logits));
+        for group in batch {
+            match &outcome {
+                Ok(()) => self.keep_unended(group)?,
+                Err(_) => self.groups.push_back(group),
+            }
         }
-        // Rows that were in the batch stay in front: an answer that was begun is ended first.
-        kept.into_iter().rev().for_each(|row| self.rows.push_front(row));
-        Ok(())
+        self.groups.extend(waiting);
+        outcome
     }
 
     /// Logits `[batch, vocabulary]`, flat, behind the last token of each row.
-    fn forward(&self, batch: &mut [Row]) -> Result<Vec<f32>> {
-        let mut ids: Vec<i64> =
-            batch.iter().map(|row| row.tokens.last().map_or(0, |&id| i64::from(id))).collect();
-        let mut positions: Vec<i64> = batch.iter().map(|row| row.cache.len() + row.delta).collect();
+    fn forward(&self, batch: &mut [Group]) -> Result<Vec<f32>> {
+        let (mut ids, mut positions) = (Vec::with_capacity(self.batch), Vec::with_capacity(self.batch));
+        let mut steps = Vec::with_capacity(batch.len());
+        for Group { cache, delta, rows, .. } in batch.iter_mut() {
+            ids.extend(rows.iter().map(|row| row.tokens.last().map_or(0, |&id| i64::from(id))));
+            positions.extend(rows.iter().map(|_| cache.len() + *delta));
+            let places: Vec<i64> = rows.iter().map(|row| row.place).collect();
+            steps.push(Step::new(cache, &places)?);
+        }
         ids.resize(self.batch, 0);
         positions.resize(self.batch, 0);
         let inputs = self.model.read_step(&ids, &positions)?;
-        let mut caches: Vec<&mut KvCache> = batch.iter_mut().map(|row| &mut row.cache).collect();
-        let hidden = self.model.decoder.forward(&inputs, Attend::Step(&mut caches))?;
-        for row in batch {
-            row.cache.advance(1);
+        let hidden = self.model.decoder.forward(&inputs, Attend::Step(&mut steps))?;
+        for group in batch {
+            group.cache.advance(1);
         }
         to_vec(&self.model.decoder.logits(&hidden)?)
     }
 
-    /// Keeps a row that goes on; hands in the response of one that has ended.
-    fn finish_or_keep(&mut self, row: Row) -> Result<Option<Row>> {
-        let ended = row.tokens.last().is_some_and(|token| self.chat.stops().contains(token));
-        let cut = match ended {
-            true => None,
-            false => self.stop_string(&row)?,
-        };
-        let reason = match (ended || cut.is_some(), row.tokens.len() >= row.limit) {
-            (true, _) => FinishReason::Stop,
-            (false, true) => FinishReason::Length,
-            (false, false) => return Ok(Some(row)),
-        };
-        let text = match cut {
-            Some(text) => text,
-            None => self.chat.decode(&row.tokens)?,
-        };
-        let policy = self.fingerprint()?;
-        let Row { request, index, tokens: token_ids, logprobs, .. } = row;
-        let mut request = request.borrow_mut();
-        let response = Response { text, token_ids, logprobs, finish_reason: reason, policy };
-        request.responses[index] = Some(response);
-        if request.responses.iter().all(Option::is_some)
-            && let Some(reply) = request.reply.take()
-        {
-            respond(reply, Ok(request.responses.drain(..).flatten().collect()));
+    /// Draws a token of each row from its logits.
+    fn draw(&self, batch: &mut [Group], logits: &[f32]) {
+        let rows = batch.iter_mut().flat_map(|group| &mut group.rows);
+        for (row, logits) in rows.zip(logits.chunks(self.model.config.text.vocab_size as usize)) {
+            let draw = row.sampler.draw(logits);
+            row.push(draw);
         }
-        Ok(None)
+    }
+
+    /// Hands in the responses that have ended, and keeps a group that has others.
+    fn keep_unended(&mut self, mut group: Group) -> Result<()> {
+        let mut unended = Vec::with_capacity(group.rows.len());
+        for row in std::mem::take(&mut group.rows) {
+            match self.ending(&group, &row)? {
+                None => unended.push(row),
+                Some((text, finish_reason)) => {
+                    let policy = self.fingerprint()?;
+                    let Row { index, tokens: token_ids, logprobs, .. } = row;
+                    let response = Response { text, token_ids, logprobs, finish_reason, policy };
+                    hand_in(&mut group.request.borrow_mut(), index, response);
+                }
+            }
+        }
+        if !unended.is_empty() {
+            group.rows = unended;
+            self.groups.push_back(group);
+        }
+        Ok(())
+    }
+
+    /// The text of an answer that has ended, and why it did.
+    fn ending(&self, group: &Group, row: &Row) -> Result<Option<(String, FinishReason)>> {
+        if row.tokens.last().is_some_and(|token| self.chat.stops().contains(token)) {
+            return Ok(Some((self.chat.decode(&row.tokens)?, FinishReason::Stop)));
+        }
+        if let Some(text) = self.stop_string(group, row)? {
+            return Ok(Some((text, FinishReason::Stop)));
+        }
+        match row.tokens.len() >= group.limit {
+            true => Ok(Some((self.chat.decode(&row.tokens)?, FinishReason::Length))),
+            false => Ok(None),
+        }
     }
 
     /// The text before the first stop string, where one has been written.
-    fn stop_string(&self, row: &Row) -> Result<Option<String>> {
-        let request = row.request.borrow();
+    fn stop_string(&self, group: &Group, row: &Row) -> Result<Option<String>> {
+        let request = group.request.borrow();
         if request.sampling.stop.is_empty() {
             return Ok(None);
         }
@@ -231,13 +256,23 @@ impl Engine {
         Ok(found.map(|end| text[..end].trim_end().to_owned()))
     }
 
-    /// An operation failed: every request with a row in the batch is told so.
+    /// An operation failed: every request that is being answered is told so.
     fn fail_batch(&mut self, error: &TorchError) {
-        for row in self.rows.drain(..) {
-            if let Some(reply) = row.request.borrow_mut().reply.take() {
+        for group in self.groups.drain(..) {
+            if let Some(reply) = group.request.borrow_mut().reply.take() {
                 respond(reply, Err(TorchError::Engine(error.to_string())));
             }
         }
+    }
+}
+
+/// Keeps a response, and answers the request with all of them once it has them.
+fn hand_in(request: &mut Answering, index: usize, response: Response) {
+    request.responses[index] = Some(response);
+    if request.responses.iter().all(Option::is_some)
+        && let Some(reply) = request.reply.take()
+    {
+        respond(reply, Ok(request.responses.drain(..).flatten().collect()));
     }
 }
 

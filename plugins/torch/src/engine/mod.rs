@@ -3,10 +3,10 @@
 //! Requests that wait are decoded together: a prompt is prefilled when a row is free, its answers join
 //! the running batch, and leave it when they end (continuous batching).
 //!
-//! Results do not depend on what else is in the batch. A prompt is prefilled alone, attention is
-//! computed row by row, and each decoding step runs its matrix products on a fixed number of rows,
-//! padded where fewer are active: a row's sums are then taken in the same order whatever stands in the
-//! others. `tests/batch_invariance.rs` holds this to the bit on the CPU.
+//! Results do not depend on what else is in the batch. A prompt is prefilled alone, the answers of a request
+//! attend together and apart from others', and each decoding step runs its matrix products on a fixed number
+//! of rows, padded where fewer are active: a row's sums are then taken in the same order whatever stands in
+//! the others. `tests/batch_invariance.rs` holds this to the bit on the CPU.
 
 mod decode;
 mod prefill;
@@ -31,8 +31,9 @@ use crate::error::{Result, TorchError};
 use crate::manifest::{self, Manifest};
 use crate::model::VideoLmm;
 use crate::train::Trainer;
+use crate::turn::{self, Who};
 pub(crate) use decode::to_vec;
-use decode::{Job, Row};
+use decode::{Group, Job};
 pub(crate) use prefill::Prefixes;
 pub use score::Logits;
 
@@ -104,7 +105,7 @@ pub(crate) struct Engine {
     fingerprint: Option<Fingerprint>,
     prefixes: Prefixes,
     waiting: VecDeque<Job>,
-    rows: VecDeque<Row>,
+    groups: VecDeque<Group>,
 }
 
 impl Engine {
@@ -118,7 +119,7 @@ impl Engine {
         identity: Fingerprint,
         prefixes: Prefixes,
     ) -> Self {
-        let (waiting, rows) = (VecDeque::new(), VecDeque::new());
+        let (waiting, groups) = (VecDeque::new(), VecDeque::new());
         Self {
             model,
             chat,
@@ -130,7 +131,7 @@ impl Engine {
             fingerprint: None,
             prefixes,
             waiting,
-            rows,
+            groups,
         }
     }
 
@@ -156,16 +157,22 @@ impl Engine {
 
     fn serve(&mut self, inbox: &Receiver<Command>) {
         loop {
-            let idle = self.waiting.is_empty() && self.rows.is_empty();
+            let idle = self.waiting.is_empty() && self.groups.is_empty();
             let command = match idle {
                 true => inbox.recv().map_err(|_| TryRecvError::Disconnected),
                 false => inbox.try_recv(),
             };
             match command {
-                Ok(command) => self.execute(command),
+                Ok(command) => {
+                    let _turn = turn::take(self.model.device, Who::Engine);
+                    self.execute(command);
+                }
                 // Nobody is left to answer.
                 Err(TryRecvError::Disconnected) => return,
-                Err(TryRecvError::Empty) => self.advance(),
+                Err(TryRecvError::Empty) => {
+                    let _turn = turn::take(self.model.device, Who::Engine);
+                    self.advance();
+                }
             }
         }
     }
@@ -198,7 +205,7 @@ impl Engine {
 
     /// Weights change only between answers.
     fn finish_generating(&mut self) {
-        while !self.waiting.is_empty() || !self.rows.is_empty() {
+        while !self.waiting.is_empty() || !self.groups.is_empty() {
             self.advance();
         }
     }

@@ -114,7 +114,9 @@ impl Engine {
         }
         let features = self.features(rendered)?;
         let mut cache = self.model.decoder.cache(None, length as i64)?;
-        let _ = self.read(&rendered.part(0..length, features.as_ref()), &mut cache)?;
+        let inputs = self.model.read(&[rendered.part(0..length, features.as_ref())])?;
+        let _ = self.model.decoder.forward(&inputs, Attend::Fill(&mut cache))?;
+        cache.advance(length as i64);
         let prefix = Rc::new(cache.into_prefix());
         self.prefixes.keep(slots, &rendered.scenes, &prefix);
         Ok(prefix)

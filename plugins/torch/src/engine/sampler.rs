@@ -27,31 +27,42 @@ impl Sampler {
 
     /// Draws from one position's logits.
     pub(crate) fn draw(&mut self, logits: &[f32]) -> Draw {
-        let token = match self.sampling.temperature {
-            0.0 => argmax(logits),
-            _ => self.sample(logits),
+        let best = argmax(logits);
+        let largest = f64::from(logits[best]);
+        // Unnormalised probabilities at temperature 1, which the log-prob needs whatever is drawn from.
+        let weights: Vec<f64> = logits.iter().map(|&logit| (f64::from(logit) - largest).exp()).collect();
+        let total: f64 = weights.iter().sum();
+        let Sampling { temperature, top_k, top_p, .. } = self.sampling;
+        let token = if temperature == 0.0 {
+            best
+        } else if temperature == 1.0 && top_k == 0 && top_p >= 1.0 {
+            self.pick(total, weights.into_iter().enumerate())
+        } else {
+            let kept = kept_weights(logits, largest, &self.sampling);
+            self.pick(kept.iter().map(|(_, weight)| weight).sum(), kept.into_iter())
         };
-        Draw { token: token as u32, logprob: (f64::from(logits[token]) - log_sum_exp(logits)) as f32 }
+        let logprob = f64::from(logits[token]) - (largest + total.ln());
+        Draw { token: token as u32, logprob: logprob as f32 }
     }
 
-    fn sample(&mut self, logits: &[f32]) -> usize {
-        let weights = kept_weights(logits, &self.sampling);
-        let total: f64 = weights.iter().map(|(_, weight)| weight).sum();
+    /// One of some tokens in proportion to their weights, which add up to `total`.
+    fn pick(&mut self, total: f64, weights: impl Iterator<Item = (usize, f64)>) -> usize {
         let mut left = self.rng.random::<f64>() * total;
-        for &(token, weight) in &weights {
+        let mut last = 0;
+        for (token, weight) in weights {
+            last = token;
             left -= weight;
             if left < 0.0 {
-                return token;
+                break;
             }
         }
         // Rounding may leave a rest behind the last token.
-        weights.last().map_or(0, |&(token, _)| token)
+        last
     }
 }
 
 /// Unnormalised probabilities of the tokens that survive truncation, in the order of their ids.
-fn kept_weights(logits: &[f32], sampling: &Sampling) -> Vec<(usize, f64)> {
-    let largest = f64::from(logits[argmax(logits)]);
+fn kept_weights(logits: &[f32], largest: f64, sampling: &Sampling) -> Vec<(usize, f64)> {
     let weight = |logit: f32| ((f64::from(logit) - largest) / sampling.temperature).exp();
     let mut weights: Vec<(usize, f64)> = logits.iter().map(|&logit| weight(logit)).enumerate().collect();
     if sampling.top_k == 0 && sampling.top_p >= 1.0 {
@@ -83,17 +94,13 @@ fn argmax(logits: &[f32]) -> usize {
     best
 }
 
-fn log_sum_exp(logits: &[f32]) -> f64 {
-    let largest = f64::from(logits[argmax(logits)]);
-    largest + logits.iter().map(|&logit| (f64::from(logit) - largest).exp()).sum::<f64>().ln()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn kept(logits: &[f32], sampling: Sampling) -> Vec<usize> {
-        kept_weights(logits, &sampling).into_iter().map(|(token, _)| token).collect()
+        let largest = f64::from(logits[argmax(logits)]);
+        kept_weights(logits, largest, &sampling).into_iter().map(|(token, _)| token).collect()
     }
 
     #[test]

@@ -6,6 +6,7 @@ use tch::Tensor;
 
 use super::dropout::Dropout;
 use crate::error::Result;
+use crate::model::product;
 
 /// `x -> scale * B A dropout(x)`, beside a layer's own `W x`.
 pub(crate) struct Lora {
@@ -24,8 +25,8 @@ impl Lora {
     /// computes in the type of `x`, so that training in bfloat16 keeps no float32 activations.
     pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let kind = x.kind();
-        let low = self.dropout.apply(x, self.salt)?.f_linear(&self.a.f_to_kind(kind)?, None::<&Tensor>)?;
-        let high = low.f_linear(&self.b.f_to_kind(kind)?, None::<&Tensor>)?;
+        let low = product::linear(&self.dropout.apply(x, self.salt)?, &self.a.f_to_kind(kind)?, None)?;
+        let high = product::linear(&low, &self.b.f_to_kind(kind)?, None)?;
         Ok(high.f_mul_scalar(self.scale)?)
     }
 }

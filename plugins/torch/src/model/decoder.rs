@@ -9,13 +9,10 @@ use tch::{Device, Kind, Tensor};
 use super::activation::Activation;
 use super::kv_cache::{KvCache, Parts, Prefix};
 use super::layers::{Linear, RmsNorm};
+use super::product::{self, Sees};
 use super::text_config::TextConfig;
 use super::weights::Weights;
 use crate::error::{Result, TorchError};
-
-/// Hidden states for which the head's product is taken the other way round: with few columns, a CPU reads
-/// the head at twice to four times the speed (512 x 32,000 in float32: 9 ms for 34 at 8 rows).
-const FEW_ROWS: i64 = 16;
 
 struct Layer {
     input_norm: RmsNorm,
@@ -70,11 +67,70 @@ pub(crate) struct Tree {
 pub(crate) enum Attend<'a> {
     /// Whole sequences side by side in one row; nothing is kept.
     Trees(&'a [Tree]),
+    /// The same, but the last layer's output is that of each trunk's last token and of the branches alone:
+    /// what answers are predicted from. The other tokens are only seen by them.
+    Answers(&'a [Tree]),
     /// One sequence, after what its cache holds; keys and values are added to the cache.
     Extend(&'a mut KvCache),
-    /// One token of each of several sequences, each after its own cache. Rows past the caches are
-    /// padding: they are computed and mean nothing.
-    Step(&'a mut [&'a mut KvCache]),
+    /// The same for the cache alone: the output means nothing, and the last layer's is not computed.
+    Fill(&'a mut KvCache),
+    /// One token of each of several sequences. Rows past theirs are padding: they are computed and mean
+    /// nothing.
+    Step(&'a mut [Step<'a>]),
+}
+
+impl Attend<'_> {
+    /// What of the last layer's tokens, on axis `dim` of `t`, is computed to the end.
+    pub(super) fn wanted(&self, t: &Tensor, dim: i64) -> Result<Tensor> {
+        let Self::Answers(trees) = self else { return Ok(t.shallow_clone()) };
+        let mut start = 0;
+        let part = |Tree { trunk, branches }: &Tree| -> Result<Tensor> {
+            let behind = branches.iter().sum::<i64>();
+            let part = t.f_narrow(dim, start + trunk - 1, 1 + behind)?;
+            start += trunk + behind;
+            Ok(part)
+        };
+        let parts = trees.iter().map(part).collect::<Result<Vec<_>>>()?;
+        Ok(Tensor::f_cat(&parts, dim)?)
+    }
+}
+
+/// Sequences of one cache that go on by a token each.
+pub(crate) struct Step<'a> {
+    cache: &'a mut KvCache,
+    /// How many go on.
+    going: i64,
+    /// Which, where not all do.
+    places: Option<Tensor>,
+}
+
+impl<'a> Step<'a> {
+    /// Those in these places of the cache, in rising order, go on.
+    pub(crate) fn new(cache: &'a mut KvCache, places: &[i64]) -> Result<Self> {
+        let (going, device) = (places.len() as i64, cache.device());
+        let all = going == cache.sequences();
+        let places = match all {
+            true => None,
+            false => Some(Tensor::f_from_slice(places)?.f_to_device(device)?),
+        };
+        Ok(Self { cache, going, places })
+    }
+
+    /// Rows of the sequences that go on, at their places among all of the cache's; zeros at others.
+    fn spread(&self, rows: Tensor) -> Result<Tensor> {
+        let Some(places) = &self.places else { return Ok(rows) };
+        let mut shape = rows.size();
+        shape[0] = self.cache.sequences();
+        Ok(rows.f_new_zeros(&shape, (rows.kind(), rows.device()))?.f_index_copy(0, places, &rows)?)
+    }
+
+    /// Back from all of the cache's sequences to those that go on.
+    fn gather(&self, all: Tensor) -> Result<Tensor> {
+        match &self.places {
+            Some(places) => Ok(all.f_index_select(0, places)?),
+            None => Ok(all),
+        }
+    }
 }
 
 impl Decoder {
@@ -133,7 +189,7 @@ impl Decoder {
         for index in 0..self.layers.len() {
             x = self.layer(index, &x, &rope, &mut attend)?;
             if let Some(deep) = inputs.deep.get(index) {
-                x = x.f_add(deep)?;
+                x = x.f_add(&self.asking(index, deep, 1, &attend)?)?;
             }
         }
         self.norm.forward(&x)
@@ -154,11 +210,27 @@ impl Decoder {
     ) -> Result<Tensor> {
         let layer = &self.layers[index];
         let normed = layer.input_norm.forward(x)?;
-        let x = x.f_add(&self.attention(layer, index, &normed, rope, attend)?)?;
+        if let Attend::Fill(cache) = attend
+            && index + 1 == self.layers.len()
+        {
+            let (key, value) = self.key_value(layer, &normed, rope)?;
+            let _ = cache.append(index, &key, &value)?;
+            return Ok(x.shallow_clone());
+        }
+        let attended = self.attention(layer, index, &normed, rope, attend)?;
+        let x = self.asking(index, x, 1, attend)?.f_add(&attended)?;
         let normed = layer.post_norm.forward(&x)?;
         let gate = self.activation.forward(&layer.gate.forward(&normed)?)?;
         let up = layer.up.forward(&normed)?;
         Ok(x.f_add(&layer.down.forward(&gate.f_mul(&up)?)?)?)
+    }
+
+    /// Those tokens, on axis `dim` of `t`, of which a layer's output is wanted.
+    pub(super) fn asking(&self, index: usize, t: &Tensor, dim: i64, attend: &Attend<'_>) -> Result<Tensor> {
+        match index + 1 == self.layers.len() {
+            true => attend.wanted(t, dim),
+            false => Ok(t.shallow_clone()),
+        }
     }
 
     /// The normalisation behind the last layer.
@@ -168,17 +240,7 @@ impl Decoder {
 
     /// Logits in float32 of hidden states `[.., hidden]`.
     pub(crate) fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
-        let mut shape = hidden.size();
-        let width = shape.pop().unwrap_or_default();
-        let rows: i64 = shape.iter().product();
-        let logits = match rows <= FEW_ROWS {
-            true => {
-                shape.push(self.vocabulary());
-                let columns = hidden.f_reshape([rows, width])?.f_transpose(0, 1)?;
-                self.head.f_mm(&columns)?.f_transpose(0, 1)?.f_reshape(&shape)?
-            }
-            false => hidden.f_linear(&self.head, None::<&Tensor>)?,
-        };
+        let logits = product::linear(hidden, &self.head, None)?;
         Ok(logits.f_to_kind(Kind::Float)?)
     }
 
@@ -211,34 +273,46 @@ impl Decoder {
         rope: &(Tensor, Tensor),
         attend: &mut Attend<'_>,
     ) -> Result<Tensor> {
+        let (key, value) = self.key_value(layer, x, rope)?;
+        let asking = |t: &Tensor, dim: i64| self.asking(index, t, dim, attend);
+        let (x, rope) = (asking(x, 1)?, (asking(&rope.0, 2)?, asking(&rope.1, 2)?));
+        let norm = layer.head_norms.as_ref().map(|[query, _]| query);
+        let query = rotate(&self.by_heads(&layer.query, &x, self.heads, norm)?, &rope)?;
         let (batch, length, _) = x.size3()?;
-        let heads = |linear: &Linear, heads: i64, norm: Option<&RmsNorm>| -> Result<Tensor> {
-            let projected = linear.forward(x)?.f_view([batch, length, heads, self.head_dim])?;
-            let normed = norm.map(|norm| norm.forward(&projected)).transpose()?;
-            Ok(normed.unwrap_or(projected).f_transpose(1, 2)?)
-        };
-        let norms = layer.head_norms.as_ref();
-        let query = heads(&layer.query, self.heads, norms.map(|[query, _]| query))?;
-        let key = heads(&layer.key, self.kv_heads, norms.map(|[_, key]| key))?;
-        let (query, key) = (rotate(&query, rope)?, rotate(&key, rope)?);
-        let value = heads(&layer.value, self.kv_heads, None)?;
         let attended = match attend {
-            Attend::Trees(trees) => self.tree_attention(&query, &key, &value, trees)?,
-            Attend::Extend(cache) => {
+            Attend::Trees(trees) | Attend::Answers(trees) => {
+                self.tree_attention(&query, &key, &value, trees)?
+            }
+            Attend::Extend(cache) | Attend::Fill(cache) => {
                 let past = cache.len();
                 let (keys, values) = cache.append(index, &key, &value)?.joined()?;
                 let mask = offset_mask(past, length, x.device())?;
-                self.sdpa(&query, &keys, &values, mask.as_ref(), past == 0 && length > 1)?
+                product::attention(&query, &keys, &values, sees(mask.as_ref(), past == 0 && length > 1))?
             }
-            Attend::Step(caches) => self.step_attention(index, &query, &key, &value, caches)?,
+            Attend::Step(steps) => self.step_attention(index, &query, &key, &value, steps)?,
         };
         let width = self.heads * self.head_dim;
         let attended = attended.f_transpose(1, 2)?.f_reshape([batch, length, width])?;
         layer.out.forward(&attended)
     }
 
+    fn key_value(&self, layer: &Layer, x: &Tensor, rope: &(Tensor, Tensor)) -> Result<(Tensor, Tensor)> {
+        let norm = layer.head_norms.as_ref().map(|[_, key]| key);
+        let key = rotate(&self.by_heads(&layer.key, x, self.kv_heads, norm)?, rope)?;
+        Ok((key, self.by_heads(&layer.value, x, self.kv_heads, None)?))
+    }
+
+    /// A projection, `[batch, heads, length, head_dim]`.
+    fn by_heads(&self, linear: &Linear, x: &Tensor, heads: i64, norm: Option<&RmsNorm>) -> Result<Tensor> {
+        let (batch, length, _) = x.size3()?;
+        let projected = linear.forward(x)?.f_view([batch, length, heads, self.head_dim])?;
+        let normed = norm.map(|norm| norm.forward(&projected)).transpose()?;
+        Ok(normed.unwrap_or(projected).f_transpose(1, 2)?)
+    }
+
     /// A trunk attends like any sequence, and its branches each attend behind it, so that the work is that of
-    /// the pairs of tokens which see each other, and no mask spans the row.
+    /// the pairs of tokens which see each other, and no mask spans the row. With fewer queries than keys, a
+    /// trunk's last token alone asks.
     fn tree_attention(
         &self,
         query: &Tensor,
@@ -247,26 +321,24 @@ impl Decoder {
         trees: &[Tree],
     ) -> Result<Tensor> {
         let mut attended = Vec::new();
-        let mut start = 0;
+        let last_alone = query.size()[2] < key.size()[2];
+        let (mut asked, mut start) = (0, 0);
+        let part = |t: &Tensor, start: i64, length: i64| t.f_narrow(2, start, length);
         for Tree { trunk, branches } in trees {
-            let part = |t: &Tensor, start: i64, length: i64| t.f_narrow(2, start, length);
             let (keys, values) = (part(key, start, *trunk)?, part(value, start, *trunk)?);
-            attended.push(self.sdpa(&part(query, start, *trunk)?, &keys, &values, None, *trunk > 1)?);
-            start += trunk;
+            let asking = if last_alone { 1 } else { *trunk };
+            let queries = part(query, asked, asking)?;
+            attended.push(product::attention(&queries, &keys, &values, sees(None, asking > 1))?);
+            (asked, start) = (asked + asking, start + trunk);
             for &length in branches.iter().filter(|length| **length > 0) {
                 let behind = |before: &Tensor, t: &Tensor| -> Result<Tensor> {
                     Ok(Tensor::f_cat(&[before, &part(t, start, length)?], 2)?)
                 };
                 let mask = offset_mask(*trunk, length, query.device())?;
                 let (keys, values) = (behind(&keys, key)?, behind(&values, value)?);
-                attended.push(self.sdpa(
-                    &part(query, start, length)?,
-                    &keys,
-                    &values,
-                    mask.as_ref(),
-                    false,
-                )?);
-                start += length;
+                let queries = part(query, asked, length)?;
+                attended.push(product::attention(&queries, &keys, &values, sees(mask.as_ref(), false))?);
+                (asked, start) = (asked + length, start + length);
             }
         }
         match attended.len() {
@@ -275,59 +347,67 @@ impl Decoder {
         }
     }
 
-    /// One call a sequence, so that a row's result does not depend on the others' lengths.
+    /// A call for the sequences of each cache, so that a result does not depend on the others' lengths.
     fn step_attention(
         &self,
         index: usize,
         query: &Tensor,
         key: &Tensor,
         value: &Tensor,
-        caches: &mut [&mut KvCache],
+        steps: &mut [Step<'_>],
     ) -> Result<Tensor> {
-        let rows = query.size()[0];
-        let mut attended = Vec::with_capacity(rows as usize);
-        for (row, cache) in caches.iter_mut().enumerate() {
-            let row = row as i64;
-            let at = |t: &Tensor| t.f_narrow(0, row, 1);
-            let parts = cache.append(index, &at(key)?, &at(value)?)?;
-            attended.push(self.token_attention(&at(query)?, parts)?);
+        let mut attended = Vec::with_capacity(steps.len() + 1);
+        let mut start = 0;
+        for step in steps.iter_mut() {
+            let part = |t: &Tensor| step.spread(t.f_narrow(0, start, step.going)?);
+            let (query, key, value) = (part(query)?, part(key)?, part(value)?);
+            let parts = step.cache.append(index, &key, &value)?;
+            attended.push(step.gather(self.token_attention(&query, parts)?)?);
+            start += step.going;
         }
-        let padding = rows - caches.len() as i64;
+        let padding = query.size()[0] - start;
         if padding > 0 {
-            attended.push(query.f_narrow(0, caches.len() as i64, padding)?.f_zeros_like()?);
+            attended.push(query.f_narrow(0, start, padding)?.f_zeros_like()?);
         }
         Ok(Tensor::f_cat(&attended, 0)?)
     }
 
-    /// Attention of one token `[1, heads, 1, head_dim]`, which sees everything. A prefix is read where it
-    /// stands: joining it with the sequence's own keys and values would copy it for every token.
+    /// Attention of one token of each sequence, `[sequences, heads, 1, head_dim]`, which sees everything. A
+    /// prefix is read where it stands, once for all sequences: joining it with each one's own keys and values
+    /// would copy it for every token.
     fn token_attention(&self, query: &Tensor, parts: Parts) -> Result<Tensor> {
         let Parts { prefix: Some((shared_keys, shared_values)), own: (keys, values) } = parts else {
-            return self.sdpa(query, &parts.own.0, &parts.own.1, None, false);
+            return product::attention(query, &parts.own.0, &parts.own.1, Sees::All);
         };
-        // Heads that share keys and values are rows of one product.
-        let grouped = [1, self.kv_heads, self.heads / self.kv_heads, self.head_dim];
+        // Heads that share keys and values are rows of one product; with a prefix, so are sequences.
+        let (sequences, group) = (query.size()[0], self.heads / self.kv_heads);
+        let apart = |t: &Tensor, width: i64| -> Result<Tensor> {
+            Ok(t.f_view([self.kv_heads, sequences, group, width])?.f_transpose(0, 1)?)
+        };
+        let together = |t: &Tensor, width: i64| -> Result<Tensor> {
+            Ok(t.f_transpose(0, 1)?.f_reshape([self.kv_heads, sequences * group, width])?)
+        };
         let scale = (self.head_dim as f64).sqrt().recip();
-        let query = query.f_reshape(grouped)?.f_mul_scalar(scale)?;
-        let scores = |keys: &Tensor| query.f_matmul(&keys.f_transpose(2, 3)?);
-        let scores = Tensor::f_cat(&[scores(&shared_keys)?, scores(&keys)?], 3)?;
-        let weights = scores.f_softmax(-1, Kind::Float)?.f_to_kind(query.kind())?;
+        let query =
+            query.f_reshape([sequences, self.kv_heads, group, self.head_dim])?.f_mul_scalar(scale)?;
         let (before, behind) = (shared_keys.size()[2], keys.size()[2]);
-        let shared = weights.f_narrow(3, 0, before)?.f_matmul(&shared_values)?;
-        let own = weights.f_narrow(3, before, behind)?.f_matmul(&values)?;
-        Ok(shared.f_add(&own)?.f_reshape([1, self.heads, 1, self.head_dim])?)
+        let (shared_keys, shared_values) = (shared_keys.f_squeeze_dim(0)?, shared_values.f_squeeze_dim(0)?);
+        let shared = product::matmul(&together(&query, self.head_dim)?, &shared_keys.f_transpose(1, 2)?)?;
+        let own = product::matmul(&query, &keys.f_transpose(2, 3)?)?;
+        let scores = Tensor::f_cat(&[apart(&shared, before)?, own], 3)?;
+        let weights = scores.f_softmax(-1, Kind::Float)?.f_to_kind(query.kind())?;
+        let shared = product::matmul(&together(&weights.f_narrow(3, 0, before)?, before)?, &shared_values)?;
+        let own = product::matmul(&weights.f_narrow(3, before, behind)?, &values)?;
+        let all = own.f_add(&apart(&shared, self.head_dim)?)?;
+        Ok(all.f_reshape([sequences, self.heads, 1, self.head_dim])?)
     }
+}
 
-    fn sdpa(
-        &self,
-        q: &Tensor,
-        k: &Tensor,
-        v: &Tensor,
-        mask: Option<&Tensor>,
-        causal: bool,
-    ) -> Result<Tensor> {
-        let grouped = self.kv_heads != self.heads;
-        Ok(Tensor::f_scaled_dot_product_attention(q, k, v, mask, 0.0, causal, None, grouped)?)
+fn sees(mask: Option<&Tensor>, causal: bool) -> Sees<'_> {
+    match mask {
+        Some(mask) => Sees::Masked(mask),
+        None if causal => Sees::Before,
+        None => Sees::All,
     }
 }
 

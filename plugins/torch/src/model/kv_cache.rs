@@ -1,4 +1,4 @@
-//! Keys and values of one sequence.
+//! Keys and values of sequences.
 
 use std::rc::Rc;
 
@@ -6,7 +6,7 @@ use tch::{Device, Kind, Tensor};
 
 use crate::error::Result;
 
-/// Keys and values `[1, kv_heads, tokens, head_dim]` of one layer.
+/// Keys and values `[sequences, kv_heads, tokens, head_dim]` of one layer.
 type Layer = (Tensor, Tensor);
 
 /// Keys and values of what several sequences begin with; never written again.
@@ -23,8 +23,9 @@ impl Prefix {
     }
 }
 
-/// Keys and values of every layer: those of a prefix, if there is one, and behind them the sequence's own,
-/// in memory for `capacity` tokens that is taken at once.
+/// Keys and values of every layer, of one sequence or of several of the same length: those of a prefix, if there
+/// is one, which all of them share, and behind them each sequence's own, in memory for `capacity` tokens that is
+/// taken at once.
 pub(crate) struct KvCache {
     prefix: Option<Rc<Prefix>>,
     layers: Vec<Layer>,
@@ -52,7 +53,17 @@ impl KvCache {
         Ok(Self { prefix, layers, length: 0 })
     }
 
-    /// Tokens held.
+    /// How many sequences it holds.
+    pub(crate) fn sequences(&self) -> i64 {
+        self.layers.first().map_or(0, |(keys, _)| keys.size()[0])
+    }
+
+    /// Where it stands.
+    pub(crate) fn device(&self) -> Device {
+        self.layers.first().map_or(Device::Cpu, |(keys, _)| keys.device())
+    }
+
+    /// Tokens held by each sequence.
     pub(crate) fn len(&self) -> i64 {
         self.prefix.as_ref().map_or(0, |prefix| prefix.length) + self.length
     }
@@ -78,9 +89,14 @@ impl KvCache {
         self.length += tokens;
     }
 
-    /// Another sequence that goes on from here: the prefix is shared, the rest is copied.
-    pub(crate) fn fork(&self) -> Result<Self> {
-        let copy = |(keys, values): &Layer| -> Result<Layer> { Ok((duplicate(keys)?, duplicate(values)?)) };
+    /// `n` sequences that go on from here: the prefix is shared, the rest is copied.
+    pub(crate) fn fork(&self, n: i64) -> Result<Self> {
+        let copy = |tensor: &Tensor| -> Result<Tensor> {
+            let mut shape = tensor.size();
+            shape[0] = n;
+            duplicate(&tensor.f_expand(&shape, false)?)
+        };
+        let copy = |(keys, values): &Layer| -> Result<Layer> { Ok((copy(keys)?, copy(values)?)) };
         let layers = self.layers.iter().map(copy).collect::<Result<_>>()?;
         Ok(Self { prefix: self.prefix.clone(), layers, length: self.length })
     }
@@ -101,7 +117,7 @@ impl Parts {
 
 /// A copy with storage of its own.
 pub(crate) fn duplicate(tensor: &Tensor) -> Result<Tensor> {
-    let mut copy = tensor.f_empty_like()?;
+    let mut copy = Tensor::f_empty(tensor.size(), (tensor.kind(), tensor.device()))?;
     copy.f_copy_(tensor)?;
     Ok(copy)
 }

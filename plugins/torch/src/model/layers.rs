@@ -2,6 +2,7 @@
 
 use tch::Tensor;
 
+use super::product;
 use super::weights::Weights;
 use crate::error::Result;
 use crate::lora::Lora;
@@ -22,7 +23,7 @@ impl Linear {
     }
 
     pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let y = x.f_linear(&self.weight, self.bias.as_ref())?;
+        let y = product::linear(x, &self.weight, self.bias.as_ref())?;
         match &self.lora {
             Some(lora) => Ok(y.f_add(&lora.forward(x)?)?),
             None => Ok(y),

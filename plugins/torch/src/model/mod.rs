@@ -9,6 +9,7 @@ pub(crate) mod kv_cache;
 pub(crate) mod layers;
 pub(crate) mod positions;
 pub(crate) mod preprocess;
+pub(crate) mod product;
 pub(crate) mod recompute;
 mod sequence;
 #[cfg(test)]

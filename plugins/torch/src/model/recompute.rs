@@ -27,9 +27,10 @@ impl<'d> Recompute<'d> {
             let rope = decoder.rope(&given.positions)?;
             let mut x = given.embeddings.f_detach()?;
             for index in 0..decoder.depth() {
-                let mut next = decoder.layer(index, &x, &rope, &mut Attend::Trees(&trees))?;
+                let mut attend = Attend::Answers(&trees);
+                let mut next = decoder.layer(index, &x, &rope, &mut attend)?;
                 if let Some(deep) = given.deep.get(index) {
-                    next = next.f_add(deep)?;
+                    next = next.f_add(&decoder.asking(index, deep, 1, &attend)?)?;
                 }
                 inputs.push(std::mem::replace(&mut x, next));
             }
@@ -39,7 +40,7 @@ impl<'d> Recompute<'d> {
         Ok(Self { decoder, given, inputs, rope, trees, output })
     }
 
-    /// Final hidden states `[batch, length, hidden]`, with a graph that ends at the last layer's output.
+    /// Final hidden states `[batch, length, hidden]` of what [`Attend::Answers`] computes, with a graph that ends at the last layer's output.
     pub(crate) fn hidden(&self) -> Result<Tensor> {
         self.decoder.last_norm(&self.output)
     }
@@ -65,11 +66,11 @@ impl<'d> Recompute<'d> {
             Ok(())
         };
         while let Some(input) = self.inputs.pop() {
+            let mut attend = Attend::Answers(&self.trees);
             if let Some(deep) = self.given.deep.get(self.inputs.len()) {
-                leave(deep, &gradient)?;
+                leave(&self.decoder.asking(self.inputs.len(), deep, 1, &attend)?, &gradient)?;
             }
             let x = input.f_detach()?.f_set_requires_grad(true)?;
-            let mut attend = Attend::Trees(&self.trees);
             let y = self.decoder.layer(self.inputs.len(), &x, &self.rope, &mut attend)?;
             product(&y, &gradient)?.f_backward()?;
             gradient = x.f_grad()?;

@@ -77,32 +77,39 @@ impl AdamW {
     fn update(&mut self, index: usize, learning_rate: f64, clip: f64) -> Result<()> {
         let (name, parameter) = &mut self.parameters[index];
         let gradient = parameter.f_grad()?;
-        if !gradient.defined() {
+        if !gradient.defined() || learning_rate == 0.0 {
             return Ok(());
         }
-        let gradient = gradient.f_to_kind(Kind::Float)?.f_mul_scalar(clip)?;
         let moments = match self.moments.entry(name.clone()) {
             std::collections::btree_map::Entry::Occupied(known) => known.into_mut(),
             std::collections::btree_map::Entry::Vacant(place) => place.insert(Moments::new(parameter)?),
         };
         let [beta1, beta2] = self.betas;
         let steps = self.steps as i32;
-        let (correction1, correction2) = (1.0 - beta1.powi(steps), 1.0 - beta2.powi(steps));
-        let _ = moments.first.f_mul_scalar_(beta1)?.f_add_(&gradient.f_mul_scalar(1.0 - beta1)?)?;
-        let squared = gradient.f_mul(&gradient)?.f_mul_scalar(1.0 - beta2)?;
-        let _ = moments.second.f_mul_scalar_(beta2)?.f_add_(&squared)?;
-        let denominator =
-            moments.second.f_sqrt()?.f_div_scalar(correction2.sqrt())?.f_add_scalar(self.epsilon)?;
-        let change = moments.first.f_div(&denominator)?.f_mul_scalar(learning_rate / correction1)?;
-        let decay = 1.0 - learning_rate * self.weight_decay;
-        match &mut moments.master {
-            None => {
-                let _ = parameter.f_mul_scalar_(decay)?.f_sub_(&change)?;
-            }
-            Some(master) => {
-                let _ = master.f_mul_scalar_(decay)?.f_sub_(&change)?;
-                parameter.f_copy_(master)?;
-            }
+        let rates = Rates {
+            learning_rate: learning_rate / (1.0 - beta1.powi(steps)),
+            correction: (1.0 - beta2.powi(steps)).sqrt().recip(),
+            decay: 1.0 - learning_rate * self.weight_decay,
+            betas: self.betas,
+            epsilon: self.epsilon,
+            clip,
+        };
+        let flat = |tensor: &Tensor| tensor.f_view([-1]);
+        let trained = moments.master.as_ref().unwrap_or(parameter);
+        let all = [
+            flat(trained)?,
+            flat(&gradient.f_contiguous()?)?,
+            flat(&moments.first)?,
+            flat(&moments.second)?,
+        ];
+        let (count, block) = (all[0].size()[0], block(parameter.device()));
+        for start in (0..count).step_by(block as usize) {
+            let part = |tensor: &Tensor| tensor.f_narrow(0, start, block.min(count - start));
+            let [trained, gradient, first, second] = &all;
+            rates.apply([part(trained)?, part(gradient)?, part(first)?, part(second)?])?;
+        }
+        if let Some(master) = &moments.master {
+            parameter.f_copy_(master)?;
         }
         Ok(())
     }
@@ -132,6 +139,48 @@ impl AdamW {
             }
             self.moments.insert(name.clone(), moments);
         }
+        Ok(())
+    }
+}
+
+/// Elements that are updated together: few enough to stay in a CPU's cache from one operation to the next,
+/// many enough to keep a GPU busy.
+fn block(device: Device) -> i64 {
+    match device {
+        Device::Cpu => 1 << 18,
+        _ => 1 << 26,
+    }
+}
+
+/// One step's factors.
+struct Rates {
+    /// Divided by the first moment's bias correction.
+    learning_rate: f64,
+    /// Of the second moment's root.
+    correction: f64,
+    /// What decay leaves of a weight.
+    decay: f64,
+    betas: [f64; 2],
+    epsilon: f64,
+    clip: f64,
+}
+
+impl Rates {
+    /// Updates weights and moments in place, all of them flat.
+    fn apply(&self, [mut weights, gradient, mut first, mut second]: [Tensor; 4]) -> Result<()> {
+        let [beta1, beta2] = self.betas;
+        let gradient = gradient.f_to_kind(Kind::Float)?.f_mul_scalar(self.clip)?;
+        let _ = first.f_lerp_(&gradient, 1.0 - beta1)?;
+        let root = gradient.f_mul_scalar((1.0 - beta2).sqrt())?;
+        let _ = second.f_mul_scalar_(beta2)?.f_addcmul_(&root, &root)?;
+        // weights - rate first / (correction sqrt(second) + epsilon), its factors gathered in the divisor.
+        let by_rate = -self.learning_rate.recip();
+        let mut divisor = second.f_sqrt()?;
+        let _ = divisor.f_mul_scalar_(self.correction * by_rate)?.f_add_scalar_(self.epsilon * by_rate)?;
+        if self.decay != 1.0 {
+            let _ = weights.f_mul_scalar_(self.decay)?;
+        }
+        let _ = weights.f_addcdiv_(&first, &divisor)?;
         Ok(())
     }
 }

@@ -64,12 +64,16 @@ impl Prepared {
         self.prompt.len() + self.answers.iter().map(|answer| answer.tokens.len() - 1).sum::<usize>()
     }
 
-    /// Where in the sequence the tokens stand behind which those of answer `index` are predicted.
+    /// Hidden states that come out for it: behind the prompt, and behind each answer's tokens.
+    fn asking(&self) -> usize {
+        1 + self.length() - self.prompt.len()
+    }
+
+    /// Which of those the tokens of answer `index` are predicted from.
     fn predicting(&self, index: usize) -> impl Iterator<Item = usize> {
         let before = self.answers[..index].iter().map(|answer| answer.tokens.len() - 1).sum::<usize>();
-        let start = self.prompt.len() + before;
-        let behind = start..start + self.answers[index].tokens.len() - 1;
-        std::iter::once(self.prompt.len() - 1).chain(behind)
+        let behind = 1 + before..before + self.answers[index].tokens.len();
+        std::iter::once(0).chain(behind)
     }
 }
 
@@ -139,7 +143,7 @@ pub(super) fn forward<'m>(
             let layers = Recompute::forward(&model.decoder, inputs, trees)?;
             (layers.hidden()?, Some(layers))
         }
-        false => (model.decoder.forward(&inputs, Attend::Trees(&trees))?, None),
+        false => (model.decoder.forward(&inputs, Attend::Answers(&trees))?, None),
     };
     let (index, targets) = predictions(examples, needs.views.len());
     let index = Tensor::f_from_slice(&index)?.f_to_device(model.device)?;
@@ -148,7 +152,7 @@ pub(super) fn forward<'m>(
     Ok(Forward { values: head.log_probs()?, head, layers })
 }
 
-/// Where in the row each answer token is predicted, and the tokens, view by view, example by example.
+/// From which hidden state each answer token is predicted, and the tokens, view by view, example by example.
 fn predictions(examples: &[Prepared], views: usize) -> (Vec<i64>, Vec<i64>) {
     let (mut index, mut targets) = (Vec::new(), Vec::new());
     for view in 0..views {
@@ -156,7 +160,7 @@ fn predictions(examples: &[Prepared], views: usize) -> (Vec<i64>, Vec<i64>) {
         for example in examples {
             index.extend(example.predicting(view).map(|at| (start + at) as i64));
             targets.extend(example.answers[view].tokens.iter().map(|&id| i64::from(id)));
-            start += example.length();
+            start += example.asking();
         }
     }
     (index, targets)

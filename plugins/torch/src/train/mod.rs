@@ -38,9 +38,8 @@ pub struct TrainingConfig {
     /// Default 8.
     pub micro_batch: usize,
     /// Tokens whose graph is in memory at once, prompts and answers together: fewer examples than
-    /// `micro_batch` are taken where they have more, but never none. Default: no limit.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub micro_batch_tokens: Option<usize>,
+    /// `micro_batch` are taken where they have more, but never none. Default 4096: more is no faster.
+    pub micro_batch_tokens: usize,
     /// Keep only the decoder layers' inputs between forward and backward, and compute the rest again: the
     /// same gradients from far less memory, for a third more time. Default false.
     pub gradient_checkpointing: bool,
@@ -63,7 +62,7 @@ impl Default for TrainingConfig {
             projector: false,
             tower: false,
             micro_batch: 8,
-            micro_batch_tokens: None,
+            micro_batch_tokens: 4096,
             gradient_checkpointing: false,
             lora: None,
             betas: [0.9, 0.999],
@@ -78,7 +77,7 @@ impl TrainingConfig {
         if self.micro_batch == 0 {
             return Err("training.micro_batch is 0; it must be at least 1".to_owned());
         }
-        if self.micro_batch_tokens == Some(0) {
+        if self.micro_batch_tokens == 0 {
             return Err("training.micro_batch_tokens is 0; it must be at least 1".to_owned());
         }
         if !self.betas.iter().all(|beta| (0.0..1.0).contains(beta)) {
@@ -170,7 +169,7 @@ impl Trainer {
 
     /// Neighbours that go through the model together.
     fn micro_batches<'p>(&self, mut rest: &'p [Prepared]) -> Vec<&'p [Prepared]> {
-        let limit = self.config.micro_batch_tokens.unwrap_or(usize::MAX);
+        let limit = self.config.micro_batch_tokens;
         let mut parts = Vec::new();
         while !rest.is_empty() {
             let mut tokens = 0_usize;

@@ -7,6 +7,7 @@ use tch::Tensor;
 use crate::error::{Result, TorchError};
 use crate::model::activation::Activation;
 use crate::model::layers::{LayerNorm, Linear};
+use crate::model::product::{self, Sees};
 use crate::model::weights::Weights;
 
 /// Shape of a tower, and what the model takes of it.
@@ -122,9 +123,7 @@ impl Attention {
         let query = split(self.query.forward(x)?)?;
         let key = split(self.key.forward(x)?)?;
         let value = split(self.value.forward(x)?)?;
-        let none = None::<&Tensor>;
-        let attended =
-            Tensor::f_scaled_dot_product_attention(&query, &key, &value, none, 0.0, false, None, false)?;
+        let attended = product::attention(&query, &key, &value, Sees::All)?;
         self.out.forward(&attended.f_transpose(1, 2)?.f_reshape([rows, tokens, width])?)
     }
 }
@@ -211,8 +210,7 @@ impl ClipTower {
     }
 
     fn embed(&self, pixels: &Tensor) -> Result<Tensor> {
-        let stride = [self.config.patch_size; 2];
-        let patches = pixels.f_conv2d(&self.patch_embedding, None::<&Tensor>, stride, [0, 0], [1, 1], 1)?;
+        let patches = product::convolution(pixels, &self.patch_embedding, self.config.patch_size)?;
         let patches = patches.f_flatten(2, 3)?.f_transpose(1, 2)?;
         let frames = pixels.size()[0];
         let width = self.class_embedding.size()[0];

@@ -12,6 +12,7 @@ use super::window::Windows;
 use crate::error::Result;
 use crate::model::layers::{LayerNorm, Linear, RmsNorm};
 use crate::model::preprocess::PatchGrid;
+use crate::model::product::{self, Sees};
 use crate::model::weights::Weights;
 
 /// Epsilon of the tower's norms; it stands in no config.
@@ -141,7 +142,7 @@ impl QwenTower {
 
     fn embed(&self, patches: &Tensor, grid: PatchGrid) -> Result<Tensor> {
         let kernel = self.patch.f_flatten(1, 4)?;
-        let x = patches.f_linear(&kernel, self.patch_bias.as_ref())?;
+        let x = product::linear(patches, &kernel, self.patch_bias.as_ref())?;
         let Some(table) = &self.positions else {
             return Ok(x);
         };
@@ -201,8 +202,7 @@ impl QwenTower {
                 Ok(part.f_reshape([rows, length, heads, dim])?.f_transpose(1, 2)?)
             };
             let (q, k, v) = (cut(&query)?, cut(&key)?, cut(&value)?);
-            let none = None::<&Tensor>;
-            let out = Tensor::f_scaled_dot_product_attention(&q, &k, &v, none, 0.0, false, None, false)?;
+            let out = product::attention(&q, &k, &v, Sees::All)?;
             Ok(out.f_transpose(1, 2)?.f_reshape([rows * length, width])?)
         };
         let mut parts = Vec::new();
