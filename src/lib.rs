@@ -23,6 +23,7 @@
 //! | run the loop, or go on with a run | [`open_run`] |
 //! | warm-start a model | [`SftConfig`], [`open_sft`] |
 //! | make a report | [`write_report`] |
+//! | measure a run's judges | [`audit_run`] |
 //! | write the pairs for other trainers | [`write_export`] |
 //! | declare a component of your own | [`register!`] |
 //!
@@ -30,6 +31,7 @@
 //! `provenance.json` (command, time, machine), `timings.jsonl` (seconds), and `report.html`, which shows
 //! the former. All others are the same bytes on the same CPU.
 
+mod audit;
 mod components;
 mod export;
 mod provenance;
@@ -38,7 +40,9 @@ mod run;
 mod sft;
 mod timings;
 
+pub use audit::{Audited, audit_run};
 pub use export::write_export;
+pub use isr_audit::{Agreement, AuditError, Failures, JudgeAudit, Length, Position, RunAudit, Slope};
 pub use isr_core::*;
 pub use isr_export::{Export, ExportError, Exported, Format as ExportFormat};
 pub use isr_torch::{InspectConfig, Inspection, LlavaConfig, NewModelConfig, inspect, merge};

@@ -19,6 +19,6 @@ mod run_dir;
 
 pub use atomic::{PendingDir, remove_dir, write_atomic};
 pub(crate) use journal::to_lines;
-pub use journal::{Journal, read_journal};
+pub use journal::{Journal, read_journal, scan_journal};
 pub use records::*;
 pub use run_dir::{RunDir, iteration_dir, read_json, write_json};
