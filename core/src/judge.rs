@@ -95,6 +95,21 @@ impl Verdict {
         Self { p_first: 1.0 - self.p_first, votes, consistent: self.consistent }
     }
 
+    /// Whether all probabilities are such.
+    ///
+    /// # Errors
+    /// [`ComponentError::BadInput`] names the first that is not in [0, 1].
+    pub fn check(&self) -> Result<(), ComponentError> {
+        let mut probabilities = self.votes.iter().map(|vote| vote.p_first).chain([self.p_first]);
+        match probabilities.find(|p| !(0.0..=1.0).contains(p)) {
+            Some(p) => {
+                let text = format!("the judge's probability is {p}, not in [0, 1]");
+                Err(ComponentError::bad_input(text))
+            }
+            None => Ok(()),
+        }
+    }
+
     /// True where `first` is preferred.
     pub fn prefers_first(&self) -> bool {
         self.p_first > 0.5

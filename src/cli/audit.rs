@@ -1,14 +1,19 @@
 //! `isr audit`.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::Result;
 use clap::Args;
-use isr_dpo::{Agreement, Audited, JudgeAudit, audit_run};
+use isr_dpo::{
+    Agreement, AuditConfig, AuditError, Audited, JudgeAudit, audit_dir, audit_run, open_rejudging,
+};
 use serde_json::json;
 
+use super::ConfigArgs;
+use super::failure::Unusable;
 use super::output::{aligned, print, print_line};
-use super::session::Session;
+use super::session::{Session, for_the_process};
 
 /// Version of what --json prints.
 const SCHEMA: u32 = 1;
@@ -31,8 +36,12 @@ Columns, where there is anything to fill them:
 /// Measure the judges of runs
 ///
 /// Reads what the runs have written, for each iteration and judge. A run's own judge is compared with the
-/// facts, where its data and evaluator know them, with people (`isr annotate`), and with other judges of the
-/// same answers: those below RUN/audits, and those of --against.
+/// facts, where its data and evaluator know them, with people (RUN/annotations.jsonl), and with other judges
+/// of the same answers: those below RUN/audits, and those of --against.
+///
+/// With --config, a run's answers are first judged again: by another judge, or by one that is shown a blank
+/// or another video, or no context. The model is the one that judged then. What was judged before is not
+/// judged again.
 #[derive(Args)]
 #[command(after_long_help = COLUMNS)]
 pub(super) struct AuditArgs {
@@ -43,6 +52,16 @@ pub(super) struct AuditArgs {
     /// may be given again
     #[arg(long, value_name = "DIR")]
     against: Vec<PathBuf>,
+    /// Judge the answers of one run again, as this file says: `name`, `judge`, `video`, `context`,
+    /// `iterations`, `samples`
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Change a setting of --config: `-s video=blank`; may be given again
+    #[arg(short, long = "set", value_name = "KEY=VALUE", requires = "config")]
+    set: Vec<String>,
+    /// Where the new verdicts go [default: RUN/audits/NAME, as the config's `name`]
+    #[arg(short, long, value_name = "DIR", requires = "config")]
+    out: Option<PathBuf>,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -50,13 +69,44 @@ pub(super) struct AuditArgs {
 
 impl AuditArgs {
     pub(super) fn execute(&self, session: &Session) -> Result<()> {
-        let audit = |run: &PathBuf| audit_run(run, &self.against, session.handle());
-        let audited = self.runs.iter().map(audit).collect::<Result<Vec<_>, _>>()?;
+        let mut others = self.against.clone();
+        others.extend(self.judge_again(session)?);
+        let audit = |run: &PathBuf| audit_run(run, &others, session.handle());
+        let audited = self.runs.iter().map(audit).collect::<Result<Vec<_>, _>>().map_err(report)?;
         if self.json {
             return print_line(json!({ "schema": SCHEMA, "runs": audited }));
         }
         let shown: Vec<String> = audited.iter().map(shown).collect();
         print(shown.join("\n"))
+    }
+}
+
+impl AuditArgs {
+    /// Judges again where that is wanted; returns the folder of verdicts, unless it is found by itself.
+    fn judge_again(&self, session: &Session) -> Result<Option<PathBuf>> {
+        let Some(file) = &self.config else { return Ok(None) };
+        let [run] = self.runs.as_slice() else {
+            let message = "--config judges the answers of one run; name one RUN".to_owned();
+            return Err(Unusable { message, hint: None }.into());
+        };
+        let config = ConfigArgs { config: file.clone(), set: self.set.clone() }.load::<AuditConfig>()?;
+        let beside = audit_dir(run, &config.value);
+        let out = self.out.clone().unwrap_or_else(|| beside.clone());
+        let cancel = session.cancelled_by_ctrl_c();
+        session.progress.line("loading models");
+        let observers = vec![Arc::new(session.progress.clone()) as Arc<_>];
+        let judging = for_the_process(open_rejudging(config, run, &out, observers, cancel)?);
+        session.block_on(judging.run()).map_err(report)?;
+        Ok(Some(out).filter(|out| *out != beside))
+    }
+}
+
+/// What the arguments say cannot be used; the rest failed.
+fn report(error: AuditError) -> anyhow::Error {
+    match error {
+        AuditError::Store(error) => error.into(),
+        AuditError::NoAnswers { .. } => error.into(),
+        _ => Unusable { message: error.to_string(), hint: None }.into(),
     }
 }
 

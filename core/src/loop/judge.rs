@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::IterativeLoop;
 use super::resume::Contexts;
 use super::stage::{StageItem, StagePlan, StageRecord};
-use crate::error::{ComponentError, Error};
-use crate::judge::{JudgeCase, Verdict};
+use crate::error::Error;
+use crate::judge::JudgeCase;
 use crate::observer::Stage;
 use crate::response::Response;
 use crate::retrospector::VisualContext;
@@ -65,7 +65,7 @@ impl IterativeLoop {
                 let (instruction, iteration) = (record.instruction, context.as_ref().map(|c| c.iteration));
                 let case = JudgeCase { scene, instruction, context, first, second, seed };
                 let verdict = judge.judge(&case, &policy).await?;
-                check_verdict(&verdict)?;
+                verdict.check()?;
                 Ok(VerdictRecord { sample: record.sample, seed, context: iteration, compared, verdict })
             }
         })
@@ -78,16 +78,4 @@ pub(super) fn first_difference(responses: &[Response]) -> Option<[usize; 2]> {
     let first = responses.first()?;
     let other = responses.iter().position(|response| response.text.trim() != first.text.trim())?;
     Some([0, other])
-}
-
-fn check_verdict(verdict: &Verdict) -> Result<(), ComponentError> {
-    let probabilities = verdict.votes.iter().map(|vote| vote.p_first).chain([verdict.p_first]);
-    for p in probabilities {
-        if !(0.0..=1.0).contains(&p) {
-            return Err(ComponentError::bad_input(format!(
-                "the judge's probability is {p}, not in [0, 1]"
-            )));
-        }
-    }
-    Ok(())
 }

@@ -67,7 +67,7 @@ const OWN: &str = "run";
 /// [`AuditError::NoVerdicts`] for what is no run, [`AuditError::OtherAnswers`] for another judge who judged
 /// other answers, [`AuditError::Store`] for files that cannot be read.
 pub fn audit(run: &Path, others: &[PathBuf], truth: &TruthSource<'_>) -> Result<RunAudit, AuditError> {
-    let iterations = judgments::iterations(run);
+    let iterations = judgments::judged_iterations(run);
     if iterations.is_empty() {
         return Err(AuditError::NoVerdicts { path: run.to_owned() });
     }
@@ -88,7 +88,7 @@ pub fn audit(run: &Path, others: &[PathBuf], truth: &TruthSource<'_>) -> Result<
 fn audits_of(run: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(run.join("audits")).into_iter().flatten().flatten();
     let mut folders: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
-    folders.retain(|folder| !judgments::iterations(folder).is_empty());
+    folders.retain(|folder| !judgments::judged_iterations(folder).is_empty());
     folders.sort();
     folders
 }
@@ -103,13 +103,13 @@ struct Case<'a> {
 impl Case<'_> {
     /// Another judge, in the iterations that it judged.
     fn of_other(&self, folder: &Path) -> Result<Vec<JudgeAudit>, AuditError> {
-        let judged = judgments::iterations(folder);
+        let judged = judgments::judged_iterations(folder);
         if judged.is_empty() {
             return Err(AuditError::NoVerdicts { path: folder.to_owned() });
         }
         let name = name_of(folder);
         let mut judges = Vec::new();
-        let common = judgments::iterations(self.run);
+        let common = judgments::judged_iterations(self.run);
         for iteration in common.into_iter().filter(|iteration| judged.contains(iteration)) {
             let own = judgments::read(self.run, self.run, iteration)?;
             let pairs = beside(&own, judgments::read(folder, self.run, iteration)?);

@@ -36,7 +36,27 @@ pub enum AuditError {
         /// The other judge's folder.
         other: PathBuf,
     },
-    /// A file could not be read or written.
+    /// The model that judged an iteration is not there any more.
+    #[error("{run}, iteration {iteration}: {reason}")]
+    OtherModel {
+        /// The run.
+        run: PathBuf,
+        /// The iteration.
+        iteration: u32,
+        /// What is missing or differs, and what to do.
+        reason: String,
+    },
+    /// Another video was to be shown, and there is none.
+    #[error(
+        "{run}, iteration {iteration}: all verdicts are on one video, so there is no other to show; choose `video = \"blank\"`"
+    )]
+    OneVideo {
+        /// The run.
+        run: PathBuf,
+        /// The iteration.
+        iteration: u32,
+    },
+    /// A component failed, a file could not be read or written, or the audit was stopped.
     #[error(transparent)]
     Store(#[from] isr_core::Error),
 }

@@ -41,7 +41,7 @@ impl Judgment {
 }
 
 /// The iterations from 1 of which a folder has verdicts, in order.
-pub(crate) fn iterations(folder: &Path) -> Vec<u32> {
+pub fn judged_iterations(folder: &Path) -> Vec<u32> {
     let names = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.file_name());
     let number = |name: std::ffi::OsString| name.to_str()?.strip_prefix("iteration-")?.parse().ok();
     let mut numbers: Vec<u32> = names.filter_map(number).collect();

@@ -17,7 +17,7 @@
 //!
 //! # Judges other than the run's
 //! A folder that holds `iteration-NN/verdicts.jsonl` about the run's answers is another judge: those below
-//! `RUN/audits/`, which `isr audit --config` writes, and those that the caller names.
+//! `RUN/audits/`, which [`Rejudging`] writes, and those that the caller names.
 //!
 //! Two judges, or a judge and a person, are compared on what both decided: a probability of exactly one
 //! half, a tie of a person, and equally good answers are left out and counted as ties.
@@ -33,11 +33,14 @@ mod judgments;
 mod length;
 mod people;
 mod position;
+mod rejudge;
 
 pub use agreement::Agreement;
 pub use audit::{JudgeAudit, RunAudit, TruthSource, audit};
 pub use choice::Choice;
 pub use error::AuditError;
 pub use failures::Failures;
+pub use judgments::judged_iterations;
 pub use length::{Length, Slope};
 pub use position::Position;
+pub use rejudge::{Rejudging, Seen, SeenVideo};
