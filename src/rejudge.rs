@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use isr_audit::{Rejudging, Seen, SeenVideo};
-use isr_core::config::{Invalid, LoadedConfig, Loader, RunConfig, Settings, to_toml};
+use isr_core::config::{Invalid, LoadedConfig, Loader, RunConfig, Settings, is_oracle, to_toml};
 use isr_core::registry::{BuildContext, JudgeConfig, Kind};
 use isr_core::store::{RunDir, read_json, write_json};
 use isr_core::{Error, Observer, Scenes};
@@ -114,6 +114,7 @@ pub fn open_rejudging(
         out: store.path().to_owned(),
         iterations: audit.iterations.unwrap_or_else(|| isr_audit::judged_iterations(run)),
         judge: built_judge,
+        oracle: is_oracle(judge.as_ref()),
         policy,
         scenes: Arc::new(scenes),
         seen,

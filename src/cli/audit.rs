@@ -20,7 +20,7 @@ const SCHEMA: u32 = 1;
 
 const COLUMNS: &str = "\
 Columns, where there is anything to fill them:
-  judge        `run` is the run's own; others are named as their folders
+  judge        `run` is the run's own; others are named as their folders; an oracle knows the facts
   failed       cases without a verdict: replies that cannot be read, and the like
   facts        share of verdicts for the answer that is better by the facts, of those that decide;
                kappa is Cohen's, with its 95% interval (percentile bootstrap over pairs)
@@ -134,7 +134,7 @@ type Column = (&'static str, fn(&JudgeAudit) -> Option<String>);
 
 const TABLE: [Column; 15] = [
     ("iteration", |judge| Some(judge.iteration.to_string())),
-    ("judge", |judge| Some(judge.judge.clone())),
+    ("judge", |judge| Some(format!("{}{}", judge.judge, if judge.oracle { " (oracle)" } else { "" }))),
     ("verdicts", |judge| Some(judge.verdicts.to_string())),
     ("failed", |judge| Some(judge.failures.count.to_string())),
     ("facts", |judge| agreed(judge.truth.as_ref())),

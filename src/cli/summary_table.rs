@@ -30,7 +30,9 @@ pub(super) fn render(summary: &Summary) -> String {
         ];
         rows.push(fixed.into_iter().chain(cells(row.evaluation.as_ref(), &figures)).collect());
     }
-    aligned(&rows)
+    let oracle = summary.iterations.iter().any(|row| row.judge.oracle);
+    let note = if oracle { "the judge is an oracle: it knows what is true\n" } else { "" };
+    aligned(&rows) + note
 }
 
 fn cells(evaluation: Option<&EvaluationRecord>, figures: &[&str]) -> Vec<String> {

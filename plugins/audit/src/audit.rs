@@ -38,6 +38,8 @@ pub struct JudgeAudit {
     pub iteration: u32,
     /// The judge: `run` is the run's own, any other is named as its folder.
     pub judge: String,
+    /// Whether it knows what is true.
+    pub oracle: bool,
     /// Verdicts given.
     pub verdicts: usize,
     /// Verdicts of exactly one half, which prefer neither answer.
@@ -150,6 +152,7 @@ impl Case<'_> {
         Ok(JudgeAudit {
             iteration,
             judge: name.to_owned(),
+            oracle: judgments.iter().any(|judgment| judgment.oracle),
             verdicts: judgments.len(),
             undecided: judgments.iter().filter(|judgment| judgment.choice() == Choice::Tie).count(),
             failures: Failures::read(&iteration_dir(folder, iteration), judgments.len())?,
@@ -190,7 +193,7 @@ fn beside(own: &[Judgment], theirs: Vec<Judgment>) -> Vec<Beside> {
     let join = |their: Judgment| {
         let own = by_sample.get(&their.sample)?;
         let verdict = their.verdict_on(&own.texts)?;
-        Some((Judgment { verdict, ..(*own).clone() }, own.choice()))
+        Some((Judgment { verdict, oracle: their.oracle, ..(*own).clone() }, own.choice()))
     };
     theirs.into_iter().filter_map(join).collect()
 }

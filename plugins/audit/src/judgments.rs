@@ -18,6 +18,7 @@ pub(crate) struct Judgment {
     pub(crate) sample: SampleId,
     pub(crate) texts: [String; 2],
     pub(crate) verdict: Verdict,
+    pub(crate) oracle: bool,
 }
 
 impl Judgment {
@@ -64,7 +65,8 @@ pub(crate) fn read(folder: &Path, run: &Path, iteration: u32) -> Result<Vec<Judg
         let [first, second] = record.compared;
         match (text(first), text(second)) {
             (Some(first), Some(second)) => {
-                Ok(Judgment { sample: record.sample, texts: [first, second], verdict: record.verdict })
+                let VerdictRecord { sample, verdict, oracle, .. } = record;
+                Ok(Judgment { sample, texts: [first, second], verdict, oracle })
             }
             _ => {
                 let (run, sample) = (run.to_owned(), record.sample.to_string());

@@ -40,6 +40,8 @@ pub struct Rejudging {
     pub iterations: Vec<u32>,
     /// The judge.
     pub judge: Arc<dyn Judge>,
+    /// Whether it knows what is true ([`isr_core::config::is_oracle`]).
+    pub oracle: bool,
     /// The run's policy as it began. Its weights become those that judged each iteration.
     pub policy: Arc<dyn Policy>,
     /// Opens videos, through the reader that [`Seen::through`] gives.
@@ -216,7 +218,8 @@ impl Rejudging {
         let sample = trial.record.sample.clone();
         let (scenes, judge) = (Arc::clone(&self.scenes), Arc::clone(&self.judge));
         let policy = FrozenPolicy::new(Arc::clone(&self.policy));
-        let task = AbortOnDropHandle::new(tokio::spawn(judge_again(trial, scenes, judge, policy)));
+        let task =
+            AbortOnDropHandle::new(tokio::spawn(judge_again(trial, scenes, judge, policy, self.oracle)));
         async move {
             let outcome = task.await;
             (sample, outcome.unwrap_or_else(|error| Err(ComponentError::Panicked(error.to_string()))))
@@ -243,6 +246,7 @@ async fn judge_again(
     scenes: Arc<Scenes>,
     judge: Arc<dyn Judge>,
     policy: FrozenPolicy,
+    oracle: bool,
 ) -> Result<VerdictRecord, ComponentError> {
     let Retrial { record, answers, video, context } = trial;
     let scene = scenes.open(video.as_ref()).await?;
@@ -251,7 +255,8 @@ async fn judge_again(
     let case = JudgeCase { scene, instruction, context, first, second, seed: record.seed };
     let verdict = judge.judge(&case, &policy).await?;
     verdict.check()?;
-    Ok(VerdictRecord { context: seen, verdict, ..record })
+    // Of more than two answers, best and worst are those of the run's judge.
+    Ok(VerdictRecord { context: seen, verdict, rounds: Vec::new(), oracle, ..record })
 }
 
 fn failed_at(iteration: u32, sample: &SampleId, source: ComponentError) -> Error {
