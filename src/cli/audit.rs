@@ -24,7 +24,8 @@ Columns, where there is anything to fill them:
   failed       cases without a verdict: replies that cannot be read, and the like
   facts        share of verdicts for the answer that is better by the facts, of those that decide;
                kappa is Cohen's, with its 95% interval (percentile bootstrap over pairs)
-  run's judge  the same with the verdicts of the run's own judge on the same answers
+  run's judge  the same with the verdicts of the run's own judge on the same answers; what it lacks
+               to 1 is how often verdicts flip
   people       the same with annotations.jsonl, each person on each sample; ties left out
   both orders  share of the cases asked in both orders of showing whose votes do not take both sides
   shown first  share of votes for the answer that was shown first
@@ -138,11 +139,11 @@ const TABLE: [Column; 15] = [
     ("verdicts", |judge| Some(judge.verdicts.to_string())),
     ("failed", |judge| Some(judge.failures.count.to_string())),
     ("facts", |judge| agreed(judge.truth.as_ref())),
-    ("kappa", |judge| kappa(judge.truth.as_ref())),
+    ("facts kappa", |judge| kappa(judge.truth.as_ref())),
     ("run's judge", |judge| agreed(judge.run_judge.as_ref())),
-    ("kappa", |judge| kappa(judge.run_judge.as_ref())),
+    ("run's kappa", |judge| kappa(judge.run_judge.as_ref())),
     ("people", |judge| agreed(judge.people.as_ref())),
-    ("kappa", |judge| kappa(judge.people.as_ref())),
+    ("people kappa", |judge| kappa(judge.people.as_ref())),
     ("both orders", |judge| judge.position.consistent.map(decimal)),
     ("shown first", |judge| judge.position.first_shown.map(decimal)),
     ("longer", |judge| judge.length.longer_preferred.map(decimal)),

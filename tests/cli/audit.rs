@@ -81,6 +81,12 @@ fn a_runs_judge_is_audited_and_judges_again_what_it_judged() {
     assert_eq!(length["verdicts"], 5);
     assert!(length["length"]["slope"].is_null(), "{length}");
     assert!(!found.iter().any(|judge| judge["judge"] == "longer" && judge["iteration"] == 2));
+    let oracle = "judge={type = \"reference\", oracle = true}";
+    let args = ["audit", "out", "-q", "--config", "again.toml", "-s", "name=truth", "-s", oracle];
+    let table = isr(path, args).result();
+    assert!(table.contains("truth (oracle)"), "{table}");
+    let verdicts = read(&path.join("out/audits/truth/iteration-01/verdicts.jsonl"));
+    assert!(verdicts.lines().all(|line| line.ends_with("\"oracle\":true}")), "{verdicts}");
     // What is asked for again is there already, and with other settings it is refused.
     let time = |name: &str| fs::metadata(path.join(name)).unwrap().modified().unwrap();
     let journal = "out/audits/again/iteration-01/verdicts.jsonl";
@@ -124,6 +130,8 @@ fn what_cannot_be_audited_is_named() {
     exit code 2
     error: --config judges the answers of one run; name one RUN
     ");
+    let refused = isr_line(path, "config check run.toml -s judge.type=reference");
+    insta::assert_snapshot!(refused.all(), @"");
     fs::write(path.join("audit.toml"), "name = \"../x\"\nsamples = 0\niterations = [0]\n").unwrap();
     insta::assert_snapshot!(isr_line(path, "config check audit.toml --audit").all(), @r#"
     exit code 2

@@ -7,6 +7,7 @@
 //!   iteration-01/  responses.jsonl contexts.jsonl verdicts.jsonl pairs.jsonl quarantine.jsonl
 //!                  metrics.jsonl evaluation.jsonl evaluation.json checkpoint/
 //!   summary.json
+//!   audits/NAME/   iteration-01/verdicts.jsonl                 another judge's, by `isr audit --config`
 //! ```
 //!
 //! A stage is finished where each of its items stands in its journal or in the quarantine; training is
