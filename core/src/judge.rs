@@ -128,7 +128,8 @@ impl Verdict {
 /// - A judge whose answer may depend on the order of showing shows both orders and reports a vote
 ///   for each.
 /// - Draws randomness from `case.seed` alone.
-/// - Sees what a [`JudgeCase`] holds and what the policy says; never a reference answer.
+/// - Sees what a [`JudgeCase`] holds and what the policy says; never a reference answer, but for an oracle
+///   ([`crate::config::is_oracle`]).
 /// - Safe to call concurrently.
 ///
 /// # Errors

@@ -38,7 +38,7 @@ fn sample(index: usize) -> SampleId {
 
 fn answers(index: usize, first_is_longer: bool) -> ResponseRecord {
     let word = |right: bool| if right { "true" } else { "false" };
-    let [first, second] = [word(index % 2 == 0), word(index % 2 == 1)];
+    let [first, second] = [word(index.is_multiple_of(2)), word(!index.is_multiple_of(2))];
     let texts = match first_is_longer {
         true => [format!("{first} and so on"), second.to_owned()],
         false => [first.to_owned(), format!("{second} and so on")],
