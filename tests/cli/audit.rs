@@ -131,7 +131,10 @@ fn what_cannot_be_audited_is_named() {
     error: --config judges the answers of one run; name one RUN
     ");
     let refused = isr_line(path, "config check run.toml -s judge.type=reference");
-    insta::assert_snapshot!(refused.all(), @"");
+    insta::assert_snapshot!(refused.all(), @r"
+    exit code 2
+    error: `judge.oracle` is false; it must be true: this judge knows what is true
+    ");
     fs::write(path.join("audit.toml"), "name = \"../x\"\nsamples = 0\niterations = [0]\n").unwrap();
     insta::assert_snapshot!(isr_line(path, "config check audit.toml --audit").all(), @r#"
     exit code 2
