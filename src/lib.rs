@@ -23,6 +23,7 @@
 //! | run the loop, or go on with a run | [`open_run`] |
 //! | warm-start a model | [`SftConfig`], [`open_sft`] |
 //! | make a report | [`write_report`] |
+//! | measure a run's judges, or judge its answers again | [`audit_run`], [`open_rejudging`] |
 //! | write the pairs for other trainers | [`write_export`] |
 //! | declare a component of your own | [`register!`] |
 //!
@@ -30,19 +31,26 @@
 //! `provenance.json` (command, time, machine), `timings.jsonl` (seconds), and `report.html`, which shows
 //! the former. All others are the same bytes on the same CPU.
 
+mod audit;
 mod components;
 mod export;
 mod provenance;
+mod rejudge;
 mod report;
 mod run;
 mod sft;
 mod timings;
 
+pub use audit::{Audited, audit_run};
 pub use export::write_export;
+pub use isr_audit::{
+    Agreement, AuditError, Failures, JudgeAudit, Length, Position, Rejudging, RunAudit, Slope,
+};
 pub use isr_core::*;
 pub use isr_export::{Export, ExportError, Exported, Format as ExportFormat};
 pub use isr_torch::{InspectConfig, Inspection, LlavaConfig, NewModelConfig, inspect, merge};
 pub use isr_video::FfmpegConfig;
+pub use rejudge::{AuditConfig, audit_dir, open_rejudging};
 pub use report::write_report;
 pub use run::open_run;
 pub use sft::{SftConfig, open_sft};

@@ -1,12 +1,16 @@
-//! Reports with pictures: lends `isr-report` the frames of each run's own video config.
+//! Reports with pictures and facts: lends `isr-report` the frames of each run's own video config, and what
+//! its data and evaluator know.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use isr_core::registry::{BuildContext, VideoConfig};
-use isr_core::{Frames, VideoReader};
+use isr_core::{Frames, SampleId, VideoReader};
 use isr_report::ReportError;
 use tokio::runtime::Handle;
+
+use crate::audit::Facts;
 
 /// Writes the report of `runs` to the file `out`. A video that cannot be read any more, or whose run
 /// names a reader that is not there, is said to be missing in the report.
@@ -21,7 +25,11 @@ pub fn write_report(runs: &[PathBuf], out: &Path, runtime: &Handle) -> Result<()
         let video = Path::new(video);
         readers.iter().find_map(|reader| runtime.block_on(reader.read(video)).ok())
     };
-    isr_report::write_report(runs, out, &frames)
+    // Each run's facts, where its data and evaluator know any.
+    let facts: HashMap<&Path, Facts> =
+        runs.iter().filter_map(|run| Some((run.as_path(), Facts::of_run(run, runtime).ok()?))).collect();
+    let quality = |run: &Path, sample: &SampleId, answer: &str| facts.get(run)?.quality(sample, answer);
+    isr_report::write_report(runs, out, &frames, &quality)
 }
 
 /// The reader of a run. Only `[video]` is read: the model may have moved since.

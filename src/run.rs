@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use isr_core::config::{Components, LoadedConfig, RunConfig, to_toml};
+use isr_core::config::{Components, LoadedConfig, RunConfig, is_oracle, to_toml};
 use isr_core::registry::BuildContext;
 use isr_core::store::RunDir;
 use isr_core::{Error, Fingerprint, IterativeLoop, LoopParts, Observer};
@@ -40,6 +40,7 @@ pub fn open_run(
         settings: value.r#loop,
         train: value.train,
         evaluation: value.evaluation,
+        oracle: is_oracle(value.judge.as_ref()),
         components,
         store,
         observers,

@@ -95,6 +95,21 @@ impl Verdict {
         Self { p_first: 1.0 - self.p_first, votes, consistent: self.consistent }
     }
 
+    /// Whether all probabilities are such.
+    ///
+    /// # Errors
+    /// [`ComponentError::BadInput`] names the first that is not in [0, 1].
+    pub fn check(&self) -> Result<(), ComponentError> {
+        let mut probabilities = self.votes.iter().map(|vote| vote.p_first).chain([self.p_first]);
+        match probabilities.find(|p| !(0.0..=1.0).contains(p)) {
+            Some(p) => {
+                let text = format!("the judge's probability is {p}, not in [0, 1]");
+                Err(ComponentError::bad_input(text))
+            }
+            None => Ok(()),
+        }
+    }
+
     /// True where `first` is preferred.
     pub fn prefers_first(&self) -> bool {
         self.p_first > 0.5
@@ -113,7 +128,8 @@ impl Verdict {
 /// - A judge whose answer may depend on the order of showing shows both orders and reports a vote
 ///   for each.
 /// - Draws randomness from `case.seed` alone.
-/// - Sees what a [`JudgeCase`] holds and what the policy says; never a reference answer.
+/// - Sees what a [`JudgeCase`] holds and what the policy says; never a reference answer, but for an oracle
+///   ([`crate::config::is_oracle`]).
 /// - Safe to call concurrently.
 ///
 /// # Errors

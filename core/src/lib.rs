@@ -56,6 +56,7 @@ pub use random::Streams;
 pub use response::{FinishReason, Response, Sampling};
 pub use retrospector::{RetrospectionCase, Retrospector, VisualContext};
 pub use sample::{LabelledSample, Sample, SampleId};
+pub use scenes::Scenes;
 pub use selection::{Candidate, Decision, Selection};
 pub use source::{Assessment, Demonstration, Demonstrations, Evaluator, SampleSource};
 pub use supervised::{SupervisedConfig, SupervisedParts, SupervisedTraining};

@@ -22,8 +22,9 @@ impl Weighter<String, Scene> for Bytes {
     }
 }
 
-/// Videos by path: decoded, and encoded where there is an encoder, once while they fit the budget, however many tasks ask.
-pub(crate) struct Scenes {
+/// Videos by path: decoded, and encoded where there is an encoder, once while they fit the budget, however
+/// many tasks ask.
+pub struct Scenes {
     reader: Arc<dyn VideoReader>,
     encoder: Option<Arc<dyn VideoEncoder>>,
     cache: Cache<String, Scene, Bytes>,
@@ -31,7 +32,9 @@ pub(crate) struct Scenes {
 }
 
 impl Scenes {
-    pub(crate) fn new(
+    /// Videos as `reader` decodes them, of which `budget_mb` MiB are kept in memory; without an encoder,
+    /// scenes have no features.
+    pub fn new(
         reader: Arc<dyn VideoReader>,
         encoder: Option<Arc<dyn VideoEncoder>>,
         budget_mb: usize,
@@ -42,12 +45,17 @@ impl Scenes {
     }
 
     /// With features kept on disk too.
-    pub(crate) fn with_disk(mut self, disk: Option<FeatureCache>) -> Self {
+    #[must_use]
+    pub fn with_disk(mut self, disk: Option<FeatureCache>) -> Self {
         self.disk = disk;
         self
     }
 
-    pub(crate) async fn open(&self, video: &Path) -> Result<Scene, ComponentError> {
+    /// The scene of a video.
+    ///
+    /// # Errors
+    /// What the reader and the encoder say; [`ComponentError::Failed`] where they return what cannot be.
+    pub async fn open(&self, video: &Path) -> Result<Scene, ComponentError> {
         let key = video_key(video);
         let load = async {
             let frames = self.reader.read(video).instrument(debug_span!("decode", video = %key)).await?;

@@ -2,8 +2,8 @@
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
-use isr_dpo::SftConfig;
 use isr_dpo::config::{LoadedConfig, RunConfig, Settings, file_schema, to_toml};
+use isr_dpo::{AuditConfig, SftConfig};
 use serde_json::Value;
 
 use super::ConfigArgs;
@@ -48,6 +48,9 @@ pub(super) struct ConfigKind {
     /// Configs of `isr sft`, not of `isr run`
     #[arg(long)]
     pub(super) sft: bool,
+    /// Configs of `isr audit`
+    #[arg(long, conflicts_with = "sft")]
+    pub(super) audit: bool,
 }
 
 impl ConfigCommands {
@@ -56,18 +59,26 @@ impl ConfigCommands {
             ConfigCommand::Show { config, origins, of } if of.sft => {
                 print(shown(&config.load::<SftConfig>()?, *origins)?)?;
             }
+            ConfigCommand::Show { config, origins, of } if of.audit => {
+                print(shown(&config.load::<AuditConfig>()?, *origins)?)?;
+            }
             ConfigCommand::Show { config, origins, .. } => {
                 print(shown(&config.load::<RunConfig>()?, *origins)?)?;
             }
             ConfigCommand::Check { config, of } => {
-                match of.sft {
-                    true => drop(config.load::<SftConfig>()?),
-                    false => drop(config.load::<RunConfig>()?),
+                match (of.sft, of.audit) {
+                    (true, _) => drop(config.load::<SftConfig>()?),
+                    (_, true) => drop(config.load::<AuditConfig>()?),
+                    _ => drop(config.load::<RunConfig>()?),
                 }
                 print_line("ok")?;
             }
             ConfigCommand::Schema { of } => {
-                let schema = if of.sft { file_schema::<SftConfig>() } else { file_schema::<RunConfig>() };
+                let schema = match (of.sft, of.audit) {
+                    (true, _) => file_schema::<SftConfig>(),
+                    (_, true) => file_schema::<AuditConfig>(),
+                    _ => file_schema::<RunConfig>(),
+                };
                 print_line(format_args!("{:#}", schema.to_value()))?;
             }
         }

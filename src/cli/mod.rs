@@ -1,5 +1,6 @@
 //! The command line: one file a command, one declaration a flag.
 
+mod audit;
 mod cache;
 mod config;
 mod describe;
@@ -70,6 +71,7 @@ enum Command {
     Inspect(inspect::InspectArgs),
     Merge(merge::MergeArgs),
     Report(report::ReportArgs),
+    Audit(audit::AuditArgs),
     Export(export::ExportArgs),
     Plugins(plugins::PluginsArgs),
     Config(config::ConfigCommands),
@@ -116,6 +118,7 @@ impl Command {
             Self::Inspect(args) => args.execute(),
             Self::Merge(args) => args.execute(),
             Self::Report(args) => args.execute(session),
+            Self::Audit(args) => args.execute(session),
             Self::Export(args) => args.execute(session),
             Self::Plugins(args) => args.execute(),
             Self::Config(args) => args.execute(),

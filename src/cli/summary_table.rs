@@ -2,6 +2,8 @@
 
 use isr_dpo::store::{EvaluationRecord, Summary};
 
+use super::output::aligned;
+
 /// Figures of the evaluation that have a column, where the evaluator has them.
 const FIGURES: [&str; 4] = ["accuracy", "precision", "hallucination", "response_tokens"];
 
@@ -28,7 +30,9 @@ pub(super) fn render(summary: &Summary) -> String {
         ];
         rows.push(fixed.into_iter().chain(cells(row.evaluation.as_ref(), &figures)).collect());
     }
-    aligned(&rows)
+    let oracle = summary.iterations.iter().any(|row| row.judge.oracle);
+    let note = if oracle { "the judge is an oracle: it knows what is true\n" } else { "" };
+    aligned(&rows) + note
 }
 
 fn cells(evaluation: Option<&EvaluationRecord>, figures: &[&str]) -> Vec<String> {
@@ -38,16 +42,4 @@ fn cells(evaluation: Option<&EvaluationRecord>, figures: &[&str]) -> Vec<String>
 
 fn decimal(value: f64) -> String {
     format!("{value:.3}")
-}
-
-/// Columns flush right, two spaces apart.
-fn aligned(rows: &[Vec<String>]) -> String {
-    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(String::len).max();
-    let widths: Vec<_> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
-    let line = |row: &Vec<String>| {
-        let cells = row.iter().zip(&widths).map(|(cell, &width)| format!("{cell:>width$}"));
-        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
-    };
-    rows.iter().map(line).collect()
 }

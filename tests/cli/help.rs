@@ -23,6 +23,7 @@ fn every_command_explains_itself() {
         "inspect",
         "merge",
         "report",
+        "audit",
         "export",
         "plugins list",
         "plugins describe",

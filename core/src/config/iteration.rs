@@ -15,8 +15,9 @@ use crate::response::Sampling;
 pub struct LoopConfig {
     /// Iterations to run. Default 9, as in the paper.
     pub iterations: u32,
-    /// Answers sampled to each instruction, at least 2; the first two that differ are compared, so more
-    /// than 2 leave fewer samples without a pair. Default 2, as in the paper.
+    /// Answers sampled to each instruction, at least 2. Of more than 2, each is compared with each other
+    /// one that differs, n (n - 1) / 2 cases for the judge in place of one, and the best and the worst make
+    /// the pair. Default 2, as in the paper.
     pub responses: usize,
     /// Training samples per iteration, drawn anew each iteration. Default all.
     #[serde(skip_serializing_if = "Option::is_none")]

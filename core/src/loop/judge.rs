@@ -1,21 +1,27 @@
-//! Judging two responses of each sample.
+//! Judging the responses of each sample: two of them, or all with each other.
 
 use std::sync::Arc;
 
+use futures::future::try_join_all;
+
 use super::IterativeLoop;
+use super::ranking::best_and_worst;
 use super::resume::Contexts;
 use super::stage::{StageItem, StagePlan, StageRecord};
 use crate::error::{ComponentError, Error};
-use crate::judge::{JudgeCase, Verdict};
+use crate::judge::{Judge, JudgeCase};
 use crate::observer::Stage;
+use crate::policy::FrozenPolicy;
+use crate::random::Streams;
 use crate::response::Response;
 use crate::retrospector::VisualContext;
-use crate::store::{ResponseRecord, VerdictRecord};
+use crate::scenes::Scenes;
+use crate::store::{ResponseRecord, RoundRecord, VerdictRecord};
 
-/// Two different responses to judge.
+/// Different responses to judge, by their places.
 struct Contest<'a> {
     record: &'a ResponseRecord,
-    compared: [usize; 2],
+    different: Vec<usize>,
     context: Option<&'a VisualContext>,
 }
 
@@ -32,7 +38,8 @@ impl StageRecord for VerdictRecord {
 }
 
 impl IterativeLoop {
-    /// Judges the first two different responses of each sample: p(y1 > y2 | V, x, c_t).
+    /// Judges the different responses of each sample: p(y1 > y2 | V, x, c_t). Of more than two, the verdict
+    /// is on the best and the worst.
     pub(super) async fn judge(
         &self,
         t: u32,
@@ -44,8 +51,9 @@ impl IterativeLoop {
             let context = contexts.get(&record.video);
             // Without one although a retrospector runs, its video was quarantined.
             let may_judge = context.is_some() || self.parts.components.retrospector.is_none();
-            if let Some(compared) = first_difference(&record.responses).filter(|_| may_judge) {
-                contests.push(Contest { record, compared, context });
+            let different = different(&record.responses);
+            if different.len() > 1 && may_judge {
+                contests.push(Contest { record, different, context });
             }
         }
         let plan = StagePlan {
@@ -54,40 +62,73 @@ impl IterativeLoop {
             journal: "verdicts.jsonl",
             population: responses.len(),
         };
-        self.run_stage(plan, contests, |Contest { record, compared, context }| {
-            let (record, context) = (record.clone(), context.cloned());
-            let (scenes, policy) = (Arc::clone(&self.scenes), self.frozen.clone());
-            let judge = Arc::clone(&self.parts.components.judge);
-            let seed = self.streams.seed(t, Stage::Judge.name(), record.sample.as_str());
+        self.run_stage(plan, contests, |Contest { record, different, context }| {
+            let bench = Bench {
+                record: record.clone(),
+                context: context.cloned(),
+                scenes: Arc::clone(&self.scenes),
+                judge: Arc::clone(&self.parts.components.judge),
+                policy: self.frozen.clone(),
+                seed: self.streams.seed(t, Stage::Judge.name(), record.sample.as_str()),
+            };
+            let oracle = self.parts.oracle;
             async move {
-                let scene = scenes.open(record.video.as_ref()).await?;
-                let [first, second] = compared.map(|index| record.responses[index].clone());
-                let (instruction, iteration) = (record.instruction, context.as_ref().map(|c| c.iteration));
-                let case = JudgeCase { scene, instruction, context, first, second, seed };
-                let verdict = judge.judge(&case, &policy).await?;
-                check_verdict(&verdict)?;
-                Ok(VerdictRecord { sample: record.sample, seed, context: iteration, compared, verdict })
+                let rounds = bench.rounds(&different).await?;
+                let (RoundRecord { compared, seed, verdict }, rounds) = best_and_worst(rounds)?;
+                let (sample, context) = (bench.record.sample, bench.context.map(|c| c.iteration));
+                Ok(VerdictRecord { sample, seed, context, compared, verdict, rounds, oracle })
             }
         })
         .await
     }
 }
 
-/// The first two responses whose texts differ.
-pub(super) fn first_difference(responses: &[Response]) -> Option<[usize; 2]> {
-    let first = responses.first()?;
-    let other = responses.iter().position(|response| response.text.trim() != first.text.trim())?;
-    Some([0, other])
+/// What the responses of one sample are judged with.
+struct Bench {
+    record: ResponseRecord,
+    context: Option<VisualContext>,
+    scenes: Arc<Scenes>,
+    judge: Arc<dyn Judge>,
+    policy: FrozenPolicy,
+    seed: u64,
 }
 
-fn check_verdict(verdict: &Verdict) -> Result<(), ComponentError> {
-    let probabilities = verdict.votes.iter().map(|vote| vote.p_first).chain([verdict.p_first]);
-    for p in probabilities {
-        if !(0.0..=1.0).contains(&p) {
-            return Err(ComponentError::bad_input(format!(
-                "the judge's probability is {p}, not in [0, 1]"
-            )));
+impl Bench {
+    /// Judges each response with each other one.
+    async fn rounds(&self, different: &[usize]) -> Result<Vec<RoundRecord>, ComponentError> {
+        let (pairs, places) = (different.len() * (different.len() - 1) / 2, different.iter().enumerate());
+        let pair = places.flat_map(|(at, &one)| different[at + 1..].iter().map(move |&other| [one, other]));
+        try_join_all(pair.map(|compared| self.round(compared, pairs))).await
+    }
+
+    async fn round(&self, compared: [usize; 2], of: usize) -> Result<RoundRecord, ComponentError> {
+        let [one, other] = compared;
+        let seed = match of {
+            1 => self.seed,
+            _ => Streams::new(self.seed).seed(0, "round", &format!("{one}-{other}")),
+        };
+        let case = JudgeCase {
+            scene: self.scenes.open(self.record.video.as_ref()).await?,
+            instruction: self.record.instruction.clone(),
+            context: self.context.clone(),
+            first: self.record.responses[one].clone(),
+            second: self.record.responses[other].clone(),
+            seed,
+        };
+        let verdict = self.judge.judge(&case, &self.policy).await?;
+        verdict.check()?;
+        Ok(RoundRecord { compared, seed, verdict })
+    }
+}
+
+/// The places of the responses whose texts differ, each text once.
+pub(super) fn different(responses: &[Response]) -> Vec<usize> {
+    let text = |at: usize| responses[at].text.trim();
+    let mut places: Vec<usize> = Vec::new();
+    for at in 0..responses.len() {
+        if places.iter().all(|&other| text(other) != text(at)) {
+            places.push(at);
         }
     }
-    Ok(())
+    places
 }

@@ -127,6 +127,7 @@ fn judge_summary(
         position_consistency: verdicts.iter().filter(|record| record.verdict.consistent).count() as f64
             / count,
         longer_preferred: share(longer, unequal),
+        oracle: verdicts.iter().any(|record| record.oracle),
         margin: verdicts.iter().map(|record| record.verdict.margin()).sum::<f64>() / count,
     })
 }

@@ -4,6 +4,7 @@ mod evaluate;
 mod judge;
 mod ledger;
 mod measure;
+mod ranking;
 mod resume;
 mod sampling;
 mod select;
@@ -41,6 +42,9 @@ pub struct LoopParts {
     pub evaluation: EvaluationConfig,
     /// The plugins.
     pub components: Components,
+    /// Whether the judge knows what is true, which every record of its verdicts says
+    /// ([`crate::config::is_oracle`]).
+    pub oracle: bool,
     /// Where the run is written; it is continued if it was cut.
     pub store: RunDir,
     /// Who watches.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::IterativeLoop;
-use super::judge::first_difference;
+use super::judge::different;
 use super::stage::in_iteration;
 use crate::error::{ComponentError, Error};
 use crate::guard::caught;
@@ -35,7 +35,7 @@ impl IterativeLoop {
 
         let mut pairs = Vec::new();
         let mut dropped = BTreeMap::new();
-        let is_identical = |record: &&ResponseRecord| first_difference(&record.responses).is_none();
+        let is_identical = |record: &&ResponseRecord| different(&record.responses).len() < 2;
         let identical = responses.iter().filter(is_identical).count();
         if identical > 0 {
             dropped.insert(IDENTICAL.to_owned(), identical);
@@ -95,5 +95,6 @@ fn pair(record: &ResponseRecord, verdict: &VerdictRecord, first_wins: bool) -> P
         chosen_index,
         rejected_index,
         p_chosen: if first_wins { p_first } else { 1.0 - p_first },
+        oracle: verdict.oracle,
     }
 }

@@ -4,7 +4,7 @@
 //! last line without one: it is cut off when the journal is opened again, and its item is done again.
 
 use std::fs::{File, OpenOptions};
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 
@@ -62,6 +62,26 @@ pub fn read_journal<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, Error> {
     }
 }
 
+/// Hands each line of a journal that nobody writes to to `take`, holding one at a time; otherwise as
+/// [`read_journal`].
+pub fn scan_journal<T: DeserializeOwned>(path: &Path, mut take: impl FnMut(T)) -> Result<(), Error> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(Error::io("read", path, error)),
+    };
+    let (mut reader, mut line) = (BufReader::with_capacity(1 << 16, file), Vec::new());
+    for index in 0.. {
+        line.clear();
+        reader.read_until(b'\n', &mut line).map_err(|error| Error::io("read", path, error))?;
+        let Some(whole) = line.strip_suffix(b"\n") else { break };
+        if !whole.is_empty() {
+            take(parse_line(path, index, whole)?);
+        }
+    }
+    Ok(())
+}
+
 /// The text of a whole journal.
 pub(crate) fn to_lines<T: Serialize>(path: &Path, lines: &[T]) -> Result<String, Error> {
     let mut text = String::new();
@@ -82,13 +102,14 @@ fn whole_lines(bytes: &[u8]) -> usize {
 
 fn parse_lines<T: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<Vec<T>, Error> {
     let lines = bytes.split(|&byte| byte == b'\n').enumerate().filter(|(_, line)| !line.is_empty());
-    let parse = |(index, line): (usize, &[u8])| {
-        serde_json::from_slice(line).map_err(|error| Error::Damaged {
-            path: path.to_owned(),
-            reason: format!("line {}: {error}", index + 1),
-        })
-    };
-    lines.map(parse).collect()
+    lines.map(|(index, line)| parse_line(path, index, line)).collect()
+}
+
+fn parse_line<T: DeserializeOwned>(path: &Path, index: usize, line: &[u8]) -> Result<T, Error> {
+    serde_json::from_slice(line).map_err(|error| Error::Damaged {
+        path: path.to_owned(),
+        reason: format!("line {}: {error}", index + 1),
+    })
 }
 
 #[cfg(test)]
@@ -101,6 +122,9 @@ mod tests {
         let path = dir.path().join("a.jsonl");
         std::fs::write(&path, "1\n2\n3").unwrap();
         assert_eq!(read_journal::<u32>(&path).unwrap(), [1, 2]);
+        let mut scanned = Vec::new();
+        scan_journal(&path, |line: u32| scanned.push(line)).unwrap();
+        assert_eq!(scanned, [1, 2]);
         let (mut journal, lines) = Journal::<u32>::open(&path).unwrap();
         assert_eq!(lines, [1, 2]);
         journal.append(&3).unwrap();
@@ -112,7 +136,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.jsonl");
         std::fs::write(&path, "1\nx\n3\n").unwrap();
-        let error = Journal::<u32>::open(&path).err().unwrap().to_string();
-        assert!(error.contains("a.jsonl") && error.contains("line 2"), "{error}");
+        let opened = Journal::<u32>::open(&path).err().unwrap();
+        let scanned = scan_journal(&path, |_: u32| {}).unwrap_err();
+        for error in [opened.to_string(), scanned.to_string()] {
+            assert!(error.contains("a.jsonl") && error.contains("line 2"), "{error}");
+        }
     }
 }

@@ -7,6 +7,7 @@
 //!   iteration-01/  responses.jsonl contexts.jsonl verdicts.jsonl pairs.jsonl quarantine.jsonl
 //!                  metrics.jsonl evaluation.jsonl evaluation.json checkpoint/
 //!   summary.json
+//!   audits/NAME/   iteration-01/verdicts.jsonl                 another judge's, by `isr audit --config`
 //! ```
 //!
 //! A stage is finished where each of its items stands in its journal or in the quarantine; training is
@@ -19,6 +20,6 @@ mod run_dir;
 
 pub use atomic::{PendingDir, remove_dir, write_atomic};
 pub(crate) use journal::to_lines;
-pub use journal::{Journal, read_journal};
+pub use journal::{Journal, read_journal, scan_journal};
 pub use records::*;
 pub use run_dir::{RunDir, iteration_dir, read_json, write_json};

@@ -35,10 +35,34 @@ pub struct VerdictRecord {
     pub seed: u64,
     /// Iteration of the visual context that the judge saw; null where it saw none.
     pub context: Option<u32>,
-    /// Which two of the sampled answers were compared, by index.
+    /// Which two of the sampled answers were compared, by index: of more than two, the best and the worst.
     pub compared: [usize; 2],
     /// The judge's answer.
     pub verdict: Verdict,
+    /// All comparisons that best and worst were found by; empty, and not written, where there was but one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rounds: Vec<RoundRecord>,
+    /// True where the judge knows what is true ([`crate::config::is_oracle`]); not written where it does
+    /// not.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub oracle: bool,
+}
+
+/// One comparison among more than two answers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RoundRecord {
+    /// Which two of the sampled answers, by index.
+    pub compared: [usize; 2],
+    /// Seed that the judge was given.
+    pub seed: u64,
+    /// The judge's answer.
+    pub verdict: Verdict,
+}
+
+/// Whether a mark may be left out of a record.
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_false(mark: &bool) -> bool {
+    !mark
 }
 
 /// A line of `pairs.jsonl`: LLaVA-Hound's preference layout (`id`, `video`, `prompt`, `chosen`,
@@ -61,6 +85,9 @@ pub struct PairRecord {
     pub rejected_index: usize,
     /// The judge's probability that `chosen` is better.
     pub p_chosen: f64,
+    /// As in [`VerdictRecord`].
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub oracle: bool,
 }
 
 /// A line of `quarantine.jsonl`.
@@ -139,6 +166,9 @@ pub struct JudgeSummary {
     pub longer_preferred: Option<f64>,
     /// Mean distance of the probability from one half.
     pub margin: f64,
+    /// As in [`VerdictRecord`]: what is learned from an oracle says nothing of what a judge can do.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub oracle: bool,
 }
 
 /// What selection did in one iteration.

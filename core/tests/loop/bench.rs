@@ -30,6 +30,8 @@ pub(crate) struct Settings {
     pub(crate) evaluation: EvaluationConfig,
     pub(crate) observers: Vec<Arc<dyn Observer>>,
     pub(crate) cancel: CancellationToken,
+    /// Whether the judge is said to know what is true.
+    pub(crate) oracle: bool,
 }
 
 impl Default for Settings {
@@ -49,7 +51,7 @@ impl Default for Settings {
             ..TrainConfig::default()
         };
         let (evaluation, cancel) = (EvaluationConfig::default(), CancellationToken::new());
-        Self { seed: 7, r#loop, train, evaluation, observers: Vec::new(), cancel }
+        Self { seed: 7, r#loop, train, evaluation, observers: Vec::new(), cancel, oracle: false }
     }
 }
 
@@ -127,6 +129,7 @@ pub(crate) async fn run_with(
         train: settings.train.clone(),
         evaluation: settings.evaluation.clone(),
         components,
+        oracle: settings.oracle,
         store,
         observers: settings.observers.clone(),
         cancel: settings.cancel.clone(),

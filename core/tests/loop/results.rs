@@ -67,6 +67,76 @@ async fn every_stage_leaves_its_journal() {
 }
 
 #[tokio::test]
+async fn of_several_answers_the_best_is_trained_on_against_the_worst() {
+    let dir = scratch();
+    let mut settings = Settings::default();
+    (settings.r#loop.responses, settings.r#loop.iterations) = (4, 1);
+    run(dir.path(), &settings).await.unwrap();
+    let folder = dir.path().join("iteration-01");
+    let responses: Vec<ResponseRecord> = read_journal(&folder.join("responses.jsonl")).unwrap();
+    let verdicts: Vec<VerdictRecord> = read_journal(&folder.join("verdicts.jsonl")).unwrap();
+    assert!(verdicts.iter().any(|record| record.rounds.len() == 6), "all four differ now and then");
+    let mut ranked = 0;
+    for record in &verdicts {
+        let answers = responses.iter().find(|it| it.sample == record.sample).unwrap();
+        let text = |place: usize| answers.responses[place].text.as_str();
+        let rounds = &record.rounds;
+        assert!(rounds.iter().all(|round| text(round.compared[0]) != text(round.compared[1])));
+        if rounds.is_empty() {
+            continue;
+        }
+        ranked += 1;
+        // Each has a seed of its own, and the verdict is one of them, with its seed.
+        let own = rounds.iter().find(|round| round.compared == record.compared).unwrap();
+        assert_eq!((own.seed, own.verdict.p_first), (record.seed, record.verdict.p_first));
+        let seeds: std::collections::HashSet<_> = rounds.iter().map(|round| round.seed).collect();
+        assert_eq!(seeds.len(), rounds.len());
+        // No answer has more than the winner of the comparison, and none less than the loser.
+        let points = |place: usize| -> f64 {
+            let of = |round: &isr_core::store::RoundRecord| match round.compared {
+                [one, _] if one == place => round.verdict.p_first,
+                [_, other] if other == place => 1.0 - round.verdict.p_first,
+                _ => 0.0,
+            };
+            rounds.iter().map(of).sum()
+        };
+        let all: Vec<f64> = rounds.iter().flat_map(|round| round.compared).map(points).collect();
+        let [one, other] = record.compared.map(points);
+        assert_eq!(all.iter().copied().fold(f64::MIN, f64::max), one.max(other));
+        assert_eq!(all.iter().copied().fold(f64::MAX, f64::min), one.min(other));
+    }
+    assert!(ranked > 2, "{ranked}");
+    let pairs: Vec<PairRecord> = read_journal(&folder.join("pairs.jsonl")).unwrap();
+    for pair in &pairs {
+        let verdict = verdicts.iter().find(|record| record.sample == pair.id).unwrap();
+        let mut places = [pair.chosen_index, pair.rejected_index];
+        places.sort_unstable();
+        assert_eq!(places, verdict.compared);
+    }
+}
+
+#[tokio::test]
+async fn an_oracle_is_named_in_every_record_of_its_verdicts_and_no_other_judge_is() {
+    let (plain, marked) = (scratch(), scratch());
+    run(plain.path(), &Settings::default()).await.unwrap();
+    let summary = run(marked.path(), &Settings { oracle: true, ..Settings::default() }).await.unwrap();
+    assert!(summary.iterations.iter().all(|row| row.judge.oracle));
+    let read = |dir: &std::path::Path, name: &str| {
+        std::fs::read_to_string(dir.join("iteration-01").join(name)).unwrap()
+    };
+    for name in ["verdicts.jsonl", "pairs.jsonl"] {
+        assert!(
+            read(marked.path(), name).lines().all(|line| line.ends_with(",\"oracle\":true}")),
+            "{name}"
+        );
+        // Records of two answers and an ordinary judge are what they were before there were others.
+        let text = read(plain.path(), name);
+        assert!(!text.contains("oracle") && !text.contains("rounds"), "{name}");
+        assert_eq!(read(marked.path(), name).replace(",\"oracle\":true}", "}"), text);
+    }
+}
+
+#[tokio::test]
 async fn contexts_are_conditioned_on_those_of_the_iteration_before() {
     let dir = scratch();
     run(dir.path(), &Settings::default()).await.unwrap();

@@ -30,8 +30,9 @@ impl Pair {
     }
 
     fn of_record(record: PairRecord, iteration: u32, root: &Path) -> Self {
-        let PairRecord { id, video, prompt, chosen, rejected, chosen_index, rejected_index, p_chosen } =
-            record;
+        let PairRecord {
+            id, video, prompt, chosen, rejected, chosen_index, rejected_index, p_chosen, ..
+        } = record;
         Self {
             id: format!("{id}-t{iteration}-{chosen_index}-{rejected_index}"),
             video: absolute(root, &video),
@@ -85,7 +86,7 @@ fn of_verdicts(run: &Path, dir: &Path, iteration: u32, root: &Path) -> Result<Ve
     let responses: Vec<ResponseRecord> = read_journal(&dir.join("responses.jsonl"))?;
     let responses: HashMap<_, _> = responses.into_iter().map(|it| (it.sample.clone(), it)).collect();
     let verdicts: Vec<VerdictRecord> = read_journal(&dir.join("verdicts.jsonl"))?;
-    let pair = |VerdictRecord { sample, compared: [first, second], verdict, .. }: VerdictRecord| {
+    let pair = |VerdictRecord { sample, compared: [first, second], verdict, oracle, .. }: VerdictRecord| {
         let p_first = verdict.p_first;
         let (chosen_index, rejected_index, p_chosen) =
             if p_first >= 0.5 { (first, second, p_first) } else { (second, first, 1.0 - p_first) };
@@ -101,6 +102,7 @@ fn of_verdicts(run: &Path, dir: &Path, iteration: u32, root: &Path) -> Result<Ve
                 chosen_index,
                 rejected_index,
                 p_chosen,
+                oracle,
             }),
             _ => {
                 Err(ExportError::NoResponses { run: run.to_owned(), iteration, sample: sample.to_string() })

@@ -20,8 +20,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let fresh = Fixture { name: "fresh", iterations: 0, ..Fixture::default() };
     let started = fresh.write(&out);
     fresh.write_iteration(&started, 1);
-    write_report(&[long], &out.join("single.html"), &fixture::frames)?;
-    write_report(&arms, &out.join("compare.html"), &fixture::frames)?;
-    write_report(&[started], &out.join("fresh.html"), &|_| None)?;
+    write_report(&[long], &out.join("single.html"), &fixture::frames, &fixture::facts)?;
+    write_report(&arms, &out.join("compare.html"), &fixture::frames, &fixture::facts)?;
+    write_report(&[started], &out.join("fresh.html"), &|_| None, &fixture::facts)?;
     Ok(())
 }

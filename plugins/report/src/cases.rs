@@ -204,7 +204,15 @@ mod tests {
 
     fn verdict(sample: &str, consistent: bool) -> VerdictRecord {
         let verdict = Verdict { p_first: 0.9, votes: Vec::new(), consistent };
-        VerdictRecord { sample: sample.into(), seed: 0, context: None, compared: [0, 1], verdict }
+        VerdictRecord {
+            sample: sample.into(),
+            seed: 0,
+            context: None,
+            compared: [0, 1],
+            verdict,
+            rounds: vec![],
+            oracle: false,
+        }
     }
 
     #[test]

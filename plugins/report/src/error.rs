@@ -52,6 +52,9 @@ pub enum ReportError {
         /// The system's error.
         source: std::io::Error,
     },
+    /// The judges could not be audited.
+    #[error("cannot audit the judges: {0}")]
+    Audit(#[from] isr_audit::AuditError),
     /// A frame could not be encoded as PNG.
     #[error("cannot encode a frame of {video} as PNG: {source}")]
     Thumbnail {

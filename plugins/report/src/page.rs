@@ -49,6 +49,8 @@ struct RunView {
     fingerprint: Option<String>,
     key: KeyView,
     iterations: usize,
+    /// Whether the judge knew what is true.
+    oracle: bool,
     last_evaluated: Option<u32>,
     tables: Vec<Table>,
     examples: Vec<IterationExamples>,
@@ -108,6 +110,7 @@ fn run_view(run: &Run, series: usize, single: bool, films: &mut Films<'_>) -> Re
         fingerprint: run.fingerprint.clone(),
         key: chart::key(series),
         iterations: run.summaries.len(),
+        oracle: run.knows_truth(),
         last_evaluated: run.last_evaluation().map(|(iteration, _)| iteration),
         tables: tables::tables(run),
         examples: examples::views(run, films, single)?,

@@ -4,10 +4,12 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use isr_audit::{AuditError, JudgeAudit};
 use isr_core::store::{EvaluationRecord, IterationSummary, QuarantineRecord, Summary};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use crate::FactSource;
 use crate::cases::{self, Cases};
 use crate::error::ReportError;
 use crate::journal::{self, HeldOutLine, StepLine};
@@ -27,6 +29,8 @@ pub(crate) struct Run {
     pub(crate) provenance: Option<serde_json::Value>,
     /// One for each folder `iteration-NN`, complete or not, in order; 0 is the starting model's.
     pub(crate) journals: Vec<Journals>,
+    /// The judges; none before the first verdict.
+    pub(crate) judges: Vec<JudgeAudit>,
     /// Held-out answers of the starting model, and of the last model that was measured.
     pub(crate) held_out: Option<HeldOut>,
 }
@@ -49,7 +53,7 @@ pub(crate) struct HeldOut {
 
 impl Run {
     /// Reads a run directory.
-    pub(crate) fn read(dir: &Path) -> Result<Self, ReportError> {
+    pub(crate) fn read(dir: &Path, facts: &FactSource<'_>) -> Result<Self, ReportError> {
         let config = read_text(&dir.join("config.toml"))?;
         let summary = read_summary(&dir.join("summary.json"))?;
         if config.is_none() && summary.is_none() {
@@ -72,6 +76,7 @@ impl Run {
             config,
             provenance: read_json(&dir.join("provenance.json"))?,
             journals: read_iterations(dir, &summaries)?,
+            judges: read_judges(dir, facts)?,
             held_out: read_held_out(dir, &summaries)?,
             summaries,
             dir: dir.to_owned(),
@@ -81,6 +86,11 @@ impl Run {
     /// The last complete iteration that was measured, with its figures.
     pub(crate) fn last_evaluation(&self) -> Option<(u32, &EvaluationRecord)> {
         self.summaries.iter().rev().find_map(|row| Some((row.iteration, row.evaluation.as_ref()?)))
+    }
+
+    /// Whether it was trained on the verdicts of an oracle.
+    pub(crate) fn knows_truth(&self) -> bool {
+        self.summaries.iter().any(|row| row.judge.oracle)
     }
 
     /// The journals of an iteration.
@@ -132,6 +142,15 @@ fn read_journals(
         quarantine: journal::read_lines(&folder.join("quarantine.jsonl"))?,
         cases: cases::read(dir, iteration)?,
     })
+}
+
+fn read_judges(dir: &Path, facts: &FactSource<'_>) -> Result<Vec<JudgeAudit>, ReportError> {
+    match isr_audit::audit(dir, &[], &|sample, answer| facts(dir, sample, answer)) {
+        Ok(audit) => Ok(audit.judges),
+        // A run that has not come to that, or whose responses are gone: the rest can be reported.
+        Err(AuditError::NoVerdicts { .. } | AuditError::NoAnswers { .. }) => Ok(Vec::new()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn read_held_out(dir: &Path, summaries: &[IterationSummary]) -> Result<Option<HeldOut>, ReportError> {

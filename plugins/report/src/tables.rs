@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use isr_core::store::{EvaluationRecord, IterationSummary, QuarantineRecord};
 use serde::Serialize;
 
+use crate::audit;
 use crate::format::{self, MISSING, Unit, binomial_error, count, number, words};
 use crate::run::Run;
 
@@ -37,6 +38,7 @@ pub(crate) fn tables(run: &Run) -> Vec<Table> {
     let all = [
         held_out(run),
         judge(run),
+        audit::table(run),
         pairs(rows),
         training(rows),
         contexts(rows),
@@ -96,7 +98,11 @@ fn judge(run: &Run) -> Table {
         "longer preferred",
         "mean margin",
     ];
-    let mut table = Table::new("The judge: the model at the start of the iteration.", head);
+    let caption = match run.knows_truth() {
+        true => "The judge: an oracle, which knows what is true.",
+        false => "The judge: the model at the start of the iteration.",
+    };
+    let mut table = Table::new(caption, head);
     for row in &run.summaries {
         let unequal = run.journals_of(row.iteration).map_or(0, |journals| journals.cases.unequal);
         let judge = &row.judge;

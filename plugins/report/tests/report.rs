@@ -7,13 +7,13 @@ mod fixture;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use fixture::{Fixture, frames};
+use fixture::{Fixture, facts, frames};
 use isr_report::{ReportError, render_report, write_report};
 use tempfile::tempdir;
 
 fn render(runs: &[&Path]) -> Result<String, ReportError> {
     let runs: Vec<PathBuf> = runs.iter().map(|run| run.to_path_buf()).collect();
-    render_report(&runs, &frames)
+    render_report(&runs, &frames, &facts)
 }
 
 /// The text of the page's first element of a kind, tags and repeated spaces removed.
@@ -53,6 +53,40 @@ fn every_chart_has_a_table_and_says_its_n() {
     assert!(html.contains("± 1 binomial standard error, n\u{a0}=\u{a0}400."));
     assert!(html.contains("<title>greedy, iteration 4: "));
     insta::assert_snapshot!(text_between(&html, "<figcaption>", "</figure>"));
+}
+
+#[test]
+fn the_judges_are_audited_beside_people_and_other_judges() {
+    let root = tempdir().unwrap();
+    let run = Fixture { iterations: 2, ..Fixture::default() }.write(root.path());
+    let annotations = [("clip-0000/q1", "first"), ("clip-0001/q1", "second"), ("clip-0002/q1", "tie")];
+    let lines = annotations.map(|(sample, choice)| {
+        format!("{{\"iteration\":1,\"sample\":\"{sample}\",\"choice\":\"{choice}\"}}\n")
+    });
+    fs::write(run.join("annotations.jsonl"), lines.concat()).unwrap();
+    let other = run.join("audits/blind/iteration-02");
+    fs::create_dir_all(&other).unwrap();
+    fs::copy(run.join("iteration-02/verdicts.jsonl"), other.join("verdicts.jsonl")).unwrap();
+    let html = render(&[&run]).unwrap();
+    insta::assert_snapshot!(text_between(&html, "Judge audit.", "</table>"));
+    fs::write(run.join("annotations.jsonl"), "{}\n").unwrap();
+    let error = render(&[&run]).unwrap_err().to_string();
+    assert!(
+        error.starts_with("cannot audit the judges: ") && error.contains("annotations.jsonl"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_run_with_an_oracle_says_so() {
+    let root = tempdir().unwrap();
+    let run = Fixture::default().write(root.path());
+    assert!(!render(&[&run]).unwrap().contains("oracle"));
+    let summary = fs::read_to_string(run.join("summary.json")).unwrap();
+    let marked = summary.replacen("\"margin\":", "\"oracle\": true, \"margin\":", 1);
+    fs::write(run.join("summary.json"), marked).unwrap();
+    let html = render(&[&run]).unwrap();
+    assert!(html.contains("The judge of this run is an oracle") && html.contains("The judge: an oracle"));
 }
 
 #[test]
@@ -158,7 +192,7 @@ fn absent_and_cut_journals_are_left_out() {
 fn videos_that_are_gone_leave_the_text() {
     let root = tempdir().unwrap();
     let run = Fixture::default().write(root.path());
-    let html = render_report(&[run], &|_| None).unwrap();
+    let html = render_report(&[run], &|_| None, &facts).unwrap();
     assert!(html.contains("The frames of this video could not be read."));
     assert!(!html.contains("data:image/png"));
 }
@@ -188,10 +222,10 @@ fn a_report_replaces_an_older_one_whole() {
     let run = Fixture { iterations: 1, ..Fixture::default() }.write(root.path());
     let out = run.join("report.html");
     fs::write(&out, "older").unwrap();
-    write_report(std::slice::from_ref(&run), &out, &frames).unwrap();
+    write_report(std::slice::from_ref(&run), &out, &frames, &facts).unwrap();
     assert!(fs::read_to_string(&out).unwrap().starts_with("<!doctype html>"));
     assert!(!run.join("report.html.partial").exists());
-    let error = write_report(std::slice::from_ref(&run), &run.join("no/report.html"), &frames)
+    let error = write_report(std::slice::from_ref(&run), &run.join("no/report.html"), &frames, &facts)
         .unwrap_err()
         .to_string();
     assert!(error.starts_with("cannot write "), "{error}");

@@ -48,7 +48,7 @@
 //!
 //! # Components
 //! Data `world` ([`WorldConfig`]), evaluator `world` ([`WorldEvaluatorConfig`]), demonstrations `world`
-//! ([`WorldDemonstrationsConfig`]).
+//! ([`WorldDemonstrationsConfig`]), judge `reference` ([`ReferenceJudgeConfig`], an oracle).
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping"))]
 
@@ -66,6 +66,7 @@ mod question;
 mod raster;
 mod reading;
 mod record;
+mod reference;
 mod samples;
 mod source;
 mod store;
@@ -85,4 +86,5 @@ pub use mistakes::stereotype;
 pub use question::{Question, Truth};
 pub use raster::render;
 pub use reading::Reading;
+pub use reference::ReferenceJudgeConfig;
 pub use source::World;

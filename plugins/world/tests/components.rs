@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping")]
 
 use isr_core::registry::{
-    BuildContext, DataConfig, DemonstrationsConfig, EvaluatorConfig, Kind, entries, find,
+    BuildContext, DataConfig, DemonstrationsConfig, EvaluatorConfig, JudgeConfig, Kind, entries, find,
 };
 use isr_world as _;
 use serde_json::{Value, json};
@@ -32,6 +32,9 @@ fn every_example_validates_and_builds() {
         serde_json::from_value(example(Kind::Evaluator, "world")).unwrap();
     config.validate().unwrap();
     config.build(&BuildContext::default()).unwrap();
+    let config: Box<dyn JudgeConfig> = serde_json::from_value(example(Kind::Judge, "reference")).unwrap();
+    config.validate().unwrap();
+    config.build(&BuildContext { settings: json!({ "data": example(Kind::Data, "world") }) }).unwrap();
     let config: Box<dyn DemonstrationsConfig> =
         serde_json::from_value(example(Kind::Demonstrations, "world")).unwrap();
     config.validate().unwrap();

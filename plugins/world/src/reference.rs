@@ -1,0 +1,217 @@
+//! The judge `reference`: knows what is true.
+//!
+//! It bounds what judges can do: whatever a run with it reaches, no judge that has to look at the video will
+//! exceed. It breaks the rule that nothing in training reads what is true, on purpose and in the open: its
+//! config must say `oracle = true`, by which the loop marks every record of its verdicts
+//! ([`isr_core::config::is_oracle`]).
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use isr_core::registry::{BuildContext, Component};
+use isr_core::{Cause, ComponentError, FrozenPolicy, Judge, JudgeCase, Verdict, video_key};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::clip::Split;
+use crate::config::WorldConfig;
+use crate::error::WorldError;
+use crate::evaluator::{WorldEvaluator, WorldEvaluatorConfig};
+use crate::question::Truth;
+use crate::samples::samples;
+
+/// Prefers the answer that is better by the synthetic world's facts: an oracle, the bound of all judges.
+/// For data `world` alone; equally good answers get a probability of exactly one half. Every verdict, pair
+/// and summary of a run with it says that the judge was an oracle.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ReferenceJudgeConfig {
+    /// Must be true: what is trained on these verdicts has seen the truth. Default false.
+    pub oracle: bool,
+}
+
+impl Component for ReferenceJudgeConfig {
+    type Built = Arc<dyn Judge>;
+
+    fn validate(&self) -> Result<(), String> {
+        match self.oracle {
+            true => Ok(()),
+            false => Err("oracle is false; it must be true: this judge knows what is true".to_owned()),
+        }
+    }
+
+    fn build(&self, cx: &BuildContext) -> Result<Self::Built, Cause> {
+        self.validate()?;
+        let world = world_of(&cx.settings)?;
+        let evaluator = WorldEvaluator::new(WorldEvaluatorConfig::default());
+        Ok(Arc::new(ReferenceJudge { truths: truths(&world)?, evaluator }))
+    }
+}
+
+isr_core::register!(Judge "reference" => ReferenceJudgeConfig, example = "oracle = true\n");
+
+/// The world that the run's samples come from.
+fn world_of(settings: &Value) -> Result<WorldConfig, Cause> {
+    let data = settings.get("data").cloned().unwrap_or_default();
+    match data.get("type").and_then(Value::as_str) {
+        Some("world") => {}
+        other => {
+            let other = other.unwrap_or("none");
+            return Err(format!("it knows the facts of data `world` alone, and `data` is {other}").into());
+        }
+    }
+    let Value::Object(mut keys) = data else { return Err("`data` is no table".into()) };
+    keys.remove("type");
+    let config: WorldConfig = serde_json::from_value(keys.into())?;
+    config.check().map_err(WorldError::Config)?;
+    Ok(config)
+}
+
+/// What is true, by video and instruction.
+type Truths = HashMap<(String, String), Truth>;
+
+fn truths(world: &WorldConfig) -> Result<Truths, serde_json::Error> {
+    let labelled = samples(world, Split::Training).into_iter();
+    let truth = |labelled: isr_core::LabelledSample| {
+        let key = (video_key(&labelled.sample.video), labelled.sample.instruction);
+        Ok((key, Truth::deserialize(&labelled.facts)?))
+    };
+    labelled.map(truth).collect()
+}
+
+struct ReferenceJudge {
+    truths: Truths,
+    evaluator: WorldEvaluator,
+}
+
+#[async_trait]
+impl Judge for ReferenceJudge {
+    async fn judge(&self, case: &JudgeCase, _: &FrozenPolicy) -> Result<Verdict, ComponentError> {
+        let key = (case.scene.key(), case.instruction.clone());
+        let Some(truth) = self.truths.get(&key) else {
+            let (video, instruction) = key;
+            return Err(ComponentError::bad_input(format!(
+                "the facts of the world say nothing of `{instruction}` about {video}"
+            )));
+        };
+        let quality = |text: &str| self.evaluator.assess_answer(truth, text).quality;
+        let (first, second) = (quality(&case.first.text), quality(&case.second.text));
+        let p_first = match first.total_cmp(&second) {
+            std::cmp::Ordering::Greater => 1.0,
+            std::cmp::Ordering::Equal => 0.5,
+            std::cmp::Ordering::Less => 0.0,
+        };
+        Ok(Verdict { p_first, votes: Vec::new(), consistent: true })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use isr_core::{
+        Fingerprint, FinishReason, Frames, GenerateRequest, Policy, PreferenceObjective, Response, Scene,
+        ScoreRequest, Snapshot, StepReport, TokenLogProbs, TrainStep,
+    };
+    use serde_json::json;
+
+    use super::*;
+
+    /// A policy that nobody may ask.
+    struct Nobody;
+
+    #[async_trait]
+    impl Policy for Nobody {
+        fn fingerprint(&self) -> Fingerprint {
+            Fingerprint::of("nobody")
+        }
+        async fn generate(&self, _: GenerateRequest) -> Result<Vec<Response>, ComponentError> {
+            Err(ComponentError::failed("asked"))
+        }
+        async fn score(&self, _: ScoreRequest) -> Result<Vec<TokenLogProbs>, ComponentError> {
+            Err(ComponentError::failed("asked"))
+        }
+        async fn train_step(
+            &self,
+            _: TrainStep,
+            _: Arc<dyn PreferenceObjective>,
+        ) -> Result<StepReport, ComponentError> {
+            Err(ComponentError::failed("asked"))
+        }
+        async fn save(&self, _: &Path, _: Snapshot) -> Result<(), ComponentError> {
+            Err(ComponentError::failed("asked"))
+        }
+        async fn load(&self, _: &Path, _: Snapshot) -> Result<(), ComponentError> {
+            Err(ComponentError::failed("asked"))
+        }
+    }
+
+    fn context() -> BuildContext {
+        BuildContext { settings: json!({ "data": { "type": "world", "training_clips": 5 } }) }
+    }
+
+    async fn judged(
+        sample: &isr_core::Sample,
+        first: &str,
+        second: &str,
+    ) -> Result<Verdict, ComponentError> {
+        let judge = ReferenceJudgeConfig { oracle: true }.build(&context()).unwrap();
+        let response = |text: &str| Response {
+            text: text.to_owned(),
+            token_ids: vec![],
+            logprobs: vec![],
+            finish_reason: FinishReason::Stop,
+            policy: Fingerprint::of("nobody"),
+        };
+        let frames = Arc::new(Frames { width: 1, height: 1, rgb: vec![0; 3], timestamps: vec![0.0] });
+        let case = JudgeCase {
+            scene: Scene { video: sample.video.clone(), frames, features: None },
+            instruction: sample.instruction.clone(),
+            context: None,
+            first: response(first),
+            second: response(second),
+            seed: 0,
+        };
+        judge.judge(&case, &FrozenPolicy::new(Arc::new(Nobody))).await
+    }
+
+    #[tokio::test]
+    async fn the_right_answer_wins_in_every_place_and_for_every_question() {
+        let world = WorldConfig { training_clips: 5, ..WorldConfig::default() };
+        for labelled in samples(&world, Split::Training) {
+            let (right, wrong) = (labelled.reference.as_str(), "the pole sings.");
+            assert_eq!(judged(&labelled.sample, right, wrong).await.unwrap().p_first, 1.0);
+            assert_eq!(judged(&labelled.sample, wrong, right).await.unwrap().p_first, 0.0);
+            assert_eq!(judged(&labelled.sample, right, right).await.unwrap().p_first, 0.5);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_the_world_knows_nothing_of_is_not_judged() {
+        let world = WorldConfig { training_clips: 5, ..WorldConfig::default() };
+        let mut sample = samples(&world, Split::Training).remove(0).sample;
+        sample.instruction = "who is it?".to_owned();
+        let error = judged(&sample, "a", "b").await.unwrap_err();
+        assert!(matches!(error, ComponentError::BadInput(_)) && error.to_string().contains("`who is it?`"));
+    }
+
+    #[test]
+    fn it_must_be_called_an_oracle_and_have_a_world() {
+        let refused = ReferenceJudgeConfig::default();
+        assert!(refused.validate().unwrap_err().starts_with("oracle is false; it must be true"));
+        assert!(refused.build(&context()).is_err());
+        let oracle = ReferenceJudgeConfig { oracle: true };
+        let error = |data: Value| {
+            let cx = BuildContext { settings: json!({ "data": data }) };
+            oracle.build(&cx).err().unwrap().to_string()
+        };
+        assert!(error(json!({ "type": "jsonl" })).ends_with("and `data` is jsonl"));
+        assert!(error(json!({ "type": "world", "size": 33 })).contains("size is 33"));
+        let config: Box<dyn isr_core::registry::JudgeConfig> =
+            serde_json::from_value(json!({ "type": "reference", "oracle": true })).unwrap();
+        assert!(isr_core::config::is_oracle(config.as_ref()));
+    }
+}

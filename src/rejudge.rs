@@ -1,0 +1,147 @@
+//! `isr audit --config`: a run's answers, judged again.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use isr_audit::{Rejudging, Seen, SeenVideo};
+use isr_core::config::{Invalid, LoadedConfig, Loader, RunConfig, Settings, is_oracle, to_toml};
+use isr_core::registry::{BuildContext, JudgeConfig, Kind};
+use isr_core::store::{RunDir, read_json, write_json};
+use isr_core::{Error, Observer, Scenes};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use crate::components::built;
+use crate::provenance;
+use crate::timings::TimingsObserver;
+
+/// Config of one audit by judging again: who judges a run's answers, and what is shown. All else is the
+/// run's own config.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AuditConfig {
+    /// Name of the audit and of its directory: letters, digits, `.`, `_` and `-`. Default "audit".
+    #[serde(default = "default_name")]
+    pub name: String,
+    /// What judges the answers again. Default none: the run's own judge.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub judge: Option<Box<dyn JudgeConfig>>,
+    /// The video that it is shown: the `recorded` one, a `blank` one, or that of the next sample with an
+    /// `other` one. Default recorded.
+    #[serde(default)]
+    pub video: SeenVideo,
+    /// Whether it is shown the visual context that the run's judge saw. Default true.
+    #[serde(default = "yes")]
+    pub context: bool,
+    /// The iterations. Default all of which the run has verdicts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iterations: Option<Vec<u32>>,
+    /// Cases of each iteration: the first so many. Default all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub samples: Option<usize>,
+}
+
+fn default_name() -> String {
+    "audit".to_owned()
+}
+
+fn yes() -> bool {
+    true
+}
+
+impl Settings for AuditConfig {
+    fn invalid(&self) -> Vec<Invalid> {
+        let invalid = |key: &str, reason: String| Invalid { key: key.to_owned(), reason };
+        let mut found = Vec::new();
+        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        if self.name.is_empty() || self.name.starts_with('.') || !self.name.chars().all(allowed) {
+            let must = "it must be letters, digits, `.`, `_` and `-`, not beginning with `.`";
+            found.push(invalid("name", format!("is {:?}; {must}", self.name)));
+        }
+        if let Some(Err(reason)) = self.judge.as_ref().map(|judge| judge.validate()) {
+            found.push(invalid("judge", format!("is not valid: {reason}")));
+        }
+        if self.iterations.as_ref().is_some_and(|all| all.is_empty() || all.contains(&0)) {
+            found.push(invalid("iterations", "must name iterations, from 1".to_owned()));
+        }
+        if self.samples == Some(0) {
+            found.push(invalid("samples", "is 0; it must be at least 1".to_owned()));
+        }
+        found
+    }
+}
+
+/// Opens the directory `out` for judging the answers of `run` again; it is continued where it holds a part
+/// of the same audit. `run` of the result judges.
+///
+/// Blocks while weights are read.
+///
+/// # Errors
+/// [`Error::Build`] for a component that cannot be built; [`Error::OtherRun`] where `out` holds another
+/// audit; [`Error::Config`] where the run's frames or encoder are not what they were.
+pub fn open_rejudging(
+    config: LoadedConfig<AuditConfig>,
+    run: &Path,
+    out: &Path,
+    mut observers: Vec<Arc<dyn Observer>>,
+    cancel: CancellationToken,
+) -> Result<Rejudging, Error> {
+    let LoadedConfig { value: audit, settings, .. } = config;
+    let LoadedConfig { value: of_run, settings: mut run_settings, .. } =
+        Loader::new().file(run.join("config.toml")).load::<RunConfig>()?;
+    let judge = audit.judge.as_ref().unwrap_or(&of_run.judge);
+    if let Some(judge) = settings.get("judge").filter(|judge| !judge.is_null()) {
+        run_settings["judge"] = judge.clone();
+    }
+    let cx = BuildContext { settings: run_settings };
+    let reader = built(Kind::Video, of_run.video.name(), of_run.video.build(&cx))?;
+    let encoder = built(Kind::Encoder, of_run.encoder.name(), of_run.encoder.build(&cx))?;
+    let built_judge = built(Kind::Judge, judge.name(), judge.build(&cx))?;
+    let policy = built(Kind::Policy, of_run.policy.name(), of_run.policy.build(&cx))?;
+    let now = json!({ "video": reader.fingerprint(), "encoder": encoder.fingerprint() });
+    check_fingerprints(run, &now)?;
+    let store = RunDir::open(out, &settings, &to_toml(&audit)?)?;
+    write_json(&store.path().join("fingerprints.json"), &now)?;
+    provenance::record(store.path(), &isr_core::Fingerprint::of_json(&settings), of_run.seed)?;
+    observers.push(Arc::new(TimingsObserver::open(store.path())?));
+    let seen = Seen { video: audit.video, context: audit.context };
+    let scenes = Scenes::new(seen.through(reader), Some(encoder), of_run.r#loop.feature_cache_mb)
+        .with_disk(of_run.r#loop.feature_cache());
+    Ok(Rejudging {
+        run: run.to_owned(),
+        out: store.path().to_owned(),
+        iterations: audit.iterations.unwrap_or_else(|| isr_audit::judged_iterations(run)),
+        judge: built_judge,
+        oracle: is_oracle(judge.as_ref()),
+        policy,
+        scenes: Arc::new(scenes),
+        seen,
+        samples: audit.samples,
+        in_flight: of_run.r#loop.in_flight,
+        observers,
+        cancel,
+    })
+}
+
+/// Where an audit of a run is written unless it is told otherwise.
+pub fn audit_dir(run: &Path, config: &AuditConfig) -> PathBuf {
+    run.join("audits").join(&config.name)
+}
+
+/// The judge must see what the run's judge saw, but for what is changed on purpose.
+fn check_fingerprints(run: &Path, now: &Value) -> Result<(), Error> {
+    let path = run.join("fingerprints.json");
+    let then: Value = read_json(&path)?.unwrap_or_default();
+    let changed = [("video", "the frame-sampling contract"), ("encoder", "the encoder")];
+    match changed.into_iter().find(|(key, _)| then.get(key).is_some_and(|then| *then != now[key])) {
+        Some((_, what)) => {
+            let run = run.display();
+            Err(Error::Config(format!(
+                "{what} of {run} changed since it was run; restore it to judge again"
+            )))
+        }
+        None => Ok(()),
+    }
+}
