@@ -48,8 +48,8 @@ pub use objective::{
 };
 pub use observer::{Event, Observer, Stage};
 pub use policy::{
-    Continuation, FrozenPolicy, GenerateRequest, Policy, ScoreRequest, Snapshot, StepReport, Target,
-    TokenLogProbs, TrainExample, TrainStep,
+    Continuation, FrozenPolicy, GenerateRequest, Policy, Progress, ProgressSender, ScoreRequest, Snapshot,
+    StepReport, Target, TokenLogProbs, TrainExample, TrainStep,
 };
 pub use prompt::{Message, Part, Prompt, Role};
 pub use random::Streams;

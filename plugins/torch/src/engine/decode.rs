@@ -3,10 +3,11 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use isr_core::{FinishReason, GenerateRequest, Response, Sampling};
+use isr_core::{FinishReason, GenerateRequest, ProgressSender, Response, Sampling};
 use tch::{Device, Kind, Tensor};
 
 use super::prefill::Prefilled;
+use super::progress::{Teller, settled, tell_prompt};
 use super::sampler::{Draw, Sampler};
 use super::{Engine, Reply, respond};
 use crate::error::{Result, TorchError};
@@ -16,6 +17,7 @@ use crate::model::kv_cache::KvCache;
 /// A request that waits for its prefill.
 pub(crate) struct Job {
     request: GenerateRequest,
+    progress: Option<ProgressSender>,
     reply: Reply<Vec<Response>>,
 }
 
@@ -48,6 +50,7 @@ pub(crate) struct Row {
     tokens: Vec<u32>,
     logprobs: Vec<f32>,
     limit: usize,
+    teller: Option<Teller>,
 }
 
 impl Row {
@@ -62,13 +65,18 @@ impl Row {
 }
 
 impl Engine {
-    pub(super) fn enqueue(&mut self, request: GenerateRequest, reply: Reply<Vec<Response>>) {
+    pub(super) fn enqueue(
+        &mut self,
+        request: GenerateRequest,
+        progress: Option<ProgressSender>,
+        reply: Reply<Vec<Response>>,
+    ) {
         if let Err(reason) = request.sampling.validate() {
             return respond(reply, Err(TorchError::Prompt(format!("sampling: {reason}"))));
         }
         match request.n {
             0 => respond(reply, Ok(Vec::new())),
-            _ => self.waiting.push_back(Job { request, reply }),
+            _ => self.waiting.push_back(Job { request, progress, reply }),
         }
     }
 
@@ -94,11 +102,11 @@ impl Engine {
         if job.reply.is_closed() {
             return;
         }
-        let Job { request, reply } = job;
-        match self.open_rows(&request) {
+        let Job { request, progress, reply } = job;
+        match self.open_rows(&request, progress.as_ref()) {
             Err(error) => respond(reply, Err(error)),
             Ok(opened) => {
-                if let Err(error) = self.start_rows(request, reply, opened) {
+                if let Err(error) = self.start_rows(request, progress.as_ref(), reply, opened) {
                     tracing::error!(%error, "an answer was lost");
                 }
             }
@@ -106,8 +114,13 @@ impl Engine {
     }
 
     /// Reads a request's prompt.
-    fn open_rows(&mut self, request: &GenerateRequest) -> Result<Opened> {
+    fn open_rows(
+        &mut self,
+        request: &GenerateRequest,
+        progress: Option<&ProgressSender>,
+    ) -> Result<Opened> {
         let rendered = self.render(&request.prompt)?;
+        tell_prompt(progress, rendered.slots.len());
         let room = self.model.config.text.max_position_embeddings - rendered.extent(0);
         let limit = request.sampling.max_new_tokens.min(room);
         let Prefilled { cache, last } = self.prefill(&rendered, limit)?;
@@ -118,6 +131,7 @@ impl Engine {
     fn start_rows(
         &mut self,
         request: GenerateRequest,
+        progress: Option<&ProgressSender>,
         reply: Reply<Vec<Response>>,
         opened: Opened,
     ) -> Result<()> {
@@ -143,6 +157,7 @@ impl Engine {
                 tokens: Vec::new(),
                 logprobs: Vec::new(),
                 limit,
+                teller: progress.map(|sender| Teller::new(sender, index)),
             };
             row.push(draw);
             if let Some(row) = self.finish_or_keep(row)? {
@@ -192,7 +207,7 @@ impl Engine {
     }
 
     /// Keeps a row that goes on; hands in the response of one that has ended.
-    fn finish_or_keep(&mut self, row: Row) -> Result<Option<Row>> {
+    fn finish_or_keep(&mut self, mut row: Row) -> Result<Option<Row>> {
         let ended = row.tokens.last().is_some_and(|token| self.chat.stops().contains(token));
         let cut = match ended {
             true => None,
@@ -201,12 +216,18 @@ impl Engine {
         let reason = match (ended || cut.is_some(), row.tokens.len() >= row.limit) {
             (true, _) => FinishReason::Stop,
             (false, true) => FinishReason::Length,
-            (false, false) => return Ok(Some(row)),
+            (false, false) => {
+                self.tell(&mut row)?;
+                return Ok(Some(row));
+            }
         };
         let text = match cut {
             Some(text) => text,
             None => self.chat.decode(&row.tokens)?,
         };
+        if let Some(teller) = &mut row.teller {
+            teller.tell(&text);
+        }
         let policy = self.fingerprint()?;
         let Row { request, index, tokens: token_ids, logprobs, .. } = row;
         let mut request = request.borrow_mut();
@@ -218,6 +239,16 @@ impl Engine {
             respond(reply, Ok(request.responses.drain(..).flatten().collect()));
         }
         Ok(None)
+    }
+
+    /// Tells whoever listens what is settled of an answer under way.
+    fn tell(&self, row: &mut Row) -> Result<()> {
+        let Some(teller) = row.teller.as_mut().filter(|teller| teller.has_listener()) else {
+            return Ok(());
+        };
+        let text = self.chat.decode(&row.tokens)?;
+        teller.tell(settled(&text, &row.request.borrow().sampling.stop));
+        Ok(())
     }
 
     /// The text before the first stop string, where one has been written.
