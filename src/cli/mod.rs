@@ -14,6 +14,7 @@ mod plugins;
 mod report;
 mod run;
 mod score;
+mod serve;
 mod session;
 mod sft;
 mod summary_table;
@@ -67,6 +68,7 @@ enum Command {
     Sft(sft::SftArgs),
     Generate(generate::GenerateArgs),
     Score(score::ScoreArgs),
+    Serve(serve::ServeArgs),
     Inspect(inspect::InspectArgs),
     Merge(merge::MergeArgs),
     Report(report::ReportArgs),
@@ -113,6 +115,7 @@ impl Command {
             Self::Sft(args) => args.execute(session),
             Self::Generate(args) => args.execute(session),
             Self::Score(args) => args.execute(session),
+            Self::Serve(args) => args.execute(session),
             Self::Inspect(args) => args.execute(),
             Self::Merge(args) => args.execute(),
             Self::Report(args) => args.execute(session),

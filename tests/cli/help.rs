@@ -20,6 +20,7 @@ fn every_command_explains_itself() {
         "sft",
         "generate",
         "score",
+        "serve",
         "inspect",
         "merge",
         "report",

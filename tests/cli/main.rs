@@ -11,4 +11,5 @@ mod help;
 mod model;
 mod plugins;
 mod runs;
+mod serve;
 mod support;
