@@ -42,7 +42,7 @@ pub use encoder::VideoEncoder;
 pub use error::{Cause, ComponentError, Error};
 pub use fingerprint::{Fingerprint, FingerprintBuilder};
 pub use judge::{Judge, JudgeCase, Orders, Verdict, Vote};
-pub use r#loop::{IterativeLoop, LoopParts};
+pub use r#loop::{IterativeLoop, LoopParts, first_difference};
 pub use objective::{
     Granularity, ObjectiveBatch, ObjectiveValue, PreferenceObjective, Requirements, View, ViewLogProbs,
 };

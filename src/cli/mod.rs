@@ -1,5 +1,6 @@
 //! The command line: one file a command, one declaration a flag.
 
+mod annotate;
 mod cache;
 mod config;
 mod describe;
@@ -72,6 +73,7 @@ enum Command {
     Inspect(inspect::InspectArgs),
     Merge(merge::MergeArgs),
     Report(report::ReportArgs),
+    Annotate(annotate::AnnotateArgs),
     Export(export::ExportArgs),
     Plugins(plugins::PluginsArgs),
     Config(config::ConfigCommands),
@@ -119,6 +121,7 @@ impl Command {
             Self::Inspect(args) => args.execute(),
             Self::Merge(args) => args.execute(),
             Self::Report(args) => args.execute(session),
+            Self::Annotate(args) => args.execute(session),
             Self::Export(args) => args.execute(session),
             Self::Plugins(args) => args.execute(),
             Self::Config(args) => args.execute(),

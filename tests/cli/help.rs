@@ -24,6 +24,7 @@ fn every_command_explains_itself() {
         "inspect",
         "merge",
         "report",
+        "annotate",
         "export",
         "plugins list",
         "plugins describe",

@@ -73,8 +73,8 @@ impl IterativeLoop {
     }
 }
 
-/// The first two responses whose texts differ.
-pub(super) fn first_difference(responses: &[Response]) -> Option<[usize; 2]> {
+/// The two responses that a judge compares: the first, and the first whose text differs from it.
+pub fn first_difference(responses: &[Response]) -> Option<[usize; 2]> {
     let first = responses.first()?;
     let other = responses.iter().position(|response| response.text.trim() != first.text.trim())?;
     Some([0, other])
