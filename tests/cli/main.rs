@@ -12,4 +12,5 @@ mod model;
 mod plugins;
 mod runs;
 mod serve;
+mod served_judge;
 mod support;

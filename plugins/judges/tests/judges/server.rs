@@ -79,7 +79,10 @@ impl Server {
         Self::listen(script, Some(tls)).await
     }
 
-    async fn listen(script: impl Fn(usize) -> Act + Send + Sync + 'static, tls: Option<TlsAcceptor>) -> Self {
+    async fn listen(
+        script: impl Fn(usize) -> Act + Send + Sync + 'static,
+        tls: Option<TlsAcceptor>,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let scheme = if tls.is_some() { "https" } else { "http" };
         let base_url = format!("{scheme}://{}/v1", listener.local_addr().unwrap());
