@@ -8,6 +8,7 @@ mod embedding;
 mod errors;
 mod export;
 mod help;
+mod human_judge;
 mod model;
 mod plugins;
 mod runs;

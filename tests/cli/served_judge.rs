@@ -12,7 +12,7 @@ use std::thread;
 use serde_json::Value;
 
 use crate::serve::Serving;
-use crate::support::{isr_line, playground};
+use crate::support::{isr_line, playground, with_judge};
 
 /// Stands between judge and server. Every second request goes through; of the others, each meets the next
 /// fault.
@@ -93,15 +93,12 @@ fn forward(request: &[u8], server: &str) -> std::io::Result<Vec<u8>> {
 
 /// A run of one iteration with a judge at an address. The model says anything, so that any vowel decides.
 fn run(folder: &Path, out: &str, address: &str) {
-    let text = fs::read_to_string(folder.join("run.toml")).unwrap();
-    let (before, rest) = text.split_once("[judge]").unwrap();
-    let (_, after) = rest.split_once("[objective]").unwrap();
     let judge = format!(
-        "[judge]\ntype = 'http'\nbase_url = 'http://{address}/v1'\nmodel = 'tiny'\nframes = {{ count = 2 }}\n\
+        "type = 'http'\nbase_url = 'http://{address}/v1'\nmodel = 'tiny'\nframes = {{ count = 2 }}\n\
          choices = ['a', 'e']\npattern = '[ae]'\nmax_tokens = 24\nattempts = 4\nretry_temperature = 1.0\n\
-         retries = 60\nbackoff_s = 0.001\nmax_wait_s = 1.0\nprompt = '{{{{ first }}}} or {{{{ second }}}}?'\n"
+         retries = 60\nbackoff_s = 0.001\nmax_wait_s = 1.0\nprompt = '{{{{ question }}}} {{{{ first }}}} or {{{{ second }}}}?'\n"
     );
-    fs::write(folder.join(format!("{out}.toml")), format!("{before}{judge}[objective]{after}")).unwrap();
+    with_judge(folder, out, &judge);
     isr_line(folder, &format!("run {out}.toml -q --out {out} -s loop.iterations=1")).result();
 }
 

@@ -1,6 +1,7 @@
 //! The judge `human`.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -114,12 +115,14 @@ fn said(config: &HumanJudgeConfig) -> Result<HashMap<Pair, Vec<Vote>>, AnnotateE
     let mut pairs: HashMap<u32, HashMap<String, Case>> = HashMap::new();
     let mut said: HashMap<Pair, Vec<Vote>> = HashMap::new();
     for line in lines.into_iter().filter(counts) {
-        if !pairs.contains_key(&line.iteration) {
-            let cases = cases::of_iteration(folder(&config.annotations), line.iteration)?;
-            let by_sample = cases.into_iter().map(|case| (case.sample.clone(), case)).collect();
-            pairs.insert(line.iteration, by_sample);
-        }
-        if let Some(case) = pairs[&line.iteration].get(line.sample.as_str()) {
+        let cases = match pairs.entry(line.iteration) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(free) => {
+                let cases = cases::of_iteration(folder(&config.annotations), line.iteration)?;
+                free.insert(cases.into_iter().map(|case| (case.sample.clone(), case)).collect())
+            }
+        };
+        if let Some(case) = cases.get(line.sample.as_str()) {
             let [first, second] = case.answers.clone();
             let vote = Vote { first_shown_first: line.first_shown_first, p_first: line.choice.p_first() };
             said.entry([case.video.clone(), case.instruction.clone(), first, second])
