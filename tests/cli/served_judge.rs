@@ -96,7 +96,7 @@ fn run(folder: &Path, out: &str, address: &str) {
     let judge = format!(
         "type = 'http'\nbase_url = 'http://{address}/v1'\nmodel = 'tiny'\nframes = {{ count = 2 }}\n\
          choices = ['a', 'e']\npattern = '[ae]'\nmax_tokens = 24\nattempts = 4\nretry_temperature = 1.0\n\
-         retries = 60\nbackoff_s = 0.001\nmax_wait_s = 1.0\nprompt = '{{{{ question }}}} {{{{ first }}}} or {{{{ second }}}}?'\n"
+         retries = 60\nbackoff_s = 0.001\nmax_wait_s = 1.0\nuse_context = false\norders = 'given'\nprompt = '{{{{ question }}}} {{{{ first }}}} or {{{{ second }}}}?'\n"
     );
     with_judge(folder, out, &judge);
     isr_line(folder, &format!("run {out}.toml -q --out {out} -s loop.iterations=1")).result();
@@ -129,7 +129,7 @@ fn a_bad_line_to_the_judge_costs_time_and_changes_no_verdict() {
     let pairs = lines(&path.join("good"), "responses.jsonl").iter().filter(different).count();
     assert!(pairs > 6, "{pairs}");
     assert_eq!(verdicts.len() + quarantined.len(), pairs, "{quarantined:?}");
-    assert!(asked >= 2 * verdicts.len(), "both orders of each");
+    assert!(asked >= verdicts.len());
 
     let line = BadLine::to(&serving.address);
     run(path, "bad", &line.address);
