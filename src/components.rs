@@ -4,6 +4,7 @@ use isr_core::registry::Kind;
 use isr_core::{Cause, Error};
 
 // Components register themselves, but only in crates that the linker keeps.
+use isr_annotate as _;
 use isr_data as _;
 use isr_judges as _;
 use isr_method as _;

@@ -42,14 +42,14 @@ pub use encoder::VideoEncoder;
 pub use error::{Cause, ComponentError, Error};
 pub use fingerprint::{Fingerprint, FingerprintBuilder};
 pub use judge::{Judge, JudgeCase, Orders, Verdict, Vote};
-pub use r#loop::{IterativeLoop, LoopParts};
+pub use r#loop::{IterativeLoop, LoopParts, first_difference};
 pub use objective::{
     Granularity, ObjectiveBatch, ObjectiveValue, PreferenceObjective, Requirements, View, ViewLogProbs,
 };
 pub use observer::{Event, Observer, Stage};
 pub use policy::{
-    Continuation, FrozenPolicy, GenerateRequest, Policy, ScoreRequest, Snapshot, StepReport, Target,
-    TokenLogProbs, TrainExample, TrainStep,
+    Continuation, FrozenPolicy, GenerateRequest, Policy, Progress, ProgressSender, ScoreRequest, Snapshot,
+    StepReport, Target, TokenLogProbs, TrainExample, TrainStep,
 };
 pub use prompt::{Message, Part, Prompt, Role};
 pub use random::Streams;

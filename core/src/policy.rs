@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc::UnboundedSender;
 
 use crate::error::ComponentError;
 use crate::fingerprint::Fingerprint;
@@ -25,6 +26,26 @@ pub struct GenerateRequest {
     /// Seed of the draws; answer `i` uses stream `i` of it. Greedy decoding ignores it.
     pub seed: u64,
 }
+
+/// What can be told of answers before they are complete.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// The prompt is understood; it takes so many places in the model's context.
+    Prompt {
+        /// Tokens and visual features.
+        tokens: usize,
+    },
+    /// More of an answer. The pieces of an answer, put together, are how its final text begins.
+    Text {
+        /// Index of the answer, below `n`.
+        answer: usize,
+        /// The piece, never empty.
+        text: String,
+    },
+}
+
+/// Where progress is told. A policy spares itself the trouble once the receiver is gone.
+pub type ProgressSender = UnboundedSender<Progress>;
 
 /// What to score after a prompt.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -149,6 +170,16 @@ pub trait Policy: Send + Sync {
     /// Samples `request.n` answers.
     async fn generate(&self, request: GenerateRequest) -> Result<Vec<Response>, ComponentError>;
 
+    /// As [`generate`](Self::generate), and tells of the answers while they are written. A policy that does
+    /// not implement this tells nothing.
+    async fn generate_streaming(
+        &self,
+        request: GenerateRequest,
+        _progress: ProgressSender,
+    ) -> Result<Vec<Response>, ComponentError> {
+        self.generate(request).await
+    }
+
     /// Scores each continuation.
     async fn score(&self, request: ScoreRequest) -> Result<Vec<TokenLogProbs>, ComponentError>;
 
@@ -200,6 +231,15 @@ impl FrozenPolicy {
     /// See [`Policy::generate`].
     pub async fn generate(&self, request: GenerateRequest) -> Result<Vec<Response>, ComponentError> {
         self.policy.generate(request).await
+    }
+
+    /// See [`Policy::generate_streaming`].
+    pub async fn generate_streaming(
+        &self,
+        request: GenerateRequest,
+        progress: ProgressSender,
+    ) -> Result<Vec<Response>, ComponentError> {
+        self.policy.generate_streaming(request, progress).await
     }
 
     /// Samples one answer.

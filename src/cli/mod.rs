@@ -1,5 +1,6 @@
 //! The command line: one file a command, one declaration a flag.
 
+mod annotate;
 mod audit;
 mod cache;
 mod config;
@@ -15,6 +16,7 @@ mod plugins;
 mod report;
 mod run;
 mod score;
+mod serve;
 mod session;
 mod sft;
 mod summary_table;
@@ -68,10 +70,12 @@ enum Command {
     Sft(sft::SftArgs),
     Generate(generate::GenerateArgs),
     Score(score::ScoreArgs),
+    Serve(serve::ServeArgs),
     Inspect(inspect::InspectArgs),
     Merge(merge::MergeArgs),
     Report(report::ReportArgs),
     Audit(audit::AuditArgs),
+    Annotate(annotate::AnnotateArgs),
     Export(export::ExportArgs),
     Plugins(plugins::PluginsArgs),
     Config(config::ConfigCommands),
@@ -115,10 +119,12 @@ impl Command {
             Self::Sft(args) => args.execute(session),
             Self::Generate(args) => args.execute(session),
             Self::Score(args) => args.execute(session),
+            Self::Serve(args) => args.execute(session),
             Self::Inspect(args) => args.execute(),
             Self::Merge(args) => args.execute(),
             Self::Report(args) => args.execute(session),
             Self::Audit(args) => args.execute(session),
+            Self::Annotate(args) => args.execute(session),
             Self::Export(args) => args.execute(session),
             Self::Plugins(args) => args.execute(),
             Self::Config(args) => args.execute(),

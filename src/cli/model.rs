@@ -34,11 +34,17 @@ pub(super) struct ModelArgs {
 /// A loaded model with a reader of videos.
 pub(super) struct Model {
     pub(super) policy: Arc<dyn Policy>,
-    reader: Arc<dyn VideoReader>,
-    system: Option<String>,
+    pub(super) reader: Arc<dyn VideoReader>,
+    pub(super) system: Option<String>,
 }
 
 impl ModelArgs {
+    /// The model's name for those who see no folders: the last part of its path.
+    pub(super) fn name(&self) -> String {
+        let real = self.model.canonicalize().unwrap_or_else(|_| self.model.clone());
+        real.file_name().map_or_else(|| "model".to_owned(), |name| name.to_string_lossy().into_owned())
+    }
+
     /// Loads the model; blocks.
     pub(super) fn load(&self) -> Result<&'static Model> {
         let video = serde_json::json!({ "sampling": { "rule": "uniform", "frames": self.frames } });

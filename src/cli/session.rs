@@ -69,6 +69,23 @@ impl Session {
         token
     }
 
+    /// A token that Ctrl-C and SIGTERM cancel, for what runs until it is told to stop.
+    pub(crate) fn cancelled_by_signals(&self) -> CancellationToken {
+        let token = self.cancelled_by_ctrl_c();
+        #[cfg(unix)]
+        {
+            use tokio::signal::unix::{SignalKind, signal};
+            let cancelled = token.clone();
+            self.runtime.spawn(async move {
+                if let Ok(mut asked) = signal(SignalKind::terminate()) {
+                    asked.recv().await;
+                    cancelled.cancel();
+                }
+            });
+        }
+        token
+    }
+
     /// Ends the process at once, whatever its threads are at: the model's may be in the middle of a step,
     /// and must not meet libtorch's destructors. What is to last was written when it was done.
     pub(super) fn end(self, code: u8) -> ! {

@@ -81,6 +81,15 @@ pub(crate) fn playground() -> TempDir {
     folder
 }
 
+/// Writes `NAME.toml` into a playground: its run with another judge.
+pub(crate) fn with_judge(folder: &Path, name: &str, judge: &str) {
+    let text = fs::read_to_string(folder.join("run.toml")).unwrap();
+    let (before, rest) = text.split_once("[judge]").unwrap();
+    let (_, after) = rest.split_once("[objective]").unwrap();
+    let text = format!("{before}[judge]\n{judge}\n[objective]{after}");
+    fs::write(folder.join(format!("{name}.toml")), text).unwrap();
+}
+
 fn small_model() -> NewModelConfig {
     NewModelConfig {
         hidden_size: 32,

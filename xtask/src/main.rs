@@ -10,6 +10,7 @@ use clap::{Parser, Subcommand};
 
 mod base;
 mod bench;
+mod browser;
 mod counts;
 mod cuda_stub;
 mod demo;

@@ -12,7 +12,7 @@ use clap::Args;
 
 use crate::counts::{self, Counts};
 use crate::setup::{self, SetupArgs};
-use crate::{process, repository, venv};
+use crate::{browser, process, repository, venv};
 
 /// What to check.
 #[derive(Args)]
@@ -20,7 +20,8 @@ pub(crate) struct TestArgs {
     /// Also run tests/python, in a virtual environment made in .venv
     #[arg(long)]
     python: bool,
-    /// As the CI does: with --python, Cargo.lock must be current, no incremental build
+    /// As the CI does: with --python and a Chromium that is installed by apt-get where it is missing,
+    /// Cargo.lock must be current, no incremental build
     #[arg(long)]
     ci: bool,
     /// Run only the tests whose name contains this, and none of the other checks
@@ -110,6 +111,9 @@ impl Session<'_> {
         if !venv::has_tests(self.root) {
             return self.skip("pytest", "tests/python has no test_*.py");
         }
+        if self.args.ci {
+            self.browser();
+        }
         let start = Instant::now();
         heading("venv", ".venv from tests/python/requirements.txt");
         let python = match venv::ensure(self.root) {
@@ -125,6 +129,14 @@ impl Session<'_> {
         pytest.current_dir(self.root);
         self.in_ci(&mut pytest);
         self.suite("pytest", &mut pytest, counts::pytest_line);
+    }
+
+    /// Without one, tests/python skips what needs it; in the CI nothing is skipped.
+    fn browser(&mut self) {
+        let start = Instant::now();
+        heading("browser", "chromium and chromedriver");
+        let outcome = browser::ensure_installed().map_or_else(|error| failed(&error), |()| Outcome::Ok);
+        self.end("browser", outcome, start, Counts::default());
     }
 
     fn cargo(&self, arguments: &[&str], builds: bool) -> Command {

@@ -121,6 +121,14 @@ impl Bench {
     }
 }
 
+/// The two responses that a judge of two compares: the first, and the first whose text differs from it.
+pub fn first_difference(responses: &[Response]) -> Option<[usize; 2]> {
+    match *different(responses) {
+        [one, other, ..] => Some([one, other]),
+        _ => None,
+    }
+}
+
 /// The places of the responses whose texts differ, each text once.
 pub(super) fn different(responses: &[Response]) -> Vec<usize> {
     let text = |at: usize| responses[at].text.trim();

@@ -13,6 +13,7 @@ mod train;
 
 use std::sync::Arc;
 
+pub use judge::first_difference;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info_span};
 

@@ -1,5 +1,7 @@
 //! Errors of `isr-judges`.
 
+use std::path::PathBuf;
+
 use isr_template::TemplateError;
 
 /// What goes wrong while judging.
@@ -38,6 +40,14 @@ pub enum JudgeError {
     NoKey {
         /// The variable.
         variable: String,
+    },
+    /// The file of certificate authorities cannot be used.
+    #[error("ca_file {path}: {reason}; it must hold certificates as PEM")]
+    Authorities {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
     },
     /// The HTTP client cannot be built or used.
     #[error("cannot talk HTTP: {0}")]

@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use isr_core::config::did_you_mean;
 use isr_core::registry::{BuildContext, Component};
 use isr_core::{
-    Cause, ComponentError, Fingerprint, GenerateRequest, Policy, PreferenceObjective, Prompt, Response,
-    ScoreRequest, Snapshot, StepReport, TokenLogProbs, TrainStep,
+    Cause, ComponentError, Fingerprint, GenerateRequest, Policy, PreferenceObjective, ProgressSender,
+    Prompt, Response, ScoreRequest, Snapshot, StepReport, TokenLogProbs, TrainStep,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -206,7 +206,15 @@ impl Policy for LlavaPolicy {
     }
 
     async fn generate(&self, request: GenerateRequest) -> Result<Vec<Response>, ComponentError> {
-        Ok(self.engine.call(|reply| Command::Generate(request, reply)).await?)
+        Ok(self.engine.call(|reply| Command::Generate(request, None, reply)).await?)
+    }
+
+    async fn generate_streaming(
+        &self,
+        request: GenerateRequest,
+        progress: ProgressSender,
+    ) -> Result<Vec<Response>, ComponentError> {
+        Ok(self.engine.call(|reply| Command::Generate(request, Some(progress), reply)).await?)
     }
 
     async fn score(&self, request: ScoreRequest) -> Result<Vec<TokenLogProbs>, ComponentError> {

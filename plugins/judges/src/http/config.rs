@@ -38,6 +38,10 @@ pub struct HttpJudgeConfig {
     /// nowhere. Default none: no key is sent.
     #[serde(default)]
     pub api_key_env: Option<String>,
+    /// PEM file of certificate authorities that are trusted beside the system's, for a server with a
+    /// certificate of one's own. Default none.
+    #[serde(default)]
+    pub ca_file: Option<PathBuf>,
     /// What the model is asked: a Jinja template over `question`, `first` and `second` (the answers as they
     /// are shown), `context` (the description; none without a retrospector) and `choices`. Default: that of
     /// `verdict`.
@@ -238,7 +242,7 @@ impl HttpJudgeConfig {
         let url = self.url().map_err(JudgeError::Setting)?;
         let seconds = Duration::from_secs_f64;
         Ok(ChatClient {
-            connection: Connection::new(url, key, seconds(self.timeout_s))?,
+            connection: Connection::new(url, key, seconds(self.timeout_s), self.ca_file.as_deref())?,
             pace: Pace::new(self.concurrency, self.requests_per_minute),
             budget: Budget::new(&self.budget, &self.prices).map_err(JudgeError::Setting)?,
             backoff: Backoff { first: seconds(self.backoff_s), longest: seconds(self.max_wait_s) },

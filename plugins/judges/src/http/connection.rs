@@ -1,10 +1,11 @@
 //! One exchange with the server.
 
 use std::fmt;
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
-use reqwest::{Client, Response, StatusCode, Url};
+use reqwest::{Certificate, Client, Response, StatusCode, Url};
 
 use super::backoff::retry_after;
 use super::reply::Reply;
@@ -68,12 +69,20 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(crate) fn new(url: Url, key: Option<Secret>, timeout: Duration) -> Result<Self, JudgeError> {
+    pub(crate) fn new(
+        url: Url,
+        key: Option<Secret>,
+        timeout: Duration,
+        ca_file: Option<&Path>,
+    ) -> Result<Self, JudgeError> {
         // Another provider that the process already has serves as well.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut builder = Client::builder().timeout(timeout).redirect(reqwest::redirect::Policy::none());
         if is_loopback(&url) {
             builder = builder.no_proxy();
+        }
+        if let Some(path) = ca_file {
+            builder = builder.tls_certs_merge(authorities(path)?);
         }
         let client = builder.build().map_err(|error| JudgeError::Client(error.to_string()))?;
         Ok(Self { client, url, key })
@@ -125,6 +134,17 @@ impl Connection {
         let text = String::from_utf8_lossy(body);
         let text = self.key.as_ref().map_or_else(|| text.to_string(), |key| key.hidden_in(&text));
         text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(SHOWN).collect()
+    }
+}
+
+/// The certificates in a PEM file.
+fn authorities(path: &Path) -> Result<Vec<Certificate>, JudgeError> {
+    let wrong = |reason: String| JudgeError::Authorities { path: path.to_owned(), reason };
+    let pem = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
+    match Certificate::from_pem_bundle(&pem) {
+        Ok(certificates) if certificates.is_empty() => Err(wrong("there is none in it".to_owned())),
+        Ok(certificates) => Ok(certificates),
+        Err(error) => Err(wrong(reason(error))),
     }
 }
 

@@ -10,5 +10,6 @@ mod contract;
 mod fake;
 mod http;
 mod http_config;
+mod http_tls;
 mod server;
 mod stub;

@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpListener;
 use tokio::time::Instant;
+use tokio_rustls::TlsAcceptor;
 
 /// What the server does with a request.
 #[derive(Clone, Debug, PartialEq)]
@@ -67,14 +68,40 @@ pub(crate) struct Server {
 impl Server {
     /// Listens; `script` says what to do with a request, given how many came before it.
     pub(crate) async fn start(script: impl Fn(usize) -> Act + Send + Sync + 'static) -> Self {
+        Self::listen(script, None).await
+    }
+
+    /// The same, behind TLS.
+    pub(crate) async fn start_tls(
+        tls: TlsAcceptor,
+        script: impl Fn(usize) -> Act + Send + Sync + 'static,
+    ) -> Self {
+        Self::listen(script, Some(tls)).await
+    }
+
+    async fn listen(
+        script: impl Fn(usize) -> Act + Send + Sync + 'static,
+        tls: Option<TlsAcceptor>,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let base_url = format!("http://{}/v1", listener.local_addr().unwrap());
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let base_url = format!("{scheme}://{}/v1", listener.local_addr().unwrap());
         let (log, script) = (Arc::<Mutex<Log>>::default(), Arc::new(script));
         let shared = Arc::clone(&log);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let (log, script) = (Arc::clone(&shared), Arc::clone(&script));
-                tokio::spawn(async move { serve(stream, &log, script.as_ref()).await });
+                let (log, script, tls) = (Arc::clone(&shared), Arc::clone(&script), tls.clone());
+                tokio::spawn(async move {
+                    match tls {
+                        None => serve(stream, &log, script.as_ref()).await,
+                        Some(tls) => {
+                            // A client that does not trust us asks nothing.
+                            if let Ok(stream) = tls.accept(stream).await {
+                                serve(stream, &log, script.as_ref()).await;
+                            }
+                        }
+                    }
+                });
             }
         });
         Self { base_url, log }
@@ -96,7 +123,12 @@ impl Server {
     }
 }
 
-async fn serve(mut stream: TcpStream, log: &Mutex<Log>, script: &(dyn Fn(usize) -> Act + Send + Sync)) {
+/// A connection, with TLS or without.
+trait Stream: AsyncRead + AsyncWrite + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Stream for T {}
+
+async fn serve(mut stream: impl Stream, log: &Mutex<Log>, script: &(dyn Fn(usize) -> Act + Send + Sync)) {
     let Some((line, headers, body)) = read(&mut stream).await else { return };
     let received = {
         let mut log = log.lock().unwrap();
@@ -114,7 +146,7 @@ async fn serve(mut stream: TcpStream, log: &Mutex<Log>, script: &(dyn Fn(usize) 
 }
 
 /// Reads one request: its line, headers and JSON body.
-async fn read(stream: &mut TcpStream) -> Option<(String, BTreeMap<String, String>, Value)> {
+async fn read(stream: &mut impl Stream) -> Option<(String, BTreeMap<String, String>, Value)> {
     let mut bytes = Vec::new();
     let end = loop {
         if let Some(at) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
@@ -140,7 +172,7 @@ async fn read(stream: &mut TcpStream) -> Option<(String, BTreeMap<String, String
 }
 
 /// Acts; true where a verdict went out whole.
-async fn answer(stream: &mut TcpStream, received: &Received) -> bool {
+async fn answer(stream: &mut impl Stream, received: &Received) -> bool {
     let verdict = || {
         let text = received.text();
         let red_first = text.find("red.").unwrap_or(0) < text.find("blue.").unwrap_or(0);
@@ -191,7 +223,7 @@ fn head(status: u16, headers: &str, length: usize) -> String {
     )
 }
 
-async fn write(stream: &mut TcpStream, status: u16, headers: &str, body: &str, missing: usize) -> bool {
+async fn write(stream: &mut impl Stream, status: u16, headers: &str, body: &str, missing: usize) -> bool {
     let text = format!("{}{body}", head(status, headers, body.len() + missing));
     stream.write_all(text.as_bytes()).await.is_ok() && stream.shutdown().await.is_ok()
 }

@@ -3,10 +3,11 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use isr_core::{FinishReason, GenerateRequest, Response, Sampling};
+use isr_core::{FinishReason, GenerateRequest, ProgressSender, Response, Sampling};
 use tch::{Device, Kind, Tensor};
 
 use super::prefill::Prefilled;
+use super::progress::{Teller, settled, tell_prompt};
 use super::sampler::{Draw, Sampler};
 use super::{Engine, Reply, respond};
 use crate::error::{Result, TorchError};
@@ -16,6 +17,7 @@ use crate::model::kv_cache::KvCache;
 /// A request that waits for its prefill.
 pub(crate) struct Job {
     request: GenerateRequest,
+    progress: Option<ProgressSender>,
     reply: Reply<Vec<Response>>,
 }
 
@@ -57,6 +59,7 @@ struct Row {
     sampler: Sampler,
     tokens: Vec<u32>,
     logprobs: Vec<f32>,
+    teller: Option<Teller>,
 }
 
 impl Group {
@@ -73,13 +76,18 @@ impl Row {
 }
 
 impl Engine {
-    pub(super) fn enqueue(&mut self, request: GenerateRequest, reply: Reply<Vec<Response>>) {
+    pub(super) fn enqueue(
+        &mut self,
+        request: GenerateRequest,
+        progress: Option<ProgressSender>,
+        reply: Reply<Vec<Response>>,
+    ) {
         if let Err(reason) = request.sampling.validate() {
             return respond(reply, Err(TorchError::Prompt(format!("sampling: {reason}"))));
         }
         match request.n {
             0 => respond(reply, Ok(Vec::new())),
-            _ => self.waiting.push_back(Job { request, reply }),
+            _ => self.waiting.push_back(Job { request, progress, reply }),
         }
     }
 
@@ -110,11 +118,11 @@ impl Engine {
         if job.reply.is_closed() {
             return;
         }
-        let Job { request, reply } = job;
-        match self.open(&request) {
+        let Job { request, progress, reply } = job;
+        match self.open(&request, progress.as_ref()) {
             Err(error) => respond(reply, Err(error)),
             Ok(opened) => {
-                if let Err(error) = self.start(request, reply, opened) {
+                if let Err(error) = self.start(request, progress.as_ref(), reply, opened) {
                     tracing::error!(%error, "an answer was lost");
                 }
             }
@@ -122,8 +130,9 @@ impl Engine {
     }
 
     /// Reads a request's prompt.
-    fn open(&mut self, request: &GenerateRequest) -> Result<Opened> {
+    fn open(&mut self, request: &GenerateRequest, progress: Option<&ProgressSender>) -> Result<Opened> {
         let rendered = self.render(&request.prompt)?;
+        tell_prompt(progress, rendered.slots.len());
         let room = self.model.config.text.max_position_embeddings - rendered.extent(0);
         let limit = request.sampling.max_new_tokens.min(room);
         let Prefilled { cache, last } = self.prefill(&rendered, limit)?;
@@ -134,6 +143,7 @@ impl Engine {
     fn start(
         &mut self,
         request: GenerateRequest,
+        progress: Option<&ProgressSender>,
         reply: Reply<Vec<Response>>,
         opened: Opened,
     ) -> Result<()> {
@@ -150,7 +160,8 @@ impl Engine {
                 let mut sampler = Sampler::new(sampling.clone(), seed, index);
                 let draw = sampler.draw(&logits);
                 let (tokens, logprobs) = (Vec::new(), Vec::new());
-                let mut row = Row { index, place: place as i64, sampler, tokens, logprobs };
+                let teller = progress.map(|sender| Teller::new(sender, index));
+                let mut row = Row { index, place: place as i64, sampler, tokens, logprobs, teller };
                 row.push(draw);
                 group.rows.push(row);
             }
@@ -213,10 +224,16 @@ impl Engine {
     /// Hands in the responses that have ended, and keeps a group that has others.
     fn keep_unended(&mut self, mut group: Group) -> Result<()> {
         let mut unended = Vec::with_capacity(group.rows.len());
-        for row in std::mem::take(&mut group.rows) {
+        for mut row in std::mem::take(&mut group.rows) {
             match self.ending(&group, &row)? {
-                None => unended.push(row),
+                None => {
+                    self.tell(&group, &mut row)?;
+                    unended.push(row);
+                }
                 Some((text, finish_reason)) => {
+                    if let Some(teller) = &mut row.teller {
+                        teller.tell(&text);
+                    }
                     let policy = self.fingerprint()?;
                     let Row { index, tokens: token_ids, logprobs, .. } = row;
                     let response = Response { text, token_ids, logprobs, finish_reason, policy };
@@ -243,6 +260,16 @@ impl Engine {
             true => Ok(Some((self.chat.decode(&row.tokens)?, FinishReason::Length))),
             false => Ok(None),
         }
+    }
+
+    /// Tells whoever listens what is settled of an answer under way.
+    fn tell(&self, group: &Group, row: &mut Row) -> Result<()> {
+        let Some(teller) = row.teller.as_mut().filter(|teller| teller.has_listener()) else {
+            return Ok(());
+        };
+        let text = self.chat.decode(&row.tokens)?;
+        teller.tell(settled(&text, &group.request.borrow().sampling.stop));
+        Ok(())
     }
 
     /// The text before the first stop string, where one has been written.

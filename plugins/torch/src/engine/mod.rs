@@ -10,6 +10,7 @@
 
 mod decode;
 mod prefill;
+mod progress;
 pub(crate) mod sampler;
 mod score;
 
@@ -20,8 +21,8 @@ use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::thread::JoinHandle;
 
 use isr_core::{
-    Fingerprint, GenerateRequest, PreferenceObjective, Prompt, Response, ScoreRequest, Snapshot,
-    StepReport, TokenLogProbs, TrainStep,
+    Fingerprint, GenerateRequest, PreferenceObjective, ProgressSender, Prompt, Response, ScoreRequest,
+    Snapshot, StepReport, TokenLogProbs, TrainStep,
 };
 use tokio::sync::oneshot;
 
@@ -40,7 +41,7 @@ pub use score::Logits;
 type Reply<T> = oneshot::Sender<Result<T>>;
 
 pub(crate) enum Command {
-    Generate(GenerateRequest, Reply<Vec<Response>>),
+    Generate(GenerateRequest, Option<ProgressSender>, Reply<Vec<Response>>),
     Score(ScoreRequest, Reply<Vec<TokenLogProbs>>),
     Logits(Prompt, Reply<Logits>),
     Train(TrainStep, Arc<dyn PreferenceObjective>, Reply<StepReport>),
@@ -179,7 +180,7 @@ impl Engine {
 
     fn execute(&mut self, command: Command) {
         match command {
-            Command::Generate(request, reply) => self.enqueue(request, reply),
+            Command::Generate(request, progress, reply) => self.enqueue(request, progress, reply),
             Command::Score(request, reply) => respond(reply, tch::no_grad(|| self.score(&request))),
             Command::Logits(prompt, reply) => respond(reply, tch::no_grad(|| self.logits(&prompt))),
             Command::Fingerprint(reply) => {

@@ -1,0 +1,47 @@
+//! People as judges: `isr annotate`, and the judge `human`.
+//!
+//! | to read | where |
+//! |---|---|
+//! | which pairs a run has | `cases.rs` |
+//! | what a person said of them: `RUN/annotations.jsonl` | `record.rs`, `book.rs` |
+//! | which pair is asked about next, and in which order it is shown | `desk.rs` |
+//! | the page, and what it asks the server | `page.html`, `server.rs`, `clip.rs` |
+//! | the judge that takes verdicts from such a file | `judge.rs` |
+//!
+//! A person sees the clip, the instruction and both answers, and not which of them was sampled first, which
+//! the judge preferred, or which iteration they are from. What is chosen is on disk before the next pair is
+//! shown.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping"))]
+
+mod book;
+mod cases;
+mod clip;
+mod desk;
+mod error;
+mod judge;
+mod record;
+mod server;
+
+use std::path::PathBuf;
+
+pub use error::AnnotateError;
+pub use judge::{HumanJudgeConfig, Missing};
+pub use record::{Annotation, Choice};
+pub use server::router;
+
+/// The file in a run directory that holds what people said.
+pub const ANNOTATIONS: &str = "annotations.jsonl";
+
+/// Whose opinion is asked, and of what.
+#[derive(Clone, Debug)]
+pub struct Session {
+    /// The run directory.
+    pub run: PathBuf,
+    /// Which iteration's pairs; `None` for the last that has any.
+    pub iteration: Option<u32>,
+    /// Who answers. The same name continues where it left off.
+    pub annotator: String,
+    /// Where the run's relative video paths start: the folder that it was started in.
+    pub video_root: PathBuf,
+}

@@ -1,0 +1,97 @@
+//! `isr serve`.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Result, anyhow};
+use clap::Args;
+use isr_dpo::registry::{BuildContext, Component};
+use isr_dpo::{Error, FfmpegConfig, FrozenPolicy};
+use isr_serve::{ServeOptions, Served, router};
+use isr_web::{Guard, WebError, listen, serve};
+
+use super::model::ModelArgs;
+use super::output::print_line;
+use super::session::Session;
+
+/// How long requests under way may go on after a signal to stop.
+const GRACE: Duration = Duration::from_secs(30);
+
+/// Serve a model to OpenAI clients
+///
+/// `POST /v1/chat/completions` answers about images and videos, which requests bring as data URLs, or name
+/// as files below --allow-dir. `GET /v1/models`, `/health` and `/metrics` tell of the server. Ctrl-C or
+/// SIGTERM stop it when the requests under way are answered, or after 30 s.
+#[derive(Args)]
+pub(super) struct ServeArgs {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// The model's name for clients [default: the folder's name]
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// Address to listen on; any but loopback needs --token-env
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
+    host: IpAddr,
+    /// Port to listen on; 0 takes a free one
+    #[arg(long, value_name = "N", default_value_t = 8000)]
+    port: u16,
+    /// Environment variable that holds the token which clients must send
+    #[arg(long, value_name = "VARIABLE")]
+    token_env: Option<String>,
+    /// Folder whose files requests may name by `file:` URLs; may be given again
+    #[arg(long, value_name = "DIR")]
+    allow_dir: Vec<PathBuf>,
+    /// Longest answer in tokens
+    #[arg(long, value_name = "N", default_value_t = 1024)]
+    max_tokens: usize,
+    /// Requests that are let in at once; others are told to come again
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    queue: usize,
+    /// Longest request in MiB
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    body_mb: usize,
+}
+
+impl ServeArgs {
+    pub(super) fn execute(&self, session: &Session) -> Result<()> {
+        let guard = Guard::from_env(self.token_env.as_deref()).map_err(unusable)?;
+        // Before the model is loaded, which takes longer than to say that the port is taken.
+        let listener = session.block_on(listen(self.host, self.port, &guard)).map_err(unusable)?;
+        let model = self.model.load()?;
+        let served = Served {
+            name: self.name.clone().unwrap_or_else(|| self.model.name()),
+            policy: FrozenPolicy::new(model.policy.clone()),
+            videos: model.reader.clone(),
+            images: images()?,
+            encoder: None,
+            system: model.system.clone(),
+        };
+        let options = ServeOptions {
+            guard,
+            allowed: self.allow_dir.clone(),
+            max_tokens: self.max_tokens,
+            queue: self.queue,
+            body_bytes: self.body_mb.saturating_mul(1 << 20),
+            ..ServeOptions::default()
+        };
+        let router = router(served, options).map_err(|error| Error::Config(error.to_string()))?;
+        let stop = session.cancelled_by_signals();
+        print_line(format_args!("listening on http://{}", listener.local_addr()?))?;
+        if !session.block_on(serve(listener, router, stop, GRACE))? {
+            session.progress.line("requests that took longer than 30 s were cut off");
+        }
+        Ok(())
+    }
+}
+
+/// A reader of lone pictures.
+fn images() -> Result<std::sync::Arc<dyn isr_dpo::VideoReader>> {
+    let config = serde_json::json!({ "sampling": { "rule": "uniform", "frames": 1 }, "min_frames": 1 });
+    let config: FfmpegConfig = serde_json::from_value(config)?;
+    config.build(&BuildContext::default()).map_err(|cause| anyhow!("{cause}"))
+}
+
+fn unusable(error: WebError) -> Error {
+    Error::Config(error.to_string())
+}
