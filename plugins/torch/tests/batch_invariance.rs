@@ -60,6 +60,39 @@ async fn scoring_a_response_returns_the_recorded_log_probs() {
     }
 }
 
+/// Answers of a request attend together until the last has ended: those that go on are not disturbed by those
+/// that have.
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_that_end_early_leave_the_others_as_they_are() {
+    for family in support::FAMILIES {
+        let policy = LlavaConfig::new(Golden::read(family).model()).load().unwrap();
+        let whole = GenerateRequest { n: 5, ..request(9) };
+        let responses = policy.generate(whole.clone()).await.unwrap();
+        // A stop string that some of the texts hold.
+        let letters = 'a'..='z';
+        let holding =
+            |letter: &char| responses.iter().filter(|response| response.text.contains(*letter)).count();
+        let stop = letters
+            .filter(|letter| (1..5).contains(&holding(letter)))
+            .min_by_key(|letter| holding(letter).abs_diff(2));
+        let stop = stop.unwrap().to_string();
+        let mut cut = whole;
+        cut.sampling.stop = vec![stop.clone()];
+        let stopped = policy.generate(cut).await.unwrap();
+        let mut ended = 0;
+        for (response, whole) in stopped.iter().zip(&responses) {
+            let tokens = response.token_ids.len();
+            ended += usize::from(tokens < whole.token_ids.len());
+            assert_eq!(response.token_ids, whole.token_ids[..tokens], "{family}");
+            assert_eq!(response.logprobs, whole.logprobs[..tokens], "{family}");
+            if !whole.text.contains(&stop) {
+                assert_eq!(response, whole, "{family}");
+            }
+        }
+        assert!((1..5).contains(&ended), "{family}: {ended} of 5 ended early");
+    }
+}
+
 /// Answers and log-probs of several prompts about the same videos, one after the other.
 async fn asked_in_turn(policy: &dyn Policy, scenes: &[Scene]) -> Vec<(Vec<Response>, Vec<f32>)> {
     let mut all = Vec::new();
