@@ -1,0 +1,1 @@
+//! Judges, retrospectors and objectives compiled to WebAssembly.
