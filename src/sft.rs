@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use isr_core::config::{Invalid, LoadedConfig, Settings, to_toml};
+use isr_core::plugin::PluginFile;
 use isr_core::registry::{
     BuildContext, DemonstrationsConfig, EncoderConfig, Kind, ObjectiveConfig, PolicyConfig, VideoConfig,
 };
@@ -30,6 +31,10 @@ pub struct SftConfig {
     /// A new model's weights derive from this. Default 0.
     #[serde(default)]
     pub seed: u64,
+    /// Plugin files: paths, or tables of a `path` and limits. What they give can then be named like what is
+    /// built in. Default none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub plugins: Vec<PluginFile>,
     /// What is learned from.
     pub demonstrations: Box<dyn DemonstrationsConfig>,
     /// How videos are decoded, and which frames are kept.

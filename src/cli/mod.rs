@@ -48,6 +48,7 @@ Exit codes:
 Environment:
   ISR__SECTION__KEY  sets `section.key` of a config, above its files and below -s
   ISR_FFMPEG         the ffmpeg program
+  ISR_PLUGIN_PATH    folders in which plugins are looked for by name, as in PATH
   RUST_LOG           what is logged to stderr, as `isr_core=debug`; above -v and -q";
 
 /// How much is said on stderr.
