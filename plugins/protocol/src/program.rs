@@ -3,6 +3,9 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::Arc;
+
+use tempfile::TempDir;
 
 /// A program that speaks the protocol on its standard input and output.
 #[derive(Clone, Debug)]
@@ -15,6 +18,8 @@ pub struct Program {
     pub arguments: Vec<OsString>,
     /// Environment variables, beside those of this process.
     pub environment: Vec<(OsString, OsString)>,
+    /// A folder that it needs, removed with the last clone.
+    pub files: Option<Arc<TempDir>>,
 }
 
 impl Program {

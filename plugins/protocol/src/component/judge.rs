@@ -24,8 +24,7 @@ impl RemoteJudge {
 impl Judge for RemoteJudge {
     async fn judge(&self, case: &JudgeCase, policy: &FrozenPolicy) -> Result<Verdict, ComponentError> {
         let asked = Asked { scene: &case.scene, policy };
-        let answer = async |ask| form::answer(ask, asked).await;
-        let value = self.session.call("judge", form::judge_case(case), answer).await;
+        let value = self.session.call("judge", form::judge_case(case), Some(asked)).await;
         let value = value.map_err(|error| call_error(&self.name, "judge", &error))?;
         form::verdict(value).map_err(|reason| unusable(&self.name, "judge", reason))
     }

@@ -29,8 +29,7 @@ impl Retrospector for RemoteRetrospector {
         policy: &FrozenPolicy,
     ) -> Result<String, ComponentError> {
         let asked = Asked { scene: &case.scene, policy };
-        let answer = async |ask| form::answer(ask, asked).await;
-        let value = self.session.call("describe", form::retrospection_case(case), answer).await;
+        let value = self.session.call("describe", form::retrospection_case(case), Some(asked)).await;
         match value.map_err(|error| call_error(&self.name, "describe", &error))? {
             Value::String(text) if !text.trim().is_empty() => Ok(text),
             Value::String(_) => Err(unusable(&self.name, "describe", "the description is empty".to_owned())),

@@ -211,8 +211,8 @@ impl Driver {
         let (id, call, limit) = (ask.id, ask.call, self.limits.asks);
         let number = self.processes;
         let refusal = match self.calls.ask(call, id, limit) {
-            Asking::Of(caller) => {
-                let _ = caller.unbounded_send(Reply::Ask { process: number, ask });
+            Asking::Of(tell) => {
+                tell(Reply::Ask { process: number, ask });
                 return Ok(());
             }
             Asking::Nobody => "the call has been cancelled".to_owned(),
@@ -257,7 +257,7 @@ impl Driver {
 }
 
 fn done(call: &Waiting, result: Result<serde_json::Value, SessionError>) {
-    let _ = call.caller.unbounded_send(Reply::Done(result));
+    (call.tell)(Reply::Done(result));
 }
 
 fn doing(phase: Phase) -> &'static str {

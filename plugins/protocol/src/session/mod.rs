@@ -9,16 +9,17 @@ use std::sync::mpsc::{self, Sender};
 use std::thread;
 
 use futures::StreamExt;
-use futures::channel::mpsc::{UnboundedReceiver, unbounded};
+use futures::channel::mpsc::unbounded;
 use isr_core::registry::Kind;
 use serde_json::Value;
 
 use crate::error::{Fault, SessionError};
+use crate::form::{self, Asked};
 use crate::limits::Limits;
 use crate::message::{Answer, Ask};
 use crate::process::Heard;
 use crate::program::Program;
-use calls::Waiting;
+use calls::{Tell, Waiting};
 use driver::Driver;
 
 pub use greeting::hello;
@@ -82,14 +83,15 @@ impl Session {
         Ok(Self { events, ids: AtomicU64::new(1) })
     }
 
-    /// Calls a method. `answer` answers what the process asks meanwhile.
+    /// Calls a method. What the process asks meanwhile is about `asked`, or refused.
     pub(crate) async fn call(
         &self,
         method: &'static str,
         params: Value,
-        mut answer: impl AsyncFnMut(Ask) -> Answer,
+        asked: Option<Asked<'_>>,
     ) -> Result<Value, SessionError> {
-        let (mut open, mut replies) = self.begin(method, params);
+        let (tell, mut replies) = unbounded();
+        let mut open = self.begin(method, params, Box::new(move |it| drop(tell.unbounded_send(it))));
         while let Some(reply) = replies.next().await {
             match reply {
                 Reply::Done(result) => {
@@ -98,7 +100,10 @@ impl Session {
                 }
                 Reply::Ask { process, ask } => {
                     let id = ask.id;
-                    let answer = answer(ask).await;
+                    let answer = match asked {
+                        Some(asked) => form::answer(ask, asked).await,
+                        None => refuse(&ask, method),
+                    };
                     let _ = self.events.send(Event::Answered { process, id, answer });
                 }
             }
@@ -108,19 +113,33 @@ impl Session {
 
     /// The same on a thread that may wait; what the process asks is refused.
     pub(crate) fn call_blocking(&self, method: &'static str, params: Value) -> Result<Value, SessionError> {
-        futures::executor::block_on(self.call(method, params, async |ask: Ask| Answer::Error {
-            code: "failed".to_owned(),
-            message: format!("there is nothing to `{}` during `{method}`", ask.method),
-        }))
+        let (tell, replies) = mpsc::channel();
+        let mut open = self.begin(method, params, Box::new(move |it| drop(tell.send(it))));
+        for reply in replies {
+            match reply {
+                Reply::Done(result) => {
+                    open.done = true;
+                    return result;
+                }
+                Reply::Ask { process, ask } => {
+                    let (id, answer) = (ask.id, refuse(&ask, method));
+                    let _ = self.events.send(Event::Answered { process, id, answer });
+                }
+            }
+        }
+        Err(Fault::Closed.into())
     }
 
-    fn begin(&self, method: &'static str, params: Value) -> (OpenCall<'_>, UnboundedReceiver<Reply>) {
+    fn begin(&self, method: &'static str, params: Value, tell: Tell) -> OpenCall<'_> {
         let id = self.ids.fetch_add(1, Ordering::Relaxed);
-        let (caller, replies) = unbounded();
-        let call = Waiting { id, method, params, caller, suspect: false };
-        let _ = self.events.send(Event::Call(call));
-        (OpenCall { events: &self.events, id, done: false }, replies)
+        let _ = self.events.send(Event::Call(Waiting { id, method, params, tell, suspect: false }));
+        OpenCall { events: &self.events, id, done: false }
     }
+}
+
+fn refuse(ask: &Ask, method: &str) -> Answer {
+    let message = format!("there is nothing to `{}` during `{method}`", ask.method);
+    Answer::Error { code: "failed".to_owned(), message }
 }
 
 impl Drop for Session {
