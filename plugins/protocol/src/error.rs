@@ -48,6 +48,9 @@ pub enum Fault {
     /// It does not declare the component that is wanted.
     #[error("{0}")]
     Undeclared(String),
+    /// The batch is none that can be sent.
+    #[error("{0}")]
+    Batch(String),
     /// What it answered cannot be used.
     #[error("its answer cannot be used: {0}")]
     Unusable(String),

@@ -26,7 +26,8 @@ impl RemoteObjective {
     }
 
     fn try_evaluate(&self, batch: &ObjectiveBatch) -> Result<ObjectiveValue, SessionError> {
-        let params = form::batch(batch).map_err(Fault::Unusable)?;
+        batch.check(&self.requirements).map_err(Fault::Batch)?;
+        let params = form::batch(batch).map_err(Fault::Batch)?;
         let value = self.session.call_blocking("evaluate", params)?;
         Ok(form::value(value, batch).map_err(Fault::Unusable)?)
     }

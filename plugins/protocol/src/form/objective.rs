@@ -66,7 +66,7 @@ fn view(of: &ViewLogProbs) -> Result<Value, String> {
     let name = match view {
         View::Chosen => "chosen",
         View::Rejected => "rejected",
-        other => return Err(format!("protocol has no view {other:?}")),
+        other => return Err(format!("the protocol has no view {other:?}")),
     };
     match policy.iter().chain(reference).find(|number| !number.is_finite()) {
         Some(number) => Err(format!("the log-probs of {view:?} have the number {number}")),

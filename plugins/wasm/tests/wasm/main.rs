@@ -1,1 +1,11 @@
-//! Nothing yet.
+//! Tests of plugins in WebAssembly: the example, compiled from C, and modules that misbehave in every way.
+
+#![allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping")]
+
+mod contract;
+mod example;
+mod files;
+mod hostile;
+mod objective;
+mod refused;
+mod support;
