@@ -12,8 +12,8 @@ use isr_protocol::{Limits, Program, hello};
 use crate::package;
 use crate::plugin::{PythonPlugin, manifest};
 
-/// Runs Python files with `python3`, or with the interpreter that the environment variable `ISR_PYTHON`
-/// names.
+/// Runs Python files with the interpreter that `python` names, else `ISR_PYTHON` of the environment, else
+/// `python3`.
 pub struct PythonLoader;
 
 impl PluginLoader for PythonLoader {
@@ -26,12 +26,12 @@ impl PluginLoader for PythonLoader {
     }
 
     fn options(&self) -> &'static [&'static str] {
-        &["call_s", "start_s", "restarts"]
+        &["call_s", "start_s", "restarts", "python"]
     }
 
     fn load(&self, path: &Path, options: &PluginFile) -> Result<Arc<dyn Plugin>, Cause> {
         let limits = limits(options);
-        let program = program(path)?;
+        let program = program(path, options)?;
         let manifests = hello(&program, &limits)?.into_iter().map(manifest).collect();
         Ok(Arc::new(PythonPlugin { program, limits, manifests }))
     }
@@ -45,15 +45,16 @@ fn limits(options: &PluginFile) -> Limits {
 }
 
 /// `python3 -m isr_plugin FILE`, with the package of this program.
-fn program(path: &Path) -> Result<Program, Cause> {
+fn program(path: &Path, options: &PluginFile) -> Result<Program, Cause> {
     let package = package::write()
         .map_err(|error| format!("the Python package isr_plugin cannot be written: {error}"))?;
     let mut folders = vec![package.path().to_owned()];
     folders.extend(env::var_os("PYTHONPATH").iter().flat_map(env::split_paths));
     let variable = |name: &str, value: OsString| (OsString::from(name), value);
+    let python = options.python.clone().or_else(|| env::var_os("ISR_PYTHON").map(PathBuf::from));
     Ok(Program {
         name: path.display().to_string(),
-        executable: env::var_os("ISR_PYTHON").map_or_else(|| PathBuf::from("python3"), PathBuf::from),
+        executable: python.unwrap_or_else(|| PathBuf::from("python3")),
         arguments: ["-m".into(), "isr_plugin".into(), path.into()].into(),
         environment: vec![
             variable("PYTHONPATH", env::join_paths(folders)?),

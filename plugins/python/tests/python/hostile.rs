@@ -90,6 +90,8 @@ fn files_that_cannot_be_loaded_say_why() {
     assert!(refused("import no_such_module").contains("No module named 'no_such_module'"));
     let slow = File::new("time.sleep(60)").with(|options| options.start_s = Some(0.5)).load().err().unwrap();
     assert_eq!(slow, "no answer within 0.5 s to the hello; the process was ended");
+    let nobody = File::new("").with(|options| options.python = Some("/no/such/python".into())).load().err().unwrap();
+    assert!(nobody.starts_with("cannot start `/no/such/python`: No such file"), "{nobody}");
     let absent = load("/no/such/file.py".as_ref(), &PluginFile::default()).err().unwrap();
     assert!(absent.contains("No such file"), "{absent}");
 }

@@ -1,40 +1,20 @@
 //! The example of the repository, compiled by zig.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::OnceLock;
 
 use isr_core::plugin::PluginFile;
 use isr_core::registry::Kind;
 use serde_json::json;
 
+use crate::built::near_length;
 use crate::support::{judge, load};
 
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
-}
-
-/// Compiles `near_length.c` where the config of `configs/plugins` looks for it.
+/// The example, compiled once.
 pub(crate) fn built() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(|| {
-        let folder = root().join("examples/plugins/judge-wasm");
-        let fresh = tempfile::NamedTempFile::new_in(&folder).unwrap();
-        let output = Command::new(root().join(".zig/ziglang/zig").canonicalize().expect(NO_ZIG))
-            .args(["cc", "--target=wasm32-freestanding", "-O2", "-nostdlib", "-Wl,--no-entry", "-s"])
-            .args(["-Wall", "-Wextra", "-Werror", "near_length.c", "-o"])
-            .arg(fresh.path())
-            .current_dir(&folder)
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let path = folder.join("near_length.wasm");
-        std::fs::rename(fresh.path(), &path).unwrap();
-        path
-    })
+    BUILT.get_or_init(|| near_length(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")))
 }
-
-const NO_ZIG: &str = "`cargo xtask test` installs .zig";
 
 #[test]
 fn the_example_says_what_it_gives() {

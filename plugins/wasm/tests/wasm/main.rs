@@ -2,10 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping")]
 
+mod built;
 mod contract;
 mod example;
 mod files;
 mod hostile;
 mod objective;
 mod refused;
+mod retrospector;
 mod support;
