@@ -8,6 +8,8 @@ use isr_data as _;
 use isr_judges as _;
 use isr_method as _;
 use isr_objectives as _;
+use isr_python as _;
+use isr_wasm as _;
 use isr_world as _;
 
 /// The error that names the section and the component.

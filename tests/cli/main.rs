@@ -9,6 +9,7 @@ mod errors;
 mod export;
 mod help;
 mod model;
+mod plugin_files;
 mod plugins;
 mod runs;
 mod support;

@@ -28,6 +28,9 @@ pub struct PluginFile {
     pub restarts: Option<u32>,
     /// Folders that a WebAssembly plugin may read. Default none.
     pub read: Vec<PathBuf>,
+    /// The interpreter of a Python plugin: a path, or a program on `PATH`. Default `ISR_PYTHON` of the
+    /// environment, else `python3`.
+    pub python: Option<PathBuf>,
 }
 
 /// Where a plugin runs.
@@ -74,6 +77,10 @@ struct Table {
     /// Folders that a WebAssembly plugin may read. Default none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     read: Vec<PathBuf>,
+    /// The interpreter of a Python plugin: a path, or a program on `PATH`. Default `ISR_PYTHON` of the
+    /// environment, else `python3`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    python: Option<PathBuf>,
 }
 
 impl From<Written> for PluginFile {
@@ -82,16 +89,16 @@ impl From<Written> for PluginFile {
             Written::Path(path) => Table { path, ..Table::default() },
             Written::Table(table) => table,
         };
-        let Table { path, isolation, call_s, start_s, memory_mb, fuel, restarts, read } = table;
-        Self { path, isolation, call_s, start_s, memory_mb, fuel, restarts, read }
+        let Table { path, isolation, call_s, start_s, memory_mb, fuel, restarts, read, python } = table;
+        Self { path, isolation, call_s, start_s, memory_mb, fuel, restarts, read, python }
     }
 }
 
 impl From<PluginFile> for Written {
     fn from(file: PluginFile) -> Self {
-        let PluginFile { path, isolation, call_s, start_s, memory_mb, fuel, restarts, read } = file;
+        let PluginFile { path, isolation, call_s, start_s, memory_mb, fuel, restarts, read, python } = file;
         let alone = Table { path: path.clone(), ..Table::default() };
-        let table = Table { path, isolation, call_s, start_s, memory_mb, fuel, restarts, read };
+        let table = Table { path, isolation, call_s, start_s, memory_mb, fuel, restarts, read, python };
         if table == alone { Self::Path(alone.path) } else { Self::Table(table) }
     }
 }
@@ -135,6 +142,7 @@ impl PluginFile {
             ("fuel", self.fuel.is_some()),
             ("restarts", self.restarts.is_some()),
             ("read", !self.read.is_empty()),
+            ("python", self.python.is_some()),
         ];
         match given.into_iter().find(|(name, given)| *given && !understood.contains(name)) {
             Some((name, _)) => {
