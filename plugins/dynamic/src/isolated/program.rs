@@ -20,8 +20,9 @@ pub(super) fn program(path: &Path, options: &PluginFile) -> std::io::Result<Prog
     if let Some(mb) = options.memory_mb {
         arguments.extend(["--memory-mb".into(), mb.to_string().into()]);
     }
-    let (environment, files) = Default::default();
-    Ok(Program { name: path.display().to_string(), executable, arguments, environment, files })
+    // Its last words are to be what happened, not where.
+    let environment = vec![("RUST_BACKTRACE".into(), "0".into())];
+    Ok(Program { name: path.display().to_string(), executable, arguments, environment, files: None })
 }
 
 pub(super) fn limits(options: &PluginFile) -> Limits {
