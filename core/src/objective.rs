@@ -67,7 +67,9 @@ impl ObjectiveBatch {
         let views: Vec<View> = self.views.iter().map(|view| view.view).collect();
         if views != required.views || self.pairs() == 0 {
             let (pairs, wanted) = (self.pairs(), &required.views);
-            return Err(format!("the batch has {pairs} pairs of {views:?}; it needs one or more of {wanted:?}"));
+            return Err(format!(
+                "the batch has {pairs} pairs of {views:?}; it needs one or more of {wanted:?}"
+            ));
         }
         let pairs = self.pairs();
         for ViewLogProbs { view, policy, reference, lengths } in &self.views {

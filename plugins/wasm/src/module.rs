@@ -28,7 +28,9 @@ pub(crate) fn component(bytes: Vec<u8>) -> Result<Vec<u8>, Fault> {
         return Ok(bytes);
     }
     if !Parser::is_core_wasm(&bytes) {
-        return Err(Fault::Module("it is not WebAssembly; compile the plugin to a `.wasm` file".to_owned()));
+        return Err(Fault::Module(
+            "it is not WebAssembly; compile the plugin to a `.wasm` file".to_owned(),
+        ));
     }
     let outline = Outline::of(&bytes).map_err(|error| Fault::Module(format!("it is damaged: {error}")))?;
     wrap(bytes, &outline).map_err(|reason| {

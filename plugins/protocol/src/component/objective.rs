@@ -40,7 +40,8 @@ impl PreferenceObjective for RemoteObjective {
 
     fn evaluate(&self, batch: &ObjectiveBatch) -> Result<ObjectiveValue, ComponentError> {
         // No sample is to blame for a loss.
-        let failed = |error: SessionError| PluginError::new(&self.name, "evaluate", error.to_string()).failed();
+        let failed =
+            |error: SessionError| PluginError::new(&self.name, "evaluate", error.to_string()).failed();
         self.try_evaluate(batch).map_err(failed)
     }
 }

@@ -32,7 +32,9 @@ impl Retrospector for RemoteRetrospector {
         let value = self.session.call("describe", form::retrospection_case(case), Some(asked)).await;
         match value.map_err(|error| call_error(&self.name, "describe", &error))? {
             Value::String(text) if !text.trim().is_empty() => Ok(text),
-            Value::String(_) => Err(unusable(&self.name, "describe", "the description is empty".to_owned())),
+            Value::String(_) => {
+                Err(unusable(&self.name, "describe", "the description is empty".to_owned()))
+            }
             other => Err(unusable(&self.name, "describe", format!("{other} is no text"))),
         }
     }

@@ -3,8 +3,8 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use isr_core::{
-    ComponentError, Continuation, FrozenPolicy, GenerateRequest, Message, Part, Prompt, Role, Sampling, Scene,
-    ScoreRequest,
+    ComponentError, Continuation, FrozenPolicy, GenerateRequest, Message, Part, Prompt, Role, Sampling,
+    Scene, ScoreRequest,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

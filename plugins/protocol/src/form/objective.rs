@@ -70,9 +70,7 @@ fn view(of: &ViewLogProbs) -> Result<Value, String> {
     };
     match policy.iter().chain(reference).find(|number| !number.is_finite()) {
         Some(number) => Err(format!("the log-probs of {view:?} have the number {number}")),
-        None => {
-            Ok(json!({ "view": name, "policy": policy, "reference": reference, "lengths": lengths }))
-        }
+        None => Ok(json!({ "view": name, "policy": policy, "reference": reference, "lengths": lengths })),
     }
 }
 
@@ -103,7 +101,8 @@ mod tests {
     use super::*;
 
     fn pairs() -> ObjectiveBatch {
-        let of = |view| ViewLogProbs { view, policy: vec![-1.5, -2.0], reference: vec![], lengths: vec![2, 3] };
+        let of =
+            |view| ViewLogProbs { view, policy: vec![-1.5, -2.0], reference: vec![], lengths: vec![2, 3] };
         ObjectiveBatch { views: vec![of(View::Chosen), of(View::Rejected)] }
     }
 

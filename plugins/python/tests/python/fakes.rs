@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use isr_contract::fixtures::frames;
 use isr_contract::FakePolicy;
+use isr_contract::fixtures::frames;
 use isr_core::config::Components;
 use isr_core::{
     Candidate, ComponentError, Decision, FeatureType, Fingerprint, Frames, Judge, LabelledSample,

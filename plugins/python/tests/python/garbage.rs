@@ -40,7 +40,8 @@ async fn garbage_on_the_pipe_is_quoted() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_to_another_call_is_given_to_nobody() {
-    let said = judged(&raw("raw('{\"type\": \"result\", \"id\": 99, \"value\": 1}\\n')\ntime.sleep(60)")).await;
+    let said =
+        judged(&raw("raw('{\"type\": \"result\", \"id\": 99, \"value\": 1}\\n')\ntime.sleep(60)")).await;
     assert_quarantines(&said, &["it broke the protocol: it answered call 99, which is not open"]);
 }
 
@@ -64,7 +65,8 @@ async fn a_line_without_end_is_cut_off() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn wrong_questions_are_refused() {
-    let ask = "raw('{\"type\": \"ask\", \"id\": 1, \"call\": 77, \"method\": \"frame\", \"params\": {}}\\n')";
+    let ask =
+        "raw('{\"type\": \"ask\", \"id\": 1, \"call\": 77, \"method\": \"frame\", \"params\": {}}\\n')";
     let said = judged(&raw(&format!("{ask}\ntime.sleep(60)"))).await;
     assert_quarantines(&said, &["it broke the protocol: it asked about call 77, which is not open"]);
     let many = "for i in range(1001): case.scene.frame(0)";

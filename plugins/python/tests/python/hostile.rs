@@ -66,7 +66,10 @@ async fn after_too_many_restarts_the_run_stops() {
     let file = File::judging("os._exit(3)").with(|options| options.restarts = Some(0));
     let stopped = judged(&file).await;
     assert!(matches!(stopped, ComponentError::Failed(_)), "{stopped:?}");
-    assert_says(&stopped, &["plugin `it`, judge: the process has ended more than 0 times", "with status 3"]);
+    assert_says(
+        &stopped,
+        &["plugin `it`, judge: the process has ended more than 0 times", "with status 3"],
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -88,9 +91,11 @@ fn files_that_cannot_be_loaded_say_why() {
     assert!(broken.starts_with("the process ended (with status 1); its last words:"), "{broken}");
     assert!(broken.contains("SyntaxError"), "{broken}");
     assert!(refused("import no_such_module").contains("No module named 'no_such_module'"));
-    let slow = File::new("time.sleep(60)").with(|options| options.start_s = Some(0.5)).load().err().unwrap();
+    let slow =
+        File::new("time.sleep(60)").with(|options| options.start_s = Some(0.5)).load().err().unwrap();
     assert_eq!(slow, "no answer within 0.5 s to the hello; the process was ended");
-    let nobody = File::new("").with(|options| options.python = Some("/no/such/python".into())).load().err().unwrap();
+    let nobody =
+        File::new("").with(|options| options.python = Some("/no/such/python".into())).load().err().unwrap();
     assert!(nobody.starts_with("cannot start `/no/such/python`: No such file"), "{nobody}");
     let absent = load("/no/such/file.py".as_ref(), &PluginFile::default()).err().unwrap();
     assert!(absent.contains("No such file"), "{absent}");
@@ -99,7 +104,8 @@ fn files_that_cannot_be_loaded_say_why() {
 #[test]
 fn an_objective_of_wrong_length_or_with_nan_is_refused() {
     let objective = |value: &str| {
-        let body = format!("class It(Objective):\n    def evaluate(self, chosen, rejected): return {value}");
+        let body =
+            format!("class It(Objective):\n    def evaluate(self, chosen, rejected): return {value}");
         File::new(&body).objective().unwrap()
     };
     let batch = || {
@@ -109,7 +115,9 @@ fn an_objective_of_wrong_length_or_with_nan_is_refused() {
             reference: vec![-1.0, -2.0],
             lengths: vec![1, 1],
         };
-        isr_core::ObjectiveBatch { views: vec![view(isr_core::View::Chosen), view(isr_core::View::Rejected)] }
+        isr_core::ObjectiveBatch {
+            views: vec![view(isr_core::View::Chosen), view(isr_core::View::Rejected)],
+        }
     };
     let said = |value: &str| objective(value).evaluate(&batch()).unwrap_err().to_string();
     let short = said("0.0, [[0.0, 0.0], [0.0]], {}");

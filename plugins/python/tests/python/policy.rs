@@ -39,7 +39,12 @@ async fn what_cannot_be_asked_is_an_exception_in_the_plugin() {
     let policy = Arc::new(FakePolicy::default());
     let refused = file.judge().unwrap().judge(&case("one", "two"), &policy.frozen()).await.unwrap_err();
     let said = refused.to_string();
-    for part in ["temperature is -1", "n is 65; it must be 1 to 64", "unknown field `heat`", "IndexError: frame 2 of 2"] {
+    for part in [
+        "temperature is -1",
+        "n is 65; it must be 1 to 64",
+        "unknown field `heat`",
+        "IndexError: frame 2 of 2",
+    ] {
         assert!(said.contains(part), "{part}: {said}");
     }
 }

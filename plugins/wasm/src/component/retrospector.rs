@@ -30,7 +30,8 @@ impl Retrospector for WasmRetrospector {
                 if let Err(reason) = instance.isr_plugin_plugin().call_configure(&mut *store, &settings)? {
                     return Ok(Err(Fault::Settings(reason)));
                 }
-                let described = instance.isr_plugin_retrospector().call_describe_video(&mut *store, &asked)?;
+                let described =
+                    instance.isr_plugin_retrospector().call_describe_video(&mut *store, &asked)?;
                 Ok(described.map_err(Fault::from))
             })?
         });

@@ -25,7 +25,8 @@ async fn a_loop_ends_with_its_fuel() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_loop_with_much_fuel_ends_with_its_time() {
-    let (start, limits) = (Instant::now(), PluginFile { fuel: Some(1 << 60), call_s: Some(0.3), ..options() });
+    let (start, limits) =
+        (Instant::now(), PluginFile { fuel: Some(1 << 60), call_s: Some(0.3), ..options() });
     let text = said("(loop $on (br $on))", &limits).await;
     assert_eq!(text, "plugin `hostile`, judge: no answer within 0.3 s");
     assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
@@ -42,7 +43,10 @@ async fn memory_ends_at_its_limit() {
 #[tokio::test(flavor = "multi_thread")]
 async fn traps_say_which() {
     let text = said("(unreachable)", &options()).await;
-    assert_eq!(text, "plugin `hostile`, judge: it trapped: wasm trap: wasm `unreachable` instruction executed");
+    assert_eq!(
+        text,
+        "plugin `hostile`, judge: it trapped: wasm trap: wasm `unreachable` instruction executed"
+    );
     let outside = said("(local.set $a (i32.load (i32.const -8)))", &options()).await;
     assert!(outside.contains("it trapped: wasm trap: out of bounds memory access"), "{outside}");
     let zero = said("(local.set $a (i32.div_u (i32.const 1) (local.get $b)))", &options()).await;

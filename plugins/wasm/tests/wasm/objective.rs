@@ -76,7 +76,8 @@ async fn a_gradient_of_the_wrong_length_is_refused() {
         reference: vec![],
         lengths: vec![1, 1],
     };
-    let said = built("(i32.const 1)").evaluate(&isr_core::ObjectiveBatch { views: vec![view] }).unwrap_err();
+    let said =
+        built("(i32.const 1)").evaluate(&isr_core::ObjectiveBatch { views: vec![view] }).unwrap_err();
     assert_eq!(
         said.to_string(),
         "plugin `likelihood`, evaluate: its answer cannot be used: its gradients have [1] numbers for [2] \
