@@ -73,7 +73,7 @@ void isr_log_raw(int32_t level, const char *at, size_t length);
 static inline void isr_log(int level, isr_text line) { isr_log_raw(level, line.at, line.length); }
 
 /* Memory of this instance, aligned to 16 bytes; traps where the config's limit is reached. */
-static void *isr_alloc(size_t size) {
+static inline void *isr_alloc(size_t size) {
     extern unsigned char __heap_base;
     static uintptr_t top;
     if (top == 0) top = (uintptr_t)&__heap_base;
@@ -86,7 +86,7 @@ static void *isr_alloc(size_t size) {
 }
 
 /* The number of a key in a flat JSON object, or `otherwise` where it is not there. */
-static double isr_number(isr_text json, isr_text key, double otherwise) {
+static inline double isr_number(isr_text json, isr_text key, double otherwise) {
     for (size_t i = 0; i + key.length + 3 <= json.length; i++) {
         const char *at = json.at + i, *end = json.at + json.length;
         if (*at != '"' || at[key.length + 1] != '"' || at[key.length + 2] != ':') continue;

@@ -5,6 +5,7 @@
 mod contract;
 mod fakes;
 mod garbage;
+mod guide;
 mod hostile;
 mod policy;
 mod run;

@@ -7,13 +7,17 @@ use isr_core::plugin::PluginFile;
 use isr_core::registry::Kind;
 use serde_json::json;
 
-use crate::built::near_length;
+use crate::built::{compile, near_length};
 use crate::support::{judge, load};
 
 /// The example, compiled once.
 pub(crate) fn built() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(|| near_length(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")))
+    BUILT.get_or_init(|| near_length(&root()))
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
 #[test]
@@ -36,4 +40,19 @@ async fn the_example_judges_by_its_settings() {
     }
     let refused = judge(&*plugin, "near_length", &json!({"words": -1})).err().unwrap();
     assert_eq!(refused, "words must be at least 1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_judge_of_the_guide_prefers_the_shorter_answer() {
+    let guide = std::fs::read_to_string(root().join("docs/plugins-wasm.md")).unwrap();
+    let source = guide.split("```c\n").nth(1).unwrap().split("```").next().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let (from, to) = (folder.path().join("brevity.c"), folder.path().join("brevity.wasm"));
+    std::fs::write(&from, source).unwrap();
+    compile(&root(), &from, &to);
+    let plugin = load(&to, &PluginFile::default()).unwrap();
+    let judge = judge(&*plugin, "brevity", &json!({})).unwrap();
+    let policy = std::sync::Arc::new(isr_contract::FakePolicy::default()).frozen();
+    let case = isr_contract::fixtures::case("a", "bcd");
+    assert_eq!(judge.judge(&case, &policy).await.unwrap().p_first, 1.0);
 }
