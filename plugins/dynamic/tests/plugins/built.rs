@@ -13,8 +13,10 @@ fn library(project: &str, name: &str) -> PathBuf {
     let root = above.find(|folder| folder.join("plugins/abi").is_dir()).unwrap();
     let manifest = root.join(project).join("Cargo.toml");
     let target = root.join("target/plugins");
+    // As optimised as who asks.
+    let (profile, folder) = if cfg!(debug_assertions) { ("dev", "debug") } else { ("release", "release") };
     let built = Command::new(env!("CARGO"))
-        .args(["build", "--quiet", "--locked", "--manifest-path"])
+        .args(["build", "--quiet", "--locked", "--profile", profile, "--manifest-path"])
         .arg(&manifest)
         .env("CARGO_TARGET_DIR", &target)
         .env("CARGO_INCREMENTAL", "0")
@@ -22,7 +24,7 @@ fn library(project: &str, name: &str) -> PathBuf {
         .unwrap();
     assert!(built.status.success(), "{project}: {}", String::from_utf8_lossy(&built.stderr));
     let file = format!("{}{name}{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
-    target.join("debug").join(file)
+    target.join(folder).join(file)
 }
 
 /// The library with components of every kind, well-behaved and hostile.
