@@ -10,6 +10,7 @@ mod export;
 mod help;
 mod model;
 mod plugin_commands;
+mod plugin_faults;
 mod plugin_files;
 mod plugins;
 mod runs;
