@@ -6,9 +6,12 @@ use isr_core::{Cause, Error};
 // Components register themselves, but only in crates that the linker keeps.
 use isr_annotate as _;
 use isr_data as _;
+use isr_dynamic as _;
 use isr_judges as _;
 use isr_method as _;
 use isr_objectives as _;
+use isr_python as _;
+use isr_wasm as _;
 use isr_world as _;
 
 /// The error that names the section and the component.

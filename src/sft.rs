@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use isr_core::config::{Invalid, LoadedConfig, Settings, to_toml};
+use isr_core::plugin::PluginFile;
 use isr_core::registry::{
     BuildContext, DemonstrationsConfig, EncoderConfig, Kind, ObjectiveConfig, PolicyConfig, VideoConfig,
 };
@@ -30,6 +31,10 @@ pub struct SftConfig {
     /// A new model's weights derive from this. Default 0.
     #[serde(default)]
     pub seed: u64,
+    /// Plugin files: paths, or tables of a `path` and limits. What they give can then be named like what is
+    /// built in. Default none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub plugins: Vec<PluginFile>,
     /// What is learned from.
     pub demonstrations: Box<dyn DemonstrationsConfig>,
     /// How videos are decoded, and which frames are kept.
@@ -141,7 +146,7 @@ pub async fn open_sft(
     mut observers: Vec<Arc<dyn Observer>>,
     cancel: CancellationToken,
 ) -> Result<SupervisedTraining, Error> {
-    let LoadedConfig { value, settings, .. } = config;
+    let LoadedConfig { value, settings, plugins, .. } = config;
     let toml = to_toml(&value)?;
     let cx = BuildContext { settings };
     let demonstrations =
@@ -153,7 +158,7 @@ pub async fn open_sft(
     let policy = built(Kind::Policy, value.policy.name(), value.policy.build(&cx))?;
     let objective = built(Kind::Objective, value.objective.name(), value.objective.build(&cx))?;
     let store = RunDir::open(out, &cx.settings, &toml)?;
-    provenance::record(store.path(), &Fingerprint::of_json(&cx.settings), value.seed)?;
+    provenance::record(store.path(), &Fingerprint::of_json(&cx.settings), value.seed, &plugins)?;
     observers.push(Arc::new(TimingsObserver::open(store.path())?));
     Ok(SupervisedTraining::new(SupervisedParts {
         name: value.name,

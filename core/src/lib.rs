@@ -7,6 +7,7 @@
 //! | what else a config may swap | [`SampleSource`], [`VideoReader`], [`Selection`], [`Evaluator`], [`Observer`] |
 //! | how a config names a component | [`registry`] |
 //! | how a config is read | [`config`] |
+//! | how a config names a plugin file | [`plugin`] |
 //! | what a run leaves on disk | [`store`] |
 //! | visual features that runs share | [`feature_cache`] |
 //!
@@ -35,6 +36,7 @@ mod video;
 
 pub mod config;
 pub mod feature_cache;
+pub mod plugin;
 pub mod registry;
 pub mod store;
 

@@ -61,6 +61,35 @@ impl ObjectiveBatch {
         self.views.first().map_or(0, |view| view.lengths.len())
     }
 
+    /// Says what is wrong with a batch for an objective that requires this: for objectives that cannot check
+    /// it themselves.
+    pub fn check(&self, required: &Requirements) -> Result<(), String> {
+        let views: Vec<View> = self.views.iter().map(|view| view.view).collect();
+        if views != required.views || self.pairs() == 0 {
+            let (pairs, wanted) = (self.pairs(), &required.views);
+            return Err(format!(
+                "the batch has {pairs} pairs of {views:?}; it needs one or more of {wanted:?}"
+            ));
+        }
+        let pairs = self.pairs();
+        for ViewLogProbs { view, policy, reference, lengths } in &self.views {
+            let numbers = match required.granularity {
+                Granularity::Summed => pairs,
+                Granularity::PerToken => lengths.iter().sum(),
+            };
+            let references = if required.reference { numbers } else { reference.len() };
+            let found = [lengths.len(), policy.len(), reference.len()];
+            if found != [pairs, numbers, references] {
+                return Err(format!(
+                    "{view:?} has {found:?} lengths, log-probs and log-probs of the reference; \
+                     {:?} are expected",
+                    [pairs, numbers, references]
+                ));
+            }
+        }
+        Ok(())
+    }
+
     /// The log-probs of a view.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! A component's description, from the JSON schema of its config struct.
 
-use isr_dpo::registry::{Entry, entries};
+use isr_dpo::plugin::Manifest;
+use isr_dpo::registry::Kind;
 use serde_json::Value;
 
 /// Longest line of text.
@@ -18,12 +19,16 @@ struct Key {
 }
 
 /// The whole description.
-pub(super) fn text(entry: &Entry) -> String {
-    let (kind, name) = (entry.kind.section(), entry.name);
-    let mut text = format!("{kind} `{name}`\n\n{}\n", wrapped(&entry.description(), 0));
-    let schema = (entry.schema)().to_value();
+pub(super) fn text(component: &Manifest) -> String {
+    let Manifest { kind, name, schema, .. } = component;
+    let kind = kind.section();
+    let version = match component.version.as_str() {
+        "" => String::new(),
+        version => format!(", version {version}"),
+    };
+    let mut text = format!("{kind} `{name}`{version}\n\n{}\n", wrapped(&component.help, 0));
     let mut keys = Vec::new();
-    collect("", &schema, &schema, &mut keys);
+    collect("", schema, schema, &mut keys);
     if !keys.is_empty() {
         text.push_str("\nKeys:\n");
     }
@@ -36,7 +41,7 @@ pub(super) fn text(entry: &Entry) -> String {
         text.push_str(&format!("  {}: {}{default}\n{}\n", key.path, key.kind, wrapped(&key.doc, 6)));
     }
     text.push_str(&format!("\nExample:\n  [{kind}]\n  type = \"{name}\"\n"));
-    for line in entry.example.lines() {
+    for line in component.example.lines() {
         text.push_str(&format!("  {line}\n"));
     }
     text
@@ -74,7 +79,7 @@ fn collect(prefix: &str, table: &Value, root: &Value, keys: &mut Vec<Key>) {
 /// registered.
 fn component(schema: &Value) -> Option<&str> {
     let title = schema["title"].as_str().filter(|_| schema["oneOf"].is_array())?;
-    entries().iter().any(|entry| entry.kind.section() == title).then_some(title)
+    Kind::ALL.iter().any(|kind| kind.section() == title).then_some(title)
 }
 
 /// The keys of one variant of a table that has a tag.

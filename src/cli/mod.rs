@@ -12,6 +12,9 @@ mod inspect;
 mod merge;
 mod model;
 mod output;
+mod plugin_check;
+mod plugin_host;
+mod plugin_new;
 mod plugins;
 mod report;
 mod run;
@@ -51,6 +54,7 @@ Exit codes:
 Environment:
   ISR__SECTION__KEY  sets `section.key` of a config, above its files and below -s
   ISR_FFMPEG         the ffmpeg program
+  ISR_PLUGIN_PATH    folders in which plugins are looked for by name, as in PATH
   RUST_LOG           what is logged to stderr, as `isr_core=debug`; above -v and -q";
 
 /// How much is said on stderr.
@@ -126,7 +130,7 @@ impl Command {
             Self::Audit(args) => args.execute(session),
             Self::Annotate(args) => args.execute(session),
             Self::Export(args) => args.execute(session),
-            Self::Plugins(args) => args.execute(),
+            Self::Plugins(args) => args.execute(session),
             Self::Config(args) => args.execute(),
             Self::World(args) => args.execute(session),
             Self::Cache(args) => args.execute(),

@@ -29,6 +29,8 @@ fn every_command_explains_itself() {
         "export",
         "plugins list",
         "plugins describe",
+        "plugins check",
+        "plugins new",
         "config show",
         "config check",
         "config schema",

@@ -22,6 +22,7 @@ mod repository;
 mod setup;
 mod test;
 mod venv;
+mod zig;
 
 /// Developer commands of isr-dpo
 #[derive(Parser)]

@@ -12,7 +12,7 @@ use clap::Args;
 
 use crate::counts::{self, Counts};
 use crate::setup::{self, SetupArgs};
-use crate::{browser, process, repository, venv};
+use crate::{browser, process, repository, venv, zig};
 
 /// What to check.
 #[derive(Args)]
@@ -59,6 +59,7 @@ struct Session<'a> {
 pub(crate) fn run(args: &TestArgs) -> Result<()> {
     setup::run(&SetupArgs::default())?;
     let root = repository::root()?;
+    zig::ensure_installed(&root)?;
     let mut session = Session { root: &root, args, steps: Vec::new() };
     if args.filter.is_none() {
         session.lints();

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
+use crate::plugin::{self, Manifest};
 use crate::registry::{
     DataConfig, DemonstrationsConfig, EncoderConfig, Entry, EvaluatorConfig, JudgeConfig, Kind,
     ObjectiveConfig, PolicyConfig, RetrospectorConfig, SelectionConfig, VideoConfig, entries,
@@ -44,19 +45,31 @@ component_schema!(
 
 fn one_of(kind: Kind, generator: &mut SchemaGenerator) -> Schema {
     let registered = entries().into_iter().filter(|entry| entry.kind == kind);
-    let variants: Vec<Schema> = registered.map(|entry| variant(entry, generator)).collect();
+    let mut variants: Vec<Schema> = registered.map(|entry| registered_variant(entry, generator)).collect();
+    let plugins = plugin::current();
+    let foreign = plugins.components().map(|(manifest, _)| manifest).filter(|it| it.kind == kind);
+    variants.extend(foreign.map(|manifest| foreign_variant(manifest, generator)));
     let mut schema = Schema::default();
     schema.insert("title".to_owned(), kind.section().into());
     schema.insert("oneOf".to_owned(), json!(variants));
     schema
 }
 
+fn registered_variant(entry: &Entry, generator: &mut SchemaGenerator) -> Schema {
+    let schema = (entry.subschema)(generator);
+    variant(entry.name, schema)
+}
+
+fn foreign_variant(manifest: &Manifest, generator: &mut SchemaGenerator) -> Schema {
+    let schema = manifest.subschema(generator);
+    variant(&manifest.name, schema)
+}
+
 /// The component's own schema with the key `type` in front.
-fn variant(entry: &Entry, generator: &mut SchemaGenerator) -> Schema {
-    let mut schema = (entry.subschema)(generator);
+fn variant(component: &str, mut schema: Schema) -> Schema {
     let description = schema.get("description").and_then(Value::as_str).unwrap_or_default();
     let help = first_sentence(description);
-    let name = json!({ "description": help, "type": "string", "const": entry.name });
+    let name = json!({ "description": help, "type": "string", "const": component });
     let mut properties = Map::new();
     properties.insert("type".to_owned(), name);
     if let Some(Value::Object(own)) = schema.remove("properties") {
@@ -66,7 +79,7 @@ fn variant(entry: &Entry, generator: &mut SchemaGenerator) -> Schema {
     if let Some(Value::Array(own)) = schema.remove("required") {
         required.extend(own);
     }
-    schema.insert("title".to_owned(), entry.name.into());
+    schema.insert("title".to_owned(), component.into());
     schema.insert("properties".to_owned(), Value::Object(properties));
     schema.insert("required".to_owned(), Value::Array(required));
     schema

@@ -7,6 +7,7 @@ use std::path::{Component, Path, PathBuf};
 use super::check::nearest;
 use super::layer::Layer;
 use crate::error::Error;
+use crate::plugin;
 
 /// The file's layers, the lowest first: what it extends, then itself.
 pub(super) fn read(path: &Path) -> Result<Vec<Layer>, Error> {
@@ -55,6 +56,9 @@ fn add_text(
     })?;
     for base in extended(name, table.remove("extends"))? {
         read_chain(&directory.join(base), above, layers)?;
+    }
+    if let Some(plugins) = table.get_mut("plugins") {
+        plugin::beside(directory, plugins);
     }
     layers.push(Layer::from_table(name, table));
     Ok(())

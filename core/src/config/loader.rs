@@ -1,6 +1,7 @@
 //! From layers to a config.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -10,6 +11,7 @@ use super::layer::{Layer, Typed};
 use super::output::schema_of;
 use super::{Settings, files, merge};
 use crate::error::Error;
+use crate::plugin::{self, PluginFile, Plugins};
 
 /// A config, and how it came about.
 #[derive(Debug)]
@@ -20,6 +22,8 @@ pub struct LoadedConfig<T> {
     pub settings: Value,
     /// Where each value was set that is not a default: key path to file, environment variable or `-s`.
     pub origins: BTreeMap<String, String>,
+    /// The plugins that it names.
+    pub plugins: Plugins,
 }
 
 /// Loads a config from layers. The lowest are the files and texts in the order in which they are added,
@@ -108,15 +112,42 @@ impl Loader {
         let layers = self.layers()?;
         let merged = merge::merge(&layers)?;
         let typed: Vec<Typed> = layers.into_iter().flat_map(|layer| layer.typed).collect();
-        let schema = schema_of::<T>().to_value();
-        let mut checker = Checker::new(&schema, &typed);
-        let settings = checker.value("", &merged, &schema);
-        let origins = checker.finish()?;
-        let value: T = serde_json::from_value(settings)
-            .map_err(|error| Error::Config(format!("the config cannot be read: {error}")))?;
-        reject_invalid(&value, &origins)?;
-        let settings = serde_json::to_value(&value).map_err(|error| Error::Config(error.to_string()))?;
-        Ok(LoadedConfig { value, settings, origins })
+        let plugins = match schema_of::<T>().to_value().pointer("/properties/plugins") {
+            Some(_) => self.load_plugins(&merged, &typed)?,
+            None => Plugins::default(),
+        };
+        plugin::within(&plugins.clone(), || read(&merged, &typed, plugins))
+    }
+
+    /// Loads the plugins that the config names, and nothing else of it.
+    ///
+    /// # Errors
+    /// [`Error::Config`], with what is wrong with `plugins` or with the first file that is no plugin.
+    pub fn plugins(&self) -> Result<Plugins, Error> {
+        let layers = self.layers()?;
+        let merged = merge::merge(&layers)?;
+        let typed: Vec<Typed> = layers.into_iter().flat_map(|layer| layer.typed).collect();
+        self.load_plugins(&merged, &typed)
+    }
+
+    fn load_plugins(&self, merged: &config::Value, typed: &[Typed]) -> Result<Plugins, Error> {
+        let config::ValueKind::Table(table) = &merged.kind else { return Ok(Plugins::default()) };
+        let Some(named) = table.get("plugins") else { return Ok(Plugins::default()) };
+        let schema = schemars::schema_for!(Vec<PluginFile>).to_value();
+        let mut checker = Checker::new(&schema, typed);
+        let files = checker.value("plugins", named, &schema);
+        checker.finish()?;
+        let files: Vec<PluginFile> = serde_json::from_value(files)
+            .map_err(|error| Error::Config(format!("`plugins` cannot be read: {error}")))?;
+        Plugins::load(&files, &self.plugin_folders())
+    }
+
+    fn plugin_folders(&self) -> Vec<PathBuf> {
+        match &self.variables {
+            Variables::None => Vec::new(),
+            Variables::Process => Plugins::folders(),
+            Variables::Given(given) => plugin::folders(given.get(plugin::FOLDERS).map(OsStr::new)),
+        }
     }
 
     fn layers(&self) -> Result<Vec<Layer>, Error> {
@@ -135,6 +166,22 @@ impl Loader {
         layers.push(Layer::from_overrides(&self.overrides)?);
         Ok(layers)
     }
+}
+
+fn read<T: Settings>(
+    merged: &config::Value,
+    typed: &[Typed],
+    plugins: Plugins,
+) -> Result<LoadedConfig<T>, Error> {
+    let schema = schema_of::<T>().to_value();
+    let mut checker = Checker::new(&schema, typed);
+    let settings = checker.value("", merged, &schema);
+    let origins = checker.finish()?;
+    let value: T = serde_json::from_value(settings)
+        .map_err(|error| Error::Config(format!("the config cannot be read: {error}")))?;
+    reject_invalid(&value, &origins)?;
+    let settings = serde_json::to_value(&value).map_err(|error| Error::Config(error.to_string()))?;
+    Ok(LoadedConfig { value, settings: plugin::restored(settings), origins, plugins })
 }
 
 fn reject_invalid<T: Settings>(value: &T, origins: &BTreeMap<String, String>) -> Result<(), Error> {

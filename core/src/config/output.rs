@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::{RunConfig, Settings};
 use crate::error::Error;
+use crate::plugin;
 
 /// The config as TOML that loads to the same config.
 ///
@@ -16,7 +17,8 @@ pub fn to_toml<T: Serialize>(config: &T) -> Result<String, Error> {
     let unwritable =
         |reason: String| Error::Config(format!("the config cannot be written as TOML: {reason}"));
     let value = serde_json::to_value(config).map_err(|error| unwritable(error.to_string()))?;
-    toml::to_string_pretty(&without_nulls(value)).map_err(|error| unwritable(error.to_string()))
+    toml::to_string_pretty(&without_nulls(plugin::restored(value)))
+        .map_err(|error| unwritable(error.to_string()))
 }
 
 /// TOML has no null; an absent key says the same.

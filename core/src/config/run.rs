@@ -7,6 +7,7 @@ use super::evaluation::EvaluationConfig;
 use super::iteration::LoopConfig;
 use super::settings::{Checks, Invalid, Settings, keys};
 use super::train::TrainConfig;
+use crate::plugin::PluginFile;
 use crate::registry::{
     DataConfig, EncoderConfig, EvaluatorConfig, JudgeConfig, ObjectiveConfig, PolicyConfig,
     RetrospectorConfig, SelectionConfig, VideoConfig,
@@ -22,6 +23,10 @@ pub struct RunConfig {
     /// Every random draw of the run derives from this. Default 0.
     #[serde(default)]
     pub seed: u64,
+    /// Plugin files: paths, or tables of a `path` and limits. What they give can then be named like what is
+    /// built in. Default none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub plugins: Vec<PluginFile>,
     /// Where samples come from.
     pub data: Box<dyn DataConfig>,
     /// How videos are decoded, and which frames are kept.

@@ -3,6 +3,8 @@
 use std::fmt::Debug;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::BuildContext;
 use crate::error::Cause;
 use crate::{
@@ -11,7 +13,8 @@ use crate::{
 };
 
 /// A kind of component; its name is the section of the config that chooses one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Kind {
     /// Sources of samples.
     Data,
@@ -73,7 +76,7 @@ macro_rules! config_trait {
         #[typetag::serde(tag = "type")]
         pub trait $name: Debug + Send + Sync {
             /// The registered name.
-            fn name(&self) -> &'static str;
+            fn name(&self) -> &str;
             /// See [`super::Component::validate`].
             fn validate(&self) -> Result<(), String>;
             /// See [`super::Component::build`].

@@ -12,7 +12,8 @@ use crate::config::difference;
 use crate::error::Error;
 
 /// Keys that may change between two sessions of a run, since they do not change its results.
-const MAY_CHANGE: [&str; 11] = [
+const MAY_CHANGE: [&str; 12] = [
+    "plugins",
     "loop.iterations",
     "loop.in_flight",
     "loop.feature_cache_mb",

@@ -9,6 +9,7 @@ mod layers;
 mod messages;
 mod output;
 mod overrides;
+mod plugins;
 mod schedules;
 
 use isr_core::Error;

@@ -5,6 +5,7 @@ use serde_json::Value as Json;
 
 use super::outline::{Tagged, literals, types};
 use super::{Checker, has_type, words};
+use crate::plugin;
 
 impl<'s> Checker<'s> {
     /// Picks the form by null, by listed strings, by tag, or else the form with the fewest problems.
@@ -77,7 +78,9 @@ impl<'s> Checker<'s> {
         (name, named): (&str, &Value),
     ) -> Json {
         if let Some((_, schema)) = choice.variants.iter().find(|(known, _)| *known == name) {
-            return self.table(at, table, schema);
+            let section = self.table(at, table, schema);
+            let foreign = schema.get(plugin::MARK).is_some();
+            return if foreign { plugin::marked(section, name) } else { section };
         }
         let noun = choice.title.or(at.rsplit('.').next()).unwrap_or(at);
         let place = if noun == at { String::new() } else { format!(" at `{at}`") };
@@ -93,7 +96,10 @@ impl<'s> Checker<'s> {
             return self.mismatch(at, value, &words::expected(&names));
         }
         let mut trials = Vec::new();
-        for form in forms {
+        let fits = |form: &&&Json| types(form).iter().any(|name| has_type(&value.kind, name));
+        let fitting: Vec<&&Json> = forms.iter().filter(fits).collect();
+        let tried = if fitting.is_empty() { forms.iter().collect() } else { fitting };
+        for form in tried {
             let mut trial = Self { problems: Vec::new(), origins: Default::default(), ..*self };
             let json = trial.value(at, value, form);
             trials.push((trial, json));

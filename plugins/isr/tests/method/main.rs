@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping")]
 
 mod config;
+mod contract;
 mod fake;
 mod judge;
 mod prompts;

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use isr_contract::ObjectiveRules;
 use isr_core::registry::{Entry, Kind, entries};
 use isr_core::{Granularity, ObjectiveBatch, ObjectiveValue, PreferenceObjective, ViewLogProbs};
 use proptest::prelude::*;
@@ -240,5 +241,16 @@ fn gradients_hold_at_the_extremes() {
                 panic!("{name} at {ratio}: {error}");
             }
         }
+    }
+}
+
+#[test]
+fn every_objective_keeps_the_contract_that_plugins_must_keep() {
+    for subject in objectives() {
+        let rules = ObjectiveRules {
+            exact_gradient: !subject.stops_gradients(),
+            splits: !subject.compares_pairs(),
+        };
+        assert_eq!(isr_contract::objective(subject.objective, &rules), [], "{}", subject.name);
     }
 }

@@ -1,0 +1,235 @@
+//! A built component behind the boundary.
+
+use std::sync::Arc;
+
+use abi_stable::std_types::{RResult, RSlice, RStr, RVec, Tuple2};
+use isr_core::registry::Kind;
+use isr_core::{
+    FrozenPolicy, GenerateRequest, Judge, JudgeCase, ObjectiveBatch, Policy, PreferenceObjective,
+    RetrospectionCase, Retrospector, Scene, ScoreRequest, Target, TrainExample, TrainStep, VideoEncoder,
+    ViewLogProbs,
+};
+use pollster::block_on;
+
+use crate::asked::{HostObjective, HostPolicy};
+use crate::current::{self, HostHandle};
+use crate::error::RemoteError;
+use crate::form::{
+    DescribeForm, ExampleForm, FramesForm, GenerateForm, JudgeForm, Number, RequirementsForm, ScoreForm,
+    SnapshotForm, TargetForm, TextForm, TrainForm, VerdictForm, VoteForm, view_named,
+};
+use crate::guard::{drop_guarded, guarded};
+use crate::interface::{HostBox, Instance, RawError, RawMessage, RawReply, RawValue, RawView};
+use crate::message::Message;
+use crate::pack::{self, Packing};
+
+/// What a component's config builds.
+#[derive(Clone)]
+pub enum Built {
+    /// A judge.
+    Judge(Arc<dyn Judge>),
+    /// A retrospector.
+    Retrospector(Arc<dyn Retrospector>),
+    /// An objective.
+    Objective(Arc<dyn PreferenceObjective>),
+    /// An encoder.
+    Encoder(Arc<dyn VideoEncoder>),
+    /// A policy.
+    Policy(Arc<dyn Policy>),
+}
+
+/// `Arc<dyn Judge>` and the like: what a plugin may build.
+pub trait Component: Sized {
+    /// Its kind.
+    const KIND: Kind;
+    /// As one of all kinds.
+    fn built(self) -> Built;
+}
+
+macro_rules! component {
+    ($($trait:ident => $kind:ident),+) => {
+        $(impl Component for Arc<dyn $trait> {
+            const KIND: Kind = Kind::$kind;
+            fn built(self) -> Built {
+                Built::$kind(self)
+            }
+        })+
+    };
+}
+component!(
+    Judge => Judge, Retrospector => Retrospector, PreferenceObjective => Objective,
+    VideoEncoder => Encoder, Policy => Policy
+);
+
+/// Answers calls; a panic, that of a drop included, goes no further.
+pub(crate) struct Served {
+    built: Option<Built>,
+    name: String,
+    host: HostHandle,
+}
+
+impl Served {
+    pub(crate) fn new(built: Built, name: &str, host: HostHandle) -> Self {
+        Self { built: Some(built), name: name.to_owned(), host }
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        if let Err(error) = drop_guarded(self.built.take()) {
+            let message = format!("plugin `{}`, drop: panicked: {error}", self.name);
+            self.host.log(1, "isr_plugin", &message);
+        }
+    }
+}
+
+impl Instance for Served {
+    fn call(
+        &self,
+        method: RStr<'_>,
+        request: RawMessage<'_>,
+        host: HostBox,
+    ) -> RResult<RawReply, RawError> {
+        let host = HostHandle::new(host);
+        let reply = guarded(|| {
+            let request = Message::from(request);
+            current::during(&host, || self.dispatch(method.as_str(), &request, &host))
+        });
+        reply.map(Message::into_raw).map_err(RawError::from).into()
+    }
+
+    fn evaluate(&self, views: RSlice<'_, RawView<'_>>) -> RResult<RawValue, RawError> {
+        guarded(|| self.value(views)).map_err(RawError::from).into()
+    }
+}
+
+impl Served {
+    fn dispatch(&self, method: &str, request: &Message, host: &HostHandle) -> Result<Message, RemoteError> {
+        match (&self.built, method) {
+            (Some(Built::Judge(judge)), "judge") => judge_case(judge.as_ref(), request, host),
+            (Some(Built::Retrospector(it)), "describe") => describe(it.as_ref(), request, host),
+            (Some(Built::Objective(objective)), "requirements") => {
+                Message::new(&RequirementsForm::from(&objective.requirements()), Vec::new())
+            }
+            (Some(Built::Encoder(it)), "fingerprint") => text(it.fingerprint().as_str()),
+            (Some(Built::Encoder(it)), "computed_on") => text(&it.computed_on()),
+            (Some(Built::Encoder(it)), "encode") => encode(it.as_ref(), request),
+            (Some(Built::Policy(it)), "fingerprint") => text(it.fingerprint().as_str()),
+            (Some(Built::Policy(it)), _) => policy_call(it.as_ref(), method, request, host),
+            _ => Err(unknown(method)),
+        }
+    }
+
+    fn value(&self, views: RSlice<'_, RawView<'_>>) -> Result<RawValue, RemoteError> {
+        let Some(Built::Objective(objective)) = &self.built else { return Err(unknown("evaluate")) };
+        let view = |raw: &RawView<'_>| {
+            Ok(ViewLogProbs {
+                view: view_named(raw.view.as_str())?,
+                policy: raw.policy.to_vec(),
+                reference: raw.reference.to_vec(),
+                lengths: raw.lengths.iter().map(|&length| length as usize).collect(),
+            })
+        };
+        let views = views.iter().map(view).collect::<Result<_, RemoteError>>()?;
+        let value = objective.evaluate(&ObjectiveBatch { views });
+        let value = value.map_err(|error| RemoteError::from_component(&error))?;
+        let gradients: RVec<RVec<f64>> = value.gradients.into_iter().map(RVec::from).collect();
+        let metrics = value.metrics.into_iter().map(|(name, number)| Tuple2(name.into(), number));
+        Ok(RawValue { loss: value.loss, gradients, metrics: metrics.collect() })
+    }
+}
+
+fn unknown(method: &str) -> RemoteError {
+    RemoteError::failed(format!("there is no call `{method}` of this component"))
+}
+
+fn text(text: &str) -> Result<Message, RemoteError> {
+    Message::new(&TextForm { text: text.to_owned() }, Vec::new())
+}
+
+/// The policy of a call about one video.
+fn frozen(host: &HostHandle, scene: &Scene) -> FrozenPolicy {
+    FrozenPolicy::new(Arc::new(HostPolicy { host: host.clone(), known: vec![scene.clone()] }))
+}
+
+fn judge_case(judge: &dyn Judge, request: &Message, host: &HostHandle) -> Result<Message, RemoteError> {
+    let JudgeForm { scene, instruction, context, first, second, seed } = request.form()?;
+    let scene = pack::scene(request, scene)?;
+    let policy = frozen(host, &scene);
+    let case = JudgeCase { scene, instruction, context, first, second, seed };
+    let verdict = block_on(judge.judge(&case, &policy)).map_err(|it| RemoteError::from_component(&it))?;
+    let vote = |vote: &isr_core::Vote| VoteForm {
+        first_shown_first: vote.first_shown_first,
+        p_first: Number(vote.p_first),
+    };
+    let votes = verdict.votes.iter().map(vote).collect();
+    let p_first = Number(verdict.p_first);
+    Message::new(&VerdictForm { p_first, votes, consistent: verdict.consistent }, Vec::new())
+}
+
+fn describe(it: &dyn Retrospector, request: &Message, host: &HostHandle) -> Result<Message, RemoteError> {
+    let DescribeForm { scene, previous, seed } = request.form()?;
+    let scene = pack::scene(request, scene)?;
+    let policy = frozen(host, &scene);
+    let case = RetrospectionCase { scene, previous, seed };
+    text(&block_on(it.describe(&case, &policy)).map_err(|it| RemoteError::from_component(&it))?)
+}
+
+fn encode(it: &dyn VideoEncoder, request: &Message) -> Result<Message, RemoteError> {
+    let frames = pack::frames(request, request.form::<FramesForm>()?)?;
+    let features = block_on(it.encode(&frames)).map_err(|it| RemoteError::from_component(&it))?;
+    let mut packing = Packing::default();
+    let form = packing.features(&Arc::new(features));
+    Message::new(&form, packing.blobs)
+}
+
+fn policy_call(
+    policy: &dyn Policy,
+    method: &str,
+    request: &Message,
+    host: &HostHandle,
+) -> Result<Message, RemoteError> {
+    let failed = |error| RemoteError::from_component(&error);
+    match method {
+        "generate" => {
+            let GenerateForm { prompt, sampling, n, seed } = request.form()?;
+            let prompt = pack::prompt(request, prompt, &[])?;
+            let asked = GenerateRequest { prompt, sampling, n, seed };
+            Message::new(&block_on(policy.generate(asked)).map_err(failed)?, Vec::new())
+        }
+        "score" => {
+            let ScoreForm { prompt, continuations } = request.form()?;
+            let asked = ScoreRequest { prompt: pack::prompt(request, prompt, &[])?, continuations };
+            Message::new(&block_on(policy.score(asked)).map_err(failed)?, Vec::new())
+        }
+        "train_step" => {
+            let step = train_step(request)?;
+            let objective = Arc::new(HostObjective::new(host.clone())?);
+            Message::new(&block_on(policy.train_step(step, objective)).map_err(failed)?, Vec::new())
+        }
+        "save" | "load" => {
+            let form: SnapshotForm = request.form()?;
+            let what = form.what();
+            match method {
+                "save" => block_on(policy.save(&form.dir, what)).map_err(failed)?,
+                _ => block_on(policy.load(&form.dir, what)).map_err(failed)?,
+            }
+            Message::new(&(), Vec::new())
+        }
+        other => Err(unknown(other)),
+    }
+}
+
+fn train_step(request: &Message) -> Result<TrainStep, RemoteError> {
+    let TrainForm { examples, step, learning_rate, max_grad_norm } = request.form()?;
+    let target = |form: TargetForm| Target { continuation: form.continuation, reference: form.reference };
+    let example = |form: ExampleForm| {
+        Ok(TrainExample {
+            prompt: pack::prompt(request, form.prompt, &[])?,
+            chosen: target(form.chosen),
+            rejected: form.rejected.map(target),
+        })
+    };
+    let examples = examples.into_iter().map(example).collect::<Result<_, RemoteError>>()?;
+    Ok(TrainStep { examples, step, learning_rate, max_grad_norm })
+}

@@ -1,0 +1,44 @@
+//! Messages of another version of the SDK: keys that are not known are ignored, and those that were added have
+//! defaults.
+
+#![allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping")]
+
+use isr_plugin::wire::{Described, RemoteError, RequirementsForm, SceneForm, VerdictForm};
+use isr_plugin::{ComponentError, Requirements};
+
+#[test]
+fn what_a_newer_side_adds_is_ignored() {
+    let text = r#"{"p_first": 0.25, "votes": [], "consistent": true, "reason": "it is shorter"}"#;
+    assert_eq!(serde_json::from_str::<VerdictForm>(text).unwrap().p_first.0, 0.25);
+    let text = r#"{"video": "a.mp4", "sound": 3,
+        "frames": {"width": 1, "height": 1, "timestamps": [0.0], "rgb": 0, "depth": 1}}"#;
+    assert!(serde_json::from_str::<SceneForm>(text).unwrap().features.is_none());
+}
+
+#[test]
+fn what_an_older_side_leaves_out_has_a_default() {
+    let text = r#"{"p_first": "NaN", "consistent": false}"#;
+    let verdict = serde_json::from_str::<VerdictForm>(text).unwrap();
+    assert!(verdict.p_first.0.is_nan() && verdict.votes.is_empty());
+    let text = r#"{"sdk": "0.1.0", "components": [{"kind": "judge", "name": "old", "help": "Old."}]}"#;
+    let described = serde_json::from_str::<Described>(text).unwrap();
+    assert!(described.components[0].features.is_empty());
+}
+
+#[test]
+fn a_view_that_is_not_known_is_an_error() {
+    let text = r#"{"views": ["chosen", "third"], "per_token": false, "reference": true}"#;
+    let form = serde_json::from_str::<RequirementsForm>(text).unwrap();
+    let error = Requirements::try_from(form).unwrap_err();
+    assert_eq!(error.to_string(), "there is no view `third`");
+}
+
+#[test]
+fn errors_keep_code_message_and_causes() {
+    let source = std::fs::read("/nowhere/at/all").unwrap_err();
+    let error = RemoteError::from_component(&ComponentError::bad_input(source));
+    assert_eq!(error.code, "bad_input");
+    assert!(error.message.starts_with("No such file"), "{error}");
+    assert!(matches!(error.into_component(), ComponentError::BadInput(_)));
+    assert!(matches!(RemoteError::new("of tomorrow", "x").into_component(), ComponentError::Failed(_)));
+}

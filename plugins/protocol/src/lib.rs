@@ -1,0 +1,35 @@
+//! The protocol between isr and a plugin that is a process of its own: JSON lines over its standard input
+//! and output. `docs/plugin-protocol.md` defines it for authors in any language.
+//!
+//! | part | what it is | where |
+//! |---|---|---|
+//! | messages | what a line may be | `message.rs` |
+//! | forms | cases, prompts and values as they stand in messages | `form/` |
+//! | process | a child process, its lines, its last words | `process/` |
+//! | session | calls to a process that is restarted where it ends | `session/` |
+//! | components | judge, retrospector and objective on a session | `component/` |
+//!
+//! # What holds
+//! - Every call ends: with an answer, or with an error that names plugin, call and cause. No answer is used
+//!   twice, none is given to another call.
+//! - A process that ends, is silent for too long or breaks the protocol is ended, and started again while
+//!   [`Limits::restarts`] lasts. A call that was open then is sent once more, alone; if that ends the
+//!   process again, the case is at fault.
+//! - Whatever a process writes, memory is bounded: lines by [`Limits::line_bytes`], stderr by its last
+//!   lines.
+
+mod component;
+mod error;
+mod form;
+mod limits;
+mod message;
+mod process;
+mod program;
+mod session;
+
+pub use component::{RemoteJudge, RemoteObjective, RemoteRetrospector};
+pub use error::{Fault, SessionError};
+pub use limits::Limits;
+pub use message::{Answer, Ask, Call, Declared, FromPlugin, ToPlugin, VERSION};
+pub use program::Program;
+pub use session::{Session, hello};

@@ -1,0 +1,204 @@
+"""Judges, retrospectors and objectives for isr-dpo, written in Python (3.9 or later, standard library only).
+
+A file with this in it is a plugin:
+
+    from isr_plugin import Judge
+
+    class Brevity(Judge):
+        "Prefers the shorter answer."
+
+        def judge(self, case):
+            return 1.0 if len(case.first.text) < len(case.second.text) else 0.0
+
+A config names it with `plugins = ["brevity.py"]` and `judge.type = "brevity"`. isr runs the file with
+`python -m isr_plugin`, which finds the classes in it and serves them by the protocol of `docs/plugin-protocol.md`.
+"""
+
+import base64
+from dataclasses import dataclass, field
+from typing import Any, Dict, List, Optional
+
+from ._wire import write
+
+__all__ = ["BadInput", "Context", "Judge", "JudgeCase", "Objective", "Response", "RetrospectionCase",
+           "Retrospector", "Scene", "View", "Vote", "log", "serve"]
+__version__ = "0.1.0"
+
+
+class BadInput(Exception):
+    """Raised for a case that cannot be processed while others can: its sample is quarantined."""
+
+
+@dataclass
+class Scene:
+    """A video: its name in journals, size in pixels, and the time of each frame in seconds."""
+    video: str
+    width: int
+    height: int
+    timestamps: List[float]
+    _ask: Any = field(repr=False, compare=False, default=None)
+
+    def frame(self, index: int) -> bytes:
+        """Frame `index`: RGB bytes of shape [height, width, 3]."""
+        text = self._ask("frame", {"index": index})
+        if text is None:
+            raise IndexError(f"frame {index} of {len(self.timestamps)}")
+        return base64.b64decode(text)
+
+
+@dataclass
+class Response:
+    """An answer of the policy; `logprobs` has one number a token, under the policy that sampled it."""
+    text: str
+    token_ids: List[int]
+    logprobs: List[float]
+    finish_reason: str
+    policy: str = ""
+
+
+@dataclass
+class Context:
+    """What a retrospector wrote about a video in an iteration."""
+    text: str
+    iteration: int
+    video: str = ""
+    parent: Optional[int] = None
+
+
+class _Case:
+    """What all cases can ask of the policy."""
+    scene: Scene
+    seed: int
+
+    def generate(self, prompt, n=1, seed=None, video=True, **sampling) -> List[Response]:
+        """`n` answers of the policy. `prompt` is a user's text about the video (without it where `video` is
+        false), or a list of `{"role": ..., "parts": [{"text": ...}, {"video": True}]}`. `sampling` takes
+        temperature, top_p, top_k, max_new_tokens, stop. Draws depend on `seed` alone, by default the case's."""
+        params = {"prompt": _prompt(prompt, video), "sampling": sampling, "n": n}
+        params["seed"] = self.seed if seed is None else seed
+        return [Response(**answer) for answer in self.scene._ask("generate", params)]
+
+    def score(self, prompt, answers, video=True) -> List[List[float]]:
+        """Log-probs of the tokens of each answer after the prompt. An answer is a text, or
+        `{"opening": text}` for the beginning of one, or `{"tokens": [...]}`."""
+        answers = [{"answer": it} if isinstance(it, str) else it for it in answers]
+        params = {"prompt": _prompt(prompt, video), "continuations": answers}
+        return [scored["logprobs"] for scored in self.scene._ask("score", params)]
+
+
+def _prompt(prompt, video):
+    if not isinstance(prompt, str):
+        return prompt
+    return [{"role": "user", "parts": [{"video": True}] * bool(video) + [{"text": prompt}]}]
+
+
+@dataclass
+class JudgeCase(_Case):
+    """Which of two answers to the instruction is better?"""
+    scene: Scene
+    instruction: str
+    context: Optional[Context]
+    first: Response
+    second: Response
+    seed: int
+
+
+@dataclass
+class RetrospectionCase(_Case):
+    """A video to describe, with its previous description where there is one."""
+    scene: Scene
+    previous: Optional[Context]
+    seed: int
+
+
+@dataclass
+class Vote:
+    """One look at the two answers: the probability that `first` is better, and whether it was shown first."""
+    first_shown_first: bool
+    p_first: float
+
+
+@dataclass
+class View:
+    """Log-probs of one answer of each pair of a batch. `policy` and `reference` have one number a pair where
+    the objective is summed, else the tokens of pair 0, then of pair 1, ...; `lengths` says how many each."""
+    view: str
+    policy: List[float]
+    reference: List[float]
+    lengths: List[int]
+
+
+class Component:
+    """What judges, retrospectors and objectives have in common."""
+
+    kind = ""
+    name = ""            # in configs; by default from the class: BestOfTwo is `best_of_two`
+    help = ""            # by default the class's docstring
+    version = ""
+    defaults: Dict[str, Any] = {}        # settings and their defaults; a schema is made of it
+    schema: Optional[Dict[str, Any]] = None  # a JSON schema, where `defaults` does not say enough
+    example = ""         # TOML body of a section, where a setting has no default
+    workers = 1          # how many messages are worked on at a time, each on a thread
+
+    def __init__(self, settings=None):
+        self.settings = {**self.defaults, **(settings or {})}
+        self.setup()
+
+    def setup(self):
+        """Called once with `self.settings` set; a ValueError names the setting that is wrong."""
+
+
+class Judge(Component):
+    """Override `judge`, or `judge_batch` for a model that takes several cases at once."""
+    kind = "judge"
+
+    def judge(self, case: JudgeCase):
+        """The probability that `case.first` is better; or a list of `Vote`, one for each order of showing."""
+        raise NotImplementedError
+
+    def judge_batch(self, cases):
+        """One answer a case; an exception in the list is that case's."""
+        return [caught(self.judge, case) for case in cases]
+
+
+class Retrospector(Component):
+    """Override `describe`."""
+    kind = "retrospector"
+
+    def describe(self, case: RetrospectionCase) -> str:
+        """A description of the video, not empty."""
+        raise NotImplementedError
+
+
+class Objective(Component):
+    """Override `evaluate`, and say what it needs."""
+    kind = "objective"
+    views = ("chosen", "rejected")
+    granularity = "summed"  # or "per_token"
+    reference = True
+
+    def evaluate(self, *views: View):
+        """`(loss, gradients, metrics)`: the mean over pairs, its derivative by each number of each view's
+        `policy`, and figures for the log. Pure: the same views give the same value."""
+        raise NotImplementedError
+
+
+def log(message, level="info"):
+    """Writes a line to the run's log; level is error, warn, info or debug."""
+    write({"type": "log", "level": level, "message": str(message)})
+
+
+def caught(function, argument):
+    """What a function returns, or the exception that it raises."""
+    try:
+        return function(argument)
+    except Exception as error:  # whatever an author's code raises is the case's answer
+        return error
+
+
+def serve(*classes):
+    """Serves components until isr closes the pipe. `python -m isr_plugin FILE` does it for all classes of a
+    file that does not call it."""
+    from ._server import Server
+
+    Server(classes).run()

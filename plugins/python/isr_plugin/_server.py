@@ -1,0 +1,171 @@
+"""Serves components by the protocol of `docs/plugin-protocol.md`."""
+
+import inspect
+import json
+import os
+import queue
+import re
+import sys
+import threading
+import traceback
+
+from . import (BadInput, Context, Judge, JudgeCase, Response, RetrospectionCase, Scene, View, Vote,
+               __version__, caught)
+from ._wire import take_over, write
+
+PROTOCOL = 1
+
+
+class Server:
+    """Works on calls on one thread or more; another reads what isr writes."""
+
+    def __init__(self, classes):
+        self.classes, self.incoming = classes, take_over()
+        self.component = None
+        self.messages = queue.SimpleQueue()
+        self.answers: Dict[int, queue.SimpleQueue] = {}
+        self.cancelled = set()
+        self.asked = 0
+        self.lock = threading.Lock()
+
+    def run(self):
+        threading.Thread(target=self.read, daemon=True).start()
+        self.work()
+
+    def read(self):
+        try:
+            self.take_in()
+        except Exception:  # a line that is no message: nothing more can be understood
+            traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(0)  # whatever the workers are doing: nobody waits for it
+
+    def take_in(self):
+        for line in self.incoming:
+            message = json.loads(line)
+            kind = message.get("type")
+            if kind == "hello":
+                hello = {"type": "hello", "protocol": PROTOCOL, "components": [declare(c) for c in self.classes]}
+                write({**hello, "sdk": f"isr_plugin {__version__}, Python {sys.version.split()[0]}"})
+            elif kind == "calls":
+                self.messages.put(message["calls"])
+            elif kind == "answer":
+                self.answers.pop(message["id"]).put(message)
+            elif kind == "cancel":
+                self.cancelled.add(message["id"])
+
+    def work(self):
+        while True:
+            calls = self.messages.get()
+            wanted = [call for call in calls if call["id"] not in self.cancelled]
+            for call in calls:
+                if call["id"] in self.cancelled:
+                    self.cancelled.discard(call["id"])
+                    self.reply(call["id"], BadInput("cancelled"))
+            batched = type(self.component).judge_batch if isinstance(self.component, Judge) else None
+            if batched not in (None, Judge.judge_batch) and wanted and wanted[0]["method"] == "judge":
+                self.judge_batch(wanted)
+            else:
+                for call in wanted:
+                    self.reply(call["id"], caught(self.call, call))
+
+    def judge_batch(self, calls):
+        cases = [self.case(call, JudgeCase) for call in calls]
+        verdicts = caught(self.component.judge_batch, cases)
+        if isinstance(verdicts, Exception):
+            verdicts = [verdicts] * len(calls)
+        elif len(verdicts) != len(calls):
+            wrong = ValueError(f"judge_batch returned {len(verdicts)} answers for {len(calls)} cases")
+            verdicts = [wrong] * len(calls)
+        for call, verdict in zip(calls, verdicts):
+            self.reply(call["id"], verdict)
+
+    def call(self, call):
+        method, params = call["method"], call["params"]
+        if method == "configure":
+            return self.configure(**params)
+        if method == "judge":
+            return self.component.judge(self.case(call, JudgeCase))
+        if method == "describe":
+            return self.component.describe(self.case(call, RetrospectionCase))
+        if method == "requirements":
+            it = self.component
+            return {"views": list(it.views), "granularity": it.granularity, "reference": it.reference}
+        if method == "evaluate":
+            loss, gradients, *metrics = self.component.evaluate(*(View(**view) for view in params["views"]))
+            return {"loss": loss, "gradients": list(gradients), "metrics": dict(*metrics)}
+        raise ValueError(f"there is no method {method}")
+
+    def configure(self, kind, name, settings):
+        found = [it for it in self.classes if it.kind == kind and _name(it) == name]
+        if not found:
+            raise ValueError(f"there is no {kind} `{name}`")
+        self.component = found[0](settings)
+        for _ in range(self.component.workers - 1):
+            threading.Thread(target=self.work, daemon=True).start()
+
+    def case(self, call, form):
+        def ask(method, params):
+            return self.ask(call["id"], method, params)
+
+        params = dict(call["params"])
+        params["scene"] = Scene(**params["scene"], _ask=ask)
+        for key, of in (("context", Context), ("previous", Context), ("first", Response), ("second", Response)):
+            if params.get(key) is not None:
+                params[key] = of(**params[key])
+        return form(**params)
+
+    def ask(self, call, method, params):
+        with self.lock:
+            self.asked += 1
+            question = self.asked
+            answer = self.answers[question] = queue.SimpleQueue()
+        write({"type": "ask", "id": question, "call": call, "method": method, "params": params})
+        message = answer.get()
+        if "error" in message:
+            error = message["error"]
+            raise (BadInput if error["code"] == "bad_input" else RuntimeError)(error["message"])
+        return message["value"]
+
+    def reply(self, call, value):
+        if isinstance(value, Exception):
+            return self.report(call, value)
+        if isinstance(value, list) and all(isinstance(it, Vote) for it in value):
+            value = {"votes": [vars(vote) for vote in value]}
+        try:
+            write({"type": "result", "id": call, "value": value})
+        except (TypeError, ValueError) as error:
+            self.report(call, BadInput(f"{error}: {value!r:.200}"))
+
+    def report(self, call, error):
+        if isinstance(error, BadInput):
+            return write({"type": "error", "id": call, "code": "bad_input", "message": str(error)})
+        traceback.print_exception(type(error), error, error.__traceback__)
+        frames = traceback.extract_tb(error.__traceback__)
+        where = f" ({os.path.basename(frames[-1].filename)}, line {frames[-1].lineno})" if frames else ""
+        message = f"{type(error).__name__}: {error}{where}"
+        write({"type": "error", "id": call, "code": "failed", "message": message})
+
+
+def _name(component):
+    return component.name or re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", component.__name__).lower()
+
+
+def declare(component):
+    schema = component.schema or _schema(component.defaults)
+    text = component.help or inspect.getdoc(component) or ""
+    return {"kind": component.kind, "name": _name(component), "version": component.version, "help": text,
+            "schema": schema, "example": component.example, "workers": component.workers}
+
+
+_TYPES = ((bool, "boolean"), (int, "integer"), (float, "number"), (str, "string"), (list, "array"),
+          (dict, "object"))
+
+
+def _schema(defaults):
+    def of(value):
+        kinds = [name for kind, name in _TYPES if isinstance(value, kind)]
+        return {"default": value, **({"type": kinds[0]} if kinds else {})}
+
+    properties = {key: of(value) for key, value in defaults.items()}
+    return {"type": "object", "properties": properties, "additionalProperties": False}

@@ -1,0 +1,67 @@
+//! Loads plugin files that end in `.py`.
+
+use std::env;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use isr_core::Cause;
+use isr_core::plugin::{Plugin, PluginFile, PluginLoader};
+use isr_protocol::{Limits, Program, hello};
+
+use crate::package;
+use crate::plugin::{PythonPlugin, manifest};
+
+/// Runs Python files with the interpreter that `python` names, else `ISR_PYTHON` of the environment, else
+/// `python3`.
+pub struct PythonLoader;
+
+impl PluginLoader for PythonLoader {
+    fn what(&self) -> &'static str {
+        "Python plugin"
+    }
+
+    fn extensions(&self) -> &'static [&'static str] {
+        &["py"]
+    }
+
+    fn options(&self) -> &'static [&'static str] {
+        &["call_s", "start_s", "restarts", "python"]
+    }
+
+    fn load(&self, path: &Path, options: &PluginFile) -> Result<Arc<dyn Plugin>, Cause> {
+        let limits = limits(options);
+        let program = program(path, options)?;
+        let manifests = hello(&program, &limits)?.into_iter().map(manifest).collect();
+        Ok(Arc::new(PythonPlugin { program, limits, manifests }))
+    }
+}
+
+isr_core::register_loader!(&PythonLoader);
+
+fn limits(options: &PluginFile) -> Limits {
+    let limits = Limits { start: options.start_limit(), call: options.call_limit(), ..Limits::default() };
+    Limits { restarts: options.restarts.unwrap_or(limits.restarts), ..limits }
+}
+
+/// `python3 -m isr_plugin FILE`, with the package of this program.
+fn program(path: &Path, options: &PluginFile) -> Result<Program, Cause> {
+    let package = package::write()
+        .map_err(|error| format!("the Python package isr_plugin cannot be written: {error}"))?;
+    let mut folders = vec![package.path().to_owned()];
+    folders.extend(env::var_os("PYTHONPATH").iter().flat_map(env::split_paths));
+    let variable = |name: &str, value: OsString| (OsString::from(name), value);
+    let python = options.python.clone().or_else(|| env::var_os("ISR_PYTHON").map(PathBuf::from));
+    Ok(Program {
+        name: path.display().to_string(),
+        executable: python.unwrap_or_else(|| PathBuf::from("python3")),
+        arguments: ["-m".into(), "isr_plugin".into(), path.into()].into(),
+        environment: vec![
+            variable("PYTHONPATH", env::join_paths(folders)?),
+            // What it prints is seen when it is printed.
+            variable("PYTHONUNBUFFERED", "1".into()),
+            variable("PYTHONIOENCODING", "utf-8".into()),
+        ],
+        files: Some(Arc::new(package)),
+    })
+}

@@ -1,0 +1,51 @@
+//! The code of `docs/plugins-python.md` does what the text says.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use isr_contract::fixtures::case;
+use isr_contract::{FakePolicy, ObjectiveRules};
+use isr_core::registry::Kind;
+use serde_json::json;
+
+use crate::support::{File, judge, objective};
+
+/// The guide's blocks of Python.
+fn blocks() -> Vec<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/plugins-python.md");
+    let text = fs::read_to_string(path).unwrap();
+    let blocks = text.split("```python\n").skip(1);
+    blocks.map(|block| block.split("```").next().unwrap().to_owned()).collect()
+}
+
+fn block(says: &str) -> File {
+    let found = blocks().into_iter().find(|block| block.contains(says));
+    File::new(&found.unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_judge_and_the_one_with_settings() {
+    let policy = Arc::new(FakePolicy::default()).frozen();
+    let file = block("import Judge");
+    let first = judge(&*file.load().unwrap(), "brevity", &json!({})).unwrap();
+    assert_eq!(first.judge(&case("a", "bcd"), &policy).await.unwrap().p_first, 1.0);
+
+    let file = block("defaults = ");
+    let plugin = file.load().unwrap();
+    let lenient = judge(&*plugin, "brevity", &json!({"margin": 2})).unwrap();
+    assert_eq!(lenient.judge(&case("a", "bcd"), &policy).await.unwrap().p_first, 0.5);
+    assert_eq!(lenient.judge(&case("abcd", "e"), &policy).await.unwrap().p_first, 0.0);
+    let refused = judge(&*plugin, "brevity", &json!({"margin": -1})).err().unwrap();
+    assert!(refused.contains("margin must be 0 or more"), "{refused}");
+}
+
+#[test]
+fn the_objective_keeps_the_contract() {
+    let file = block("class Margin");
+    let plugin = file.load().unwrap();
+    let kinds: Vec<_> = plugin.manifests().iter().map(|it| (it.kind, it.name.as_str())).collect();
+    assert_eq!(kinds, [(Kind::Retrospector, "twice"), (Kind::Objective, "margin")]);
+    let found = isr_contract::objective(objective(&*plugin, "margin").unwrap(), &ObjectiveRules::default());
+    assert!(found.is_empty(), "{found:#?}");
+}

@@ -1,0 +1,130 @@
+//! Files that die, hang and refuse: each ends in an error that names plugin, call and cause, within its
+//! time limit.
+
+use std::time::{Duration, Instant};
+
+use isr_contract::FakePolicy;
+use isr_contract::fixtures::case;
+use isr_core::ComponentError;
+use isr_core::plugin::PluginFile;
+use std::sync::Arc;
+
+use crate::support::{File, load};
+
+/// What a judge says to one case.
+pub(crate) async fn judged(file: &File) -> ComponentError {
+    let policy = Arc::new(FakePolicy::default()).frozen();
+    file.judge().unwrap().judge(&case("one", "two"), &policy).await.unwrap_err()
+}
+
+#[track_caller]
+pub(crate) fn assert_quarantines(error: &ComponentError, parts: &[&str]) {
+    assert!(matches!(error, ComponentError::BadInput(_)), "{error:?}");
+    assert_says(error, parts);
+}
+
+#[track_caller]
+fn assert_says(error: &ComponentError, parts: &[&str]) {
+    let said = error.to_string();
+    assert!(parts.iter().all(|part| said.contains(part)), "{parts:?} in {said:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_dies_is_tried_twice_and_quotes_its_last_words() {
+    let file = File::judging("print('so long')\nopen(__file__ + '.log', 'a').write('x')\nos._exit(7)");
+    let died = judged(&file).await;
+    let parts = ["plugin `it`, judge: the process ended (with status 7); its last words: so long"];
+    assert_quarantines(&died, &parts);
+    assert_eq!(std::fs::read_to_string(file.beside("plugin.py.log")).unwrap(), "xx");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_is_killed_says_by_which_signal() {
+    let file = File::judging("os.kill(os.getpid(), 9)");
+    assert_quarantines(&judged(&file).await, &["plugin `it`, judge: the process ended (by signal 9)"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_hangs_is_ended_at_its_limit() {
+    let file = File::judging("while True: pass").with(|options| options.call_s = Some(0.5));
+    let (start, hung) = (Instant::now(), judged(&file).await);
+    assert_quarantines(&hung, &["plugin `it`, judge: no answer within 0.5 s; the process was ended"]);
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn exceptions_say_where_and_stop_the_run_but_for_bad_input() {
+    let failed = judged(&File::judging("return {}['key']")).await;
+    assert!(matches!(failed, ComponentError::Failed(_)));
+    assert_says(&failed, &["plugin `it`, judge: KeyError: 'key' (plugin.py, line"]);
+    let refused = judged(&File::judging("raise BadInput('no words')")).await;
+    assert_quarantines(&refused, &["plugin `it`, judge: no words"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_too_many_restarts_the_run_stops() {
+    let file = File::judging("os._exit(3)").with(|options| options.restarts = Some(0));
+    let stopped = judged(&file).await;
+    assert!(matches!(stopped, ComponentError::Failed(_)), "{stopped:?}");
+    assert_says(
+        &stopped,
+        &["plugin `it`, judge: the process has ended more than 0 times", "with status 3"],
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_cannot_be_configured_again_stops_the_run() {
+    let file = File::new(
+        "class It(Judge):\n    def setup(self):\n        here = __file__ + '.once'\n        \
+         if os.path.exists(here): os._exit(5)\n        open(here, 'w')\n    \
+         def judge(self, case): os._exit(4)",
+    );
+    let stopped = judged(&file).await;
+    assert!(matches!(stopped, ComponentError::Failed(_)), "{stopped:?}");
+    assert_says(&stopped, &["the process has ended more than 3 times", "with status 5"]);
+}
+
+#[test]
+fn files_that_cannot_be_loaded_say_why() {
+    let refused = |body: &str| File::new(body).load().err().unwrap();
+    let broken = refused("class Broken(:");
+    assert!(broken.starts_with("the process ended (with status 1); its last words:"), "{broken}");
+    assert!(broken.contains("SyntaxError"), "{broken}");
+    assert!(refused("import no_such_module").contains("No module named 'no_such_module'"));
+    let slow =
+        File::new("time.sleep(60)").with(|options| options.start_s = Some(0.5)).load().err().unwrap();
+    assert_eq!(slow, "no answer within 0.5 s to the hello; the process was ended");
+    let nobody =
+        File::new("").with(|options| options.python = Some("/no/such/python".into())).load().err().unwrap();
+    assert!(nobody.starts_with("cannot start `/no/such/python`: No such file"), "{nobody}");
+    let absent = load("/no/such/file.py".as_ref(), &PluginFile::default()).err().unwrap();
+    assert!(absent.contains("No such file"), "{absent}");
+}
+
+#[test]
+fn an_objective_of_wrong_length_or_with_nan_is_refused() {
+    let objective = |value: &str| {
+        let body =
+            format!("class It(Objective):\n    def evaluate(self, chosen, rejected): return {value}");
+        File::new(&body).objective().unwrap()
+    };
+    let batch = || {
+        let view = |view| isr_core::ViewLogProbs {
+            view,
+            policy: vec![-1.0, -2.0],
+            reference: vec![-1.0, -2.0],
+            lengths: vec![1, 1],
+        };
+        isr_core::ObjectiveBatch {
+            views: vec![view(isr_core::View::Chosen), view(isr_core::View::Rejected)],
+        }
+    };
+    let said = |value: &str| objective(value).evaluate(&batch()).unwrap_err().to_string();
+    let short = said("0.0, [[0.0, 0.0], [0.0]], {}");
+    assert_eq!(
+        short,
+        "plugin `it`, evaluate: its answer cannot be used: its gradients have [2, 1] numbers for [2, 2] log-probs"
+    );
+    let nan = said("float('nan'), [[0.0, 0.0], [0.0, 0.0]], {}");
+    assert!(nan.starts_with("plugin `it`, evaluate: Out of range float values"), "{nan}");
+}

@@ -1,0 +1,31 @@
+//! What `wit/isr.wit` says, in Rust: one module a world, with the types of the first in all.
+
+#![allow(missing_docs, unreachable_pub, reason = "generated")]
+
+pub(crate) mod judge {
+    wasmtime::component::bindgen!({ path: "wit", world: "judge-plugin" });
+}
+
+pub(crate) mod retrospector {
+    wasmtime::component::bindgen!({
+        path: "wit",
+        world: "retrospector-plugin",
+        with: {
+            "isr:plugin/types@0.1.0": super::judge::isr::plugin::types,
+            "isr:plugin/host@0.1.0": super::judge::isr::plugin::host,
+        },
+    });
+}
+
+pub(crate) mod objective {
+    wasmtime::component::bindgen!({
+        path: "wit",
+        world: "objective-plugin",
+        with: {
+            "isr:plugin/types@0.1.0": super::judge::isr::plugin::types,
+            "isr:plugin/host@0.1.0": super::judge::isr::plugin::host,
+        },
+    });
+}
+
+pub(crate) use judge::isr::plugin::{host, types};

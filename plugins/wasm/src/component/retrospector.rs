@@ -1,0 +1,40 @@
+//! A retrospector in the sandbox.
+
+use async_trait::async_trait;
+use isr_core::{ComponentError, FrozenPolicy, RetrospectionCase, Retrospector};
+
+use super::{Shared, on_case};
+use crate::bindings::retrospector::RetrospectorPluginPre;
+use crate::convert;
+use crate::error::Fault;
+use crate::sandbox::State;
+
+/// A [`Retrospector`] that a component exports.
+pub(crate) struct WasmRetrospector {
+    pub(crate) shared: Shared,
+    pub(crate) plugin: RetrospectorPluginPre<State>,
+}
+
+#[async_trait]
+impl Retrospector for WasmRetrospector {
+    async fn describe(
+        &self,
+        case: &RetrospectionCase,
+        policy: &FrozenPolicy,
+    ) -> Result<String, ComponentError> {
+        let (plugin, settings) = (self.plugin.clone(), self.shared.settings.clone());
+        let asked = convert::retrospection_case(case);
+        let outcome = on_case(&self.shared, &case.scene, policy, case.seed, move |call| {
+            call.run(|store| {
+                let instance = plugin.instantiate(&mut *store)?;
+                if let Err(reason) = instance.isr_plugin_plugin().call_configure(&mut *store, &settings)? {
+                    return Ok(Err(Fault::Settings(reason)));
+                }
+                let described =
+                    instance.isr_plugin_retrospector().call_describe_video(&mut *store, &asked)?;
+                Ok(described.map_err(Fault::from))
+            })?
+        });
+        outcome.await.map_err(|fault| fault.of_case(&self.shared.name, "describe"))
+    }
+}

@@ -1,0 +1,33 @@
+//! Loads plugin files that end in `.wasm`.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use isr_core::Cause;
+use isr_core::plugin::{Plugin, PluginFile, PluginLoader};
+
+use crate::plugin::WasmPlugin;
+use crate::sandbox::Limits;
+
+/// Runs WebAssembly components, and core modules that it makes components of.
+pub struct WasmLoader;
+
+impl PluginLoader for WasmLoader {
+    fn what(&self) -> &'static str {
+        "WebAssembly plugin"
+    }
+
+    fn extensions(&self) -> &'static [&'static str] {
+        &["wasm"]
+    }
+
+    fn options(&self) -> &'static [&'static str] {
+        &["call_s", "start_s", "memory_mb", "fuel", "read"]
+    }
+
+    fn load(&self, path: &Path, options: &PluginFile) -> Result<Arc<dyn Plugin>, Cause> {
+        Ok(Arc::new(WasmPlugin::load(path, Limits::from(options))?))
+    }
+}
+
+isr_core::register_loader!(&WasmLoader);
