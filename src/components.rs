@@ -5,6 +5,7 @@ use isr_core::{Cause, Error};
 
 // Components register themselves, but only in crates that the linker keeps.
 use isr_data as _;
+use isr_dynamic as _;
 use isr_judges as _;
 use isr_method as _;
 use isr_objectives as _;

@@ -4,6 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use isr_core::plugin::{Loaded, Manifest, Plugins};
+use isr_core::registry::Kind;
 use isr_core::store::{read_json, write_json};
 use isr_core::{Error, Fingerprint};
 use serde::{Deserialize, Serialize};
@@ -42,12 +44,26 @@ struct Session {
     cpus: usize,
     /// Version of libtorch, where it can be told.
     libtorch: Option<String>,
+    /// Components of plugins that it could name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    plugins: Vec<Outside>,
+}
+
+/// A component of a plugin.
+#[derive(Debug, Serialize, Deserialize)]
+struct Outside {
+    kind: Kind,
+    name: String,
+    version: String,
+    file: PathBuf,
+    /// Fingerprint of the file's bytes, where it could be read.
+    digest: Option<Fingerprint>,
 }
 
 /// Writes the file, or adds this session to it.
-pub(crate) fn record(run: &Path, config: &Fingerprint, seed: u64) -> Result<(), Error> {
+pub(crate) fn record(run: &Path, config: &Fingerprint, seed: u64, plugins: &Plugins) -> Result<(), Error> {
     let path = run.join("provenance.json");
-    let session = Session::current();
+    let session = Session::current(plugins);
     let provenance = match read_json::<Provenance>(&path)? {
         Some(mut old) => {
             old.continued.push(session);
@@ -61,7 +77,7 @@ pub(crate) fn record(run: &Path, config: &Fingerprint, seed: u64) -> Result<(), 
 }
 
 impl Session {
-    fn current() -> Self {
+    fn current(plugins: &Plugins) -> Self {
         let words = std::env::args_os().map(|word| word.to_string_lossy().into_owned());
         let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
         Self {
@@ -72,7 +88,18 @@ impl Session {
             arch: std::env::consts::ARCH.to_owned(),
             cpus: std::thread::available_parallelism().map_or(1, usize::from),
             libtorch: libtorch_version(),
+            plugins: plugins.components().map(outside).collect(),
         }
+    }
+}
+
+fn outside((manifest, loaded): (&Manifest, &Loaded)) -> Outside {
+    Outside {
+        kind: manifest.kind,
+        name: manifest.name.clone(),
+        version: manifest.version.clone(),
+        file: loaded.path.clone(),
+        digest: fs::read(&loaded.path).ok().map(Fingerprint::of),
     }
 }
 
@@ -116,7 +143,7 @@ mod tests {
     fn sessions_are_added() {
         let folder = tempfile::tempdir().unwrap();
         for _ in 0..3 {
-            record(folder.path(), &Fingerprint::of("x"), 7).unwrap();
+            record(folder.path(), &Fingerprint::of("x"), 7, &Plugins::default()).unwrap();
         }
         let read: Provenance = read_json(&folder.path().join("provenance.json")).unwrap().unwrap();
         assert_eq!((read.schema, read.seed, read.continued.len()), (1, 7, 2));

@@ -26,12 +26,12 @@ pub fn open_run(
     mut observers: Vec<Arc<dyn Observer>>,
     cancel: CancellationToken,
 ) -> Result<IterativeLoop, Error> {
-    let LoadedConfig { value, settings, .. } = config;
+    let LoadedConfig { value, settings, plugins, .. } = config;
     let toml = to_toml(&value)?;
     let fingerprint = Fingerprint::of_json(&settings);
     let components = Components::build(&value, &BuildContext { settings: settings.clone() })?;
     let store = RunDir::open(out, &settings, &toml)?;
-    provenance::record(store.path(), &fingerprint, value.seed)?;
+    provenance::record(store.path(), &fingerprint, value.seed, &plugins)?;
     observers.push(Arc::new(TimingsObserver::open(store.path())?));
     Ok(IterativeLoop::new(LoopParts {
         name: value.name,

@@ -146,7 +146,7 @@ pub async fn open_sft(
     mut observers: Vec<Arc<dyn Observer>>,
     cancel: CancellationToken,
 ) -> Result<SupervisedTraining, Error> {
-    let LoadedConfig { value, settings, .. } = config;
+    let LoadedConfig { value, settings, plugins, .. } = config;
     let toml = to_toml(&value)?;
     let cx = BuildContext { settings };
     let demonstrations =
@@ -158,7 +158,7 @@ pub async fn open_sft(
     let policy = built(Kind::Policy, value.policy.name(), value.policy.build(&cx))?;
     let objective = built(Kind::Objective, value.objective.name(), value.objective.build(&cx))?;
     let store = RunDir::open(out, &cx.settings, &toml)?;
-    provenance::record(store.path(), &Fingerprint::of_json(&cx.settings), value.seed)?;
+    provenance::record(store.path(), &Fingerprint::of_json(&cx.settings), value.seed, &plugins)?;
     observers.push(Arc::new(TimingsObserver::open(store.path())?));
     Ok(SupervisedTraining::new(SupervisedParts {
         name: value.name,

@@ -10,6 +10,9 @@ mod inspect;
 mod merge;
 mod model;
 mod output;
+mod plugin_check;
+mod plugin_host;
+mod plugin_new;
 mod plugins;
 mod report;
 mod run;
@@ -118,7 +121,7 @@ impl Command {
             Self::Merge(args) => args.execute(),
             Self::Report(args) => args.execute(session),
             Self::Export(args) => args.execute(session),
-            Self::Plugins(args) => args.execute(),
+            Self::Plugins(args) => args.execute(session),
             Self::Config(args) => args.execute(),
             Self::World(args) => args.execute(session),
             Self::Cache(args) => args.execute(),

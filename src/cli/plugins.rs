@@ -12,8 +12,12 @@ use serde_json::{Value, json};
 use super::describe;
 use super::failure::Unusable;
 use super::output::{print, print_line};
+use super::plugin_check::CheckArgs;
+use super::plugin_host::HostArgs;
+use super::plugin_new::NewArgs;
+use super::session::Session;
 
-/// List and explain what a config can name
+/// List and explain what a config can name; write and check plugins
 #[derive(Args)]
 pub(super) struct PluginsArgs {
     #[command(subcommand)]
@@ -24,6 +28,10 @@ pub(super) struct PluginsArgs {
 enum PluginsCommand {
     List(ListArgs),
     Describe(DescribeArgs),
+    Check(CheckArgs),
+    New(NewArgs),
+    #[command(hide = true)]
+    Host(HostArgs),
 }
 
 /// Plugins that are not built in.
@@ -65,10 +73,13 @@ struct DescribeArgs {
 }
 
 impl PluginsArgs {
-    pub(super) fn execute(&self) -> Result<()> {
+    pub(super) fn execute(&self, session: &Session) -> Result<()> {
         match &self.command {
             PluginsCommand::List(args) => args.execute()?,
             PluginsCommand::Describe(args) => args.execute()?,
+            PluginsCommand::Check(args) => args.execute(session)?,
+            PluginsCommand::New(args) => args.execute()?,
+            PluginsCommand::Host(args) => args.execute()?,
         }
         Ok(())
     }
@@ -188,7 +199,7 @@ fn unknown(kind: Option<Kind>, name: &str, known: &[&Manifest]) -> Unusable {
     Unusable { message: format!("there is no component `{name}`{of}"), hint: Some(hint) }
 }
 
-fn parse_kind(text: &str) -> Result<Kind, String> {
+pub(super) fn parse_kind(text: &str) -> Result<Kind, String> {
     let sections = Kind::ALL.map(Kind::section);
     Kind::ALL.into_iter().find(|kind| kind.section() == text).ok_or_else(|| {
         let near = nearest(text, sections).map(|near| format!("did you mean `{near}`? "));

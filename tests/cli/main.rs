@@ -9,6 +9,7 @@ mod errors;
 mod export;
 mod help;
 mod model;
+mod plugin_commands;
 mod plugin_files;
 mod plugins;
 mod runs;

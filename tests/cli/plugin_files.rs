@@ -10,6 +10,8 @@ use crate::support::{isr_line, playground};
 
 #[path = "../../plugins/wasm/tests/wasm/built.rs"]
 mod built;
+#[path = "../../plugins/dynamic/tests/plugins/built.rs"]
+pub(crate) mod libraries;
 
 /// Runs the small run with plugins and judge of a config of the repository, and checks that each of the 12
 /// samples of both iterations got a verdict or a reason.
@@ -26,11 +28,11 @@ fn runs(name: &str) {
         *path = configs.join(path.as_str().unwrap()).to_str().unwrap().into();
     }
     let folder = playground();
-    let mine = Table::from_iter([
-        ("extends".to_owned(), "run.toml".into()),
-        ("plugins".to_owned(), plugins),
-        ("judge".to_owned(), config["judge"].clone()),
-    ]);
+    let mut mine =
+        Table::from_iter([("extends".to_owned(), "run.toml".into()), ("plugins".to_owned(), plugins)]);
+    for section in ["judge", "objective"] {
+        mine.extend(config.get(section).map(|it| (section.to_owned(), it.clone())));
+    }
     fs::write(folder.path().join("mine.toml"), mine.to_string()).unwrap();
     isr_line(folder.path(), "run mine.toml --out run").result();
     for iteration in ["iteration-01", "iteration-02"] {
@@ -40,6 +42,19 @@ fn runs(name: &str) {
         assert!(verdicts.len() > 6, "{verdicts:?}");
         assert!(quarantined.is_empty(), "{quarantined:?}");
     }
+}
+
+#[test]
+fn the_config_with_a_judge_in_rust_runs() {
+    libraries::example_judge();
+    runs("judge-rust.toml");
+}
+
+#[test]
+fn the_config_with_an_objective_in_rust_and_an_isolated_judge_runs() {
+    libraries::example_judge();
+    libraries::example_objective();
+    runs("objective-rust.toml");
 }
 
 #[test]

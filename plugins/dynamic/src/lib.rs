@@ -11,14 +11,17 @@
 //! | what a plugin asks, answered | `src/answers.rs` |
 //! | calls that are silent for too long, noticed | `src/watch.rs` |
 //! | the five traits on top of calls | `src/component/` |
+//! | a library in a process of its own, both sides | `src/isolated/` |
 //!
 //! A library is never unloaded: threads that it started may be anywhere in its code.
 
 mod answers;
 mod component;
+mod isolated;
 mod library;
 mod loader;
 mod runner;
 mod watch;
 
+pub use isolated::{serve, use_host};
 pub use loader::NativeLoader;

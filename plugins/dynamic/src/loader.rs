@@ -10,6 +10,7 @@ use isr_core::Cause;
 use isr_core::plugin::{Plugin, PluginFile, PluginLoader};
 use isr_plugin::host::Library;
 
+use crate::isolated::IsolatedPlugin;
 use crate::library::NativePlugin;
 
 /// Loads native libraries.
@@ -27,16 +28,30 @@ impl PluginLoader for NativeLoader {
     }
 
     fn options(&self) -> &'static [&'static str] {
-        &["isolation", "call_s", "start_s"]
+        &["isolation", "call_s", "start_s", "memory_mb", "restarts"]
     }
 
     fn load(&self, path: &Path, options: &PluginFile) -> Result<Arc<dyn Plugin>, Cause> {
         // The system's loader maps what a file's headers say, and a read past its end kills the process.
         whole(path)?;
+        if options.isolated() {
+            return Ok(Arc::new(IsolatedPlugin::load(path, options)?));
+        }
+        if let Some(option) = only_isolated(options) {
+            let text =
+                format!("`{option}` cannot be held in this process; it needs isolation = \"process\"");
+            return Err(text.into());
+        }
         let (file, limit) = (path.to_owned(), options.start_limit());
         let library = within(limit, "load", move || Library::open(&file))??;
         Ok(Arc::new(NativePlugin::new(library, path, options)))
     }
+}
+
+/// The first option that only a process of its own can honour.
+fn only_isolated(options: &PluginFile) -> Option<&'static str> {
+    let given = [("memory_mb", options.memory_mb.is_some()), ("restarts", options.restarts.is_some())];
+    given.into_iter().find(|(_, given)| *given).map(|(name, _)| name)
 }
 
 /// Does something that may hang, and gives up on it after `limit`; its thread cannot be stopped.

@@ -6,5 +6,6 @@
 mod built;
 mod contract;
 mod hostile;
+mod isolated;
 mod refused;
 mod support;

@@ -105,7 +105,7 @@ fn options_of_other_loaders_are_refused() {
     let file = PluginFile { fuel: Some(7), ..PluginFile::new(fixture()) };
     assert_eq!(
         refusal_of(&[file]),
-        "`fuel` means nothing to a native library, which takes isolation, call_s, start_s"
+        "`fuel` means nothing to a native library, which takes isolation, call_s, start_s, memory_mb, restarts"
     );
 }
 

@@ -1,0 +1,127 @@
+//! `isr plugins check`: the contract suites on a plugin's components.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Result, anyhow, bail};
+use clap::Args;
+use isr_contract::{Failure, JudgeRules, ObjectiveRules};
+use isr_dpo::Cause;
+use isr_dpo::config::{Loader, Settings};
+use isr_dpo::plugin::{self, Loaded, Manifest, PluginFile, Plugins};
+use isr_dpo::registry::{
+    BuildContext, EncoderConfig, JudgeConfig, Kind, ObjectiveConfig, PolicyConfig, RetrospectorConfig,
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::output::print_line;
+use super::session::Session;
+
+/// Check that a plugin's components keep the contracts of their kinds
+///
+/// Each is built with the settings of its example, and asked what a run would ask, and worse. What fails is
+/// printed, a line a rule.
+#[derive(Args)]
+pub(super) struct CheckArgs {
+    /// The plugin file, or its name in a folder of ISR_PLUGIN_PATH
+    file: PathBuf,
+    /// Only the component of this name
+    #[arg(long)]
+    name: Option<String>,
+    /// Change a setting of the example: `-s words=3`; may be given again
+    #[arg(short, long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Of objectives: the loss has a factor that counts as a constant, so gradients are not those of finite
+    /// differences
+    #[arg(long)]
+    stops_gradients: bool,
+    /// Of objectives: the loss compares pairs of a batch, so it is not the mean of its parts
+    #[arg(long)]
+    compares_pairs: bool,
+}
+
+/// A config with nothing but the component.
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Section {
+    plugins: Vec<PluginFile>,
+    encoder: Option<Box<dyn EncoderConfig>>,
+    policy: Option<Box<dyn PolicyConfig>>,
+    retrospector: Option<Box<dyn RetrospectorConfig>>,
+    judge: Option<Box<dyn JudgeConfig>>,
+    objective: Option<Box<dyn ObjectiveConfig>>,
+}
+
+impl Settings for Section {}
+
+impl CheckArgs {
+    pub(super) fn execute(&self, session: &Session) -> Result<()> {
+        let plugins = Plugins::load(&[PluginFile::new(&self.file)], &Plugins::folders())?;
+        let wanted = |manifest: &Manifest| self.name.as_ref().is_none_or(|name| *name == manifest.name);
+        let chosen: Vec<_> = plugins.components().filter(|(manifest, _)| wanted(manifest)).collect();
+        if chosen.is_empty() {
+            bail!("{} has no component of that name", self.file.display());
+        }
+        let (mut broken, count) = (0, chosen.len());
+        for (manifest, loaded) in chosen {
+            let found = self.check(manifest, loaded, session)?;
+            let (kind, name) = (manifest.kind.section(), &manifest.name);
+            match found.len() {
+                0 => print_line(format_args!("{kind} `{name}`: keeps the contract"))?,
+                _ => broken += 1,
+            }
+            for failure in found {
+                print_line(format_args!("{kind} `{name}`: {failure}"))?;
+            }
+        }
+        match broken {
+            0 => Ok(()),
+            _ => bail!("{broken} of {count} components break the contract of their kind"),
+        }
+    }
+
+    /// Builds and checks one. A component that cannot be built is one that fails.
+    fn check(&self, manifest: &Manifest, loaded: &Loaded, session: &Session) -> Result<Vec<Failure>> {
+        let settings = self.settings(manifest, loaded)?;
+        let with = plugin::Settings { settings: &settings, cx: &BuildContext::default() };
+        let (plugin, name) = (loaded.plugin.as_ref(), manifest.name.as_str());
+        if let Err(reason) = plugin.validate(manifest.kind, name, &settings) {
+            return Ok(vec![Failure { rule: "example", found: reason }]);
+        }
+        let rules = ObjectiveRules { exact_gradient: !self.stops_gradients, splits: !self.compares_pairs };
+        // Plugins are asked on threads of the runtime, as in a run.
+        let found: Result<Vec<Failure>, Cause> = session.block_on(async {
+            Ok(match manifest.kind {
+                Kind::Judge => {
+                    isr_contract::judge(plugin.judge(name, &with)?, &JudgeRules::default()).await
+                }
+                Kind::Retrospector => {
+                    let built = plugin.retrospector(name, &with)?;
+                    isr_contract::retrospector(built, &Arc::default()).await
+                }
+                Kind::Encoder => isr_contract::encoder(plugin.encoder(name, &with)?).await,
+                Kind::Policy => isr_contract::policy(plugin.policy(name, &with)?).await,
+                _ => isr_contract::objective(plugin.objective(name, &with)?, &rules),
+            })
+        });
+        Ok(found.unwrap_or_else(|cause| vec![Failure { rule: "construct", found: cause.to_string() }]))
+    }
+
+    /// The settings of the example, checked by the schema as a config's are.
+    fn settings(&self, manifest: &Manifest, loaded: &Loaded) -> Result<Map<String, Value>> {
+        let (section, name) = (manifest.kind.section(), &manifest.name);
+        let file = toml::Value::String(loaded.path.to_string_lossy().into_owned());
+        let text = format!("plugins = [{file}]\n[{section}]\ntype = \"{name}\"\n{}", manifest.example);
+        let set = self.set.iter().map(|set| format!("{section}.{set}"));
+        let example = format!("the example of {section} `{name}`");
+        let config = Loader::new().text(example, text, ".").overrides(set).load::<Section>()?;
+        let mut settings = match config.settings.get(section) {
+            Some(Value::Object(settings)) => settings.clone(),
+            _ => return Err(anyhow!("{section} `{name}` has no settings")),
+        };
+        settings.shift_remove("type");
+        Ok(settings)
+    }
+}

@@ -1,0 +1,151 @@
+//! `isr plugins new`: a project to begin with.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use clap::{Args, ValueEnum};
+use isr_dpo::registry::Kind;
+
+use super::failure::Unusable;
+use super::output::print_line;
+use super::plugins::parse_kind;
+
+/// Make a project for a plugin: one that builds, tests itself and runs
+#[derive(Args)]
+pub(super) struct NewArgs {
+    /// What it is: judge or objective
+    #[arg(long, value_parser = parse_kind)]
+    kind: Kind,
+    /// What it is written in
+    #[arg(long)]
+    lang: Language,
+    /// Its name, and that of its folder: letters in lower case, digits and `_`
+    name: String,
+    /// A checkout of isr-dpo, where the SDK is [default: that which this program was built from]
+    #[arg(long, value_name = "DIR")]
+    sdk: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum Language {
+    Rust,
+}
+
+/// A project that is made from an example of this repository, by renaming it.
+struct Template {
+    kind: Kind,
+    language: Language,
+    /// Path and text.
+    files: &'static [(&'static str, &'static str)],
+    /// Name of the component, that of its types, and that of its package.
+    renamed: [&'static str; 3],
+}
+
+macro_rules! example {
+    ($name:literal, $($file:literal),+) => {
+        &[$(($file, include_str!(concat!("../../examples/plugins/", $name, "/", $file)))),+]
+    };
+}
+
+const TEMPLATES: [Template; 2] = [
+    Template {
+        kind: Kind::Judge,
+        language: Language::Rust,
+        files: example!("judge-rust", "Cargo.toml", "Cargo.lock", "src/lib.rs", "tests/contract.rs"),
+        renamed: ["terse", "Terse", "judge-rust"],
+    },
+    Template {
+        kind: Kind::Objective,
+        language: Language::Rust,
+        files: example!("objective-rust", "Cargo.toml", "Cargo.lock", "src/lib.rs", "tests/contract.rs"),
+        renamed: ["squared_hinge", "SquaredHinge", "objective-rust"],
+    },
+];
+
+impl NewArgs {
+    pub(super) fn execute(&self) -> Result<()> {
+        let Some(template) = TEMPLATES.iter().find(|it| it.kind == self.kind && it.language == self.lang)
+        else {
+            let known = TEMPLATES.iter().map(|it| it.kind.section()).collect::<Vec<_>>().join(", ");
+            return Err(unusable(
+                format!("there is no template of a {} in this language", self.kind.section()),
+                format!("there are: {known}"),
+            ));
+        };
+        let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+        if !self.name.starts_with(|c: char| c.is_ascii_lowercase()) || !self.name.chars().all(allowed) {
+            let hint = "a name is of letters in lower case, digits and `_`, and begins with a letter";
+            return Err(unusable(format!("`{}` is no name for a plugin", self.name), hint.to_owned()));
+        }
+        let folder = PathBuf::from(&self.name);
+        if folder.exists() {
+            let hint = "choose another name, or remove it".to_owned();
+            return Err(unusable(format!("{} exists", folder.display()), hint));
+        }
+        let sdk = self.sdk()?;
+        for (path, text) in template.files {
+            write(&folder.join(path), &self.renamed(template, &sdk, text))?;
+        }
+        write(&folder.join("run.toml"), &self.config(&sdk))?;
+        write(&folder.join(".gitignore"), "/target/\n")?;
+        print_line(format_args!("{}", self.next_steps()))
+    }
+
+    /// The checkout, absolute.
+    fn sdk(&self) -> Result<PathBuf> {
+        let sdk = self.sdk.clone().unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")));
+        if !sdk.join("plugins/abi/Cargo.toml").is_file() {
+            let hint = "name a checkout of isr-dpo with --sdk DIR".to_owned();
+            return Err(unusable(format!("{} is no checkout of isr-dpo", sdk.display()), hint));
+        }
+        Ok(std::path::absolute(sdk)?)
+    }
+
+    fn renamed(&self, template: &Template, sdk: &Path, text: &str) -> String {
+        let [component, types, package] = template.renamed;
+        let own: String = self.name.split('_').map(capitalised).collect();
+        text.replace("../../..", &sdk.to_string_lossy())
+            .replace(package, &self.name)
+            .replace(&package.replace('-', "_"), &self.name)
+            .replace(component, &self.name)
+            .replace(types, &own)
+    }
+
+    /// A run that uses it.
+    fn config(&self, sdk: &Path) -> String {
+        let (prefix, suffix) = (std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
+        let (name, section) = (&self.name, self.kind.section());
+        let base = sdk.join("configs/quickstart.toml");
+        format!(
+            "extends = {base:?}\nname = \"{name}\"\nplugins = [\"target/release/{prefix}{name}{suffix}\"]\n\n\
+             [{section}]\ntype = \"{name}\"\n"
+        )
+    }
+
+    fn next_steps(&self) -> String {
+        let (prefix, suffix) = (std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
+        let name = &self.name;
+        format!(
+            "made {name}; next:\n  cd {name}\n  cargo test                # the contract of its kind\n  \
+             cargo build --release\n  isr plugins check target/release/{prefix}{name}{suffix}\n  \
+             isr config check run.toml\n  isr run run.toml          # from the folder whose data and model \
+             it names"
+        )
+    }
+}
+
+fn capitalised(word: &str) -> String {
+    let mut letters = word.chars();
+    letters.next().map(|first| first.to_ascii_uppercase()).into_iter().chain(letters).collect()
+}
+
+fn write(path: &Path, text: &str) -> Result<()> {
+    let folder = path.parent().unwrap_or(Path::new(""));
+    fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+}
+
+fn unusable(message: String, hint: String) -> anyhow::Error {
+    Unusable { message, hint: Some(hint) }.into()
+}

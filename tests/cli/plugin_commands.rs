@@ -1,0 +1,99 @@
+//! `isr plugins` on plugin files, and `isr plugins new`.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use crate::plugin_files::libraries::{example_judge, fixture};
+use crate::support::{Said, isr, isr_line};
+
+fn plugins(words: &[&str], file: &Path) -> Said {
+    isr(Path::new("."), words.iter().copied().chain([file.to_str().unwrap()]))
+}
+
+#[test]
+fn plugin_files_are_listed_and_described() {
+    let list = plugins(&["plugins", "list", "--kind", "judge", "--plugins"], example_judge()).result();
+    let line = list.lines().find(|line| line.starts_with("judge  terse")).unwrap();
+    assert!(line.contains("  Prefers the answer of about so many words. (/"), "{line}");
+    let text = plugins(&["plugins", "describe", "terse", "--plugins"], example_judge()).result();
+    assert!(text.starts_with("judge `terse`, version 1.0.0\n\nPrefers the answer of"), "{text}");
+    assert!(text.contains("\n  words: integer, default 12\n"), "{text}");
+    assert!(text.ends_with("  [judge]\n  type = \"terse\"\n  words = 12\n  slope = 0.2\n"), "{text}");
+}
+
+#[test]
+fn a_plugin_that_keeps_its_contract_passes_the_check() {
+    let said = plugins(&["plugins", "check"], example_judge()).result();
+    assert_eq!(said, "judge `terse`: keeps the contract\n");
+    let wrong =
+        isr(Path::new("."), ["plugins", "check", "-s", "wrods=3", example_judge().to_str().unwrap()]);
+    assert_eq!(wrong.code, Some(2));
+    assert!(
+        wrong.stderr.contains("unknown key `judge.wrods` in `-s judge.wrods=3`; did you mean `words`?"),
+        "{}",
+        wrong.stderr
+    );
+}
+
+#[test]
+fn what_a_plugin_breaks_is_printed_rule_by_rule() {
+    let said = plugins(&["plugins", "check", "--name", "hostile"], fixture());
+    assert_eq!(said.code, Some(1));
+    assert!(
+        said.stdout.contains("judge `hostile`: probability: an ordinary case got the probability NaN"),
+        "{}",
+        said.stdout
+    );
+    assert!(
+        said.stdout.contains("objective `hostile`: layout: gradients have [2, 1] numbers"),
+        "{}",
+        said.stdout
+    );
+    assert_eq!(said.stderr, "error: 2 of 2 components break the contract of their kind\n");
+}
+
+#[test]
+fn a_new_project_builds_tests_itself_and_passes_the_check() {
+    let folder = tempfile::tempdir().unwrap();
+    let made = isr_line(folder.path(), "plugins new --kind judge --lang rust brief").result();
+    assert!(made.starts_with("made brief; next:\n  cd brief\n"), "{made}");
+    let project = folder.path().join("brief");
+    // What it shares with the examples is compiled already.
+    let target = example_judge().ancestors().nth(2).unwrap();
+    for command in ["test", "build"] {
+        let cargo = Command::new(env!("CARGO"))
+            .args([command, "--quiet", "--locked", "--offline"])
+            .current_dir(&project)
+            .env("CARGO_TARGET_DIR", target)
+            .env("CARGO_INCREMENTAL", "0")
+            .output()
+            .unwrap();
+        assert!(cargo.status.success(), "{command}: {}", String::from_utf8_lossy(&cargo.stderr));
+    }
+    let built = example_judge().with_file_name("libbrief.so");
+    assert_eq!(plugins(&["plugins", "check"], &built).result(), "judge `brief`: keeps the contract\n");
+    let config = fs::read_to_string(project.join("run.toml")).unwrap();
+    assert!(config.contains("type = \"brief\""), "{config}");
+}
+
+#[test]
+fn a_project_is_not_made_over_another_or_without_a_name() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("brief")).unwrap();
+    insta::assert_snapshot!(isr_line(folder.path(), "plugins new --kind judge --lang rust brief").all(), @r"
+    exit code 2
+    error: brief exists
+    hint: choose another name, or remove it
+    ");
+    insta::assert_snapshot!(isr_line(folder.path(), "plugins new --kind judge --lang rust Brief").all(), @r"
+    exit code 2
+    error: `Brief` is no name for a plugin
+    hint: a name is of letters in lower case, digits and `_`, and begins with a letter
+    ");
+    insta::assert_snapshot!(isr_line(folder.path(), "plugins new --kind data --lang rust brief").all(), @r"
+    exit code 2
+    error: there is no template of a data in this language
+    hint: there are: judge, objective
+    ");
+}
