@@ -49,8 +49,10 @@ impl Language {
     /// How it is tested and built.
     fn build(self, name: &str) -> String {
         match self {
-            Self::Rust => "cargo test                # the contract of its kind\n  cargo build --release".to_owned(),
-            Self::Python => "$EDITOR ".to_owned() + &self.file(name),
+            Self::Rust => {
+                "cargo test                # the contract of its kind\n  cargo build --release".to_owned()
+            }
+            Self::Python => format!("# edit {name}.py; then, as often as you like:"),
             Self::Wasm => format!(
                 "clang --target=wasm32 -O2 -nostdlib -Wl,--no-entry -o {name}.wasm {name}.c\n  \
                  # or, after `pip install ziglang`: python3 -m ziglang cc --target=wasm32-freestanding ..."
