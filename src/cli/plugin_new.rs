@@ -1,5 +1,6 @@
 //! `isr plugins new`: a project to begin with.
 
+use std::env::consts::{DLL_PREFIX, DLL_SUFFIX};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -30,6 +31,34 @@ pub(super) struct NewArgs {
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
 enum Language {
     Rust,
+    Python,
+    /// C, compiled to WebAssembly
+    Wasm,
+}
+
+impl Language {
+    /// The plugin's file in a project.
+    fn file(self, name: &str) -> String {
+        match self {
+            Self::Rust => format!("target/release/{DLL_PREFIX}{name}{DLL_SUFFIX}"),
+            Self::Python => format!("{name}.py"),
+            Self::Wasm => format!("{name}.wasm"),
+        }
+    }
+
+    /// How it is tested and built.
+    fn build(self, name: &str) -> String {
+        match self {
+            Self::Rust => {
+                "cargo test                # the contract of its kind\n  cargo build --release".to_owned()
+            }
+            Self::Python => format!("# edit {name}.py; then, as often as you like:"),
+            Self::Wasm => format!(
+                "clang --target=wasm32 -O2 -nostdlib -Wl,--no-entry -o {name}.wasm {name}.c\n  \
+                 # or, after `pip install ziglang`: python3 -m ziglang cc --target=wasm32-freestanding ..."
+            ),
+        }
+    }
 }
 
 /// A project that is made from an example of this repository, by renaming it.
@@ -48,7 +77,7 @@ macro_rules! example {
     };
 }
 
-const TEMPLATES: [Template; 2] = [
+const TEMPLATES: [Template; 4] = [
     Template {
         kind: Kind::Judge,
         language: Language::Rust,
@@ -61,13 +90,26 @@ const TEMPLATES: [Template; 2] = [
         files: example!("objective-rust", "Cargo.toml", "Cargo.lock", "src/lib.rs", "tests/contract.rs"),
         renamed: ["squared_hinge", "SquaredHinge", "objective-rust"],
     },
+    Template {
+        kind: Kind::Judge,
+        language: Language::Python,
+        files: example!("judge-python", "evidence.py"),
+        renamed: ["evidence", "Evidence", "judge-python"],
+    },
+    Template {
+        kind: Kind::Judge,
+        language: Language::Wasm,
+        files: example!("judge-wasm", "near_length.c", "isr_plugin.h"),
+        renamed: ["near_length", "NearLength", "judge-wasm"],
+    },
 ];
 
 impl NewArgs {
     pub(super) fn execute(&self) -> Result<()> {
         let Some(template) = TEMPLATES.iter().find(|it| it.kind == self.kind && it.language == self.lang)
         else {
-            let known = TEMPLATES.iter().map(|it| it.kind.section()).collect::<Vec<_>>().join(", ");
+            let known = TEMPLATES.iter().filter(|it| it.language == self.lang).map(|it| it.kind.section());
+            let known = known.collect::<Vec<_>>().join(", ");
             return Err(unusable(
                 format!("there is no template of a {} in this language", self.kind.section()),
                 format!("there are: {known}"),
@@ -85,10 +127,11 @@ impl NewArgs {
         }
         let sdk = self.sdk()?;
         for (path, text) in template.files {
+            let path = path.replace(template.renamed[0], &self.name);
             write(&folder.join(path), &self.renamed(template, &sdk, text))?;
         }
         write(&folder.join("run.toml"), &self.config(&sdk))?;
-        write(&folder.join(".gitignore"), "/target/\n")?;
+        write(&folder.join(".gitignore"), "/target/\n*.wasm\n__pycache__/\n")?;
         print_line(format_args!("{}", self.next_steps()))
     }
 
@@ -114,23 +157,20 @@ impl NewArgs {
 
     /// A run that uses it.
     fn config(&self, sdk: &Path) -> String {
-        let (prefix, suffix) = (std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
         let (name, section) = (&self.name, self.kind.section());
+        let file = self.lang.file(name);
         let base = sdk.join("configs/quickstart.toml");
         format!(
-            "extends = {base:?}\nname = \"{name}\"\nplugins = [\"target/release/{prefix}{name}{suffix}\"]\n\n\
+            "extends = {base:?}\nname = \"{name}\"\nplugins = [{file:?}]\n\n\
              [{section}]\ntype = \"{name}\"\n"
         )
     }
 
     fn next_steps(&self) -> String {
-        let (prefix, suffix) = (std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
-        let name = &self.name;
+        let (name, file, build) = (&self.name, self.lang.file(&self.name), self.lang.build(&self.name));
         format!(
-            "made {name}; next:\n  cd {name}\n  cargo test                # the contract of its kind\n  \
-             cargo build --release\n  isr plugins check target/release/{prefix}{name}{suffix}\n  \
-             isr config check run.toml\n  isr run run.toml          # from the folder whose data and model \
-             it names"
+            "made {name}; next:\n  cd {name}\n  {build}\n  isr plugins check {file}\n  isr config check run.toml\n  \
+             isr run run.toml          # from the folder whose data and model it names"
         )
     }
 }

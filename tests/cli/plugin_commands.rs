@@ -97,3 +97,25 @@ fn a_project_is_not_made_over_another_or_without_a_name() {
     hint: there are: judge, objective
     ");
 }
+
+#[test]
+fn a_new_project_in_python_passes_the_check_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let made = isr_line(folder.path(), "plugins new --kind judge --lang python polite_one").result();
+    assert!(made.contains("\n  isr plugins check polite_one.py\n"), "{made}");
+    let file = folder.path().join("polite_one/polite_one.py");
+    assert!(fs::read_to_string(&file).unwrap().contains("class PoliteOne(Judge):"));
+    assert_eq!(plugins(&["plugins", "check"], &file).result(), "judge `polite_one`: keeps the contract\n");
+}
+
+#[test]
+fn a_new_project_for_webassembly_compiles_and_passes_the_check() {
+    let folder = tempfile::tempdir().unwrap();
+    let made = isr_line(folder.path(), "plugins new --kind judge --lang wasm brief").result();
+    assert!(made.contains("-o brief.wasm brief.c\n"), "{made}");
+    let project = folder.path().join("brief");
+    let file = project.join("brief.wasm");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    crate::plugin_files::built::compile(root, &project.join("brief.c"), &file);
+    assert_eq!(plugins(&["plugins", "check"], &file).result(), "judge `brief`: keeps the contract\n");
+}

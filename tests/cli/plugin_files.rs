@@ -9,7 +9,7 @@ use toml::{Table, Value};
 use crate::support::{isr_line, playground};
 
 #[path = "../../plugins/wasm/tests/wasm/built.rs"]
-mod built;
+pub(crate) mod built;
 #[path = "../../plugins/dynamic/tests/plugins/built.rs"]
 pub(crate) mod libraries;
 

@@ -24,7 +24,7 @@ pub struct PluginFile {
     pub memory_mb: Option<u64>,
     /// Most instructions of a call, of WebAssembly. Default: the loader's.
     pub fuel: Option<u64>,
-    /// How often a process that ended is started again in one run. Default 3.
+    /// How often a process that ended is started again without having answered a call. Default 3.
     pub restarts: Option<u32>,
     /// Folders that a WebAssembly plugin may read. Default none.
     pub read: Vec<PathBuf>,
@@ -71,7 +71,7 @@ struct Table {
     /// Most instructions of a call, of WebAssembly. Default: the loader's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     fuel: Option<u64>,
-    /// How often a process that ended is started again in one run. Default 3.
+    /// How often a process that ended is started again without having answered a call. Default 3.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     restarts: Option<u32>,
     /// Folders that a WebAssembly plugin may read. Default none.

@@ -63,7 +63,7 @@ pub enum Fault {
         message: String,
     },
     /// It has ended too often.
-    #[error("the process has ended more than {restarts} times; the last time: {last}")]
+    #[error("the process has been started again {restarts} times without an answer; the last time: {last}")]
     Restarts {
         /// How often it may.
         restarts: u32,

@@ -10,7 +10,7 @@ pub struct Limits {
     /// Longest silence: time in which calls are open and it neither answers nor asks. Time in which it
     /// waits for an answer to what it asks does not count.
     pub call: Duration,
-    /// How often it is started again after it ended, or was ended.
+    /// How often it is started again, after it ended or was ended, without an answer in between.
     pub restarts: u32,
     /// Most calls in one message.
     pub batch: usize,

@@ -36,7 +36,7 @@ impl WasmPlugin {
     pub(crate) fn load(path: &Path, limits: Limits) -> Result<Self, Fault> {
         let bytes = std::fs::read(path).map_err(|error| Fault::Module(error.to_string()))?;
         let component = sandbox::compile(&module::component(bytes)?)?;
-        let import = |error: wasmtime::Error| Fault::Import(format!("{:#}", error.root_cause()));
+        let import = |error: wasmtime::Error| Fault::Import(format!("{error:#}"));
         let instance = sandbox::linker()?.instantiate_pre(&component).map_err(import)?;
         let world = World::of(&component, instance)?;
         let starting = Limits { call: limits.start, ..limits.clone() };

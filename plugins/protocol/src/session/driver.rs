@@ -24,6 +24,8 @@ pub(super) struct Driver {
     running: Option<Running>,
     /// How many processes there have been.
     processes: u64,
+    /// How many of them were started again since the last answer.
+    restarted: u32,
     /// Why the process ended the last time.
     last_fault: String,
 }
@@ -39,8 +41,8 @@ struct Running {
 impl Driver {
     pub(super) fn new(program: Program, wanted: Wanted, limits: Limits, events: Sender<Event>) -> Self {
         let calls = Calls::default();
-        let (running, processes, last_fault) = (None, 0, String::new());
-        Self { program, wanted, limits, events, calls, running, processes, last_fault }
+        let (running, processes, restarted, last_fault) = (None, 0, 0, String::new());
+        Self { program, wanted, limits, events, calls, running, processes, restarted, last_fault }
     }
 
     /// Serves until the session is closed.
@@ -86,11 +88,12 @@ impl Driver {
     fn pump(&mut self) -> Result<(), SessionError> {
         if self.running.is_none() && self.calls.is_waiting() {
             let restarts = self.limits.restarts;
-            if self.processes > u64::from(restarts) {
+            if self.restarted >= restarts {
                 let fault = || Fault::Restarts { restarts, last: self.last_fault.clone() };
                 self.calls.take_all().iter().for_each(|call| done(call, Err(fault().into())));
                 return Ok(());
             }
+            self.restarted += 1;
             self.start()?;
         }
         let Some(running) = &mut self.running else { return Ok(()) };
@@ -197,6 +200,7 @@ impl Driver {
     }
 
     fn answered(&mut self, id: u64, result: Result<serde_json::Value, Fault>) -> Result<(), Fault> {
+        self.restarted = 0;
         match self.calls.end(id) {
             Some(Some(call)) => done(&call, result.map_err(SessionError::from)),
             Some(None) => {}

@@ -68,7 +68,10 @@ async fn after_too_many_restarts_the_run_stops() {
     assert!(matches!(stopped, ComponentError::Failed(_)), "{stopped:?}");
     assert_says(
         &stopped,
-        &["plugin `it`, judge: the process has ended more than 0 times", "with status 3"],
+        &[
+            "plugin `it`, judge: the process has been started again 0 times without an answer",
+            "with status 3",
+        ],
     );
 }
 
@@ -81,7 +84,10 @@ async fn a_process_that_cannot_be_configured_again_stops_the_run() {
     );
     let stopped = judged(&file).await;
     assert!(matches!(stopped, ComponentError::Failed(_)), "{stopped:?}");
-    assert_says(&stopped, &["the process has ended more than 3 times", "with status 5"]);
+    assert_says(
+        &stopped,
+        &["the process has been started again 3 times without an answer", "with status 5"],
+    );
 }
 
 #[test]

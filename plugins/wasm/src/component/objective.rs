@@ -22,7 +22,7 @@ impl WasmObjective {
     /// Asks what it requires.
     pub(crate) fn new(shared: Shared, plugin: ObjectivePluginPre<State>) -> Result<Self, Fault> {
         let form = call(&shared, &plugin, |instance, store| {
-            Ok(Ok(instance.isr_plugin_objective().call_requirements(store)?))
+            Ok(Ok(instance.isr_plugin_objective().call_needs(store)?))
         })?;
         let requirements = convert::requirements(form).map_err(Fault::Unusable)?;
         Ok(Self { shared, plugin, requirements })

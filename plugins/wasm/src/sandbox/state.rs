@@ -10,7 +10,7 @@ use wasmtime::ResourceLimiter;
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
 use wasmtime_wasi::random::Deterministic;
-use wasmtime_wasi::{DirPerms, FilePerms, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
 use super::Call;
 use crate::error::Fault;
@@ -55,7 +55,7 @@ impl State {
         wasi.allow_tcp(false).allow_udp(false);
         for folder in &limits.read {
             let name = folder.to_string_lossy();
-            wasi.preopened_dir(folder, name, DirPerms::READ, FilePerms::READ)
+            wasi.preopened_dir(folder, name, FsPerms::ReadOnly)
                 .map_err(|error| Fault::Module(format!("`read` names {}: {error:#}", folder.display())))?;
         }
         Ok(Self {

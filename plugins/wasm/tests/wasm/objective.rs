@@ -28,7 +28,7 @@ fn module(count: &str) -> Vec<u8> {
     (local.get $at))
   (func (export "isr:plugin/plugin@0.1.0#describe") (result i32) (i32.const 512))
   (func (export "isr:plugin/plugin@0.1.0#configure") (param i32 i32) (result i32) (i32.const 600))
-  (func (export "isr:plugin/objective@0.1.0#requirements") (result i32) (i32.const 560))
+  (func (export "isr:plugin/objective@0.1.0#needs") (result i32) (i32.const 560))
   ;; a view is: view at 0, policy at 4 and 8, reference at 12 and 16, lengths at 20 and 24
   (func (export "isr:plugin/objective@0.1.0#evaluate") (param $views i32) (param $n i32) (result i32)
     (local $policy i32) (local $count i32) (local $i i32) (local $sum f64) (local $gradient i32)

@@ -34,9 +34,12 @@ fn an_unknown_import_is_named() {
     let module = judge_module(r#"(import "env" "system" (func (param i32)))"#, "", "");
     let said = refused(&module);
     assert!(said.contains("env") && said.contains("it is a core module that cannot"), "{said}");
-    let component = wat::parse_str(r#"(component (import "isr:plugin/secret@0.1.0" (instance)))"#).unwrap();
-    let said = refused(&component);
-    assert!(said.contains("isr:plugin/secret@0.1.0") && said.contains("export"), "{said}");
+    let component = r#"(component (import "isr:plugin/secret@0.1.0" (instance (export "tell" (func)))))"#;
+    let said = refused(&wat::parse_str(component).unwrap());
+    assert!(
+        said.contains("isr:plugin/secret@0.1.0") && said.contains("it may import `isr:plugin/host`"),
+        "{said}"
+    );
 }
 
 #[test]

@@ -35,7 +35,7 @@ fn module(n: u32) -> Vec<u8> {
   (func (export "isr:plugin/retrospector@0.1.0#describe-video")
     (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (param $seed i64) (result i32)
     (call $generate (i32.const 800) (i32.const 1)
-      (f64.const 0.5) (f64.const 1) (i32.const 0) (i32.const 16) (i32.const 0) (i32.const 0)
+      (f64.const 0.5) (f64.const 1) (i32.const 0) (i32.const 64) (i32.const 0) (i32.const 0)
       (i32.const {n}) (local.get $seed) (i32.const 960))
     ;; an error becomes ours: tag, fault, message
     (if (i32.load8_u (i32.const 960)) (then

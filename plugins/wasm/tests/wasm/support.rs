@@ -18,7 +18,7 @@ pub(crate) fn judge_module(imports: &str, data: &str, judge: &str) -> Vec<u8> {
     let text = format!(
         r#"(module
   {imports}
-  (memory (export "memory") 1)
+  (memory (export "memory") 8)
   (global $top (mut i32) (i32.const 4096))
   (data (i32.const 256) "hostile") (data (i32.const 272) "Misbehaves.")
   (data (i32.const 512) "\00\01\00\00\07\00\00\00\10\01\00\00\0b\00\00\00")
