@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use isr_audit::{Rejudging, Seen, SeenVideo};
 use isr_core::config::{Invalid, LoadedConfig, Loader, RunConfig, Settings, is_oracle, to_toml};
+use isr_core::plugin::PluginFile;
 use isr_core::registry::{BuildContext, JudgeConfig, Kind};
 use isr_core::store::{RunDir, read_json, write_json};
 use isr_core::{Error, Observer, Scenes};
@@ -25,6 +26,10 @@ pub struct AuditConfig {
     /// Name of the audit and of its directory: letters, digits, `.`, `_` and `-`. Default "audit".
     #[serde(default = "default_name")]
     pub name: String,
+    /// Plugin files: paths, or tables of a `path` and limits. What they give can then be named like what is
+    /// built in. Default none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub plugins: Vec<PluginFile>,
     /// What judges the answers again. Default none: the run's own judge.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub judge: Option<Box<dyn JudgeConfig>>,
@@ -88,10 +93,13 @@ pub fn open_rejudging(
     mut observers: Vec<Arc<dyn Observer>>,
     cancel: CancellationToken,
 ) -> Result<Rejudging, Error> {
-    let LoadedConfig { value: audit, settings, .. } = config;
-    let LoadedConfig { value: of_run, settings: mut run_settings, .. } =
+    let LoadedConfig { value: audit, settings, plugins, .. } = config;
+    let LoadedConfig { value: of_run, settings: mut run_settings, plugins: run_plugins, .. } =
         Loader::new().file(run.join("config.toml")).load::<RunConfig>()?;
-    let judge = audit.judge.as_ref().unwrap_or(&of_run.judge);
+    let (judge, plugins) = match &audit.judge {
+        Some(judge) => (judge, &plugins),
+        None => (&of_run.judge, &run_plugins),
+    };
     if let Some(judge) = settings.get("judge").filter(|judge| !judge.is_null()) {
         run_settings["judge"] = judge.clone();
     }
@@ -104,7 +112,7 @@ pub fn open_rejudging(
     check_fingerprints(run, &now)?;
     let store = RunDir::open(out, &settings, &to_toml(&audit)?)?;
     write_json(&store.path().join("fingerprints.json"), &now)?;
-    provenance::record(store.path(), &isr_core::Fingerprint::of_json(&settings), of_run.seed)?;
+    provenance::record(store.path(), &isr_core::Fingerprint::of_json(&settings), of_run.seed, plugins)?;
     observers.push(Arc::new(TimingsObserver::open(store.path())?));
     let seen = Seen { video: audit.video, context: audit.context };
     let scenes = Scenes::new(seen.through(reader), Some(encoder), of_run.r#loop.feature_cache_mb)

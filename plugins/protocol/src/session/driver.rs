@@ -54,14 +54,14 @@ impl Driver {
             Ok(())
         });
         let first = first.map_err(|error| self.ended(error));
-        let failed = first.is_err();
+        let mut serves = first.is_ok();
         let _ = started.send(first);
-        while !failed {
+        while serves {
             if let Err(error) = self.pump().and_then(|()| self.step(events)) {
-                if matches!(error.fault, Fault::Closed) {
-                    break;
+                serves = !matches!(error.fault, Fault::Closed);
+                if serves {
+                    self.recover(error);
                 }
-                self.recover(error);
             }
         }
         self.end_process(GRACE);
