@@ -144,3 +144,12 @@ fn what_cannot_be_audited_is_named() {
     - `samples` in audit.toml is 0; it must be at least 1
     "#);
 }
+
+#[test]
+fn the_documented_config_of_an_audit_is_valid() {
+    let guide = include_str!("../../docs/judges.md");
+    let (_, behind) = guide.split_once("```toml\n# blind.toml\n").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("blind.toml"), behind.split("```").next().unwrap()).unwrap();
+    assert_eq!(isr_line(folder.path(), "config check --audit blind.toml").result(), "ok\n");
+}

@@ -14,7 +14,7 @@ pub(crate) mod built;
 pub(crate) mod libraries;
 
 /// Runs the small run with plugins and judge of a config of the repository, and checks that each of the 12
-/// samples of both iterations got a verdict or a reason.
+/// samples of both iterations got a verdict. Contexts are long, so that answers share words with them.
 fn runs(name: &str) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let configs = root.join("configs/plugins");
@@ -34,7 +34,8 @@ fn runs(name: &str) {
         mine.extend(config.get(section).map(|it| (section.to_owned(), it.clone())));
     }
     fs::write(folder.path().join("mine.toml"), mine.to_string()).unwrap();
-    isr_line(folder.path(), "run mine.toml --out run").result();
+    let longer = "-s retrospector.sampling.max_new_tokens=96";
+    isr_line(folder.path(), &format!("run mine.toml --out run {longer}")).result();
     for iteration in ["iteration-01", "iteration-02"] {
         let journal = |file: &str| folder.path().join("run").join(iteration).join(file);
         let verdicts: Vec<VerdictRecord> = read_journal(&journal("verdicts.jsonl")).unwrap();

@@ -189,7 +189,15 @@ fn the_examples_of_the_documentation_are_valid() {
     let mut checked = 0;
     for block in blocks {
         let table: toml::Table = toml::from_str(block).unwrap();
+        // The config of an audit, which the command line's tests read.
+        if table.contains_key("name") {
+            continue;
+        }
         for (name, section) in table {
+            // Judges of other crates.
+            if matches!(section["type"].as_str(), Some("reference" | "human")) {
+                continue;
+            }
             match name.as_str() {
                 "judge" => section.try_into::<Box<dyn JudgeConfig>>().unwrap().validate().unwrap(),
                 "selection" => section.try_into::<Box<dyn SelectionConfig>>().unwrap().validate().unwrap(),
