@@ -12,14 +12,26 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 
+def built(kind, name, *only):
+    """A program as `cargo test` built it: any other command would build it with other features, anew."""
+    command = ["cargo", "test", "--workspace", *only, "--no-run", "--quiet", "--message-format=json"]
+    output = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
+    messages = [json.loads(line) for line in output.splitlines() if line.startswith("{")]
+    artifacts = [it for it in messages if it.get("reason") == "compiler-artifact" and it["executable"]]
+    named = [it for it in artifacts if it["target"]["kind"] == [kind] and it["target"]["name"] == name]
+    return next(it["executable"] for it in named if not it["profile"]["test"])
+
+
 @pytest.fixture(scope="session")
 def isr():
-    """The program as `cargo test` built it: any other command would build it with other features, anew."""
-    command = ["cargo", "test", "--workspace", "--test", "cli", "--no-run", "--quiet", "--message-format=json"]
-    output = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
-    artifacts = [json.loads(line) for line in output.splitlines() if line.startswith("{")]
-    built = [it for it in artifacts if it.get("reason") == "compiler-artifact" and it["target"]["kind"] == ["bin"]]
-    return next(it["executable"] for it in built if it["target"]["name"] == "isr")
+    """The program."""
+    return built("bin", "isr", "--test", "cli")
+
+
+@pytest.fixture(scope="session")
+def dump_checkpoint():
+    """The example of isr-torch that writes a checkpoint and the numbers that it computes with it."""
+    return built("example", "dump_checkpoint")
 
 
 @pytest.fixture(scope="session")

@@ -13,10 +13,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module", params=[1, 2])
-def dump(request, tmp_path_factory):
+def dump(request, dump_checkpoint, tmp_path_factory):
     out = tmp_path_factory.mktemp(f"dump-{request.param}")
-    command = ["cargo", "run", "--quiet", "-p", "isr-torch", "--example", "dump_checkpoint", "--"]
-    subprocess.run([*command, str(out), str(request.param)], cwd=ROOT, check=True)
+    subprocess.run([dump_checkpoint, str(out), str(request.param)], cwd=ROOT, check=True)
     numbers = json.loads((out / "dump.json").read_text())
     tensors = load_file(out / "dump.safetensors")
     model, report = LlavaForConditionalGeneration.from_pretrained(
