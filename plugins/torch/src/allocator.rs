@@ -1,7 +1,8 @@
 //! How the C library keeps memory that libtorch gives back.
 
 /// Keeps freed memory for the next tensors. By default glibc maps a large tensor when it is made and unmaps it
-/// when it is dropped, so that the kernel zeroes all of its pages each time: a fifth of a training step on a CPU.
+/// when it is dropped, so that the kernel zeroes all of its pages each time: a fifth of an
+/// iteration on a CPU.
 /// Call it first in `main`, before other threads exist. Does nothing on other systems.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 #[allow(unsafe_code)]
@@ -14,9 +15,9 @@ pub fn keep_freed_memory() {
         (libc::M_TOP_PAD, 64 << 20),
     ];
     for (setting, value) in settings {
-        // SAFETY: mallopt takes two integers and sets a parameter of malloc.
-        let known = unsafe { libc::mallopt(setting, value) } == 1;
-        tracing::debug!(setting, value, known, "mallopt");
+        // SAFETY: mallopt takes two integers and sets a parameter of malloc. One that it does not know changes
+        // nothing.
+        let _ = unsafe { libc::mallopt(setting, value) };
     }
 }
 

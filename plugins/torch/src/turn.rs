@@ -16,8 +16,7 @@ struct State {
     encoders: usize,
 }
 
-static TURNS: Turns =
-    Turns { state: Mutex::new(State { busy: false, encoders: 0 }), changed: Condvar::new() };
+static TURNS: Turns = Turns::new();
 
 /// Who wants to compute.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -27,33 +26,38 @@ pub(crate) enum Who {
 }
 
 /// The right to compute, until it is dropped.
-pub(crate) struct Turn(());
+pub(crate) struct Turn(&'static Turns);
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        TURNS.lock().busy = false;
-        TURNS.changed.notify_all();
+        self.0.lock().busy = false;
+        self.0.changed.notify_all();
     }
 }
 
 /// Waits for the right to compute. Other devices than the CPU order their work themselves.
 pub(crate) fn take(device: Device, who: Who) -> Option<Turn> {
-    if device != Device::Cpu {
-        return None;
-    }
-    let mut state = TURNS.lock();
-    state.encoders += usize::from(who == Who::Encoder);
-    while state.busy || (who == Who::Engine && state.encoders > 0) {
-        state = TURNS.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-    }
-    state.encoders -= usize::from(who == Who::Encoder);
-    state.busy = true;
-    Some(Turn(()))
+    (device == Device::Cpu).then(|| TURNS.take(who))
 }
 
 impl Turns {
+    const fn new() -> Self {
+        Self { state: Mutex::new(State { busy: false, encoders: 0 }), changed: Condvar::new() }
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(&'static self, who: Who) -> Turn {
+        let mut state = self.lock();
+        state.encoders += usize::from(who == Who::Encoder);
+        while state.busy || (who == Who::Engine && state.encoders > 0) {
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state.encoders -= usize::from(who == Who::Encoder);
+        state.busy = true;
+        Turn(self)
     }
 }
 
@@ -66,12 +70,14 @@ mod tests {
 
     #[test]
     fn an_encoder_that_waits_goes_before_an_engine_that_waited_longer() {
-        let first = take(Device::Cpu, Who::Engine);
+        // Others than those of tests that run beside this one.
+        static TURNS: Turns = Turns::new();
+        let first = TURNS.take(Who::Engine);
         let (order, done) = channel();
         let wait = |who: Who, name: &'static str| {
             let order = order.clone();
             std::thread::spawn(move || {
-                let _turn = take(Device::Cpu, who);
+                let _turn = TURNS.take(who);
                 order.send(name).unwrap();
             })
         };

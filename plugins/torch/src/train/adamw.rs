@@ -77,7 +77,7 @@ impl AdamW {
     fn update(&mut self, index: usize, learning_rate: f64, clip: f64) -> Result<()> {
         let (name, parameter) = &mut self.parameters[index];
         let gradient = parameter.f_grad()?;
-        if !gradient.defined() || learning_rate == 0.0 {
+        if !gradient.defined() {
             return Ok(());
         }
         let moments = match self.moments.entry(name.clone()) {
@@ -173,6 +173,9 @@ impl Rates {
         let _ = first.f_lerp_(&gradient, 1.0 - beta1)?;
         let root = gradient.f_mul_scalar((1.0 - beta2).sqrt())?;
         let _ = second.f_mul_scalar_(beta2)?.f_addcmul_(&root, &root)?;
+        if self.learning_rate == 0.0 {
+            return Ok(());
+        }
         // weights - rate first / (correction sqrt(second) + epsilon), its factors gathered in the divisor.
         let by_rate = -self.learning_rate.recip();
         let mut divisor = second.f_sqrt()?;
@@ -240,6 +243,24 @@ impl AdamWState {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A warm-up begins with a step of rate zero, whose gradient `torch.optim.AdamW` remembers as any other.
+    #[test]
+    fn a_step_of_rate_zero_counts_in_the_moments() {
+        let weight = Tensor::ones([1], (Kind::Float, Device::Cpu)).set_requires_grad(true);
+        let mut adamw = AdamW::new(vec![("w".to_owned(), weight.shallow_clone())], [0.9, 0.999], 1e-8, 0.1);
+        for (gradient, rate) in [(2.0, 0.0), (-1.0, 1e-2)] {
+            adamw.zero_gradients();
+            (&weight * gradient).sum(Kind::Float).backward();
+            adamw.step(rate, 1.0).unwrap();
+        }
+        let (first, second) = (0.9 * 0.1 * 2.0 - 0.1, 0.999 * 0.001 * 4.0 + 0.001);
+        let change =
+            1e-2 * (first / (1.0 - 0.9_f64.powi(2))) / ((second / (1.0 - 0.999_f64.powi(2))).sqrt() + 1e-8);
+        let expected = 1.0 - 1e-2 * 0.1 - change;
+        let found = f64::try_from(weight.detach().get(0).to_kind(Kind::Double)).unwrap();
+        assert!((found - expected).abs() < 1e-6, "{found} {expected}");
+    }
 
     /// Steps of 1e-4 are lost in bfloat16 near 1, whose neighbours are 4e-3 away; the master keeps them.
     #[test]

@@ -38,7 +38,7 @@ pub struct TrainingConfig {
     /// Default 8.
     pub micro_batch: usize,
     /// Tokens whose graph is in memory at once, prompts and answers together: fewer examples than
-    /// `micro_batch` are taken where they have more, but never none. Default 4096: more is no faster.
+    /// `micro_batch` are taken where they have more, but never none. Default 4096.
     pub micro_batch_tokens: usize,
     /// Keep only the decoder layers' inputs between forward and backward, and compute the rest again: the
     /// same gradients from far less memory, for a third more time. Default false.
