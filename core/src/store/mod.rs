@@ -13,11 +13,13 @@
 //! A stage is finished where each of its items stands in its journal or in the quarantine; training is
 //! finished where `checkpoint/` exists. Nothing else says how far a run is, so nothing can disagree.
 
+mod annotation;
 mod atomic;
 mod journal;
 mod records;
 mod run_dir;
 
+pub use annotation::{Annotation, Choice};
 pub use atomic::{PendingDir, remove_dir, write_atomic};
 pub(crate) use journal::to_lines;
 pub use journal::{Journal, read_journal, scan_journal};

@@ -10,7 +10,7 @@ use isr_core::store::{Journal, write_atomic};
 
 use crate::ANNOTATIONS;
 use crate::error::AnnotateError;
-use crate::record::Annotation;
+use isr_core::store::Annotation;
 
 /// All annotations of a run.
 pub(crate) struct Book {

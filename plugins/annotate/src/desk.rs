@@ -9,7 +9,7 @@ use crate::Session;
 use crate::book::Book;
 use crate::cases::{self, Case};
 use crate::error::AnnotateError;
-use crate::record::{Annotation, Choice};
+use isr_core::store::{Annotation, Choice};
 
 /// What a person does with a pair, by the place of the answers on the page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]

@@ -15,7 +15,7 @@ use tokio::sync::OnceCell;
 
 use crate::cases::{self, Case};
 use crate::error::AnnotateError;
-use crate::record::Annotation;
+use isr_core::store::Annotation;
 
 /// What becomes of a pair that nobody has annotated.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

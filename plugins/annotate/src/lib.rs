@@ -20,14 +20,12 @@ mod clip;
 mod desk;
 mod error;
 mod judge;
-mod record;
 mod server;
 
 use std::path::PathBuf;
 
 pub use error::AnnotateError;
 pub use judge::{HumanJudgeConfig, Missing};
-pub use record::{Annotation, Choice};
 pub use server::router;
 
 /// The file in a run directory that holds what people said.

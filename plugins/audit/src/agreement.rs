@@ -4,7 +4,7 @@ use isr_core::Streams;
 use rand::Rng;
 use serde::Serialize;
 
-use crate::choice::Choice;
+use isr_core::store::Choice;
 
 /// Resamples of an interval.
 const RESAMPLES: usize = 2000;

@@ -9,13 +9,13 @@ use isr_core::store::iteration_dir;
 use serde::Serialize;
 
 use crate::agreement::Agreement;
-use crate::choice::Choice;
 use crate::error::AuditError;
 use crate::failures::{self, Failures};
 use crate::judgments::{self, Judgment};
 use crate::length::Length;
 use crate::people::People;
 use crate::position::Position;
+use isr_core::store::Choice;
 
 /// How good an answer to a sample is by the facts, larger is better
 /// ([`isr_core::Assessment::quality`]); `None` where nothing is known of it.

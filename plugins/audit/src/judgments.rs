@@ -8,9 +8,9 @@ use isr_core::store::{VerdictRecord, iteration_dir, read_journal, scan_journal};
 use isr_core::{SampleId, Verdict};
 use serde::Deserialize;
 
-use crate::choice::Choice;
 use crate::error::AuditError;
 use crate::length::excess_words;
+use isr_core::store::Choice;
 
 /// A verdict on two answers.
 #[derive(Clone, Debug, PartialEq)]

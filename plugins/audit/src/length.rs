@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-use crate::choice::Choice;
 use crate::position::share;
+use isr_core::store::Choice;
 
 /// Most steps of Newton's method; from zero it needs about seven.
 const STEPS: usize = 200;

@@ -26,7 +26,6 @@
 
 mod agreement;
 mod audit;
-mod choice;
 mod error;
 mod failures;
 mod judgments;
@@ -37,7 +36,6 @@ mod rejudge;
 
 pub use agreement::Agreement;
 pub use audit::{JudgeAudit, RunAudit, TruthSource, audit};
-pub use choice::Choice;
 pub use error::AuditError;
 pub use failures::Failures;
 pub use judgments::judged_iterations;

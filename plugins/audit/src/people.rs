@@ -3,22 +3,8 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use isr_core::store::read_journal;
+use isr_core::store::{Annotation, Choice, read_journal};
 use isr_core::{Error, SampleId};
-use serde::Deserialize;
-
-use crate::choice::Choice;
-
-/// A line of `annotations.jsonl`, as far as an audit needs it. Other keys say how it was asked.
-#[derive(Debug, Deserialize)]
-struct AnnotationLine {
-    iteration: u32,
-    sample: SampleId,
-    /// By the order in which the run compared the answers, whatever the order of showing was.
-    choice: Choice,
-    #[serde(default)]
-    annotator: Option<String>,
-}
 
 /// The choices of people, by iteration and sample.
 #[derive(Debug, Default)]
@@ -30,9 +16,9 @@ impl People {
     /// Reads a run's annotations; a run without them has none. Of what one person said of one sample, the
     /// last counts.
     pub(crate) fn read(run: &Path) -> Result<Self, Error> {
-        let lines: Vec<AnnotationLine> = read_journal(&run.join("annotations.jsonl"))?;
+        let lines: Vec<Annotation> = read_journal(&run.join("annotations.jsonl"))?;
         let mut last: HashMap<_, Choice> = HashMap::new();
-        for AnnotationLine { iteration, sample, choice, annotator } in lines {
+        for Annotation { iteration, sample, choice, annotator, .. } in lines {
             last.insert((iteration, sample, annotator), choice);
         }
         let mut people = Self::default();
@@ -65,7 +51,7 @@ mod tests {
             r#"{"iteration":1,"sample":"a","choice":"first","first_shown_first":true,"annotator":"X","seconds":3.2}"#,
             r#"{"iteration":1,"sample":"a","choice":"tie","first_shown_first":false,"annotator":"Y","seconds":1}"#,
             r#"{"iteration":1,"sample":"a","choice":"second","first_shown_first":true,"annotator":"X","seconds":2}"#,
-            r#"{"iteration":2,"sample":"a","choice":"first"}"#,
+            r#"{"iteration":2,"sample":"a","choice":"first","first_shown_first":true,"annotator":"X","seconds":1}"#,
         ];
         std::fs::write(folder.path().join("annotations.jsonl"), lines.join("\n") + "\n").unwrap();
         let people = People::read(folder.path()).unwrap();

@@ -3,7 +3,7 @@
 use isr_core::{Verdict, Vote};
 use serde::Serialize;
 
-use crate::choice::Choice;
+use isr_core::store::Choice;
 
 /// What the order of showing does to verdicts.
 #[derive(Clone, Debug, PartialEq, Serialize)]

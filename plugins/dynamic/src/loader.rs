@@ -9,8 +9,9 @@ use std::time::Duration;
 use isr_core::Cause;
 use isr_core::plugin::{Plugin, PluginFile, PluginLoader};
 use isr_plugin::host::Library;
+use isr_protocol::RemotePlugin;
 
-use crate::isolated::IsolatedPlugin;
+use crate::isolated::program;
 use crate::library::NativePlugin;
 
 /// Loads native libraries.
@@ -35,7 +36,7 @@ impl PluginLoader for NativeLoader {
         // The system's loader maps what a file's headers say, and a read past its end kills the process.
         whole(path)?;
         if options.isolated() {
-            return Ok(Arc::new(IsolatedPlugin::load(path, options)?));
+            return Ok(Arc::new(RemotePlugin::load(program(path, options)?, options)?));
         }
         if let Some(option) = only_isolated(options) {
             let text =

@@ -8,6 +8,7 @@
 //! | process | a child process, its lines, its last words | `process/` |
 //! | session | calls to a process that is restarted where it ends | `session/` |
 //! | components | judge, retrospector and objective on a session | `component/` |
+//! | plugin | a program's components, each with a session of its own | `plugin.rs` |
 //!
 //! # What holds
 //! - Every call ends: with an answer, or with an error that names plugin, call and cause. No answer is used
@@ -23,6 +24,7 @@ mod error;
 mod form;
 mod limits;
 mod message;
+mod plugin;
 mod process;
 mod program;
 mod session;
@@ -31,5 +33,6 @@ pub use component::{RemoteJudge, RemoteObjective, RemoteRetrospector};
 pub use error::{Fault, SessionError};
 pub use limits::Limits;
 pub use message::{Answer, Ask, Call, Declared, FromPlugin, ToPlugin, VERSION};
+pub use plugin::RemotePlugin;
 pub use program::Program;
 pub use session::{Session, hello};

@@ -6,6 +6,5 @@
 
 mod loader;
 mod package;
-mod plugin;
 
 pub use loader::PythonLoader;

@@ -7,10 +7,9 @@ use std::sync::Arc;
 
 use isr_core::Cause;
 use isr_core::plugin::{Plugin, PluginFile, PluginLoader};
-use isr_protocol::{Limits, Program, hello};
+use isr_protocol::{Program, RemotePlugin};
 
 use crate::package;
-use crate::plugin::{PythonPlugin, manifest};
 
 /// Runs Python files with the interpreter that `python` names, else `ISR_PYTHON` of the environment, else
 /// `python3`.
@@ -30,19 +29,11 @@ impl PluginLoader for PythonLoader {
     }
 
     fn load(&self, path: &Path, options: &PluginFile) -> Result<Arc<dyn Plugin>, Cause> {
-        let limits = limits(options);
-        let program = program(path, options)?;
-        let manifests = hello(&program, &limits)?.into_iter().map(manifest).collect();
-        Ok(Arc::new(PythonPlugin { program, limits, manifests }))
+        Ok(Arc::new(RemotePlugin::load(program(path, options)?, options)?))
     }
 }
 
 isr_core::register_loader!(&PythonLoader);
-
-fn limits(options: &PluginFile) -> Limits {
-    let limits = Limits { start: options.start_limit(), call: options.call_limit(), ..Limits::default() };
-    Limits { restarts: options.restarts.unwrap_or(limits.restarts), ..limits }
-}
 
 /// `python3 -m isr_plugin FILE`, with the package of this program.
 fn program(path: &Path, options: &PluginFile) -> Result<Program, Cause> {

@@ -5,7 +5,8 @@ use std::fs;
 
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
-use isr_annotate::{AnnotateError, Choice, router};
+use isr_annotate::{AnnotateError, router};
+use isr_core::store::Choice;
 use serde_json::{Value, json};
 
 use crate::bench::{Client, recorded, run, session};

@@ -5,10 +5,9 @@
 
 mod case;
 mod pipe;
-mod plugin;
 mod program;
 mod serve;
 
-pub(crate) use plugin::IsolatedPlugin;
+pub(crate) use program::program;
 pub use program::use_host;
 pub use serve::serve;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use isr_core::plugin::PluginFile;
-use isr_protocol::{Limits, Program};
+use isr_protocol::Program;
 
 static HOST: OnceLock<PathBuf> = OnceLock::new();
 
@@ -14,7 +14,8 @@ pub fn use_host(executable: impl Into<PathBuf>) {
     let _ = HOST.set(executable.into());
 }
 
-pub(super) fn program(path: &Path, options: &PluginFile) -> std::io::Result<Program> {
+/// How `isr` runs itself as the host of a library.
+pub(crate) fn program(path: &Path, options: &PluginFile) -> std::io::Result<Program> {
     let executable = HOST.get().cloned().map_or_else(std::env::current_exe, Ok)?;
     let mut arguments = vec!["plugins".into(), "host".into(), path.into()];
     if let Some(mb) = options.memory_mb {
@@ -23,9 +24,4 @@ pub(super) fn program(path: &Path, options: &PluginFile) -> std::io::Result<Prog
     // Its last words are to be what happened, not where.
     let environment = vec![("RUST_BACKTRACE".into(), "0".into())];
     Ok(Program { name: path.display().to_string(), executable, arguments, environment, files: None })
-}
-
-pub(super) fn limits(options: &PluginFile) -> Limits {
-    let limits = Limits { start: options.start_limit(), call: options.call_limit(), ..Limits::default() };
-    Limits { restarts: options.restarts.unwrap_or(limits.restarts), ..limits }
 }

@@ -1,28 +1,43 @@
-//! A loaded Python file.
+//! A program that speaks the protocol, as a plugin.
 
 use std::sync::Arc;
 
-use isr_core::plugin::{Manifest, Plugin, Settings};
+use isr_core::plugin::{Manifest, Plugin, PluginFile, Settings};
 use isr_core::registry::Kind;
 use isr_core::{Cause, Judge, PreferenceObjective, Retrospector};
-use isr_protocol::{Declared, Limits, Program, RemoteJudge, RemoteObjective, RemoteRetrospector, Session};
 use serde_json::{Value, json};
 
-/// Each component that is built has a process of its own.
-pub(crate) struct PythonPlugin {
-    pub(crate) program: Program,
-    pub(crate) limits: Limits,
-    pub(crate) manifests: Vec<Manifest>,
+use crate::component::{RemoteJudge, RemoteObjective, RemoteRetrospector};
+use crate::limits::Limits;
+use crate::message::Declared;
+use crate::program::Program;
+use crate::session::{Session, hello};
+
+/// A plugin whose components each have a process of their own.
+pub struct RemotePlugin {
+    program: Program,
+    limits: Limits,
+    manifests: Vec<Manifest>,
 }
 
-impl PythonPlugin {
+impl RemotePlugin {
+    /// Asks a program what it gives.
+    ///
+    /// # Errors
+    /// What went wrong when it was started and asked.
+    pub fn load(program: Program, options: &PluginFile) -> Result<Self, Cause> {
+        let limits = limits(options);
+        let manifests = hello(&program, &limits)?.into_iter().map(manifest).collect();
+        Ok(Self { program, limits, manifests })
+    }
+
     fn session(&self, kind: Kind, name: &str, with: &Settings<'_>) -> Result<Session, Cause> {
         let settings = Value::Object(with.settings.clone());
         Ok(Session::start(self.program.clone(), kind, name, settings, self.limits)?)
     }
 }
 
-impl Plugin for PythonPlugin {
+impl Plugin for RemotePlugin {
     fn manifests(&self) -> &[Manifest] {
         &self.manifests
     }
@@ -40,8 +55,12 @@ impl Plugin for PythonPlugin {
     }
 }
 
-/// What a plugin declares, as it is listed and described.
-pub(crate) fn manifest(declared: Declared) -> Manifest {
+fn limits(options: &PluginFile) -> Limits {
+    let limits = Limits { start: options.start_limit(), call: options.call_limit(), ..Limits::default() };
+    Limits { restarts: options.restarts.unwrap_or(limits.restarts), ..limits }
+}
+
+fn manifest(declared: Declared) -> Manifest {
     let Declared { kind, name, version, help, schema, example, workers: _ } = declared;
     let none = || json!({ "type": "object", "properties": {}, "additionalProperties": false });
     let schema = schema.unwrap_or_else(none);
