@@ -3,7 +3,7 @@
 //! | to read | where |
 //! |---|---|
 //! | which pairs a run has | `cases.rs` |
-//! | what a person said of them: `RUN/annotations.jsonl` | `record.rs`, `book.rs` |
+//! | what a person said of them: `RUN/annotations.jsonl` | `book.rs` |
 //! | which pair is asked about next, and in which order it is shown | `desk.rs` |
 //! | the page, and what it asks the server | `page.html`, `server.rs`, `clip.rs` |
 //! | the judge that takes verdicts from such a file | `judge.rs` |

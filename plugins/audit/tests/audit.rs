@@ -152,7 +152,8 @@ fn people_are_compared_one_by_one_without_their_ties() {
     write_run(folder.path());
     let line = |index: usize, choice: &str, who: &str| {
         format!(
-            "{{\"iteration\":1,\"sample\":\"clip-{index}/q\",\"choice\":\"{choice}\",\"annotator\":\"{who}\"}}"
+            "{{\"iteration\":1,\"sample\":\"clip-{index}/q\",\"choice\":\"{choice}\",\"annotator\":\"{who}\",\
+             \"first_shown_first\":true,\"seconds\":1}}"
         )
     };
     let lines = [

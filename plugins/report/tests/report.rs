@@ -61,7 +61,10 @@ fn the_judges_are_audited_beside_people_and_other_judges() {
     let run = Fixture { iterations: 2, ..Fixture::default() }.write(root.path());
     let annotations = [("clip-0000/q1", "first"), ("clip-0001/q1", "second"), ("clip-0002/q1", "tie")];
     let lines = annotations.map(|(sample, choice)| {
-        format!("{{\"iteration\":1,\"sample\":\"{sample}\",\"choice\":\"{choice}\"}}\n")
+        format!(
+            "{{\"iteration\":1,\"sample\":\"{sample}\",\"choice\":\"{choice}\",\
+             \"annotator\":\"X\",\"first_shown_first\":true,\"seconds\":1}}\n"
+        )
     });
     fs::write(run.join("annotations.jsonl"), lines.concat()).unwrap();
     let other = run.join("audits/blind/iteration-02");
