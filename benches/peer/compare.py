@@ -69,20 +69,25 @@ def peer(folder: Path, how: str):
     return {**json.loads(out.strip().splitlines()[-1]), "wall": wall}
 
 
-def matmul_rate(folder: Path) -> float:
-    """Operations a second of a large matrix product in the benchmark's type, on its device."""
+def product_rates(folder: Path) -> dict:
+    """Operations a second of a large matrix product in the benchmark's type, on its device: as torch.matmul takes it,
+    and as a convolution of a kernel of one pixel, which another library computes on a CPU."""
     _, settings = load(folder)
     program = (
-        "import torch, time\n"
+        "import json, torch, time\n"
         f"a, b = (torch.randn(2048, 2048).to('{settings['device']}', torch.{settings['precision']}) for _ in 'ab')\n"
+        "pixels, kernel = a.view(1, 2048, 1, 2048).permute(0, 3, 1, 2), b.view(2048, 2048, 1, 1)\n"
         "wait = torch.cuda.synchronize if a.is_cuda else (lambda: None)\n"
-        "a @ b; wait()\n"
-        "best = 9e9\n"
-        "for _ in range(8):\n"
-        "    start = time.perf_counter(); a @ b; wait(); best = min(best, time.perf_counter() - start)\n"
-        "print(2 * 2048**3 / best)"
+        "def rate(product):\n"
+        "    product(); wait()\n"
+        "    best = 9e9\n"
+        "    for _ in range(8):\n"
+        "        start = time.perf_counter(); product(); wait(); best = min(best, time.perf_counter() - start)\n"
+        "    return 2 * 2048**3 / best\n"
+        "convolution = lambda: torch.nn.functional.conv2d(pixels, kernel)\n"
+        "print(json.dumps({'matmul': rate(lambda: a @ b), 'convolution': rate(convolution)}))"
     )
-    return float(measured([sys.executable, "-c", program])[0])
+    return json.loads(measured([sys.executable, "-c", program])[0])
 
 
 def median(results, key):
@@ -93,16 +98,17 @@ def total(result):
     return sum(result["seconds"].values())
 
 
-def table(results, arithmetic, rate):
+def table(results, arithmetic, rates):
+    """Seconds; the arithmetic that each stage needs, and which share of either rate ours makes of it."""
     names = list(results)
-    print(f"\n{'stage':<12}" + "".join(f"{name:>12}" for name in names) + f"{'GFLOP':>10}{'limit s':>9}{'share':>7}")
+    shares = "".join(f"{'of ' + name:>16}" for name in rates)
+    print(f"\n{'stage':<12}" + "".join(f"{name:>12}" for name in names) + f"{'GFLOP':>10}{shares}")
     for stage in STAGES + ["total"]:
         pick = total if stage == "total" else (lambda result: result["seconds"].get(stage, 0.0))
         row = [median(results[name], pick) for name in names]
         work = sum(arithmetic.values()) if stage == "total" else arithmetic.get(stage, 0.0)
-        limit = work / rate
-        share = f"{limit / row[0]:>7.0%}" if row[0] > 0 and work else f"{'':>7}"
-        print(f"{stage:<12}" + "".join(f"{seconds:>12.2f}" for seconds in row) + f"{work / 1e9:>10.0f}{limit:>9.2f}{share}")
+        shares = "".join(f"{work / rate / row[0]:>16.0%}" for rate in rates.values()) if row[0] > 0 and work else ""
+        print(f"{stage:<12}" + "".join(f"{seconds:>12.2f}" for seconds in row) + f"{work / 1e9:>10.0f}{shares}")
     print(f"{'peak MiB':<12}" + "".join(f"{median(results[name], lambda r: r['peak_mib']):>12.0f}" for name in names))
     base = median(results["ours"], total)
     for name in names[1:]:
@@ -123,17 +129,18 @@ def main() -> None:
     results = {"ours": [], **{name: [] for name in peers}}
     rates = []
     for number in range(args.rounds):
-        rates.append(matmul_rate(args.folder))
+        rates.append(product_rates(args.folder))
         for name in results:
             result = ours(args.isr, args.folder) if name == "ours" else peer(args.folder, name)
             results[name].append(result)
             print(f"round {number + 1}: {name} {total(result):.1f} s", flush=True)
     arithmetic = needed(size, settings)
-    rate = statistics.median(rates)
+    rate = {name: statistics.median(round[name] for round in rates) for name in rates[0]}
+    spoken = ", ".join(f"{flops / 1e9:.0f} GFLOP/s by {name}" for name, flops in rate.items())
     print(f"\n{settings['size']}, {settings['precision']}, {settings['device']}, {settings['samples']} samples, "
-          f"{settings['frames']} frames; matrix products at {rate / 1e9:.0f} GFLOP/s")
+          f"{settings['frames']} frames; products at {spoken}")
     table(results, arithmetic, rate)
-    record = {"settings": settings, "cores": os.cpu_count(), "matmul_flops": rates, "needed_flop": arithmetic,
+    record = {"settings": settings, "cores": os.cpu_count(), "product_flops": rates, "needed_flop": arithmetic,
               "results": results}
     (args.folder / "result.json").write_text(json.dumps(record, indent=1))
     print(f"\n{args.folder / 'result.json'}")

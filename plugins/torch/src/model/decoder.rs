@@ -63,6 +63,16 @@ pub(crate) struct Tree {
     pub(crate) branches: Vec<i64>,
 }
 
+impl Tree {
+    /// Which tokens the branches' tokens see, `[behind, trunk + behind]`.
+    fn mask(&self, device: Device) -> Result<Tensor> {
+        let ones = |shape: [i64; 2]| Tensor::f_ones(shape, (Kind::Bool, device));
+        let own = |&length: &i64| Ok(ones([length, length])?.f_tril(0)?);
+        let own = Tensor::f_block_diag(&self.branches.iter().map(own).collect::<Result<Vec<_>>>()?)?;
+        Ok(Tensor::f_cat(&[ones([own.size()[0], self.trunk])?, own], 1)?)
+    }
+}
+
 /// How the tokens of a forward pass attend.
 pub(crate) enum Attend<'a> {
     /// Whole sequences side by side in one row; nothing is kept.
@@ -310,9 +320,9 @@ impl Decoder {
         Ok(normed.unwrap_or(projected).f_transpose(1, 2)?)
     }
 
-    /// A trunk attends like any sequence, and its branches each attend behind it, so that the work is that of
-    /// the pairs of tokens which see each other, and no mask spans the row. With fewer queries than keys, a
-    /// trunk's last token alone asks.
+    /// A trunk attends like any sequence, and its branches together behind it, so that the work is nearly that
+    /// of the pairs of tokens which see each other, keys and values are read where they stand, and no mask
+    /// spans the row. With fewer queries than keys, a trunk's last token alone asks.
     fn tree_attention(
         &self,
         query: &Tensor,
@@ -323,23 +333,21 @@ impl Decoder {
         let mut attended = Vec::new();
         let last_alone = query.size()[2] < key.size()[2];
         let (mut asked, mut start) = (0, 0);
-        let part = |t: &Tensor, start: i64, length: i64| t.f_narrow(2, start, length);
-        for Tree { trunk, branches } in trees {
-            let (keys, values) = (part(key, start, *trunk)?, part(value, start, *trunk)?);
-            let asking = if last_alone { 1 } else { *trunk };
-            let queries = part(query, asked, asking)?;
-            attended.push(product::attention(&queries, &keys, &values, sees(None, asking > 1))?);
-            (asked, start) = (asked + asking, start + trunk);
-            for &length in branches.iter().filter(|length| **length > 0) {
-                let behind = |before: &Tensor, t: &Tensor| -> Result<Tensor> {
-                    Ok(Tensor::f_cat(&[before, &part(t, start, length)?], 2)?)
-                };
-                let mask = offset_mask(*trunk, length, query.device())?;
-                let (keys, values) = (behind(&keys, key)?, behind(&values, value)?);
-                let queries = part(query, asked, length)?;
-                attended.push(product::attention(&queries, &keys, &values, sees(mask.as_ref(), false))?);
-                (asked, start) = (asked + length, start + length);
+        for tree in trees {
+            let behind = tree.branches.iter().sum::<i64>();
+            let asking = if last_alone { 1 } else { tree.trunk };
+            let mut attend = |queries: i64, keys: i64, sees: Sees<'_>| -> Result<()> {
+                let part = |t: &Tensor| t.f_narrow(2, start, keys);
+                let queries = query.f_narrow(2, asked, queries)?;
+                asked += queries.size()[2];
+                attended.push(product::attention(&queries, &part(key)?, &part(value)?, sees)?);
+                Ok(())
+            };
+            attend(asking, tree.trunk, sees(None, asking > 1))?;
+            if behind > 0 {
+                attend(behind, tree.trunk + behind, Sees::Masked(&tree.mask(query.device())?))?;
             }
+            start += tree.trunk + behind;
         }
         match attended.len() {
             1 => Ok(attended.swap_remove(0)),

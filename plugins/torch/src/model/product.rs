@@ -13,6 +13,9 @@ use crate::error::Result;
 /// for 34).
 const FEW_ROWS: i64 = 16;
 
+/// Rows from which a float32 product is a convolution of a kernel of one pixel, where [`convolves`] says so.
+const MANY_ROWS: i64 = 128;
+
 /// `x W^T + b` of `[.., in]`.
 pub(crate) fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     if !widens(x) {
@@ -26,16 +29,24 @@ fn by_weight(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tenso
     let mut shape = x.size();
     let width = shape.pop().unwrap_or_default();
     let rows: i64 = shape.iter().product();
-    if x.device() != Device::Cpu || rows > FEW_ROWS || width == 0 {
+    if x.device() != Device::Cpu || width == 0 {
         return Ok(x.f_linear(weight, bias)?);
     }
-    let columns = x.f_reshape([rows, width])?.f_transpose(0, 1)?;
     shape.push(weight.size()[0]);
-    let y = weight.f_mm(&columns)?.f_transpose(0, 1)?.f_contiguous()?.f_view(&*shape)?;
-    Ok(match bias {
-        Some(bias) => y.f_add(bias)?,
-        None => y,
-    })
+    match rows {
+        ..=FEW_ROWS => {
+            let columns = x.f_reshape([rows, width])?.f_transpose(0, 1)?;
+            let y = weight.f_mm(&columns)?.f_transpose(0, 1)?.f_contiguous()?.f_view(&*shape)?;
+            Ok(bias.map(|bias| y.f_add(bias)).transpose()?.unwrap_or(y))
+        }
+        MANY_ROWS.. if convolves(x.kind()) => {
+            let pixels = x.f_reshape([1, rows, 1, width])?.f_permute([0, 3, 1, 2])?;
+            let kernel = weight.f_unsqueeze(2)?.f_unsqueeze(3)?;
+            let y = pixels.f_conv2d(&kernel, bias, [1, 1], [0, 0], [1, 1], 1)?;
+            Ok(y.f_permute([0, 2, 3, 1])?.f_reshape(&*shape)?)
+        }
+        _ => Ok(x.f_linear(weight, bias)?),
+    }
 }
 
 /// Products of the last two axes, `[.., n, k]` by `[.., k, m]`.
@@ -92,6 +103,25 @@ fn widens(tensor: &Tensor) -> bool {
     tensor.device() == Device::Cpu && tensor.kind() == Kind::BFloat16 && !multiplies_bfloat16()
 }
 
+/// Whether oneDNN, which computes libtorch's convolutions, has a faster product than MKL, which computes its
+/// matrix products: MKL does not use the AVX-512 of AMD's CPUs (2,190 rows of 512 x 1,376 and their gradients on
+/// two cores of one: 410 GFLOP/s for 203). The CPU alone decides, so a machine's results stay the same.
+fn convolves(kind: Kind) -> bool {
+    static KNOWN: OnceLock<bool> = OnceLock::new();
+    let known = || {
+        #[cfg(target_arch = "x86_64")]
+        let found = {
+            let vendor = std::arch::x86_64::__cpuid(0);
+            let name = [vendor.ebx, vendor.edx, vendor.ecx].map(u32::to_le_bytes);
+            name.as_flattened() == b"AuthenticAMD" && std::arch::is_x86_feature_detected!("avx512f")
+        };
+        #[cfg(not(target_arch = "x86_64"))]
+        let found = false;
+        found
+    };
+    kind == Kind::Float && *KNOWN.get_or_init(known)
+}
+
 /// Whether this CPU has instructions for products of bfloat16.
 fn multiplies_bfloat16() -> bool {
     static KNOWN: OnceLock<bool> = OnceLock::new();
@@ -109,6 +139,34 @@ fn multiplies_bfloat16() -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Few rows, some and many: whichever way a product is taken, it and its gradients are those of float64.
+    #[test]
+    fn a_product_of_any_number_of_rows_is_that_of_float64() {
+        tch::manual_seed(5);
+        let random = |shape: &[i64]| Tensor::randn(shape, (Kind::Float, Device::Cpu));
+        let double = |t: &Tensor| t.detach().to_kind(Kind::Double).set_requires_grad(true);
+        for rows in [1, FEW_ROWS, FEW_ROWS + 1, MANY_ROWS - 1, MANY_ROWS, 2 * MANY_ROWS + 3] {
+            for with_bias in [false, true] {
+                let single = [random(&[rows, 48]), random(&[80, 48]), random(&[80])]
+                    .map(|t| t.set_requires_grad(true));
+                let exact = single.each_ref().map(double);
+                let slope = random(&[rows, 80]);
+                let [x, weight, bias] = &single;
+                let ours = linear(x, weight, with_bias.then_some(bias)).unwrap();
+                assert_eq!(ours.size(), [rows, 80]);
+                let [x, weight, bias] = &exact;
+                let wanted = x.linear(weight, with_bias.then_some(bias));
+                let far = |a: &Tensor, b: &Tensor| f64::try_from((a - b).abs().max()).unwrap();
+                assert!(far(&ours, &wanted) < 1e-4, "{rows} rows");
+                (&ours * &slope).sum(Kind::Float).backward();
+                (&wanted * &slope).sum(Kind::Double).backward();
+                for (ours, wanted) in single.iter().zip(&exact).take(2 + usize::from(with_bias)) {
+                    assert!(far(&ours.grad(), &wanted.grad()) < 2e-4, "gradients of {rows} rows");
+                }
+            }
+        }
+    }
 
     /// Whatever the CPU has: products of bfloat16 are those of float32, rounded once.
     #[test]

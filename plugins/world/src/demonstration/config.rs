@@ -102,6 +102,18 @@ impl KindWeights {
     }
 }
 
+/// How a comparison is answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Judgement {
+    /// By the choice alone, as the judge `self` reads it.
+    #[default]
+    Choice,
+    /// Claim by claim, each with `yes` or `no`, and the choice at the end (`b is better`), as the judge
+    /// `verdict` reads it with a pattern: what decides is written down before it decides.
+    Critique,
+}
+
 /// A mixture of supervised demonstrations that makes a weak but useful base model: one that answers,
 /// describes, refines and judges, with faults that the loop can repair or amplify.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -136,6 +148,8 @@ pub struct DemonstrationConfig {
     pub previous_omission: f64,
     /// Share of false claims in a judge's context. Default 0.15.
     pub context_noise: f64,
+    /// How comparisons are answered. Default: by the choice alone.
+    pub judgement: Judgement,
     /// Built in: share of comparisons that go to the longer answer, in every way of judging alike.
     /// Default 0.2. Truth itself favours no length.
     pub length_bias: f64,
@@ -169,6 +183,7 @@ impl Default for DemonstrationConfig {
             previous_noise: 0.3,
             previous_omission: 0.15,
             context_noise: 0.15,
+            judgement: Judgement::Choice,
             length_bias: 0.2,
             judge_noise: 0.05,
             retrospect_template: RETROSPECT_TEMPLATE.to_owned(),

@@ -11,13 +11,14 @@ use rand::Rng;
 use rand::seq::IndexedRandom;
 use rand_chacha::ChaCha12Rng;
 
-pub use config::{DemonstrationConfig, JUDGE_TEMPLATE, KindWeights, RETROSPECT_TEMPLATE};
+pub use config::{DemonstrationConfig, JUDGE_TEMPLATE, Judgement, KindWeights, RETROSPECT_TEMPLATE};
 pub use source::WorldDemonstrationsConfig;
 
 use crate::claim::{Claim, text};
 use crate::clip::{Clip, Split};
 use crate::config::WorldConfig;
 use crate::error::WorldError;
+use crate::facts::Facts;
 use crate::mistakes::{Narrator, happens};
 use crate::question::Question;
 use pairs::Speaker;
@@ -222,11 +223,7 @@ impl Demonstrator {
         let claims = speaker.to_check(rng);
         let (context, first) = (text(&speaker.narrator.facts.claims()), text(&claims));
         let variables = Variables { context: Some(&context), first: Some(&first), ..Variables::default() };
-        let verdict = |claim: &Claim| if claim.holds(speaker.narrator.facts) { "yes" } else { "no" };
-        // Each claim is said again before its verdict, so that what decides stands just before it.
-        let answer = claims.iter().map(|claim| format!("{claim} {}", verdict(claim)));
-        let answer = answer.collect::<Vec<_>>().join(" ");
-        Ok((self.render("check_template", &variables)?, answer))
+        Ok((self.render("check_template", &variables)?, checked(&claims, speaker.narrator.facts)))
     }
 
     fn compare(
@@ -249,8 +246,17 @@ impl Demonstrator {
             second: Some(second),
             ..Variables::default()
         };
-        let answer = CHOICES[usize::from(better_wins != better_first)];
-        Ok((self.render("judge_template", &variables)?, answer.to_owned()))
+        let choice = CHOICES[usize::from(better_wins != better_first)];
+        let answer = match self.config.judgement {
+            Judgement::Choice => choice.to_owned(),
+            Judgement::Critique => {
+                let (first, second) =
+                    if better_first { (&pair.better, &pair.worse) } else { (&pair.worse, &pair.better) };
+                let [a, b] = [first, second].map(|claims| checked(claims, speaker.narrator.facts));
+                format!("a: {a} b: {b} {choice} is better")
+            }
+        };
+        Ok((self.render("judge_template", &variables)?, answer))
     }
 
     fn render(&self, name: &'static str, variables: &Variables) -> Result<String, WorldError> {
@@ -265,6 +271,14 @@ impl Demonstrator {
         let rendered = self.templates.render_named_str(name, source, values);
         rendered.map_err(|error| WorldError::Template { name, reason: format!("{error:#}") })
     }
+}
+
+/// Claims, each with `yes` or `no`. Each is said again before its verdict, so that what decides stands just
+/// before it.
+fn checked(claims: &[Claim], facts: &Facts) -> String {
+    let verdict = |claim: &Claim| if claim.holds(facts) { "yes" } else { "no" };
+    let all = claims.iter().map(|claim| format!("{claim} {}", verdict(claim)));
+    all.collect::<Vec<_>>().join(" ")
 }
 
 /// The settings under which the method's own templates are rendered, so that a prompt is the same here

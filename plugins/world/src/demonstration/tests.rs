@@ -200,6 +200,24 @@ fn no_value_gives_itself_away_as_wrong() {
     }
 }
 
+#[test]
+fn a_critique_weighs_each_claim_by_the_facts_before_it_chooses_as_without() {
+    let config = |judgement| DemonstrationConfig { judgement, ..DemonstrationConfig::default() };
+    let plain = demonstrator(config(Judgement::Choice));
+    let critic = demonstrator(config(Judgement::Critique));
+    let judged = of_kind(&critic, Kind::JudgeContext, 400);
+    assert!(judged.len() > 30);
+    for (choice, critique) in of_kind(&plain, Kind::JudgeContext, 400).iter().zip(&judged) {
+        assert_eq!(choice.prompt, critique.prompt);
+        let facts = facts(critique);
+        let lines: Vec<&str> = critique.prompt.lines().collect();
+        let shown = |mark: &str| lines.iter().find_map(|line| line.strip_prefix(mark)).unwrap();
+        let checked = |mark| super::checked(&Reading::of(shown(mark)).claims, &facts);
+        let expected = format!("a: {} b: {} {} is better", checked("a: "), checked("b: "), choice.answer);
+        assert_eq!(critique.answer, expected);
+    }
+}
+
 /// Share of judge demonstrations with unequal lengths whose verdict is the longer answer, and of all
 /// whose verdict is `a`.
 fn verdicts(config: DemonstrationConfig, kind: Kind) -> (f64, f64) {
