@@ -78,7 +78,21 @@ learning_rate = 1e-6
 """
 
 
-def checkpoint(folder: Path, size, dtype) -> None:
+def headers(model, folder: Path, dtype) -> None:
+    """Config and header of a checkpoint whose weights are a hole in a file: for `isr inspect`, which reads no more."""
+    width, kind = (2, "BF16") if dtype == torch.bfloat16 else (4, "F32")
+    entries, end = {}, 0
+    for name, tensor in model.state_dict().items():
+        begin, end = end, end + tensor.numel() * width
+        entries[name] = {"dtype": kind, "shape": list(tensor.shape), "data_offsets": [begin, end]}
+    text = json.dumps(entries).encode()
+    with open(folder / "model.safetensors", "wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        file.truncate(8 + len(text) + end)
+    model.config.save_pretrained(folder)
+
+
+def checkpoint(folder: Path, size, dtype, headers_only: bool) -> None:
     text = LlamaConfig(
         vocab_size=WORDS, hidden_size=size.hidden, intermediate_size=size.intermediate,
         num_hidden_layers=size.layers, num_attention_heads=size.heads, num_key_value_heads=size.kv_heads,
@@ -91,6 +105,9 @@ def checkpoint(folder: Path, size, dtype) -> None:
     config = LlavaConfig(text_config=text, vision_config=vision, image_token_index=IMAGE, image_seq_length=256)
     torch.manual_seed(0)
     torch.set_default_dtype(dtype)
+    if headers_only:
+        with torch.device("meta"):
+            return headers(LlavaForConditionalGeneration(config), folder, dtype)
     model = LlavaForConditionalGeneration(config)
     model.generation_config.eos_token_id = EOS
     model.save_pretrained(folder)
@@ -136,12 +153,13 @@ def main() -> None:
     parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--ffmpeg", default="ffmpeg")
+    parser.add_argument("--headers-only", action="store_true", help="no weights: for `isr inspect`")
     args = parser.parse_args()
     size = SIZES[args.size]
     samples, frames = args.samples or size.samples, args.frames or size.frames
     folder = args.folder.resolve()
     (folder / "model").mkdir(parents=True, exist_ok=True)
-    checkpoint(folder / "model", size, getattr(torch, args.precision))
+    checkpoint(folder / "model", size, getattr(torch, args.precision), args.headers_only)
     tokenizer(folder / "model")
     videos(folder, size, samples, args.ffmpeg)
     large = str(args.size in ("1b", "7b")).lower()
