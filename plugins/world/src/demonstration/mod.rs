@@ -14,7 +14,7 @@ use rand_chacha::ChaCha12Rng;
 pub use config::{DemonstrationConfig, JUDGE_TEMPLATE, Judgement, KindWeights, RETROSPECT_TEMPLATE};
 pub use source::WorldDemonstrationsConfig;
 
-use crate::claim::{Claim, text};
+use crate::claim::{Claim, Topic, text};
 use crate::clip::{Clip, Split};
 use crate::config::WorldConfig;
 use crate::error::WorldError;
@@ -273,12 +273,17 @@ impl Demonstrator {
     }
 }
 
-/// Claims, each with `yes` or `no`. Each is said again before its verdict, so that what decides stands just
-/// before it.
+/// Claims, each with what is true on its topic and `yes` or `no`. Each is said again before its verdict, so that
+/// what decides stands just before it.
 fn checked(claims: &[Claim], facts: &Facts) -> String {
-    let verdict = |claim: &Claim| if claim.holds(facts) { "yes" } else { "no" };
-    let all = claims.iter().map(|claim| format!("{claim} {}", verdict(claim)));
-    all.collect::<Vec<_>>().join(" ")
+    let truths = facts.claims();
+    let check = |claim: &Claim| match (truths.iter().find(|it| it.topic() == claim.topic()), claim.topic())
+    {
+        (Some(truth), _) => format!("{claim} {truth} {}", if truth == claim { "yes" } else { "no" }),
+        (None, Topic::Colour(shape) | Topic::Motion(shape)) => format!("{claim} no {}. no", shape.word()),
+        (None, _) => format!("{claim} no"),
+    };
+    claims.iter().map(check).collect::<Vec<_>>().join(" ")
 }
 
 /// The settings under which the method's own templates are rendered, so that a prompt is the same here
