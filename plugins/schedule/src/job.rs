@@ -19,7 +19,7 @@ pub struct Job {
     pub dir: PathBuf,
     /// Where standard output and error are appended, in the order they come; absolute. Its folder is made.
     pub log: PathBuf,
-    /// Variables beside those that it inherits. On Slurm and Ray they are all that it gets of ours.
+    /// Variables beside those that it inherits: ours, those that `sbatch` passes on, those of Ray's nodes.
     pub env: Vec<(String, String)>,
     /// Cores that it uses: what is reserved, and how many threads numerical libraries start.
     /// 0 counts as 1. What is computed may depend on the number of threads, so that of an experiment

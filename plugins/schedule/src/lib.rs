@@ -7,7 +7,7 @@
 //! ```toml
 //! scheduler = { type = "local", jobs = 4 }
 //! scheduler = { type = "slurm", options = ["--partition=gpu", "--time=4:00:00"] }
-//! scheduler = { type = "ray", address = "http://head:8265" }
+//! scheduler = { type = "ray", address = "http://head:8265", jobs = 8 }
 //! ```
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping"))]
@@ -15,9 +15,14 @@
 mod error;
 mod job;
 mod local;
+mod ray;
 mod settings;
+mod shell;
+mod slurm;
 
 pub use error::Error;
 pub use job::{Job, JobEnd, JobEvent, Scheduler, Watch};
 pub use local::Local;
+pub use ray::Ray;
 pub use settings::Settings;
+pub use slurm::Slurm;

@@ -5,7 +5,9 @@ use std::path::Path;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Local, Scheduler};
+use crate::ray::RayScheduler;
+use crate::slurm::SlurmScheduler;
+use crate::{Error, Local, Ray, Scheduler, Slurm};
 
 /// Where jobs run.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
@@ -13,6 +15,10 @@ use crate::{Error, Local, Scheduler};
 pub enum Settings {
     /// Processes of this machine.
     Local(Local),
+    /// Slurm job arrays.
+    Slurm(Slurm),
+    /// Ray jobs.
+    Ray(Ray),
 }
 
 impl Default for Settings {
@@ -26,11 +32,16 @@ impl Settings {
     /// jobs, so that a call after a cut finds them. It must be seen by all machines under the same path.
     ///
     /// # Errors
-    /// Where `state` is not absolute, or a setting is wrong.
+    /// [`Error::State`] where `state` is not absolute.
     pub fn open(&self, state: &Path) -> Result<Box<dyn Scheduler>, Error> {
-        let _ = state;
+        if !state.is_absolute() {
+            return Err(Error::State(state.to_owned()));
+        }
+        let state = state.to_owned();
         Ok(match self {
             Self::Local(local) => Box::new(local.clone()),
+            Self::Slurm(slurm) => Box::new(SlurmScheduler { settings: slurm.clone(), state }),
+            Self::Ray(ray) => Box::new(RayScheduler { settings: ray.clone(), state }),
         })
     }
 }

@@ -2,6 +2,9 @@
 
 #![allow(dead_code, reason = "each test takes what it needs")]
 
+pub(crate) mod daemons;
+pub(crate) mod scenarios;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
