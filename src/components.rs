@@ -10,6 +10,7 @@ use isr_dynamic as _;
 use isr_judges as _;
 use isr_method as _;
 use isr_objectives as _;
+use isr_observers as _;
 use isr_python as _;
 use isr_wasm as _;
 use isr_world as _;

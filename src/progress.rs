@@ -123,10 +123,10 @@ impl Progress {
 impl Observer for Progress {
     fn observe(&self, event: &Event<'_>) {
         match event {
-            Event::RunStarted { run, iteration, iterations } if iteration > iterations => {
+            Event::RunStarted { run, iteration, iterations, .. } if iteration > iterations => {
                 self.line(format_args!("run `{run}`: all {iterations} iterations are complete"));
             }
-            Event::RunStarted { run, iteration, iterations } => {
+            Event::RunStarted { run, iteration, iterations, .. } => {
                 self.line(format_args!("run `{run}`: iteration {iteration} of {iterations}"));
             }
             Event::StageStarted { iteration, stage, done, total } => {

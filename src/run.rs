@@ -4,11 +4,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use isr_core::config::{Components, LoadedConfig, RunConfig, is_oracle, to_toml};
-use isr_core::registry::BuildContext;
+use isr_core::registry::{BuildContext, Kind};
 use isr_core::store::RunDir;
 use isr_core::{Error, Fingerprint, IterativeLoop, LoopParts, Observer};
 use tokio_util::sync::CancellationToken;
 
+use crate::components::built;
 use crate::provenance;
 use crate::timings::TimingsObserver;
 
@@ -28,8 +29,12 @@ pub fn open_run(
 ) -> Result<IterativeLoop, Error> {
     let LoadedConfig { value, settings, plugins, .. } = config;
     let toml = to_toml(&value)?;
-    let fingerprint = Fingerprint::of_json(&settings);
-    let components = Components::build(&value, &BuildContext { settings: settings.clone() })?;
+    let fingerprint = Fingerprint::of_json(&without_observers(&settings));
+    let cx = BuildContext { settings: settings.clone() };
+    let components = Components::build(&value, &cx)?;
+    for observer in &value.observers {
+        observers.push(built(Kind::Observer, observer.name(), observer.build(&cx))?);
+    }
     let store = RunDir::open(out, &settings, &toml)?;
     provenance::record(store.path(), &fingerprint, value.seed, &plugins)?;
     observers.push(Arc::new(TimingsObserver::open(store.path())?));
@@ -46,4 +51,13 @@ pub fn open_run(
         observers,
         cancel,
     }))
+}
+
+/// What the results of a run depend on: who watches it does not belong to that.
+fn without_observers(settings: &serde_json::Value) -> serde_json::Value {
+    let mut settings = settings.clone();
+    if let Some(settings) = settings.as_object_mut() {
+        settings.shift_remove("observers");
+    }
+    settings
 }

@@ -1,5 +1,7 @@
 //! Observers watch a run: progress bars, logs, metric sinks. The loop does not know what they do.
 
+use std::path::Path;
+
 use crate::policy::StepReport;
 use crate::store::{EvaluationRecord, IterationSummary};
 
@@ -39,6 +41,8 @@ pub enum Event<'a> {
     RunStarted {
         /// The run's name.
         run: &'a str,
+        /// The run's directory.
+        dir: &'a Path,
         /// First iteration with work left.
         iteration: u32,
         /// Iterations in all.

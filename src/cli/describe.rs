@@ -40,7 +40,10 @@ pub(super) fn text(component: &Manifest) -> String {
         };
         text.push_str(&format!("  {}: {}{default}\n{}\n", key.path, key.kind, wrapped(&key.doc, 6)));
     }
-    text.push_str(&format!("\nExample:\n  [{kind}]\n  type = \"{name}\"\n"));
+    // Of observers a config names several.
+    let heading =
+        if component.kind == Kind::Observer { format!("[[{kind}]]") } else { format!("[{kind}]") };
+    text.push_str(&format!("\nExample:\n  {heading}\n  type = \"{name}\"\n"));
     for line in component.example.lines() {
         text.push_str(&format!("  {line}\n"));
     }

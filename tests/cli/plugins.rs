@@ -28,7 +28,8 @@ fn every_component_is_described_with_every_key_and_an_example() {
     for entry in entries() {
         let (kind, name) = (entry.kind.section(), entry.name);
         let text = isr(Path::new("."), ["plugins", "describe", kind, name]).result();
-        assert!(text.contains(&format!("[{kind}]\n  type = \"{name}\"")), "{text}");
+        let heading = if kind == "observers" { "[[observers]]".to_owned() } else { format!("[{kind}]") };
+        assert!(text.contains(&format!("\n  {heading}\n  type = \"{name}\"")), "{text}");
         let schema = (entry.schema)().to_value();
         for key in schema["properties"].as_object().into_iter().flatten().map(|(key, _)| key) {
             let listed = text.contains(&format!("\n  {key}: ")) || text.contains(&format!("\n  {key}."));
@@ -69,7 +70,7 @@ fn what_is_not_there_is_named_with_the_nearest_thing_that_is() {
     ");
     insta::assert_snapshot!(said("plugins describe jugde self").all(), @r#"
     exit code 2
-    error: there is no kind `jugde`; did you mean `judge`? kinds are data, video, encoder, policy, retrospector, judge, objective, selection, evaluator, demonstrations
+    error: there is no kind `jugde`; did you mean `judge`? kinds are data, video, encoder, policy, retrospector, judge, objective, selection, evaluator, demonstrations, observers
     "#);
     insta::assert_snapshot!(said("plugins describe zebra").all(), @r"
     exit code 2

@@ -22,13 +22,7 @@ pub(crate) fn ensure_installed() -> Result<()> {
         return Ok(());
     }
     // The lists of a fresh machine may be empty or old.
-    apt(&["update"]).context(NO_BROWSER)?;
+    process::apt(&["update"]).context(NO_BROWSER)?;
     let install = ["install", "--yes", "--no-install-recommends"];
-    apt(&[&install[..], &PACKAGES].concat()).context(NO_BROWSER)
-}
-
-fn apt(arguments: &[&str]) -> Result<()> {
-    let mut command = Command::new("apt-get");
-    command.arg("--quiet").args(arguments).env("DEBIAN_FRONTEND", "noninteractive");
-    process::run(&mut command)
+    process::apt(&[&install[..], &PACKAGES].concat()).context(NO_BROWSER)
 }

@@ -11,6 +11,7 @@ use clap::{Parser, Subcommand};
 mod base;
 mod bench;
 mod browser;
+mod clusters;
 mod counts;
 mod cuda_stub;
 mod demo;

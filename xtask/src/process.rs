@@ -16,6 +16,13 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
+/// Runs apt-get without questions.
+pub(crate) fn apt(arguments: &[&str]) -> Result<()> {
+    let mut command = Command::new("apt-get");
+    command.arg("--quiet").args(arguments).env("DEBIAN_FRONTEND", "noninteractive");
+    run(&mut command)
+}
+
 /// Runs a command silently and returns its standard output; its error output
 /// is shown only in the error.
 pub(crate) fn capture(command: &mut Command) -> Result<String> {

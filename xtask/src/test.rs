@@ -12,7 +12,7 @@ use clap::Args;
 
 use crate::counts::{self, Counts};
 use crate::setup::{self, SetupArgs};
-use crate::{browser, process, repository, venv, zig};
+use crate::{browser, clusters, process, repository, venv, zig};
 
 /// What to check.
 #[derive(Args)]
@@ -24,6 +24,10 @@ pub(crate) struct TestArgs {
     /// Cargo.lock must be current, no incremental build
     #[arg(long)]
     ci: bool,
+    /// Run only the tests that need a Slurm and a Ray on this machine, which are installed where they are
+    /// missing: Slurm by apt-get, as root, Ray from PyPI into .venv-ray
+    #[arg(long, conflicts_with_all = ["python", "ci", "filter"])]
+    clusters: bool,
     /// Run only the tests whose name contains this, and none of the other checks
     filter: Option<String>,
 }
@@ -59,6 +63,11 @@ struct Session<'a> {
 pub(crate) fn run(args: &TestArgs) -> Result<()> {
     setup::run(&SetupArgs::default())?;
     let root = repository::root()?;
+    if args.clusters {
+        let mut session = Session { root: &root, args, steps: Vec::new() };
+        session.clusters()?;
+        return summarise(&session.steps);
+    }
     zig::ensure_installed(&root)?;
     let mut session = Session { root: &root, args, steps: Vec::new() };
     if args.filter.is_none() {
@@ -89,6 +98,17 @@ impl Session<'_> {
             test.args(["--", filter]);
         }
         self.suite("test", &mut test, counts::cargo_line);
+    }
+
+    /// The tests that are ignored otherwise: each needs a cluster, and starts one.
+    fn clusters(&mut self) -> Result<()> {
+        clusters::ensure_slurm()?;
+        let ray = clusters::ensure_ray(self.root)?;
+        let tests = ["test", "--package=isr-schedule", "--no-fail-fast", "--test=slurm", "--test=ray"];
+        let mut test = self.cargo(&tests, true);
+        test.args(["--", "--ignored"]).env("ISR_TEST_RAY", ray);
+        self.suite("clusters", &mut test, counts::cargo_line);
+        Ok(())
     }
 
     fn documentation(&mut self) {

@@ -8,8 +8,8 @@ use serde_json::{Map, Value, json};
 use crate::plugin::{self, Manifest};
 use crate::registry::{
     DataConfig, DemonstrationsConfig, EncoderConfig, Entry, EvaluatorConfig, JudgeConfig, Kind,
-    ObjectiveConfig, PolicyConfig, RetrospectorConfig, SelectionConfig, VideoConfig, entries,
-    first_sentence,
+    ObjectiveConfig, ObserverConfig, PolicyConfig, RetrospectorConfig, SelectionConfig, VideoConfig,
+    entries, first_sentence,
 };
 
 macro_rules! component_schema {
@@ -41,6 +41,7 @@ component_schema!(
     SelectionConfig => Selection,
     EvaluatorConfig => Evaluator,
     DemonstrationsConfig => Demonstrations,
+    ObserverConfig => Observer,
 );
 
 fn one_of(kind: Kind, generator: &mut SchemaGenerator) -> Schema {

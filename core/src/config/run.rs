@@ -9,7 +9,7 @@ use super::settings::{Checks, Invalid, Settings, keys};
 use super::train::TrainConfig;
 use crate::plugin::PluginFile;
 use crate::registry::{
-    DataConfig, EncoderConfig, EvaluatorConfig, JudgeConfig, ObjectiveConfig, PolicyConfig,
+    DataConfig, EncoderConfig, EvaluatorConfig, JudgeConfig, ObjectiveConfig, ObserverConfig, PolicyConfig,
     RetrospectorConfig, SelectionConfig, VideoConfig,
 };
 
@@ -47,6 +47,10 @@ pub struct RunConfig {
     /// What measures answers to held-out samples. Default none: nothing is measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evaluator: Option<Box<dyn EvaluatorConfig>>,
+    /// What records the run's figures beside its own files: a table each. Results do not depend on them.
+    /// Default none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub observers: Vec<Box<dyn ObserverConfig>>,
     /// The iterations.
     #[serde(default)]
     pub r#loop: LoopConfig,
@@ -86,6 +90,9 @@ impl Settings for RunConfig {
         check_component!(checks, "selection", &self.selection);
         if let Some(evaluator) = &self.evaluator {
             check_component!(checks, "evaluator", evaluator);
+        }
+        for observer in &self.observers {
+            check_component!(checks, "observers", observer);
         }
         [checks.done(), self.r#loop.invalid(), self.train.invalid(), self.evaluation.invalid()].concat()
     }

@@ -108,6 +108,7 @@ impl IterativeLoop {
         tracing::info!(complete, samples = data.training.len(), "run opened");
         self.observe(&Event::RunStarted {
             run: &self.parts.name,
+            dir: self.parts.store.path(),
             iteration: progress.next_iteration(),
             iterations: self.parts.settings.iterations,
         });

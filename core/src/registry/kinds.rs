@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::BuildContext;
 use crate::error::Cause;
 use crate::{
-    Demonstrations, Evaluator, Judge, Policy, PreferenceObjective, Retrospector, SampleSource, Selection,
-    VideoEncoder, VideoReader,
+    Demonstrations, Evaluator, Judge, Observer, Policy, PreferenceObjective, Retrospector, SampleSource,
+    Selection, VideoEncoder, VideoReader,
 };
 
 /// A kind of component; its name is the section of the config that chooses one.
@@ -36,11 +36,13 @@ pub enum Kind {
     Evaluator,
     /// Demonstrations for supervised training.
     Demonstrations,
+    /// Observers, of which a config may name several.
+    Observer,
 }
 
 impl Kind {
     /// All kinds, in the order of a config.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Data,
         Self::Video,
         Self::Encoder,
@@ -51,6 +53,7 @@ impl Kind {
         Self::Selection,
         Self::Evaluator,
         Self::Demonstrations,
+        Self::Observer,
     ];
 
     /// The section of the config.
@@ -66,6 +69,7 @@ impl Kind {
             Self::Selection => "selection",
             Self::Evaluator => "evaluator",
             Self::Demonstrations => "demonstrations",
+            Self::Observer => "observers",
         }
     }
 }
@@ -124,4 +128,8 @@ config_trait!(
 config_trait!(
     /// Config of a [`Demonstrations`].
     DemonstrationsConfig => Demonstrations
+);
+config_trait!(
+    /// Config of an [`Observer`].
+    ObserverConfig => Observer
 );

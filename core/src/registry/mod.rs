@@ -48,7 +48,7 @@ pub(crate) use entry::first_sentence;
 pub use entry::{Entry, entries, find};
 pub use kinds::{
     DataConfig, DemonstrationsConfig, EncoderConfig, EvaluatorConfig, JudgeConfig, Kind, ObjectiveConfig,
-    PolicyConfig, RetrospectorConfig, SelectionConfig, VideoConfig,
+    ObserverConfig, PolicyConfig, RetrospectorConfig, SelectionConfig, VideoConfig,
 };
 
 use crate::error::Cause;
@@ -85,13 +85,14 @@ pub trait Component {
 /// Declares a component: `register!(Judge "name" => ConfigStruct, example = "key = 1\n")`.
 ///
 /// The kind is one of `Data`, `Video`, `Encoder`, `Policy`, `Retrospector`, `Judge`, `Objective`,
-/// `Selection`, `Evaluator`, `Demonstrations`. The struct implements [`Component`](crate::registry::Component), `Debug`,
+/// `Selection`, `Evaluator`, `Demonstrations`, `Observer`. The struct implements [`Component`](crate::registry::Component), `Debug`,
 /// `Serialize`, `Deserialize` and `JsonSchema`; its doc comment is the component's help. The example is
 /// the TOML body of its section, valid as it stands where the files that it names exist. Needs
 /// `isr_core` among the crate's dependencies under that name, and nothing else.
 #[macro_export]
 macro_rules! register {
     (Demonstrations $($rest:tt)*) => { $crate::__register!(Demonstrations, DemonstrationsConfig, ::std::sync::Arc<dyn $crate::Demonstrations>, $($rest)*); };
+    (Observer $($rest:tt)*) => { $crate::__register!(Observer, ObserverConfig, ::std::sync::Arc<dyn $crate::Observer>, $($rest)*); };
     (Data $($rest:tt)*) => { $crate::__register!(Data, DataConfig, ::std::sync::Arc<dyn $crate::SampleSource>, $($rest)*); };
     (Video $($rest:tt)*) => { $crate::__register!(Video, VideoConfig, ::std::sync::Arc<dyn $crate::VideoReader>, $($rest)*); };
     (Encoder $($rest:tt)*) => { $crate::__register!(Encoder, EncoderConfig, ::std::sync::Arc<dyn $crate::VideoEncoder>, $($rest)*); };

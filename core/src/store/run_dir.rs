@@ -12,8 +12,9 @@ use crate::config::difference;
 use crate::error::Error;
 
 /// Keys that may change between two sessions of a run, since they do not change its results.
-const MAY_CHANGE: [&str; 12] = [
+const MAY_CHANGE: [&str; 13] = [
     "plugins",
+    "observers",
     "loop.iterations",
     "loop.in_flight",
     "loop.feature_cache_mb",

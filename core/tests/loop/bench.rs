@@ -200,7 +200,7 @@ impl Log {
 impl Observer for Log {
     fn observe(&self, event: &Event<'_>) {
         let line = match event {
-            Event::RunStarted { run, iteration, iterations } => {
+            Event::RunStarted { run, iteration, iterations, .. } => {
                 format!("run {run}: {iteration}/{iterations}")
             }
             Event::StageStarted { iteration, stage, done, total } => {
