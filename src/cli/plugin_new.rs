@@ -77,7 +77,7 @@ macro_rules! example {
     };
 }
 
-const TEMPLATES: [Template; 4] = [
+const TEMPLATES: [Template; 5] = [
     Template {
         kind: Kind::Judge,
         language: Language::Rust,
@@ -95,6 +95,12 @@ const TEMPLATES: [Template; 4] = [
         language: Language::Python,
         files: example!("judge-python", "evidence.py"),
         renamed: ["evidence", "Evidence", "judge-python"],
+    },
+    Template {
+        kind: Kind::Objective,
+        language: Language::Python,
+        files: example!("objective-python", "soft_margin.py"),
+        renamed: ["soft_margin", "SoftMargin", "objective-python"],
     },
     Template {
         kind: Kind::Judge,

@@ -5,6 +5,7 @@
 mod audit;
 mod cache;
 mod configs;
+mod contracts;
 mod embedding;
 mod errors;
 mod export;

@@ -109,6 +109,16 @@ fn a_new_project_in_python_passes_the_check_as_it_is() {
 }
 
 #[test]
+fn a_new_objective_in_python_passes_the_check_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    isr_line(folder.path(), "plugins new --kind objective --lang python wide_margin").result();
+    let file = folder.path().join("wide_margin/wide_margin.py");
+    assert!(fs::read_to_string(&file).unwrap().contains("class WideMargin(Objective):"));
+    let said = plugins(&["plugins", "check"], &file).result();
+    assert_eq!(said, "objective `wide_margin`: keeps the contract\n");
+}
+
+#[test]
 fn a_new_project_for_webassembly_compiles_and_passes_the_check() {
     let folder = tempfile::tempdir().unwrap();
     let made = isr_line(folder.path(), "plugins new --kind judge --lang wasm brief").result();

@@ -16,10 +16,12 @@ use crate::error::RemoteError;
 use crate::form::{GenerateForm, RequirementsForm, ScoreForm, TextForm};
 use crate::message::Message;
 use crate::pack::Packing;
+use crate::together::Questions;
 
 /// The policy of the call under way.
 pub(crate) struct HostPolicy {
     pub(crate) host: HostHandle,
+    pub(crate) questions: Arc<Questions>,
     /// The videos of the call.
     pub(crate) known: Vec<Scene>,
 }
@@ -36,14 +38,14 @@ impl Policy for HostPolicy {
         let GenerateRequest { prompt, sampling, n, seed } = request;
         let mut packing = Packing { known: &self.known, ..Packing::default() };
         let form = GenerateForm { prompt: packing.prompt(&prompt), sampling, n, seed };
-        self.ask("generate", Message::new(&form, packing.blobs))
+        self.ask("generate", Message::new(&form, packing.blobs)).await
     }
 
     async fn score(&self, request: ScoreRequest) -> Result<Vec<TokenLogProbs>, ComponentError> {
         let ScoreRequest { prompt, continuations } = request;
         let mut packing = Packing { known: &self.known, ..Packing::default() };
         let form = ScoreForm { prompt: packing.prompt(&prompt), continuations };
-        self.ask("score", Message::new(&form, packing.blobs))
+        self.ask("score", Message::new(&form, packing.blobs)).await
     }
 
     async fn train_step(
@@ -73,12 +75,13 @@ pub fn parse_fingerprint(text: &str) -> Fingerprint {
 }
 
 impl HostPolicy {
-    fn ask<T: serde::de::DeserializeOwned>(
+    async fn ask<T: serde::de::DeserializeOwned>(
         &self,
-        method: &str,
+        method: &'static str,
         request: Result<Message, RemoteError>,
     ) -> Result<T, ComponentError> {
-        let reply = request.and_then(|request| self.host.ask(method, &request));
+        let request = request.map_err(RemoteError::into_component)?;
+        let reply = self.questions.ask(method, request).await;
         reply.and_then(|reply| reply.form()).map_err(RemoteError::into_component)
     }
 }

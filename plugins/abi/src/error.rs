@@ -5,17 +5,19 @@ use std::fmt;
 
 use abi_stable::std_types::{RString, RVec};
 use isr_core::ComponentError;
+use serde::{Deserialize, Serialize};
 
 use crate::interface::RawError;
 
 /// An error of the other side: a code, a message and its causes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RemoteError {
     /// `bad_input`, `failed`, `panicked` or `cancelled`; anything else means `failed`.
     pub code: String,
     /// What went wrong.
     pub message: String,
     /// The causes of the message, outermost first.
+    #[serde(default)]
     pub chain: Vec<String>,
 }
 

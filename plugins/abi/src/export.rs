@@ -16,6 +16,7 @@ use crate::guard::guarded;
 use crate::interface::{HostBox, Instance_TO, InstanceBox, Module, ModuleRef, RawError};
 use crate::logging;
 use crate::serve::{Built, Component, Served};
+use crate::together;
 
 /// One exported component.
 pub struct Export {
@@ -95,8 +96,9 @@ fn module<E: Exports>() -> ModuleRef {
         .leak_into_prefix()
 }
 
-extern "C" fn describe<E: Exports>(_features: RStr<'_>) -> RResult<RString, RawError> {
+extern "C" fn describe<E: Exports>(features: RStr<'_>) -> RResult<RString, RawError> {
     let text = guarded(|| {
+        together::learn(&features);
         let components = E::exports().iter().map(Export::manifest).collect();
         let described = Described { sdk: crate::VERSION.to_owned(), components };
         serde_json::to_string(&described).map_err(|error| RemoteError::from_error(&error))

@@ -159,6 +159,39 @@ pub struct ScoreForm {
     pub continuations: Vec<Continuation>,
 }
 
+/// `together`: for each question, in order, its JSON is a blob and its own blobs follow.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct QuestionsForm {
+    /// The questions.
+    pub questions: Vec<QuestionForm>,
+}
+
+/// One of several questions.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct QuestionForm {
+    /// What is asked for.
+    pub method: String,
+    /// How many blobs of its own it has.
+    pub blobs: usize,
+}
+
+/// The reply to `together`: for each answer that is no error, in order, its JSON and its own blobs.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct AnswersForm {
+    /// One a question.
+    pub answers: Vec<AnswerForm>,
+}
+
+/// One of several answers.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct AnswerForm {
+    /// Why there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<RemoteError>,
+    /// How many blobs of its own it has.
+    pub blobs: usize,
+}
+
 /// A continuation to train on.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct TargetForm {

@@ -15,8 +15,9 @@ use crate::interface::{
 };
 use crate::message::Message;
 
-/// Optional capabilities of this program that a plugin may use: none yet.
-const FEATURES: &str = "[]";
+/// Optional capabilities of this program that a plugin may use: a JSON list of names. `together`, since 0.1.1, is
+/// a method of [`HostSide::ask`] that answers several questions.
+const FEATURES: &str = "[\"together\"]";
 
 /// What a plugin may ask of the program.
 pub trait HostSide: Send + Sync + 'static {

@@ -44,7 +44,8 @@
 //! What crosses the boundary, and what is promised of it, is in `docs/plugins.md`. In short:
 //!
 //! - Calls are synchronous. A component's futures are polled on the calling thread by a plain executor, so
-//!   a runtime of its own is started by the plugin that needs one.
+//!   a runtime of its own is started by the plugin that needs one. Questions to the policy that are open at
+//!   the same time, as of `try_join`, are asked together.
 //! - A panic in any call, in building or in dropping is caught and becomes an error with the plugin's name.
 //!   A plugin that aborts ends the process; build it with `panic = "unwind"`, the default.
 //! - `tracing` events go to the program's log. [`cancelled`] says whether a long call may give up.
@@ -54,7 +55,7 @@
 //! |---|---|
 //! | the interface, frozen | `src/interface.rs` |
 //! | messages and their forms | `src/message.rs`, `src/form.rs`, `src/pack.rs`, `src/calls.rs` |
-//! | the plugin's side | `src/export.rs`, `src/serve.rs`, `src/asked.rs`, `src/current.rs`, `src/logging.rs` |
+//! | the plugin's side | `src/export.rs`, `src/serve.rs`, `src/asked.rs`, `src/together.rs`, `src/current.rs`, `src/logging.rs` |
 //! | the program's side | [`host`], and the crate `isr-dynamic` |
 
 mod asked;
@@ -70,6 +71,7 @@ mod logging;
 mod message;
 mod pack;
 mod serve;
+mod together;
 #[doc(hidden)]
 pub mod wire;
 

@@ -83,7 +83,7 @@ impl Message {
 }
 
 impl Blob {
-    fn into_bytes(self) -> Vec<u8> {
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
         match self {
             Self::Bytes(bytes) => bytes,
             other => other.bytes().to_vec(),

@@ -5,11 +5,10 @@ use std::sync::Arc;
 use abi_stable::std_types::{RResult, RSlice, RStr, RVec, Tuple2};
 use isr_core::registry::Kind;
 use isr_core::{
-    FrozenPolicy, GenerateRequest, Judge, JudgeCase, ObjectiveBatch, Policy, PreferenceObjective,
-    RetrospectionCase, Retrospector, Scene, ScoreRequest, Target, TrainExample, TrainStep, VideoEncoder,
-    ViewLogProbs,
+    ComponentError, FrozenPolicy, GenerateRequest, Judge, JudgeCase, ObjectiveBatch, Policy,
+    PreferenceObjective, RetrospectionCase, Retrospector, Scene, ScoreRequest, Target, TrainExample,
+    TrainStep, VideoEncoder, ViewLogProbs,
 };
-use pollster::block_on;
 
 use crate::asked::{HostObjective, HostPolicy};
 use crate::current::{self, HostHandle};
@@ -22,6 +21,7 @@ use crate::guard::{drop_guarded, guarded};
 use crate::interface::{HostBox, Instance, RawError, RawMessage, RawReply, RawValue, RawView};
 use crate::message::Message;
 use crate::pack::{self, Packing};
+use crate::together::Questions;
 
 /// What a component's config builds.
 #[derive(Clone)]
@@ -113,7 +113,7 @@ impl Served {
             }
             (Some(Built::Encoder(it)), "fingerprint") => text(it.fingerprint().as_str()),
             (Some(Built::Encoder(it)), "computed_on") => text(&it.computed_on()),
-            (Some(Built::Encoder(it)), "encode") => encode(it.as_ref(), request),
+            (Some(Built::Encoder(it)), "encode") => encode(it.as_ref(), request, host),
             (Some(Built::Policy(it)), "fingerprint") => text(it.fingerprint().as_str()),
             (Some(Built::Policy(it)), _) => policy_call(it.as_ref(), method, request, host),
             _ => Err(unknown(method)),
@@ -147,17 +147,32 @@ fn text(text: &str) -> Result<Message, RemoteError> {
     Message::new(&TextForm { text: text.to_owned() }, Vec::new())
 }
 
-/// The policy of a call about one video.
-fn frozen(host: &HostHandle, scene: &Scene) -> FrozenPolicy {
-    FrozenPolicy::new(Arc::new(HostPolicy { host: host.clone(), known: vec![scene.clone()] }))
+/// Completes a call about one video, in which the policy may be asked.
+fn asking<T>(
+    host: &HostHandle,
+    scene: &Scene,
+    call: impl AsyncFnOnce(FrozenPolicy) -> Result<T, ComponentError>,
+) -> Result<T, RemoteError> {
+    let questions = Arc::new(Questions::new(host));
+    let (host, known) = (host.clone(), vec![scene.clone()]);
+    let policy = HostPolicy { host, questions: Arc::clone(&questions), known };
+    let answered = questions.answer_while(call(FrozenPolicy::new(Arc::new(policy))));
+    answered.map_err(|error| RemoteError::from_component(&error))
+}
+
+/// Completes a call in which it may not.
+fn wait<T>(
+    host: &HostHandle,
+    call: impl Future<Output = Result<T, ComponentError>>,
+) -> Result<T, RemoteError> {
+    Questions::new(host).answer_while(call).map_err(|error| RemoteError::from_component(&error))
 }
 
 fn judge_case(judge: &dyn Judge, request: &Message, host: &HostHandle) -> Result<Message, RemoteError> {
     let JudgeForm { scene, instruction, context, first, second, seed } = request.form()?;
     let scene = pack::scene(request, scene)?;
-    let policy = frozen(host, &scene);
     let case = JudgeCase { scene, instruction, context, first, second, seed };
-    let verdict = block_on(judge.judge(&case, &policy)).map_err(|it| RemoteError::from_component(&it))?;
+    let verdict = asking(host, &case.scene, async |policy| judge.judge(&case, &policy).await)?;
     let vote = |vote: &isr_core::Vote| VoteForm {
         first_shown_first: vote.first_shown_first,
         p_first: Number(vote.p_first),
@@ -170,14 +185,13 @@ fn judge_case(judge: &dyn Judge, request: &Message, host: &HostHandle) -> Result
 fn describe(it: &dyn Retrospector, request: &Message, host: &HostHandle) -> Result<Message, RemoteError> {
     let DescribeForm { scene, previous, seed } = request.form()?;
     let scene = pack::scene(request, scene)?;
-    let policy = frozen(host, &scene);
     let case = RetrospectionCase { scene, previous, seed };
-    text(&block_on(it.describe(&case, &policy)).map_err(|it| RemoteError::from_component(&it))?)
+    text(&asking(host, &case.scene, async |policy| it.describe(&case, &policy).await)?)
 }
 
-fn encode(it: &dyn VideoEncoder, request: &Message) -> Result<Message, RemoteError> {
+fn encode(it: &dyn VideoEncoder, request: &Message, host: &HostHandle) -> Result<Message, RemoteError> {
     let frames = pack::frames(request, request.form::<FramesForm>()?)?;
-    let features = block_on(it.encode(&frames)).map_err(|it| RemoteError::from_component(&it))?;
+    let features = wait(host, it.encode(&frames))?;
     let mut packing = Packing::default();
     let form = packing.features(&Arc::new(features));
     Message::new(&form, packing.blobs)
@@ -189,30 +203,29 @@ fn policy_call(
     request: &Message,
     host: &HostHandle,
 ) -> Result<Message, RemoteError> {
-    let failed = |error| RemoteError::from_component(&error);
     match method {
         "generate" => {
             let GenerateForm { prompt, sampling, n, seed } = request.form()?;
             let prompt = pack::prompt(request, prompt, &[])?;
             let asked = GenerateRequest { prompt, sampling, n, seed };
-            Message::new(&block_on(policy.generate(asked)).map_err(failed)?, Vec::new())
+            Message::new(&wait(host, policy.generate(asked))?, Vec::new())
         }
         "score" => {
             let ScoreForm { prompt, continuations } = request.form()?;
             let asked = ScoreRequest { prompt: pack::prompt(request, prompt, &[])?, continuations };
-            Message::new(&block_on(policy.score(asked)).map_err(failed)?, Vec::new())
+            Message::new(&wait(host, policy.score(asked))?, Vec::new())
         }
         "train_step" => {
             let step = train_step(request)?;
             let objective = Arc::new(HostObjective::new(host.clone())?);
-            Message::new(&block_on(policy.train_step(step, objective)).map_err(failed)?, Vec::new())
+            Message::new(&wait(host, policy.train_step(step, objective))?, Vec::new())
         }
         "save" | "load" => {
             let form: SnapshotForm = request.form()?;
             let what = form.what();
             match method {
-                "save" => block_on(policy.save(&form.dir, what)).map_err(failed)?,
-                _ => block_on(policy.load(&form.dir, what)).map_err(failed)?,
+                "save" => wait(host, policy.save(&form.dir, what))?,
+                _ => wait(host, policy.load(&form.dir, what))?,
             }
             Message::new(&(), Vec::new())
         }

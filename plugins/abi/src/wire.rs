@@ -6,3 +6,4 @@ pub use crate::error::RemoteError;
 pub use crate::form::*;
 pub use crate::message::{Blob, Message};
 pub use crate::pack::{Packing, features, prompt};
+pub use crate::together::{TOGETHER, answers_message, questions};

@@ -3,9 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use futures::future::join_all;
 use isr_core::{ComponentError, FrozenPolicy, GenerateRequest, PreferenceObjective, Scene, ScoreRequest};
 use isr_plugin::host::HostSide;
-use isr_plugin::wire::{self, GenerateForm, Message, RemoteError, RequirementsForm, ScoreForm, TextForm};
+use isr_plugin::wire::{
+    self, GenerateForm, Message, RemoteError, RequirementsForm, ScoreForm, TOGETHER, TextForm,
+};
 use tokio::runtime::Handle;
 use tracing::level_filters::LevelFilter;
 
@@ -48,7 +51,8 @@ impl Answers {
         Self { runtime, cancelled, clock: Some(clock), ..self }
     }
 
-    fn answer(&self, method: &str, request: &Message) -> Result<Message, RemoteError> {
+    /// Answers one question.
+    async fn answer(&self, method: &str, request: &Message) -> Result<Message, RemoteError> {
         match (method, &self.policy, &self.objective) {
             ("fingerprint", Some(policy), _) => {
                 Message::new(&TextForm { text: policy.fingerprint().to_string() }, Vec::new())
@@ -57,12 +61,13 @@ impl Answers {
                 let GenerateForm { prompt, sampling, n, seed } = request.form()?;
                 let prompt = wire::prompt(request, prompt, &self.known)?;
                 let asked = GenerateRequest { prompt, sampling, n, seed };
-                Message::new(&self.wait(policy.generate(asked))?, Vec::new())
+                Message::new(&self.wait(policy.generate(asked)).await?, Vec::new())
             }
             ("score", Some(policy), _) => {
                 let ScoreForm { prompt, continuations } = request.form()?;
                 let prompt = wire::prompt(request, prompt, &self.known)?;
-                Message::new(&self.wait(policy.score(ScoreRequest { prompt, continuations }))?, Vec::new())
+                let asked = ScoreRequest { prompt, continuations };
+                Message::new(&self.wait(policy.score(asked)).await?, Vec::new())
             }
             ("requirements", _, Some(objective)) => {
                 Message::new(&RequirementsForm::from(&objective.requirements()), Vec::new())
@@ -75,14 +80,33 @@ impl Answers {
         }
     }
 
-    fn wait<T>(&self, future: impl Future<Output = Result<T, ComponentError>>) -> Result<T, RemoteError> {
+    /// Answers several questions at the same time.
+    async fn together(&self, request: &Message) -> Result<Message, RemoteError> {
+        let questions = wire::questions(request)?;
+        let answers = questions.iter().map(|(method, request)| self.answer(method, request));
+        wire::answers_message(join_all(answers).await)
+    }
+
+    async fn wait<T>(
+        &self,
+        future: impl Future<Output = Result<T, ComponentError>>,
+    ) -> Result<T, RemoteError> {
         if self.cancelled() {
             return Err(RemoteError::new("cancelled", "cancelled"));
         }
+        future.await.map_err(|error| RemoteError::from_component(&error))
+    }
+
+    fn answer_now(&self, method: &str, request: &Message) -> Result<Message, RemoteError> {
         let Some(runtime) = &self.runtime else {
-            return Err(RemoteError::failed("the policy can be asked during a call only"));
+            return Err(RemoteError::failed(format!("`{method}` can be asked for during a call only")));
         };
-        runtime.block_on(future).map_err(|error| RemoteError::from_component(&error))
+        runtime.block_on(async {
+            match method {
+                TOGETHER => self.together(request).await,
+                _ => self.answer(method, request).await,
+            }
+        })
     }
 }
 
@@ -116,8 +140,8 @@ impl HostSide for Answers {
 
     fn ask(&self, method: &str, request: &Message) -> Result<Message, RemoteError> {
         match &self.clock {
-            Some(clock) => clock.paused(|| self.answer(method, request)),
-            None => self.answer(method, request),
+            Some(clock) => clock.paused(|| self.answer_now(method, request)),
+            None => self.answer_now(method, request),
         }
     }
 }

@@ -6,25 +6,37 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-/// The library of a project, built once a test run. All projects share a target directory below the
-/// workspace's, so that what they share is compiled once.
-fn library(project: &str, name: &str) -> PathBuf {
+/// The folder of the workspace.
+pub(crate) fn root() -> &'static Path {
     let mut above = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
-    let root = above.find(|folder| folder.join("plugins/abi").is_dir()).unwrap();
-    let manifest = root.join(project).join("Cargo.toml");
-    let target = root.join("target/plugins");
+    above.find(|folder| folder.join("plugins/abi").is_dir()).unwrap()
+}
+
+/// Builds a project, with more arguments for cargo, and returns the folder of what came of it. All projects share
+/// a target directory below the workspace's, so that what they share is compiled once.
+pub(crate) fn build(project: &Path, arguments: &[String]) -> PathBuf {
+    let target = root().join("target/plugins");
     // As optimised as who asks.
     let (profile, folder) = if cfg!(debug_assertions) { ("dev", "debug") } else { ("release", "release") };
     let built = Command::new(env!("CARGO"))
         .args(["build", "--quiet", "--locked", "--profile", profile, "--manifest-path"])
-        .arg(&manifest)
+        .arg(project.join("Cargo.toml"))
+        .args(arguments)
         .env("CARGO_TARGET_DIR", &target)
         .env("CARGO_INCREMENTAL", "0")
         .output()
         .unwrap();
-    assert!(built.status.success(), "{project}: {}", String::from_utf8_lossy(&built.stderr));
-    let file = format!("{}{name}{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
-    target.join(folder).join(file)
+    assert!(built.status.success(), "{}: {}", project.display(), String::from_utf8_lossy(&built.stderr));
+    target.join(folder)
+}
+
+/// The file name of a library.
+pub(crate) fn file_name(name: &str) -> String {
+    format!("{}{name}{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX)
+}
+
+fn library(project: &str, name: &str) -> PathBuf {
+    build(&root().join(project), &[]).join(file_name(name))
 }
 
 /// The library with components of every kind, well-behaved and hostile.

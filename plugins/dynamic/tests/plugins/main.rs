@@ -9,3 +9,4 @@ mod hostile;
 mod isolated;
 mod refused;
 mod support;
+mod versions;

@@ -75,10 +75,10 @@ fn a_library_without_the_symbol_is_refused() {
 
 #[test]
 fn another_version_of_the_sdk_is_refused() {
-    let text = refusal(&patched(b"0.1.0", b"0.2.0"));
+    let text = refusal(&patched(b"0.1.1", b"0.2.0"));
     assert_eq!(
         text,
-        "it was built with version 0.2.0 of isr-plugin, and this program takes 0.1.0; build it again with \
+        "it was built with version 0.2.0 of isr-plugin, and this program takes 0.1.1; build it again with \
          that version"
     );
 }
@@ -86,7 +86,7 @@ fn another_version_of_the_sdk_is_refused() {
 #[test]
 fn another_layout_is_refused_in_one_sentence() {
     let text = refusal(&patched(b"RawView", b"RawVein"));
-    assert!(text.starts_with("its interface is not that of isr-plugin 0.1.0"), "{text}");
+    assert!(text.starts_with("its interface is not that of isr-plugin 0.1.1"), "{text}");
     assert!(text.ends_with("; build it again with that version"), "{text}");
 }
 
@@ -97,7 +97,7 @@ fn two_libraries_of_one_name_are_refused_and_of_two_names_are_two() {
     let text = refusal_of(&[PluginFile::new(&one), PluginFile::new(&other)]);
     assert!(text.starts_with("the name of its judge `terse` is taken by "), "{text}");
     let both = [PluginFile::new(&one), PluginFile::new(fixture())];
-    assert_eq!(Plugins::load(&both, &[]).unwrap().components().count(), 8);
+    assert_eq!(Plugins::load(&both, &[]).unwrap().components().count(), 9);
 }
 
 #[test]

@@ -4,6 +4,7 @@ mod calls;
 mod driver;
 mod greeting;
 
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Sender};
 use std::thread;
@@ -90,22 +91,26 @@ impl Session {
         params: Value,
         asked: Option<Asked<'_>>,
     ) -> Result<Value, SessionError> {
-        let (tell, mut replies) = unbounded();
+        let (tell, replies) = unbounded();
         let mut open = self.begin(method, params, Box::new(move |it| drop(tell.unbounded_send(it))));
-        while let Some(reply) = replies.next().await {
-            match reply {
-                Reply::Done(result) => {
-                    open.done = true;
-                    return result;
-                }
-                Reply::Ask { process, ask } => {
-                    let id = ask.id;
-                    let answer = match asked {
-                        Some(asked) => form::answer(ask, asked).await,
-                        None => refuse(&ask, method),
-                    };
-                    let _ = self.events.send(Event::Answered { process, id, answer });
-                }
+        let react = async |reply| match reply {
+            Reply::Done(result) => Some(result),
+            Reply::Ask { process, ask } => {
+                let id = ask.id;
+                let answer = match asked {
+                    Some(asked) => form::answer(ask, asked).await,
+                    None => refuse(&ask, method),
+                };
+                let _ = self.events.send(Event::Answered { process, id, answer });
+                None
+            }
+        };
+        // Questions that are open together are answered together; their number is bounded by the limits.
+        let mut reactions = pin!(replies.map(react).buffer_unordered(usize::MAX));
+        while let Some(reaction) = reactions.next().await {
+            if let Some(result) = reaction {
+                open.done = true;
+                return result;
             }
         }
         Err(Fault::Closed.into())
