@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use isr_core::{
     ComponentError, Continuation, Fingerprint, FinishReason, FrozenPolicy, GenerateRequest, Granularity,
     ObjectiveBatch, Policy, PreferenceObjective, Prompt, Response, ScoreRequest, Snapshot, StepReport,
-    Streams, TokenLogProbs, TrainExample, TrainStep, View, ViewLogProbs,
+    Streams, TokenLogProbs, TrainExample, TrainStep, ViewLogProbs,
 };
 use serde::{Deserialize, Serialize};
 
@@ -186,11 +186,9 @@ fn batch(
         let mut logprobs = ViewLogProbs { view, policy, reference, lengths };
         let mut of_view = Vec::new();
         for example in examples {
-            let target =
-                if view == View::Chosen { Some(&example.chosen) } else { example.rejected.as_ref() };
-            let target = target.ok_or_else(|| ComponentError::failed("a pair lacks an answer"))?;
+            let (prompt, target) = example.view(view)?;
             let tokens = tokens(&target.continuation);
-            let (policy, slope) = score(weight, &example.prompt, &tokens);
+            let (policy, slope) = score(weight, prompt, &tokens);
             add(&mut logprobs.policy, policy.iter().map(|&it| f64::from(it)), per_token);
             add(&mut of_view, slope.into_iter(), per_token);
             if wanted.reference {
