@@ -38,6 +38,19 @@ impl Component for ObligingConfig {
 
 isr_dpo::register!(Policy "obliging" => ObligingConfig, example = "");
 
+/// What it says of any video; some of it is true.
+const CLAIMS: [&str; 9] = [
+    "count is one.",
+    "count is two.",
+    "count is three.",
+    "background is dark.",
+    "background is light.",
+    "background is striped.",
+    "background is checked.",
+    "in the video the ring is red.",
+    "bar moves left.",
+];
+
 fn obliging() -> FakePolicy {
     FakePolicy::replying(|request: &GenerateRequest, drawn| {
         let text = request.prompt.transcript();
@@ -45,12 +58,12 @@ fn obliging() -> FakePolicy {
         let asked = text.to_lowercase();
         if asked.contains("a or b") {
             ["A", "B"][(hash % 2) as usize].to_owned()
-        } else if asked.contains("1 to 5") || asked.contains("from 1") {
+        } else if ["from 0", "from 1", "0 to 10", "1 to 5"].iter().any(|scale| asked.contains(scale)) {
             (1 + hash % 5).to_string()
         } else {
-            let words = ["in the video", "the bar", "is", "red", "moves", "to", "the", "left"];
-            let count = 1 + hash as usize % 8;
-            (0..count).map(|at| words[(hash >> (3 * at + 3)) as usize % 8]).collect::<Vec<_>>().join(" ")
+            let told = CLAIMS.iter().enumerate().filter(|(place, _)| hash >> (2 * place) & 3 == 0);
+            let told: Vec<&str> = told.map(|(_, claim)| *claim).collect();
+            if told.is_empty() { "nothing.".to_owned() } else { told.join(" ") }
         }
     })
 }
@@ -74,6 +87,8 @@ fn run(runtime: &Runtime, folder: &Path, name: &str, config: &str) -> Result<Sum
         overrides.push(format!("policy.model={:?}", path("model")));
     } else {
         overrides.push(format!("encoder.model={:?}", path("model")));
+        // A token of its is a letter.
+        overrides.push("loop.sampling.max_new_tokens=300".to_owned());
     }
     let loaded = Loader::new().text(name, config, folder).overrides(overrides).load::<RunConfig>()?;
     let run = isr_dpo::open_run(loaded, &folder.join(name), Vec::new(), CancellationToken::new())?;

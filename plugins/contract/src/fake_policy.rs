@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use isr_core::{
     ComponentError, Continuation, Fingerprint, FinishReason, FrozenPolicy, GenerateRequest, Granularity,
-    ObjectiveBatch, Policy, PreferenceObjective, Prompt, Response, ScoreRequest, Snapshot, StepReport,
-    Streams, TokenLogProbs, TrainExample, TrainStep, ViewLogProbs,
+    ObjectiveBatch, Policy, PreferenceObjective, Progress, ProgressSender, Prompt, Response, ScoreRequest,
+    Snapshot, StepReport, Streams, TokenLogProbs, TrainExample, TrainStep, ViewLogProbs,
 };
 use serde::{Deserialize, Serialize};
 
@@ -111,6 +111,23 @@ impl Policy for FakePolicy {
     async fn generate(&self, request: GenerateRequest) -> Result<Vec<Response>, ComponentError> {
         require_prompt(&request.prompt)?;
         Ok((0..request.n).map(|index| self.answer(&request, index)).collect())
+    }
+
+    /// Tells each answer whole.
+    async fn generate_streaming(
+        &self,
+        request: GenerateRequest,
+        progress: ProgressSender,
+    ) -> Result<Vec<Response>, ComponentError> {
+        let tokens = letters(&request.prompt.transcript()).len();
+        let responses = self.generate(request).await?;
+        let whole = responses.iter().enumerate().filter(|(_, response)| !response.text.is_empty());
+        let text = whole.map(|(answer, response)| Progress::Text { answer, text: response.text.clone() });
+        for told in std::iter::once(Progress::Prompt { tokens }).chain(text) {
+            // Nobody need listen.
+            let _ = progress.send(told);
+        }
+        Ok(responses)
     }
 
     async fn score(&self, request: ScoreRequest) -> Result<Vec<TokenLogProbs>, ComponentError> {
