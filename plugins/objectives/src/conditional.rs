@@ -30,9 +30,9 @@ fn copo(config: &CopoConfig, pair: &Pair) -> Dual64 {
 }
 
 pair_loss! { @config
-    /// mDPO (arXiv 2406.11839): the sum of `dpo`, of `copo`, which compares the chosen answer with itself under
-    /// a corrupted video, and of `anchor`, which keeps the chosen answer likely. Logs what they log, and each
-    /// one's loss as `loss.1_dpo`, `loss.2_copo` and `loss.3_anchor`.
+    /// mDPO, which makes the policy look at the video (arXiv 2406.11839). The sum of `dpo`, of `copo`, which
+    /// compares the chosen answer with itself under a corrupted video, and of `anchor`, which keeps the chosen
+    /// answer likely. Logs what they log, and each one's loss as `loss.1_dpo`, `loss.2_copo` and `loss.3_anchor`.
     MdpoConfig {
         /// Scale of the rewards; more than 0. Default 0.1.
         beta: f64 = 0.1, Positive;
