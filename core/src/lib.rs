@@ -13,6 +13,7 @@
 //!
 //! This crate links no tensor library, starts no process, and knows no plugin by name.
 
+mod crop;
 mod encoder;
 mod error;
 mod fingerprint;
@@ -50,8 +51,8 @@ pub use objective::{
 };
 pub use observer::{Event, Observer, Stage};
 pub use policy::{
-    Continuation, FrozenPolicy, GenerateRequest, Policy, Progress, ProgressSender, ScoreRequest, Snapshot,
-    StepReport, Target, TokenLogProbs, TrainExample, TrainStep,
+    Continuation, FrozenPolicy, GenerateRequest, Policy, Progress, ProgressSender, PromptedTarget,
+    ScoreRequest, Snapshot, StepReport, Target, TokenLogProbs, TrainExample, TrainStep,
 };
 pub use prompt::{Message, Part, Prompt, Role};
 pub use random::Streams;

@@ -12,6 +12,31 @@ pub enum View {
     Chosen,
     /// The answer that lost.
     Rejected,
+    /// The preferred answer again, after the same prompt with a corrupted video (mDPO, arXiv 2406.11839): every
+    /// frame is cropped to one random window of 1 to 20 % of the area, scaled up to the frame's size.
+    ChosenCorrupted,
+    /// An answer of another pair, after this pair's prompt (KTO's estimate of the divergence, arXiv 2402.01306).
+    Mismatched,
+}
+
+impl View {
+    /// All of them, in their order.
+    pub const ALL: [Self; 4] = [Self::Chosen, Self::Rejected, Self::ChosenCorrupted, Self::Mismatched];
+
+    /// The name by which plugins in other languages and processes know it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Chosen => "chosen",
+            Self::Rejected => "rejected",
+            Self::ChosenCorrupted => "chosen_corrupted",
+            Self::Mismatched => "mismatched",
+        }
+    }
+
+    /// The view of that name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|view| view.name() == name)
+    }
 }
 
 /// How finely log-probs are handed over.

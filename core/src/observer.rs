@@ -14,6 +14,8 @@ pub enum Stage {
     Respond,
     /// Judging them.
     Judge,
+    /// Scoring what the objective asks for beside the pairs.
+    Reference,
     /// Training.
     Train,
     /// Evaluating on held-out samples.
@@ -27,6 +29,7 @@ impl Stage {
             Self::Retrospect => "retrospect",
             Self::Respond => "respond",
             Self::Judge => "judge",
+            Self::Reference => "reference",
             Self::Train => "train",
             Self::Evaluate => "evaluate",
         }

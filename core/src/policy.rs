@@ -10,7 +10,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use crate::error::ComponentError;
 use crate::fingerprint::Fingerprint;
-use crate::objective::PreferenceObjective;
+use crate::objective::{PreferenceObjective, View};
 use crate::prompt::Prompt;
 use crate::response::{Response, Sampling};
 
@@ -94,6 +94,15 @@ pub struct Target {
     pub reference: Option<Vec<f32>>,
 }
 
+/// A continuation to train on, after a prompt of its own.
+#[derive(Clone, Debug)]
+pub struct PromptedTarget {
+    /// The conversation so far.
+    pub prompt: Prompt,
+    /// The continuation.
+    pub target: Target,
+}
+
 /// One training example: a preference pair, or (without `rejected`) a demonstration.
 #[derive(Clone, Debug)]
 pub struct TrainExample {
@@ -103,6 +112,37 @@ pub struct TrainExample {
     pub chosen: Target,
     /// The answer that lost.
     pub rejected: Option<Target>,
+    /// The preferred answer after the prompt with a corrupted video: where the objective asks for
+    /// [`View::ChosenCorrupted`].
+    pub corrupted: Option<PromptedTarget>,
+    /// Another pair's answer: where the objective asks for [`View::Mismatched`].
+    pub mismatched: Option<Target>,
+}
+
+impl TrainExample {
+    /// A pair or a demonstration, and nothing more.
+    pub fn new(prompt: Prompt, chosen: Target, rejected: Option<Target>) -> Self {
+        Self { prompt, chosen, rejected, corrupted: None, mismatched: None }
+    }
+
+    /// What a view shows: an answer, and the prompt that it comes after.
+    ///
+    /// # Errors
+    /// The example does not have it.
+    pub fn view(&self, view: View) -> Result<(&Prompt, &Target), ComponentError> {
+        let found = match view {
+            View::Chosen => Some((&self.prompt, &self.chosen)),
+            View::Rejected => self.rejected.as_ref().map(|target| (&self.prompt, target)),
+            View::ChosenCorrupted => self.corrupted.as_ref().map(|own| (&own.prompt, &own.target)),
+            View::Mismatched => self.mismatched.as_ref().map(|target| (&self.prompt, target)),
+        };
+        found.ok_or_else(|| {
+            ComponentError::failed(format!(
+                "the objective needs {} answers; demonstrations have none",
+                view.name()
+            ))
+        })
+    }
 }
 
 /// One optimiser step.

@@ -7,6 +7,7 @@ use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use tracing::{Instrument, debug_span};
 
+use crate::crop::cropped;
 use crate::encoder::VideoEncoder;
 use crate::error::ComponentError;
 use crate::feature_cache::{FeatureCache, FeatureKey, frames_digest, video_digest};
@@ -63,6 +64,22 @@ impl Scenes {
             let frames = Arc::new(frames);
             let features =
                 self.features(video, &frames).instrument(debug_span!("encode", video = %key)).await?;
+            Ok(Scene { video: video.to_owned(), frames, features })
+        };
+        self.cache.get_or_insert_async(&key, load).await
+    }
+
+    /// The scene of a video that is cropped to a window drawn by `seed` ([`crate::View::ChosenCorrupted`]).
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub(crate) async fn cropped(&self, video: &Path, seed: u64) -> Result<Scene, ComponentError> {
+        // No path has a zero in it.
+        let key = format!("{}\0{seed}", video_key(video));
+        let load = async {
+            let whole = self.open(video).await?;
+            let frames = blocking(move || Arc::new(cropped(&whole.frames, seed))).await?;
+            let features = self.features(video, &frames).await?;
             Ok(Scene { video: video.to_owned(), frames, features })
         };
         self.cache.get_or_insert_async(&key, load).await

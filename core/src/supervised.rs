@@ -182,7 +182,7 @@ impl SupervisedTraining {
             None => Prompt::text(prompt),
         };
         let chosen = Target { continuation: Continuation::Answer(answer), reference: None };
-        Ok(TrainExample { prompt, chosen, rejected: None })
+        Ok(TrainExample::new(prompt, chosen, None))
     }
 }
 

@@ -90,7 +90,11 @@ impl CheckArgs {
         if let Err(reason) = plugin.validate(manifest.kind, name, &settings) {
             return Ok(vec![Failure { rule: "example", found: reason }]);
         }
-        let rules = ObjectiveRules { exact_gradient: !self.stops_gradients, splits: !self.compares_pairs };
+        let rules = ObjectiveRules {
+            exact_gradient: !self.stops_gradients,
+            splits: !self.compares_pairs,
+            ..ObjectiveRules::default()
+        };
         // Plugins are asked on threads of the runtime, as in a run.
         let found: Result<Vec<Failure>, Cause> = session.block_on(async {
             Ok(match manifest.kind {

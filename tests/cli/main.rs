@@ -20,3 +20,4 @@ mod runs;
 mod serve;
 mod served_judge;
 mod support;
+mod swaps;

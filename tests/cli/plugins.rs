@@ -25,7 +25,8 @@ fn the_list_can_be_of_one_kind_and_json() {
 
 #[test]
 fn every_component_is_described_with_every_key_and_an_example() {
-    for entry in entries() {
+    // `obliging` is these tests' own (`swaps.rs`); the program does not have it.
+    for entry in entries().into_iter().filter(|entry| entry.name != "obliging") {
         let (kind, name) = (entry.kind.section(), entry.name);
         let text = isr(Path::new("."), ["plugins", "describe", kind, name]).result();
         let heading = if kind == "observers" { "[[observers]]".to_owned() } else { format!("[{kind}]") };

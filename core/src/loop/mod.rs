@@ -5,6 +5,7 @@ mod judge;
 mod ledger;
 mod measure;
 mod ranking;
+mod reference;
 mod resume;
 mod sampling;
 mod select;

@@ -7,14 +7,18 @@ use futures::{StreamExt, TryStreamExt};
 use rand::seq::SliceRandom;
 
 use super::IterativeLoop;
+use super::reference::{BySample, answer};
 use super::select::Selected;
 use super::stage::in_iteration;
 use crate::error::{ComponentError, Error};
 use crate::observer::Stage;
-use crate::policy::{Continuation, Target, TrainExample};
+use crate::policy::{Continuation, PromptedTarget, Target, TrainExample};
 use crate::prompt::Prompt;
 use crate::response::Response;
-use crate::store::{PairRecord, PairSummary, ResponseRecord, TrainRecord, TrainSummary};
+use crate::store::{
+    CorruptedRecord, MismatchedRecord, PairRecord, PairSummary, ReferenceRecord, ResponseRecord,
+    TrainRecord, TrainSummary,
+};
 use crate::training::{Batches, Training};
 
 /// What training leaves for the summary.
@@ -32,8 +36,19 @@ impl IterativeLoop {
         selected: &Selected,
     ) -> Result<Trained, Error> {
         let settings = &self.parts.train;
-        let by_sample = responses.iter().map(|record| (record.sample.as_str(), record)).collect();
-        let batches = PairBatches { of: self, t, pairs: &selected.pairs, responses: by_sample };
+        let responses: BySample<'_> =
+            responses.iter().map(|record| (record.sample.as_str(), record)).collect();
+        let references = self.score_references(t, &responses, &selected.pairs).await?;
+        let is_whole =
+            |pair: &&PairRecord| references.as_ref().is_none_or(|all| all.contains_key(pair.id.as_str()));
+        let pairs: Vec<&PairRecord> = selected.pairs.iter().filter(is_whole).collect();
+        if pairs.is_empty() {
+            let candidates = selected.pairs.len();
+            let reasons = "all were quarantined".to_owned();
+            return Err(Error::NoPairs { iteration: t, candidates, reasons });
+        }
+        let references = references.unwrap_or_default();
+        let batches = PairBatches { of: self, t, pairs: &pairs, responses, references };
         let steps = settings.epochs * batches.per_epoch();
         let training = Training {
             dir: &self.parts.store.iteration(t)?,
@@ -57,8 +72,9 @@ impl IterativeLoop {
 struct PairBatches<'a> {
     of: &'a IterativeLoop,
     t: u32,
-    pairs: &'a [PairRecord],
-    responses: HashMap<&'a str, &'a ResponseRecord>,
+    pairs: &'a [&'a PairRecord],
+    responses: BySample<'a>,
+    references: HashMap<String, ReferenceRecord>,
 }
 
 impl PairBatches<'_> {
@@ -72,21 +88,36 @@ impl PairBatches<'_> {
 
     fn pairs_of(&self, step: u64) -> Vec<&PairRecord> {
         let (epoch, within) = (step / self.per_epoch(), step % self.per_epoch());
-        let mut order: Vec<&PairRecord> = self.pairs.iter().collect();
+        let mut order = self.pairs.to_vec();
         order.shuffle(&mut self.of.streams.rng(self.t, "shuffle", &epoch.to_string()));
         order.into_iter().skip(within as usize * self.size()).take(self.size()).collect()
     }
 
     /// What the policy is trained on; a video that is no longer in memory is read again.
     async fn example(&self, pair: &PairRecord) -> Result<TrainExample, ComponentError> {
-        let record = self.responses.get(pair.id.as_str());
-        let answer = |index: usize| record.and_then(|record| record.responses.get(index)).map(target);
-        let (Some(chosen), rejected @ Some(_)) = (answer(pair.chosen_index), answer(pair.rejected_index))
-        else {
-            return Err(ComponentError::failed(format!("no responses of sample {}", pair.id)));
-        };
+        let id = pair.id.as_str();
+        let (chosen, rejected) =
+            (self.response(id, pair.chosen_index)?, self.response(id, pair.rejected_index)?);
         let scene = self.of.scenes.open(pair.video.as_ref()).await?;
-        Ok(TrainExample { prompt: Prompt::about(&scene, pair.prompt.clone()), chosen, rejected })
+        let prompt = |scene| Prompt::about(scene, pair.prompt.clone());
+        let mut example = TrainExample::new(prompt(&scene), target(chosen), Some(target(rejected)));
+        let Some(ReferenceRecord { corrupted, mismatched, .. }) = self.references.get(id) else {
+            return Ok(example);
+        };
+        if let Some(CorruptedRecord { seed, logprobs }) = corrupted {
+            let scene = self.of.scenes.cropped(pair.video.as_ref(), *seed).await?;
+            let target = scored(chosen, logprobs);
+            example.corrupted = Some(PromptedTarget { prompt: prompt(&scene), target });
+        }
+        if let Some(MismatchedRecord { sample, index, logprobs }) = mismatched {
+            example.mismatched = Some(scored(self.response(sample.as_str(), *index)?, logprobs));
+        }
+        Ok(example)
+    }
+
+    fn response(&self, sample: &str, index: usize) -> Result<&Response, ComponentError> {
+        answer(&self.responses, sample, index)
+            .ok_or_else(|| ComponentError::failed(format!("no responses of sample {sample}")))
     }
 }
 
@@ -104,9 +135,14 @@ impl Batches for PairBatches<'_> {
 }
 
 fn target(response: &Response) -> Target {
+    scored(response, &response.logprobs)
+}
+
+/// An answer with its log-probs under the reference.
+fn scored(response: &Response, logprobs: &[f32]) -> Target {
     Target {
         continuation: Continuation::Tokens(response.token_ids.clone()),
-        reference: Some(response.logprobs.clone()),
+        reference: Some(logprobs.to_vec()),
     }
 }
 

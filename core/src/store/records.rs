@@ -90,10 +90,44 @@ pub struct PairRecord {
     pub oracle: bool,
 }
 
+/// A line of `references.jsonl`: what an objective asks for beside a pair's two answers, with its log-probs
+/// under pi_t, which nothing had recorded. There is such a file for such an objective only.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ReferenceRecord {
+    /// The pair's sample.
+    pub sample: SampleId,
+    /// For [`crate::View::ChosenCorrupted`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub corrupted: Option<CorruptedRecord>,
+    /// For [`crate::View::Mismatched`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mismatched: Option<MismatchedRecord>,
+}
+
+/// The preferred answer after the prompt with a corrupted video.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CorruptedRecord {
+    /// Seed of the corruption.
+    pub seed: u64,
+    /// Log-prob of each token of the preferred answer.
+    pub logprobs: Vec<f32>,
+}
+
+/// An answer of another pair after this pair's prompt.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MismatchedRecord {
+    /// The other pair's sample.
+    pub sample: SampleId,
+    /// Index of the answer in that sample's line of `responses.jsonl`.
+    pub index: usize,
+    /// Log-prob of each of its tokens.
+    pub logprobs: Vec<f32>,
+}
+
 /// A line of `quarantine.jsonl`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct QuarantineRecord {
-    /// The stage that gave up on it (`respond`, `retrospect`, `judge`, `evaluate`).
+    /// The stage that gave up on it (`respond`, `retrospect`, `judge`, `reference`, `evaluate`).
     pub stage: String,
     /// The sample's id, or the video's path in `retrospect`.
     pub subject: String,

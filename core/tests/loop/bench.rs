@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use isr_core::config::{Components, EvaluationConfig, LoopConfig, Schedule, TrainConfig, to_toml};
 use isr_core::store::{RunDir, Summary};
-use isr_core::{Error, Event, Fingerprint, IterativeLoop, LoopParts, Observer};
+use isr_core::{Error, Event, Fingerprint, IterativeLoop, LoopParts, Observer, PreferenceObjective};
 use serde_json::json;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
@@ -32,6 +32,7 @@ pub(crate) struct Settings {
     pub(crate) cancel: CancellationToken,
     /// Whether the judge is said to know what is true.
     pub(crate) oracle: bool,
+    pub(crate) objective: Arc<dyn PreferenceObjective>,
 }
 
 impl Default for Settings {
@@ -51,7 +52,8 @@ impl Default for Settings {
             ..TrainConfig::default()
         };
         let (evaluation, cancel) = (EvaluationConfig::default(), CancellationToken::new());
-        Self { seed: 7, r#loop, train, evaluation, observers: Vec::new(), cancel, oracle: false }
+        let (observers, objective) = (Vec::new(), Arc::new(FakeObjective));
+        Self { seed: 7, r#loop, train, evaluation, observers, cancel, oracle: false, objective }
     }
 }
 
@@ -110,7 +112,9 @@ pub(crate) async fn run_under(
     settings: &Settings,
     control: &Arc<Control>,
 ) -> Result<Summary, Error> {
-    run_with(dir, settings, Fakes::new(control).components).await
+    let mut components = Fakes::new(control).components;
+    components.objective = Arc::clone(&settings.objective);
+    run_with(dir, settings, components).await
 }
 
 /// One session of a run on components that a test has changed.

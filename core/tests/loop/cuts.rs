@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::bench::{Settings, Tree, assert_same, run, run_under, scratch, tree, write_tree};
 use crate::control::{Act, Call, Control};
 use crate::crashes::{Behaviour, Crashes, crashes};
+use crate::fakes::AllViews;
 
 fn work(_: &Call<'_>) -> Act {
     Act::Work
@@ -54,6 +55,12 @@ async fn every_state_that_a_kill_can_leave_is_continued_to_the_same_bytes() {
 #[tokio::test]
 async fn every_state_with_training_snapshots_is_continued_to_the_same_bytes() {
     survives_every_crash(short(Settings::with_snapshots()), work).await;
+}
+
+#[tokio::test]
+async fn every_state_with_references_is_continued_to_the_same_bytes() {
+    let settings = Settings { objective: Arc::new(AllViews), ..Settings::with_snapshots() };
+    survives_every_crash(short(settings), work).await;
 }
 
 #[tokio::test]

@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use isr_core::{
-    ComponentError, Continuation, Fingerprint, FinishReason, GenerateRequest, ObjectiveBatch, Policy,
+    ComponentError, Continuation, Fingerprint, FinishReason, GenerateRequest, ObjectiveBatch, Part, Policy,
     PreferenceObjective, Prompt, Requirements, Response, ScoreRequest, Snapshot, StepReport, Streams,
-    Target, TokenLogProbs, TrainExample, TrainStep, View, ViewLogProbs,
+    Target, TokenLogProbs, TrainExample, TrainStep, ViewLogProbs,
 };
 use serde::{Deserialize, Serialize};
 
@@ -45,7 +45,7 @@ impl FakePolicy {
     }
 
     fn answer(&self, request: &GenerateRequest, index: usize) -> Response {
-        let text = request.prompt.transcript();
+        let text = seen(&request.prompt);
         let greedy = request.sampling.temperature == 0.0;
         let draws = Streams::new(request.seed);
         let draw = |what: &str| draws.seed(index as u32, what, "") as f64 / u64::MAX as f64;
@@ -107,9 +107,19 @@ fn tokens(continuation: &Continuation) -> Vec<u32> {
     }
 }
 
+/// What a prompt says, and the first pixel of its video where that is not black, as it is in whole videos.
+fn seen(prompt: &Prompt) -> String {
+    let parts = prompt.messages.iter().flat_map(|message| &message.parts);
+    let pixel = |part: &Part| match part {
+        Part::Video(scene) => scene.frames.rgb.first().filter(|&&red| red > 0).map(u8::to_string),
+        Part::Text(_) => None,
+    };
+    prompt.transcript() + &parts.filter_map(pixel).collect::<String>()
+}
+
 /// Log-prob of each token, and the gradient of their sum by the weights.
 fn score(weights: &[f64; 4], prompt: &Prompt, tokens: &[u32]) -> (Vec<f32>, [f64; 4]) {
-    let text = prompt.transcript();
+    let text = seen(prompt);
     let mut gradient = [0.0; 4];
     let mut logprobs = Vec::new();
     for (position, &token) in tokens.iter().enumerate() {
@@ -229,13 +239,7 @@ fn batch(
             ViewLogProbs { view, policy: Vec::new(), reference: Vec::new(), lengths: Vec::new() };
         let mut of_view = Vec::new();
         for example in examples {
-            let target = match view {
-                View::Chosen => Some(&example.chosen),
-                _ => example.rejected.as_ref(),
-            };
-            let Some(Target { continuation, reference }) = target else {
-                return Err(ComponentError::failed("a pair lacks an answer"));
-            };
+            let (prompt, Target { continuation, reference }) = example.view(view)?;
             match reference {
                 Some(reference) => logprobs.reference.push(sum(reference)),
                 None if needs.reference => {
@@ -244,7 +248,7 @@ fn batch(
                 None => {}
             }
             let tokens = tokens(continuation);
-            let (policy, slope) = score(weights, &example.prompt, &tokens);
+            let (policy, slope) = score(weights, prompt, &tokens);
             logprobs.policy.push(sum(&policy));
             logprobs.lengths.push(tokens.len());
             of_view.push(slope);

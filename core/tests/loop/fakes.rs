@@ -75,7 +75,8 @@ impl VideoReader for FakeReader {
         self.control.enter(&format!("read {}", video.display())).await?;
         let count = usize::from(self.frames);
         let timestamps = (0..count).map(|index| index as f64).collect();
-        Ok(Frames { width: 1, height: 1, rgb: vec![255; 3 * count], timestamps })
+        let rgb = (0..3 * 16 * count).map(|index| index as u8).collect();
+        Ok(Frames { width: 4, height: 4, rgb, timestamps })
     }
 }
 
@@ -163,6 +164,28 @@ impl PreferenceObjective for FakeObjective {
             gradients: vec![gradient.clone(), gradient.iter().map(|value| -value).collect()],
             metrics: BTreeMap::from([("reward_margin".to_owned(), margins.iter().sum::<f64>() / count)]),
         })
+    }
+}
+
+/// A linear loss of all views, each with a weight of its own.
+pub(crate) struct AllViews;
+
+impl PreferenceObjective for AllViews {
+    fn requirements(&self) -> Requirements {
+        Requirements { views: View::ALL.to_vec(), granularity: Granularity::Summed, reference: true }
+    }
+
+    fn evaluate(&self, batch: &ObjectiveBatch) -> Result<ObjectiveValue, ComponentError> {
+        let count = batch.pairs() as f64;
+        let mut value = ObjectiveValue { loss: 0.0, gradients: Vec::new(), metrics: BTreeMap::new() };
+        for (view, weight) in View::ALL.into_iter().zip([-1.0, 0.5, 0.25, 0.125]) {
+            let found = batch.view(view)?;
+            let ratio: f64 =
+                found.policy.iter().zip(&found.reference).map(|(own, other)| own - other).sum();
+            value.loss += weight * ratio / count;
+            value.gradients.push(vec![weight / count; batch.pairs()]);
+        }
+        Ok(value)
     }
 }
 

@@ -14,6 +14,7 @@ mod fake_policy;
 mod fakes;
 mod feature_cache;
 mod quarantine;
+mod references;
 mod refusals;
 mod results;
 mod supervised;

@@ -3,7 +3,7 @@
 use isr_core::{ObjectiveBatch, ObjectiveValue, ViewLogProbs};
 
 use crate::error::RemoteError;
-use crate::form::{BatchForm, Number, ValueForm, ViewForm, view_name, view_named};
+use crate::form::{BatchForm, Number, ValueForm, ViewForm, view_named};
 use crate::message::{Message, to_bytes, to_numbers};
 use crate::pack::Packing;
 
@@ -11,7 +11,7 @@ use crate::pack::Packing;
 pub(crate) fn batch_message(batch: &ObjectiveBatch) -> Result<Message, RemoteError> {
     let mut packing = Packing::default();
     let view = |it: &ViewLogProbs| ViewForm {
-        view: view_name(it.view).to_owned(),
+        view: it.view.name().to_owned(),
         policy: packing.add(to_bytes(&it.policy)),
         reference: packing.add(to_bytes(&it.reference)),
         lengths: it.lengths.clone(),

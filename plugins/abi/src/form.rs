@@ -210,6 +210,21 @@ pub struct ExampleForm {
     pub chosen: TargetForm,
     /// The one that lost.
     pub rejected: Option<TargetForm>,
+    /// The preferred answer after the prompt with a corrupted video, where the objective asks for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub corrupted: Option<PromptedForm>,
+    /// Another pair's answer, where the objective asks for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mismatched: Option<TargetForm>,
+}
+
+/// A continuation after a prompt of its own.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct PromptedForm {
+    /// The conversation.
+    pub prompt: Vec<TurnForm>,
+    /// The answer.
+    pub target: TargetForm,
 }
 
 /// `train_step`.
@@ -244,7 +259,7 @@ impl SnapshotForm {
 /// Log-probs of a view; `policy` and `reference` are blobs of `f64`.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct ViewForm {
-    /// `chosen` or `rejected`.
+    /// Its [`View::name`].
     pub view: String,
     /// Index of the blob.
     pub policy: usize,
@@ -273,7 +288,7 @@ pub struct ValueForm {
 /// `requirements`.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct RequirementsForm {
-    /// `chosen` and `rejected`, in order.
+    /// Their [`View::name`]s, in order.
     pub views: Vec<String>,
     /// One number a token, not a pair.
     pub per_token: bool,
@@ -284,7 +299,7 @@ pub struct RequirementsForm {
 impl From<&Requirements> for RequirementsForm {
     fn from(wanted: &Requirements) -> Self {
         Self {
-            views: wanted.views.iter().map(|view| view_name(*view).to_owned()).collect(),
+            views: wanted.views.iter().map(|view| view.name().to_owned()).collect(),
             per_token: wanted.granularity == Granularity::PerToken,
             reference: wanted.reference,
         }
@@ -301,21 +316,9 @@ impl TryFrom<RequirementsForm> for Requirements {
     }
 }
 
-/// The name of a view on the wire.
-pub fn view_name(view: View) -> &'static str {
-    match view {
-        View::Chosen => "chosen",
-        _ => "rejected",
-    }
-}
-
 /// The view of that name.
 pub fn view_named(name: &str) -> Result<View, RemoteError> {
-    match name {
-        "chosen" => Ok(View::Chosen),
-        "rejected" => Ok(View::Rejected),
-        other => Err(RemoteError::failed(format!("there is no view `{other}`"))),
-    }
+    View::named(name).ok_or_else(|| RemoteError::failed(format!("there is no view `{name}`")))
 }
 
 /// A number that may be none: JSON has no NaN, and hiding one would hide a fault.

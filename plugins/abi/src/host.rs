@@ -9,7 +9,7 @@ use isr_core::plugin::Manifest;
 use isr_core::{ObjectiveBatch, ObjectiveValue};
 
 use crate::error::RemoteError;
-use crate::form::{Described, view_name};
+use crate::form::Described;
 use crate::interface::{
     Host, Host_TO, HostBox, InstanceBox, ModuleRef, RawError, RawMessage, RawReply, RawView,
 };
@@ -134,7 +134,7 @@ impl Instance {
         let lengths = batch.views.iter().map(|view| view.lengths.iter().map(|&it| it as u64).collect());
         let lengths: Vec<Vec<u64>> = lengths.collect();
         let views = batch.views.iter().zip(&lengths).map(|(view, lengths)| RawView {
-            view: view_name(view.view).into(),
+            view: view.view.name().into(),
             policy: RSlice::from(&view.policy[..]),
             reference: RSlice::from(&view.reference[..]),
             lengths: RSlice::from(&lengths[..]),

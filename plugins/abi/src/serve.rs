@@ -6,16 +6,16 @@ use abi_stable::std_types::{RResult, RSlice, RStr, RVec, Tuple2};
 use isr_core::registry::Kind;
 use isr_core::{
     ComponentError, FrozenPolicy, GenerateRequest, Judge, JudgeCase, ObjectiveBatch, Policy,
-    PreferenceObjective, RetrospectionCase, Retrospector, Scene, ScoreRequest, Target, TrainExample,
-    TrainStep, VideoEncoder, ViewLogProbs,
+    PreferenceObjective, PromptedTarget, RetrospectionCase, Retrospector, Scene, ScoreRequest, Target,
+    TrainExample, TrainStep, VideoEncoder, ViewLogProbs,
 };
 
 use crate::asked::{HostObjective, HostPolicy};
 use crate::current::{self, HostHandle};
 use crate::error::RemoteError;
 use crate::form::{
-    DescribeForm, ExampleForm, FramesForm, GenerateForm, JudgeForm, Number, RequirementsForm, ScoreForm,
-    SnapshotForm, TargetForm, TextForm, TrainForm, VerdictForm, VoteForm, view_named,
+    DescribeForm, ExampleForm, FramesForm, GenerateForm, JudgeForm, Number, PromptedForm, RequirementsForm,
+    ScoreForm, SnapshotForm, TargetForm, TextForm, TrainForm, VerdictForm, VoteForm, view_named,
 };
 use crate::guard::{drop_guarded, guarded};
 use crate::interface::{HostBox, Instance, RawError, RawMessage, RawReply, RawValue, RawView};
@@ -237,10 +237,18 @@ fn train_step(request: &Message) -> Result<TrainStep, RemoteError> {
     let TrainForm { examples, step, learning_rate, max_grad_norm } = request.form()?;
     let target = |form: TargetForm| Target { continuation: form.continuation, reference: form.reference };
     let example = |form: ExampleForm| {
+        let prompted = |PromptedForm { prompt, target: of }: PromptedForm| {
+            Ok::<_, RemoteError>(PromptedTarget {
+                prompt: pack::prompt(request, prompt, &[])?,
+                target: target(of),
+            })
+        };
         Ok(TrainExample {
             prompt: pack::prompt(request, form.prompt, &[])?,
             chosen: target(form.chosen),
             rejected: form.rejected.map(target),
+            corrupted: form.corrupted.map(prompted).transpose()?,
+            mismatched: form.mismatched.map(target),
         })
     };
     let examples = examples.into_iter().map(example).collect::<Result<_, RemoteError>>()?;

@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping")]
 
 use isr_plugin::wire::{Described, RemoteError, RequirementsForm, SceneForm, VerdictForm};
-use isr_plugin::{ComponentError, Requirements};
+use isr_plugin::{ComponentError, Granularity, Requirements, View};
 
 #[test]
 fn what_a_newer_side_adds_is_ignored() {
@@ -31,6 +31,16 @@ fn a_view_that_is_not_known_is_an_error() {
     let form = serde_json::from_str::<RequirementsForm>(text).unwrap();
     let error = Requirements::try_from(form).unwrap_err();
     assert_eq!(error.to_string(), "there is no view `third`");
+}
+
+#[test]
+fn every_view_crosses_by_its_name() {
+    let (views, granularity) = (View::ALL.to_vec(), Granularity::PerToken);
+    let wanted = Requirements { views, granularity, reference: true };
+    let text = serde_json::to_string(&RequirementsForm::from(&wanted)).unwrap();
+    assert!(text.contains(r#"["chosen","rejected","chosen_corrupted","mismatched"]"#), "{text}");
+    let form = serde_json::from_str::<RequirementsForm>(&text).unwrap();
+    assert_eq!(Requirements::try_from(form).unwrap(), wanted);
 }
 
 #[test]

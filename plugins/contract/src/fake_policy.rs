@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use isr_core::{
     ComponentError, Continuation, Fingerprint, FinishReason, FrozenPolicy, GenerateRequest, Granularity,
-    ObjectiveBatch, Policy, PreferenceObjective, Prompt, Response, ScoreRequest, Snapshot, StepReport,
-    Streams, TokenLogProbs, TrainExample, TrainStep, View, ViewLogProbs,
+    ObjectiveBatch, Policy, PreferenceObjective, Progress, ProgressSender, Prompt, Response, ScoreRequest,
+    Snapshot, StepReport, Streams, TokenLogProbs, TrainExample, TrainStep, ViewLogProbs,
 };
 use serde::{Deserialize, Serialize};
 
@@ -113,6 +113,23 @@ impl Policy for FakePolicy {
         Ok((0..request.n).map(|index| self.answer(&request, index)).collect())
     }
 
+    /// Tells each answer whole.
+    async fn generate_streaming(
+        &self,
+        request: GenerateRequest,
+        progress: ProgressSender,
+    ) -> Result<Vec<Response>, ComponentError> {
+        let tokens = letters(&request.prompt.transcript()).len();
+        let responses = self.generate(request).await?;
+        let whole = responses.iter().enumerate().filter(|(_, response)| !response.text.is_empty());
+        let text = whole.map(|(answer, response)| Progress::Text { answer, text: response.text.clone() });
+        for told in std::iter::once(Progress::Prompt { tokens }).chain(text) {
+            // Nobody need listen.
+            let _ = progress.send(told);
+        }
+        Ok(responses)
+    }
+
     async fn score(&self, request: ScoreRequest) -> Result<Vec<TokenLogProbs>, ComponentError> {
         require_prompt(&request.prompt)?;
         let weight = self.state().weight;
@@ -186,11 +203,9 @@ fn batch(
         let mut logprobs = ViewLogProbs { view, policy, reference, lengths };
         let mut of_view = Vec::new();
         for example in examples {
-            let target =
-                if view == View::Chosen { Some(&example.chosen) } else { example.rejected.as_ref() };
-            let target = target.ok_or_else(|| ComponentError::failed("a pair lacks an answer"))?;
+            let (prompt, target) = example.view(view)?;
             let tokens = tokens(&target.continuation);
-            let (policy, slope) = score(weight, &example.prompt, &tokens);
+            let (policy, slope) = score(weight, prompt, &tokens);
             add(&mut logprobs.policy, policy.iter().map(|&it| f64::from(it)), per_token);
             add(&mut of_view, slope.into_iter(), per_token);
             if wanted.reference {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use isr_core::{ObjectiveBatch, ObjectiveValue, PreferenceObjective};
+use isr_core::{ObjectiveBatch, ObjectiveValue, PreferenceObjective, View};
 
 use crate::call::{Outcome, call_now};
 use crate::finding::{Failure, Findings};
@@ -20,11 +20,14 @@ pub struct ObjectiveRules {
     /// Whether the loss of a batch is the mean of the losses of its parts. False for losses that compare
     /// pairs with each other. Default true.
     pub splits: bool,
+    /// Views by which the loss has no gradient, although it depends on them: the gradient must be 0. Default
+    /// none.
+    pub constant: Vec<View>,
 }
 
 impl Default for ObjectiveRules {
     fn default() -> Self {
-        Self { exact_gradient: true, splits: true }
+        Self { exact_gradient: true, splits: true, constant: Vec::new() }
     }
 }
 
@@ -47,7 +50,7 @@ pub fn objective(objective: Arc<dyn PreferenceObjective>, rules: &ObjectiveRules
         let pairs = ordinary(seed, 2 + seed as usize % 5);
         check_pure(objective, &batch(objective, &pairs), &mut findings);
         if rules.exact_gradient {
-            check_gradient(objective, &batch(objective, &pairs), &mut findings);
+            check_gradient(objective, &batch(objective, &pairs), &rules.constant, &mut findings);
         }
         if rules.splits {
             check_mean(objective, &pairs, 1 + seed as usize % (pairs.len() - 1), &mut findings);
@@ -57,7 +60,7 @@ pub fn objective(objective: Arc<dyn PreferenceObjective>, rules: &ObjectiveRules
         let batch = batch(objective, &pairs);
         evaluate(objective, &batch, &mut findings);
         if rules.exact_gradient {
-            check_gradient(objective, &batch, &mut findings);
+            check_gradient(objective, &batch, &rules.constant, &mut findings);
         }
     }
     check_hostile(objective, &mut findings);
@@ -105,9 +108,20 @@ fn check_pure(objective: &dyn PreferenceObjective, batch: &ObjectiveBatch, findi
 }
 
 /// Compares every entry of the gradient with differences of the loss on both sides.
-fn check_gradient(objective: &dyn PreferenceObjective, batch: &ObjectiveBatch, findings: &mut Findings) {
+fn check_gradient(
+    objective: &dyn PreferenceObjective,
+    batch: &ObjectiveBatch,
+    constant: &[View],
+    findings: &mut Findings,
+) {
     let Some(value) = evaluate(objective, batch, findings) else { return };
     for (v, view) in batch.views.iter().enumerate() {
+        if constant.contains(&view.view) {
+            findings.require(value.gradients[v].iter().all(|&slope| slope == 0.0), "gradient", || {
+                format!("by {:?}, which is a constant, it is {:?}", view.view, value.gradients[v])
+            });
+            continue;
+        }
         for (k, logprob) in view.policy.iter().enumerate() {
             let step = (1e-5 * logprob.abs()).clamp(1e-5, 1e-3);
             let mut loss_at = |offset: f64| {

@@ -13,7 +13,8 @@ pub(crate) type Pair = [Answer; 2];
 pub(crate) fn batch(objective: &dyn PreferenceObjective, pairs: &[Pair]) -> ObjectiveBatch {
     let wanted = objective.requirements();
     let view = |&view: &View| {
-        let answers = pairs.iter().map(|pair| &pair[usize::from(view != View::Chosen)]);
+        let answers: Vec<Answer> = pairs.iter().map(|pair| shown(pair, view)).collect();
+        let answers = answers.iter();
         let flatten = |part: fn(&(f64, f64)) -> f64| -> Vec<f64> {
             match wanted.granularity {
                 Granularity::Summed => {
@@ -27,6 +28,17 @@ pub(crate) fn batch(objective: &dyn PreferenceObjective, pairs: &[Pair]) -> Obje
         ViewLogProbs { view, policy: flatten(|token| token.0), reference, lengths }
     };
     ObjectiveBatch { views: wanted.views.iter().map(view).collect() }
+}
+
+/// What a view shows of a pair. The further views have tokens of the first two, and other numbers.
+fn shown(pair: &Pair, view: View) -> Answer {
+    let turned = |answer: &Answer| answer.iter().map(|&(policy, reference)| (reference, policy)).collect();
+    match view {
+        View::Chosen => pair[0].clone(),
+        View::ChosenCorrupted => turned(&pair[0]),
+        View::Mismatched => turned(&pair[1]),
+        _ => pair[1].clone(),
+    }
 }
 
 /// Pairs as a model gives them: the same for the same seed.

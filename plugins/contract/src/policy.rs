@@ -130,11 +130,8 @@ impl PreferenceObjective for Difference {
 fn step(index: u64) -> TrainStep {
     let target =
         |text: &str| Target { continuation: Continuation::Answer(text.to_owned()), reference: None };
-    let example = TrainExample {
-        prompt: request(0).prompt,
-        chosen: target("the bar is red."),
-        rejected: Some(target("no.")),
-    };
+    let (chosen, rejected) = (target("the bar is red."), Some(target("no.")));
+    let example = TrainExample::new(request(0).prompt, chosen, rejected);
     TrainStep { examples: vec![example], step: index, learning_rate: 0.05, max_grad_norm: Some(1.0) }
 }
 

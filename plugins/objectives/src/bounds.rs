@@ -75,4 +75,4 @@ macro_rules! always_valid {
     };
 }
 
-always_valid!(bool, Divergence, crate::cpo::CpoLoss);
+always_valid!(bool, Divergence, crate::cpo::CpoLoss, crate::kto::KtoLoss);

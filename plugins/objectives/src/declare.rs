@@ -15,8 +15,9 @@
 ///
 /// After the config's name stands what the loss is a function of. It brings settings along:
 /// `scores` (the margin of scores) `f_divergence_type`, `f_alpha_divergence_coef`, `ld_alpha`, `wpo`;
-/// `ratios` (log-ratios) `ld_alpha`, `wpo`; `pairs` (log-ratios and lengths) none; `sums` and `means`
-/// (log-probs without a reference) none. `beta` is every loss's first setting.
+/// `ratios` (log-ratios) `ld_alpha`, `wpo`; `pairs` (log-ratios and lengths) none; `decayed` (log-ratios that
+/// the loss's own `gamma` weighs) none; `corrupted` (the chosen answer and the same under a corrupted video)
+/// none; `sums` and `means` (log-probs without a reference) none. `beta` is every loss's first setting.
 macro_rules! pair_loss {
     ($(#[$doc:meta])* $name:literal => $config:ident, scores, $loss:path { $($own:tt)* }) => {
         pair_loss! { @more $(#[$doc])* $name => $config, scores, $loss { $($own)*
@@ -74,15 +75,7 @@ macro_rules! pair_loss {
             }
 
             fn treatment(&self) -> $crate::pair_loss::Treatment {
-                let plain = $crate::pair_loss::Treatment {
-                    beta: self.beta,
-                    per_token_rewards: false,
-                    reference: true,
-                    divergence: Default::default(),
-                    divergence_alpha: 1.0,
-                    ld_alpha: None,
-                    wpo: false,
-                };
+                let plain = $crate::pair_loss::Treatment { beta: self.beta, ..Default::default() };
                 pair_loss!(@treatment $on, self, plain)
             }
         }
@@ -123,6 +116,12 @@ macro_rules! pair_loss {
     };
     (@treatment ratios, $config:expr, $plain:expr) => {
         $crate::pair_loss::Treatment { ld_alpha: $config.ld_alpha, wpo: $config.wpo, ..$plain }
+    };
+    (@treatment decayed, $config:expr, $plain:expr) => {
+        $crate::pair_loss::Treatment { gamma: Some($config.gamma), ..$plain }
+    };
+    (@treatment corrupted, $config:expr, $plain:expr) => {
+        $crate::pair_loss::Treatment { against: isr_core::View::ChosenCorrupted, ..$plain }
     };
     (@treatment pairs, $config:expr, $plain:expr) => {
         $plain

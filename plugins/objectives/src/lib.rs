@@ -6,6 +6,9 @@
 //! | `hinge`, `ipo` | hinge and squared losses of the margin | `src/margin.rs` |
 //! | `nca_pair`, `bco_pair`, `sppo_hard`, `apo_zero`, `apo_down`, `anchor` | each answer's own reward | `src/absolute.rs` |
 //! | `rdpo`, `rpo`, `dpop` | DPO with one more term | `src/regularised.rs` |
+//! | `d2po` | DPO with tokens that count less and less | `src/decay.rs` |
+//! | `mdpo`, `copo` | with a corrupted video | `src/conditional.rs` |
+//! | `kto` | each answer against the divergence from the reference | `src/kto.rs` |
 //! | `cpo`, `simpo`, `orpo` | without a reference | `src/cpo.rs` |
 //! | `aot`, `aot_unpaired` | optimal transport within a batch | `src/transport.rs` |
 //! | `sft` | negative log-likelihood of the chosen answer | `src/sft.rs` |
@@ -23,11 +26,14 @@
 
 mod absolute;
 mod bounds;
+mod conditional;
 mod cpo;
+mod decay;
 mod declare;
 mod divergence;
 mod dpo;
 mod error;
+mod kto;
 mod margin;
 mod mix;
 mod pair_loss;
@@ -41,10 +47,13 @@ mod transport;
 pub use absolute::{
     AnchorConfig, ApoDownConfig, ApoZeroConfig, BcoPairConfig, NcaPairConfig, SppoHardConfig,
 };
+pub use conditional::{CopoConfig, MdpoConfig};
 pub use cpo::{CpoConfig, CpoLoss, OrpoConfig, SimpoConfig};
+pub use decay::D2poConfig;
 pub use divergence::Divergence;
 pub use dpo::{DiscopopConfig, DpoConfig, ExoPairConfig, RobustConfig, SigmoidNormConfig};
 pub use error::ObjectiveError;
+pub use kto::{KtoConfig, KtoLoss};
 pub use margin::{HingeConfig, IpoConfig};
 pub use mix::{MixConfig, MixPart};
 // Own losses are written with the same version of them.

@@ -18,8 +18,7 @@ use crate::reading::{Reading, Side};
 /// One answer of a pair.
 #[derive(Clone, Copy, Debug)]
 pub struct Answer {
-    /// Log-prob under the policy, in nats: summed over tokens, those past the shorter answer weighed by
-    /// `ld_alpha`.
+    /// Log-prob under the policy, in nats: summed over tokens, which `ld_alpha` and `gamma` weigh.
     pub logp: Dual64,
     /// The same under the reference; 0 where the loss has none.
     pub reference: f64,
@@ -46,7 +45,7 @@ impl Answer {
 pub struct Pair {
     /// The preferred answer.
     pub chosen: Answer,
-    /// The one that lost.
+    /// The one that lost, or what stands for it ([`Treatment::against`]).
     pub rejected: Answer,
 }
 
@@ -74,6 +73,27 @@ pub struct Treatment {
     pub ld_alpha: Option<f64>,
     /// Whether pairs weigh by their probability (arXiv 2406.11827).
     pub wpo: bool,
+    /// D2PO's weight of a token relative to the one before it (arXiv 2502.14340).
+    pub gamma: Option<f64>,
+    /// What stands for the rejected answer in a [`Pair`].
+    pub against: View,
+}
+
+impl Default for Treatment {
+    /// Sums of plain log-ratios; `beta` is 0.1.
+    fn default() -> Self {
+        Self {
+            beta: 0.1,
+            per_token_rewards: false,
+            reference: true,
+            divergence: Divergence::default(),
+            divergence_alpha: 1.0,
+            ld_alpha: None,
+            wpo: false,
+            gamma: None,
+            against: View::Rejected,
+        }
+    }
 }
 
 /// A loss of one pair.
@@ -122,11 +142,15 @@ impl<L: PairLoss> PreferenceObjective for PairObjective<L> {
 
 /// Both answers, and tokens where their position matters.
 pub(crate) fn requirements(treatment: &Treatment) -> Requirements {
-    let granularity = match treatment.ld_alpha {
-        Some(_) => Granularity::PerToken,
-        None => Granularity::Summed,
+    let granularity = match (treatment.ld_alpha, treatment.gamma) {
+        (None, None) => Granularity::Summed,
+        _ => Granularity::PerToken,
     };
-    Requirements { views: vec![View::Chosen, View::Rejected], granularity, reference: treatment.reference }
+    Requirements {
+        views: vec![View::Chosen, treatment.against],
+        granularity,
+        reference: treatment.reference,
+    }
 }
 
 fn answer(side: &Side, index: usize, seed: f64, treatment: &Treatment) -> Answer {

@@ -14,7 +14,7 @@ pub(crate) struct Side {
     pub(crate) reference: Vec<f64>,
     /// Tokens.
     pub(crate) lengths: Vec<usize>,
-    /// Plain sums of the policy's log-probs, whatever `ld_alpha` is.
+    /// Plain sums of the policy's log-probs, whatever tokens weigh.
     sums: Vec<f64>,
     /// What a token's log-prob counts; empty where log-probs came as sums.
     token_weights: Vec<f64>,
@@ -27,6 +27,7 @@ pub(crate) struct Reading {
     pub(crate) chosen: Side,
     /// Those that lost.
     pub(crate) rejected: Side,
+    against: View,
 }
 
 impl Reading {
@@ -37,10 +38,11 @@ impl Reading {
             expect_tokens(view, &found.lengths)?;
             Ok(found)
         };
-        let (chosen, rejected) = (read(View::Chosen)?, read(View::Rejected)?);
+        let (chosen, rejected) = (read(View::Chosen)?, read(treatment.against)?);
         Ok(Self {
             chosen: Side::new(chosen, rejected, treatment),
             rejected: Side::new(rejected, chosen, treatment),
+            against: treatment.against,
         })
     }
 
@@ -63,7 +65,7 @@ impl Reading {
         by_rejected: &[f64],
     ) -> Vec<Vec<f64>> {
         let chosen = (View::Chosen, self.chosen.spread(by_chosen));
-        gradients(batch, [chosen, (View::Rejected, self.rejected.spread(by_rejected))])
+        gradients(batch, [chosen, (self.against, self.rejected.spread(by_rejected))])
     }
 
     /// What is logged of each pair.
@@ -71,13 +73,20 @@ impl Reading {
         let (wins, losses) = (self.chosen.rewards(treatment), self.rejected.rewards(treatment));
         let margins: Vec<f64> = wins.iter().zip(&losses).map(|(win, loss)| win - loss).collect();
         let accuracy = margins.iter().map(|&margin| f64::from(u8::from(margin > 0.0))).collect();
+        // A mix logs both kinds of pairs.
+        let names = match self.against {
+            View::ChosenCorrupted => {
+                ["corrupted_reward", "conditional_margin", "conditional_accuracy", "logps_corrupted"]
+            }
+            _ => ["rejected_reward", "reward_margin", "accuracy", "logps_rejected"],
+        };
         [
             ("chosen_reward", wins),
-            ("rejected_reward", losses),
-            ("reward_margin", margins),
-            ("accuracy", accuracy),
+            (names[0], losses),
+            (names[1], margins),
+            (names[2], accuracy),
             ("logps_chosen", self.chosen.policy.clone()),
-            ("logps_rejected", self.rejected.policy.clone()),
+            (names[3], self.rejected.policy.clone()),
         ]
     }
 }
@@ -85,14 +94,14 @@ impl Reading {
 impl Side {
     fn new(view: &ViewLogProbs, other: &ViewLogProbs, treatment: &Treatment) -> Self {
         let lengths = view.lengths.clone();
-        let token_weights = treatment.ld_alpha.map_or_else(Vec::new, |alpha| {
-            let both = lengths.iter().zip(&other.lengths);
-            both.flat_map(|(&own, &other)| {
-                (0..own).map(move |position| if position < other { 1.0 } else { alpha })
-            })
-            .collect()
-        });
         let granularity = requirements(treatment).granularity;
+        let token_weights = match granularity {
+            Granularity::Summed => Vec::new(),
+            Granularity::PerToken => {
+                let both = lengths.iter().zip(&other.lengths);
+                both.flat_map(|(&own, &other)| token_weights(own, other, treatment)).collect()
+            }
+        };
         let plain = vec![1.0; view.policy.len()];
         let reference = match treatment.reference {
             true => weighted(&view.reference, &token_weights, &lengths, granularity),
@@ -125,6 +134,13 @@ impl Side {
         let by_token = each.flat_map(|(&slope, &length)| std::iter::repeat_n(slope, length));
         by_token.zip(&self.token_weights).map(|(slope, weight)| slope * weight).collect()
     }
+}
+
+/// What each token of an answer counts.
+fn token_weights(length: usize, other: usize, treatment: &Treatment) -> impl Iterator<Item = f64> + use<> {
+    let (alpha, gamma) = (treatment.ld_alpha.unwrap_or(1.0), treatment.gamma.unwrap_or(1.0));
+    let decay = std::iter::successors(Some(1.0), move |weight| Some(weight * gamma)).take(length);
+    decay.enumerate().map(move |(position, decay)| if position < other { decay } else { decay * alpha })
 }
 
 /// One number a pair: sums as they came, tokens summed with their weights.

@@ -9,7 +9,6 @@ use isr_core::{ComponentError, ObjectiveBatch, ObjectiveValue, PreferenceObjecti
 use num_dual::Dual64;
 
 use crate::declare::pair_loss;
-use crate::divergence::Divergence;
 use crate::dpo::smoothed;
 use crate::pair_loss::{Treatment, requirements};
 use crate::pairs::means;
@@ -84,15 +83,7 @@ struct Transport {
 
 impl Transport {
     fn treatment(&self) -> Treatment {
-        Treatment {
-            beta: self.beta,
-            per_token_rewards: false,
-            reference: true,
-            divergence: Divergence::ReverseKl,
-            divergence_alpha: 1.0,
-            ld_alpha: self.ld_alpha,
-            wpo: false,
-        }
+        Treatment { beta: self.beta, ld_alpha: self.ld_alpha, ..Treatment::default() }
     }
 }
 

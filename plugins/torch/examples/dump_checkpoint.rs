@@ -60,7 +60,7 @@ async fn answers(policy: &LlavaPolicy, prompt: &Prompt, seed: u64) -> Result<Tra
         let continuation = Continuation::Tokens(response.token_ids);
         Ok::<_, Box<dyn Error>>(Target { continuation, reference: Some(response.logprobs) })
     };
-    Ok(TrainExample { prompt: prompt.clone(), chosen: target()?, rejected: Some(target()?) })
+    Ok(TrainExample::new(prompt.clone(), target()?, Some(target()?)))
 }
 
 fn ids(target: &Target) -> Vec<u32> {

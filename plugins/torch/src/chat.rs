@@ -293,7 +293,12 @@ impl Chat {
     }
 
     fn apply(&self, messages: &Value, add_generation_prompt: bool) -> Result<String> {
-        let failed = |error: minijinja::Error| TorchError::Template(error.to_string());
+        let failed = |error: minijinja::Error| match refusal(&error) {
+            Some(Refusal(message)) => {
+                TorchError::Prompt(format!("the chat template refuses the conversation: {message}"))
+            }
+            None => TorchError::Template(error.to_string()),
+        };
         let mut environment = Environment::new();
         environment.set_trim_blocks(true);
         environment.set_lstrip_blocks(true);
@@ -310,8 +315,20 @@ impl Chat {
     }
 }
 
+/// What a template says of a conversation that it does not take: the conversation's fault, not the model's.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Refusal(String);
+
 fn raise_exception(message: String) -> std::result::Result<String, minijinja::Error> {
-    Err(minijinja::Error::new(minijinja::ErrorKind::InvalidOperation, message))
+    let error = minijinja::Error::new(minijinja::ErrorKind::InvalidOperation, message.clone());
+    Err(error.with_source(Refusal(message)))
+}
+
+/// The refusal that an error comes from, which lies below one error a macro or loop.
+fn refusal(error: &minijinja::Error) -> Option<&Refusal> {
+    let first: &(dyn std::error::Error + 'static) = error;
+    std::iter::successors(Some(first), |error| error.source()).find_map(|error| error.downcast_ref())
 }
 
 fn scene(part: &Part) -> Option<Scene> {

@@ -9,8 +9,8 @@ use isr_core::{
     Snapshot, StepReport, Target, TokenLogProbs, TrainExample, TrainStep,
 };
 use isr_plugin::wire::{
-    self, ExampleForm, GenerateForm, Message, Packing, ScoreForm, SnapshotForm, TargetForm, TextForm,
-    TrainForm,
+    self, ExampleForm, GenerateForm, Message, Packing, PromptedForm, ScoreForm, SnapshotForm, TargetForm,
+    TextForm, TrainForm,
 };
 
 use crate::answers::Answers;
@@ -60,6 +60,11 @@ impl Policy for NativePolicy {
             prompt: packing.prompt(&it.prompt),
             chosen: target(it.chosen),
             rejected: it.rejected.map(target),
+            corrupted: it.corrupted.map(|own| PromptedForm {
+                prompt: packing.prompt(&own.prompt),
+                target: target(own.target),
+            }),
+            mismatched: it.mismatched.map(target),
         };
         let examples = examples.into_iter().map(example).collect();
         let form = TrainForm { examples, step, learning_rate, max_grad_norm };

@@ -84,12 +84,9 @@ pub(super) async fn retrospection_case(
 
 pub(super) fn batch(params: Value) -> Result<ObjectiveBatch, ComponentError> {
     let view = |form: ViewForm| {
-        let view = match form.view.as_str() {
-            "chosen" => View::Chosen,
-            "rejected" => View::Rejected,
-            other => return Err(ComponentError::failed(format!("there is no view `{other}`"))),
-        };
-        let ViewForm { policy, reference, lengths, .. } = form;
+        let ViewForm { view: name, policy, reference, lengths } = form;
+        let view = View::named(&name)
+            .ok_or_else(|| ComponentError::failed(format!("there is no view `{name}`")))?;
         Ok(ViewLogProbs { view, policy, reference, lengths })
     };
     let form: BatchForm = read(params)?;
@@ -107,11 +104,10 @@ pub(super) fn value(value: &ObjectiveValue) -> Result<Value, ComponentError> {
 }
 
 pub(super) fn requirements(wanted: &Requirements) -> Value {
-    let name = |view: &View| if *view == View::Chosen { "chosen" } else { "rejected" };
     let granularity = match wanted.granularity {
         Granularity::Summed => "summed",
         Granularity::PerToken => "per_token",
     };
-    let views: Vec<&str> = wanted.views.iter().map(name).collect();
+    let views: Vec<&str> = wanted.views.iter().map(|view| view.name()).collect();
     json!({ "views": views, "granularity": granularity, "reference": wanted.reference })
 }

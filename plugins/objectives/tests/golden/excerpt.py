@@ -2,8 +2,8 @@
 
     python excerpt.py FOLDER     FOLDER holds trl_losses.{json,safetensors}
 
-The run called `DPOTrainer._compute_loss` for each loss type on given log-probs, `CPOTrainer.cpo_loss` and
-`ORPOTrainer.odds_ratio_loss`. Needs the standard library only.
+The run called `DPOTrainer._compute_loss` for each loss type on given log-probs, `CPOTrainer.cpo_loss`,
+`ORPOTrainer.odds_ratio_loss` and `KTOTrainer._compute_loss`. Needs the standard library only.
 """
 
 import json
@@ -15,7 +15,7 @@ HERE = pathlib.Path(__file__).parent
 FIELDS = [
     "args", "beta", "loss_mean", "loss_mean_f64", "loss_per_example", "grad_wrt_sums", "inputs", "chosen_in", "rejected_in",
     "grad_wrt_chosen_in", "grad_wrt_rejected_in", "minus_mean", "grad_of_minus_mean_wrt_chosen_in",
-    "grad_of_minus_mean_wrt_rejected_in",
+    "grad_of_minus_mean_wrt_rejected_in", "kl",
 ]
 
 
@@ -41,11 +41,13 @@ def main(folder):
 
     cases = {}
     for name, case in figures["cases"].items():
-        if name.startswith(("dpo.", "cpo.", "orpo.")):
+        if name.startswith(("dpo.", "cpo.", "orpo.", "kto.")):
             cases[name] = {field: case[field] for field in FIELDS if case.get(field) is not None}
             if "ld_alpha" in name:
                 cases[name]["grad"] = tokens(f"grad.{name}")
     inputs = {"policy": "policy_logps", "reference": "ref_logps", "log_sum_sq_probs": "log_sum_sq_probs"}
+    # Of mismatched answers, for KTO: with a reference below the policy, and with one above.
+    inputs |= {"kl_policy": "kto_kl_policy_logps", "kl_klpos": "kto_kl_ref_logps_pos", "kl_klneg": "kto_kl_ref_logps_neg"}
     out = {"made_with": {"trl": figures["trl"], "torch": figures["torch"], "dtype": "float32"}}
     out |= {key: tokens(name) for key, name in inputs.items()}
     (HERE / "trl_losses.json").write_text(json.dumps(out | {"cases": cases}, indent=1) + "\n")

@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use isr_contract::ObjectiveRules;
 use isr_core::registry::{Entry, Kind, entries};
-use isr_core::{Granularity, ObjectiveBatch, ObjectiveValue, PreferenceObjective, ViewLogProbs};
+use isr_core::{Granularity, ObjectiveBatch, ObjectiveValue, PreferenceObjective, View, ViewLogProbs};
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 
 use crate::config::build;
 
 /// Settings beside those of every example and the defaults.
-const MORE: [(&str, &str); 24] = [
+const MORE: [(&str, &str); 30] = [
     ("dpo", "beta = 0.01"),
     ("dpo", "beta = 2.0\nlabel_smoothing = 0.1"),
     ("dpo", "label_smoothing = 0.49"),
@@ -40,6 +40,12 @@ const MORE: [(&str, &str); 24] = [
         "parts = [{ type = 'ipo', ld_alpha = 0.5 }, { type = 'cpo', weight = 0.5 }, { type = 'anchor' }]",
     ),
     ("mix", "parts = [{ type = 'mix' }, { type = 'orpo', weight = 0.5 }]"),
+    ("copo", "beta = 2.0"),
+    ("mdpo", "beta = 0.5\nanchor = 1.5"),
+    ("d2po", "beta = 2.0\ngamma = 0.5"),
+    ("kto", "beta = 1.0\ndesirable_weight = 1.5\nundesirable_weight = 0.5"),
+    ("kto", "loss_type = 'apo_zero_unpaired'"),
+    ("mix", "parts = [{ type = 'mdpo' }, { type = 'd2po' }, { type = 'kto', weight = 0.5 }]"),
 ];
 
 /// One objective under test.
@@ -60,7 +66,17 @@ impl Subject {
 
     /// Whether the pairs of a batch are looked at together.
     fn compares_pairs(&self) -> bool {
-        self.name.starts_with("aot")
+        let shares = self.objective.requirements().views.contains(&View::Mismatched);
+        self.name.starts_with("aot") || shares
+    }
+
+    /// Mismatched answers are an estimate of a constant.
+    fn rules(&self) -> ObjectiveRules {
+        ObjectiveRules {
+            exact_gradient: !self.stops_gradients(),
+            splits: !self.compares_pairs(),
+            constant: vec![View::Mismatched],
+        }
     }
 }
 
@@ -79,8 +95,9 @@ type Answer = Vec<(f64, f64)>;
 /// A batch as a trainer would hand it over, from the answers of each pair.
 fn batch(objective: &dyn PreferenceObjective, pairs: &[[Answer; 2]]) -> ObjectiveBatch {
     let wanted = objective.requirements();
-    let view = |(index, &view): (usize, &isr_core::View)| {
-        let answers = pairs.iter().map(|pair| &pair[index % 2]);
+    let view = |&view: &View| {
+        let answers: Vec<Answer> = pairs.iter().map(|pair| shown(pair, view)).collect();
+        let answers = answers.iter();
         let flatten = |part: fn(&(f64, f64)) -> f64| -> Vec<f64> {
             match wanted.granularity {
                 Granularity::Summed => {
@@ -93,7 +110,18 @@ fn batch(objective: &dyn PreferenceObjective, pairs: &[[Answer; 2]]) -> Objectiv
         let lengths = answers.clone().map(Vec::len).collect();
         ViewLogProbs { view, policy: flatten(|token| token.0), reference, lengths }
     };
-    ObjectiveBatch { views: wanted.views.iter().enumerate().map(view).collect() }
+    ObjectiveBatch { views: wanted.views.iter().map(view).collect() }
+}
+
+/// What a view shows of a pair. The further views have tokens of the first two, and other numbers.
+fn shown(pair: &[Answer; 2], view: View) -> Answer {
+    let turned = |answer: &Answer| answer.iter().map(|&(policy, reference)| (reference, policy)).collect();
+    match view {
+        View::Chosen => pair[0].clone(),
+        View::ChosenCorrupted => turned(&pair[0]),
+        View::Mismatched => turned(&pair[1]),
+        _ => pair[1].clone(),
+    }
 }
 
 /// The value, after checking its layout and that all of it is finite.
@@ -120,6 +148,10 @@ fn check_gradient(
 ) -> Result<(), TestCaseError> {
     let value = evaluate(objective, batch)?;
     for (v, view) in batch.views.iter().enumerate() {
+        if view.view == View::Mismatched {
+            prop_assert!(value.gradients[v].iter().all(|&slope| slope == 0.0));
+            continue;
+        }
         for k in 0..view.policy.len() {
             let step = (1e-5 * view.policy[k].abs()).clamp(1e-5, 1e-3);
             let loss_at = |offset: f64| {
@@ -247,10 +279,7 @@ fn gradients_hold_at_the_extremes() {
 #[test]
 fn every_objective_keeps_the_contract_that_plugins_must_keep() {
     for subject in objectives() {
-        let rules = ObjectiveRules {
-            exact_gradient: !subject.stops_gradients(),
-            splits: !subject.compares_pairs(),
-        };
+        let rules = subject.rules();
         assert_eq!(isr_contract::objective(subject.objective, &rules), [], "{}", subject.name);
     }
 }

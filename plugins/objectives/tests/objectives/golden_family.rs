@@ -179,3 +179,91 @@ fn orpo_is_the_likelihood_and_the_odds_ratio_of_trl() {
     let rejected = numbers(&case["grad_of_minus_mean_wrt_rejected_in"]);
     assert_all_close(&value.gradients[1], &rejected, 1e-5, "rejected");
 }
+
+/// The pairs with some rows of the file as a further view.
+fn with_view(golden: &Value, view: View, policy: &[f64], reference: &[f64]) -> ObjectiveBatch {
+    let needs = build("dpo", "").requirements();
+    let mut batch = batch(golden, &needs, 0..PAIRS);
+    let (policy, reference) = (policy.to_vec(), reference.to_vec());
+    batch.views.push(ViewLogProbs { view, policy, reference, lengths: vec![3; PAIRS] });
+    batch
+}
+
+fn row_sums(golden: &Value, key: &str) -> Vec<f64> {
+    rows(golden, key).iter().map(|row| row.iter().sum()).collect()
+}
+
+/// TRL has a mismatched answer for each answer; here a pair has one, so it stands for the mean of two.
+#[test]
+fn kto_is_that_of_trl() {
+    let golden = golden();
+    let halves = |key: &str| -> Vec<f64> {
+        let sums = row_sums(&golden, key);
+        (0..PAIRS).map(|pair| (sums[pair] + sums[pair + PAIRS]) / 2.0).collect()
+    };
+    for name in ["kto_klpos", "kto_klneg", "kto_weights", "apo_zero_unpaired"] {
+        let case = &golden["cases"][format!("kto.{name}")];
+        let args = &case["args"];
+        let body = format!(
+            "beta = {}\nloss_type = {}\ndesirable_weight = {}\nundesirable_weight = {}",
+            args["beta"], args["loss_type"], args["desirable_weight"], args["undesirable_weight"]
+        );
+        let reference = if name == "kto_klneg" { "kl_klneg" } else { "kl_klpos" };
+        let mut batch = with_view(&golden, View::Mismatched, &halves("kl_policy"), &halves(reference));
+        if name == "apo_zero_unpaired" {
+            batch.views.pop();
+        } else {
+            let value = build("kto", &body).evaluate(&batch).unwrap();
+            assert_close(value.metrics["kl"], case["kl"].as_f64().unwrap(), 2e-6, name);
+            assert_all_close(&value.gradients[2], &[0.0; PAIRS], 0.0, name);
+        }
+        let value = build("kto", &body).evaluate(&batch).unwrap();
+        assert_close(value.loss, loss(case), 1e-6, name);
+        assert_all_close(&value.gradients[..2].concat(), &numbers(&case["grad_wrt_sums"]), 1e-5, name);
+    }
+}
+
+/// Figures by the authors' own functions (`tests/golden/papers.json`; `papers.py` made it).
+#[test]
+fn mdpo_is_that_of_its_authors() {
+    let golden = golden();
+    let papers: Value = serde_json::from_str(include_str!("../golden/papers.json")).unwrap();
+    let (policy, reference) = (row_sums(&golden, "kl_policy"), row_sums(&golden, "kl_klpos"));
+    let batch = with_view(&golden, View::ChosenCorrupted, &policy[..PAIRS], &reference[..PAIRS]);
+    for case in papers["mdpo"].as_array().unwrap() {
+        let value = build("mdpo", &format!("beta = {}", case["beta"])).evaluate(&batch).unwrap();
+        assert_close(value.loss, case["loss"].as_f64().unwrap(), 1e-12, "loss");
+        for (gradient, key) in value.gradients.iter().zip(["chosen", "rejected", "corrupted"]) {
+            assert_all_close(gradient, &numbers(&case["gradients"][key]), 1e-12, key);
+        }
+        let parts = ["loss.1_dpo", "loss.2_copo", "loss.3_anchor"].map(|key| value.metrics[key]);
+        assert_close(parts.iter().sum(), value.loss, 1e-12, "parts");
+        assert!(value.metrics["reward_margin"] != value.metrics["conditional_margin"]);
+    }
+}
+
+/// The authors count tokens from 1, so their beta is this project's divided by gamma.
+#[test]
+fn d2po_is_that_of_its_authors() {
+    let papers: Value = serde_json::from_str(include_str!("../golden/papers.json")).unwrap();
+    for case in papers["d2po"].as_array().unwrap() {
+        let (policy, reference) = (rows(case, "policy"), rows(case, "reference"));
+        let half = policy.len() / 2;
+        let view = |view, range: std::ops::Range<usize>| ViewLogProbs {
+            view,
+            policy: policy[range.clone()].concat(),
+            reference: reference[range.clone()].concat(),
+            lengths: policy[range].iter().map(Vec::len).collect(),
+        };
+        let views = vec![view(View::Chosen, 0..half), view(View::Rejected, half..2 * half)];
+        let (beta, gamma) = (case["beta"].as_f64().unwrap(), case["gamma"].as_f64().unwrap());
+        let body = format!("beta = {:?}\ngamma = {gamma:?}", beta * gamma);
+        let value = build("d2po", &body).evaluate(&ObjectiveBatch { views }).unwrap();
+        assert_close(value.loss, case["loss"].as_f64().unwrap(), 1e-12, "loss");
+        for (row, gradient) in policy[..half].iter().zip(0..) {
+            let start: usize = policy[..gradient].iter().map(Vec::len).sum();
+            let slopes = &value.gradients[0][start..start + row.len()];
+            assert!(slopes.windows(2).all(|two| (two[1] - gamma * two[0]).abs() < 1e-15));
+        }
+    }
+}

@@ -1,7 +1,7 @@
 //! A loss of another crate, as `docs/objectives.md` says.
 
 use isr_core::{Granularity, ObjectiveBatch, PreferenceObjective, View, ViewLogProbs};
-use isr_objectives::{Divergence, Dual64, DualNum, Pair, PairLoss, PairObjective, Treatment};
+use isr_objectives::{Dual64, DualNum, Pair, PairLoss, PairObjective, Treatment};
 
 /// `log(1 + h^2)`.
 #[derive(Debug, Clone)]
@@ -15,15 +15,7 @@ impl PairLoss for Cauchy {
     }
 
     fn treatment(&self) -> Treatment {
-        Treatment {
-            beta: 1.0,
-            per_token_rewards: false,
-            reference: true,
-            divergence: Divergence::ReverseKl,
-            divergence_alpha: 1.0,
-            ld_alpha: self.ld_alpha,
-            wpo: false,
-        }
+        Treatment { beta: 1.0, ld_alpha: self.ld_alpha, ..Treatment::default() }
     }
 }
 

@@ -6,22 +6,6 @@ use isr_core::{Granularity, ObjectiveBatch, ObjectiveValue, Requirements, View, 
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-#[derive(Clone, Copy, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum ViewForm {
-    Chosen,
-    Rejected,
-}
-
-impl From<ViewForm> for View {
-    fn from(form: ViewForm) -> Self {
-        match form {
-            ViewForm::Chosen => Self::Chosen,
-            ViewForm::Rejected => Self::Rejected,
-        }
-    }
-}
-
 #[derive(Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum GranularityForm {
@@ -32,7 +16,7 @@ enum GranularityForm {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RequirementsForm {
-    views: Vec<ViewForm>,
+    views: Vec<String>,
     granularity: GranularityForm,
     reference: bool,
 }
@@ -40,10 +24,14 @@ struct RequirementsForm {
 /// Reads `{"views": ["chosen", "rejected"], "granularity": "summed", "reference": true}`.
 pub(crate) fn requirements(value: Value) -> Result<Requirements, String> {
     let form: RequirementsForm = serde_json::from_value(value).map_err(|error| error.to_string())?;
-    let views: Vec<View> = form.views.into_iter().map(View::from).collect();
+    let known = || View::ALL.map(|view| format!("`{}`", view.name())).join(", ");
+    let named = |name: &String| {
+        View::named(name).ok_or_else(|| format!("there is no view `{name}`; there are {}", known()))
+    };
+    let views: Vec<View> = form.views.iter().map(named).collect::<Result<_, _>>()?;
     let twice = (1..views.len()).any(|index| views[..index].contains(&views[index]));
     if views.is_empty() || twice {
-        return Err("`views` must name `chosen`, `rejected` or both, each once".to_owned());
+        return Err(format!("`views` must name one or more of {}, each once", known()));
     }
     let granularity = match form.granularity {
         GranularityForm::Summed => Granularity::Summed,
@@ -55,7 +43,7 @@ pub(crate) fn requirements(value: Value) -> Result<Requirements, String> {
 /// Writes a batch.
 ///
 /// # Errors
-/// A number that JSON does not have, or a view that the protocol does not have.
+/// A number that JSON does not have.
 pub(crate) fn batch(batch: &ObjectiveBatch) -> Result<Value, String> {
     let views: Result<Vec<_>, _> = batch.views.iter().map(view).collect();
     Ok(json!({ "views": views? }))
@@ -63,14 +51,11 @@ pub(crate) fn batch(batch: &ObjectiveBatch) -> Result<Value, String> {
 
 fn view(of: &ViewLogProbs) -> Result<Value, String> {
     let ViewLogProbs { view, policy, reference, lengths } = of;
-    let name = match view {
-        View::Chosen => "chosen",
-        View::Rejected => "rejected",
-        other => return Err(format!("the protocol has no view {other:?}")),
-    };
     match policy.iter().chain(reference).find(|number| !number.is_finite()) {
         Some(number) => Err(format!("the log-probs of {view:?} have the number {number}")),
-        None => Ok(json!({ "view": name, "policy": policy, "reference": reference, "lengths": lengths })),
+        None => {
+            Ok(json!({ "view": view.name(), "policy": policy, "reference": reference, "lengths": lengths }))
+        }
     }
 }
 
@@ -134,6 +119,8 @@ mod tests {
             requirements(json!({"views": views, "granularity": "per_token", "reference": false}))
         };
         assert_eq!(read(json!(["rejected", "chosen"])).unwrap().views, [View::Rejected, View::Chosen]);
+        let all = View::ALL.map(View::name);
+        assert_eq!(read(json!(all)).unwrap().views, View::ALL);
         assert!(read(json!([])).is_err());
         assert!(read(json!(["chosen", "chosen"])).is_err());
         assert!(read(json!(["best"])).unwrap_err().contains("best"));

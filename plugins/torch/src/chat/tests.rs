@@ -94,3 +94,18 @@ fn a_placeholder_in_the_text_is_refused() {
     let error = chat.render(&prompt, |frames| config.layout(frames)).unwrap_err().to_string();
     assert!(error.contains("<|video_pad|>"), "{error}");
 }
+
+#[test]
+fn what_a_template_refuses_is_the_conversations_fault() {
+    use crate::error::TorchError;
+    let template = "{% macro check(role) %}{% if role == 'system' %}{{ raise_exception('no system here') }}\
+        {% endif %}{% endmacro %}{% for message in messages %}{{ check(message.role) }}x{% endfor %}";
+    let (chat, config) = chat(&golden("llava").0, template);
+    let refused = chat.render(&Prompt::text("hi").with_system("be brief"), |frames| config.layout(frames));
+    let Err(TorchError::Prompt(text)) = refused.map(|_| ()) else { panic!("it was not refused") };
+    assert_eq!(text, "the chat template refuses the conversation: no system here");
+    assert!(chat.render(&Prompt::text("hi"), |frames| config.layout(frames)).is_ok());
+    let (broken, _) = self::chat(&golden("llava").0, "{{ messages.nothing.at_all }}");
+    let failed = broken.render(&Prompt::text("hi"), |frames| config.layout(frames));
+    assert!(matches!(failed, Err(TorchError::Template(_))));
+}

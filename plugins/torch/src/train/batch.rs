@@ -1,10 +1,10 @@
 //! From training examples to log-probs of answer tokens, and from the objective's gradient back.
 
-use isr_core::{Granularity, Requirements, Scene, Target, TrainExample, View, ViewLogProbs};
+use isr_core::{Granularity, Prompt, Requirements, Scene, Target, TrainExample, View, ViewLogProbs};
 use tch::Tensor;
 
 use super::head::AnswerHead;
-use crate::chat::Chat;
+use crate::chat::{Chat, Rendered};
 use crate::error::{Result, TorchError};
 use crate::model::decoder::{Attend, Tree};
 use crate::model::positions::Positions;
@@ -12,8 +12,15 @@ use crate::model::recompute::Recompute;
 use crate::model::{Sequence, Slot, VideoLmm};
 use crate::visual;
 
-/// One example as slots: the prompt once, an answer a required view.
+/// One example as slots: each prompt once, an answer a required view.
 pub(super) struct Prepared {
+    trunks: Vec<Trunk>,
+    /// Where the answer of each view is: which trunk, and which of its answers.
+    places: Vec<(usize, usize)>,
+}
+
+/// A prompt and the answers that follow it.
+struct Trunk {
     prompt: Vec<Slot>,
     positions: Positions,
     scenes: Vec<Scene>,
@@ -32,11 +39,21 @@ impl Prepared {
         example: &TrainExample,
         needs: &Requirements,
     ) -> Result<Self> {
-        let rendered = chat.render(&example.prompt, |frames| model.config.layout(frames))?;
-        let mut answers = Vec::with_capacity(needs.views.len());
+        let mut trunks: Vec<(&Prompt, Rendered, Vec<Answer>)> = Vec::new();
+        let mut places = Vec::with_capacity(needs.views.len());
         for view in &needs.views {
-            let target = target(example, *view)?;
-            let tokens = chat.continuation(&rendered, &target.continuation)?;
+            let found = example.view(*view);
+            let (prompt, target) = found.map_err(|error| TorchError::Objective(error.to_string()))?;
+            let trunk = match trunks.iter().position(|(known, ..)| std::ptr::eq(*known, prompt)) {
+                Some(at) => at,
+                None => {
+                    let rendered = chat.render(prompt, |frames| model.config.layout(frames))?;
+                    trunks.push((prompt, rendered, Vec::new()));
+                    trunks.len() - 1
+                }
+            };
+            let (_, rendered, answers) = &mut trunks[trunk];
+            let tokens = chat.continuation(rendered, &target.continuation)?;
             let reference = reference(target, tokens.len(), needs)?;
             let (length, limit) =
                 (rendered.extent(tokens.len()), model.config.text.max_position_embeddings);
@@ -46,11 +63,39 @@ impl Prepared {
                 );
                 return Err(TorchError::Prompt(text));
             }
+            places.push((trunk, answers.len()));
             answers.push(Answer { tokens, reference });
         }
-        Ok(Self { prompt: rendered.slots, positions: rendered.positions, scenes: rendered.scenes, answers })
+        let trunk = |(_, rendered, answers): (&Prompt, Rendered, Vec<Answer>)| Trunk {
+            prompt: rendered.slots,
+            positions: rendered.positions,
+            scenes: rendered.scenes,
+            answers,
+        };
+        Ok(Self { trunks: trunks.into_iter().map(trunk).collect(), places })
     }
 
+    /// Tokens that are read for it.
+    pub(super) fn length(&self) -> usize {
+        self.trunks.iter().map(Trunk::length).sum()
+    }
+
+    /// The answer of a view, by the view's index.
+    fn answer(&self, view: usize) -> &Answer {
+        let (trunk, answer) = self.places[view];
+        &self.trunks[trunk].answers[answer]
+    }
+
+    /// From which of the hidden states that come out for the example the tokens of a view's answer are
+    /// predicted.
+    fn predicting(&self, view: usize) -> impl Iterator<Item = usize> {
+        let (trunk, answer) = self.places[view];
+        let before: usize = self.trunks[..trunk].iter().map(Trunk::asking).sum();
+        self.trunks[trunk].predicting(answer).map(move |at| before + at)
+    }
+}
+
+impl Trunk {
     /// The prompt, and behind it each answer without its last token: what is read to predict the answers.
     fn sequence<'a>(&'a self, features: Option<&'a Tensor>) -> Sequence<'a> {
         let branches =
@@ -60,7 +105,7 @@ impl Prepared {
     }
 
     /// Tokens that [`sequence`](Self::sequence) has.
-    pub(super) fn length(&self) -> usize {
+    fn length(&self) -> usize {
         self.prompt.len() + self.answers.iter().map(|answer| answer.tokens.len() - 1).sum::<usize>()
     }
 
@@ -74,18 +119,6 @@ impl Prepared {
         let before = self.answers[..index].iter().map(|answer| answer.tokens.len() - 1).sum::<usize>();
         let behind = 1 + before..before + self.answers[index].tokens.len();
         std::iter::once(0).chain(behind)
-    }
-}
-
-fn target(example: &TrainExample, view: View) -> Result<&Target> {
-    match view {
-        View::Chosen => Ok(&example.chosen),
-        View::Rejected => example.rejected.as_ref().ok_or_else(|| {
-            TorchError::Objective(
-                "the objective needs rejected answers; demonstrations have none".to_owned(),
-            )
-        }),
-        other => Err(TorchError::Objective(format!("this policy does not compute the view {other:?}"))),
     }
 }
 
@@ -122,7 +155,7 @@ impl Forward<'_> {
     }
 }
 
-/// Examples side by side in one row, without padding; an example's prompt is read once for all its answers.
+/// Examples side by side in one row, without padding; a prompt is read once for all its answers.
 pub(super) fn forward<'m>(
     model: &'m VideoLmm,
     examples: &[Prepared],
@@ -130,12 +163,10 @@ pub(super) fn forward<'m>(
     own_tower: bool,
     recompute: bool,
 ) -> Result<Forward<'m>> {
-    let features = example_features(model, examples, own_tower)?;
-    let sequences: Vec<Sequence<'_>> = examples
-        .iter()
-        .zip(&features)
-        .map(|(example, features)| example.sequence(features.as_ref()))
-        .collect();
+    let all: Vec<&Trunk> = examples.iter().flat_map(|example| &example.trunks).collect();
+    let features = trunk_features(model, &all, own_tower)?;
+    let sequences: Vec<Sequence<'_>> =
+        all.iter().zip(&features).map(|(trunk, features)| trunk.sequence(features.as_ref())).collect();
     let trees: Vec<Tree> = sequences.iter().map(Sequence::tree).collect();
     let inputs = model.read(&sequences)?;
     let (hidden, layers) = match recompute {
@@ -159,23 +190,19 @@ fn predictions(examples: &[Prepared], views: usize) -> (Vec<i64>, Vec<i64>) {
         let mut start = 0;
         for example in examples {
             index.extend(example.predicting(view).map(|at| (start + at) as i64));
-            targets.extend(example.answers[view].tokens.iter().map(|&id| i64::from(id)));
-            start += example.asking();
+            targets.extend(example.answer(view).tokens.iter().map(|&id| i64::from(id)));
+            start += example.trunks.iter().map(Trunk::asking).sum::<usize>();
         }
     }
     (index, targets)
 }
 
-fn example_features(
-    model: &VideoLmm,
-    examples: &[Prepared],
-    own_tower: bool,
-) -> Result<Vec<Option<Tensor>>> {
+fn trunk_features(model: &VideoLmm, trunks: &[&Trunk], own_tower: bool) -> Result<Vec<Option<Tensor>>> {
     if own_tower {
-        let lists: Vec<&[Scene]> = examples.iter().map(|example| example.scenes.as_slice()).collect();
+        let lists: Vec<&[Scene]> = trunks.iter().map(|trunk| trunk.scenes.as_slice()).collect();
         return visual::features_together(model, &lists);
     }
-    examples.iter().map(|example| visual::features(model, &example.scenes, false)).collect()
+    trunks.iter().map(|trunk| visual::features(model, &trunk.scenes, false)).collect()
 }
 
 /// Lays token log-probs out as the objective wants them.
@@ -183,11 +210,10 @@ pub(super) fn views(examples: &[Prepared], needs: &Requirements, values: &[f64])
     let mut rest = values;
     let view = |(index, view): (usize, &View)| {
         let lengths: Vec<usize> =
-            examples.iter().map(|example| example.answers[index].tokens.len()).collect();
+            examples.iter().map(|example| example.answer(index).tokens.len()).collect();
         let (here, behind) = rest.split_at(lengths.iter().sum());
         rest = behind;
-        let reference =
-            examples.iter().flat_map(|example| example.answers[index].reference.iter().copied());
+        let reference = examples.iter().flat_map(|example| example.answer(index).reference.iter().copied());
         let reference: Vec<f64> = reference.collect();
         ViewLogProbs {
             view: *view,
@@ -231,7 +257,7 @@ pub(super) fn token_gradients(
         return Err(TorchError::Objective(text));
     }
     for (index, gradient) in gradients.iter().enumerate() {
-        let lengths = examples.iter().map(|example| example.answers[index].tokens.len());
+        let lengths = examples.iter().map(|example| example.answer(index).tokens.len());
         let expected = match needs.granularity {
             Granularity::Summed => examples.len(),
             Granularity::PerToken => lengths.clone().sum(),

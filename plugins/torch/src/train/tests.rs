@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use isr_core::{
     ComponentError, Continuation, Frames, Granularity, ObjectiveBatch, ObjectiveValue, PreferenceObjective,
-    Prompt, Requirements, Scene, Target, TrainExample, TrainStep, View,
+    Prompt, PromptedTarget, Requirements, Scene, Target, TrainExample, TrainStep, View,
 };
 use tch::{Device, Kind, Tensor};
 
@@ -82,7 +82,7 @@ fn gradients_of_tower_projector_and_decoder_equal_autograd() {
             Some((system, _)) => prompt.with_system(system),
             None => prompt,
         };
-        let example = TrainExample { prompt, chosen: target("chosen"), rejected: Some(target("rejected")) };
+        let example = TrainExample::new(prompt, target("chosen"), Some(target("rejected")));
         let step = TrainStep { examples: vec![example], step: 0, learning_rate: 0.0, max_grad_norm: None };
         trainer.step(&mut model, &chat, &step, &Dpo).unwrap();
         let gradients: Vec<(&str, &Tensor)> = expected
@@ -100,6 +100,91 @@ fn gradients_of_tower_projector_and_decoder_equal_autograd() {
         for (name, norm) in norms.iter().filter_map(|(name, norm)| Some((name, norm.as_f64()?))) {
             let got = f64::try_from(model.weights.get(&ours(name)).unwrap().grad().norm()).unwrap();
             assert!((got - norm).abs() < 1e-4 * norm.max(0.1), "{family} {name}: {got} {norm}");
+        }
+    }
+}
+
+/// The sum of all log-probs, each times what stands for its reference.
+struct Weighed(Vec<View>);
+
+impl PreferenceObjective for Weighed {
+    fn requirements(&self) -> Requirements {
+        Requirements { views: self.0.clone(), granularity: Granularity::PerToken, reference: true }
+    }
+
+    fn evaluate(&self, batch: &ObjectiveBatch) -> Result<ObjectiveValue, ComponentError> {
+        let all = batch.views.iter().flat_map(|view| view.policy.iter().zip(&view.reference));
+        let loss = all.map(|(logprob, weight)| logprob * weight).sum();
+        let gradients = batch.views.iter().map(|view| view.reference.clone()).collect();
+        Ok(ObjectiveValue { loss, gradients, metrics: Default::default() })
+    }
+}
+
+/// One example with all views is read as a row of two prompts; its gradient is that of four plain examples.
+#[test]
+fn further_views_have_the_gradients_of_plain_examples() {
+    for family in ["llava", "qwen3_vl"] {
+        let text = std::fs::read_to_string(golden().join(format!("{family}.json"))).unwrap();
+        let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let folder = golden().join(format!("tiny_{family}"));
+        let whole = Arc::new(frames(&json));
+        let mut part = (*whole).clone();
+        part.rgb.iter_mut().for_each(|value| *value /= 3);
+        let prompt = |frames: &Arc<Frames>| {
+            let scene = Scene { video: "v".into(), frames: Arc::clone(frames), features: None };
+            Prompt::about(&scene, json["question"].as_str().unwrap())
+        };
+        let (plain, corrupted) = (prompt(&whole), prompt(&Arc::new(part)));
+        let target = |name: &str, take: usize, weight: f32| {
+            let ids: Vec<u32> =
+                serde_json::from_value(json["responses"][format!("{name}_ids")].clone()).unwrap();
+            let ids: Vec<u32> = ids.into_iter().take(take).collect();
+            let weights = (0..ids.len()).map(|place| weight + 0.1 * place as f32).collect();
+            Target { continuation: Continuation::Tokens(ids), reference: Some(weights) }
+        };
+        let (chosen, rejected) = (target("chosen", 9, -1.0), target("rejected", 7, 0.5));
+        let (again, other) = (target("chosen", 9, 0.7), target("rejected", 3, -0.3));
+        let example = TrainExample {
+            corrupted: Some(PromptedTarget { prompt: corrupted.clone(), target: again.clone() }),
+            mismatched: Some(other.clone()),
+            ..TrainExample::new(plain.clone(), chosen.clone(), Some(rejected.clone()))
+        };
+        let answers = [(&plain, chosen), (&plain, rejected), (&corrupted, again), (&plain, other)];
+        let demonstrations =
+            answers.map(|(prompt, target)| TrainExample::new(prompt.clone(), target, None)).to_vec();
+        let run = |examples: Vec<TrainExample>, views: Vec<View>, gradient_checkpointing: bool| {
+            let mut model = VideoLmm::load(&folder, None, Kind::Float, Device::Cpu).unwrap();
+            let chat = Chat::read(&folder, &model.config).unwrap();
+            let config = TrainingConfig {
+                projector: true,
+                tower: true,
+                gradient_checkpointing,
+                ..TrainingConfig::default()
+            };
+            let mut trainer = Trainer::new(config, &model).unwrap();
+            let step = TrainStep { examples, step: 0, learning_rate: 0.0, max_grad_norm: None };
+            let report = trainer.step(&mut model, &chat, &step, &Weighed(views)).unwrap();
+            (report, model)
+        };
+        let (expected, reference) = run(demonstrations, vec![View::Chosen], false);
+        for gradient_checkpointing in [false, true] {
+            let (report, model) = run(vec![example.clone()], View::ALL.to_vec(), gradient_checkpointing);
+            assert_eq!(report.tokens, expected.tokens);
+            let close = |got: f64, wanted: f64| (got - wanted).abs() < 1e-4 * wanted.abs().max(1.0);
+            assert!(close(report.loss, expected.loss), "{family}: {} {}", report.loss, expected.loss);
+            assert!(close(report.grad_norm, expected.grad_norm), "{family}: {report:?} {expected:?}");
+            let mut compared = 0;
+            for (name, tensor) in model.weights.iter() {
+                let (got, wanted) = (tensor.grad(), reference.weights.get(name).unwrap().grad());
+                if !wanted.defined() {
+                    continue;
+                }
+                let difference = f64::try_from((&got - &wanted).abs().max()).unwrap();
+                let scale = f64::try_from(wanted.abs().max()).unwrap();
+                assert!(difference < 1e-4 * scale.max(0.1), "{family} {name}: {difference} of {scale}");
+                compared += 1;
+            }
+            assert!(compared > 20, "{compared}");
         }
     }
 }

@@ -199,11 +199,7 @@ pub fn example(golden: &Golden) -> TrainExample {
         let reference = floats(&golden.tensor(&format!("{name}_ref_logps")));
         Target { continuation: Continuation::Tokens(ids), reference: Some(reference) }
     };
-    TrainExample {
-        prompt: golden.question(&scene),
-        chosen: target("chosen"),
-        rejected: Some(target("rejected")),
-    }
+    TrainExample::new(golden.question(&scene), target("chosen"), Some(target("rejected")))
 }
 
 pub fn step(examples: Vec<TrainExample>, step: u64, learning_rate: f64) -> TrainStep {

@@ -1,0 +1,122 @@
+//! Kahneman-Tversky optimisation: each answer alone against what the policy has moved at large.
+//!
+//! How far it has moved is estimated from mismatched answers, those of other pairs after this pair's prompt, and
+//! all of a batch share the estimate: with `policy.training.micro_batch` less than the batch size, all of a
+//! micro-batch, as in TRL.
+
+use std::sync::Arc;
+
+use isr_core::registry::{BuildContext, Component};
+use isr_core::{
+    Cause, ComponentError, Granularity, ObjectiveBatch, ObjectiveValue, PreferenceObjective, Requirements,
+    View,
+};
+use num_dual::Dual64;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::declare::pair_loss;
+use crate::pair_loss::{Treatment, requirements};
+use crate::pairs::{checked, means};
+use crate::reading::Reading;
+use crate::stable::sigmoid;
+
+/// Which loss of an answer's reward.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum KtoLoss {
+    /// Against the divergence from the reference.
+    #[default]
+    Kto,
+    /// Against 0; needs no mismatched answers (APO-zero, arXiv 2408.06266).
+    ApoZeroUnpaired,
+}
+
+pair_loss! { @config
+    /// Kahneman-Tversky optimisation (arXiv 2402.01306, equation 8), as TRL's `KTOTrainer`. With `u` an answer's
+    /// log-ratio to the reference, the mean of `desirable_weight sigmoid(beta (k - u_chosen))` and
+    /// `undesirable_weight sigmoid(beta (u_rejected - k))`. `k` is the divergence from the reference: the mean
+    /// log-ratio of answers of other pairs, at least 0, without gradient, shared by a micro-batch. Logs it as
+    /// `kl`.
+    KtoConfig {
+        /// Scale of the rewards; more than 0. Default 0.1.
+        beta: f64 = 0.1, Positive;
+        /// `kto`, or `apo_zero_unpaired`, whose `k` is 0. Default `kto`.
+        loss_type: KtoLoss = KtoLoss::Kto, Any;
+        /// Weight of chosen answers; at least 0. Default 1.
+        desirable_weight: f64 = 1.0, NotNegative;
+        /// Weight of rejected answers; at least 0. Default 1.
+        undesirable_weight: f64 = 1.0, NotNegative;
+    }
+}
+
+impl Component for KtoConfig {
+    type Built = Arc<dyn PreferenceObjective>;
+
+    fn validate(&self) -> Result<(), String> {
+        self.check()
+    }
+
+    fn build(&self, _: &BuildContext) -> Result<Self::Built, Cause> {
+        Ok(Arc::new(Kto(self.clone())))
+    }
+}
+
+isr_core::register!(Objective "kto" => KtoConfig, example = "beta = 0.1\n");
+
+struct Kto(KtoConfig);
+
+impl Kto {
+    fn treatment(&self) -> Treatment {
+        Treatment { beta: self.0.beta, ..Treatment::default() }
+    }
+
+    /// How far the policy is from the reference.
+    fn divergence(&self, batch: &ObjectiveBatch) -> Result<f64, ComponentError> {
+        if self.0.loss_type == KtoLoss::ApoZeroUnpaired {
+            return Ok(0.0);
+        }
+        let others = checked(batch, View::Mismatched, Granularity::Summed, true)?;
+        let ratios =
+            others.policy.iter().zip(&others.reference).map(|(policy, reference)| policy - reference);
+        Ok((ratios.sum::<f64>() / others.policy.len() as f64).max(0.0))
+    }
+}
+
+impl PreferenceObjective for Kto {
+    fn requirements(&self) -> Requirements {
+        let mut wanted = requirements(&self.treatment());
+        if self.0.loss_type == KtoLoss::Kto {
+            wanted.views.push(View::Mismatched);
+        }
+        wanted
+    }
+
+    fn evaluate(&self, batch: &ObjectiveBatch) -> Result<ObjectiveValue, ComponentError> {
+        let KtoConfig { beta, desirable_weight, undesirable_weight, .. } = self.0;
+        let treatment = self.treatment();
+        let reading = Reading::new(batch, &treatment)?;
+        let divergence = self.divergence(batch)?;
+        let pairs = reading.pairs();
+        let mut loss = 0.0;
+        let (mut by_chosen, mut by_rejected) = (Vec::new(), Vec::new());
+        for pair in 0..pairs {
+            let ratio = |policy: f64, reference: f64| Dual64::from_re(policy - reference).derivative();
+            let win = ratio(reading.chosen.policy[pair], reading.chosen.reference[pair]);
+            let defeat = ratio(reading.rejected.policy[pair], reading.rejected.reference[pair]);
+            // A mean over answers, of which a pair has two.
+            let share = 0.5 / pairs as f64;
+            let win = sigmoid(-(win - divergence) * beta) * desirable_weight * share;
+            let defeat = sigmoid((defeat - divergence) * beta) * undesirable_weight * share;
+            loss += win.re + defeat.re;
+            by_chosen.push(win.eps);
+            by_rejected.push(defeat.eps);
+        }
+        let gradients = reading.gradients(batch, &by_chosen, &by_rejected);
+        let mut metrics = means(reading.metrics(&treatment));
+        if self.0.loss_type == KtoLoss::Kto {
+            metrics.insert("kl".to_owned(), divergence);
+        }
+        Ok(ObjectiveValue { loss, gradients, metrics })
+    }
+}
