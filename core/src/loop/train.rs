@@ -1,6 +1,7 @@
 //! Training: pi_{t+1} from pi_t and the pairs, with pi_t as the reference.
 
 use std::collections::{BTreeMap, HashMap};
+use std::time::Instant;
 
 use async_trait::async_trait;
 use futures::{StreamExt, TryStreamExt};
@@ -8,12 +9,14 @@ use rand::seq::SliceRandom;
 
 use super::IterativeLoop;
 use super::select::Selected;
+use super::shared::leave_training;
 use super::stage::in_iteration;
 use crate::error::{ComponentError, Error};
 use crate::observer::Stage;
 use crate::policy::{Continuation, Target, TrainExample};
 use crate::prompt::Prompt;
 use crate::response::Response;
+use crate::stage_cache::Made;
 use crate::store::{PairRecord, PairSummary, ResponseRecord, TrainRecord, TrainSummary};
 use crate::training::{Batches, Training};
 
@@ -48,7 +51,14 @@ impl IterativeLoop {
             observers: &self.parts.observers,
             cancel: &self.parts.cancel,
         };
+        let finished = Training::checkpoint(training.dir).exists();
+        let inputs = (&selected.pairs, responses);
+        let name = (!finished).then(|| self.shared_name(Stage::Train, t, &inputs)).flatten();
+        let (turn, started) = (self.turn(name.as_ref()).await?, Instant::now());
+        self.take_over_training(t, &turn).await?;
         let records = training.run(&batches).await?;
+        let (stage, seconds) = (Stage::Train.name().to_owned(), started.elapsed().as_secs_f64());
+        turn.leave(&Made { stage, iteration: t, seconds }, |into| leave_training(training.dir, into));
         Ok(Trained { pairs: selected.summary.clone(), training: summary(&records, settings.epochs) })
     }
 }
