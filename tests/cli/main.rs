@@ -19,3 +19,4 @@ mod runs;
 mod serve;
 mod served_judge;
 mod support;
+mod sweeps;

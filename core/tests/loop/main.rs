@@ -16,5 +16,6 @@ mod feature_cache;
 mod quarantine;
 mod refusals;
 mod results;
+mod sharing;
 mod supervised;
 mod training;
