@@ -80,7 +80,7 @@ fn the_quick_study_compares_two_arms_with_the_figures_of_their_runs() {
         assert_eq!(own(name, 1)[0], own("isr", 1)[0]);
     }
     assert!(fs::metadata(sweep.join("metrics.parquet")).unwrap().len() > 1000);
-    let page = fs::read_to_string(sweep.join("sweep.html")).unwrap();
+    let page = fs::read_to_string(sweep.join("sweep.html")).unwrap().replace("&#x2f;", "/");
     assert!(
         page.contains("arms/random/seed-2/report.html") && !page.contains("http://"),
         "links to runs only"
@@ -141,7 +141,10 @@ fn a_sweep_that_was_cut_goes_on_and_a_changed_arm_is_refused() {
 
     let other = SWEEP.replace("\"random\" }", "\"random\", distribution = \"uniform\" }");
     fs::write(path.join("judges.toml"), other).unwrap();
-    insta::assert_snapshot!(isr_line(path, "sweep judges.toml").all(), @"");
+    insta::assert_snapshot!(isr_line(path, "sweep judges.toml").all(), @r#"
+    exit code 2
+    error: arm `coin` was run with other settings (`judge.distribution` was "coin", is "uniform") in sweeps/judges/arms/coin/seed-1; choose another --out, undo the change, or remove that folder to run it anew
+    "#);
     // More iterations change nothing of what is there.
     fs::write(path.join("judges.toml"), SWEEP.replace("iterations\" = 1", "iterations\" = 2")).unwrap();
     isr_line(path, "sweep judges.toml --dry-run").result();
@@ -151,12 +154,15 @@ fn a_sweep_that_was_cut_goes_on_and_a_changed_arm_is_refused() {
 fn a_broken_arm_is_reported_with_its_log_and_the_others_finish() {
     let folder = playground();
     let path = folder.path();
-    let broken = "\n[[arms]]\nname = \"broken\"\nset = { \"policy.model\" = \"no-such-model\" }\n";
+    // It holds a config file, so that nobody looks further until the model is to be read.
+    fs::create_dir(path.join("torn-model")).unwrap();
+    fs::write(path.join("torn-model/config.json"), "{").unwrap();
+    let broken = "\n[[arms]]\nname = \"broken\"\nset = { \"policy.model\" = \"torn-model\" }\n";
     fs::write(path.join("judges.toml"), format!("{SWEEP}{broken}").replace("[1, 2]", "[1]")).unwrap();
     let said = isr_line(path, "sweep judges.toml");
     assert_eq!(said.code, Some(1));
     assert!(said.stderr.contains("broken, seed 1: failed: exit status: 2"), "{}", said.stderr);
-    assert!(said.stderr.contains("arms/broken/seed-1.log") && said.stderr.contains("no-such-model"));
+    assert!(said.stderr.contains("arms/broken/seed-1.log") && said.stderr.contains("torn-model"));
     assert!(
         said.stderr.contains("1 of 3 runs failed; the same command tries them again"),
         "{}",
@@ -165,8 +171,8 @@ fn a_broken_arm_is_reported_with_its_log_and_the_others_finish() {
     let results = json(&path.join("sweeps/judges/sweep.json"));
     let status = |arm: usize| results["arms"][arm]["runs"][0]["status"].as_str().unwrap().to_owned();
     assert_eq!([status(0), status(1), status(2)], ["complete", "complete", "failed"]);
-    assert!(results["arms"][2]["runs"][0]["error"].as_str().unwrap().contains("no-such-model"));
-    assert!(fs::read_to_string(path.join("sweeps/judges/sweep.html")).unwrap().contains("no-such-model"));
+    assert!(results["arms"][2]["runs"][0]["error"].as_str().unwrap().contains("torn-model"));
+    assert!(fs::read_to_string(path.join("sweeps/judges/sweep.html")).unwrap().contains("torn-model"));
 }
 
 #[test]
@@ -207,11 +213,22 @@ fn bad_sweeps_are_refused_before_anything_starts() {
         format!("{wrong}\n[[arms]]\nname = \"x\"\nset = {{ \"train.epoch\" = 1 }}\n"),
     )
     .unwrap();
-    insta::assert_snapshot!(isr_line(path, "sweep wrong.toml").all(), @"");
-    insta::assert_snapshot!(isr_line(path, "sweep nothing.toml").all(), @"");
+    insta::assert_snapshot!(isr_line(path, "sweep wrong.toml").all(), @r#"
+    exit code 2
+    error: 2 of 3 arms cannot be run:
+    - arm `coin`: unknown judge `randon` in `-s judge={ type = "randon" }`; did you mean `random`? known: abstain, both_orders, cascade, ensemble, http, human, length, length_debiased, majority, pointwise, random, reference, rubric, rule, self, verdict, veto
+    - arm `x`: unknown key `train.epoch` in `-s train.epoch=1`; did you mean `epochs`?
+    "#);
+    insta::assert_snapshot!(isr_line(path, "sweep nothing.toml").all(), @r#"
+    exit code 2
+    error: cannot read sweep nothing.toml: No such file or directory (os error 2)
+    "#);
     fs::write(path.join("fine.toml"), SWEEP).unwrap();
     let output =
         command(path).args(["sweep", "fine.toml"]).env("ISR__TRAIN__EPOCHS", "2").output().unwrap();
-    insta::assert_snapshot!(String::from_utf8(output.stderr).unwrap(), @"");
+    insta::assert_snapshot!(String::from_utf8(output.stderr).unwrap(), @r#"
+    error: ISR__TRAIN__EPOCHS is set, and a sweep takes its settings from files alone
+    hint: unset it, and write what it sets into the sweep's `set`
+    "#);
     assert!(!path.join("sweeps").exists());
 }
