@@ -144,6 +144,14 @@ fn described(plan: &Plan, forecast: &Forecast) -> String {
         let (rungs, metric) = (&halving.rungs, &halving.metric);
         text.push_str(&format!("arms may be stopped after iterations {rungs:?}, by {metric}\n"));
     }
+    let data = match plan.data_sets().len() {
+        1 => "the data is made once for all runs".to_owned(),
+        count => format!("the data is made once for each of {count} settings of it"),
+    };
+    text.push_str(&format!(
+        "{data}{}\n",
+        if plan.file.share { "; visual features are shared" } else { "" }
+    ));
     let (taken, needed) = forecast.taken_over();
     text.push_str(&format!("{taken} of {needed} stages are taken over from another arm\n"));
     let shared = forecast.stages.iter().filter(|stage| stage.computed < stage.needed);

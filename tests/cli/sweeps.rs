@@ -116,8 +116,12 @@ fn a_sweep_that_was_cut_goes_on_and_a_changed_arm_is_refused() {
     let folder = playground();
     let path = folder.path();
     fs::write(path.join("judges.toml"), SWEEP).unwrap();
-    let mut child =
-        command(path).args(["sweep", "judges.toml", "--jobs", "1"]).stderr(Stdio::null()).spawn().unwrap();
+    let mut child = command(path)
+        .args(["sweep", "judges.toml", "--jobs", "1"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
     let first = path.join("sweeps/judges/arms/own/seed-1/report.html");
     let started = Instant::now();
     while !first.exists() {

@@ -72,15 +72,12 @@ impl IterativeLoop {
             }
         };
         // In the items' order, as far as the outcomes are known: journals know no gaps.
-        let mut left = std::mem::take(items).into_iter();
-        while let Some(item) = left.next() {
-            let Some(outcome) = outcomes.remove(item.subject()) else {
-                items.push(item);
-                break;
-            };
-            self.settle(plan, ledger, item.subject(), outcome)?;
+        let known = items.iter().take_while(|item| outcomes.contains_key(item.subject())).count();
+        for item in items.drain(..known) {
+            if let Some(outcome) = outcomes.remove(item.subject()) {
+                self.settle(plan, ledger, item.subject(), outcome)?;
+            }
         }
-        items.extend(left);
         let StagePlan { iteration, stage, .. } = *plan;
         self.observe(&Event::StageShared { iteration, stage, seconds: *seconds });
         Ok(())

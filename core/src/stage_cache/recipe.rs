@@ -28,8 +28,8 @@ pub fn sections(stage: Stage) -> &'static [&'static str] {
     }
 }
 
-/// Keys of those sections that change no result.
-const NO_MATTER: [&str; 1] = ["snapshot_every"];
+/// Keys of those sections that change no result, with their sections.
+const NO_MATTER: [(&str, &str); 1] = [("train", "snapshot_every")];
 
 /// What a stage is made from, beside the config.
 pub(crate) struct Ingredients<'a, T> {
@@ -64,7 +64,8 @@ fn section(settings: &Value, path: &str) -> Value {
     let section = path.split('.').try_fold(settings, |value, key| value.get(key));
     let mut section = section.cloned().unwrap_or_default();
     if let Value::Object(map) = &mut section {
-        NO_MATTER.iter().for_each(|key| drop(map.remove(*key)));
+        let no_matter = NO_MATTER.iter().filter(|(section, _)| *section == path);
+        no_matter.for_each(|(_, key)| drop(map.remove(*key)));
     }
     section
 }

@@ -105,7 +105,7 @@ fn order(stage: Stage) -> usize {
     all.iter().position(|other| *other == stage).unwrap_or(all.len())
 }
 
-/// Of runs that share a stage, the one that took longest computed it.
+/// What runs that share a stage say of it differs by what taking it over cost.
 fn seconds(steps: &[Step]) -> Option<Seconds> {
     let mut timed: HashMap<&Fingerprint, f64> = HashMap::new();
     for (step, seconds) in steps.iter().filter_map(|step| Some((step, step.seconds?))) {

@@ -1,5 +1,6 @@
 //! The runs of a sweep: each arm with each seed, its config read and checked before anything starts.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use isr_core::config::{LoadedConfig, Loader, RunConfig, to_toml};
@@ -78,6 +79,13 @@ impl Plan {
     /// The name of a member's arm.
     pub fn arm(&self, member: &Member) -> &str {
         &self.arms[member.arm].name
+    }
+
+    /// The first run of each `[data]` that differs.
+    pub fn data_sets(&self) -> Vec<&Member> {
+        let mut seen = HashSet::new();
+        let data = |member: &&Member| member.config.settings.get("data").map(ToString::to_string);
+        self.members.iter().filter(|member| seen.insert(data(member))).collect()
     }
 
     /// Where stages that arms have in common are kept; `None` where the file wants none to be shared.

@@ -1,6 +1,6 @@
 //! Running a sweep: each run is a process of its own, so that none takes another with it.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -164,12 +164,8 @@ fn failure(status: &str, log: &PathBuf) -> String {
 
 /// Makes the data of all arms, each once. What fails here fails again in a run, which then says so.
 async fn prepare_data(plan: &Plan, cancel: &CancellationToken) {
-    let mut seen = BTreeSet::new();
-    for member in &plan.members {
+    for member in plan.data_sets() {
         let (data, settings) = (&member.config.value.data, &member.config.settings);
-        if !seen.insert(settings.get("data").map(ToString::to_string)) {
-            continue;
-        }
         let Ok(source) = data.build(&BuildContext { settings: settings.clone() }) else { continue };
         let prepared = tokio::select! {
             () = cancel.cancelled() => return,

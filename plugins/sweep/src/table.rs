@@ -78,3 +78,67 @@ fn column<T: parquet::data_type::DataType>(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::fs::File;
+
+    use parquet::file::reader::{FileReader, SerializedFileReader};
+    use parquet::record::{Field, RowAccessor};
+
+    use super::*;
+    use crate::results::{ArmResult, Estimate, Point, SCHEMA};
+
+    #[test]
+    fn every_value_is_a_row_that_reads_back() {
+        let point = |iteration, values: &[(u64, f64)]| Point {
+            iteration,
+            estimate: Estimate { mean: 0.0, interval: None, n: values.len() },
+            difference: None,
+            values: values.iter().copied().collect(),
+        };
+        let points = vec![point(0, &[(1, 0.25), (u64::MAX, 0.5)]), point(2, &[(1, -3e-9)])];
+        let arm = ArmResult {
+            name: "isr,beta=0.1".to_owned(),
+            set: BTreeMap::new(),
+            stopped_after: None,
+            runs: Vec::new(),
+            metrics: BTreeMap::from([("greedy.accuracy".to_owned(), points)]),
+        };
+        let results = Results {
+            schema: SCHEMA,
+            sweep: "s".to_owned(),
+            baseline: None,
+            seeds: vec![1],
+            arms: vec![arm],
+        };
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("metrics.parquet");
+        write(&results, &path).unwrap();
+        let reader = SerializedFileReader::new(File::open(&path).unwrap()).unwrap();
+        let rows: Vec<_> = reader.get_row_iter(None).unwrap().map(Result::unwrap).collect();
+        let of = |at: usize| {
+            let row = &rows[at];
+            let (_, Field::ULong(seed)) = row.get_column_iter().nth(1).unwrap() else { panic!("{row}") };
+            (row.get_string(0).unwrap().clone(), *seed, row.get_int(2).unwrap(), row.get_double(4).unwrap())
+        };
+        let arm = || "isr,beta=0.1".to_owned();
+        assert_eq!(rows.len(), 3);
+        assert_eq!(of(0), (arm(), 1, 0, 0.25));
+        assert_eq!(of(1), (arm(), u64::MAX, 0, 0.5));
+        assert_eq!(of(2), (arm(), 1, 2, -3e-9));
+        assert_eq!(rows[0].get_string(3).unwrap(), "greedy.accuracy");
+    }
+
+    #[test]
+    fn without_a_value_there_is_an_empty_table() {
+        let results =
+            Results { schema: SCHEMA, sweep: "s".to_owned(), baseline: None, seeds: vec![1], arms: vec![] };
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("metrics.parquet");
+        write(&results, &path).unwrap();
+        let reader = SerializedFileReader::new(File::open(&path).unwrap()).unwrap();
+        assert_eq!(reader.get_row_iter(None).unwrap().count(), 0);
+    }
+}
