@@ -2,7 +2,7 @@
 //!
 //! Runs of a sweep begin alike: until their configs make a difference, the same model answers the same questions
 //! with the same seeds. A [`StageCache`] is a folder in which a run leaves each stage that it has completed, under
-//! a name made of everything that the stage's result depends on ([`recipe`]): its seed and iteration, the sections
+//! a name made of everything that the stage's result depends on ([`sections`]): its seed and iteration, the sections
 //! of the config that it reads, the fingerprints of weights, frames and encoder, the code, and the content of what
 //! earlier stages left. A run that comes to a stage of that name takes it over, to the byte.
 //!
