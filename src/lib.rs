@@ -21,6 +21,7 @@
 //! |---|---|
 //! | read a config | [`config::Loader`] |
 //! | run the loop, or go on with a run | [`open_run`] |
+//! | share stages among runs | [`stage_cache()`] |
 //! | warm-start a model | [`SftConfig`], [`open_sft`] |
 //! | make a report | [`write_report`] |
 //! | measure a run's judges, or judge its answers again | [`audit_run`], [`open_rejudging`] |
@@ -39,6 +40,7 @@ mod rejudge;
 mod report;
 mod run;
 mod sft;
+mod shared;
 mod timings;
 
 pub use audit::{Audited, audit_run};
@@ -54,6 +56,7 @@ pub use rejudge::{AuditConfig, audit_dir, open_rejudging};
 pub use report::write_report;
 pub use run::open_run;
 pub use sft::{SftConfig, open_sft};
+pub use shared::stage_cache;
 pub use timings::TimingsObserver;
 /// Stops a run from outside.
 pub use tokio_util::sync::CancellationToken;

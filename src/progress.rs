@@ -135,6 +135,10 @@ impl Observer for Progress {
             Event::ItemDone { .. } => self.advance(|done| done + 1, None),
             Event::TrainStep { step, report, .. } => self.advance(|_| step + 1, Some(report.loss)),
             Event::Quarantined { subject, reason, .. } => self.quarantined(subject, reason),
+            Event::StageShared { iteration, stage, seconds } => {
+                let (title, time) = (title(*iteration, *stage), time(*seconds));
+                self.line(format_args!("{title}: taken over from an equal run, where it took {time}"));
+            }
             Event::StageFinished { seconds, .. } => self.finish(*seconds),
             Event::BaseEvaluated { evaluation } => {
                 self.line(format_args!("starting model: {}", figures(evaluation)));

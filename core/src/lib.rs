@@ -10,6 +10,7 @@
 //! | how a config names a plugin file | [`plugin`] |
 //! | what a run leaves on disk | [`store`] |
 //! | visual features that runs share | [`feature_cache`] |
+//! | stages that runs share | [`stage_cache`] |
 //!
 //! This crate links no tensor library, starts no process, and knows no plugin by name.
 
@@ -39,6 +40,7 @@ pub mod config;
 pub mod feature_cache;
 pub mod plugin;
 pub mod registry;
+pub mod stage_cache;
 pub mod store;
 
 pub use encoder::VideoEncoder;

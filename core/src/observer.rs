@@ -95,6 +95,15 @@ pub enum Event<'a> {
         /// Wall-clock seconds in this session.
         seconds: f64,
     },
+    /// A stage was taken over from a run that it is the same in.
+    StageShared {
+        /// The iteration.
+        iteration: u32,
+        /// The stage.
+        stage: Stage,
+        /// Seconds that it took there.
+        seconds: f64,
+    },
     /// The starting model was evaluated.
     BaseEvaluated {
         /// Its figures.

@@ -23,6 +23,7 @@ mod serve;
 mod session;
 mod sft;
 mod summary_table;
+mod sweep;
 mod world;
 
 use std::path::PathBuf;
@@ -72,6 +73,7 @@ struct Verbosity {
 enum Command {
     Run(run::RunArgs),
     Sft(sft::SftArgs),
+    Sweep(sweep::SweepArgs),
     Generate(generate::GenerateArgs),
     Score(score::ScoreArgs),
     Serve(serve::ServeArgs),
@@ -121,6 +123,7 @@ impl Command {
         match self {
             Self::Run(args) => args.execute(session),
             Self::Sft(args) => args.execute(session),
+            Self::Sweep(args) => args.execute(session),
             Self::Generate(args) => args.execute(session),
             Self::Score(args) => args.execute(session),
             Self::Serve(args) => args.execute(session),

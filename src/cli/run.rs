@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::Result;
 use clap::Args;
 use isr_dpo::config::RunConfig;
-use isr_dpo::{open_run, write_report};
+use isr_dpo::{open_run, stage_cache, write_report};
 
 use super::output::{print, print_line};
 use super::session::{Session, for_the_process};
@@ -23,6 +23,10 @@ pub(super) struct RunArgs {
     /// The run directory [default: runs/NAME, as the config's `name`]
     #[arg(short, long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Take over stages that equal runs left in this folder, and leave those of this run; results do not
+    /// depend on it
+    #[arg(long, value_name = "DIR")]
+    stage_cache: Option<PathBuf>,
 }
 
 impl RunArgs {
@@ -32,7 +36,12 @@ impl RunArgs {
         let cancel = session.cancelled_by_ctrl_c();
         session.progress.line("loading models");
         let observers = vec![Arc::new(session.progress.clone()) as Arc<_>];
-        let run = for_the_process(open_run(config, &out, observers, cancel)?);
+        let cache = self.stage_cache.as_ref().map(|dir| stage_cache(dir, &config));
+        let run = open_run(config, &out, observers, cancel)?;
+        let run = for_the_process(match cache {
+            Some(cache) => run.with_stage_cache(cache),
+            None => run,
+        });
         session.progress.line("preparing data");
         let summary = session.block_on(run.run())?;
         let report = out.join("report.html");

@@ -21,3 +21,4 @@ mod serve;
 mod served_judge;
 mod support;
 mod swaps;
+mod sweeps;

@@ -80,6 +80,8 @@ impl IterativeLoop {
             stage: Stage::Evaluate,
             journal: "evaluation.jsonl",
             population: data.evaluation.len(),
+            // Its streams are those of iteration 0 in all iterations.
+            shared: self.shared_name(Stage::Evaluate, 0, &data.evaluation),
         };
         let max_new_tokens = self.parts.evaluation.max_new_tokens;
         self.run_stage(plan, data.evaluation.iter().collect(), |labelled: &LabelledSample| {

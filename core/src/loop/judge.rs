@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use futures::future::try_join_all;
+use serde::Serialize;
 
 use super::IterativeLoop;
 use super::ranking::best_and_worst;
@@ -19,6 +20,7 @@ use crate::scenes::Scenes;
 use crate::store::{ResponseRecord, RoundRecord, VerdictRecord};
 
 /// Different responses to judge, by their places.
+#[derive(Serialize)]
 struct Contest<'a> {
     record: &'a ResponseRecord,
     different: Vec<usize>,
@@ -61,6 +63,7 @@ impl IterativeLoop {
             stage: Stage::Judge,
             journal: "verdicts.jsonl",
             population: responses.len(),
+            shared: self.shared_name(Stage::Judge, t, &contests),
         };
         self.run_stage(plan, contests, |Contest { record, different, context }| {
             let bench = Bench {

@@ -6,7 +6,8 @@ use std::path::Path;
 use super::stage::StageRecord;
 use crate::error::Error;
 use crate::observer::Stage;
-use crate::store::{Journal, QuarantineRecord};
+use crate::stage_cache::{QUARANTINE, RESULTS};
+use crate::store::{Journal, QuarantineRecord, to_lines, write_atomic};
 
 /// A stage's results and its part of the quarantine, both in the items' order.
 pub(super) struct Ledger<R> {
@@ -47,6 +48,13 @@ impl<R: StageRecord> Ledger<R> {
         self.quarantine.append(&record)?;
         self.quarantined.push(record);
         Ok(())
+    }
+
+    /// Writes all of it into a folder of shared stages.
+    pub(super) fn copy_to(&self, dir: &Path) -> Result<(), Error> {
+        let (results, quarantine) = (dir.join(RESULTS), dir.join(QUARANTINE));
+        write_atomic(&results, to_lines(&results, &self.results)?.as_bytes())?;
+        write_atomic(&quarantine, to_lines(&quarantine, &self.quarantined)?.as_bytes())
     }
 
     /// Makes all of it durable.

@@ -9,6 +9,7 @@ mod reference;
 mod resume;
 mod sampling;
 mod select;
+mod shared;
 mod stage;
 mod train;
 
@@ -26,6 +27,7 @@ use crate::observer::{Event, Observer};
 use crate::policy::FrozenPolicy;
 use crate::random::Streams;
 use crate::scenes::Scenes;
+use crate::stage_cache::StageCache;
 use crate::store::{RunDir, Summary};
 
 /// What a loop runs on: settings that are plain data, and the components that do the work.
@@ -61,6 +63,7 @@ pub struct IterativeLoop {
     streams: Streams,
     scenes: Arc<Scenes>,
     frozen: FrozenPolicy,
+    shared: Option<StageCache>,
 }
 
 impl IterativeLoop {
@@ -72,7 +75,7 @@ impl IterativeLoop {
             .with_disk(parts.settings.feature_cache());
         let scenes = Arc::new(scenes);
         let frozen = FrozenPolicy::new(components.policy.clone());
-        Self { streams: Streams::new(parts.seed), scenes, frozen, parts }
+        Self { streams: Streams::new(parts.seed), scenes, frozen, shared: None, parts }
     }
 
     /// Runs all iterations that are not complete, and returns the summary of all.

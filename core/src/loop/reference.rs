@@ -10,6 +10,7 @@ use rand::seq::SliceRandom;
 use super::IterativeLoop;
 use super::stage::{StageItem, StagePlan, StageRecord, in_iteration};
 use crate::error::{ComponentError, Error};
+use crate::fingerprint::Fingerprint;
 use crate::guard::{caught, component_error};
 use crate::objective::View;
 use crate::observer::Stage;
@@ -52,12 +53,14 @@ impl StageRecord for ReferenceRecord {
 
 impl IterativeLoop {
     /// Scores what the objective asks for beside the pairs, and returns it by sample; `None` where it asks
-    /// for nothing. A pair without a record was quarantined.
+    /// for nothing. A pair without a record was quarantined. `shared` is the stage's name among those that runs
+    /// share.
     pub(super) async fn score_references(
         &self,
         t: u32,
         responses: &BySample<'_>,
         pairs: &[PairRecord],
+        shared: Option<Fingerprint>,
     ) -> Result<Option<HashMap<String, ReferenceRecord>>, Error> {
         let objective = &self.parts.components.objective;
         let wanted =
@@ -88,6 +91,7 @@ impl IterativeLoop {
             stage: Stage::Reference,
             journal: "references.jsonl",
             population: responses.len(),
+            shared,
         };
         let records = self.run_stage(plan, scorings, |scoring| {
             score(scoring, Arc::clone(&self.scenes), self.frozen.clone())

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use rand::seq::index;
+use serde::Serialize;
 
 use super::IterativeLoop;
 use super::resume::{Contexts, LoopData};
@@ -31,6 +32,7 @@ impl StageRecord for ResponseRecord {
 }
 
 /// A video to describe, with its previous description.
+#[derive(Serialize)]
 struct VideoItem {
     video: String,
     previous: Option<VisualContext>,
@@ -68,6 +70,7 @@ impl IterativeLoop {
             stage: Stage::Respond,
             journal: "responses.jsonl",
             population: samples.len(),
+            shared: self.shared_name(Stage::Respond, t, &samples),
         };
         self.run_stage(plan, samples.iter().collect(), |sample: &Sample| {
             let sample = sample.clone();
@@ -108,6 +111,7 @@ impl IterativeLoop {
             stage: Stage::Retrospect,
             journal: "contexts.jsonl",
             population: items.len(),
+            shared: self.shared_name(Stage::Retrospect, t, &items),
         };
         let contexts = self
             .run_stage(plan, items, |item| {

@@ -13,8 +13,10 @@ use tracing::{Instrument, info_span};
 use super::IterativeLoop;
 use super::ledger::Ledger;
 use crate::error::{ComponentError, Error};
+use crate::fingerprint::Fingerprint;
 use crate::guard::{component_error, join_error, unless_cancelled};
 use crate::observer::{Event, Stage};
+use crate::stage_cache::Made;
 
 /// A journal line that belongs to an item of its stage.
 pub(super) trait StageRecord: Serialize + DeserializeOwned + Send + 'static {
@@ -41,6 +43,8 @@ pub(super) struct StagePlan<'a> {
     pub(super) journal: &'a str,
     /// What the quarantined share is a share of.
     pub(super) population: usize,
+    /// Its name among stages that runs share; `None` where it is not shared.
+    pub(super) shared: Option<Fingerprint>,
 }
 
 impl StagePlan<'_> {
@@ -79,6 +83,8 @@ impl IterativeLoop {
         let (settled, total) = (ledger.settled(), items.len());
         items.retain(|item| !settled.contains(item.subject()));
         self.observe(&Event::StageStarted { iteration, stage, done: total - items.len(), total });
+        let turn = self.turn(plan.shared.as_ref().filter(|_| !items.is_empty())).await?;
+        self.take_over(&plan, &turn, &mut ledger, &mut items)?;
 
         let span = info_span!("stage", name = stage.name(), iteration);
         let tasks = items.into_iter().map(|item| {
@@ -94,10 +100,11 @@ impl IterativeLoop {
         ledger.sync()?;
         let seconds = started.elapsed().as_secs_f64();
         self.observe(&Event::StageFinished { iteration, stage, seconds });
+        turn.leave(&Made { stage: stage.name().to_owned(), iteration, seconds }, |dir| ledger.copy_to(dir));
         Ok(ledger.results)
     }
 
-    fn settle<R: StageRecord>(
+    pub(super) fn settle<R: StageRecord>(
         &self,
         plan: &StagePlan<'_>,
         ledger: &mut Ledger<R>,

@@ -1,6 +1,7 @@
 //! Training: pi_{t+1} from pi_t and the pairs, with pi_t as the reference.
 
 use std::collections::{BTreeMap, HashMap};
+use std::time::Instant;
 
 use async_trait::async_trait;
 use futures::{StreamExt, TryStreamExt};
@@ -9,12 +10,14 @@ use rand::seq::SliceRandom;
 use super::IterativeLoop;
 use super::reference::{BySample, answer};
 use super::select::Selected;
+use super::shared::leave_training;
 use super::stage::in_iteration;
 use crate::error::{ComponentError, Error};
 use crate::observer::Stage;
 use crate::policy::{Continuation, PromptedTarget, Target, TrainExample};
 use crate::prompt::Prompt;
 use crate::response::Response;
+use crate::stage_cache::Made;
 use crate::store::{
     CorruptedRecord, MismatchedRecord, PairRecord, PairSummary, ReferenceRecord, ResponseRecord,
     TrainRecord, TrainSummary,
@@ -36,9 +39,10 @@ impl IterativeLoop {
         selected: &Selected,
     ) -> Result<Trained, Error> {
         let settings = &self.parts.train;
-        let responses: BySample<'_> =
+        let by_sample: BySample<'_> =
             responses.iter().map(|record| (record.sample.as_str(), record)).collect();
-        let references = self.score_references(t, &responses, &selected.pairs).await?;
+        let shared = self.shared_name(Stage::Reference, t, &(&selected.pairs, responses));
+        let references = self.score_references(t, &by_sample, &selected.pairs, shared).await?;
         let is_whole =
             |pair: &&PairRecord| references.as_ref().is_none_or(|all| all.contains_key(pair.id.as_str()));
         let pairs: Vec<&PairRecord> = selected.pairs.iter().filter(is_whole).collect();
@@ -48,7 +52,9 @@ impl IterativeLoop {
             return Err(Error::NoPairs { iteration: t, candidates, reasons });
         }
         let references = references.unwrap_or_default();
-        let batches = PairBatches { of: self, t, pairs: &pairs, responses, references };
+        let scored: Vec<_> = pairs.iter().map(|pair| references.get(pair.id.as_str())).collect();
+        let shared = self.shared_name(Stage::Train, t, &(&pairs, responses, scored));
+        let batches = PairBatches { of: self, t, pairs: &pairs, responses: by_sample, references };
         let steps = settings.epochs * batches.per_epoch();
         let training = Training {
             dir: &self.parts.store.iteration(t)?,
@@ -63,7 +69,12 @@ impl IterativeLoop {
             observers: &self.parts.observers,
             cancel: &self.parts.cancel,
         };
+        let name = shared.filter(|_| !Training::checkpoint(training.dir).exists());
+        let (turn, started) = (self.turn(name.as_ref()).await?, Instant::now());
+        self.take_over_training(t, &turn).await?;
         let records = training.run(&batches).await?;
+        let (stage, seconds) = (Stage::Train.name().to_owned(), started.elapsed().as_secs_f64());
+        turn.leave(&Made { stage, iteration: t, seconds }, |into| leave_training(training.dir, into));
         Ok(Trained { pairs: selected.summary.clone(), training: summary(&records, settings.epochs) })
     }
 }

@@ -24,4 +24,4 @@ pub use atomic::{PendingDir, remove_dir, write_atomic};
 pub(crate) use journal::to_lines;
 pub use journal::{Journal, read_journal, scan_journal};
 pub use records::*;
-pub use run_dir::{RunDir, iteration_dir, read_json, write_json};
+pub use run_dir::{RunDir, config_difference, iteration_dir, lock_dir, read_json, write_json};

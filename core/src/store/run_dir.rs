@@ -46,29 +46,12 @@ impl RunDir {
     /// [`Error::OtherRun`] where it was started with another config.
     pub fn open(path: &Path, settings: &Value, toml: &str) -> Result<Self, Error> {
         fs::create_dir_all(path).map_err(|error| Error::io("create", path, error))?;
-        let dir = Self { path: path.to_owned(), _lock: lock(path)? };
-        let config = dir.path.join("config.toml");
-        if config.exists() && dir.has_results() {
-            dir.check_config(&config, settings)?;
+        let dir = Self { path: path.to_owned(), _lock: lock_dir(path)? };
+        if let Some(difference) = config_difference(path, settings)? {
+            return Err(Error::OtherRun { path: dir.path, difference });
         }
-        write_atomic(&config, toml.as_bytes())?;
+        write_atomic(&dir.path.join("config.toml"), toml.as_bytes())?;
         Ok(dir)
-    }
-
-    /// Whether anything here was made by following `config.toml`. A run that failed before that may be
-    /// started again with another one.
-    fn has_results(&self) -> bool {
-        RESULTS.iter().any(|name| self.path.join(name).exists())
-    }
-
-    fn check_config(&self, config: &Path, settings: &Value) -> Result<(), Error> {
-        let text = fs::read_to_string(config).map_err(|error| Error::io("read", config, error))?;
-        let old: Value = toml::from_str(&text)
-            .map_err(|error| Error::Damaged { path: config.to_owned(), reason: error.to_string() })?;
-        match difference(&old, settings, &MAY_CHANGE) {
-            Some(difference) => Err(Error::OtherRun { path: self.path.clone(), difference }),
-            None => Ok(()),
-        }
     }
 
     /// The directory.
@@ -82,6 +65,22 @@ impl RunDir {
         fs::create_dir_all(&path).map_err(|error| Error::io("create", &path, error))?;
         Ok(path)
     }
+}
+
+/// The first key by which a config differs from that which the run in `path` follows, with both values; `None`
+/// where the run could go on with it. What failed before it made anything may be started with any config.
+///
+/// # Errors
+/// Where the run's `config.toml` cannot be read.
+pub fn config_difference(path: &Path, settings: &Value) -> Result<Option<String>, Error> {
+    let config = path.join("config.toml");
+    if !config.exists() || !RESULTS.iter().any(|name| path.join(name).exists()) {
+        return Ok(None);
+    }
+    let text = fs::read_to_string(&config).map_err(|error| Error::io("read", &config, error))?;
+    let old: Value = toml::from_str(&text)
+        .map_err(|error| Error::Damaged { path: config, reason: error.to_string() })?;
+    Ok(difference(&old, settings, &MAY_CHANGE))
 }
 
 /// Where an iteration of a run lies.
@@ -109,14 +108,18 @@ pub fn write_json(path: &Path, value: &impl Serialize) -> Result<(), Error> {
     write_atomic(path, text.as_bytes())
 }
 
-fn lock(run: &Path) -> Result<File, Error> {
-    let path = run.join(".lock");
+/// Locks a directory against other processes while the file is open.
+///
+/// # Errors
+/// [`Error::Config`] where another process has it.
+pub fn lock_dir(dir: &Path) -> Result<File, Error> {
+    let path = dir.join(".lock");
     let file = File::create(&path).map_err(|error| Error::io("create", &path, error))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(Error::Config(format!(
             "{} is in use by another process; wait for it, or choose another --out",
-            run.display()
+            dir.display()
         ))),
         Err(TryLockError::Error(error)) => Err(Error::io("lock", path, error)),
     }

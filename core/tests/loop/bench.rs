@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use isr_core::config::{Components, EvaluationConfig, LoopConfig, Schedule, TrainConfig, to_toml};
+use isr_core::stage_cache::StageCache;
 use isr_core::store::{RunDir, Summary};
 use isr_core::{Error, Event, Fingerprint, IterativeLoop, LoopParts, Observer, PreferenceObjective};
 use serde_json::json;
@@ -123,6 +124,20 @@ pub(crate) async fn run_with(
     settings: &Settings,
     components: Components,
 ) -> Result<Summary, Error> {
+    open_with(dir, settings, components)?.run().await
+}
+
+/// One session of a run that shares stages.
+pub(crate) async fn run_shared(
+    dir: &Path,
+    settings: &Settings,
+    components: Components,
+    cache: StageCache,
+) -> Result<Summary, Error> {
+    open_with(dir, settings, components)?.with_stage_cache(cache).run().await
+}
+
+fn open_with(dir: &Path, settings: &Settings, components: Components) -> Result<IterativeLoop, Error> {
     let value = settings.value();
     let store = RunDir::open(dir, &value, &to_toml(&value)?)?;
     let parts = LoopParts {
@@ -138,7 +153,7 @@ pub(crate) async fn run_with(
         observers: settings.observers.clone(),
         cancel: settings.cancel.clone(),
     };
-    IterativeLoop::new(parts).run().await
+    Ok(IterativeLoop::new(parts))
 }
 
 /// A new directory, in memory where the system has such: the loop makes all that it writes durable.

@@ -17,5 +17,6 @@ mod quarantine;
 mod references;
 mod refusals;
 mod results;
+mod sharing;
 mod supervised;
 mod training;

@@ -6,8 +6,7 @@ use serde::Serialize;
 
 use isr_core::store::Choice;
 
-/// Resamples of an interval.
-const RESAMPLES: usize = 2000;
+use crate::bootstrap::{RESAMPLES, percentiles};
 
 /// Agreement of two judges on the pairs that both decided.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -89,16 +88,7 @@ fn interval(counts: &Counts, stream: &str) -> Option<[f64; 2]> {
         }
         kappa(&drawn)
     };
-    let mut kappas: Vec<f64> = (0..RESAMPLES).filter_map(|_| resample()).collect();
-    kappas.sort_by(f64::total_cmp);
-    Some([quantile(&kappas, 0.025)?, quantile(&kappas, 0.975)?])
-}
-
-/// A quantile of sorted values, linear between neighbours, as `numpy.percentile` has it.
-fn quantile(sorted: &[f64], share: f64) -> Option<f64> {
-    let place = share * sorted.len().checked_sub(1)? as f64;
-    let (below, above) = (sorted[place.floor() as usize], sorted[place.ceil() as usize]);
-    Some(below + (above - below) * place.fract())
+    percentiles((0..RESAMPLES).filter_map(|_| resample()).collect())
 }
 
 #[cfg(test)]

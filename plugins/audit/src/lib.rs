@@ -26,6 +26,7 @@
 
 mod agreement;
 mod audit;
+mod bootstrap;
 mod error;
 mod failures;
 mod judgments;
@@ -36,6 +37,7 @@ mod rejudge;
 
 pub use agreement::Agreement;
 pub use audit::{JudgeAudit, RunAudit, TruthSource, audit};
+pub use bootstrap::mean_interval;
 pub use error::AuditError;
 pub use failures::Failures;
 pub use judgments::judged_iterations;

@@ -171,7 +171,14 @@ fn draw(unit: Unit, series: usize, (name, readings): &(String, Vec<Reading>)) ->
         [only] => value(only),
         [first, .., last] => format!("{} → {}", value(first), value(last)),
     };
-    Line { name: name.clone(), label, series, pieces: pieces.collect(), faint: Vec::new() }
+    Line {
+        name: name.clone(),
+        label,
+        series,
+        pieces: pieces.collect(),
+        faint: Vec::new(),
+        band: Vec::new(),
+    }
 }
 
 fn hover(unit: Unit, name: &str, reading: &Reading) -> String {

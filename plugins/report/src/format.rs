@@ -1,11 +1,11 @@
 //! Numbers as the page writes them.
 
 /// What is written where nothing is known.
-pub(crate) const MISSING: &str = "–";
+pub const MISSING: &str = "–";
 
 /// How a figure is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Unit {
+pub enum Unit {
     /// A share in [0, 1], written in percent.
     Rate,
     /// Tokens, with one decimal.
@@ -16,7 +16,7 @@ pub(crate) enum Unit {
 
 impl Unit {
     /// The unit of a figure by the name that an evaluator or objective gave it.
-    pub(crate) fn of_metric(name: &str) -> Self {
+    pub fn of_metric(name: &str) -> Self {
         let is =
             |words: &[&str]| words.iter().any(|word| name == *word || name.ends_with(&format!("_{word}")));
         if is(&["accuracy", "hallucination", "precision", "recall", "coverage", "rate", "share"]) {
@@ -29,7 +29,7 @@ impl Unit {
     }
 
     /// The value with its unit.
-    pub(crate) fn format(self, value: f64) -> String {
+    pub fn format(self, value: f64) -> String {
         match self {
             _ if !value.is_finite() => MISSING.to_owned(),
             Self::Rate => signless(format!("{:.1}%", value * 100.0)),
@@ -39,12 +39,12 @@ impl Unit {
     }
 
     /// The value with its unit, or a dash.
-    pub(crate) fn format_option(self, value: Option<f64>) -> String {
+    pub fn format_option(self, value: Option<f64>) -> String {
         value.map_or_else(|| MISSING.to_owned(), |value| self.format(value))
     }
 
     /// A difference of two values, always signed; rates in percentage points.
-    pub(crate) fn format_change(self, change: f64) -> String {
+    pub fn format_change(self, change: f64) -> String {
         let text = match self {
             _ if !change.is_finite() => return MISSING.to_owned(),
             Self::Rate => format!("{:+.1} pts", change * 100.0),
@@ -56,7 +56,7 @@ impl Unit {
     }
 
     /// A spread in the same unit, without the percent sign.
-    pub(crate) fn format_spread(self, spread: f64) -> String {
+    pub fn format_spread(self, spread: f64) -> String {
         match self {
             Self::Rate => format!("{:.1}", spread * 100.0),
             Self::Tokens => format!("{spread:.1}"),
@@ -65,7 +65,7 @@ impl Unit {
     }
 
     /// True for shares, which lie in [0, 1].
-    pub(crate) fn is_rate(self) -> bool {
+    pub fn is_rate(self) -> bool {
         self == Self::Rate
     }
 }
@@ -101,7 +101,7 @@ pub(crate) fn binomial_error(value: f64, n: usize) -> Option<f64> {
 }
 
 /// `response_tokens` as words.
-pub(crate) fn words(name: &str) -> String {
+pub fn words(name: &str) -> String {
     name.replace('_', " ")
 }
 

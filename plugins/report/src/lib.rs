@@ -38,8 +38,12 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+pub use chart::{ChartView, KeyView, Line, Plot, Point, key};
 pub use error::ReportError;
+pub use format::{MISSING, Unit, words};
 use isr_core::{Frames, SampleId};
+pub use page::render_page;
+pub use tables::Table;
 
 /// Gives the frames of a video, named as in the journals ([`isr_core::video_key`]); `None` where it
 /// cannot be read any more, which the page then says. Asked at most once a video.

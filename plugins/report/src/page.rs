@@ -16,8 +16,7 @@ use crate::run::Run;
 use crate::tables::{self, Table};
 use crate::training;
 
-const TEMPLATES: [(&str, &str); 5] = [
-    ("report.html", include_str!("templates/report.html")),
+const TEMPLATES: [(&str, &str); 4] = [
     ("run.html", include_str!("templates/run.html")),
     ("chart.html", include_str!("templates/chart.html")),
     ("parts.html", include_str!("templates/parts.html")),
@@ -63,6 +62,15 @@ struct RunView {
 /// Renders the page.
 pub(crate) fn render(runs: &[Run], frames: &FrameSource<'_>) -> Result<String, ReportError> {
     let page = page(runs, frames)?;
+    render_page(("report.html", include_str!("templates/report.html")), &page)
+}
+
+/// Renders another page with the style, charts and tables of the report: a template that may include `style.css`,
+/// `chart.html` (of a `chart`, a [`ChartView`]) and import from `parts.html`. Its `page` is what it is given.
+///
+/// # Errors
+/// [`ReportError::Template`] for a template that is wrong.
+pub fn render_page((name, source): (&str, &str), page: &impl Serialize) -> Result<String, ReportError> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_trim_blocks(true);
@@ -70,7 +78,8 @@ pub(crate) fn render(runs: &[Run], frames: &FrameSource<'_>) -> Result<String, R
     for (name, source) in TEMPLATES {
         environment.add_template(name, source)?;
     }
-    Ok(environment.get_template("report.html")?.render(context! { page })?)
+    environment.add_template(name, source)?;
+    Ok(environment.get_template(name)?.render(context! { page })?)
 }
 
 fn page(runs: &[Run], frames: &FrameSource<'_>) -> Result<Page, ReportError> {

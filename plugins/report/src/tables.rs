@@ -14,19 +14,20 @@ const REASONS: usize = 3;
 
 /// A table whose first column heads its rows.
 #[derive(Serialize, Default)]
-pub(crate) struct Table {
-    pub(crate) caption: String,
-    pub(crate) head: Vec<String>,
-    pub(crate) rows: Vec<Vec<String>>,
+pub struct Table {
+    /// What it shows.
+    pub caption: String,
+    /// Names of its columns.
+    pub head: Vec<String>,
+    /// Its rows.
+    pub rows: Vec<Vec<String>>,
     /// Columns from this one on hold text, not figures.
-    pub(crate) prose: Option<usize>,
+    pub prose: Option<usize>,
 }
 
 impl Table {
-    pub(crate) fn new(
-        caption: impl Into<String>,
-        head: impl IntoIterator<Item = impl Into<String>>,
-    ) -> Self {
+    /// A table without rows.
+    pub fn new(caption: impl Into<String>, head: impl IntoIterator<Item = impl Into<String>>) -> Self {
         let head = head.into_iter().map(Into::into).collect();
         Self { caption: caption.into(), head, ..Self::default() }
     }

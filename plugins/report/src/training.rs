@@ -55,7 +55,7 @@ fn line(series: usize, run: &Run, figure: Figure, alone: bool) -> Line {
     let ends = run.journals.iter().rev().find_map(|of| ends(of, figure));
     let (last, label) = ends.unwrap_or((0, MISSING.to_owned()));
     let name = if alone { format!("iteration {last}") } else { run.name.clone() };
-    let mut line = Line { name, label, series, pieces: Vec::new(), faint: Vec::new() };
+    let mut line = Line { name, label, series, pieces: Vec::new(), faint: Vec::new(), band: Vec::new() };
     let mut before = 0;
     for journals in &run.journals {
         let points = values(&journals.steps, figure);

@@ -24,7 +24,7 @@ const LEAST_RATE_RANGE: f64 = 0.1;
 
 /// A chart as the template draws it.
 #[derive(Serialize)]
-pub(crate) struct ChartView {
+pub struct ChartView {
     title: String,
     note: String,
     x_name: &'static str,
@@ -53,6 +53,7 @@ struct LineView {
     name: String,
     label: String,
     key: KeyView,
+    band: String,
     faint: String,
     path: String,
     whiskers: String,
@@ -69,20 +70,20 @@ struct Mark {
 
 /// Colour, mark and dash of a series, for legends.
 #[derive(Serialize)]
-pub(crate) struct KeyView {
+pub struct KeyView {
     colour: usize,
     dashed: bool,
     shape: String,
 }
 
 /// The legend's key of a series: its mark lies around (12, 6).
-pub(crate) fn key(series: usize) -> KeyView {
+pub fn key(series: usize) -> KeyView {
     KeyView { colour: series % SERIES, dashed: series >= SERIES, shape: shape(series, 12.0, 6.0) }
 }
 
 impl Plot {
     /// Lays the plot out.
-    pub(crate) fn view(self) -> ChartView {
+    pub fn view(self) -> ChartView {
         let (x, y) = (self.x_axis(), self.y_axis());
         let count = self.lines.len();
         let lines = self
@@ -126,7 +127,8 @@ impl Plot {
                 let error = point.error.unwrap_or(0.0);
                 [point.y - error, point.y + error]
             });
-            ends.chain(line.faint.iter().flatten().map(|&(_, y)| y))
+            let band = line.band.iter().flat_map(|&(_, low, high)| [low, high]);
+            ends.chain(band).chain(line.faint.iter().flatten().map(|&(_, y)| y))
         });
         let (least, bounds) =
             if self.unit.is_rate() { (LEAST_RATE_RANGE, Some((0.0, 1.0))) } else { (0.0, None) };
@@ -170,6 +172,7 @@ fn line_view(line: &Line, x: &Axis, y: &Axis, offset: f64) -> LineView {
         name: line.name.clone(),
         label: line.label.clone(),
         key: key(line.series),
+        band: band(&line.band, x, y),
         faint: path(
             line.faint.iter().map(|piece| piece.iter().map(|&(at, to)| (x.place(at), y.place(to)))),
         ),
@@ -177,6 +180,16 @@ fn line_view(line: &Line, x: &Axis, y: &Axis, offset: f64) -> LineView {
         whiskers: whiskers(line, x, y, offset),
         marks: marks.collect(),
     }
+}
+
+/// There along the upper ends, and back along the lower ones; nothing of fewer than two.
+fn band(ends: &[(f64, f64, f64)], x: &Axis, y: &Axis) -> String {
+    if ends.len() < 2 {
+        return String::new();
+    }
+    let upper = ends.iter().map(|&(at, _, high)| (x.place(at), y.place(high)));
+    let lower = ends.iter().rev().map(|&(at, low, _)| (x.place(at), y.place(low)));
+    path(std::iter::once(upper.chain(lower))) + "Z"
 }
 
 fn path<P: Iterator<Item = (f64, f64)>>(pieces: impl Iterator<Item = P>) -> String {

@@ -7,47 +7,55 @@ mod layout;
 
 use crate::format::Unit;
 use crate::tables::Table;
-pub(crate) use layout::{ChartView, KeyView, key};
+pub use layout::{ChartView, KeyView, key};
 
 /// A chart to be drawn.
-pub(crate) struct Plot {
-    pub(crate) title: String,
+pub struct Plot {
+    /// Its title.
+    pub title: String,
     /// What a reader must know to read it right.
-    pub(crate) note: String,
+    pub note: String,
     /// Name of the x axis.
-    pub(crate) x_name: &'static str,
-    pub(crate) unit: Unit,
+    pub x_name: &'static str,
+    /// How its values are written.
+    pub unit: Unit,
     /// A level to compare with, such as chance.
-    pub(crate) reference: Option<(f64, &'static str)>,
+    pub reference: Option<(f64, &'static str)>,
     /// x positions of thin vertical lines.
-    pub(crate) dividers: Vec<f64>,
-    pub(crate) lines: Vec<Line>,
+    pub dividers: Vec<f64>,
+    /// Its lines.
+    pub lines: Vec<Line>,
     /// The same figures to be read.
-    pub(crate) table: Table,
+    pub table: Table,
 }
 
 /// One line of a chart.
-pub(crate) struct Line {
-    pub(crate) name: String,
+pub struct Line {
+    /// For the legend.
+    pub name: String,
     /// First and last value for the legend.
-    pub(crate) label: String,
+    pub label: String,
     /// Which of the series colours and marks.
-    pub(crate) series: usize,
+    pub series: usize,
     /// Drawn without joining the pieces.
-    pub(crate) pieces: Vec<Vec<Point>>,
+    pub pieces: Vec<Vec<Point>>,
     /// The unsmoothed values behind it.
-    pub(crate) faint: Vec<Vec<(f64, f64)>>,
+    pub faint: Vec<Vec<(f64, f64)>>,
+    /// An interval around it: x, low, high.
+    pub band: Vec<(f64, f64, f64)>,
 }
 
 /// One value of a line.
 #[derive(Clone, Debug)]
-pub(crate) struct Point {
-    pub(crate) x: f64,
-    pub(crate) y: f64,
+pub struct Point {
+    /// Place on the x axis.
+    pub x: f64,
+    /// Place on the y axis.
+    pub y: f64,
     /// Standard error, where it is known.
-    pub(crate) error: Option<f64>,
+    pub error: Option<f64>,
     /// Text that appears under the pointer; a point without it has no mark.
-    pub(crate) hover: Option<String>,
+    pub hover: Option<String>,
 }
 
 impl Line {
@@ -58,7 +66,7 @@ impl Line {
 
 impl Plot {
     /// True where there is nothing to draw.
-    pub(crate) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.lines.iter().all(|line| line.points().next().is_none())
     }
 }

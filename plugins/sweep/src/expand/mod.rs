@@ -1,0 +1,143 @@
+//! From a sweep file to arms: named ones, times the grid, times draws, without what is excluded.
+
+mod draws;
+pub(crate) mod name;
+
+use std::collections::HashSet;
+
+use toml::{Table, Value};
+
+use crate::error::SweepError;
+use crate::file::{SweepFile, same};
+
+/// One variant.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Arm {
+    /// Its name, and that of its folder.
+    pub name: String,
+    /// What it changes of the base config, by config path; a later one of the same path wins.
+    pub set: Vec<(String, Value)>,
+}
+
+/// A part of an arm: its label, and what it sets.
+type Part = (String, Vec<(String, Value)>);
+
+/// The arms of a sweep, in the file's order. The settings of all arms (`set`) are not among theirs.
+///
+/// # Errors
+/// [`SweepError::Unusable`] for values that cannot be varied, names that are taken, and constraints that leave
+/// nothing or speak of what no arm sets.
+pub fn expand(file: &SweepFile) -> Result<Vec<Arm>, SweepError> {
+    let named: Vec<Part> = file.arms.iter().map(|arm| (arm.name.clone(), pairs(&arm.set))).collect();
+    let mut arms = times(vec![(String::new(), Vec::new())], named);
+    for dimension in grid(&file.grid)? {
+        arms = times(arms, dimension);
+    }
+    if let Some((draws, is_quasi)) =
+        file.random.as_ref().map(|it| (it, false)).or(file.quasi_random.as_ref().map(|it| (it, true)))
+    {
+        arms = times(arms, draws::draw(draws, is_quasi)?);
+    }
+    if let [(name, _)] = arms.as_mut_slice()
+        && name.is_empty()
+    {
+        name.push_str("base");
+    }
+    let arms: Vec<Arm> = arms.into_iter().map(|(name, set)| Arm { name, set }).collect();
+    let arms = without_excluded(&file.exclude, arms)?;
+    check_names(file, &arms)?;
+    Ok(arms)
+}
+
+fn pairs(table: &Table) -> Vec<(String, Value)> {
+    table.iter().map(|(path, value)| (path.clone(), value.clone())).collect()
+}
+
+/// Each with each; without parts, what there was.
+fn times(arms: Vec<Part>, parts: Vec<Part>) -> Vec<Part> {
+    if parts.is_empty() {
+        return arms;
+    }
+    let joined = |(left, set): &Part, (right, more): &Part| {
+        let name = if left.is_empty() { right.clone() } else { format!("{left},{right}") };
+        (name, set.iter().chain(more).cloned().collect())
+    };
+    arms.iter().flat_map(|arm| parts.iter().map(move |part| joined(arm, part))).collect()
+}
+
+/// One dimension a path.
+fn grid(table: &Table) -> Result<Vec<Vec<Part>>, SweepError> {
+    let names = name::short_names(table);
+    let dimension = |(path, values): (&String, &Value)| {
+        let values = list(&format!("grid.{path:?}"), values)?;
+        let labels = name::labels(values);
+        let parts = labels.into_iter().zip(values).map(|(label, value)| {
+            (format!("{}={label}", names[path]), vec![(path.clone(), value.clone())])
+        });
+        Ok(parts.collect())
+    };
+    table.iter().map(dimension).collect()
+}
+
+/// A list that is not empty.
+fn list<'a>(key: &str, value: &'a Value) -> Result<&'a [Value], SweepError> {
+    let remedy = match value {
+        Value::Array(values) if !values.is_empty() => return Ok(values),
+        Value::Table(_) => "it is a table; a path with dots stands in quotes: \"judge.prompt\" = [..]",
+        _ => "give a list of values",
+    };
+    Err(SweepError::Unusable(format!("`{key}`: {remedy}")))
+}
+
+/// The arms that meet no constraint.
+fn without_excluded(exclude: &[Table], arms: Vec<Arm>) -> Result<Vec<Arm>, SweepError> {
+    for path in exclude.iter().flat_map(Table::keys) {
+        if !arms.iter().any(|arm| arm.value(path).is_some()) {
+            let text = format!("`exclude` speaks of `{path}`, which no arm sets; correct or remove it");
+            return Err(SweepError::Unusable(text));
+        }
+    }
+    let holds = |arm: &Arm, table: &Table| {
+        !table.is_empty()
+            && table.iter().all(|(path, value)| arm.value(path).is_some_and(|own| same(own, value)))
+    };
+    let kept: Vec<Arm> =
+        arms.into_iter().filter(|arm| !exclude.iter().any(|table| holds(arm, table))).collect();
+    match kept.is_empty() {
+        true => Err(SweepError::Unusable("`exclude` leaves no arm; loosen it".to_owned())),
+        false => Ok(kept),
+    }
+}
+
+impl Arm {
+    /// What the arm sets at a path, be it in a table that it sets above.
+    fn value(&self, path: &str) -> Option<&Value> {
+        self.set.iter().rev().find_map(|(set, value)| match path.strip_prefix(set.as_str())? {
+            "" => Some(value),
+            below => below.strip_prefix('.')?.split('.').try_fold(value, |value, key| value.get(key)),
+        })
+    }
+}
+
+fn check_names(file: &SweepFile, arms: &[Arm]) -> Result<(), SweepError> {
+    let mut seen = HashSet::new();
+    for Arm { name, .. } in arms {
+        if !name::is_folder(name) {
+            let text = format!(
+                "arm `{name}`: a name is letters, digits, `.`, `_`, `-`, `=` and `,`, at most 120, and begins with one of the first two"
+            );
+            return Err(SweepError::Unusable(text));
+        }
+        if !seen.insert(name::plain(name).to_lowercase()) {
+            return Err(SweepError::Unusable(format!("two arms have the name `{name}`; rename one")));
+        }
+    }
+    match &file.baseline {
+        Some(baseline) if !arms.iter().any(|arm| arm.name == *baseline) => {
+            let names: Vec<_> = arms.iter().map(|arm| arm.name.as_str()).take(20).collect();
+            let text = format!("`baseline` is `{baseline}`, which is no arm; arms: {}", names.join("; "));
+            Err(SweepError::Unusable(text))
+        }
+        _ => Ok(()),
+    }
+}

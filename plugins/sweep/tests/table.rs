@@ -1,0 +1,56 @@
+//! `metrics.parquet` holds every value.
+
+#![allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping")]
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::Path;
+
+use isr_sweep::{ArmResult, Estimate, Point, Results, SCHEMA};
+use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::record::{Field, Row, RowAccessor};
+
+fn results(arms: Vec<ArmResult>) -> Results {
+    Results { schema: SCHEMA, sweep: "s".to_owned(), baseline: None, seeds: vec![1], arms }
+}
+
+fn rows(results: &Results, dir: &Path) -> Vec<Row> {
+    results.write(dir).unwrap();
+    let reader = SerializedFileReader::new(File::open(dir.join("metrics.parquet")).unwrap()).unwrap();
+    reader.get_row_iter(None).unwrap().map(Result::unwrap).collect()
+}
+
+#[test]
+fn every_value_is_a_row_that_reads_back() {
+    let point = |iteration, values: &[(u64, f64)]| Point {
+        iteration,
+        estimate: Estimate { mean: 0.0, interval: None, n: values.len() },
+        difference: None,
+        values: values.iter().copied().collect(),
+    };
+    let points = vec![point(0, &[(1, 0.25), (u64::MAX, 0.5)]), point(2, &[(1, -3e-9)])];
+    let arm = ArmResult {
+        name: "isr,beta=0.1".to_owned(),
+        set: BTreeMap::new(),
+        stopped_after: None,
+        runs: Vec::new(),
+        metrics: BTreeMap::from([("greedy.accuracy".to_owned(), points)]),
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let rows = rows(&results(vec![arm]), dir.path());
+    let of = |row: &Row| {
+        let (_, Field::ULong(seed)) = row.get_column_iter().nth(1).unwrap() else { panic!("{row}") };
+        assert_eq!(row.get_string(0).unwrap(), "isr,beta=0.1");
+        assert_eq!(row.get_string(3).unwrap(), "greedy.accuracy");
+        (*seed, row.get_int(2).unwrap(), row.get_double(4).unwrap())
+    };
+    assert_eq!(rows.iter().map(of).collect::<Vec<_>>(), [(1, 0, 0.25), (u64::MAX, 0, 0.5), (1, 2, -3e-9)]);
+}
+
+#[test]
+fn without_a_value_there_is_an_empty_table_and_a_page_that_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    assert!(rows(&results(Vec::new()), dir.path()).is_empty());
+    let page = std::fs::read_to_string(dir.path().join("sweep.html")).unwrap();
+    assert!(page.contains("No run has measured anything yet."));
+}
