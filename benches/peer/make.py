@@ -92,11 +92,11 @@ def headers(model, folder: Path, dtype) -> None:
     model.config.save_pretrained(folder)
 
 
-def checkpoint(folder: Path, size, dtype, headers_only: bool) -> None:
+def checkpoint(folder: Path, size, frames: int, dtype, headers_only: bool) -> None:
     text = LlamaConfig(
         vocab_size=WORDS, hidden_size=size.hidden, intermediate_size=size.intermediate,
         num_hidden_layers=size.layers, num_attention_heads=size.heads, num_key_value_heads=size.kv_heads,
-        max_position_embeddings=4096, bos_token_id=1, eos_token_id=EOS, pad_token_id=0,
+        max_position_embeddings=max(4096, 256 * frames + 512), bos_token_id=1, eos_token_id=EOS, pad_token_id=0,
     )
     vision = CLIPVisionConfig(
         hidden_size=size.tower_hidden, intermediate_size=4 * size.tower_hidden,
@@ -159,7 +159,7 @@ def main() -> None:
     samples, frames = args.samples or size.samples, args.frames or size.frames
     folder = args.folder.resolve()
     (folder / "model").mkdir(parents=True, exist_ok=True)
-    checkpoint(folder / "model", size, getattr(torch, args.precision), args.headers_only)
+    checkpoint(folder / "model", size, frames, getattr(torch, args.precision), args.headers_only)
     tokenizer(folder / "model")
     videos(folder, size, samples, args.ffmpeg)
     large = str(args.size in ("1b", "7b")).lower()

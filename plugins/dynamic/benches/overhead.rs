@@ -1,7 +1,7 @@
 //! What a call costs that does nothing: a judge linked in, in a library, in WebAssembly and in processes of their own.
 //!
 //! ```sh
-//! cargo bench -p isr-dynamic
+//! cargo bench --workspace --bench overhead
 //! ```
 //!
 //! All of them take turns, so that a busy machine disturbs all alike. Printed are the least and the median of the
