@@ -11,7 +11,7 @@ use isr_dpo::registry::{
     RetrospectorConfig, entries,
 };
 use isr_dpo::store::{Annotation, Choice, Journal, ResponseRecord};
-use isr_dpo::{Cause, Judge, Streams};
+use isr_dpo::{Cause, Judge, Streams, View};
 use serde_json::{Value, json};
 
 use crate::support::golden_model;
@@ -105,9 +105,12 @@ async fn broken(entry: &Entry, folder: &Path) -> Result<Vec<Failure>, Cause> {
         }
         Kind::Objective => {
             let config: Box<dyn ObjectiveConfig> = serde_json::from_value(section)?;
-            // These compare the pairs of a batch.
-            let splits = !entry.name.starts_with("aot");
-            isr_contract::objective(config.build(&cx)?, &ObjectiveRules { splits, ..Default::default() })
+            let objective = config.build(&cx)?;
+            // Mismatched answers estimate a constant of the batch; `aot` compares its pairs.
+            let estimates = objective.requirements().views.contains(&View::Mismatched);
+            let splits = !(estimates || entry.name.starts_with("aot"));
+            let rules = ObjectiveRules { splits, constant: vec![View::Mismatched], ..Default::default() };
+            isr_contract::objective(objective, &rules)
         }
         _ => Vec::new(),
     })
@@ -117,7 +120,8 @@ async fn broken(entry: &Entry, folder: &Path) -> Result<Vec<Failure>, Cause> {
 async fn every_built_in_component_keeps_the_contract_of_its_kind() {
     let folder = tempfile::tempdir().unwrap();
     let mut checked = 0;
-    for entry in entries() {
+    // `obliging` is these tests' own (`swaps.rs`); the program does not have it.
+    for entry in entries().into_iter().filter(|entry| entry.name != "obliging") {
         if entry.kind == Kind::Judge && ELSEWHERE.iter().any(|(name, _)| *name == entry.name) {
             continue;
         }

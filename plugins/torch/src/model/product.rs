@@ -36,8 +36,12 @@ fn by_weight(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tenso
     match rows {
         ..=FEW_ROWS => {
             let columns = x.f_reshape([rows, width])?.f_transpose(0, 1)?;
-            let y = weight.f_mm(&columns)?.f_transpose(0, 1)?.f_contiguous()?.f_view(&*shape)?;
-            Ok(bias.map(|bias| y.f_add(bias)).transpose()?.unwrap_or(y))
+            let y = match bias {
+                // One rounding, where the type is narrow.
+                Some(bias) => bias.f_unsqueeze(1)?.f_addmm(weight, &columns)?,
+                None => weight.f_mm(&columns)?,
+            };
+            Ok(y.f_transpose(0, 1)?.f_contiguous()?.f_view(&*shape)?)
         }
         MANY_ROWS.. if convolves(x.kind()) => {
             let pixels = x.f_reshape([1, rows, 1, width])?.f_permute([0, 3, 1, 2])?;

@@ -109,8 +109,8 @@ pub enum Judgement {
     /// By the choice alone, as the judge `self` reads it.
     #[default]
     Choice,
-    /// Claim by claim, each with `yes` or `no`, and the choice at the end (`b is better`), as the judge
-    /// `verdict` reads it with a pattern: what decides is written down before it decides.
+    /// Claim by claim, each with what is true on its topic and `yes` or `no`, and the choice at the end
+    /// (`b is better`), as the judge `verdict` reads it with a pattern: what decides is written down first.
     Critique,
 }
 

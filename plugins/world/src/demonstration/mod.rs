@@ -252,7 +252,7 @@ impl Demonstrator {
             Judgement::Critique => {
                 let (first, second) =
                     if better_first { (&pair.better, &pair.worse) } else { (&pair.worse, &pair.better) };
-                let [a, b] = [first, second].map(|claims| checked(claims, speaker.narrator.facts));
+                let [a, b] = [first, second].map(|claims| argued(claims, speaker.narrator.facts));
                 format!("a: {a} b: {b} {choice} is better")
             }
         };
@@ -273,17 +273,27 @@ impl Demonstrator {
     }
 }
 
-/// Claims, each with what is true on its topic and `yes` or `no`. Each is said again before its verdict, so that
-/// what decides stands just before it.
+fn verdict(claim: &Claim, facts: &Facts) -> &'static str {
+    if claim.holds(facts) { "yes" } else { "no" }
+}
+
+/// Claims, each with `yes` or `no`. Each is said again before its verdict, so that what decides stands just
+/// before it.
 fn checked(claims: &[Claim], facts: &Facts) -> String {
+    claims.iter().map(|claim| format!("{claim} {}", verdict(claim, facts))).collect::<Vec<_>>().join(" ")
+}
+
+/// The same, and between each claim and its verdict what is true on its topic.
+fn argued(claims: &[Claim], facts: &Facts) -> String {
     let truths = facts.claims();
-    let check = |claim: &Claim| match (truths.iter().find(|it| it.topic() == claim.topic()), claim.topic())
-    {
-        (Some(truth), _) => format!("{claim} {truth} {}", if truth == claim { "yes" } else { "no" }),
-        (None, Topic::Colour(shape) | Topic::Motion(shape)) => format!("{claim} no {}. no", shape.word()),
-        (None, _) => format!("{claim} no"),
-    };
-    claims.iter().map(check).collect::<Vec<_>>().join(" ")
+    let evidence =
+        |claim: &Claim| match (truths.iter().find(|it| it.topic() == claim.topic()), claim.topic()) {
+            (Some(truth), _) => format!("{truth} "),
+            (None, Topic::Colour(shape) | Topic::Motion(shape)) => format!("no {}. ", shape.word()),
+            (None, _) => String::new(),
+        };
+    let argue = |claim: &Claim| format!("{claim} {}{}", evidence(claim), verdict(claim, facts));
+    claims.iter().map(argue).collect::<Vec<_>>().join(" ")
 }
 
 /// The settings under which the method's own templates are rendered, so that a prompt is the same here

@@ -207,13 +207,15 @@ fn a_critique_weighs_each_claim_by_the_facts_before_it_chooses_as_without() {
     let critic = demonstrator(config(Judgement::Critique));
     let judged = of_kind(&critic, Kind::JudgeContext, 400);
     assert!(judged.len() > 30);
+    let told = |text: &str| judged.iter().filter(|it| it.answer.contains(text)).count();
+    assert!([" yes", ". no", " no ring. no"].into_iter().all(|text| told(text) > 0));
     for (choice, critique) in of_kind(&plain, Kind::JudgeContext, 400).iter().zip(&judged) {
         assert_eq!(choice.prompt, critique.prompt);
         let facts = facts(critique);
         let lines: Vec<&str> = critique.prompt.lines().collect();
         let shown = |mark: &str| lines.iter().find_map(|line| line.strip_prefix(mark)).unwrap();
-        let checked = |mark| super::checked(&Reading::of(shown(mark)).claims, &facts);
-        let expected = format!("a: {} b: {} {} is better", checked("a: "), checked("b: "), choice.answer);
+        let argued = |mark| super::argued(&Reading::of(shown(mark)).claims, &facts);
+        let expected = format!("a: {} b: {} {} is better", argued("a: "), argued("b: "), choice.answer);
         assert_eq!(critique.answer, expected);
     }
 }
