@@ -19,7 +19,7 @@ use crate::support::golden_model;
 /// Judges that cannot judge the suite's cases here, and what checks them instead.
 const ELSEWHERE: [(&str, &str); 2] = [
     ("http", "plugins/judges/tests/judges/contract.rs, which has a server for it"),
-    ("reference", "plugins/world/src/reference.rs: it knows clips of its own world only"),
+    ("reference", "plugins/world/src/reference.rs, with cases about a clip that it knows"),
 ];
 
 /// The section of a config, as the example has it, with what an example cannot have.

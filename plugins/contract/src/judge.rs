@@ -17,11 +17,13 @@ pub struct JudgeRules {
     pub policy: Arc<FakePolicy>,
     /// The least share of ordinary cases that must get a verdict. Default one half.
     pub least_verdicts: f64,
+    /// Ordinary cases. Default: [`cases`].
+    pub cases: Vec<JudgeCase>,
 }
 
 impl Default for JudgeRules {
     fn default() -> Self {
-        Self { policy: Arc::default(), least_verdicts: 0.5 }
+        Self { policy: Arc::default(), least_verdicts: 0.5, cases: cases() }
     }
 }
 
@@ -38,9 +40,9 @@ impl Default for JudgeRules {
 pub async fn judge(judge: Arc<dyn Judge>, rules: &JudgeRules) -> Vec<Failure> {
     let policy = rules.policy.frozen();
     let mut findings = Findings::default();
-    let cases = cases();
+    let cases = &rules.cases;
     let mut alone = Vec::new();
-    for case in &cases {
+    for case in cases {
         let verdict = verdict(&judge, case, &policy, "an ordinary case", &mut findings).await;
         check_again(&judge, case, &policy, &verdict, &mut findings).await;
         check_mirrored(&judge, case, &policy, &verdict, &mut findings).await;
@@ -53,7 +55,7 @@ pub async fn judge(judge: Arc<dyn Judge>, rules: &JudgeRules) -> Vec<Failure> {
     findings.require(given as f64 >= rules.least_verdicts * cases.len() as f64, "verdicts", || {
         format!("{given} of {} ordinary cases got a verdict", cases.len())
     });
-    check_together(&judge, &cases, &policy, &alone, &mut findings).await;
+    check_together(&judge, cases, &policy, &alone, &mut findings).await;
     check_hostile(&judge, &policy, &mut findings).await;
     findings.done()
 }

@@ -190,6 +190,20 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn it_keeps_the_contract_of_judges() {
+        let world = WorldConfig { training_clips: 5, ..WorldConfig::default() };
+        let sample = samples(&world, Split::Training).remove(0).sample;
+        let mut cases = isr_contract::fixtures::cases();
+        for case in &mut cases {
+            case.scene.video = sample.video.clone();
+            case.instruction = sample.instruction.clone();
+        }
+        let rules = isr_contract::JudgeRules { cases, least_verdicts: 1.0, ..Default::default() };
+        let judge = ReferenceJudgeConfig { oracle: true }.build(&context()).unwrap();
+        assert_eq!(isr_contract::judge(judge, &rules).await, []);
+    }
+
+    #[tokio::test]
     async fn what_the_world_knows_nothing_of_is_not_judged() {
         let world = WorldConfig { training_clips: 5, ..WorldConfig::default() };
         let mut sample = samples(&world, Split::Training).remove(0).sample;
