@@ -36,6 +36,19 @@ def tower(size: Size, frames: int) -> float:
     return frames * ((size.tower_layers - 1) * layer + 2 * PATCHES * 3 * 14 * 14 * size.tower_hidden)
 
 
+def decode_bytes(size: Size, frames: int, width: int) -> tuple:
+    """What a step of decoding has to read: all weights, and of each sequence its keys and values halfway."""
+    kv = size.hidden * size.kv_heads // size.heads
+    weights = linear(size) / 2 + size.hidden * 32_000
+    tokens = 2 + frames * PATCHES + size.context / 2
+    return width * weights, width * 2 * size.layers * kv * tokens
+
+
+def train_tokens(size: Size, settings: dict) -> int:
+    """Tokens of all pairs, a prompt once."""
+    return settings["samples"] * (2 + settings["frames"] * PATCHES + size.question + 1 + 2 * size.answer)
+
+
 def needed(size: Size, settings: dict) -> dict:
     """By stage, of all samples."""
     frames, samples = settings["frames"], settings["samples"]

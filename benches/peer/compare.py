@@ -16,7 +16,7 @@ import sys
 import time
 from pathlib import Path
 
-from arithmetic import needed
+from arithmetic import decode_bytes, needed, train_tokens
 from shape import load
 
 HERE = Path(__file__).parent
@@ -70,7 +70,7 @@ def peer(folder: Path, how: str):
 
 
 def product_rates(folder: Path) -> dict:
-    """Operations a second of a large matrix product in the benchmark's type, on its device: as torch.matmul takes it,
+    """Bytes read a second, and operations a second of a large matrix product in the benchmark's type, on its device: as torch.matmul takes it,
     and as a convolution of a kernel of one pixel, which another library computes on a CPU."""
     _, settings = load(folder)
     program = (
@@ -85,7 +85,9 @@ def product_rates(folder: Path) -> dict:
         "        start = time.perf_counter(); product(); wait(); best = min(best, time.perf_counter() - start)\n"
         "    return 2 * 2048**3 / best\n"
         "convolution = lambda: torch.nn.functional.conv2d(pixels, kernel)\n"
-        "print(json.dumps({'matmul': rate(lambda: a @ b), 'convolution': rate(convolution)}))"
+        "large = torch.ones(1 << 28, device=a.device)\n"
+        "reading = rate(lambda: large.sum()) / (2 * 2048**3) * 4 * large.numel()\n"
+        "print(json.dumps({'matmul': rate(lambda: a @ b), 'convolution': rate(convolution), 'bytes': reading}))"
     )
     return json.loads(measured([sys.executable, "-c", program])[0])
 
@@ -98,7 +100,19 @@ def total(result):
     return sum(result["seconds"].values())
 
 
-def table(results, arithmetic, rates):
+def per_second(results, size, settings, reading):
+    """Tokens a second: of retrospection, which is decoding but for a few tokens a sample, and of training."""
+    decoded = settings["samples"] * size.context
+    for name, stage, tokens in [("decode tok/s", "retrospect", decoded), ("train tok/s", "train", train_tokens(size, settings))]:
+        rates = [tokens / median(every, lambda result: result["seconds"][stage]) for every in results.values()]
+        print(f"{name:<12}" + "".join(f"{rate:>12.0f}" for rate in rates))
+    weights, sequence = decode_bytes(size, settings["frames"], 4 if settings["precision"] == "float32" else 2)
+    rows = min(settings["batch"] or 8, settings["samples"])
+    limit = rows * reading / (weights + rows * sequence)
+    print(f"decoding {rows} at once, memory that is read at {reading / 1e9:.0f} GB/s allows {limit:.0f} tokens a second")
+
+
+def table(results, arithmetic, rates, reading, size, settings):
     """Seconds; the arithmetic that each stage needs, and which share of either rate ours makes of it."""
     names = list(results)
     shares = "".join(f"{'of ' + name:>16}" for name in rates)
@@ -110,6 +124,7 @@ def table(results, arithmetic, rates):
         shares = "".join(f"{work / rate / row[0]:>16.0%}" for rate in rates.values()) if row[0] > 0 and work else ""
         print(f"{stage:<12}" + "".join(f"{seconds:>12.2f}" for seconds in row) + f"{work / 1e9:>10.0f}{shares}")
     print(f"{'peak MiB':<12}" + "".join(f"{median(results[name], lambda r: r['peak_mib']):>12.0f}" for name in names))
+    per_second(results, size, settings, reading)
     base = median(results["ours"], total)
     for name in names[1:]:
         ratios = [total(theirs) / total(mine) for theirs, mine in zip(results[name], results["ours"])]
@@ -136,10 +151,11 @@ def main() -> None:
             print(f"round {number + 1}: {name} {total(result):.1f} s", flush=True)
     arithmetic = needed(size, settings)
     rate = {name: statistics.median(round[name] for round in rates) for name in rates[0]}
+    reading = rate.pop("bytes")
     spoken = ", ".join(f"{flops / 1e9:.0f} GFLOP/s by {name}" for name, flops in rate.items())
     print(f"\n{settings['size']}, {settings['precision']}, {settings['device']}, {settings['samples']} samples, "
           f"{settings['frames']} frames; products at {spoken}")
-    table(results, arithmetic, rate)
+    table(results, arithmetic, rate, reading, size, settings)
     record = {"settings": settings, "cores": os.cpu_count(), "product_flops": rates, "needed_flop": arithmetic,
               "results": results}
     (args.folder / "result.json").write_text(json.dumps(record, indent=1))

@@ -39,6 +39,7 @@ class Iteration:
         generator = torch.Generator().manual_seed(1)
         shape = (self.samples, self.frames, 3, 224, 224)
         self.pixels = torch.randn(shape, generator=generator).to(self.device, dtype)
+        self.batch = self.settings.get("batch") or BATCH
         self.seconds = {}
         # Towers and projector are frozen, as in the paper's parent.
         for name, parameter in self.model.named_parameters():
@@ -112,11 +113,11 @@ class Batched(Iteration):
     @torch.no_grad()
     def generate(self, prompts, samples, length):
         answers = []
-        for start in range(0, len(prompts), BATCH):
-            rows = self.tensor(prompts[start : start + BATCH])
+        for start in range(0, len(prompts), self.batch):
+            rows = self.tensor(prompts[start : start + self.batch])
             out = self.model.generate(
                 input_ids=rows, attention_mask=torch.ones_like(rows),
-                pixel_values=self.pixels_of(samples[start : start + BATCH]),
+                pixel_values=self.pixels_of(samples[start : start + self.batch]),
                 do_sample=True, temperature=1.0, top_k=0, max_new_tokens=length, min_new_tokens=length,
             )
             answers += out[:, rows.shape[1] :].tolist()

@@ -40,7 +40,7 @@ precision = "{precision}"
 [policy]
 type = "llava"
 model = "{folder}/model"
-batch = 8
+batch = {batch}
 device = "{device}"
 precision = "{precision}"
 
@@ -150,6 +150,7 @@ def main() -> None:
     parser.add_argument("--size", choices=SIZES, default="small")
     parser.add_argument("--samples", type=int, help="other than the size's own")
     parser.add_argument("--frames", type=int, help="other than the size's own")
+    parser.add_argument("--batch", type=int, help="answers decoded at once: ours 8 and batched 4 unless given")
     parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--ffmpeg", default="ffmpeg")
@@ -166,10 +167,10 @@ def main() -> None:
     values = {"frames": frames, "context": size.context, "answer": size.answer, "samples": samples}
     config = CONFIG.format(
         folder=folder, precision=args.precision, device=args.device, checkpointing=large,
-        micro_batch=1 if args.size in ("1b", "7b") else min(samples, 4), **values,
+        batch=args.batch or 8, micro_batch=1 if args.size in ("1b", "7b") else min(samples, 4), **values,
     )
     (folder / "bench.toml").write_text(config)
-    settings = {"size": args.size, "precision": args.precision, "device": args.device, **values}
+    settings = {"batch": args.batch, "size": args.size, "precision": args.precision, "device": args.device, **values}
     (folder / "bench.json").write_text(json.dumps(settings))
 
 

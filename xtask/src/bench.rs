@@ -29,6 +29,9 @@ pub(crate) struct BenchArgs {
     /// Samples, other than the size's four
     #[arg(long)]
     samples: Option<u32>,
+    /// Answers that are decoded at once, by ours (else 8) and by `batched` (else 4)
+    #[arg(long)]
+    batch: Option<u32>,
     /// Frames of a video, other than the size's own
     #[arg(long)]
     frames: Option<u32>,
@@ -47,7 +50,8 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
     let mut make = Command::new(&python);
     make.args(["benches/peer/make.py", &folder, "--size", &args.size, "--precision", &args.precision]);
     make.args(["--device", &args.device, "--ffmpeg"]).arg(ffmpeg);
-    for (option, value) in [("--samples", args.samples), ("--frames", args.frames)] {
+    let counts = [("--samples", args.samples), ("--frames", args.frames), ("--batch", args.batch)];
+    for (option, value) in counts {
         if let Some(value) = value {
             make.args([option, &value.to_string()]);
         }
