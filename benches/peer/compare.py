@@ -70,8 +70,8 @@ def peer(folder: Path, how: str):
 
 
 def product_rates(folder: Path) -> dict:
-    """Bytes read a second, and operations a second of a large matrix product in the benchmark's type, on its device: as torch.matmul takes it,
-    and as a convolution of a kernel of one pixel, which another library computes on a CPU."""
+    """On the benchmark's device: bytes read a second, and operations a second of a large matrix product in its type, as
+    torch.matmul takes it and as a convolution of a kernel of one pixel, which another library computes on a CPU."""
     _, settings = load(folder)
     program = (
         "import json, torch, time\n"

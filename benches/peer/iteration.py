@@ -2,8 +2,8 @@
 
     python benches/peer/iteration.py FOLDER --how batched|expert
 
-`batched`: prompts in batches of four through `generate` and through the model, videos encoded wherever
-they are needed, the reference's log-probs computed, logits at every position, as trainers do by default.
+`batched`: prompts in batches of four (`generate` by `bench --batch`) through the model, videos encoded wherever they
+are needed, the reference's log-probs computed, logits at every position, as trainers do by default.
 `expert`: each video encoded once, static KV cache, answers of one prompt side by side, logits where they are
 needed, pairs one by one on attention's causal path.
 """

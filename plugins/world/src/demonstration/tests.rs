@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
+use crate::attributes::{Background, Colour, Motion, Shape};
 use crate::evaluator::{WorldEvaluator, WorldEvaluatorConfig};
 use crate::question::Truth;
 use crate::reading::Reading;
@@ -198,6 +199,19 @@ fn no_value_gives_itself_away_as_wrong() {
         let (all, share) = (better + worse, better / (better + worse));
         assert!((share - 0.5).abs() < 4.0 * 0.5 / f64::sqrt(all), "{value}: {share} of {all}");
     }
+}
+
+#[test]
+fn an_argument_says_what_is_true_between_a_claim_and_its_verdict() {
+    let bar = crate::facts::Object { shape: Shape::Bar, colour: Colour::Red, motion: Motion::Left };
+    let facts = crate::facts::Facts { objects: vec![bar], background: Background::Dark };
+    let claims = [
+        Claim::Colour(Shape::Bar, Colour::Red),
+        Claim::Motion(Shape::Bar, Motion::Up),
+        Claim::Colour(Shape::Ring, Colour::Blue),
+    ];
+    let expected = "bar is red. bar is red. yes bar moves up. bar moves left. no ring is blue. no ring. no";
+    assert_eq!(super::argued(&claims, &facts), expected);
 }
 
 #[test]
