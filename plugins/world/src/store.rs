@@ -23,7 +23,7 @@ use crate::record::{Record, to_jsonl};
 use crate::samples::samples;
 
 /// Version of generation and painting; a new one makes other clips from the same settings.
-const RENDERER: u32 = 1;
+const RENDERER: u32 = 2;
 
 /// Says which world a folder holds: the file `manifest.json`.
 #[derive(Serialize, Deserialize)]
