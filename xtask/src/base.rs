@@ -10,7 +10,7 @@ use crate::setup::{self, SetupArgs};
 use crate::{demo, process, repository};
 
 /// Stages of supervised training, each starting from the one before.
-const STAGES: [&str; 4] = ["base-1", "base-2", "base-3", "base-4"];
+const STAGES: [&str; 3] = ["base-1", "base-2", "base-3"];
 
 /// No options: everything is in the configs.
 #[derive(Args)]

@@ -25,6 +25,10 @@ pub struct LoopConfig {
     /// How answers are sampled. The paper does not publish its settings; the defaults (temperature 1,
     /// at most 256 tokens) are ours.
     pub sampling: Sampling,
+    /// A control: each sample is judged with the description of another video, that of the next in a random
+    /// round through all, drawn anew each iteration. What a judge gains by its own video's description, beside
+    /// the gain by having any, is the difference. Descriptions themselves go on as without. Default false.
+    pub mismatched_contexts: bool,
     /// Samples under way at once. Results do not depend on it. Default 32.
     pub in_flight: usize,
     /// Share of an iteration's samples, in [0, 1], that may be quarantined before the run stops.
@@ -49,6 +53,7 @@ impl Default for LoopConfig {
             responses: 2,
             samples: None,
             sampling: Sampling::default(),
+            mismatched_contexts: false,
             in_flight: 32,
             quarantine_limit: 0.1,
             feature_cache_mb: 1024,

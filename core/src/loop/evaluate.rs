@@ -57,10 +57,16 @@ impl IterativeLoop {
         if let Some(done) = read_json(&path)? {
             return Ok(Some(done));
         }
-        let answers = self.answer_all(t, data, evaluator).await?;
+        let held_out = match self.parts.evaluation.interim_samples {
+            Some(count) if (1..self.parts.settings.iterations).contains(&t) => {
+                &data.evaluation[..count.min(data.evaluation.len())]
+            }
+            _ => data.evaluation.as_slice(),
+        };
+        let answers = self.answer_all(t, held_out, evaluator).await?;
         let record = EvaluationRecord {
             samples: answers.len(),
-            quarantined: data.evaluation.len() - answers.len(),
+            quarantined: held_out.len() - answers.len(),
             policy: self.frozen.fingerprint(),
             greedy: means(answers.iter().map(|answer| &answer.greedy_metrics)),
             sampled: means(answers.iter().map(|answer| &answer.sampled_metrics)),
@@ -72,19 +78,19 @@ impl IterativeLoop {
     async fn answer_all(
         &self,
         t: u32,
-        data: &LoopData,
+        held_out: &[LabelledSample],
         evaluator: Arc<dyn Evaluator>,
     ) -> Result<Vec<AnswerRecord>, Error> {
         let plan = StagePlan {
             iteration: t,
             stage: Stage::Evaluate,
             journal: "evaluation.jsonl",
-            population: data.evaluation.len(),
+            population: held_out.len(),
             // Its streams are those of iteration 0 in all iterations.
-            shared: self.shared_name(Stage::Evaluate, 0, &data.evaluation),
+            shared: self.shared_name(Stage::Evaluate, 0, &held_out),
         };
         let max_new_tokens = self.parts.evaluation.max_new_tokens;
-        self.run_stage(plan, data.evaluation.iter().collect(), |labelled: &LabelledSample| {
+        self.run_stage(plan, held_out.iter().collect(), |labelled: &LabelledSample| {
             let labelled = labelled.clone();
             let (scenes, policy) = (Arc::clone(&self.scenes), self.frozen.clone());
             let evaluator = Arc::clone(&evaluator);

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use futures::future::try_join_all;
+use rand::seq::SliceRandom;
 use serde::Serialize;
 
 use super::IterativeLoop;
@@ -48,6 +49,8 @@ impl IterativeLoop {
         responses: &[ResponseRecord],
         contexts: &Contexts,
     ) -> Result<Vec<VerdictRecord>, Error> {
+        let lent = self.parts.settings.mismatched_contexts.then(|| self.lent(t, contexts));
+        let contexts = lent.as_ref().unwrap_or(contexts);
         let mut contests = Vec::new();
         for record in responses {
             let context = contexts.get(&record.video);
@@ -83,6 +86,17 @@ impl IterativeLoop {
             }
         })
         .await
+    }
+}
+
+impl IterativeLoop {
+    /// For each video the context of the next in a random round.
+    fn lent(&self, t: u32, contexts: &Contexts) -> Contexts {
+        let mut round: Vec<&String> = contexts.keys().collect();
+        round.sort();
+        round.shuffle(&mut self.streams.rng(t, "mismatched contexts", ""));
+        let next = round.iter().cycle().skip(1);
+        round.iter().zip(next).map(|(video, next)| ((*video).clone(), contexts[*next].clone())).collect()
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod bench;
 mod cancelling;
+mod contexts;
 mod control;
 mod crashes;
 mod cuts;

@@ -40,6 +40,16 @@ async fn three_iterations_leave_a_summary_with_three_rows() {
 }
 
 #[tokio::test]
+async fn a_curve_may_be_measured_on_fewer_samples_than_its_ends() {
+    let (dir, mut settings) = (scratch(), Settings::default());
+    settings.evaluation.interim_samples = Some(1);
+    let summary = run(dir.path(), &settings).await.unwrap();
+    let measured = summary.iterations.iter().map(|row| row.evaluation.as_ref());
+    let samples: Vec<_> = [summary.base.as_ref()].into_iter().chain(measured).map(|it| it.unwrap().samples).collect();
+    assert_eq!(samples, [3, 1, 1, 3]);
+}
+
+#[tokio::test]
 async fn every_stage_leaves_its_journal() {
     let dir = scratch();
     let summary = run(dir.path(), &Settings::default()).await.unwrap();

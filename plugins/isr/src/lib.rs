@@ -23,17 +23,21 @@
 //! | no retrospection | `retrospector.use_previous = false` |
 //! | self-rewarding: judge without context | `judge.use_context = false` |
 //! | judge reads the description only | `judge.video = false` |
+//! | control: the description is another video's | `loop.mismatched_contexts = true` |
+//! | control: the description says nothing | `retrospector.type = "fixed"` |
 //! | position bias left in | `judge.orders = "given"` |
 //!
 //! # Prompts
 //! Prompts are Jinja templates; `isr_template` says how they are read.
 
 mod error;
+mod fixed;
 mod judge;
 mod retrospector;
 mod selection;
 
 pub use error::MethodError;
+pub use fixed::{FixedRetrospector, FixedRetrospectorConfig};
 pub use isr_core::Orders;
 pub use judge::{SelfJudge, SelfJudgeConfig};
 pub use retrospector::{SelfRetrospector, SelfRetrospectorConfig};

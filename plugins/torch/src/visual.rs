@@ -25,15 +25,21 @@ pub(crate) fn features(model: &VideoLmm, scenes: &[Scene], own_tower: bool) -> R
 
 /// Features of each scene list, each distinct video encoded once; for training the tower.
 pub(crate) fn features_together(model: &VideoLmm, lists: &[&[Scene]]) -> Result<Vec<Option<Tensor>>> {
-    let mut distinct: Vec<(&Arc<Frames>, Tensor)> = Vec::new();
+    let mut distinct: Vec<&Arc<Frames>> = Vec::new();
     for scene in lists.iter().copied().flatten() {
-        if !distinct.iter().any(|(known, _)| Arc::ptr_eq(known, &scene.frames)) {
-            distinct.push((&scene.frames, encode(model, &scene.frames)?));
+        if !distinct.iter().any(|known| Arc::ptr_eq(known, &scene.frames)) {
+            distinct.push(&scene.frames);
         }
     }
+    let frames: Vec<&Frames> = distinct.iter().map(|frames| frames.as_ref()).collect();
+    let encoded: Vec<Tensor> = model
+        .encode_all(&frames)?
+        .iter()
+        .map(|features| features.f_flatten(0, 1))
+        .collect::<std::result::Result<_, _>>()?;
     let of_scene = |scene: &Scene| {
-        let known = distinct.iter().find(|(frames, _)| Arc::ptr_eq(frames, &scene.frames));
-        known.map(|(_, features)| features.shallow_clone())
+        let at = distinct.iter().position(|known| Arc::ptr_eq(known, &scene.frames));
+        at.map(|at| encoded[at].shallow_clone())
     };
     let of_list = |scenes: &&[Scene]| -> Result<Option<Tensor>> {
         let parts: Vec<Tensor> = scenes.iter().filter_map(of_scene).collect();

@@ -65,6 +65,16 @@ impl Claim {
         }
     }
 
+    /// Subject, verb and value.
+    pub fn words(self) -> [&'static str; 3] {
+        match self {
+            Self::Colour(shape, value) => [shape.word(), "is", value.word()],
+            Self::Motion(shape, value) => [shape.word(), "moves", value.word()],
+            Self::Count(value) => ["count", "is", value.word()],
+            Self::Background(value) => ["background", "is", value.word()],
+        }
+    }
+
     /// True where the facts say so; a claim about an object that does not occur is false.
     pub fn holds(self, facts: &Facts) -> bool {
         match self {
@@ -96,12 +106,7 @@ impl Claim {
 
 impl fmt::Display for Claim {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Colour(shape, value) => write!(f, "{} is {}.", shape.word(), value.word()),
-            Self::Motion(shape, value) => write!(f, "{} moves {}.", shape.word(), value.word()),
-            Self::Count(value) => write!(f, "count is {}.", value.word()),
-            Self::Background(value) => write!(f, "background is {}.", value.word()),
-        }
+        write!(f, "{}.", self.words().join(" "))
     }
 }
 

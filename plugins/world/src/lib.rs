@@ -76,7 +76,7 @@ pub use claim::{Claim, Topic, text};
 pub use clip::{Clip, Placement, Split, half_size};
 pub use config::WorldConfig;
 pub use demonstration::{
-    DemonstrationConfig, Demonstrator, JUDGE_TEMPLATE, Judgement, Kind, KindWeights, RETROSPECT_TEMPLATE,
+    DemonstrationConfig, Demonstrator, JUDGE_TEMPLATE, Kind, KindWeights, RETROSPECT_TEMPLATE,
     WorldDemonstrationsConfig,
 };
 pub use error::WorldError;

@@ -30,7 +30,7 @@ pub(crate) use config::ModelConfig;
 use config::VisionConfig;
 use decoder::Decoder;
 use layers::Linear;
-use preprocess::Recipe;
+use preprocess::{Prepared, Recipe};
 pub(crate) use sequence::{Sequence, Slot};
 pub(crate) use vision::Tower;
 use weights::{Layout, Weights};
@@ -103,6 +103,12 @@ impl VideoLmm {
         encode(&self.tower, &self.config.recipe, frames, (self.kind, self.device))
     }
 
+    /// The same of several videos.
+    pub(crate) fn encode_all(&self, videos: &[&Frames]) -> Result<Vec<Tensor>> {
+        let prepare = |frames: &&Frames| prepare(&self.config.recipe, frames, (self.kind, self.device));
+        self.tower.forward_all(&videos.iter().map(prepare).collect::<Result<Vec<_>>>()?)
+    }
+
     /// Projects tower features `[features, width]` into the decoder's space.
     pub(crate) fn project(&self, features: &Tensor) -> Result<Tensor> {
         match &self.projector {
@@ -140,11 +146,15 @@ pub(crate) fn encode(
     tower: &Tower,
     recipe: &Recipe,
     frames: &Frames,
-    (kind, device): (Kind, Device),
+    place: (Kind, Device),
 ) -> Result<Tensor> {
+    tower.forward(&prepare(recipe, frames, place)?)
+}
+
+fn prepare(recipe: &Recipe, frames: &Frames, (kind, device): (Kind, Device)) -> Result<Prepared> {
     let mut video = recipe.prepare(frames)?;
     video.pixels = video.pixels.f_to_device(device)?.f_to_kind(kind)?;
-    tower.forward(&video)
+    Ok(video)
 }
 
 /// What the config of a checkpoint folder says about its tensors, for whoever reads them.

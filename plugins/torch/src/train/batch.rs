@@ -155,13 +155,24 @@ impl Forward<'_> {
     }
 }
 
+/// What lies between the embeddings and the language-model head.
+#[derive(Clone, Copy)]
+pub(super) enum Way {
+    /// The decoder's layers.
+    Whole,
+    /// The same, computed again in the backward pass.
+    Recompute,
+    /// One look of each answer token at its prompt.
+    Glance,
+}
+
 /// Examples side by side in one row, without padding; a prompt is read once for all its answers.
 pub(super) fn forward<'m>(
     model: &'m VideoLmm,
     examples: &[Prepared],
     needs: &Requirements,
     own_tower: bool,
-    recompute: bool,
+    way: Way,
 ) -> Result<Forward<'m>> {
     let all: Vec<&Trunk> = examples.iter().flat_map(|example| &example.trunks).collect();
     let features = trunk_features(model, &all, own_tower)?;
@@ -169,12 +180,13 @@ pub(super) fn forward<'m>(
         all.iter().zip(&features).map(|(trunk, features)| trunk.sequence(features.as_ref())).collect();
     let trees: Vec<Tree> = sequences.iter().map(Sequence::tree).collect();
     let inputs = model.read(&sequences)?;
-    let (hidden, layers) = match recompute {
-        true => {
+    let (hidden, layers) = match way {
+        Way::Recompute => {
             let layers = Recompute::forward(&model.decoder, inputs, trees)?;
             (layers.hidden()?, Some(layers))
         }
-        false => (model.decoder.forward(&inputs, Attend::Answers(&trees))?, None),
+        Way::Whole => (model.decoder.forward(&inputs, Attend::Answers(&trees))?, None),
+        Way::Glance => (model.decoder.glance(&inputs, &trees)?, None),
     };
     let (index, targets) = predictions(examples, needs.views.len());
     let index = Tensor::f_from_slice(&index)?.f_to_device(model.device)?;

@@ -21,7 +21,7 @@ use crate::manifest::Manifest;
 use crate::model::{ModelConfig, VideoLmm};
 use adamw::AdamW;
 pub(crate) use adamw::AdamWState;
-use batch::Prepared;
+use batch::{Prepared, Way};
 
 /// Which parts of the model are trained, and how.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -43,6 +43,11 @@ pub struct TrainingConfig {
     /// Keep only the decoder layers' inputs between forward and backward, and compute the rest again: the
     /// same gradients from far less memory, for a third more time. Default false.
     pub gradient_checkpointing: bool,
+    /// Leave out the decoder's layers: each token of an answer looks at its prompt once, and the next token is
+    /// predicted from what it saw. A new tower learns to see from this many times faster, since a word's
+    /// gradient reaches the patches that it looked at directly. For answers of which each word asks for the
+    /// next, as the demonstrations `list` of the miniature; it makes no model that answers. Default false.
+    pub glance: bool,
     /// Train low-rank adapters on the linear layers of the parts above, in place of the parts themselves.
     /// Default: off.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -64,6 +69,7 @@ impl Default for TrainingConfig {
             micro_batch: 8,
             micro_batch_tokens: 4096,
             gradient_checkpointing: false,
+            glance: false,
             lora: None,
             betas: [0.9, 0.999],
             epsilon: 1e-8,
@@ -195,8 +201,12 @@ impl Trainer {
         share: f64,
         report: &mut StepReport,
     ) -> Result<()> {
-        let forward =
-            batch::forward(model, part, needs, self.own_tower, self.config.gradient_checkpointing)?;
+        let way = match (self.config.glance, self.config.gradient_checkpointing) {
+            (true, _) => Way::Glance,
+            (false, true) => Way::Recompute,
+            (false, false) => Way::Whole,
+        };
+        let forward = batch::forward(model, part, needs, self.own_tower, way)?;
         let views = batch::views(part, needs, &forward.values);
         let value = objective
             .evaluate(&ObjectiveBatch { views })

@@ -188,3 +188,45 @@ fn further_views_have_the_gradients_of_plain_examples() {
         }
     }
 }
+
+/// Examples of a glance do not see each other; the tower and the embeddings learn, the decoder's layers do not.
+#[test]
+fn a_glance_leaves_the_layers_out_and_keeps_examples_apart() {
+    let text = std::fs::read_to_string(golden().join("llava.json")).unwrap();
+    let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let folder = golden().join("tiny_llava");
+    let example = |shade: u8, take: usize| {
+        let mut frames = frames(&json);
+        frames.rgb.iter_mut().for_each(|value| *value /= shade);
+        let scene = Scene { video: "v".into(), frames: Arc::new(frames), features: None };
+        let ids: Vec<u32> = serde_json::from_value(json["responses"]["chosen_ids"].clone()).unwrap();
+        let ids: Vec<u32> = ids.into_iter().take(take).collect();
+        let reference = Some(vec![-1.0; ids.len()]);
+        let target = Target { continuation: Continuation::Tokens(ids), reference };
+        TrainExample::new(Prompt::about(&scene, "what is it?"), target, None)
+    };
+    let run = |examples: Vec<TrainExample>| {
+        let mut model = VideoLmm::load(&folder, None, Kind::Float, Device::Cpu).unwrap();
+        let chat = Chat::read(&folder, &model.config).unwrap();
+        let config =
+            TrainingConfig { projector: true, tower: true, glance: true, ..TrainingConfig::default() };
+        let mut trainer = Trainer::new(config, &model).unwrap();
+        let step = TrainStep { examples, step: 0, learning_rate: 0.0, max_grad_norm: None };
+        let report = trainer.step(&mut model, &chat, &step, &Weighed(vec![View::Chosen])).unwrap();
+        (report, model)
+    };
+    let ((one, first), (other, second)) = (run(vec![example(1, 9)]), run(vec![example(3, 4)]));
+    let (both, model) = run(vec![example(1, 9), example(3, 4)]);
+    assert!((both.loss - (one.loss + other.loss)).abs() < 1e-3, "{both:?} {one:?} {other:?}");
+    let mut learned = Vec::new();
+    for (name, tensor) in model.weights.iter().filter(|(_, tensor)| tensor.grad().defined()) {
+        let alone = |model: &VideoLmm| model.weights.get(name).unwrap().grad();
+        let wanted = alone(&first) + alone(&second);
+        let difference = f64::try_from((tensor.grad() - &wanted).abs().max()).unwrap();
+        assert!(difference < 1e-4 * f64::try_from(wanted.abs().max()).unwrap().max(0.1), "{name}");
+        learned.push(name.as_str());
+    }
+    let among = |part: &str| learned.iter().any(|name| name.contains(part));
+    assert!(["vision", "projector", "embed_tokens", "lm_head", "model.norm"].into_iter().all(among));
+    assert!(!among("language_model.model.layers"), "{learned:?}");
+}

@@ -14,7 +14,9 @@ pub const JUDGE_TEMPLATE: &str = "{% if context %}context: {{ context }}\n{% end
                                   a: {{ first }}\nb: {{ second }}\nwhich answer is better, a or b?";
 
 const READ_TEMPLATE: &str = "context: {{ context }}\nquestion: {{ question }}";
-const CHECK_TEMPLATE: &str = "context: {{ context }}\ncheck: {{ first }}";
+const CRITIQUE_TEMPLATE: &str =
+    "{% if context %}context: {{ context }}\n{% endif %}question: {{ question }}\na: {{ first }}\nb: {{ second }}\n\
+     check each answer, then say which is better.";
 
 /// Relative frequencies of the kinds of demonstration; 0 leaves a kind out.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -30,16 +32,13 @@ pub struct KindWeights {
     pub judge_context: f64,
     /// The same without context. Default 0.08.
     pub judge_blind: f64,
-    /// Exact context, question and two answers to the better one, without video. Default 0.06.
+    /// Exact context, question and two answers to the better one, without video. Default 0.12.
     pub judge_text: f64,
     /// Exact context and question to the answer, without video. Default 0.04.
     pub read: f64,
-    /// Exact context and some claims to each claim with `yes` or `no`, without video: what a judge has to
-    /// be able to do, with a target for each claim. Default 0.06.
-    pub check: f64,
-    /// Video to what each cell of a grid over its first or last frame shows: shapes, colours or motions.
-    /// A new tower learns to see from these, where it hardly does from descriptions. Default 0.
-    pub scan: f64,
+    /// Video to a list of its objects, in which each word asks for the next: for a new tower, which learns
+    /// to see from these with `policy.training.glance`. Default 0.
+    pub list: f64,
 }
 
 impl Default for KindWeights {
@@ -50,17 +49,16 @@ impl Default for KindWeights {
             refine: 0.12,
             judge_context: 0.14,
             judge_blind: 0.08,
-            judge_text: 0.06,
+            judge_text: 0.12,
             read: 0.04,
-            check: 0.06,
-            scan: 0.0,
+            list: 0.0,
         }
     }
 }
 
 impl KindWeights {
     /// Each kind with its weight.
-    pub(super) fn by_kind(&self) -> [(Kind, f64); 9] {
+    pub(super) fn by_kind(&self) -> [(Kind, f64); 8] {
         [
             (Kind::Answer, self.answer),
             (Kind::Describe, self.describe),
@@ -69,8 +67,7 @@ impl KindWeights {
             (Kind::JudgeBlind, self.judge_blind),
             (Kind::JudgeText, self.judge_text),
             (Kind::Read, self.read),
-            (Kind::Check, self.check),
-            (Kind::Scan, self.scan),
+            (Kind::List, self.list),
         ]
     }
 
@@ -85,33 +82,6 @@ impl KindWeights {
         }
         Ok(())
     }
-
-    /// Text only, as a first stage: reading, checking and judging by an exact context.
-    pub fn text_only() -> Self {
-        Self {
-            answer: 0.0,
-            describe: 0.0,
-            refine: 0.0,
-            judge_context: 0.0,
-            judge_blind: 0.0,
-            judge_text: 0.4,
-            read: 0.2,
-            check: 0.4,
-            scan: 0.0,
-        }
-    }
-}
-
-/// How a comparison is answered.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Judgement {
-    /// By the choice alone, as the judge `self` reads it.
-    #[default]
-    Choice,
-    /// Claim by claim, each with what is true on its topic and `yes` or `no`, and the choice at the end
-    /// (`b is better`), as the judge `verdict` reads it with a pattern: what decides is written down first.
-    Critique,
 }
 
 /// A mixture of supervised demonstrations that makes a weak but useful base model: one that answers,
@@ -148,8 +118,11 @@ pub struct DemonstrationConfig {
     pub previous_omission: f64,
     /// Share of false claims in a judge's context. Default 0.15.
     pub context_noise: f64,
-    /// How comparisons are answered. Default: by the choice alone.
-    pub judgement: Judgement,
+    /// Share of comparisons that are answered claim by claim before the choice (`b is better` at the end), and
+    /// asked for with a prompt of their own. They have a target at each claim, so looking facts up is learned
+    /// from them, and the choice alone then from that; without them it stays at chance for long. A judge may
+    /// ask in either way. Default 0.5.
+    pub critique: f64,
     /// Built in: share of comparisons that go to the longer answer, in every way of judging alike.
     /// Default 0.2. Truth itself favours no length.
     pub length_bias: f64,
@@ -163,8 +136,8 @@ pub struct DemonstrationConfig {
     pub judge_template: String,
     /// Template of a reading question; variables `context`, `question`.
     pub read_template: String,
-    /// Template of a check; variables `context`, and `first` for the claims.
-    pub check_template: String,
+    /// Template of a comparison that is to be answered claim by claim; variables as of `judge_template`.
+    pub critique_template: String,
 }
 
 impl Default for DemonstrationConfig {
@@ -183,13 +156,13 @@ impl Default for DemonstrationConfig {
             previous_noise: 0.3,
             previous_omission: 0.15,
             context_noise: 0.15,
-            judgement: Judgement::Choice,
+            critique: 0.5,
             length_bias: 0.2,
             judge_noise: 0.05,
             retrospect_template: RETROSPECT_TEMPLATE.to_owned(),
             judge_template: JUDGE_TEMPLATE.to_owned(),
             read_template: READ_TEMPLATE.to_owned(),
-            check_template: CHECK_TEMPLATE.to_owned(),
+            critique_template: CRITIQUE_TEMPLATE.to_owned(),
         }
     }
 }
@@ -207,6 +180,7 @@ impl DemonstrationConfig {
             ("previous_noise", self.previous_noise),
             ("previous_omission", self.previous_omission),
             ("context_noise", self.context_noise),
+            ("critique", self.critique),
             ("length_bias", self.length_bias),
             ("judge_noise", self.judge_noise),
         ];

@@ -2,23 +2,22 @@
 
 mod config;
 mod pairs;
-mod scan;
 mod source;
 
 use isr_core::{Demonstration, Streams};
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, context};
 use rand::Rng;
-use rand::seq::IndexedRandom;
+use rand::seq::{IndexedRandom, SliceRandom};
 use rand_chacha::ChaCha12Rng;
 
-pub use config::{DemonstrationConfig, JUDGE_TEMPLATE, Judgement, KindWeights, RETROSPECT_TEMPLATE};
+pub use config::{DemonstrationConfig, JUDGE_TEMPLATE, KindWeights, RETROSPECT_TEMPLATE};
 pub use source::WorldDemonstrationsConfig;
 
-use crate::claim::{Claim, Topic, text};
+use crate::claim::{Claim, text};
 use crate::clip::{Clip, Split};
 use crate::config::WorldConfig;
 use crate::error::WorldError;
-use crate::facts::Facts;
+use crate::facts::{Facts, Object};
 use crate::mistakes::{Narrator, happens};
 use crate::question::Question;
 use pairs::Speaker;
@@ -40,10 +39,8 @@ pub enum Kind {
     JudgeText,
     /// To answer from an exact context.
     Read,
-    /// To say of claims whether an exact context bears them out.
-    Check,
-    /// To say what each cell of a frame shows.
-    Scan,
+    /// To list what is seen.
+    List,
 }
 
 impl Kind {
@@ -57,14 +54,13 @@ impl Kind {
             Self::JudgeBlind => "judge_blind",
             Self::JudgeText => "judge_text",
             Self::Read => "read",
-            Self::Check => "check",
-            Self::Scan => "scan",
+            Self::List => "list",
         }
     }
 
     /// Whether the video is shown.
     pub fn has_video(self) -> bool {
-        !matches!(self, Self::JudgeText | Self::Read | Self::Check)
+        !matches!(self, Self::JudgeText | Self::Read)
     }
 }
 
@@ -100,7 +96,7 @@ impl Demonstrator {
         let made = Self { world: world.clone(), config: config.clone(), templates: environment() };
         let some = Some("x");
         let all = Variables { context: some, previous: some, question: some, first: some, second: some };
-        for name in ["retrospect_template", "judge_template", "read_template", "check_template"] {
+        for name in ["retrospect_template", "judge_template", "critique_template", "read_template"] {
             made.render(name, &all)?;
         }
         Ok(made)
@@ -190,8 +186,7 @@ impl Demonstrator {
                 self.compare(rng, &speaker, question, &wording, Some(&text(&facts.claims())))
             }
             Kind::Read => self.read(narrator, question, &wording),
-            Kind::Check => self.check(rng, &speaker),
-            Kind::Scan => Ok(scan::scan(rng, &self.world, clip)),
+            Kind::List => Ok(("list what is seen.".to_owned(), list(rng, facts))),
         }
     }
 
@@ -219,13 +214,6 @@ impl Demonstrator {
         Ok((self.render("read_template", &variables)?, text(&question.targets(narrator.facts))))
     }
 
-    fn check(&self, rng: &mut ChaCha12Rng, speaker: &Speaker) -> Result<(String, String), WorldError> {
-        let claims = speaker.to_check(rng);
-        let (context, first) = (text(&speaker.narrator.facts.claims()), text(&claims));
-        let variables = Variables { context: Some(&context), first: Some(&first), ..Variables::default() };
-        Ok((self.render("check_template", &variables)?, checked(&claims, speaker.narrator.facts)))
-    }
-
     fn compare(
         &self,
         rng: &mut ChaCha12Rng,
@@ -247,24 +235,22 @@ impl Demonstrator {
             ..Variables::default()
         };
         let choice = CHOICES[usize::from(better_wins != better_first)];
-        let answer = match self.config.judgement {
-            Judgement::Choice => choice.to_owned(),
-            Judgement::Critique => {
-                let (first, second) =
-                    if better_first { (&pair.better, &pair.worse) } else { (&pair.worse, &pair.better) };
-                let [a, b] = [first, second].map(|claims| argued(claims, speaker.narrator.facts));
-                format!("a: {a} b: {b} {choice} is better")
-            }
-        };
-        Ok((self.render("judge_template", &variables)?, answer))
+        if !happens(rng, self.config.critique) {
+            return Ok((self.render("judge_template", &variables)?, choice.to_owned()));
+        }
+        let (first, second) =
+            if better_first { (&pair.better, &pair.worse) } else { (&pair.worse, &pair.better) };
+        let [a, b] = [first, second].map(|claims| checked(claims, speaker.narrator.facts));
+        let answer = format!("a: {a} b: {b} {choice} is better");
+        Ok((self.render("critique_template", &variables)?, answer))
     }
 
     fn render(&self, name: &'static str, variables: &Variables) -> Result<String, WorldError> {
         let source = match name {
             "retrospect_template" => &self.config.retrospect_template,
             "judge_template" => &self.config.judge_template,
-            "read_template" => &self.config.read_template,
-            _ => &self.config.check_template,
+            "critique_template" => &self.config.critique_template,
+            _ => &self.config.read_template,
         };
         let Variables { context, previous, question, first, second } = *variables;
         let values = context! { context, previous, question, first, second, choices => CHOICES };
@@ -273,27 +259,27 @@ impl Demonstrator {
     }
 }
 
-fn verdict(claim: &Claim, facts: &Facts) -> &'static str {
-    if claim.holds(facts) { "yes" } else { "no" }
-}
-
-/// Claims, each with `yes` or `no`. Each is said again before its verdict, so that what decides stands just
-/// before it.
+/// What is wrong with each claim: its subject and verb, what is true of them, what is said, and `yes` or `no`.
+/// So each word is found by the two before it, and what decides stands just before the verdict.
 fn checked(claims: &[Claim], facts: &Facts) -> String {
-    claims.iter().map(|claim| format!("{claim} {}", verdict(claim, facts))).collect::<Vec<_>>().join(" ")
+    let truths = facts.claims();
+    let check = |claim: &Claim| {
+        let [subject, verb, said] = claim.words();
+        let truth = truths.iter().find(|truth| truth.topic() == claim.topic());
+        let truth = truth.map_or("absent", |truth| truth.words()[2]);
+        format!("{subject} {verb} {truth} {said} {}", if claim.holds(facts) { "yes" } else { "no" })
+    };
+    claims.iter().map(check).collect::<Vec<_>>().join(" ")
 }
 
-/// The same, and between each claim and its verdict what is true on its topic.
-fn argued(claims: &[Claim], facts: &Facts) -> String {
-    let truths = facts.claims();
-    let evidence =
-        |claim: &Claim| match (truths.iter().find(|it| it.topic() == claim.topic()), claim.topic()) {
-            (Some(truth), _) => format!("{truth} "),
-            (None, Topic::Colour(shape) | Topic::Motion(shape)) => format!("no {}. ", shape.word()),
-            (None, _) => String::new(),
-        };
-    let argue = |claim: &Claim| format!("{claim} {}{}", evidence(claim), verdict(claim, facts));
-    claims.iter().map(argue).collect::<Vec<_>>().join(" ")
+/// Shape and colour of each object, twice, so that each asks for the other, and the background: what one
+/// frame shows.
+fn list(rng: &mut ChaCha12Rng, facts: &Facts) -> String {
+    let object = |it: &Object| [it.shape.word(), it.colour.word()].repeat(2);
+    let mut parts: Vec<_> = facts.objects.iter().map(object).collect();
+    parts.push(["background", facts.background.word()].repeat(2));
+    parts.shuffle(rng);
+    parts.concat().join(" ")
 }
 
 /// The settings under which the method's own templates are rendered, so that a prompt is the same here

@@ -7,7 +7,7 @@
 //! of itself that it is wrong.
 
 use rand::Rng;
-use rand::seq::{SliceRandom, index};
+use rand::seq::index;
 use rand_chacha::ChaCha12Rng;
 
 use super::config::DemonstrationConfig;
@@ -107,14 +107,6 @@ impl Speaker<'_> {
             count += 1;
         }
         count
-    }
-
-    /// Claims to be checked one by one: some true, some false, in random order, 2 to 4 of them.
-    pub(crate) fn to_check(&self, rng: &mut ChaCha12Rng) -> Vec<Claim> {
-        let mut claims = self.narrator.description(rng, 0.5, 0.0);
-        claims.shuffle(rng);
-        claims.truncate(rng.random_range(2..=4));
-        claims
     }
 
     /// The annotator's choice, true for the better answer. One rule, however the comparison is shown.

@@ -184,6 +184,11 @@ impl ClipTower {
         })
     }
 
+    /// Whether what a frame's features are depends on the others.
+    pub(crate) fn attends_over_time(&self) -> bool {
+        self.config.add_time_attn
+    }
+
     /// Features `[frames, tokens, dim]` of a video's pixels `[frames, 3, size, size]`.
     pub(crate) fn forward(&self, pixels: &Tensor) -> Result<Tensor> {
         let frames = pixels.size()[0];

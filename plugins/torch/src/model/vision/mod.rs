@@ -34,6 +34,20 @@ impl Tower {
         })
     }
 
+    /// Features of several videos, each `[steps, tokens, width]`; read together where frames do not see each
+    /// other.
+    pub(crate) fn forward_all(&self, videos: &[Prepared]) -> Result<Vec<Tensor>> {
+        match self {
+            Self::Clip(tower) if videos.len() > 1 && !tower.attends_over_time() => {
+                let pixels: Vec<&Tensor> = videos.iter().map(|video| &video.pixels).collect();
+                let lengths: Vec<i64> = pixels.iter().map(|pixels| pixels.size()[0]).collect();
+                let features = tower.forward(&Tensor::f_cat(&pixels, 0)?)?;
+                Ok(features.f_split_with_sizes(lengths, 0)?)
+            }
+            _ => videos.iter().map(|video| self.forward(video)).collect(),
+        }
+    }
+
     /// Features `[steps, tokens, width]` of one video.
     pub(crate) fn forward(&self, video: &Prepared) -> Result<Tensor> {
         match self {
