@@ -8,11 +8,14 @@ use crate::clip::{Clip, Split};
 use crate::config::WorldConfig;
 use crate::question::{Question, Truth};
 
-/// All samples of a split with their answers and facts, in clip order.
+/// All samples of a split with their answers and facts: the first question about each clip in turn, then the
+/// second about each, so that some of the samples are of as many clips as can be.
 pub(crate) fn samples(config: &WorldConfig, split: Split) -> Vec<LabelledSample> {
-    (0..split.clips(config))
-        .flat_map(|index| of_clip(config, &Clip::generate(config, split, index)))
-        .collect()
+    let by_clip = (0..split.clips(config)).map(|index| Clip::generate(config, split, index));
+    let mut all: Vec<(usize, LabelledSample)> =
+        by_clip.flat_map(|clip| of_clip(config, &clip).into_iter().enumerate()).collect();
+    all.sort_by_key(|(number, _)| *number);
+    all.into_iter().map(|(_, sample)| sample).collect()
 }
 
 /// Questions of different kinds about a clip, each in one of its wordings.
@@ -58,9 +61,11 @@ mod tests {
         assert_eq!(all.len(), 1000);
         let ids: BTreeSet<_> = all.iter().map(|it| &it.sample.id).collect();
         assert_eq!(ids.len(), all.len());
-        for clip in all.chunks(5) {
-            let questions: BTreeSet<_> = clip.iter().map(|it| it.facts["question"].to_string()).collect();
-            assert_eq!(questions.len(), 5);
+        for clip in 0..200 {
+            let of_clip = all.iter().skip(clip).step_by(200);
+            let questions: BTreeSet<_> = of_clip.clone().map(|it| it.facts["question"].to_string()).collect();
+            let videos: BTreeSet<_> = of_clip.map(|it| &it.sample.video).collect();
+            assert_eq!((questions.len(), videos.len()), (5, 1));
         }
     }
 }
