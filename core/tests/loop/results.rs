@@ -45,7 +45,8 @@ async fn a_curve_may_be_measured_on_fewer_samples_than_its_ends() {
     settings.evaluation.interim_samples = Some(1);
     let summary = run(dir.path(), &settings).await.unwrap();
     let measured = summary.iterations.iter().map(|row| row.evaluation.as_ref());
-    let samples: Vec<_> = [summary.base.as_ref()].into_iter().chain(measured).map(|it| it.unwrap().samples).collect();
+    let samples: Vec<_> =
+        [summary.base.as_ref()].into_iter().chain(measured).map(|it| it.unwrap().samples).collect();
     assert_eq!(samples, [3, 1, 1, 3]);
 }
 

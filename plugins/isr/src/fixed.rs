@@ -11,10 +11,17 @@ use serde::{Deserialize, Serialize};
 /// Says the same of every video: the control that tells what a judge gains by the form of a prompt with a
 /// description from what it gains by the description.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, default)]
 pub struct FixedRetrospectorConfig {
-    /// What is said, as long as descriptions are.
+    /// What is said; best as long as descriptions are, and in words that the model knows. Default `nothing is
+    /// known of this video.`
     pub text: String,
+}
+
+impl Default for FixedRetrospectorConfig {
+    fn default() -> Self {
+        Self { text: "nothing is known of this video.".to_owned() }
+    }
 }
 
 impl Component for FixedRetrospectorConfig {
@@ -34,7 +41,7 @@ impl Component for FixedRetrospectorConfig {
 
 isr_core::register!(
     Retrospector "fixed" => FixedRetrospectorConfig,
-    example = "text = \"a video is shown.\"\n"
+    example = "text = \"nothing is known of this video.\"\n"
 );
 
 /// The retrospector that [`FixedRetrospectorConfig`] builds.
@@ -55,8 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_text_is_asked_for() {
-        assert!(serde_json::from_str::<FixedRetrospectorConfig>("{}").is_err());
+    fn an_empty_text_is_refused() {
         let empty = FixedRetrospectorConfig { text: " ".to_owned() };
         assert_eq!(empty.validate(), Err("text is empty; a description says something".to_owned()));
     }

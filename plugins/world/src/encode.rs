@@ -161,7 +161,9 @@ mod tests {
             fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
             let clips = folder.path().join(format!("clips-{byte}"));
             fs::create_dir(&clips).unwrap();
-            Encoder { program: script, config: &config }.encode(&self::clips(&config, 12..13), &clips).unwrap();
+            Encoder { program: script, config: &config }
+                .encode(&self::clips(&config, 12..13), &clips)
+                .unwrap();
             fs::read(clips.join("train-000012.mp4")).unwrap()
         };
         let first = with(1);

@@ -63,7 +63,8 @@ mod tests {
         assert_eq!(ids.len(), all.len());
         for clip in 0..200 {
             let of_clip = all.iter().skip(clip).step_by(200);
-            let questions: BTreeSet<_> = of_clip.clone().map(|it| it.facts["question"].to_string()).collect();
+            let questions: BTreeSet<_> =
+                of_clip.clone().map(|it| it.facts["question"].to_string()).collect();
             let videos: BTreeSet<_> = of_clip.map(|it| &it.sample.video).collect();
             assert_eq!((questions.len(), videos.len()), (5, 1));
         }

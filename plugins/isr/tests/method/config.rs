@@ -47,11 +47,21 @@ fn every_component_builds_from_its_example_and_from_nothing() {
     let listed: Vec<_> = entries().into_iter().map(|entry| (entry.kind, entry.name)).collect();
     assert_eq!(
         listed,
-        [(Kind::Retrospector, "self"), (Kind::Judge, "self"), (Kind::Selection, "consistent")]
+        [
+            (Kind::Retrospector, "fixed"),
+            (Kind::Retrospector, "self"),
+            (Kind::Judge, "self"),
+            (Kind::Selection, "consistent")
+        ]
     );
     for entry in entries() {
         match entry.kind {
-            Kind::Retrospector => drop((retrospector(entry.example), retrospector(""))),
+            Kind::Retrospector => [entry.example, ""].into_iter().for_each(|body| {
+                let section = format!("type = \"{}\"\n{body}", entry.name);
+                let config: Box<dyn RetrospectorConfig> = toml::from_str(&section).unwrap();
+                config.validate().unwrap();
+                drop(config.build(&BuildContext::default()).unwrap());
+            }),
             Kind::Judge => drop((judge(entry.example), judge(""))),
             _ => drop((selection(entry.example), selection(""))),
         }

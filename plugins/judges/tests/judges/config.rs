@@ -11,7 +11,7 @@ use crate::fake::{parse, refusal};
 
 /// What this crate registers.
 pub(crate) fn registered() -> impl Iterator<Item = &'static Entry> {
-    let foreign = ["stub", "self", "consistent"];
+    let foreign = ["stub", "self", "fixed", "consistent"];
     entries().into_iter().filter(move |entry| !foreign.contains(&entry.name))
 }
 

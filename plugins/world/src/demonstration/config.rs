@@ -14,8 +14,7 @@ pub const JUDGE_TEMPLATE: &str = "{% if context %}context: {{ context }}\n{% end
                                   a: {{ first }}\nb: {{ second }}\nwhich answer is better, a or b?";
 
 const READ_TEMPLATE: &str = "context: {{ context }}\nquestion: {{ question }}";
-const CRITIQUE_TEMPLATE: &str =
-    "{% if context %}context: {{ context }}\n{% endif %}question: {{ question }}\na: {{ first }}\nb: {{ second }}\n\
+const CRITIQUE_TEMPLATE: &str = "{% if context %}context: {{ context }}\n{% endif %}question: {{ question }}\na: {{ first }}\nb: {{ second }}\n\
      check each answer, then say which is better.";
 
 /// Relative frequencies of the kinds of demonstration; 0 leaves a kind out.

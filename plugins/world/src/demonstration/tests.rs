@@ -50,7 +50,8 @@ fn kinds_come_as_often_as_they_are_weighted() {
 
 #[test]
 fn prompts_are_those_of_the_method() {
-    let demonstrator = demonstrator(DemonstrationConfig { critique: 0.0, ..DemonstrationConfig::default() });
+    let demonstrator =
+        demonstrator(DemonstrationConfig { critique: 0.0, ..DemonstrationConfig::default() });
     assert!(of_kind(&demonstrator, Kind::Describe, 50).iter().all(|it| it.prompt == "describe the video."));
     for it in of_kind(&demonstrator, Kind::Refine, 100) {
         let (first, second) = it.prompt.split_once('\n').unwrap();
@@ -223,7 +224,8 @@ fn in_a_list_each_word_asks_for_the_next() {
         assert_eq!(words.len(), 4 * (facts.objects.len() + 1));
         for part in words.chunks(4) {
             assert_eq!(part[..2], part[2..]);
-            let colour = facts.objects.iter().find(|it| it.shape.word() == part[0]).map(|it| it.colour.word());
+            let colour =
+                facts.objects.iter().find(|it| it.shape.word() == part[0]).map(|it| it.colour.word());
             assert_eq!(colour.unwrap_or(facts.background.word()), part[1]);
         }
     }
