@@ -81,8 +81,11 @@ impl IterativeLoop {
             async move {
                 let rounds = bench.rounds(&different).await?;
                 let (RoundRecord { compared, seed, verdict }, rounds) = best_and_worst(rounds)?;
-                let (sample, context) = (bench.record.sample, bench.context.map(|c| c.iteration));
-                Ok(VerdictRecord { sample, seed, context, compared, verdict, rounds, oracle })
+                let Bench { record, context: shown, .. } = bench;
+                let context = shown.as_ref().map(|shown| shown.iteration);
+                let context_of = shown.map(|shown| shown.video).filter(|video| *video != record.video);
+                let sample = record.sample;
+                Ok(VerdictRecord { sample, seed, context, context_of, compared, verdict, rounds, oracle })
             }
         })
         .await

@@ -35,6 +35,9 @@ pub struct VerdictRecord {
     pub seed: u64,
     /// Iteration of the visual context that the judge saw; null where it saw none.
     pub context: Option<u32>,
+    /// The video whose context it was; not written where it was the sample's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context_of: Option<String>,
     /// Which two of the sampled answers were compared, by index: of more than two, the best and the worst.
     pub compared: [usize; 2],
     /// The judge's answer.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use isr_core::store::{VerdictRecord, read_journal};
 use isr_core::{ComponentError, FrozenPolicy, Judge, JudgeCase, Verdict, VisualContext, Vote};
 
 use crate::bench::{Fakes, Settings, run_with, scratch};
@@ -30,6 +31,8 @@ async fn shown(mismatched_contexts: bool) -> BTreeMap<u32, BTreeMap<String, Stri
     let mut components = Fakes::new(&Arc::default()).components;
     components.judge = Arc::clone(&notes) as Arc<dyn Judge>;
     run_with(dir.path(), &settings, components).await.unwrap();
+    let first: Vec<VerdictRecord> = read_journal(&dir.path().join("iteration-01/verdicts.jsonl")).unwrap();
+    assert!(first.iter().all(|record| record.context_of.is_some() == mismatched_contexts));
     let mut by_iteration: BTreeMap<u32, BTreeMap<String, String>> = BTreeMap::new();
     for (iteration, video, of) in notes.seen.lock().unwrap().clone() {
         let shown = by_iteration.entry(iteration).or_default();

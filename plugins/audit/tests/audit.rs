@@ -65,6 +65,7 @@ fn verdict(index: usize, [shown_first, shown_second]: [f64; 2]) -> VerdictRecord
     VerdictRecord {
         sample: sample(index),
         seed: 0,
+        context_of: None,
         context: None,
         compared: [0, 1],
         verdict: Verdict::from_votes(votes),

@@ -109,6 +109,7 @@ fn run(videos: &[&str]) -> TempDir {
             each().map(|(index, _)| VerdictRecord {
                 sample: index.to_string().as_str().into(),
                 seed: index as u64,
+                context_of: None,
                 context: Some(iteration),
                 compared: [0, 1],
                 verdict: Verdict { p_first: 0.9, votes: Vec::new(), consistent: true },

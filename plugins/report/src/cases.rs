@@ -41,6 +41,8 @@ pub(crate) struct Case {
     pub(crate) outcome: Outcome,
     /// Iteration of the context that the judge saw.
     pub(crate) seen: Option<u32>,
+    /// The video whose context it was.
+    pub(crate) context_of: String,
     pub(crate) context: Option<VisualContext>,
     pub(crate) parent: Option<VisualContext>,
 }
@@ -157,6 +159,7 @@ fn join(record: &VerdictRecord, outcome: Outcome, line: &ResponseLine) -> Option
         verdict: record.verdict.clone(),
         outcome,
         seen: record.context,
+        context_of: record.context_of.clone().unwrap_or_else(|| line.video.clone()),
         context: None,
         parent: None,
     })
@@ -165,7 +168,7 @@ fn join(record: &VerdictRecord, outcome: Outcome, line: &ResponseLine) -> Option
 /// Adds the visual context that the judge saw, and the one that it was conditioned on; returns how many
 /// contexts this iteration wrote.
 fn add_contexts(run: &Path, iteration: u32, cases: &mut [Case]) -> Result<usize, ReportError> {
-    let wanted = cases.iter().map(|case| case.video.clone()).collect();
+    let wanted = cases.iter().map(|case| case.context_of.clone()).collect();
     let (own, count) = read_contexts(run, iteration, &wanted)?;
     let mut known = HashMap::from([(iteration, own)]);
     let mut find = |iteration: Option<u32>, video: &str| -> Result<Option<VisualContext>, ReportError> {
@@ -177,8 +180,8 @@ fn add_contexts(run: &Path, iteration: u32, cases: &mut [Case]) -> Result<usize,
         Ok(contexts.get(video).cloned())
     };
     for case in cases {
-        case.context = find(case.seen, &case.video)?;
-        case.parent = find(case.context.as_ref().and_then(|context| context.parent), &case.video)?;
+        case.context = find(case.seen, &case.context_of)?;
+        case.parent = find(case.context.as_ref().and_then(|context| context.parent), &case.context_of)?;
     }
     Ok(count)
 }
@@ -207,6 +210,7 @@ mod tests {
         VerdictRecord {
             sample: sample.into(),
             seed: 0,
+            context_of: None,
             context: None,
             compared: [0, 1],
             verdict,

@@ -157,7 +157,8 @@ impl Rejudging {
             let line = answers.get(&record.sample).cloned();
             let there = |line: &ResponseRecord| record.compared.iter().all(|at| *at < line.responses.len());
             let line = line.filter(there).ok_or_else(|| missing(&record.sample))?;
-            let context = record.context.and_then(|_| contexts.get(&line.video).cloned());
+            let of = record.context_of.as_ref().unwrap_or(&line.video);
+            let context = record.context.and_then(|_| contexts.get(of).cloned());
             Ok(Retrial { video: line.video.clone(), record, answers: line, context })
         };
         let mut trials: Vec<Retrial> = records.into_iter().map(of).collect::<Result<_, AuditError>>()?;
@@ -256,7 +257,8 @@ async fn judge_again(
     let verdict = judge.judge(&case, &policy).await?;
     verdict.check()?;
     // Of more than two answers, best and worst are those of the run's judge.
-    Ok(VerdictRecord { context: seen, verdict, rounds: Vec::new(), oracle, ..record })
+    let context_of = record.context_of.clone().filter(|_| seen.is_some());
+    Ok(VerdictRecord { context: seen, context_of, verdict, rounds: Vec::new(), oracle, ..record })
 }
 
 fn failed_at(iteration: u32, sample: &SampleId, source: ComponentError) -> Error {

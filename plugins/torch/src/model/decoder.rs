@@ -208,7 +208,6 @@ impl Decoder {
     /// What the layers leave of [`Attend::Answers`], and no layer: each trunk's last token and each token of
     /// its branches looks at the trunk once, by the likeness of its embedding to theirs.
     pub(crate) fn glance(&self, inputs: &Inputs, trees: &[Tree]) -> Result<Tensor> {
-        let scale = 1.0 / (inputs.embeddings.size()[2] as f64).sqrt();
         let mut start = 0;
         let look = |Tree { trunk, branches }: &Tree| -> Result<Tensor> {
             let behind = branches.iter().sum::<i64>();
@@ -217,8 +216,8 @@ impl Decoder {
             start += trunk + behind;
             let mean = asking.f_square()?.f_mean_dim(-1, true, Kind::Float)?;
             let query = asking.f_mul(&mean.f_add_scalar(1e-5)?.f_rsqrt()?.f_to_kind(asking.kind())?)?;
-            let scores = query.f_matmul(&seen.f_transpose(1, 2)?)?.f_mul_scalar(scale)?;
-            Ok(asking.f_add(&scores.f_softmax(-1, scores.kind())?.f_matmul(&seen)?)?)
+            let (query, seen) = (query.f_unsqueeze(1)?, seen.f_unsqueeze(1)?);
+            Ok(asking.f_add(&product::attention(&query, &seen, &seen, Sees::All)?.f_squeeze_dim(1)?)?)
         };
         let parts = trees.iter().map(look).collect::<Result<Vec<_>>>()?;
         self.norm.forward(&Tensor::f_cat(&parts, 1)?)
