@@ -14,10 +14,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use isr_dpo::config::{LoadedConfig, Loader, RunConfig};
-use isr_dpo::registry::{BuildContext, Component};
 use isr_dpo::{
-    CancellationToken, Cause, ComponentError, Event, FrozenPolicy, Judge, JudgeCase, NewModelConfig,
-    Observer, Verdict,
+    BuildContext, CancellationToken, Cause, Component, ComponentError, Event, FrozenPolicy, Judge,
+    JudgeCase, NewModelConfig, Observer, Verdict,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use isr_audit::{AuditError, RunAudit};
-use isr_core::registry::{BuildContext, DataConfig, EvaluatorConfig};
-use isr_core::{ComponentError, Evaluator, LabelledSample, SampleId};
+use isr_analysis::audit::{AuditError, RunAudit};
+use isr_api::{BuildContext, ComponentError, Evaluator, LabelledSample, SampleId};
+use isr_config::registry::{DataConfig, EvaluatorConfig};
 use serde::Serialize;
 use serde_json::Value;
 use tokio::runtime::Handle;
@@ -26,14 +26,14 @@ pub struct Audited {
 /// Blocks; call it outside of asynchronous code.
 ///
 /// # Errors
-/// See [`isr_audit::audit`].
+/// See [`isr_analysis::audit::audit`].
 pub fn audit_run(run: &Path, others: &[PathBuf], runtime: &Handle) -> Result<Audited, AuditError> {
     let (facts, no_facts) = match Facts::of_run(run, runtime) {
         Ok(facts) => (Some(facts), None),
         Err(reason) => (None, Some(reason)),
     };
     let quality = |sample: &SampleId, text: &str| facts.as_ref()?.quality(sample, text);
-    Ok(Audited { audit: isr_audit::audit(run, others, &quality)?, no_facts })
+    Ok(Audited { audit: isr_analysis::audit::audit(run, others, &quality)?, no_facts })
 }
 
 /// What is true of a run's training samples. Measuring code alone receives it.

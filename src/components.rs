@@ -1,14 +1,11 @@
 //! Links the plugins, and builds what a config names.
 
-use isr_core::registry::Kind;
-use isr_core::{Cause, Error};
+use isr_api::{Cause, Error, Kind};
 
 // Components register themselves, but only in crates that the linker keeps.
-use isr_annotate as _;
 use isr_data as _;
-use isr_dynamic as _;
 use isr_judges as _;
-use isr_method as _;
+use isr_native as _;
 use isr_objectives as _;
 use isr_observers as _;
 use isr_python as _;

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use isr_core::Frames;
-use isr_export::{Export, ExportError, Exported, Pictures};
+use isr_analysis::export::{Export, ExportError, Exported, Pictures};
+use isr_api::Frames;
 use tokio::runtime::Handle;
 
 use crate::report::video_reader;

@@ -1,12 +1,13 @@
 //! Iterative preference optimisation of video LMMs, for programs that embed it.
 //!
-//! This crate joins the loop ([`isr_core`], re-exported here) with all plugins of this repository, so
-//! that a config can name them, and opens runs. `examples/embed.rs` runs the loop inside another
-//! program, with a judge of its own.
+//! Joins the traits ([`isr_api`]), the config engine ([`isr_config`]), the loop ([`isr_run`]) and all components
+//! of this repository, so that a config can name them, and opens runs. `examples/embed.rs` runs the loop inside
+//! another program, with a judge of its own.
 //!
 //! ```no_run
 //! use std::path::Path;
-//! use isr_dpo::{CancellationToken, config::{Loader, RunConfig}};
+//! use isr_dpo::CancellationToken;
+//! use isr_dpo::config::{Loader, RunConfig};
 //!
 //! # async fn run() -> Result<(), isr_dpo::Error> {
 //! let config = Loader::new().file("configs/quickstart.toml").load::<RunConfig>()?;
@@ -45,11 +46,26 @@ mod timings;
 
 pub use audit::{Audited, audit_run};
 pub use export::write_export;
-pub use isr_audit::{
+pub use isr_analysis::audit::{
     Agreement, AuditError, Failures, JudgeAudit, Length, Position, Rejudging, RunAudit, Slope,
 };
-pub use isr_core::*;
-pub use isr_export::{Export, ExportError, Exported, Format as ExportFormat};
+pub use isr_analysis::export::{Export, ExportError, Exported, Format as ExportFormat};
+pub use isr_api::{
+    Assessment, BuildContext, Candidate, Cause, Component, ComponentError, Continuation, Decision,
+    Demonstration, Demonstrations, Error, Evaluator, Event, FeatureType, Fingerprint, FingerprintBuilder,
+    FinishReason, Frames, FrozenPolicy, GenerateRequest, Granularity, Judge, JudgeCase, Kind,
+    LabelledSample, Manifest, Message, ObjectiveBatch, ObjectiveValue, Observer, Orders, Part, Policy,
+    PreferenceObjective, Progress, ProgressSender, Prompt, PromptedTarget, Requirements, Response,
+    RetrospectionCase, Retrospector, Role, Sample, SampleId, SampleSource, Sampling, Scene, ScoreRequest,
+    Selection, Snapshot, Stage, StepReport, Streams, Target, TokenLogProbs, TrainExample, TrainStep,
+    Verdict, VideoEncoder, VideoReader, View, ViewLogProbs, VisualContext, VisualFeatures, Vote, records,
+    video_key,
+};
+pub use isr_config::{self as config, plugin, register, register_loader, registry};
+pub use isr_run::{
+    Components, IterativeLoop, LoopParts, Scenes, SupervisedParts, SupervisedTraining, feature_cache,
+    first_difference, store,
+};
 pub use isr_torch::{InspectConfig, Inspection, LlavaConfig, NewModelConfig, inspect, merge};
 pub use isr_video::FfmpegConfig;
 pub use rejudge::{AuditConfig, audit_dir, open_rejudging};

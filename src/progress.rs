@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressStyle};
-use isr_dpo::store::EvaluationRecord;
-use isr_dpo::{Event, Observer, Stage};
+use isr_api::records::EvaluationRecord;
+use isr_api::{Event, Observer, Stage};
 use tracing_subscriber::fmt::MakeWriter;
 
 /// Time between two lines about one stage, where there are no bars.

@@ -4,10 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use isr_core::plugin::{Loaded, Manifest, Plugins};
-use isr_core::registry::Kind;
-use isr_core::store::{read_json, write_json};
-use isr_core::{Error, Fingerprint};
+use isr_api::{Error, Fingerprint, Kind, Manifest};
+use isr_config::plugin::{Loaded, Plugins};
+use isr_run::store::{read_json, write_json};
 use serde::{Deserialize, Serialize};
 
 /// `provenance.json`. Not a part of what equal runs share.

@@ -3,12 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use isr_audit::{Rejudging, Seen, SeenVideo};
-use isr_core::config::{Invalid, LoadedConfig, Loader, RunConfig, Settings, is_oracle, to_toml};
-use isr_core::plugin::PluginFile;
-use isr_core::registry::{BuildContext, JudgeConfig, Kind};
-use isr_core::store::{RunDir, read_json, write_json};
-use isr_core::{Error, Observer, Scenes};
+use isr_analysis::audit::{Rejudging, Seen, SeenVideo};
+use isr_api::{BuildContext, Error, Kind, Observer};
+use isr_config::plugin::PluginFile;
+use isr_config::registry::JudgeConfig;
+use isr_config::{Invalid, LoadedConfig, Loader, RunConfig, Settings, is_oracle, to_toml};
+use isr_run::Scenes;
+use isr_run::feature_cache::FeatureCache;
+use isr_run::store::{RunDir, read_json, write_json};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -112,15 +114,15 @@ pub fn open_rejudging(
     check_fingerprints(run, &now)?;
     let store = RunDir::open(out, &settings, &to_toml(&audit)?)?;
     write_json(&store.path().join("fingerprints.json"), &now)?;
-    provenance::record(store.path(), &isr_core::Fingerprint::of_json(&settings), of_run.seed, plugins)?;
+    provenance::record(store.path(), &isr_api::Fingerprint::of_json(&settings), of_run.seed, plugins)?;
     observers.push(Arc::new(TimingsObserver::open(store.path())?));
     let seen = Seen { video: audit.video, context: audit.context };
     let scenes = Scenes::new(seen.through(reader), Some(encoder), of_run.r#loop.feature_cache_mb)
-        .with_disk(of_run.r#loop.feature_cache());
+        .with_disk(FeatureCache::of_loop(&of_run.r#loop));
     Ok(Rejudging {
         run: run.to_owned(),
         out: store.path().to_owned(),
-        iterations: audit.iterations.unwrap_or_else(|| isr_audit::judged_iterations(run)),
+        iterations: audit.iterations.unwrap_or_else(|| isr_analysis::audit::judged_iterations(run)),
         judge: built_judge,
         oracle: is_oracle(judge.as_ref()),
         policy,

@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use isr_core::registry::{BuildContext, VideoConfig};
-use isr_core::{Frames, SampleId, VideoReader};
-use isr_report::ReportError;
+use isr_analysis::report::ReportError;
+use isr_api::{BuildContext, Frames, SampleId, VideoReader};
+use isr_config::registry::VideoConfig;
 use tokio::runtime::Handle;
 
 use crate::audit::Facts;
@@ -18,7 +18,7 @@ use crate::audit::Facts;
 /// Blocks; call it outside of asynchronous code.
 ///
 /// # Errors
-/// See [`isr_report::write_report`].
+/// See [`isr_analysis::report::write_report`].
 pub fn write_report(runs: &[PathBuf], out: &Path, runtime: &Handle) -> Result<(), ReportError> {
     let readers: Vec<_> = runs.iter().filter_map(|run| video_reader(run)).collect();
     let frames = |video: &str| -> Option<Frames> {
@@ -29,7 +29,7 @@ pub fn write_report(runs: &[PathBuf], out: &Path, runtime: &Handle) -> Result<()
     let facts: HashMap<&Path, Facts> =
         runs.iter().filter_map(|run| Some((run.as_path(), Facts::of_run(run, runtime).ok()?))).collect();
     let quality = |run: &Path, sample: &SampleId, answer: &str| facts.get(run)?.quality(sample, answer);
-    isr_report::write_report(runs, out, &frames, &quality)
+    isr_analysis::report::write_report(runs, out, &frames, &quality)
 }
 
 /// The reader of a run. Only `[video]` is read: the model may have moved since.

@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use isr_core::config::{Components, LoadedConfig, RunConfig, is_oracle, to_toml};
-use isr_core::registry::{BuildContext, Kind};
-use isr_core::store::RunDir;
-use isr_core::{Error, Fingerprint, IterativeLoop, LoopParts, Observer};
+use isr_api::{BuildContext, Error, Fingerprint, Kind, Observer};
+use isr_config::{LoadedConfig, RunConfig, is_oracle, to_toml};
+use isr_run::store::RunDir;
+use isr_run::{Components, IterativeLoop, LoopParts};
 use tokio_util::sync::CancellationToken;
 
 use crate::components::built;

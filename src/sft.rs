@@ -3,15 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use isr_core::config::{Invalid, LoadedConfig, Settings, to_toml};
-use isr_core::plugin::PluginFile;
-use isr_core::registry::{
-    BuildContext, DemonstrationsConfig, EncoderConfig, Kind, ObjectiveConfig, PolicyConfig, VideoConfig,
+use isr_api::{BuildContext, Demonstrations, Error, Fingerprint, Kind, Observer};
+use isr_config::plugin::PluginFile;
+use isr_config::registry::{
+    DemonstrationsConfig, EncoderConfig, ObjectiveConfig, PolicyConfig, VideoConfig,
 };
-use isr_core::store::{PendingDir, RunDir};
-use isr_core::{
-    Demonstrations, Error, Fingerprint, Observer, SupervisedConfig, SupervisedParts, SupervisedTraining,
-};
+use isr_config::{Invalid, LoadedConfig, Settings, SupervisedConfig, to_toml};
+use isr_run::store::{PendingDir, RunDir};
+use isr_run::{SupervisedParts, SupervisedTraining};
 use isr_torch::NewModelConfig;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

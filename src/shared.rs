@@ -4,16 +4,16 @@ use std::fs;
 use std::path::Path;
 use std::time::UNIX_EPOCH;
 
-use isr_core::config::{LoadedConfig, RunConfig};
-use isr_core::stage_cache::StageCache;
-use isr_core::{Fingerprint, FingerprintBuilder};
+use isr_api::{Fingerprint, FingerprintBuilder};
+use isr_config::{LoadedConfig, RunConfig};
+use isr_run::stage_cache::StageCache;
 
 /// The cache of stages in `dir` for a run, to be handed to [`IterativeLoop::with_stage_cache`].
 ///
 /// Runs share stages only where they were made by the same program with the same plugin files. A program that was
 /// built anew is another one.
 ///
-/// [`IterativeLoop::with_stage_cache`]: isr_core::IterativeLoop::with_stage_cache
+/// [`IterativeLoop::with_stage_cache`]: isr_run::IterativeLoop::with_stage_cache
 pub fn stage_cache(dir: &Path, config: &LoadedConfig<RunConfig>) -> StageCache {
     let mut code = FingerprintBuilder::default();
     code.update(env!("CARGO_PKG_VERSION").as_bytes()).update(program().as_bytes());

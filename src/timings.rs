@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use isr_core::store::Journal;
-use isr_core::{Error, Event, Observer};
+use isr_api::{Error, Event, Observer};
+use isr_run::store::Journal;
 use serde::{Deserialize, Serialize};
 
 /// A line of `timings.jsonl`. A stage that was cut and continued has a line for each session in which

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
-use isr_annotate::{AnnotateError, Session as Annotating, router};
-use isr_dpo::Error;
-use isr_web::{Guard, listen, serve};
+use isr_api::Error;
+use isr_server::annotate::{AnnotateError, Session as Annotating, router};
+use isr_server::http::{Guard, listen, serve};
 
 use super::output::print_line;
 use super::session::Session;

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
-use isr_dpo::feature_cache::{CacheStats, clear, default_dir, stats};
+use isr_run::feature_cache::{CacheStats, clear, default_dir, stats};
 
 use super::failure::Unusable;
 use super::output::print_line;

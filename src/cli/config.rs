@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
-use isr_dpo::config::{LoadedConfig, RunConfig, Settings, file_schema, to_toml};
+use isr_config::{LoadedConfig, RunConfig, Settings, file_schema, to_toml};
 use isr_dpo::{AuditConfig, SftConfig};
 use serde_json::Value;
 

@@ -1,7 +1,6 @@
 //! A component's description, from the JSON schema of its config struct.
 
-use isr_dpo::plugin::Manifest;
-use isr_dpo::registry::Kind;
+use isr_api::{Kind, Manifest};
 use serde_json::Value;
 
 /// Longest line of text.

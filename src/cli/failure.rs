@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use isr_dpo::Error;
+use isr_api::Error;
 
 /// The work failed.
 const FAILED: u8 = 1;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
-use isr_dpo::{ComponentError, Error, FrozenPolicy, Response, Sampling};
+use isr_api::{ComponentError, Error, FrozenPolicy, Response, Sampling};
 use serde_json::json;
 
 use super::model::{Model, ModelArgs};

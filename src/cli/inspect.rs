@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
-use isr_dpo::{Error, InspectConfig, Inspection, inspect};
+use isr_api::Error;
+use isr_dpo::{InspectConfig, Inspection, inspect};
 
 use super::output::{print, print_line};
 

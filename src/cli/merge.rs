@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
-use isr_dpo::store::PendingDir;
-use isr_dpo::{Error, merge};
+use isr_api::Error;
+use isr_dpo::merge;
+use isr_run::store::PendingDir;
 
 use super::output::print_line;
 
@@ -48,7 +49,7 @@ impl MergeArgs {
                 print_line(format_args!("{}: {layers} layers changed", self.out.display()))
             }
             Err(error) => {
-                isr_dpo::store::remove_dir(pending.dir())?;
+                isr_run::store::remove_dir(pending.dir())?;
                 Err(Error::Config(error.to_string()).into())
             }
         }

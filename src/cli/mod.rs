@@ -31,8 +31,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
-use isr_dpo::config::{LoadedConfig, Loader, Settings};
-
+use isr_config::{LoadedConfig, Loader, Settings};
 use session::Session;
 
 /// Aligns video LMMs by iterative self-retrospective preference optimisation (ISR-DPO).

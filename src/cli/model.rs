@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use anyhow::{Result, anyhow};
 use clap::Args;
-use isr_dpo::registry::{BuildContext, Component};
-use isr_dpo::{ComponentError, Error, FfmpegConfig, LlavaConfig, Policy, Prompt, Scene, VideoReader};
+use isr_api::{BuildContext, Component, ComponentError, Error, Policy, Prompt, Scene, VideoReader};
+use isr_dpo::{FfmpegConfig, LlavaConfig};
 
 use super::session::for_the_process;
 

@@ -5,13 +5,11 @@ use std::sync::Arc;
 
 use anyhow::{Result, anyhow, bail};
 use clap::Args;
-use isr_contract::{Failure, JudgeRules, ObjectiveRules};
-use isr_dpo::Cause;
-use isr_dpo::config::{Loader, Settings};
-use isr_dpo::plugin::{self, Loaded, Manifest, PluginFile, Plugins};
-use isr_dpo::registry::{
-    BuildContext, EncoderConfig, JudgeConfig, Kind, ObjectiveConfig, PolicyConfig, RetrospectorConfig,
-};
+use isr_api::{BuildContext, Cause, Kind, Manifest};
+use isr_config::plugin::{self, Loaded, PluginFile, Plugins};
+use isr_config::registry::{EncoderConfig, JudgeConfig, ObjectiveConfig, PolicyConfig, RetrospectorConfig};
+use isr_config::{Loader, Settings};
+use isr_testing::{Failure, JudgeRules, ObjectiveRules};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -98,16 +96,14 @@ impl CheckArgs {
         // Plugins are asked on threads of the runtime, as in a run.
         let found: Result<Vec<Failure>, Cause> = session.block_on(async {
             Ok(match manifest.kind {
-                Kind::Judge => {
-                    isr_contract::judge(plugin.judge(name, &with)?, &JudgeRules::default()).await
-                }
+                Kind::Judge => isr_testing::judge(plugin.judge(name, &with)?, &JudgeRules::default()).await,
                 Kind::Retrospector => {
                     let built = plugin.retrospector(name, &with)?;
-                    isr_contract::retrospector(built, &Arc::default()).await
+                    isr_testing::retrospector(built, &Arc::default()).await
                 }
-                Kind::Encoder => isr_contract::encoder(plugin.encoder(name, &with)?).await,
-                Kind::Policy => isr_contract::policy(plugin.policy(name, &with)?).await,
-                _ => isr_contract::objective(plugin.objective(name, &with)?, &rules),
+                Kind::Encoder => isr_testing::encoder(plugin.encoder(name, &with)?).await,
+                Kind::Policy => isr_testing::policy(plugin.policy(name, &with)?).await,
+                _ => isr_testing::objective(plugin.objective(name, &with)?, &rules),
             })
         });
         Ok(found.unwrap_or_else(|cause| vec![Failure { rule: "construct", found: cause.to_string() }]))

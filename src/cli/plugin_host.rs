@@ -17,6 +17,6 @@ pub(super) struct HostArgs {
 
 impl HostArgs {
     pub(super) fn execute(&self) -> Result<()> {
-        isr_dynamic::serve(&self.file, self.memory_mb).map_err(|cause| anyhow!(cause))
+        isr_native::serve(&self.file, self.memory_mb).map_err(|cause| anyhow!(cause))
     }
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
-use isr_dpo::registry::Kind;
+use isr_api::Kind;
 
 use super::failure::Unusable;
 use super::output::print_line;
@@ -144,7 +144,7 @@ impl NewArgs {
     /// The checkout, absolute.
     fn sdk(&self) -> Result<PathBuf> {
         let sdk = self.sdk.clone().unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")));
-        if !sdk.join("plugins/abi/Cargo.toml").is_file() {
+        if !sdk.join("core/sdk/Cargo.toml").is_file() {
             let hint = "name a checkout of isr-dpo with --sdk DIR".to_owned();
             return Err(unusable(format!("{} is no checkout of isr-dpo", sdk.display()), hint));
         }

@@ -4,9 +4,10 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
-use isr_dpo::config::Loader;
-use isr_dpo::plugin::{Manifest, PluginFile, Plugins};
-use isr_dpo::registry::{Kind, entries};
+use isr_api::{Kind, Manifest};
+use isr_config::Loader;
+use isr_config::plugin::{PluginFile, Plugins};
+use isr_config::registry::entries;
 use serde_json::{Value, json};
 
 use super::describe;

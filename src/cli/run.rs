@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use clap::Args;
-use isr_dpo::config::RunConfig;
+use isr_config::RunConfig;
 use isr_dpo::{open_run, stage_cache, write_report};
 
 use super::output::{print, print_line};

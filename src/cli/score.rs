@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
 use futures::{StreamExt, stream};
-use isr_dpo::{Continuation, Error, ScoreRequest, TokenLogProbs};
+use isr_api::{Continuation, Error, ScoreRequest, TokenLogProbs};
 use serde::Deserialize;
 use serde_json::{Value, json};
 

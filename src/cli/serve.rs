@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use anyhow::{Result, anyhow};
 use clap::Args;
-use isr_dpo::registry::{BuildContext, Component};
-use isr_dpo::{Error, FfmpegConfig, FrozenPolicy};
-use isr_serve::{ServeOptions, Served, router};
-use isr_web::{Guard, WebError, listen, serve};
+use isr_api::{BuildContext, Component, Error, FrozenPolicy};
+use isr_dpo::FfmpegConfig;
+use isr_server::http::{Guard, WebError, listen, serve};
+use isr_server::openai::{ServeOptions, Served, router};
 
 use super::model::ModelArgs;
 use super::output::print_line;
@@ -86,7 +86,7 @@ impl ServeArgs {
 }
 
 /// A reader of lone pictures.
-fn images() -> Result<std::sync::Arc<dyn isr_dpo::VideoReader>> {
+fn images() -> Result<std::sync::Arc<dyn isr_api::VideoReader>> {
     let config = serde_json::json!({ "sampling": { "rule": "uniform", "frames": 1 }, "min_frames": 1 });
     let config: FfmpegConfig = serde_json::from_value(config)?;
     config.build(&BuildContext::default()).map_err(|cause| anyhow!("{cause}"))

@@ -1,6 +1,6 @@
 //! A run's figures as a table, one row an iteration.
 
-use isr_dpo::store::{EvaluationRecord, Summary};
+use isr_api::records::{EvaluationRecord, Summary};
 
 use super::output::aligned;
 

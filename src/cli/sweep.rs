@@ -6,8 +6,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow};
 use clap::Args;
 use indicatif::HumanDuration;
-use isr_dpo::Error;
-use isr_schedule::Settings;
+use isr_api::Error;
+use isr_sweep::scheduler::Settings;
 use isr_sweep::{ArmResult, Forecast, Plan, Progress, Results, Seconds, SweepError, results, run};
 
 use super::failure::Unusable;

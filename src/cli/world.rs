@@ -4,9 +4,8 @@ use std::collections::BTreeSet;
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
-use isr_dpo::config::{Invalid, RunConfig, Settings};
-use isr_dpo::registry::BuildContext;
-use isr_dpo::{ComponentError, Error, SampleSource};
+use isr_api::{BuildContext, ComponentError, Error, SampleSource};
+use isr_config::{Invalid, RunConfig, Settings};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

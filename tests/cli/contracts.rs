@@ -5,13 +5,13 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use isr_contract::{Failure, FakePolicy, JudgeRules, ObjectiveRules, fixtures};
+use isr_dpo::records::{Annotation, Choice, ResponseRecord};
 use isr_dpo::registry::{
-    BuildContext, EncoderConfig, Entry, JudgeConfig, Kind, ObjectiveConfig, PolicyConfig,
-    RetrospectorConfig, entries,
+    EncoderConfig, Entry, JudgeConfig, ObjectiveConfig, PolicyConfig, RetrospectorConfig, entries,
 };
-use isr_dpo::store::{Annotation, Choice, Journal, ResponseRecord};
-use isr_dpo::{Cause, Judge, Streams, View};
+use isr_dpo::store::Journal;
+use isr_dpo::{BuildContext, Cause, Judge, Kind, Streams, View};
+use isr_testing::{Failure, FakePolicy, JudgeRules, ObjectiveRules, fixtures};
 use serde_json::{Value, json};
 
 use crate::support::golden_model;
@@ -89,19 +89,19 @@ async fn broken(entry: &Entry, folder: &Path) -> Result<Vec<Failure>, Cause> {
         Kind::Judge => {
             let judge: Arc<dyn Judge> =
                 serde_json::from_value::<Box<dyn JudgeConfig>>(section)?.build(&cx)?;
-            isr_contract::judge(judge, &JudgeRules { policy: model(), ..Default::default() }).await
+            isr_testing::judge(judge, &JudgeRules { policy: model(), ..Default::default() }).await
         }
         Kind::Retrospector => {
             let config: Box<dyn RetrospectorConfig> = serde_json::from_value(section)?;
-            isr_contract::retrospector(config.build(&cx)?, &Arc::default()).await
+            isr_testing::retrospector(config.build(&cx)?, &Arc::default()).await
         }
         Kind::Encoder => {
             let config: Box<dyn EncoderConfig> = serde_json::from_value(section)?;
-            isr_contract::encoder(config.build(&cx)?).await
+            isr_testing::encoder(config.build(&cx)?).await
         }
         Kind::Policy => {
             let config: Box<dyn PolicyConfig> = serde_json::from_value(section)?;
-            isr_contract::policy(config.build(&cx)?).await
+            isr_testing::policy(config.build(&cx)?).await
         }
         Kind::Objective => {
             let config: Box<dyn ObjectiveConfig> = serde_json::from_value(section)?;
@@ -110,7 +110,7 @@ async fn broken(entry: &Entry, folder: &Path) -> Result<Vec<Failure>, Cause> {
             let estimates = objective.requirements().views.contains(&View::Mismatched);
             let splits = !(estimates || entry.name.starts_with("aot"));
             let rules = ObjectiveRules { splits, constant: vec![View::Mismatched], ..Default::default() };
-            isr_contract::objective(objective, &rules)
+            isr_testing::objective(objective, &rules)
         }
         _ => Vec::new(),
     })

@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use isr_dpo::store::{QuarantineRecord, ResponseRecord, VerdictRecord, read_journal};
+use isr_dpo::records::{QuarantineRecord, ResponseRecord, VerdictRecord};
+use isr_dpo::store::read_journal;
 
 use crate::plugin_files::libraries::fixture;
 use crate::support::{Said, isr_line, playground};

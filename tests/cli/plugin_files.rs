@@ -3,14 +3,15 @@
 use std::fs;
 use std::path::Path;
 
-use isr_dpo::store::{QuarantineRecord, VerdictRecord, read_journal};
+use isr_dpo::records::{QuarantineRecord, VerdictRecord};
+use isr_dpo::store::read_journal;
 use toml::{Table, Value};
 
 use crate::support::{isr_line, playground};
 
 #[path = "../../plugins/wasm/tests/wasm/built.rs"]
 pub(crate) mod built;
-#[path = "../../plugins/dynamic/tests/plugins/built.rs"]
+#[path = "../../plugins/native/tests/plugins/built.rs"]
 pub(crate) mod libraries;
 
 /// Runs the small run with plugins and judge of a config of the repository, and checks that each of the 12

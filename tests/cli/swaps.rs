@@ -7,15 +7,17 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use isr_contract::FakePolicy;
 use isr_dpo::config::{Loader, RunConfig};
-use isr_dpo::registry::{BuildContext, Component, Entry, Kind, entries};
-use isr_dpo::store::{Annotation, Choice, Journal, ResponseRecord, Summary, read_journal};
+use isr_dpo::records::{Annotation, Choice, ResponseRecord, Summary};
+use isr_dpo::registry::{Entry, entries};
+use isr_dpo::store::{Journal, read_journal};
 use isr_dpo::{
-    CancellationToken, Cause, Error, FfmpegConfig, FrozenPolicy, GenerateRequest, Policy, Streams,
+    BuildContext, CancellationToken, Cause, Component, Error, FfmpegConfig, FrozenPolicy, GenerateRequest,
+    Kind, Policy, Streams,
 };
-use isr_serve::{ServeOptions, Served, router};
-use isr_web::{Guard, listen, serve};
+use isr_server::http::{Guard, listen, serve};
+use isr_server::openai::{ServeOptions, Served, router};
+use isr_testing::FakePolicy;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;

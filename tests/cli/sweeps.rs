@@ -5,7 +5,8 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use isr_dpo::store::{Summary, read_json};
+use isr_dpo::records::Summary;
+use isr_dpo::store::read_json;
 use serde_json::Value;
 
 use crate::support::{command, isr_line, playground};

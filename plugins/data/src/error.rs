@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use isr_core::{ComponentError, SampleId};
+use isr_api::{ComponentError, SampleId};
 
 /// Where in a file a sample stands, counted from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

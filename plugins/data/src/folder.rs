@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use isr_core::config::did_you_mean;
-use isr_core::registry::{BuildContext, Component};
-use isr_core::{Cause, ComponentError, LabelledSample, Sample, SampleId, SampleSource, video_key};
+use isr_api::{
+    BuildContext, Cause, Component, ComponentError, LabelledSample, Sample, SampleId, SampleSource,
+    video_key,
+};
+use isr_config::did_you_mean;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -69,7 +71,7 @@ impl Component for FolderConfig {
     }
 }
 
-isr_core::register!(
+isr_config::register!(
     Data "folder" => FolderConfig,
     example = "path = \"data/videos\"\nquestion = \"What happens in the video?\"\n"
 );

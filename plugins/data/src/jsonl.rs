@@ -5,8 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use isr_core::registry::{BuildContext, Component};
-use isr_core::{Cause, SampleSource};
+use isr_api::{BuildContext, Cause, Component, SampleSource};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -72,7 +71,7 @@ impl Component for JsonlConfig {
     }
 }
 
-isr_core::register!(
+isr_config::register!(
     Data "jsonl" => JsonlConfig,
     example = "training = \"data/train.jsonl\"\nevaluation = \"data/evaluation.jsonl\"\nvideo_root = \"data\"\n"
 );

@@ -12,7 +12,7 @@
 //!
 //! Every list is read before a run starts, and a row that cannot be used is named with file, line or
 //! row, and column. Answers reach measuring code only: what trains gets a
-//! [`Sample`](isr_core::Sample), which has no field for one.
+//! [`Sample`](isr_api::Sample), which has no field for one.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping"))]
 

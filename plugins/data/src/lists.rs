@@ -3,8 +3,8 @@
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
-use isr_core::LabelledSample;
-use isr_core::config::did_you_mean;
+use isr_api::LabelledSample;
+use isr_config::did_you_mean;
 
 use crate::columns::Columns;
 use crate::error::{DataError, Place};

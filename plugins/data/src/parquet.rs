@@ -5,8 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use isr_core::registry::{BuildContext, Component};
-use isr_core::{Cause, SampleSource};
+use isr_api::{BuildContext, Cause, Component, SampleSource};
 use parquet::errors::ParquetError;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::{Field, Row};
@@ -77,7 +76,7 @@ impl Component for ParquetConfig {
     }
 }
 
-isr_core::register!(
+isr_config::register!(
     Data "parquet" => ParquetConfig,
     example = "training = \"data/train.parquet\"\nvideo_root = \"data\"\n\
                columns = { id = \"id\", video = \"video\", instruction = \"question\", answer = \"answer\" }\n"

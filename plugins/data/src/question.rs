@@ -1,6 +1,6 @@
 //! The question about each video of a folder.
 
-use isr_core::video_key;
+use isr_api::video_key;
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, context};
 
 use crate::names::nearest;

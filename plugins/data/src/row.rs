@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use isr_core::{Sample, SampleId};
+use isr_api::{Sample, SampleId};
 use serde_json::{Map, Value};
 
 use crate::names::{hint, nearest};

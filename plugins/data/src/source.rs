@@ -1,7 +1,7 @@
 //! Lists as a source of samples.
 
 use async_trait::async_trait;
-use isr_core::{ComponentError, LabelledSample, Sample, SampleSource};
+use isr_api::{ComponentError, LabelledSample, Sample, SampleSource};
 
 use crate::error::DataError;
 use crate::lists::Lists;

@@ -28,7 +28,7 @@ mod snapshot;
 
 use std::path::{Path, PathBuf};
 
-use isr_core::config::did_you_mean;
+use isr_config::did_you_mean;
 
 pub use error::HubError;
 pub use model_id::ModelId;

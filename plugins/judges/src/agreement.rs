@@ -1,6 +1,6 @@
 //! Whether judgments take the same side.
 
-use isr_core::{Verdict, Vote};
+use isr_api::{Verdict, Vote};
 
 /// True where no two probabilities lie on opposite sides of one half; one half itself takes no side.
 /// Unlike a comparison with `> 0.5` this says the same of mirrored verdicts.

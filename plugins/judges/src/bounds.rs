@@ -1,6 +1,6 @@
 //! Ranges of settings, and what is said of a value outside.
 
-use isr_core::registry::{JudgeConfig, SelectionConfig};
+use isr_config::registry::{JudgeConfig, SelectionConfig};
 
 /// Refuses what is not a finite number above 0.
 pub(crate) fn positive(key: &str, value: f64) -> Result<(), String> {

@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use isr_core::registry::{BuildContext, Component, ObjectiveConfig};
-use isr_core::{Cause, PreferenceObjective};
+use isr_api::{BuildContext, Cause, Component, PreferenceObjective};
+use isr_config::registry::ObjectiveConfig;
 use num_dual::Dual64;
 
 use crate::absolute::AnchorConfig;
@@ -60,4 +60,4 @@ impl Component for MdpoConfig {
     }
 }
 
-isr_core::register!(Objective "mdpo" => MdpoConfig, example = "beta = 0.1\n");
+isr_config::register!(Objective "mdpo" => MdpoConfig, example = "beta = 0.1\n");

@@ -55,19 +55,19 @@ macro_rules! pair_loss {
             $($(#[$field_doc])* $field : $ty = $default, $bounds;)*
         } }
 
-        impl isr_core::registry::Component for $config {
-            type Built = std::sync::Arc<dyn isr_core::PreferenceObjective>;
+        impl isr_api::Component for $config {
+            type Built = std::sync::Arc<dyn isr_api::PreferenceObjective>;
 
             fn validate(&self) -> Result<(), String> {
                 self.check()
             }
 
-            fn build(&self, _: &isr_core::registry::BuildContext) -> Result<Self::Built, isr_core::Cause> {
+            fn build(&self, _: &isr_api::BuildContext) -> Result<Self::Built, isr_api::Cause> {
                 Ok(std::sync::Arc::new($crate::pair_loss::PairObjective(self.clone())))
             }
         }
 
-        isr_core::register!(Objective $name => $config, example = concat!("beta = ", stringify!($beta), "\n"));
+        isr_config::register!(Objective $name => $config, example = concat!("beta = ", stringify!($beta), "\n"));
 
         impl $crate::pair_loss::PairLoss for $config {
             fn loss(&self, pair: &$crate::pair_loss::Pair) -> num_dual::Dual64 {
@@ -121,7 +121,7 @@ macro_rules! pair_loss {
         $crate::pair_loss::Treatment { gamma: Some($config.gamma), ..$plain }
     };
     (@treatment corrupted, $config:expr, $plain:expr) => {
-        $crate::pair_loss::Treatment { against: isr_core::View::ChosenCorrupted, ..$plain }
+        $crate::pair_loss::Treatment { against: isr_api::View::ChosenCorrupted, ..$plain }
     };
     (@treatment pairs, $config:expr, $plain:expr) => {
         $plain

@@ -1,6 +1,6 @@
 //! Errors of `isr-objectives`: all of them are faults of the trainer that hands a batch over.
 
-use isr_core::{ComponentError, View};
+use isr_api::{ComponentError, View};
 
 /// A batch from which no loss can be computed.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]

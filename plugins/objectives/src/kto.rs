@@ -6,10 +6,9 @@
 
 use std::sync::Arc;
 
-use isr_core::registry::{BuildContext, Component};
-use isr_core::{
-    Cause, ComponentError, Granularity, ObjectiveBatch, ObjectiveValue, PreferenceObjective, Requirements,
-    View,
+use isr_api::{
+    BuildContext, Cause, Component, ComponentError, Granularity, ObjectiveBatch, ObjectiveValue,
+    PreferenceObjective, Requirements, View,
 };
 use num_dual::Dual64;
 use schemars::JsonSchema;
@@ -62,7 +61,7 @@ impl Component for KtoConfig {
     }
 }
 
-isr_core::register!(Objective "kto" => KtoConfig, example = "beta = 0.1\n");
+isr_config::register!(Objective "kto" => KtoConfig, example = "beta = 0.1\n");
 
 struct Kto(KtoConfig);
 

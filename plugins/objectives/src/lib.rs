@@ -18,7 +18,7 @@
 //! A loss of one pair is a documented list of settings and one function on dual numbers, in one
 //! `pair_loss!`: see `src/declare.rs`. From another crate, implement [`PairLoss`] for a config and build a
 //! [`PairObjective`] of it. What is no loss of one pair implements
-//! [`PreferenceObjective`](isr_core::PreferenceObjective) itself, as `src/transport.rs` does.
+//! [`PreferenceObjective`](isr_api::PreferenceObjective) itself, as `src/transport.rs` does.
 //! `src/pairs.rs` checks what a trainer hands over and averages metrics; `src/stable.rs` has the
 //! functions that must not overflow. `tests/objectives/contract.rs` holds what every objective must pass
 //! (finite differences, splitting, extremes); `tests/golden/` holds the reference implementation's

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use isr_core::registry::{BuildContext, Component, ObjectiveConfig};
-use isr_core::{
-    Cause, ComponentError, Granularity, ObjectiveBatch, ObjectiveValue, PreferenceObjective, Requirements,
-    View, ViewLogProbs,
+use isr_api::{
+    BuildContext, Cause, Component, ComponentError, Granularity, ObjectiveBatch, ObjectiveValue,
+    PreferenceObjective, Requirements, View, ViewLogProbs,
 };
+use isr_config::registry::ObjectiveConfig;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -80,7 +80,7 @@ impl Component for MixConfig {
     }
 }
 
-isr_core::register!(Objective "mix" => MixConfig, example = "\
+isr_config::register!(Objective "mix" => MixConfig, example = "\
 parts = [
     { weight = 0.8, type = \"dpo\", beta = 0.1 },
     { weight = 0.2, type = \"bco_pair\", beta = 0.1 },

@@ -5,7 +5,7 @@
 
 use std::fmt::Debug;
 
-use isr_core::{
+use isr_api::{
     ComponentError, Granularity, ObjectiveBatch, ObjectiveValue, PreferenceObjective, Requirements, View,
 };
 use num_dual::Dual64;

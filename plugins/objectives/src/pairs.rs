@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use isr_core::{ComponentError, Granularity, ObjectiveBatch, View, ViewLogProbs};
+use isr_api::{ComponentError, Granularity, ObjectiveBatch, View, ViewLogProbs};
 
 use crate::error::ObjectiveError;
 

@@ -1,6 +1,6 @@
 //! Both answers of a batch as numbers a pair, and the way back from slopes to gradients.
 
-use isr_core::{ComponentError, Granularity, ObjectiveBatch, View, ViewLogProbs};
+use isr_api::{ComponentError, Granularity, ObjectiveBatch, View, ViewLogProbs};
 
 use crate::pair_loss::{Treatment, expect_tokens, requirements};
 use crate::pairs::{checked, gradients};

@@ -8,10 +8,9 @@
 
 use std::sync::Arc;
 
-use isr_core::registry::{BuildContext, Component};
-use isr_core::{
-    Cause, ComponentError, Granularity, ObjectiveBatch, ObjectiveValue, PreferenceObjective, Requirements,
-    View,
+use isr_api::{
+    BuildContext, Cause, Component, ComponentError, Granularity, ObjectiveBatch, ObjectiveValue,
+    PreferenceObjective, Requirements, View,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -34,7 +33,7 @@ impl Component for SftConfig {
     }
 }
 
-isr_core::register!(Objective "sft" => SftConfig, example = "");
+isr_config::register!(Objective "sft" => SftConfig, example = "");
 
 /// The objective that [`SftConfig`] builds.
 #[derive(Debug, Clone)]

@@ -4,8 +4,10 @@
 //! sorted within what the trainer hands over at once: with `policy.training.micro_batch` less than the
 //! batch size, within a micro-batch.
 
-use isr_core::registry::{BuildContext, Component};
-use isr_core::{ComponentError, ObjectiveBatch, ObjectiveValue, PreferenceObjective, Requirements};
+use isr_api::{
+    BuildContext, Component, ComponentError, ObjectiveBatch, ObjectiveValue, PreferenceObjective,
+    Requirements,
+};
 use num_dual::Dual64;
 
 use crate::declare::pair_loss;
@@ -23,13 +25,13 @@ macro_rules! transport {
                 self.check()
             }
 
-            fn build(&self, _: &BuildContext) -> Result<Self::Built, isr_core::Cause> {
+            fn build(&self, _: &BuildContext) -> Result<Self::Built, isr_api::Cause> {
                 let Self { beta, label_smoothing, ld_alpha } = *self;
                 Ok(std::sync::Arc::new(Transport { kind: Kind::$kind, beta, label_smoothing, ld_alpha }))
             }
         }
 
-        isr_core::register!(Objective $name => $config, example = "beta = 0.1\n");
+        isr_config::register!(Objective $name => $config, example = "beta = 0.1\n");
     };
 }
 

@@ -10,8 +10,7 @@ use std::path::{Path, PathBuf, absolute};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use isr_core::registry::{BuildContext, Component};
-use isr_core::{Cause, Fingerprint, Observer};
+use isr_api::{BuildContext, Cause, Component, Fingerprint, Observer};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -59,7 +58,7 @@ impl Component for MlflowConfig {
     }
 }
 
-isr_core::register!(Observer "mlflow" => MlflowConfig, example = "dir = \"mlruns\"\n");
+isr_config::register!(Observer "mlflow" => MlflowConfig, example = "dir = \"mlruns\"\n");
 
 /// A run's folder in the store.
 struct Run {

@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use isr_core::{Event, Observer};
+use isr_api::{Event, Observer};
 
 use crate::scalars::Scalars;
 

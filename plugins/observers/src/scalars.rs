@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use isr_core::store::{EvaluationRecord, IterationSummary};
-use isr_core::{Event, StepReport};
+use isr_api::records::{EvaluationRecord, IterationSummary};
+use isr_api::{Event, StepReport};
 
 /// Figures of one step of one series. A series is `iterations`, whose steps are iterations, or
 /// `iteration-NN`, whose steps are the optimiser's in that iteration.

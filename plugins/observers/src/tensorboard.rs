@@ -9,8 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use isr_core::registry::{BuildContext, Component};
-use isr_core::{Cause, Observer};
+use isr_api::{BuildContext, Cause, Component, Observer};
 use prost::Message;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -43,7 +42,7 @@ impl Component for TensorboardConfig {
     }
 }
 
-isr_core::register!(Observer "tensorboard" => TensorboardConfig, example = "");
+isr_config::register!(Observer "tensorboard" => TensorboardConfig, example = "");
 
 /// A folder for each series; in it a file for each session, of which TensorBoard makes one curve.
 struct EventFiles {

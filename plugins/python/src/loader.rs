@@ -5,8 +5,8 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use isr_core::Cause;
-use isr_core::plugin::{Plugin, PluginFile, PluginLoader};
+use isr_api::Cause;
+use isr_config::plugin::{Plugin, PluginFile, PluginLoader};
 use isr_protocol::{Program, RemotePlugin};
 
 use crate::package;
@@ -33,7 +33,7 @@ impl PluginLoader for PythonLoader {
     }
 }
 
-isr_core::register_loader!(&PythonLoader);
+isr_config::register_loader!(&PythonLoader);
 
 /// `python3 -m isr_plugin FILE`, with the package of this program.
 fn program(path: &Path, options: &PluginFile) -> Result<Program, Cause> {

@@ -10,7 +10,7 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use isr_core::{
+use isr_api::{
     ComponentError, Continuation, Frames, GenerateRequest, Granularity, ObjectiveBatch, ObjectiveValue,
     Policy, PreferenceObjective, Prompt, Requirements, Sampling, Scene, Snapshot, Target, TrainExample,
     TrainStep, View,
@@ -32,7 +32,7 @@ impl PreferenceObjective for Dpo {
         let (chosen, rejected) = (batch.view(View::Chosen)?, batch.view(View::Rejected)?);
         let (mut loss, mut up, mut down) = (0.0, Vec::new(), Vec::new());
         for pair in 0..batch.pairs() {
-            let ratio = |view: &isr_core::ViewLogProbs| view.policy[pair] - view.reference[pair];
+            let ratio = |view: &isr_api::ViewLogProbs| view.policy[pair] - view.reference[pair];
             let wrong = 1.0 / (1.0 + (0.1 * (ratio(chosen) - ratio(rejected))).exp());
             let share = 1.0 / batch.pairs() as f64;
             loss -= (1.0 - wrong).ln() * share;

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::path::Path;
 
-use isr_core::{Continuation, Frames, Part, Prompt, Role, Scene};
+use isr_api::{Continuation, Frames, Part, Prompt, Role, Scene};
 use minijinja::{Environment, context};
 use serde_json::{Value, json};
 use tch::Tensor;
@@ -280,7 +280,7 @@ impl Chat {
             Part::Text(text) => json!({ "type": "text", "text": text }),
             Part::Video(_) => json!({ "type": self.content_type }),
         };
-        let message = |message: &isr_core::Message| {
+        let message = |message: &isr_api::Message| {
             let role = match message.role {
                 Role::System => "system",
                 Role::User => "user",

@@ -4,8 +4,10 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use isr_core::registry::{BuildContext, Component};
-use isr_core::{Cause, ComponentError, FeatureType, Fingerprint, Frames, VideoEncoder, VisualFeatures};
+use isr_api::{
+    BuildContext, Cause, Component, ComponentError, FeatureType, Fingerprint, Frames, VideoEncoder,
+    VisualFeatures,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind};
@@ -59,7 +61,7 @@ impl Component for ClipConfig {
     }
 }
 
-isr_core::register!(Encoder "clip" => ClipConfig, example = "");
+isr_config::register!(Encoder "clip" => ClipConfig, example = "");
 
 /// A loaded tower. Calls are served one after the other: each uses all threads of the device.
 pub struct ClipEncoder {

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use isr_core::ComponentError;
+use isr_api::ComponentError;
 
 /// What can go wrong with models, checkpoints and tensors.
 #[derive(Debug, thiserror::Error)]

@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use isr_core::config::did_you_mean;
-use isr_core::registry::{BuildContext, Component};
-use isr_core::{
-    Cause, ComponentError, Fingerprint, GenerateRequest, Policy, PreferenceObjective, ProgressSender,
-    Prompt, Response, ScoreRequest, Snapshot, StepReport, TokenLogProbs, TrainStep,
+use isr_api::{
+    BuildContext, Cause, Component, ComponentError, Fingerprint, GenerateRequest, Policy,
+    PreferenceObjective, ProgressSender, Prompt, Response, ScoreRequest, Snapshot, StepReport,
+    TokenLogProbs, TrainStep,
 };
+use isr_config::did_you_mean;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tch::Device;
@@ -165,7 +165,7 @@ impl Component for LlavaConfig {
     }
 }
 
-isr_core::register!(Policy "llava" => LlavaConfig, example = "model = \"path/to/checkpoint\"\n");
+isr_config::register!(Policy "llava" => LlavaConfig, example = "model = \"path/to/checkpoint\"\n");
 
 /// Names a model that is neither a checkpoint or adapter folder nor one of the hub. Asks nobody.
 pub(crate) fn check_model(model: &Path) -> std::result::Result<(), String> {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use isr_core::{FeatureType, Frames, Scene, VisualFeatures};
+use isr_api::{FeatureType, Frames, Scene, VisualFeatures};
 use tch::{Kind, Tensor};
 
 use crate::error::{Result, TorchError};

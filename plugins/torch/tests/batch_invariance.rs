@@ -7,7 +7,7 @@ mod support;
 use std::sync::Arc;
 
 use futures::future::join_all;
-use isr_core::{Continuation, GenerateRequest, Policy, Prompt, Response, Sampling, Scene, ScoreRequest};
+use isr_api::{Continuation, GenerateRequest, Policy, Prompt, Response, Sampling, Scene, ScoreRequest};
 use isr_torch::LlavaConfig;
 use support::{Golden, largest_difference, pseudo_video};
 
@@ -136,7 +136,7 @@ async fn prompts_that_do_not_fit_are_the_samples_fault() {
     let mut request = request(0);
     request.prompt = Prompt::text("word ".repeat(6000));
     let error = policy.generate(request).await.unwrap_err();
-    assert!(matches!(error, isr_core::ComponentError::BadInput(_)), "{error:?}");
+    assert!(matches!(error, isr_api::ComponentError::BadInput(_)), "{error:?}");
     assert!(error.to_string().contains("context holds 4096"), "{error}");
     let placeholder = Prompt::text("what is <image> here?");
     let score = ScoreRequest { prompt: placeholder, continuations: vec![] };

@@ -5,9 +5,9 @@
 
 mod support;
 
-use isr_core::registry::{BuildContext, Component};
-use isr_core::{
-    Continuation, FeatureType, GenerateRequest, Policy, Sampling, ScoreRequest, Snapshot, VisualFeatures,
+use isr_api::{
+    BuildContext, Component, Continuation, FeatureType, GenerateRequest, Policy, Sampling, ScoreRequest,
+    Snapshot, VisualFeatures,
 };
 use isr_torch::{ClipConfig, LlavaConfig, Precision};
 use support::{FAMILIES, Golden, floats, largest_difference, scene};
@@ -145,7 +145,7 @@ async fn two_questions_at_once_are_answered_as_the_reference_does() {
             let mut frames = golden.frames();
             let seed = batch["video_seeds"][index].as_i64().unwrap();
             frames.rgb = support::pseudo_video(frames.len() as u32, frames.height, frames.width, seed).rgb;
-            let scene = isr_core::Scene { frames: std::sync::Arc::new(frames), ..scene(&golden, None) };
+            let scene = isr_api::Scene { frames: std::sync::Arc::new(frames), ..scene(&golden, None) };
             let question = golden.said(batch["prompts"][index].as_str().unwrap());
             let request = GenerateRequest {
                 prompt: golden.prompt(&scene, &question),

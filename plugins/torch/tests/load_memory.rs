@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use isr_core::{Policy, Snapshot};
+use isr_api::{Policy, Snapshot};
 use isr_torch::{LlavaConfig, LlavaPolicy, NewModelConfig, Precision};
 
 const TEST: &str = "peak_memory_of_loading_is_at_most_1_15_times_the_weights";

@@ -7,7 +7,7 @@ mod support;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use isr_core::{Policy, Prompt, ScoreRequest, Snapshot, StepReport, Target};
+use isr_api::{Policy, Prompt, ScoreRequest, Snapshot, StepReport, Target};
 use isr_torch::{LlavaConfig, LlavaPolicy, LoraConfig, Precision, Targets, TrainingConfig, merge};
 use support::{Dpo, FAMILIES, Golden, copied, example, folder, step};
 

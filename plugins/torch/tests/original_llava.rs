@@ -8,10 +8,9 @@ mod support;
 use std::path::Path;
 use std::sync::Arc;
 
-use isr_core::registry::{BuildContext, Component};
-use isr_core::{
-    Continuation, Frames, GenerateRequest, Policy, Response, Sampling, ScoreRequest, Snapshot,
-    TokenLogProbs, VisualFeatures,
+use isr_api::{
+    BuildContext, Component, Continuation, Frames, GenerateRequest, Policy, Response, Sampling,
+    ScoreRequest, Snapshot, TokenLogProbs, VisualFeatures,
 };
 use isr_torch::{ClipConfig, LlavaConfig, Logits};
 use serde_json::{Value, json};
@@ -196,7 +195,7 @@ async fn answers_come_from_a_saved_checkpoint_that_took_its_tower_from_beside() 
     let folder = with_tower(&llava, &golden, dir.path(), false);
     let policy = LlavaConfig::new(&folder).load().unwrap();
     let frames = Arc::new(clip(&golden, 0));
-    let scene = isr_core::Scene { video: "v".into(), frames, features: None };
+    let scene = isr_api::Scene { video: "v".into(), frames, features: None };
     let ask =
         || GenerateRequest { prompt: llava.question(&scene), sampling: Sampling::greedy(8), n: 1, seed: 0 };
     let before = policy.generate(ask()).await.unwrap();

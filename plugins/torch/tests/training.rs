@@ -6,7 +6,7 @@ mod support;
 
 use std::sync::Arc;
 
-use isr_core::{Continuation, Policy, Snapshot, Target};
+use isr_api::{Continuation, Policy, Snapshot, Target};
 use isr_torch::{LlavaConfig, Precision, TrainingConfig};
 use support::{Dpo, Golden, example, step};
 

@@ -8,8 +8,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use isr_core::registry::{BuildContext, Component};
-use isr_core::{Policy, Snapshot};
+use isr_api::{BuildContext, Component, Policy, Snapshot};
 use isr_torch::{ClipConfig, InspectConfig, LlavaConfig, Precision, inspect};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize_to_file};
 use support::{Golden, copied};

@@ -8,7 +8,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use isr_core::Frames;
+use isr_api::Frames;
 use isr_ffmpeg::{Ending, FfmpegError, Limits, Outcome};
 
 use crate::command::{Pass, arguments};

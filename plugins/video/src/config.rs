@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use isr_core::registry::{BuildContext, Component};
-use isr_core::{Cause, Fingerprint, VideoReader};
+use isr_api::{BuildContext, Cause, Component, Fingerprint, VideoReader};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -110,4 +109,4 @@ impl Component for FfmpegConfig {
     }
 }
 
-isr_core::register!(Video "ffmpeg" => FfmpegConfig, example = "sampling = { rule = \"uniform\", frames = 8 }\n");
+isr_config::register!(Video "ffmpeg" => FfmpegConfig, example = "sampling = { rule = \"uniform\", frames = 8 }\n");

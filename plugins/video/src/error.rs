@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use isr_core::ComponentError;
+use isr_api::ComponentError;
 use isr_ffmpeg::FfmpegError;
 
 /// What can go wrong in reading a video.

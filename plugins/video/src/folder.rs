@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use isr_core::Frames;
+use isr_api::Frames;
 
 use crate::clip::MOST_BYTES;
 use crate::config::FfmpegConfig;

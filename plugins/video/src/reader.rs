@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread::available_parallelism;
 
 use async_trait::async_trait;
-use isr_core::{ComponentError, Fingerprint, Frames, VideoReader};
+use isr_api::{ComponentError, Fingerprint, Frames, VideoReader};
 use tokio::sync::Semaphore;
 
 use crate::config::FfmpegConfig;

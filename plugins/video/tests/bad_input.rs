@@ -8,7 +8,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use isr_core::ComponentError;
+use isr_api::ComponentError;
 use support::{LOSSLESS, clip, encode, ffmpeg, reader, refusal, uniform};
 
 /// The message for a file of these bytes, with its path as `PATH`.

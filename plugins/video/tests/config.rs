@@ -2,7 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping")]
 
-use isr_core::registry::{Kind, VideoConfig, find};
+use isr_api::Kind;
+use isr_config::registry::{VideoConfig, find};
 use isr_video::{FfmpegConfig, Sampling};
 
 fn config(text: &str) -> Result<FfmpegConfig, toml::de::Error> {

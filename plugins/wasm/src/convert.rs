@@ -1,7 +1,7 @@
 //! Between the types of `isr-core` and those of `wit/isr.wit`.
 
-use isr_core as core;
-use isr_core::Scene;
+use isr_api as core;
+use isr_api::Scene;
 
 use crate::bindings::host::{Continuation, Message, Part, Role, Sampling, TokenLogprobs};
 use crate::bindings::judge::exports::isr::plugin::judge as judging;

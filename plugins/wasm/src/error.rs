@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use isr_core::ComponentError;
-use isr_core::plugin::PluginError;
+use isr_api::ComponentError;
+use isr_config::plugin::PluginError;
 
 use crate::bindings::types::{Failure, Fault as Whose};
 

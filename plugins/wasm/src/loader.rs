@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use isr_core::Cause;
-use isr_core::plugin::{Plugin, PluginFile, PluginLoader};
+use isr_api::Cause;
+use isr_config::plugin::{Plugin, PluginFile, PluginLoader};
 
 use crate::plugin::WasmPlugin;
 use crate::sandbox::Limits;
@@ -30,4 +30,4 @@ impl PluginLoader for WasmLoader {
     }
 }
 
-isr_core::register_loader!(&WasmLoader);
+isr_config::register_loader!(&WasmLoader);

@@ -3,9 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use isr_core::plugin::{Manifest, Plugin, Settings};
-use isr_core::registry::Kind;
-use isr_core::{Cause, Judge, PreferenceObjective, Retrospector};
+use isr_api::{Cause, Judge, Kind, Manifest, PreferenceObjective, Retrospector};
+use isr_config::plugin::{Plugin, Settings};
 use serde_json::{Value, json};
 use wasmtime::component::{Component, InstancePre};
 

@@ -1,6 +1,6 @@
 //! A clip before it is rendered: its facts, and the layout that carries them.
 
-use isr_core::Streams;
+use isr_api::Streams;
 use rand::Rng;
 use rand::seq::{IndexedRandom, index};
 use rand_chacha::ChaCha12Rng;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use isr_core::ComponentError;
+use isr_api::ComponentError;
 
 /// What can go wrong in making and reading the world's data.
 #[derive(Debug, thiserror::Error)]
@@ -34,7 +34,7 @@ pub enum WorldError {
     },
     /// A file could not be replaced.
     #[error(transparent)]
-    Store(#[from] isr_core::Error),
+    Store(#[from] isr_api::Error),
     /// A file is not what it should be.
     #[error("{path} is damaged: {reason}; remove it, and it is made again")]
     Damaged {

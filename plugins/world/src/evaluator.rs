@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use isr_core::registry::{BuildContext, Component};
-use isr_core::{Assessment, Cause, Evaluator, LabelledSample};
+use isr_api::{Assessment, BuildContext, Cause, Component, Evaluator, LabelledSample};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -52,7 +51,7 @@ impl Component for WorldEvaluatorConfig {
     }
 }
 
-isr_core::register!(Evaluator "world" => WorldEvaluatorConfig, example = "describe_recall = 0.75\n");
+isr_config::register!(Evaluator "world" => WorldEvaluatorConfig, example = "describe_recall = 0.75\n");
 
 /// The evaluator `world`; see [`WorldEvaluatorConfig`] for what it measures.
 ///
@@ -126,7 +125,7 @@ impl Evaluator for WorldEvaluator {
 
 #[cfg(test)]
 mod tests {
-    use isr_core::Sample;
+    use isr_api::Sample;
 
     use super::*;
     use crate::attributes::{Background, Colour, Motion, Shape};

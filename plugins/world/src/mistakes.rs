@@ -102,7 +102,7 @@ impl Narrator<'_> {
 
 #[cfg(test)]
 mod tests {
-    use isr_core::Streams;
+    use isr_api::Streams;
     use proptest::prelude::*;
 
     use super::*;

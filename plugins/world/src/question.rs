@@ -120,7 +120,7 @@ impl Question {
 
 #[cfg(test)]
 mod tests {
-    use isr_core::Streams;
+    use isr_api::Streams;
 
     use super::*;
     use crate::clip::{Clip, Split};

@@ -150,7 +150,7 @@ fn weigh(pixel: &[u8], weights: [i32; 3], offset: i32) -> u8 {
 
 #[cfg(test)]
 mod tests {
-    use isr_core::Fingerprint;
+    use isr_api::Fingerprint;
 
     use super::*;
     use crate::clip::Split;

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use isr_core::{LabelledSample, Sample, SampleId};
+use isr_api::{LabelledSample, Sample, SampleId};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -22,7 +22,7 @@ pub(crate) struct Record<'a> {
 impl<'a> Record<'a> {
     /// A line without the answer; the video is named relative to `root`.
     pub(crate) fn unlabelled(sample: &'a Sample, root: &Path) -> Self {
-        let video = isr_core::video_key(sample.video.strip_prefix(root).unwrap_or(&sample.video));
+        let video = isr_api::video_key(sample.video.strip_prefix(root).unwrap_or(&sample.video));
         Self { id: &sample.id, video, prompt: &sample.instruction, answer: None, facts: None }
     }
 

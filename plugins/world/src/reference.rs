@@ -3,14 +3,15 @@
 //! It bounds what judges can do: whatever a run with it reaches, no judge that has to look at the video will
 //! exceed. It breaks the rule that nothing in training reads what is true, on purpose and in the open: its
 //! config must say `oracle = true`, by which the loop marks every record of its verdicts
-//! ([`isr_core::config::is_oracle`]).
+//! ([`isr_config::is_oracle`]).
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use isr_core::registry::{BuildContext, Component};
-use isr_core::{Cause, ComponentError, FrozenPolicy, Judge, JudgeCase, Verdict, video_key};
+use isr_api::{
+    BuildContext, Cause, Component, ComponentError, FrozenPolicy, Judge, JudgeCase, Verdict, video_key,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -50,7 +51,7 @@ impl Component for ReferenceJudgeConfig {
     }
 }
 
-isr_core::register!(Judge "reference" => ReferenceJudgeConfig, example = "oracle = true\n");
+isr_config::register!(Judge "reference" => ReferenceJudgeConfig, example = "oracle = true\n");
 
 /// The world that the run's samples come from.
 fn world_of(settings: &Value) -> Result<WorldConfig, Cause> {
@@ -74,7 +75,7 @@ type Truths = HashMap<(String, String), Truth>;
 
 fn truths(world: &WorldConfig) -> Result<Truths, serde_json::Error> {
     let labelled = samples(world, Split::Training).into_iter();
-    let truth = |labelled: isr_core::LabelledSample| {
+    let truth = |labelled: isr_api::LabelledSample| {
         let key = (video_key(&labelled.sample.video), labelled.sample.instruction);
         Ok((key, Truth::deserialize(&labelled.facts)?))
     };
@@ -112,7 +113,7 @@ mod tests {
     use std::path::Path;
     use std::sync::Arc;
 
-    use isr_core::{
+    use isr_api::{
         Fingerprint, FinishReason, Frames, GenerateRequest, Policy, PreferenceObjective, Response, Scene,
         ScoreRequest, Snapshot, StepReport, TokenLogProbs, TrainStep,
     };
@@ -154,7 +155,7 @@ mod tests {
     }
 
     async fn judged(
-        sample: &isr_core::Sample,
+        sample: &isr_api::Sample,
         first: &str,
         second: &str,
     ) -> Result<Verdict, ComponentError> {
@@ -193,14 +194,14 @@ mod tests {
     async fn it_keeps_the_contract_of_judges() {
         let world = WorldConfig { training_clips: 5, ..WorldConfig::default() };
         let sample = samples(&world, Split::Training).remove(0).sample;
-        let mut cases = isr_contract::fixtures::cases();
+        let mut cases = isr_testing::fixtures::cases();
         for case in &mut cases {
             case.scene.video = sample.video.clone();
             case.instruction = sample.instruction.clone();
         }
-        let rules = isr_contract::JudgeRules { cases, least_verdicts: 1.0, ..Default::default() };
+        let rules = isr_testing::JudgeRules { cases, least_verdicts: 1.0, ..Default::default() };
         let judge = ReferenceJudgeConfig { oracle: true }.build(&context()).unwrap();
-        assert_eq!(isr_contract::judge(judge, &rules).await, []);
+        assert_eq!(isr_testing::judge(judge, &rules).await, []);
     }
 
     #[tokio::test]
@@ -224,8 +225,8 @@ mod tests {
         };
         assert!(error(json!({ "type": "jsonl" })).ends_with("and `data` is jsonl"));
         assert!(error(json!({ "type": "world", "size": 33 })).contains("size is 33"));
-        let config: Box<dyn isr_core::registry::JudgeConfig> =
+        let config: Box<dyn isr_config::registry::JudgeConfig> =
             serde_json::from_value(json!({ "type": "reference", "oracle": true })).unwrap();
-        assert!(isr_core::config::is_oracle(config.as_ref()));
+        assert!(isr_config::is_oracle(config.as_ref()));
     }
 }

@@ -1,6 +1,6 @@
 //! The samples of a split: its clips, each with some of the questions that it allows.
 
-use isr_core::{LabelledSample, Sample, SampleId, Streams};
+use isr_api::{LabelledSample, Sample, SampleId, Streams};
 use rand::seq::IndexedRandom;
 
 use crate::claim::text;

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use isr_core::registry::{BuildContext, Component};
-use isr_core::{Cause, ComponentError, Demonstration, LabelledSample, Sample, SampleSource};
+use isr_api::{
+    BuildContext, Cause, Component, ComponentError, Demonstration, LabelledSample, Sample, SampleSource,
+};
 
 use crate::clip::Split;
 use crate::config::WorldConfig;
@@ -25,7 +26,7 @@ impl Component for WorldConfig {
     }
 }
 
-isr_core::register!(
+isr_config::register!(
     Data "world" => WorldConfig,
     example = "dir = \"data/world\"\ntraining_clips = 1000\nevaluation_clips = 500\n"
 );

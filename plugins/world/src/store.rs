@@ -10,8 +10,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use isr_core::Fingerprint;
-use isr_core::store::write_atomic;
+use isr_api::Fingerprint;
+use isr_run::store::write_atomic;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 

@@ -2,9 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping")]
 
-use isr_core::registry::{
-    BuildContext, DataConfig, DemonstrationsConfig, EvaluatorConfig, JudgeConfig, Kind, entries, find,
-};
+use isr_api::{BuildContext, Kind};
+use isr_config::registry::{DataConfig, DemonstrationsConfig, EvaluatorConfig, JudgeConfig, entries, find};
 use isr_world as _;
 use serde_json::{Value, json};
 

@@ -1,6 +1,7 @@
 //! The crate as a config sees it.
 
-use isr_core::registry::{BuildContext, DataConfig, Kind, entries, find};
+use isr_api::{BuildContext, Kind};
+use isr_config::registry::{DataConfig, entries, find};
 use serde_json::{Value, json};
 
 #[test]

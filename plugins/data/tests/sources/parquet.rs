@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use isr_core::registry::DataConfig;
+use isr_config::registry::DataConfig;
 
 use crate::support;
 
@@ -16,7 +16,7 @@ fn list(file: &str, rest: &str) -> String {
 
 fn training(file: &str, rest: &str) -> Result<Vec<(String, String, String)>, String> {
     let samples = support::training(&fixtures(), &list(file, rest))?;
-    let texts = samples.into_iter().map(|it| (it.id.0, isr_core::video_key(&it.video), it.instruction));
+    let texts = samples.into_iter().map(|it| (it.id.0, isr_api::video_key(&it.video), it.instruction));
     Ok(texts.collect())
 }
 

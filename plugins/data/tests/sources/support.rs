@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use isr_core::registry::{BuildContext, DataConfig};
-use isr_core::{LabelledSample, Sample, SampleSource};
+use isr_api::{BuildContext, LabelledSample, Sample, SampleSource};
+use isr_config::registry::DataConfig;
 use isr_data as _;
 use tempfile::TempDir;
 
@@ -45,6 +45,6 @@ pub(crate) fn wait<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
 }
 
-fn shown(folder: &Path, error: &isr_core::ComponentError) -> String {
+fn shown(folder: &Path, error: &isr_api::ComponentError) -> String {
     error.to_string().replace(&*folder.to_string_lossy(), "DIR")
 }

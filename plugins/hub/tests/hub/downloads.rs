@@ -94,9 +94,9 @@ fn a_part_that_was_not_renamed_in_time_is_taken_as_it_is() {
     sharded(&server, COMMIT, &big);
     let blobs = cache.path().join("models--owner--name/blobs");
     fs::create_dir_all(&blobs).unwrap();
-    let etag = isr_core::Fingerprint::of(&big);
+    let etag = isr_api::Fingerprint::of(&big);
     fs::write(blobs.join(format!("{etag}.part")), &big).unwrap();
-    let longer = isr_core::Fingerprint::of(b"first shard");
+    let longer = isr_api::Fingerprint::of(b"first shard");
     fs::write(blobs.join(format!("{longer}.part")), "much longer than the first shard").unwrap();
     let folder = hub(&server, cache.path()).resolve("owner/name").unwrap();
     assert_eq!(fs::read(folder.join("model-2.safetensors")).unwrap(), big);

@@ -178,7 +178,7 @@ fn resolved(
     let Some(bytes) = repository.files.get(file) else {
         return head("404 Not Found", &[], 0);
     };
-    let etag = format!("\"{}\"", isr_core::Fingerprint::of(bytes));
+    let etag = format!("\"{}\"", isr_api::Fingerprint::of(bytes));
     let commit = ("x-repo-commit", repository.commit.to_owned());
     if !file.ends_with(".safetensors") {
         return ranged(request, bytes, &[commit, ("etag", etag)], None);

@@ -1,6 +1,6 @@
 //! Asking a policy until its reply can be read.
 
-use isr_core::{ComponentError, FrozenPolicy, JudgeCase, Prompt, Streams};
+use isr_api::{ComponentError, FrozenPolicy, JudgeCase, Prompt, Streams};
 
 use super::reply::ReplyConfig;
 use crate::error::JudgeError;

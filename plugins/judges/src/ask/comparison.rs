@@ -1,12 +1,12 @@
 //! The question which of two answers is better, and reading the reply; shared by the judges `verdict` and
 //! `http`.
 
-use isr_core::{JudgeCase, Vote};
-use isr_template::{Template, TemplateError, Variables};
+use isr_api::{JudgeCase, Vote};
 use minijinja::context;
 
 use super::pattern::{Pattern, Take};
 use crate::error::JudgeError;
+use crate::template::{Template, TemplateError, Variables};
 
 /// What the question is unless a config says otherwise.
 pub(crate) const DEFAULT_PROMPT: &str = "\

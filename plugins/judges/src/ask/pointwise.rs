@@ -4,9 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures::future::try_join;
-use isr_core::registry::{BuildContext, Component};
-use isr_core::{Cause, ComponentError, FrozenPolicy, Judge, JudgeCase, Verdict};
-use isr_template::Variables;
+use isr_api::{BuildContext, Cause, Component, ComponentError, FrozenPolicy, Judge, JudgeCase, Verdict};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +16,7 @@ use crate::agreement::orderless;
 use crate::bounds;
 use crate::error::JudgeError;
 use crate::odds::sigmoid;
+use crate::template::Variables;
 
 const DEFAULT_PROMPT: &str = "\
 {% if context %}
@@ -110,7 +109,7 @@ impl Component for PointwiseConfig {
     }
 }
 
-isr_core::register!(
+isr_config::register!(
     Judge "pointwise" => PointwiseConfig,
     example = "scale = [0.0, 10.0]\nslope = 0.5\n"
 );

@@ -1,11 +1,10 @@
 //! How replies are drawn, and drawn again.
 
-use isr_core::Sampling;
+use isr_api::Sampling;
 use schemars::JsonSchema;
-use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::bounds;
+use crate::{bounds, sampling};
 
 /// How a judge's replies are drawn, and drawn again where one cannot be read.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -28,14 +27,8 @@ impl Default for ReplyConfig {
     }
 }
 
-/// Lays the given keys over this component's default, whose temperature is not [`Sampling`]'s.
 fn over_default_sampling<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Sampling, D::Error> {
-    let given = serde_json::Map::deserialize(deserializer)?;
-    let mut merged = serde_json::to_value(ReplyConfig::default().sampling).map_err(D::Error::custom)?;
-    if let Some(object) = merged.as_object_mut() {
-        object.extend(given);
-    }
-    serde_json::from_value(merged).map_err(D::Error::custom)
+    sampling::over(&ReplyConfig::default().sampling, deserializer)
 }
 
 impl ReplyConfig {

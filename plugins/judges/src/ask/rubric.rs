@@ -4,9 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures::future::{try_join, try_join_all};
-use isr_core::registry::{BuildContext, Component};
-use isr_core::{Cause, ComponentError, FrozenPolicy, Judge, JudgeCase, Verdict};
-use isr_template::Variables;
+use isr_api::{BuildContext, Cause, Component, ComponentError, FrozenPolicy, Judge, JudgeCase, Verdict};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +16,7 @@ use crate::agreement::orderless;
 use crate::bounds;
 use crate::error::JudgeError;
 use crate::odds::sigmoid;
+use crate::template::Variables;
 
 const DEFAULT_PROMPT: &str = "\
 {% if context %}
@@ -165,7 +164,7 @@ impl Component for RubricConfig {
     }
 }
 
-isr_core::register!(Judge "rubric" => RubricConfig, example = "\
+isr_config::register!(Judge "rubric" => RubricConfig, example = "\
 slope = 1.0
 criteria = [
     { name = \"accuracy\", description = \"Does the video show what the answer says?\", weight = 2.0 },

@@ -1,13 +1,13 @@
 //! Scores of one answer alone; shared by the judges `pointwise` and `rubric`.
 
-use isr_core::{ComponentError, FrozenPolicy, JudgeCase};
-use isr_template::{Template, TemplateError, Variables};
+use isr_api::{ComponentError, FrozenPolicy, JudgeCase};
 use minijinja::{Value, context};
 
 use super::asker::{Asker, Question};
 use super::pattern::{Pattern, Take};
 use super::rubric::Criterion;
 use crate::error::JudgeError;
+use crate::template::{Template, TemplateError, Variables};
 
 /// Matches the first number of a reply.
 pub(crate) const NUMBER: &str = r"-?\d+(?:\.\d+)?";

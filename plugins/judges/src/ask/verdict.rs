@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures::future::try_join_all;
-use isr_core::registry::{BuildContext, Component};
-use isr_core::{Cause, ComponentError, FrozenPolicy, Judge, JudgeCase, Orders, Verdict, Vote};
+use isr_api::{
+    BuildContext, Cause, Component, ComponentError, FrozenPolicy, Judge, JudgeCase, Orders, Verdict, Vote,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -87,7 +88,7 @@ impl Component for VerdictConfig {
     }
 }
 
-isr_core::register!(Judge "verdict" => VerdictConfig, example = "\
+isr_config::register!(Judge "verdict" => VerdictConfig, example = "\
 orders = \"both\"
 reply = { sampling = { max_new_tokens = 16 }, attempts = 3 }
 ");

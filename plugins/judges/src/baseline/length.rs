@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use isr_core::registry::{BuildContext, Component};
-use isr_core::{Cause, ComponentError, FrozenPolicy, Judge, JudgeCase, Verdict};
+use isr_api::{BuildContext, Cause, Component, ComponentError, FrozenPolicy, Judge, JudgeCase, Verdict};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -52,7 +51,7 @@ impl Component for LengthJudgeConfig {
     }
 }
 
-isr_core::register!(
+isr_config::register!(
     Judge "length" => LengthJudgeConfig,
     example = "prefer = \"shorter\"\nslope = 0.1\n"
 );

@@ -5,8 +5,9 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use isr_core::registry::{BuildContext, Component};
-use isr_core::{Cause, ComponentError, FrozenPolicy, Judge, JudgeCase, Streams, Verdict};
+use isr_api::{
+    BuildContext, Cause, Component, ComponentError, FrozenPolicy, Judge, JudgeCase, Streams, Verdict,
+};
 use rand::Rng;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -46,7 +47,7 @@ impl Component for RandomJudgeConfig {
     }
 }
 
-isr_core::register!(Judge "random" => RandomJudgeConfig, example = "distribution = \"coin\"\n");
+isr_config::register!(Judge "random" => RandomJudgeConfig, example = "distribution = \"coin\"\n");
 
 struct RandomJudge {
     distribution: Distribution,

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use isr_core::registry::{BuildContext, Component};
-use isr_core::{Cause, ComponentError, FrozenPolicy, Judge, JudgeCase, Verdict};
+use isr_api::{BuildContext, Cause, Component, ComponentError, FrozenPolicy, Judge, JudgeCase, Verdict};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -43,7 +42,7 @@ impl Component for RuleJudgeConfig {
     }
 }
 
-isr_core::register!(Judge "rule" => RuleJudgeConfig, example = "\
+isr_config::register!(Judge "rule" => RuleJudgeConfig, example = "\
 slope = 1.0
 rules = [
     { regex = '(?i)^as an ai', points = -2.0 },

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use isr_core::registry::{BuildContext, Component, JudgeConfig};
-use isr_core::{Cause, ComponentError, FrozenPolicy, Judge, JudgeCase, Verdict};
+use isr_api::{BuildContext, Cause, Component, ComponentError, FrozenPolicy, Judge, JudgeCase, Verdict};
+use isr_config::registry::JudgeConfig;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -41,7 +41,7 @@ impl Component for AbstainConfig {
     }
 }
 
-isr_core::register!(
+isr_config::register!(
     Judge "abstain" => AbstainConfig,
     example = "inner = { type = \"pointwise\" }\nmin_margin = 0.2\n"
 );

@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures::future::try_join;
-use isr_core::registry::{BuildContext, Component, JudgeConfig};
-use isr_core::{Cause, ComponentError, FrozenPolicy, Judge, JudgeCase, Verdict, Vote};
+use isr_api::{
+    BuildContext, Cause, Component, ComponentError, FrozenPolicy, Judge, JudgeCase, Verdict, Vote,
+};
+use isr_config::registry::JudgeConfig;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -33,7 +35,7 @@ impl Component for BothOrdersConfig {
     }
 }
 
-isr_core::register!(
+isr_config::register!(
     Judge "both_orders" => BothOrdersConfig,
     example = "inner = { type = \"verdict\", orders = \"given\" }\n"
 );

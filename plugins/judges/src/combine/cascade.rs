@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use isr_core::registry::{BuildContext, Component, JudgeConfig};
-use isr_core::{Cause, ComponentError, FrozenPolicy, Judge, JudgeCase, Verdict};
+use isr_api::{BuildContext, Cause, Component, ComponentError, FrozenPolicy, Judge, JudgeCase, Verdict};
+use isr_config::registry::JudgeConfig;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -47,7 +47,7 @@ impl Component for CascadeConfig {
     }
 }
 
-isr_core::register!(Judge "cascade" => CascadeConfig, example = "\
+isr_config::register!(Judge "cascade" => CascadeConfig, example = "\
 min_margin = 0.2
 judges = [{ type = \"pointwise\" }, { type = \"verdict\" }]
 ");

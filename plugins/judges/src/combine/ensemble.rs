@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures::future::try_join_all;
-use isr_core::registry::{BuildContext, Component, JudgeConfig};
-use isr_core::{Cause, ComponentError, FrozenPolicy, Judge, JudgeCase, Verdict};
+use isr_api::{BuildContext, Cause, Component, ComponentError, FrozenPolicy, Judge, JudgeCase, Verdict};
+use isr_config::registry::JudgeConfig;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -67,7 +67,7 @@ impl Component for EnsembleConfig {
     }
 }
 
-isr_core::register!(Judge "ensemble" => EnsembleConfig, example = "\
+isr_config::register!(Judge "ensemble" => EnsembleConfig, example = "\
 unanimous = true
 members = [
     { weight = 2.0, judge = { type = \"pointwise\" } },

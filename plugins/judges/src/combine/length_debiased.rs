@@ -8,8 +8,10 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use isr_core::registry::{BuildContext, Component, JudgeConfig};
-use isr_core::{Cause, ComponentError, FrozenPolicy, Judge, JudgeCase, Verdict, Vote};
+use isr_api::{
+    BuildContext, Cause, Component, ComponentError, FrozenPolicy, Judge, JudgeCase, Verdict, Vote,
+};
+use isr_config::registry::JudgeConfig;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -55,7 +57,7 @@ impl Component for LengthDebiasedConfig {
     }
 }
 
-isr_core::register!(
+isr_config::register!(
     Judge "length_debiased" => LengthDebiasedConfig,
     example = "inner = { type = \"verdict\" }\nslope = 0.02\nclip = 0.01\n"
 );

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures::future::try_join_all;
-use isr_core::registry::{BuildContext, Component, JudgeConfig};
-use isr_core::{Cause, ComponentError, FrozenPolicy, Judge, JudgeCase, Verdict};
+use isr_api::{BuildContext, Cause, Component, ComponentError, FrozenPolicy, Judge, JudgeCase, Verdict};
+use isr_config::registry::JudgeConfig;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -52,7 +52,7 @@ impl Component for MajorityConfig {
     }
 }
 
-isr_core::register!(Judge "majority" => MajorityConfig, example = "\
+isr_config::register!(Judge "majority" => MajorityConfig, example = "\
 inner = { type = \"verdict\", reply = { sampling = { temperature = 0.7 } } }
 calls = 5
 min_agreement = 0.6

@@ -16,7 +16,7 @@ pub use length_debiased::LengthDebiasedConfig;
 pub use majority::MajorityConfig;
 pub use veto::VetoConfig;
 
-use isr_core::{JudgeCase, Streams};
+use isr_api::{JudgeCase, Streams};
 
 /// The case with the seed of one call of several.
 fn reseeded(case: &JudgeCase, combinator: &str, call: usize) -> JudgeCase {

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use isr_core::registry::{BuildContext, Component, JudgeConfig};
-use isr_core::{Cause, ComponentError, FrozenPolicy, Judge, JudgeCase, Verdict};
+use isr_api::{BuildContext, Cause, Component, ComponentError, FrozenPolicy, Judge, JudgeCase, Verdict};
+use isr_config::registry::JudgeConfig;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -42,7 +42,7 @@ impl Component for VetoConfig {
     }
 }
 
-isr_core::register!(Judge "veto" => VetoConfig, example = "\
+isr_config::register!(Judge "veto" => VetoConfig, example = "\
 inner = { type = \"verdict\" }
 rules = [{ regex = '(?i)^as an ai', points = -1.0 }, { max_words = 1, points = -1.0 }]
 min_points = 0.0

@@ -45,7 +45,7 @@ pub(crate) fn retry_after(value: &str, now: SystemTime) -> Option<Duration> {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping")]
 
-    use isr_core::Streams;
+    use isr_api::Streams;
 
     use super::*;
 

@@ -8,7 +8,7 @@ use std::fs;
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-use isr_core::{Fingerprint, FingerprintBuilder};
+use isr_api::{Fingerprint, FingerprintBuilder};
 use serde::{Deserialize, Serialize};
 
 use super::reply::Reply;

@@ -1,6 +1,6 @@
 //! Requests that are paced, paid for, cached, and tried again.
 
-use isr_core::{ComponentError, Streams};
+use isr_api::{ComponentError, Streams};
 use reqwest::StatusCode;
 
 use super::backoff::Backoff;

@@ -4,8 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use isr_core::registry::{BuildContext, Component};
-use isr_core::{Cause, Judge, Orders};
+use isr_api::{BuildContext, Cause, Component, Judge, Orders};
 use reqwest::Url;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -283,7 +282,7 @@ impl Component for HttpJudgeConfig {
     }
 }
 
-isr_core::register!(Judge "http" => HttpJudgeConfig, example = "\
+isr_config::register!(Judge "http" => HttpJudgeConfig, example = "\
 base_url = \"http://127.0.0.1:8000/v1\"
 model = \"Qwen/Qwen2.5-VL-7B-Instruct\"
 frames = { count = 4 }

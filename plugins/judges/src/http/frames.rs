@@ -2,7 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use isr_core::Frames;
+use isr_api::Frames;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

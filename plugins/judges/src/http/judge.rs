@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use futures::future::join_all;
-use isr_core::{ComponentError, FrozenPolicy, Judge, JudgeCase, Orders, Streams, Verdict, Vote};
+use isr_api::{ComponentError, FrozenPolicy, Judge, JudgeCase, Orders, Streams, Verdict, Vote};
 
 use super::client::ChatClient;
 use super::frames::data_urls;

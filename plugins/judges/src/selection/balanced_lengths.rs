@@ -5,8 +5,7 @@
 
 use std::sync::Arc;
 
-use isr_core::registry::{BuildContext, Component};
-use isr_core::{Candidate, Cause, Decision, Selection};
+use isr_api::{BuildContext, Candidate, Cause, Component, Decision, Selection};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -28,7 +27,7 @@ impl Component for BalancedLengthsConfig {
     }
 }
 
-isr_core::register!(Selection "balanced_lengths" => BalancedLengthsConfig, example = "");
+isr_config::register!(Selection "balanced_lengths" => BalancedLengthsConfig, example = "");
 
 struct BalancedLengths;
 

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use isr_core::registry::{BuildContext, Component, SelectionConfig};
-use isr_core::{Candidate, Cause, Decision, Selection};
+use isr_api::{BuildContext, Candidate, Cause, Component, Decision, Selection};
+use isr_config::registry::SelectionConfig;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -33,7 +33,7 @@ impl Component for ChainConfig {
     }
 }
 
-isr_core::register!(Selection "chain" => ChainConfig, example = "\
+isr_config::register!(Selection "chain" => ChainConfig, example = "\
 steps = [{ type = \"deduplicate\" }, { type = \"balanced_lengths\" }, { type = \"top_k\", share = 0.8 }]
 ");
 

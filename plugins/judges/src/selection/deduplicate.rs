@@ -3,8 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use isr_core::registry::{BuildContext, Component};
-use isr_core::{Candidate, Cause, Decision, Selection};
+use isr_api::{BuildContext, Candidate, Cause, Component, Decision, Selection};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -29,7 +28,7 @@ impl Component for DeduplicateConfig {
     }
 }
 
-isr_core::register!(Selection "deduplicate" => DeduplicateConfig, example = "either_way = false\n");
+isr_config::register!(Selection "deduplicate" => DeduplicateConfig, example = "either_way = false\n");
 
 struct Deduplicate {
     either_way: bool,

@@ -2,17 +2,19 @@
 
 mod balanced_lengths;
 mod chain;
+mod consistent;
 mod deduplicate;
 mod top_k;
 
 pub use balanced_lengths::BalancedLengthsConfig;
 pub use chain::ChainConfig;
+pub use consistent::{ConsistentSelection, ConsistentSelectionConfig};
 pub use deduplicate::DeduplicateConfig;
 pub use top_k::TopKConfig;
 
 use std::cmp::Ordering;
 
-use isr_core::{Candidate, Decision};
+use isr_api::{Candidate, Decision};
 
 /// The decision that a verdict alone leads to.
 fn decided(candidate: &Candidate) -> Decision {
@@ -46,8 +48,10 @@ mod tests {
 
     use std::sync::Arc;
 
-    use isr_core::registry::{BuildContext, SelectionConfig};
-    use isr_core::{Candidate, Decision, Fingerprint, FinishReason, Response, Selection, Verdict};
+    use isr_api::{
+        BuildContext, Candidate, Decision, Fingerprint, FinishReason, Response, Selection, Verdict,
+    };
+    use isr_config::registry::SelectionConfig;
 
     /// The selection of a section, or why there is none.
     pub(super) fn selection(section: &str) -> Result<Arc<dyn Selection>, String> {

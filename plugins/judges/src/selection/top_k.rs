@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use isr_core::registry::{BuildContext, Component};
-use isr_core::{Candidate, Cause, Decision, Selection};
+use isr_api::{BuildContext, Candidate, Cause, Component, Decision, Selection};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -41,7 +40,7 @@ impl Component for TopKConfig {
     }
 }
 
-isr_core::register!(Selection "top_k" => TopKConfig, example = "share = 0.5\n");
+isr_config::register!(Selection "top_k" => TopKConfig, example = "share = 0.5\n");
 
 struct TopK {
     config: TopKConfig,

@@ -1,6 +1,6 @@
 //! The judges `verdict`, `pointwise` and `rubric`.
 
-use isr_core::{ComponentError, Part};
+use isr_api::{ComponentError, Part};
 
 use crate::fake::{Fake, case, judge};
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use isr_core::{ComponentError, JudgeCase, Verdict};
+use isr_api::{ComponentError, JudgeCase, Verdict};
 
 use crate::fake::{Fake, case, judge};
 

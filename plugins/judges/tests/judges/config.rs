@@ -1,10 +1,11 @@
 //! Configs: registration, strictness, messages.
 
-use isr_core::registry::{Entry, JudgeConfig, Kind, SelectionConfig, entries};
+use isr_api::Kind;
+use isr_config::registry::{Entry, JudgeConfig, SelectionConfig, entries};
 // The registration is linked in with the crate.
 use isr_judges as _;
 // The documentation's example nests its selection.
-use isr_method as _;
+use isr_judges as _;
 use serde_json::Value;
 
 use crate::fake::{parse, refusal};

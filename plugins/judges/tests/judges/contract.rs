@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use isr_contract::{FakePolicy, JudgeRules};
-use isr_core::Judge;
-use isr_core::registry::{Entry, Kind};
+use isr_api::{Judge, Kind};
+use isr_config::registry::Entry;
+use isr_testing::{FakePolicy, JudgeRules};
 
 use crate::config::registered;
 use crate::fake::{case, judge};
@@ -64,7 +64,7 @@ async fn judges() -> Vec<(String, Arc<dyn Judge>)> {
 async fn every_judge_keeps_the_contract() {
     for (section, judge) in judges().await {
         let rules = JudgeRules { policy: model(), ..JudgeRules::default() };
-        assert_eq!(isr_contract::judge(judge, &rules).await, [], "{section}");
+        assert_eq!(isr_testing::judge(judge, &rules).await, [], "{section}");
     }
 }
 

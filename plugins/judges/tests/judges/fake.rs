@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use isr_core::registry::{BuildContext, JudgeConfig};
-use isr_core::{
-    ComponentError, Fingerprint, FinishReason, Frames, FrozenPolicy, GenerateRequest, Judge, JudgeCase,
-    Policy, PreferenceObjective, Response, Scene, ScoreRequest, Snapshot, StepReport, TokenLogProbs,
-    TrainStep, Verdict, VisualContext,
+use isr_api::{
+    BuildContext, ComponentError, Fingerprint, FinishReason, Frames, FrozenPolicy, GenerateRequest, Judge,
+    JudgeCase, Policy, PreferenceObjective, Response, Scene, ScoreRequest, Snapshot, StepReport,
+    TokenLogProbs, TrainStep, Verdict, VisualContext,
 };
+use isr_config::registry::JudgeConfig;
 
 /// The reply to a request.
 type Replies = Box<dyn Fn(&GenerateRequest) -> String + Send + Sync>;

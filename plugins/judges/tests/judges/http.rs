@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures::future::join_all;
-use isr_core::{ComponentError, JudgeCase, Verdict};
+use isr_api::{ComponentError, JudgeCase, Verdict};
 use tokio::time::Instant;
 
 use crate::fake::{Fake, case, judge};

@@ -1,6 +1,6 @@
 //! The config of the judge `http`: ranges, and secrets that are not to be repeated.
 
-use isr_core::registry::BuildContext;
+use isr_api::BuildContext;
 
 use crate::fake::{parse, refusal};
 

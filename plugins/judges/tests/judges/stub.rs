@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use isr_core::registry::{BuildContext, Component};
-use isr_core::{Cause, ComponentError, FrozenPolicy, Judge, JudgeCase, Prompt, Sampling, Verdict, Vote};
+use isr_api::{
+    BuildContext, Cause, Component, ComponentError, FrozenPolicy, Judge, JudgeCase, Prompt, Sampling,
+    Verdict, Vote,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -39,7 +41,7 @@ impl Component for StubConfig {
     }
 }
 
-isr_core::register!(Judge "stub" => StubConfig, example = "");
+isr_config::register!(Judge "stub" => StubConfig, example = "");
 
 struct Stub(StubConfig);
 

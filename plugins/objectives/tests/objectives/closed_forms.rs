@@ -1,6 +1,6 @@
 //! Gradients from dual numbers against closed forms, and losses against values worked out by hand.
 
-use isr_core::{ObjectiveBatch, View, ViewLogProbs};
+use isr_api::{ObjectiveBatch, View, ViewLogProbs};
 
 use crate::config::build;
 

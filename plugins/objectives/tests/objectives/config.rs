@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use isr_core::PreferenceObjective;
-use isr_core::registry::{BuildContext, Kind, ObjectiveConfig, entries};
+use isr_api::{BuildContext, Kind, PreferenceObjective};
+use isr_config::registry::{ObjectiveConfig, entries};
 // The registration is linked in with the crate.
 use isr_objectives as _;
 

@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use isr_contract::ObjectiveRules;
-use isr_core::registry::{Entry, Kind, entries};
-use isr_core::{Granularity, ObjectiveBatch, ObjectiveValue, PreferenceObjective, View, ViewLogProbs};
+use isr_api::{Granularity, Kind, ObjectiveBatch, ObjectiveValue, PreferenceObjective, View, ViewLogProbs};
+use isr_config::registry::{Entry, entries};
+use isr_testing::ObjectiveRules;
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 
@@ -280,6 +280,6 @@ fn gradients_hold_at_the_extremes() {
 fn every_objective_keeps_the_contract_that_plugins_must_keep() {
     for subject in objectives() {
         let rules = subject.rules();
-        assert_eq!(isr_contract::objective(subject.objective, &rules), [], "{}", subject.name);
+        assert_eq!(isr_testing::objective(subject.objective, &rules), [], "{}", subject.name);
     }
 }

@@ -1,6 +1,6 @@
 //! TRL's figures (`tests/golden/`; `make.py` made them).
 
-use isr_core::{ObjectiveBatch, ObjectiveValue, View, ViewLogProbs};
+use isr_api::{ObjectiveBatch, ObjectiveValue, View, ViewLogProbs};
 use serde_json::Value;
 
 use crate::config::build;

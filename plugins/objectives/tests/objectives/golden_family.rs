@@ -1,6 +1,6 @@
 //! TRL's figures of every loss type (`tests/golden/trl_losses.json`; `excerpt.py` made it).
 
-use isr_core::{ObjectiveBatch, ObjectiveValue, PreferenceObjective, Requirements, View, ViewLogProbs};
+use isr_api::{ObjectiveBatch, ObjectiveValue, PreferenceObjective, Requirements, View, ViewLogProbs};
 use serde_json::Value;
 
 use crate::config::build;
@@ -19,7 +19,7 @@ fn rows(golden: &Value, key: &str) -> Vec<Vec<f64>> {
 
 /// The batch, or some pairs of it, as the objective wants it.
 fn batch(golden: &Value, needs: &Requirements, pairs: std::ops::Range<usize>) -> ObjectiveBatch {
-    let tokens = needs.granularity == isr_core::Granularity::PerToken;
+    let tokens = needs.granularity == isr_api::Granularity::PerToken;
     let (policy, reference) = (rows(golden, "policy"), rows(golden, "reference"));
     let view = |&view: &View| {
         let first = if view == View::Chosen { 0 } else { PAIRS };

@@ -1,6 +1,6 @@
 //! A loss of another crate, as `docs/objectives.md` says.
 
-use isr_core::{Granularity, ObjectiveBatch, PreferenceObjective, View, ViewLogProbs};
+use isr_api::{Granularity, ObjectiveBatch, PreferenceObjective, View, ViewLogProbs};
 use isr_objectives::{Dual64, DualNum, Pair, PairLoss, PairObjective, Treatment};
 
 /// `log(1 + h^2)`.

@@ -1,6 +1,7 @@
 //! Settings of the family: what is out of range is named, and what is written can be read again.
 
-use isr_core::registry::{Kind, entries};
+use isr_api::Kind;
+use isr_config::registry::entries;
 
 use crate::config::config;
 
@@ -56,7 +57,7 @@ fn a_mix_names_the_part_that_is_wrong() {
 fn every_config_reads_what_it_writes() {
     for entry in entries().into_iter().filter(|entry| entry.kind == Kind::Objective) {
         let written = toml::to_string(&config(entry.name, entry.example).unwrap()).unwrap();
-        let read: Box<dyn isr_core::registry::ObjectiveConfig> = toml::from_str(&written).unwrap();
+        let read: Box<dyn isr_config::registry::ObjectiveConfig> = toml::from_str(&written).unwrap();
         assert_eq!(toml::to_string(&read).unwrap(), written);
     }
 }
@@ -64,16 +65,16 @@ fn every_config_reads_what_it_writes() {
 /// A config file with nothing but an objective.
 #[derive(serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 struct Section {
-    objective: Box<dyn isr_core::registry::ObjectiveConfig>,
+    objective: Box<dyn isr_config::registry::ObjectiveConfig>,
 }
 
-impl isr_core::config::Settings for Section {}
+impl isr_config::Settings for Section {}
 
 #[test]
 fn every_example_passes_the_loader_of_configs() {
     for entry in entries().into_iter().filter(|entry| entry.kind == Kind::Objective) {
         let text = format!("[objective]\ntype = \"{}\"\n{}", entry.name, entry.example);
-        let loader = isr_core::config::Loader::new().text("test.toml", text, ".");
+        let loader = isr_config::Loader::new().text("test.toml", text, ".");
         match loader.load::<Section>() {
             Ok(loaded) => assert_eq!(loaded.value.objective.name(), entry.name),
             Err(error) => panic!("{}: {error}", entry.name),

@@ -1,6 +1,6 @@
 //! Batches that no correct trainer hands over.
 
-use isr_core::{ObjectiveBatch, View, ViewLogProbs};
+use isr_api::{ObjectiveBatch, View, ViewLogProbs};
 
 use crate::config::build;
 

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use isr_contract::{JudgeRules, ObjectiveRules};
-use isr_core::plugin::PluginFile;
-use isr_core::registry::Kind;
+use isr_api::Kind;
+use isr_config::plugin::PluginFile;
+use isr_testing::{JudgeRules, ObjectiveRules};
 use serde_json::json;
 
 use crate::support::{DPO, File, example, judge, load};
@@ -14,14 +14,14 @@ async fn the_example_keeps_the_contract_of_judges() {
     let plugin = load(&example(), &PluginFile::default()).unwrap();
     let judge = judge(&*plugin, "evidence", &json!({"sharpness": 2.5})).unwrap();
     // Half of the suite's cases have no context: just as many get a verdict as must.
-    let found = isr_contract::judge(judge, &JudgeRules::default()).await;
+    let found = isr_testing::judge(judge, &JudgeRules::default()).await;
     assert!(found.is_empty(), "{found:#?}");
 }
 
 #[test]
 fn an_objective_in_python_keeps_the_contract_of_objectives() {
     let objective = File::new(DPO).objective().unwrap();
-    let found = isr_contract::objective(objective, &ObjectiveRules::default());
+    let found = isr_testing::objective(objective, &ObjectiveRules::default());
     assert!(found.is_empty(), "{found:#?}");
 }
 
@@ -33,10 +33,10 @@ async fn a_retrospector_in_python_keeps_the_contract_of_retrospectors() {
          return case.generate('describe it. before: ' + before, temperature=0.5)[0].text + '.'",
     );
     let plugin = file.load().unwrap();
-    let (settings, cx) = (&serde_json::Map::new(), &isr_core::registry::BuildContext::default());
-    let built = plugin.retrospector("it", &isr_core::plugin::Settings { settings, cx });
+    let (settings, cx) = (&serde_json::Map::new(), &isr_api::BuildContext::default());
+    let built = plugin.retrospector("it", &isr_config::plugin::Settings { settings, cx });
     let built = built.map_err(|error| error.to_string()).unwrap();
-    let found = isr_contract::retrospector(built, &Arc::default()).await;
+    let found = isr_testing::retrospector(built, &Arc::default()).await;
     assert!(found.is_empty(), "{found:#?}");
 }
 

@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use isr_contract::FakePolicy;
-use isr_contract::fixtures::frames;
-use isr_core::config::Components;
-use isr_core::{
+use isr_api::{
     Candidate, ComponentError, Decision, FeatureType, Fingerprint, Frames, Judge, LabelledSample,
     PreferenceObjective, Sample, SampleId, SampleSource, Selection, VideoEncoder, VideoReader,
     VisualFeatures,
 };
+use isr_run::Components;
+use isr_testing::FakePolicy;
+use isr_testing::fixtures::frames;
 
 /// A policy of letters; what a run needs beside it; the judge and the objective that are tested.
 pub(crate) fn components(judge: Arc<dyn Judge>, objective: Arc<dyn PreferenceObjective>) -> Components {

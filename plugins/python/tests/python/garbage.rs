@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use isr_contract::FakePolicy;
-use isr_contract::fixtures::case;
+use isr_testing::FakePolicy;
+use isr_testing::fixtures::case;
 
 use crate::hostile::{assert_quarantines, judged};
 use crate::support::File;

@@ -4,9 +4,9 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use isr_contract::fixtures::case;
-use isr_contract::{FakePolicy, ObjectiveRules};
-use isr_core::registry::Kind;
+use isr_api::Kind;
+use isr_testing::fixtures::case;
+use isr_testing::{FakePolicy, ObjectiveRules};
 use serde_json::json;
 
 use crate::support::{File, judge, objective};
@@ -46,6 +46,6 @@ fn the_objective_keeps_the_contract() {
     let plugin = file.load().unwrap();
     let kinds: Vec<_> = plugin.manifests().iter().map(|it| (it.kind, it.name.as_str())).collect();
     assert_eq!(kinds, [(Kind::Retrospector, "twice"), (Kind::Objective, "margin")]);
-    let found = isr_contract::objective(objective(&*plugin, "margin").unwrap(), &ObjectiveRules::default());
+    let found = isr_testing::objective(objective(&*plugin, "margin").unwrap(), &ObjectiveRules::default());
     assert!(found.is_empty(), "{found:#?}");
 }

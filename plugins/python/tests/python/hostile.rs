@@ -1,13 +1,13 @@
 //! Files that die, hang and refuse: each ends in an error that names plugin, call and cause, within its
 //! time limit.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use isr_contract::FakePolicy;
-use isr_contract::fixtures::case;
-use isr_core::ComponentError;
-use isr_core::plugin::PluginFile;
-use std::sync::Arc;
+use isr_api::ComponentError;
+use isr_config::plugin::PluginFile;
+use isr_testing::FakePolicy;
+use isr_testing::fixtures::case;
 
 use crate::support::{File, load};
 
@@ -115,15 +115,13 @@ fn an_objective_of_wrong_length_or_with_nan_is_refused() {
         File::new(&body).objective().unwrap()
     };
     let batch = || {
-        let view = |view| isr_core::ViewLogProbs {
+        let view = |view| isr_api::ViewLogProbs {
             view,
             policy: vec![-1.0, -2.0],
             reference: vec![-1.0, -2.0],
             lengths: vec![1, 1],
         };
-        isr_core::ObjectiveBatch {
-            views: vec![view(isr_core::View::Chosen), view(isr_core::View::Rejected)],
-        }
+        isr_api::ObjectiveBatch { views: vec![view(isr_api::View::Chosen), view(isr_api::View::Rejected)] }
     };
     let said = |value: &str| objective(value).evaluate(&batch()).unwrap_err().to_string();
     let short = said("0.0, [[0.0, 0.0], [0.0]], {}");

@@ -1,8 +1,9 @@
 //! What a plugin asks the policy, and what it gets.
 
-use isr_contract::FakePolicy;
-use isr_contract::fixtures::case;
 use std::sync::Arc;
+
+use isr_testing::FakePolicy;
+use isr_testing::fixtures::case;
 
 use crate::support::File;
 

@@ -3,9 +3,11 @@
 use std::fs;
 use std::path::Path;
 
-use isr_core::config::{EvaluationConfig, LoopConfig, TrainConfig, to_toml};
-use isr_core::store::{QuarantineRecord, RunDir, Summary, VerdictRecord, read_journal};
-use isr_core::{Error, Fingerprint, IterativeLoop, LoopParts};
+use isr_api::records::{QuarantineRecord, Summary, VerdictRecord};
+use isr_api::{Error, Fingerprint};
+use isr_config::{EvaluationConfig, LoopConfig, TrainConfig, to_toml};
+use isr_run::store::{RunDir, read_journal};
+use isr_run::{IterativeLoop, LoopParts};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 

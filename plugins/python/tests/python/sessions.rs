@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
-use isr_contract::FakePolicy;
-use isr_contract::fixtures::case;
-use isr_core::{ComponentError, FrozenPolicy, Judge, Verdict};
+use isr_api::{ComponentError, FrozenPolicy, Judge, Verdict};
+use isr_testing::FakePolicy;
+use isr_testing::fixtures::case;
 
 use crate::support::File;
 

@@ -4,9 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use isr_core::plugin::{Plugin, PluginFile, PluginLoader, Settings};
-use isr_core::registry::BuildContext;
-use isr_core::{Judge, PreferenceObjective};
+use isr_api::{BuildContext, Judge, PreferenceObjective};
+use isr_config::plugin::{Plugin, PluginFile, PluginLoader, Settings};
 use isr_python::PythonLoader;
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use isr_core::{Continuation, Frames, Prompt, Scene};
+use isr_api::{Continuation, Frames, Prompt, Scene};
 
 use super::{Chat, Rendered};
 use crate::model::{ModelConfig, Slot};

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use isr_core::{FinishReason, GenerateRequest, ProgressSender, Response, Sampling};
+use isr_api::{FinishReason, GenerateRequest, ProgressSender, Response, Sampling};
 use tch::{Device, Kind, Tensor};
 
 use super::prefill::Prefilled;

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::thread::JoinHandle;
 
-use isr_core::{
+use isr_api::{
     Fingerprint, GenerateRequest, PreferenceObjective, ProgressSender, Prompt, Response, ScoreRequest,
     Snapshot, StepReport, TokenLogProbs, TrainStep,
 };

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use isr_core::Scene;
+use isr_api::Scene;
 use tch::Tensor;
 
 use super::Engine;

@@ -1,6 +1,6 @@
 //! Telling of answers while they are written.
 
-use isr_core::{Progress, ProgressSender};
+use isr_api::{Progress, ProgressSender};
 
 /// Says how long a prompt is.
 pub(super) fn tell_prompt(progress: Option<&ProgressSender>, tokens: usize) {
@@ -52,7 +52,7 @@ fn begun(text: &str, stop: &str) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use isr_core::Progress;
+    use isr_api::Progress;
     use tokio::sync::mpsc::unbounded_channel;
 
     use super::*;

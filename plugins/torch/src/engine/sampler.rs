@@ -1,6 +1,6 @@
 //! Draws a token from logits, in transformers' order: temperature, top-k, top-p.
 
-use isr_core::Sampling;
+use isr_api::Sampling;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha12Rng;
 

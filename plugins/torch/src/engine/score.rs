@@ -1,6 +1,6 @@
 //! Log-probs of given continuations.
 
-use isr_core::{Prompt, ScoreRequest, TokenLogProbs};
+use isr_api::{Prompt, ScoreRequest, TokenLogProbs};
 use tch::Tensor;
 
 use super::Engine;

@@ -5,7 +5,7 @@ mod memory;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use isr_core::Frames;
+use isr_api::Frames;
 use serde::Serialize;
 
 use crate::device::Precision;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use isr_core::Frames;
+use isr_api::Frames;
 use serde_json::Value;
 
 use super::families::{Family, Layout};

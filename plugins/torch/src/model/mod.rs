@@ -20,12 +20,12 @@ pub(crate) mod weights;
 
 use std::path::Path;
 
-use isr_core::Frames;
+use activation::Activation;
+use isr_api::Frames;
 use tch::{Device, Kind, Tensor};
 
 use crate::error::Result;
 use crate::lora::Adapter;
-use activation::Activation;
 pub(crate) use config::ModelConfig;
 use config::VisionConfig;
 use decoder::Decoder;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use isr_core::{Frames, Prompt, Scene};
+use isr_api::{Frames, Prompt, Scene};
 use proptest::prelude::*;
 use serde_json::Value;
 use tch::{Kind, Tensor};

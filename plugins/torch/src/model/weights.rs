@@ -5,7 +5,7 @@ use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
-use isr_core::{Fingerprint, FingerprintBuilder};
+use isr_api::{Fingerprint, FingerprintBuilder};
 use tch::{Device, Kind, Tensor};
 
 use crate::error::{Result, TorchError};

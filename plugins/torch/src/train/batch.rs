@@ -1,6 +1,6 @@
 //! From training examples to log-probs of answer tokens, and from the objective's gradient back.
 
-use isr_core::{Granularity, Prompt, Requirements, Scene, Target, TrainExample, View, ViewLogProbs};
+use isr_api::{Granularity, Prompt, Requirements, Scene, Target, TrainExample, View, ViewLogProbs};
 use tch::Tensor;
 
 use super::head::AnswerHead;

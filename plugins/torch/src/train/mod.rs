@@ -9,7 +9,8 @@ mod tests;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use isr_core::{ObjectiveBatch, PreferenceObjective, Requirements, StepReport, TrainStep};
+use adamw::AdamW;
+use isr_api::{ObjectiveBatch, PreferenceObjective, Requirements, StepReport, TrainStep};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
@@ -19,7 +20,6 @@ use crate::error::{Result, TorchError};
 use crate::lora::LoraConfig;
 use crate::manifest::Manifest;
 use crate::model::{ModelConfig, VideoLmm};
-use adamw::AdamW;
 pub(crate) use adamw::AdamWState;
 use batch::{Prepared, Way};
 

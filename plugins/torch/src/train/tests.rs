@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use isr_core::{
+use isr_api::{
     ComponentError, Continuation, Frames, Granularity, ObjectiveBatch, ObjectiveValue, PreferenceObjective,
     Prompt, PromptedTarget, Requirements, Scene, Target, TrainExample, TrainStep, View,
 };

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use isr_core::{
+use isr_api::{
     ComponentError, Continuation, Frames, Granularity, ObjectiveBatch, ObjectiveValue, PreferenceObjective,
     Prompt, Requirements, Scene, Target, TrainExample, TrainStep, View, VisualFeatures,
 };

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use isr_core::registry::{BuildContext, VideoConfig};
-use isr_core::{ComponentError, Frames, VideoReader};
+use isr_api::{BuildContext, ComponentError, Frames, VideoReader};
+use isr_config::registry::VideoConfig;
 use isr_ffmpeg::{Ending, Limits};
 // The component is there because its crate is linked.
 use isr_video as _;

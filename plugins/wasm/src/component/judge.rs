@@ -1,7 +1,7 @@
 //! A judge in the sandbox.
 
 use async_trait::async_trait;
-use isr_core::{ComponentError, FrozenPolicy, Judge, JudgeCase, Verdict};
+use isr_api::{ComponentError, FrozenPolicy, Judge, JudgeCase, Verdict};
 
 use super::{Shared, on_case};
 use crate::bindings::judge::JudgePluginPre;

@@ -11,7 +11,7 @@ pub(crate) use retrospector::WasmRetrospector;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use isr_core::{FrozenPolicy, Scene};
+use isr_api::{FrozenPolicy, Scene};
 use tokio::runtime::Handle;
 
 use crate::error::Fault;

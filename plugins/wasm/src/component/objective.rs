@@ -2,7 +2,7 @@
 
 use std::thread;
 
-use isr_core::{ComponentError, ObjectiveBatch, ObjectiveValue, PreferenceObjective, Requirements};
+use isr_api::{ComponentError, ObjectiveBatch, ObjectiveValue, PreferenceObjective, Requirements};
 use wasmtime::Store;
 
 use super::Shared;

@@ -1,7 +1,7 @@
 //! A retrospector in the sandbox.
 
 use async_trait::async_trait;
-use isr_core::{ComponentError, FrozenPolicy, RetrospectionCase, Retrospector};
+use isr_api::{ComponentError, FrozenPolicy, RetrospectionCase, Retrospector};
 
 use super::{Shared, on_case};
 use crate::bindings::retrospector::RetrospectorPluginPre;

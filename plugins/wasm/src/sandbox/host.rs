@@ -4,7 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Instant;
 
-use isr_core::{ComponentError, GenerateRequest, ScoreRequest};
+use isr_api::{ComponentError, GenerateRequest, ScoreRequest};
 use wasmtime::component::{HasSelf, Linker};
 
 use super::limits::ASKS;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use isr_core::plugin::PluginFile;
+use isr_config::plugin::PluginFile;
 
 /// Most questions to the policy in one call.
 pub(crate) const ASKS: usize = 1000;

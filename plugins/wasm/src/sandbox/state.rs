@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use isr_core::{Fingerprint, FrozenPolicy, Scene};
+use isr_api::{Fingerprint, FrozenPolicy, Scene};
 use tokio::runtime::Handle;
 use wasmtime::ResourceLimiter;
 use wasmtime::component::ResourceTable;

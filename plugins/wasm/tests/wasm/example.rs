@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use isr_core::plugin::PluginFile;
-use isr_core::registry::Kind;
+use isr_api::Kind;
+use isr_config::plugin::PluginFile;
 use serde_json::json;
 
 use crate::built::{compile, near_length};
@@ -32,8 +32,8 @@ fn the_example_says_what_it_gives() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_example_judges_by_its_settings() {
     let plugin = load(built(), &PluginFile::default()).unwrap();
-    let policy = std::sync::Arc::new(isr_contract::FakePolicy::default()).frozen();
-    let case = isr_contract::fixtures::case("a bar", "a red bar moves");
+    let policy = std::sync::Arc::new(isr_testing::FakePolicy::default()).frozen();
+    let case = isr_testing::fixtures::case("a bar", "a red bar moves");
     for (words, p_first) in [(4, 0.5 - 0.5 * 2.0 / 3.0), (2, 0.5 + 0.5 * 2.0 / 3.0), (3, 0.5)] {
         let judge = judge(&*plugin, "near_length", &json!({ "words": words })).unwrap();
         assert_eq!(judge.judge(&case, &policy).await.unwrap().p_first, p_first, "{words}");
@@ -52,7 +52,7 @@ async fn the_judge_of_the_guide_prefers_the_shorter_answer() {
     compile(&root(), &from, &to);
     let plugin = load(&to, &PluginFile::default()).unwrap();
     let judge = judge(&*plugin, "brevity", &json!({})).unwrap();
-    let policy = std::sync::Arc::new(isr_contract::FakePolicy::default()).frozen();
-    let case = isr_contract::fixtures::case("a", "bcd");
+    let policy = std::sync::Arc::new(isr_testing::FakePolicy::default()).frozen();
+    let case = isr_testing::fixtures::case("a", "bcd");
     assert_eq!(judge.judge(&case, &policy).await.unwrap().p_first, 1.0);
 }

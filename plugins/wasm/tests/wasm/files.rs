@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use isr_core::plugin::PluginFile;
+use isr_config::plugin::PluginFile;
 
 use crate::support::{judge_module, judged, options};
 

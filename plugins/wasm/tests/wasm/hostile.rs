@@ -3,8 +3,8 @@
 
 use std::time::{Duration, Instant};
 
-use isr_core::ComponentError;
-use isr_core::plugin::PluginFile;
+use isr_api::ComponentError;
+use isr_config::plugin::PluginFile;
 
 use crate::support::{judge_module, judged, load_bytes, options};
 
@@ -98,9 +98,9 @@ async fn no_call_sees_what_another_left() {
                 (f64.store (i32.const 648) (f64.convert_i32_s (i32.eqz (local.get $a))))";
     let plugin = load_bytes(&judge_module("", "", body), &options()).unwrap();
     let judge = crate::support::judge(&*plugin, "hostile", &serde_json::json!({})).unwrap();
-    let policy = std::sync::Arc::new(isr_contract::FakePolicy::default()).frozen();
+    let policy = std::sync::Arc::new(isr_testing::FakePolicy::default()).frozen();
     for _ in 0..3 {
-        let case = isr_contract::fixtures::case("one", "two");
+        let case = isr_testing::fixtures::case("one", "two");
         assert_eq!(judge.judge(&case, &policy).await.unwrap().p_first, 1.0);
     }
 }

@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use isr_contract::ObjectiveRules;
-use isr_core::PreferenceObjective;
-use isr_core::plugin::Settings;
-use isr_core::registry::BuildContext;
+use isr_api::{BuildContext, PreferenceObjective};
+use isr_config::plugin::Settings;
+use isr_testing::ObjectiveRules;
 use serde_json::Map;
 
 use crate::support::{load_bytes, options};
@@ -63,21 +62,20 @@ fn built(count: &str) -> Arc<dyn PreferenceObjective> {
 
 #[test]
 fn it_keeps_the_contract_of_objectives() {
-    let found = isr_contract::objective(built("(local.get $count)"), &ObjectiveRules::default());
+    let found = isr_testing::objective(built("(local.get $count)"), &ObjectiveRules::default());
     assert!(found.is_empty(), "{found:#?}");
 }
 
 /// A trainer calls it from a thread of an async runtime.
 #[tokio::test]
 async fn a_gradient_of_the_wrong_length_is_refused() {
-    let view = isr_core::ViewLogProbs {
-        view: isr_core::View::Chosen,
+    let view = isr_api::ViewLogProbs {
+        view: isr_api::View::Chosen,
         policy: vec![-1.0, -2.0],
         reference: vec![],
         lengths: vec![1, 1],
     };
-    let said =
-        built("(i32.const 1)").evaluate(&isr_core::ObjectiveBatch { views: vec![view] }).unwrap_err();
+    let said = built("(i32.const 1)").evaluate(&isr_api::ObjectiveBatch { views: vec![view] }).unwrap_err();
     assert_eq!(
         said.to_string(),
         "plugin `likelihood`, evaluate: its answer cannot be used: its gradients have [1] numbers for [2] \

@@ -1,6 +1,6 @@
 //! Files that are no plugins.
 
-use isr_core::plugin::{PluginFile, Plugins};
+use isr_config::plugin::{PluginFile, Plugins};
 
 use crate::support::{judge_module, load_bytes, options};
 

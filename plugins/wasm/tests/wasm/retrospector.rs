@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use isr_contract::FakePolicy;
-use isr_contract::fixtures::retrospection;
-use isr_core::Retrospector;
-use isr_core::plugin::Settings;
-use isr_core::registry::BuildContext;
+use isr_api::{BuildContext, Retrospector};
+use isr_config::plugin::Settings;
+use isr_testing::FakePolicy;
+use isr_testing::fixtures::retrospection;
 use serde_json::Map;
 
 use crate::support::{load_bytes, options};
@@ -57,7 +56,7 @@ fn built(n: u32) -> Arc<dyn Retrospector> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn it_keeps_the_contract_of_retrospectors() {
-    let found = isr_contract::retrospector(built(1), &Arc::default()).await;
+    let found = isr_testing::retrospector(built(1), &Arc::default()).await;
     assert!(found.is_empty(), "{found:#?}");
 }
 

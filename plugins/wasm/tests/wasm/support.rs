@@ -4,10 +4,9 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use isr_contract::FakePolicy;
-use isr_core::plugin::{Plugin, PluginFile, PluginLoader, Settings};
-use isr_core::registry::BuildContext;
-use isr_core::{ComponentError, Judge, Verdict};
+use isr_api::{BuildContext, ComponentError, Judge, Verdict};
+use isr_config::plugin::{Plugin, PluginFile, PluginLoader, Settings};
+use isr_testing::FakePolicy;
 use isr_wasm::WasmLoader;
 use serde_json::{Value, json};
 
@@ -65,5 +64,5 @@ pub(crate) async fn judged(module: &[u8], options: &PluginFile) -> Result<Verdic
     let plugin = load_bytes(module, options).unwrap();
     let judge = judge(&*plugin, "hostile", &json!({})).unwrap();
     let policy = Arc::new(FakePolicy::default()).frozen();
-    judge.judge(&isr_contract::fixtures::case("one", "two"), &policy).await
+    judge.judge(&isr_testing::fixtures::case("one", "two"), &policy).await
 }

@@ -4,7 +4,7 @@ mod config;
 mod pairs;
 mod source;
 
-use isr_core::{Demonstration, Streams};
+use isr_api::{Demonstration, Streams};
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, context};
 use rand::Rng;
 use rand::seq::{IndexedRandom, SliceRandom};
@@ -13,6 +13,8 @@ use rand_chacha::ChaCha12Rng;
 pub use config::{DemonstrationConfig, JUDGE_TEMPLATE, KindWeights, RETROSPECT_TEMPLATE};
 pub use source::WorldDemonstrationsConfig;
 
+use pairs::Speaker;
+
 use crate::claim::{Claim, text};
 use crate::clip::{Clip, Split};
 use crate::config::WorldConfig;
@@ -20,7 +22,6 @@ use crate::error::WorldError;
 use crate::facts::{Facts, Object};
 use crate::mistakes::{Narrator, happens};
 use crate::question::Question;
-use pairs::Speaker;
 
 /// What a demonstration teaches; [`KindWeights`] says more of each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

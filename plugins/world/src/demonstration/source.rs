@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use isr_core::registry::{BuildContext, Component};
-use isr_core::{Cause, ComponentError, Demonstrations};
+use isr_api::{BuildContext, Cause, Component, ComponentError, Demonstrations};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -41,7 +40,7 @@ impl Component for WorldDemonstrationsConfig {
     }
 }
 
-isr_core::register!(Demonstrations "world" => WorldDemonstrationsConfig, example = "mixture.count = 20000\n");
+isr_config::register!(Demonstrations "world" => WorldDemonstrationsConfig, example = "mixture.count = 20000\n");
 
 struct WorldDemonstrations {
     world: World,
@@ -61,7 +60,7 @@ impl Demonstrations for WorldDemonstrations {
         Ok(self.count)
     }
 
-    async fn get(&self, index: u64) -> Result<isr_core::Demonstration, ComponentError> {
+    async fn get(&self, index: u64) -> Result<isr_api::Demonstration, ComponentError> {
         Ok(self.demonstrator.get(index)?)
     }
 

@@ -29,7 +29,7 @@ fn the_first_demonstrations_are_pinned() {
     let demonstrator = demonstrator(DemonstrationConfig::default());
     let shown = |index| {
         let Demonstration { id, video, prompt, answer } = demonstrator.get(index).unwrap();
-        let video = video.map_or("no video".to_owned(), |path| isr_core::video_key(&path));
+        let video = video.map_or("no video".to_owned(), |path| isr_api::video_key(&path));
         format!("# {id}, {video}\n{prompt}\n-> {answer}\n")
     };
     let mut seen = BTreeSet::new();

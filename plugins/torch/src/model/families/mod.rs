@@ -10,7 +10,7 @@ mod qwen;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use isr_core::Frames;
+use isr_api::Frames;
 use serde_json::Value;
 
 use super::config::ModelConfig;

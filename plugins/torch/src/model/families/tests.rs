@@ -1,6 +1,6 @@
 //! `config.json` as released checkpoints have it, in the keys that matter.
 
-use isr_core::Frames;
+use isr_api::Frames;
 use serde_json::json;
 
 use super::{Block, Family};

@@ -10,7 +10,7 @@
 mod file;
 mod patches;
 
-use isr_core::Frames;
+use isr_api::Frames;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};

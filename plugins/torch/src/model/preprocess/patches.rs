@@ -1,7 +1,7 @@
 //! Qwen-VL's preprocessing: sides rounded to whole merged patches, pictures cut into patches of two
 //! frames, as `Qwen2VLVideoProcessor` and `Qwen3VLVideoProcessor` of transformers 5 do it.
 
-use isr_core::Frames;
+use isr_api::Frames;
 use tch::Tensor;
 
 use super::file::ProcessorFile;

@@ -1,0 +1,94 @@
+//! Whether the place of an answer decides.
+
+use isr_api::records::Choice;
+use isr_api::{Verdict, Vote};
+use serde::Serialize;
+
+/// What the order of showing does to verdicts.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Position {
+    /// Verdicts that were asked for in both orders.
+    pub both_orders: usize,
+    /// Share of those whose votes do not take both sides; null where there are none.
+    pub consistent: Option<f64>,
+    /// Votes that prefer one of the answers.
+    pub votes: usize,
+    /// Share of those that prefer the answer that was shown first: one half where place does not matter
+    /// and both orders were asked for. Null where there are no votes.
+    pub first_shown: Option<f64>,
+}
+
+impl Position {
+    pub(crate) fn of<'a>(verdicts: impl Iterator<Item = &'a Verdict> + Clone) -> Self {
+        let two = verdicts.clone().filter(|verdict| shows_both(verdict));
+        let (consistent, both_orders) = count(two, |verdict| !takes_both_sides(&verdict.votes));
+        let votes = verdicts.flat_map(|verdict| &verdict.votes);
+        let decided = votes.filter(|vote| side(vote) != Choice::Tie);
+        let (first, votes) = count(decided, |vote| (side(vote) == Choice::First) == vote.first_shown_first);
+        Self {
+            both_orders,
+            consistent: share(consistent, both_orders),
+            votes,
+            first_shown: share(first, votes),
+        }
+    }
+}
+
+fn side(vote: &Vote) -> Choice {
+    Choice::of_probability(vote.p_first)
+}
+
+fn shows_both(verdict: &Verdict) -> bool {
+    let shown = |first| verdict.votes.iter().any(|vote| vote.first_shown_first == first);
+    shown(true) && shown(false)
+}
+
+fn takes_both_sides(votes: &[Vote]) -> bool {
+    let taken = |choice| votes.iter().any(|vote| side(vote) == choice);
+    taken(Choice::First) && taken(Choice::Second)
+}
+
+/// How many there are of which something holds, and how many there are.
+fn count<T>(items: impl Iterator<Item = T>, holds: impl Fn(&T) -> bool) -> (usize, usize) {
+    items.fold((0, 0), |(part, of), item| (part + usize::from(holds(&item)), of + 1))
+}
+
+/// A share, where there is anything to share.
+pub(crate) fn share(part: usize, of: usize) -> Option<f64> {
+    (of > 0).then(|| part as f64 / of as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn verdict(votes: &[(bool, f64)]) -> Verdict {
+        let vote = |&(first_shown_first, p_first)| Vote { first_shown_first, p_first };
+        Verdict::from_votes(votes.iter().map(vote).collect())
+    }
+
+    #[test]
+    fn a_judge_that_takes_what_it_sees_first_is_never_consistent() {
+        let verdicts = [verdict(&[(true, 0.9), (false, 0.2)]), verdict(&[(true, 0.6), (false, 0.4)])];
+        let position = Position::of(verdicts.iter());
+        assert_eq!((position.both_orders, position.consistent), (2, Some(0.0)));
+        assert_eq!((position.votes, position.first_shown), (4, Some(1.0)));
+    }
+
+    #[test]
+    fn a_judge_that_looks_at_the_answers_takes_each_place_half_of_the_time() {
+        let verdicts = [verdict(&[(true, 0.9), (false, 0.8)]), verdict(&[(true, 0.1), (false, 0.3)])];
+        let position = Position::of(verdicts.iter());
+        assert_eq!((position.consistent, position.first_shown), (Some(1.0), Some(0.5)));
+    }
+
+    #[test]
+    fn one_half_takes_no_side_and_one_order_tells_no_consistency() {
+        let verdicts = [verdict(&[(true, 0.5), (false, 0.2)]), verdict(&[(true, 0.7)])];
+        let position = Position::of(verdicts.iter());
+        assert_eq!((position.both_orders, position.consistent), (1, Some(1.0)));
+        assert_eq!((position.votes, position.first_shown), (2, Some(1.0)));
+        let orderless = Position::of(std::iter::empty());
+        assert_eq!((orderless.consistent, orderless.first_shown), (None, None));
+    }
+}

@@ -1,0 +1,88 @@
+//! What a judge is shown in place of what the run's judge saw.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use isr_api::{ComponentError, Fingerprint, Frames, VideoReader};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The brightness of a blank video, of 255.
+const GREY: u8 = 128;
+
+/// Which video a judge is shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum SeenVideo {
+    /// The sample's own.
+    #[default]
+    Recorded,
+    /// Frames of the same number and size, all of one grey.
+    Blank,
+    /// The one of the next sample that has another.
+    Other,
+}
+
+/// What a judge is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// The video.
+    pub video: SeenVideo,
+    /// Whether it is shown the visual context that the run's judge saw.
+    pub context: bool,
+}
+
+impl Seen {
+    /// The reader for it.
+    #[must_use]
+    pub fn through(self, reader: Arc<dyn VideoReader>) -> Arc<dyn VideoReader> {
+        match self.video {
+            SeenVideo::Blank => Arc::new(BlankReader { reader }),
+            SeenVideo::Recorded | SeenVideo::Other => reader,
+        }
+    }
+}
+
+/// Paints the frames of another reader over.
+struct BlankReader {
+    reader: Arc<dyn VideoReader>,
+}
+
+#[async_trait]
+impl VideoReader for BlankReader {
+    fn fingerprint(&self) -> Fingerprint {
+        Fingerprint::of(format!("blank {}", self.reader.fingerprint()))
+    }
+
+    async fn read(&self, video: &Path) -> Result<Frames, ComponentError> {
+        let mut frames = self.reader.read(video).await?;
+        frames.rgb.fill(GREY);
+        Ok(frames)
+    }
+}
+
+/// For each video the next one in the order of a list, the first for the last; `None` where there is but one.
+pub(super) fn next_of_each<'a>(videos: impl Iterator<Item = &'a str>) -> Option<HashMap<&'a str, &'a str>> {
+    let mut distinct: Vec<&str> = Vec::new();
+    let mut known = HashMap::new();
+    for video in videos {
+        known.entry(video).or_insert_with(|| distinct.push(video));
+    }
+    let next = distinct.iter().cycle().skip(1);
+    (distinct.len() > 1).then(|| distinct.iter().copied().zip(next.copied()).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_video_is_replaced_by_another_one() {
+        let next = next_of_each(["a", "a", "b", "c", "b"].into_iter()).unwrap();
+        assert_eq!((next["a"], next["b"], next["c"], next.len()), ("b", "c", "a", 3));
+        assert_eq!(next_of_each(["a", "a"].into_iter()), None);
+        assert_eq!(next_of_each(std::iter::empty()), None);
+    }
+}

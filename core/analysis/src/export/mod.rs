@@ -1,0 +1,134 @@
+//! The preference data of a run, written for other trainers.
+//!
+//! | format | read by | a row |
+//! |---|---|---|
+//! | `trl` | TRL: the conversational preference format with an explicit prompt | `prompt`, `chosen`, `rejected` as messages; `videos`, `images` |
+//! | `ms-swift` | ms-swift `rlhf` | `messages` that end in the chosen answer, `rejected_response`, `videos` |
+//! | `llama-factory` | LLaMA-Factory, `formatting: sharegpt` with `ranking: true` | `conversations`, `chosen`, `rejected`, `videos`; and an entry in `dataset_info.json` beside the file |
+//! | `llava-hound` | LLaVA-Hound, and data `jsonl` of this project | `id`, `video`, `prompt`, `chosen`, `rejected` |
+//!
+//! All are JSON lines. The forms are those of TRL 1.16 (`dataset_formats`), ms-swift 4.6
+//! (`swift/dataset/preprocessor`) and LLaMA-Factory 0.9.5 (`data/converter.py`). Videos are named by
+//! absolute paths, so that a trainer may be started anywhere. TRL's `DPOTrainer` reads a column `images` and
+//! no `videos` yet: with [`Pictures`], a row has the frames that the run saw there, as paths of PNG files.
+//!
+//! Pairs are those that the run trained on. What a trainer would refuse or misread is left out and
+//! counted: two answers with the same text, and texts that hold a placeholder such as `<video>` where the
+//! format places videos by that.
+
+mod error;
+mod format;
+mod pairs;
+mod pictures;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use isr_run::store::write_atomic;
+use serde_json::{Map, Value};
+
+pub use error::ExportError;
+pub use format::Format;
+pub use pictures::Pictures;
+
+use crate::export::format::LLAMA_FACTORY_COLUMNS;
+use crate::export::pairs::Pair;
+
+/// What of a run is written, and how.
+#[derive(Clone, Debug)]
+pub struct Export {
+    /// The form of the rows.
+    pub format: Format,
+    /// One iteration; `None` is all, in their order.
+    pub iteration: Option<u32>,
+    /// Whether pairs that selection dropped are written too, by the judge's verdict alone.
+    pub unselected: bool,
+    /// Where the run's relative video paths start: the folder that it was started in.
+    pub video_root: PathBuf,
+}
+
+/// What was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exported {
+    /// Rows written.
+    pub pairs: usize,
+    /// Pairs left out since both answers have the same text, or the judge preferred neither.
+    pub equal: usize,
+    /// Pairs left out since a text holds a placeholder for media.
+    pub placeholders: usize,
+    /// Pairs left out since the frames of their video were asked for and cannot be read.
+    pub unreadable: usize,
+}
+
+impl Export {
+    /// Writes the pairs of `run` to `out`, whole or not at all; pictures before it.
+    ///
+    /// # Errors
+    /// See [`ExportError`].
+    pub fn write(
+        &self,
+        run: &Path,
+        out: &Path,
+        pictures: Option<&Pictures<'_>>,
+    ) -> Result<Exported, ExportError> {
+        self.format.check_name(out)?;
+        if pictures.is_some() && self.format != Format::Trl {
+            return Err(ExportError::NoPictures { format: self.format.name() });
+        }
+        let pairs = pairs::read(run, self)?;
+        let total = pairs.len();
+        let different: Vec<Pair> = pairs.into_iter().filter(Pair::is_decided).collect();
+        let equal = total - different.len();
+        let usable: Vec<&Pair> = different.iter().filter(|pair| self.format.takes(pair)).collect();
+        let placeholders = different.len() - usable.len();
+        let rows = self.rows(&usable, pictures)?;
+        if rows.is_empty() {
+            return Err(ExportError::NoPairs { run: run.to_owned(), left_out: total });
+        }
+        let text: String = rows.iter().map(|row| row.to_string() + "\n").collect();
+        if let Some(folder) = out.parent() {
+            fs::create_dir_all(folder).map_err(|source| ExportError::io(folder, source))?;
+        }
+        write_atomic(out, text.as_bytes())?;
+        if self.format == Format::LlamaFactory {
+            register(out)?;
+        }
+        let unreadable = usable.len() - rows.len();
+        Ok(Exported { pairs: rows.len(), equal, placeholders, unreadable })
+    }
+
+    /// The rows, with pictures where there are to be some.
+    fn rows(&self, pairs: &[&Pair], pictures: Option<&Pictures<'_>>) -> Result<Vec<Value>, ExportError> {
+        let row = |pair: &&Pair| self.format.row(pair);
+        let Some(pictures) = pictures else { return Ok(pairs.iter().map(row).collect()) };
+        let written = pictures.write(pairs.iter().map(|pair| pair.video.as_str()))?;
+        let with_images = |pair: &&Pair| {
+            let paths = written.get(&pair.video)?.as_ref()?;
+            let mut row = self.format.row(pair);
+            row["images"] = paths.as_slice().into();
+            Some(row)
+        };
+        Ok(pairs.iter().filter_map(with_images).collect())
+    }
+}
+
+/// Names the file in the `dataset_info.json` beside it, which keeps its other entries.
+fn register(out: &Path) -> Result<(), ExportError> {
+    let path = out.with_file_name("dataset_info.json");
+    let mut entries: Map<String, Value> = match isr_run::store::read_json(&path) {
+        Ok(entries) => entries.unwrap_or_default(),
+        Err(isr_api::Error::Damaged { reason, .. }) => {
+            return Err(ExportError::DatasetInfo { path, reason });
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let text = |part: Option<&std::ffi::OsStr>| part.unwrap_or_default().to_string_lossy().into_owned();
+    let entry = serde_json::json!({
+        "file_name": text(out.file_name()),
+        "formatting": "sharegpt",
+        "ranking": true,
+        "columns": LLAMA_FACTORY_COLUMNS.iter().copied().collect::<std::collections::BTreeMap<_, _>>(),
+    });
+    entries.insert(text(out.file_stem()), entry);
+    Ok(isr_run::store::write_json(&path, &entries)?)
+}

@@ -1,0 +1,122 @@
+//! The pairs of a run.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use isr_api::records::{PairRecord, ResponseRecord, VerdictRecord};
+use isr_run::store::{iteration_dir, read_journal};
+
+use crate::export::Export;
+use crate::export::error::ExportError;
+
+/// One chosen and one rejected answer.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Pair {
+    /// Unique among all pairs of the run.
+    pub(crate) id: String,
+    /// The video's absolute path.
+    pub(crate) video: String,
+    pub(crate) prompt: String,
+    pub(crate) chosen: String,
+    pub(crate) rejected: String,
+    /// The judge's probability that `chosen` is better.
+    pub(crate) p_chosen: f64,
+}
+
+impl Pair {
+    /// Whether there is anything to learn from it.
+    pub(crate) fn is_decided(&self) -> bool {
+        self.chosen != self.rejected && self.p_chosen != 0.5
+    }
+
+    fn of_record(record: PairRecord, iteration: u32, root: &Path) -> Self {
+        let PairRecord {
+            id, video, prompt, chosen, rejected, chosen_index, rejected_index, p_chosen, ..
+        } = record;
+        Self {
+            id: format!("{id}-t{iteration}-{chosen_index}-{rejected_index}"),
+            video: absolute(root, &video),
+            prompt,
+            chosen,
+            rejected,
+            p_chosen,
+        }
+    }
+}
+
+/// The pairs that are asked for, in the order of iterations and journals.
+pub(crate) fn read(run: &Path, export: &Export) -> Result<Vec<Pair>, ExportError> {
+    let there = iterations(run);
+    if there.is_empty() {
+        return Err(ExportError::NotARun { path: run.to_owned() });
+    }
+    let wanted = match export.iteration {
+        None => there,
+        Some(one) if there.contains(&one) => vec![one],
+        Some(iteration) => {
+            let there = there.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            return Err(ExportError::NoIteration { run: run.to_owned(), iteration, there });
+        }
+    };
+    let mut pairs = Vec::new();
+    for iteration in wanted {
+        let dir = iteration_dir(run, iteration);
+        if export.unselected {
+            pairs.extend(of_verdicts(run, &dir, iteration, &export.video_root)?);
+        } else {
+            let records: Vec<PairRecord> = read_journal(&dir.join("pairs.jsonl"))?;
+            let pair = |record| Pair::of_record(record, iteration, &export.video_root);
+            pairs.extend(records.into_iter().map(pair));
+        }
+    }
+    Ok(pairs)
+}
+
+/// The iterations from 1 that have a folder, in order.
+fn iterations(run: &Path) -> Vec<u32> {
+    let names = fs::read_dir(run).into_iter().flatten().flatten().map(|entry| entry.file_name());
+    let number = |name: std::ffi::OsString| name.to_str()?.strip_prefix("iteration-")?.parse().ok();
+    let mut numbers: Vec<u32> = names.filter_map(number).filter(|number| *number > 0).collect();
+    numbers.sort_unstable();
+    numbers
+}
+
+/// A pair of every verdict, as the judge's probability says.
+fn of_verdicts(run: &Path, dir: &Path, iteration: u32, root: &Path) -> Result<Vec<Pair>, ExportError> {
+    let responses: Vec<ResponseRecord> = read_journal(&dir.join("responses.jsonl"))?;
+    let responses: HashMap<_, _> = responses.into_iter().map(|it| (it.sample.clone(), it)).collect();
+    let verdicts: Vec<VerdictRecord> = read_journal(&dir.join("verdicts.jsonl"))?;
+    let pair = |VerdictRecord { sample, compared: [first, second], verdict, oracle, .. }: VerdictRecord| {
+        let p_first = verdict.p_first;
+        let (chosen_index, rejected_index, p_chosen) =
+            if p_first >= 0.5 { (first, second, p_first) } else { (second, first, 1.0 - p_first) };
+        let record = responses.get(&sample);
+        let text = |index: usize| Some(record?.responses.get(index)?.text.clone());
+        match (record, text(chosen_index), text(rejected_index)) {
+            (Some(record), Some(chosen), Some(rejected)) => Ok(PairRecord {
+                id: sample,
+                video: record.video.clone(),
+                prompt: record.instruction.clone(),
+                chosen,
+                rejected,
+                chosen_index,
+                rejected_index,
+                p_chosen,
+                oracle,
+            }),
+            _ => {
+                Err(ExportError::NoResponses { run: run.to_owned(), iteration, sample: sample.to_string() })
+            }
+        }
+    };
+    let records = verdicts.into_iter().map(pair);
+    records.map(|record| Ok(Pair::of_record(record?, iteration, root))).collect()
+}
+
+fn absolute(root: &Path, video: &str) -> String {
+    let path: PathBuf = root.join(video);
+    // Without a current folder there is nothing to start from.
+    let path = std::path::absolute(&path).unwrap_or(path);
+    isr_api::video_key(&path)
+}

@@ -1,0 +1,13 @@
+//! Analysis of run directories.
+//!
+//! | to read | where |
+//! |---|---|
+//! | how reliable a run's judges are, and judging its responses again: `isr audit` | [`audit`] |
+//! | a self-contained HTML report of one or several runs: `isr report` | [`report`] |
+//! | preference data in the formats of other trainers: `isr export` | [`export`] |
+
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping"))]
+
+pub mod audit;
+pub mod export;
+pub mod report;

@@ -1,0 +1,162 @@
+//! The page: everything that the templates are given, and their rendering.
+
+use minijinja::{Environment, UndefinedBehavior, context};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::report::chart::{self, ChartView, KeyView};
+use crate::report::error::ReportError;
+use crate::report::examples::{self, IterationExamples};
+use crate::report::film::{Films, Strip};
+use crate::report::headline::{self, Card};
+use crate::report::held_out::{self, HeldOutView};
+use crate::report::run::Run;
+use crate::report::tables::{self, Table};
+use crate::report::{FrameSource, figures, training};
+
+const TEMPLATES: [(&str, &str); 4] = [
+    ("run.html", include_str!("templates/run.html")),
+    ("chart.html", include_str!("templates/chart.html")),
+    ("parts.html", include_str!("templates/parts.html")),
+    ("style.css", include_str!("templates/style.css")),
+];
+
+/// The whole page.
+#[derive(Serialize)]
+struct Page {
+    title: String,
+    version: &'static str,
+    single: bool,
+    /// Headline of a single run.
+    cards: Vec<Card>,
+    /// Headline of several runs.
+    comparison: Table,
+    charts: Vec<ChartView>,
+    /// Charts for which no run has a value.
+    unmeasured: Vec<String>,
+    runs: Vec<RunView>,
+    strips: Vec<Strip>,
+}
+
+/// What is shown of each run.
+#[derive(Serialize)]
+struct RunView {
+    name: String,
+    dir: String,
+    fingerprint: Option<String>,
+    key: KeyView,
+    iterations: usize,
+    /// Whether the judge knew what is true.
+    oracle: bool,
+    last_evaluated: Option<u32>,
+    tables: Vec<Table>,
+    examples: Vec<IterationExamples>,
+    held_out: Option<HeldOutView>,
+    config: Option<String>,
+    provenance: Option<String>,
+    command: String,
+}
+
+/// Renders the page.
+pub(crate) fn render(runs: &[Run], frames: &FrameSource<'_>) -> Result<String, ReportError> {
+    let page = page(runs, frames)?;
+    render_page(("report.html", include_str!("templates/report.html")), &page)
+}
+
+/// Renders another page with the style, charts and tables of the report: a template that may include `style.css`,
+/// `chart.html` (of a `chart`, a [`ChartView`]) and import from `parts.html`. Its `page` is what it is given.
+///
+/// # Errors
+/// [`ReportError::Template`] for a template that is wrong.
+pub fn render_page((name, source): (&str, &str), page: &impl Serialize) -> Result<String, ReportError> {
+    let mut environment = Environment::new();
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    environment.set_trim_blocks(true);
+    environment.set_lstrip_blocks(true);
+    for (name, source) in TEMPLATES {
+        environment.add_template(name, source)?;
+    }
+    environment.add_template(name, source)?;
+    Ok(environment.get_template(name)?.render(context! { page })?)
+}
+
+fn page(runs: &[Run], frames: &FrameSource<'_>) -> Result<Page, ReportError> {
+    let mut films = Films::new(frames);
+    let single = runs.len() == 1;
+    let plots = figures::plots(runs).into_iter().chain(training::plots(runs));
+    let (empty, drawn): (Vec<_>, Vec<_>) = plots.partition(|plot| plot.is_empty());
+    let views = runs
+        .iter()
+        .enumerate()
+        .map(|(series, run)| run_view(run, series, single, &mut films))
+        .collect::<Result<_, _>>()?;
+    Ok(Page {
+        title: title(runs),
+        version: env!("CARGO_PKG_VERSION"),
+        single,
+        cards: if single { headline::cards(&runs[0]) } else { Vec::new() },
+        comparison: if single { Table::default() } else { headline::comparison(runs) },
+        charts: drawn.into_iter().map(chart::Plot::view).collect(),
+        unmeasured: empty.into_iter().map(|plot| plot.title.to_lowercase()).collect(),
+        runs: views,
+        strips: films.into_strips(),
+    })
+}
+
+fn title(runs: &[Run]) -> String {
+    match runs {
+        [run] => run.name.clone(),
+        _ => runs.iter().map(|run| run.name.as_str()).collect::<Vec<_>>().join(", "),
+    }
+}
+
+fn run_view(run: &Run, series: usize, single: bool, films: &mut Films<'_>) -> Result<RunView, ReportError> {
+    Ok(RunView {
+        name: run.name.clone(),
+        dir: run.dir.display().to_string(),
+        fingerprint: run.fingerprint.clone(),
+        key: chart::key(series),
+        iterations: run.summaries.len(),
+        oracle: run.knows_truth(),
+        last_evaluated: run.last_evaluation().map(|(iteration, _)| iteration),
+        tables: tables::tables(run),
+        examples: examples::views(run, films, single)?,
+        held_out: held_out::view(run, films)?,
+        config: run.config.clone(),
+        provenance: run.provenance.as_ref().map(|value| format!("{value:#}")),
+        command: command(run),
+    })
+}
+
+/// The command that made the run, as its provenance has it, or else the one that repeats its config.
+fn command(run: &Run) -> String {
+    let recorded = run.provenance.as_ref().and_then(|provenance| provenance.get("command"));
+    match recorded {
+        Some(Value::String(command)) => command.clone(),
+        Some(Value::Array(words)) => {
+            words.iter().filter_map(Value::as_str).map(quoted).collect::<Vec<_>>().join(" ")
+        }
+        _ => format!("isr run {}", quoted(&run.dir.join("config.toml").display().to_string())),
+    }
+}
+
+/// A word as a POSIX shell reads it back.
+fn quoted(word: &str) -> String {
+    let plain = |letter: char| letter.is_ascii_alphanumeric() || "-_./=:,+@%".contains(letter);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_are_quoted_for_a_shell() {
+        assert_eq!(quoted("-s"), "-s");
+        assert_eq!(quoted("it's $HOME"), r"'it'\''s $HOME'");
+    }
+}

@@ -1,0 +1,53 @@
+//! The traits and domain types of isr-dpo: what a component implements, and what it exchanges with the loop.
+//!
+//! | to read | where |
+//! |---|---|
+//! | the components of the algorithm | [`VideoEncoder`], [`Policy`], [`Retrospector`], [`Judge`], [`PreferenceObjective`] |
+//! | the components around it | [`SampleSource`], [`VideoReader`], [`Selection`], [`Evaluator`], [`Demonstrations`], [`Observer`] |
+//! | how a component is configured, built and listed | [`Component`], [`BuildContext`], [`Kind`], [`Manifest`] |
+//! | lines and files of a run directory | [`records`] |
+//! | seeded random streams | [`Streams`] |
+//! | errors | [`ComponentError`] of components, [`Error`] of runs |
+//!
+//! Links no tensor library, reads no config file, and runs no loop: `isr-config` and `isr-run` do. The Rust SDK
+//! for plugins (`isr-plugin`) depends on this crate alone.
+
+mod component;
+mod encoder;
+mod error;
+mod fingerprint;
+mod judge;
+mod objective;
+mod observer;
+mod policy;
+mod prompt;
+mod random;
+pub mod records;
+mod response;
+mod retrospector;
+mod sample;
+mod selection;
+mod source;
+mod video;
+
+pub use component::{BuildContext, Component, Kind, Manifest, first_sentence};
+pub use encoder::VideoEncoder;
+pub use error::{Cause, ComponentError, Error};
+pub use fingerprint::{Fingerprint, FingerprintBuilder};
+pub use judge::{Judge, JudgeCase, Orders, Verdict, Vote};
+pub use objective::{
+    Granularity, ObjectiveBatch, ObjectiveValue, PreferenceObjective, Requirements, View, ViewLogProbs,
+};
+pub use observer::{Event, Observer, Stage};
+pub use policy::{
+    Continuation, FrozenPolicy, GenerateRequest, Policy, Progress, ProgressSender, PromptedTarget,
+    ScoreRequest, Snapshot, StepReport, Target, TokenLogProbs, TrainExample, TrainStep,
+};
+pub use prompt::{Message, Part, Prompt, Role};
+pub use random::Streams;
+pub use response::{FinishReason, Response, Sampling};
+pub use retrospector::{RetrospectionCase, Retrospector, VisualContext};
+pub use sample::{LabelledSample, Sample, SampleId};
+pub use selection::{Candidate, Decision, Selection};
+pub use source::{Assessment, Demonstration, Demonstrations, Evaluator, SampleSource};
+pub use video::{FeatureType, Frames, Scene, VideoReader, VisualFeatures, video_key};

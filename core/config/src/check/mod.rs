@@ -1,0 +1,194 @@
+//! Checks a merged config against a JSON schema, and turns it into JSON on the way.
+//!
+//! Serde would stop at the first error and would not know which file it stands in. So the walk here
+//! goes through the whole tree, collects every problem with key path and origin, and leaves to serde
+//! what can no longer fail.
+
+mod choice;
+mod outline;
+mod words;
+
+use std::collections::BTreeMap;
+
+use config::{Map, Value, ValueKind};
+use serde_json::{Number, Value as Json};
+
+use self::outline::Outline;
+pub(super) use self::words::nearest;
+use isr_api::Error;
+
+use super::layer::Typed;
+use super::loader::reject;
+
+/// The walk's state. `'s` is the schema's.
+pub(super) struct Checker<'s> {
+    outline: Outline<'s>,
+    typed: &'s [Typed],
+    problems: Vec<String>,
+    origins: BTreeMap<String, String>,
+}
+
+impl<'s> Checker<'s> {
+    pub(super) fn new(root: &'s Json, typed: &'s [Typed]) -> Self {
+        Self { outline: Outline::new(root), typed, problems: Vec::new(), origins: BTreeMap::new() }
+    }
+
+    /// Where each value came from, or all problems.
+    pub(super) fn finish(self) -> Result<BTreeMap<String, String>, Error> {
+        reject(self.problems)?;
+        Ok(self.origins)
+    }
+
+    /// Checks the value at key path `at`. What it returns is of use only if there are no problems.
+    pub(super) fn value(&mut self, at: &str, value: &Value, schema: &'s Json) -> Json {
+        let schema = self.outline.resolve(schema);
+        if !matches!(value.kind, ValueKind::Table(_)) {
+            self.note_origin(at, value);
+        }
+        match self.outline.options(schema) {
+            Some(options) => self.choice(at, value, schema, &options),
+            None => self.plain(at, value, schema),
+        }
+    }
+
+    fn plain(&mut self, at: &str, value: &Value, schema: &'s Json) -> Json {
+        if let Some(literals) = outline::literals(schema) {
+            return self.literal(at, value, &literals);
+        }
+        let types = outline::types(schema);
+        let reads_text = types.contains(&"string");
+        if types.contains(&"null") && !reads_text && words::is_none(value) {
+            return Json::Null;
+        }
+        match &value.kind {
+            ValueKind::Table(table) if types.contains(&"object") => self.table(at, table, schema),
+            ValueKind::Array(items) if types.contains(&"array") => {
+                self.length(at, value, items.len(), schema);
+                self.items(at, items, schema)
+            }
+            kind if types.is_empty() || types.iter().any(|name| has_type(kind, name)) => {
+                self.bounds(at, value, schema);
+                self.json(at, value)
+            }
+            _ if reads_text && self.typed_text(at, value).is_some() => self.typed_text(at, value).into(),
+            _ => self.mismatch(at, value, &words::expected(&types)),
+        }
+    }
+
+    fn table(&mut self, at: &str, table: &Map<String, Value>, schema: &'s Json) -> Json {
+        let properties = schema.get("properties").and_then(Json::as_object);
+        let others = schema.get("additionalProperties").or_else(|| schema.get("unevaluatedProperties"));
+        let mut checked = serde_json::Map::new();
+        for (key, value) in sorted(table) {
+            let path = words::join(at, key);
+            let json = match (properties.and_then(|known| known.get(key)), others) {
+                (Some(property), _) => self.value(&path, value, property),
+                (None, Some(open @ (Json::Object(_) | Json::Bool(true)))) => self.value(&path, value, open),
+                (None, _) => self.unknown_key(&path, key, value, schema),
+            };
+            checked.insert(key.clone(), json);
+        }
+        for key in outline::required(schema).filter(|key| !table.contains_key(*key)) {
+            self.missing_key(at, key, table, schema);
+        }
+        Json::Object(checked)
+    }
+
+    fn length(&mut self, at: &str, value: &Value, length: usize, schema: &Json) {
+        let limit = |key| schema.get(key).and_then(Json::as_u64);
+        let (least, most) = (limit("minItems").unwrap_or(0), limit("maxItems").unwrap_or(u64::MAX));
+        if !(least..=most).contains(&(length as u64)) {
+            let allowed = match (least, most) {
+                (least, most) if least == most => format!("{least}"),
+                (least, u64::MAX) => format!("at least {least}"),
+                (least, most) => format!("{least} to {most}"),
+            };
+            self.problem(at, value, &format!("has {length} items; it must have {allowed}"));
+        }
+    }
+
+    fn items(&mut self, at: &str, items: &[Value], schema: &'s Json) -> Json {
+        let fixed = schema.get("prefixItems").and_then(Json::as_array);
+        let item_schema = |index| fixed.and_then(|fixed| fixed.get(index)).or_else(|| schema.get("items"));
+        let check = |(index, item)| {
+            let path = format!("{at}[{index}]");
+            match item_schema(index) {
+                Some(schema) => self.value(&path, item, schema),
+                None => self.json(&path, item),
+            }
+        };
+        Json::Array(items.iter().enumerate().map(check).collect())
+    }
+
+    /// The value as it stands.
+    fn json(&mut self, at: &str, value: &Value) -> Json {
+        match &value.kind {
+            ValueKind::Nil => Json::Null,
+            ValueKind::Boolean(truth) => Json::Bool(*truth),
+            ValueKind::I64(number) => Json::from(*number),
+            ValueKind::U64(number) => Json::from(*number),
+            ValueKind::I128(_) | ValueKind::U128(_) => self.mismatch(at, value, "a 64-bit integer"),
+            ValueKind::Float(number) => match Number::from_f64(*number) {
+                Some(number) => Json::Number(number),
+                None => self.mismatch(at, value, "a finite number"),
+            },
+            ValueKind::String(text) => Json::from(text.as_str()),
+            ValueKind::Array(items) => {
+                let item = |(index, item)| self.json(&format!("{at}[{index}]"), item);
+                Json::Array(items.iter().enumerate().map(item).collect())
+            }
+            ValueKind::Table(table) => {
+                let entries = sorted(table).into_iter();
+                let entry = |(key, value): (&String, &Value)| {
+                    (key.clone(), self.json(&words::join(at, key), value))
+                };
+                Json::Object(entries.map(entry).collect())
+            }
+        }
+    }
+
+    fn bounds(&mut self, at: &str, value: &Value, schema: &Json) {
+        let (least, most) = outline::bounds(schema);
+        let number = match value.kind {
+            ValueKind::I64(number) => number as f64,
+            ValueKind::Float(number) => number,
+            _ => return,
+        };
+        if let Some(least) = least.filter(|least| number < *least) {
+            self.problem(at, value, &format!("is {}; it must be at least {least}", value.kind));
+        }
+        if let Some(most) = most.filter(|most| number > *most) {
+            self.problem(at, value, &format!("is {}; it must be at most {most}", value.kind));
+        }
+    }
+
+    /// What the user typed for a key that wants a string, where it happened to look like a number.
+    fn typed_text(&self, at: &str, value: &Value) -> Option<&'s str> {
+        let is_this = |typed: &&Typed| typed.key == at && Some(typed.origin.as_str()) == value.origin();
+        let scalar = !matches!(value.kind, ValueKind::Table(_) | ValueKind::Array(_));
+        self.typed.iter().rev().find(is_this).filter(|_| scalar).map(|typed| typed.text.as_str())
+    }
+
+    fn note_origin(&mut self, at: &str, value: &Value) {
+        if let Some(origin) = value.origin() {
+            self.origins.insert(at.to_owned(), origin.to_owned());
+        }
+    }
+}
+
+fn has_type(kind: &ValueKind, name: &str) -> bool {
+    match kind {
+        ValueKind::Boolean(_) => name == "boolean",
+        ValueKind::String(_) => name == "string",
+        ValueKind::Float(_) => name == "number",
+        ValueKind::Nil => name == "null",
+        ValueKind::Table(_) => name == "object",
+        ValueKind::Array(_) => name == "array",
+        _ => name == "integer" || name == "number",
+    }
+}
+
+/// Entries in the order of their keys, so that messages come in one order.
+fn sorted(table: &Map<String, Value>) -> BTreeMap<&String, &Value> {
+    table.iter().collect()
+}

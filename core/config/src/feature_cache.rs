@@ -1,0 +1,38 @@
+//! The keys `feature_cache_dir` and `feature_cache_gb`.
+
+use std::path::{Path, PathBuf};
+
+/// What a config says for the folder of the user's.
+const AUTO: &str = "auto";
+
+/// Those of a config's two keys that cannot be used, and why: `is ...; it must be ...`.
+pub(crate) fn invalid(dir: Option<&Path>, gibibytes: f64) -> Vec<(&'static str, String)> {
+    let mut found = Vec::new();
+    if !(gibibytes.is_finite() && gibibytes > 0.0) {
+        found.push(("feature_cache_gb", format!("is {gibibytes}; it must be above 0")));
+    }
+    let mut of_dir = |reason: String| found.push(("feature_cache_dir", reason));
+    match dir {
+        Some(dir) if dir.is_file() => {
+            of_dir(format!("is {}; it must be a folder, and this is a file", dir.display()));
+        }
+        Some(dir) if dir == Path::new(AUTO) && default_dir().is_none() => {
+            of_dir("is auto; it must be a path where there is no home folder".to_owned());
+        }
+        _ => {}
+    }
+    found
+}
+
+/// The folder that a value of `feature_cache_dir` stands for: `auto` is [`default_dir`].
+pub fn resolve(dir: &Path) -> Option<PathBuf> {
+    if dir == Path::new(AUTO) { default_dir() } else { Some(dir.to_owned()) }
+}
+
+/// The folder that `auto` stands for: `isr-dpo/features` in the user's cache folder, which is
+/// `XDG_CACHE_HOME`, else `.cache` in the home folder; `None` where there is neither.
+pub fn default_dir() -> Option<PathBuf> {
+    let variable = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let user = variable("XDG_CACHE_HOME").or_else(|| Some(std::env::home_dir()?.join(".cache")))?;
+    Some(user.join("isr-dpo").join("features"))
+}

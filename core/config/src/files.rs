@@ -1,0 +1,132 @@
+//! Config files, and the files that they extend.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Component, Path, PathBuf};
+
+use isr_api::Error;
+
+use super::check::nearest;
+use super::layer::Layer;
+use crate::plugin;
+
+/// The file's layers, the lowest first: what it extends, then itself.
+pub(super) fn read(path: &Path) -> Result<Vec<Layer>, Error> {
+    let mut layers = Vec::new();
+    read_chain(path, &mut Vec::new(), &mut layers)?;
+    Ok(layers)
+}
+
+/// The layers of a text that is not a file; what it extends is relative to `directory`.
+pub(super) fn read_text(name: &str, text: &str, directory: &Path) -> Result<Vec<Layer>, Error> {
+    let mut layers = Vec::new();
+    let mut above = vec![(name.to_owned(), PathBuf::new())];
+    add_text(name, text, directory, &mut above, &mut layers)?;
+    Ok(layers)
+}
+
+/// `above` holds the files that led here, as shown and as they really are.
+fn read_chain(
+    path: &Path,
+    above: &mut Vec<(String, PathBuf)>,
+    layers: &mut Vec<Layer>,
+) -> Result<(), Error> {
+    let name = shown(path);
+    let text = fs::read_to_string(path).map_err(|error| unreadable(&name, above, &error))?;
+    let real = fs::canonicalize(path).map_err(|error| Error::io("read", path, error))?;
+    if let Some(first) = above.iter().position(|(_, other)| *other == real) {
+        let chain = above[first..].iter().map(|(name, _)| name.as_str()).chain([name.as_str()]);
+        let chain = chain.collect::<Vec<_>>().join(" -> ");
+        return Err(Error::Config(format!("config files extend each other in a circle: {chain}")));
+    }
+    above.push((name.clone(), real));
+    add_text(&name, &text, path.parent().unwrap_or(Path::new("")), above, layers)?;
+    above.pop();
+    Ok(())
+}
+
+fn add_text(
+    name: &str,
+    text: &str,
+    directory: &Path,
+    above: &mut Vec<(String, PathBuf)>,
+    layers: &mut Vec<Layer>,
+) -> Result<(), Error> {
+    let mut table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
+        Error::Config(format!("{name} is not valid TOML: {}", error.to_string().trim_end()))
+    })?;
+    for base in extended(name, table.remove("extends"))? {
+        read_chain(&directory.join(base), above, layers)?;
+    }
+    if let Some(plugins) = table.get_mut("plugins") {
+        plugin::beside(directory, plugins);
+    }
+    layers.push(Layer::from_table(name, table));
+    Ok(())
+}
+
+fn extended(name: &str, value: Option<toml::Value>) -> Result<Vec<String>, Error> {
+    let wrong = || Error::Config(format!("`extends` in {name}: expected a file name, or a list of them"));
+    let items = match value {
+        None => return Ok(Vec::new()),
+        Some(toml::Value::Array(items)) => items,
+        Some(item) => vec![item],
+    };
+    items.iter().map(|item| item.as_str().map(str::to_owned).ok_or_else(wrong)).collect()
+}
+
+fn unreadable(name: &str, above: &[(String, PathBuf)], error: &std::io::Error) -> Error {
+    let reason = match error.kind() {
+        ErrorKind::NotFound => format!("there is no such file{}", did_you_mean(Path::new(name))),
+        ErrorKind::InvalidData => "it is not UTF-8 text".to_owned(),
+        _ => error.to_string(),
+    };
+    let wanted = above.last().map(|(by, _)| format!(", which {by} extends")).unwrap_or_default();
+    Error::Config(format!("cannot read config {name}{wanted}: {reason}"))
+}
+
+/// `; did you mean data/train.jsonl?` for a path that does not exist, where something like it does; else
+/// nothing.
+pub fn did_you_mean(path: &Path) -> String {
+    nearest_path(path).map(|near| format!("; did you mean {}?", near.display())).unwrap_or_default()
+}
+
+/// The path with its first part that does not exist replaced by the name beside it that is most like
+/// that part, if that makes a path that exists.
+fn nearest_path(path: &Path) -> Option<PathBuf> {
+    let mut existing = PathBuf::new();
+    let mut parts = path.components();
+    for part in parts.by_ref() {
+        let next = existing.join(part);
+        if next.exists() {
+            existing = next;
+            continue;
+        }
+        let folder = if existing.as_os_str().is_empty() { Path::new(".") } else { &existing };
+        let entries = fs::read_dir(folder).ok()?.flatten().map(|entry| entry.file_name());
+        let mut names: Vec<String> = entries.filter_map(|name| name.into_string().ok()).collect();
+        names.sort();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let mut near = existing.join(nearest(part.as_os_str().to_str()?, &names)?);
+        near.extend(parts);
+        return Some(near).filter(|near| near.exists());
+    }
+    None
+}
+
+/// The path without `.` and `x/..`, as a reader would write it.
+fn shown(path: &Path) -> String {
+    let mut short = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir
+                if matches!(short.components().next_back(), Some(Component::Normal(_))) =>
+            {
+                short.pop();
+            }
+            part => short.push(part),
+        }
+    }
+    short.display().to_string()
+}

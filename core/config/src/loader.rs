@@ -1,0 +1,204 @@
+//! From layers to a config.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use isr_api::Error;
+use serde_json::Value;
+
+use super::check::Checker;
+use super::layer::{Layer, Typed};
+use super::output::schema_of;
+use super::{Settings, files, merge};
+use crate::plugin::{self, PluginFile, Plugins};
+
+/// A config, and how it came about.
+#[derive(Debug)]
+pub struct LoadedConfig<T> {
+    /// The config.
+    pub value: T,
+    /// All of it as JSON, defaults included.
+    pub settings: Value,
+    /// Where each value was set that is not a default: key path to file, environment variable or `-s`.
+    pub origins: BTreeMap<String, String>,
+    /// The plugins that it names.
+    pub plugins: Plugins,
+}
+
+/// Loads a config from layers. The lowest are the files and texts in the order in which they are added,
+/// above them is the environment, and above that are the overrides.
+///
+/// ```no_run
+/// use crate::{Loader, RunConfig};
+///
+/// let loader = Loader::new().file("configs/demo.toml").environment().overrides(["loop.iterations=3"]);
+/// let config = loader.load::<RunConfig>()?;
+/// # Ok::<(), isr_api::Error>(())
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Loader {
+    inputs: Vec<Input>,
+    variables: Variables,
+    overrides: Vec<String>,
+}
+
+#[derive(Clone, Debug)]
+enum Input {
+    File(PathBuf),
+    Text { name: String, text: String, directory: PathBuf },
+}
+
+#[derive(Clone, Debug, Default)]
+enum Variables {
+    #[default]
+    None,
+    Process,
+    Given(BTreeMap<String, String>),
+}
+
+impl Loader {
+    /// Only defaults.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a TOML file, and what it extends.
+    pub fn file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.inputs.push(Input::File(path.into()));
+        self
+    }
+
+    /// Adds TOML text. `name` stands for it in messages; what it extends is relative to `directory`.
+    pub fn text(
+        mut self,
+        name: impl Into<String>,
+        text: impl Into<String>,
+        directory: impl AsRef<Path>,
+    ) -> Self {
+        let directory = directory.as_ref().to_owned();
+        self.inputs.push(Input::Text { name: name.into(), text: text.into(), directory });
+        self
+    }
+
+    /// Reads the environment: `ISR__POLICY__MODEL=x` is `policy.model = "x"`.
+    pub fn environment(mut self) -> Self {
+        self.variables = Variables::Process;
+        self
+    }
+
+    /// Takes these environment variables in place of the process's.
+    pub fn variables<K: Into<String>, V: Into<String>>(
+        mut self,
+        variables: impl IntoIterator<Item = (K, V)>,
+    ) -> Self {
+        let owned = variables.into_iter().map(|(name, value)| (name.into(), value.into()));
+        self.variables = Variables::Given(owned.collect());
+        self
+    }
+
+    /// Adds overrides `key=value`, the last the strongest. The value is read as TOML (`3`, `[1, 2]`,
+    /// `{type = "dpo"}`), and as a string where it is not TOML, or where the key wants a string.
+    pub fn overrides<S: Into<String>>(mut self, overrides: impl IntoIterator<Item = S>) -> Self {
+        self.overrides.extend(overrides.into_iter().map(Into::into));
+        self
+    }
+
+    /// Merges the layers, checks every key and value, and reads the result.
+    ///
+    /// # Errors
+    /// [`Error::Config`], with all that is wrong with the config.
+    pub fn load<T: Settings>(&self) -> Result<LoadedConfig<T>, Error> {
+        let layers = self.layers()?;
+        let merged = merge::merge(&layers)?;
+        let typed: Vec<Typed> = layers.into_iter().flat_map(|layer| layer.typed).collect();
+        let plugins = match schema_of::<T>().to_value().pointer("/properties/plugins") {
+            Some(_) => self.load_plugins(&merged, &typed)?,
+            None => Plugins::default(),
+        };
+        plugin::within(&plugins.clone(), || read(&merged, &typed, plugins))
+    }
+
+    /// Loads the plugins that the config names, and nothing else of it.
+    ///
+    /// # Errors
+    /// [`Error::Config`], with what is wrong with `plugins` or with the first file that is no plugin.
+    pub fn plugins(&self) -> Result<Plugins, Error> {
+        let layers = self.layers()?;
+        let merged = merge::merge(&layers)?;
+        let typed: Vec<Typed> = layers.into_iter().flat_map(|layer| layer.typed).collect();
+        self.load_plugins(&merged, &typed)
+    }
+
+    fn load_plugins(&self, merged: &config::Value, typed: &[Typed]) -> Result<Plugins, Error> {
+        let config::ValueKind::Table(table) = &merged.kind else { return Ok(Plugins::default()) };
+        let Some(named) = table.get("plugins") else { return Ok(Plugins::default()) };
+        let schema = schemars::schema_for!(Vec<PluginFile>).to_value();
+        let mut checker = Checker::new(&schema, typed);
+        let files = checker.value("plugins", named, &schema);
+        checker.finish()?;
+        let files: Vec<PluginFile> = serde_json::from_value(files)
+            .map_err(|error| Error::Config(format!("`plugins` cannot be read: {error}")))?;
+        Plugins::load(&files, &self.plugin_folders())
+    }
+
+    fn plugin_folders(&self) -> Vec<PathBuf> {
+        match &self.variables {
+            Variables::None => Vec::new(),
+            Variables::Process => Plugins::folders(),
+            Variables::Given(given) => plugin::folders(given.get(plugin::FOLDERS).map(OsStr::new)),
+        }
+    }
+
+    fn layers(&self) -> Result<Vec<Layer>, Error> {
+        let mut layers = Vec::new();
+        for input in &self.inputs {
+            layers.extend(match input {
+                Input::File(path) => files::read(path)?,
+                Input::Text { name, text, directory } => files::read_text(name, text, directory)?,
+            });
+        }
+        match &self.variables {
+            Variables::None => {}
+            Variables::Process => layers.push(Layer::from_variables(None)?),
+            Variables::Given(given) => layers.push(Layer::from_variables(Some(given.clone()))?),
+        }
+        layers.push(Layer::from_overrides(&self.overrides)?);
+        Ok(layers)
+    }
+}
+
+fn read<T: Settings>(
+    merged: &config::Value,
+    typed: &[Typed],
+    plugins: Plugins,
+) -> Result<LoadedConfig<T>, Error> {
+    let schema = schema_of::<T>().to_value();
+    let mut checker = Checker::new(&schema, typed);
+    let settings = checker.value("", merged, &schema);
+    let origins = checker.finish()?;
+    let value: T = serde_json::from_value(settings)
+        .map_err(|error| Error::Config(format!("the config cannot be read: {error}")))?;
+    reject_invalid(&value, &origins)?;
+    let settings = serde_json::to_value(&value).map_err(|error| Error::Config(error.to_string()))?;
+    Ok(LoadedConfig { value, settings: plugin::restored(settings), origins, plugins })
+}
+
+fn reject_invalid<T: Settings>(value: &T, origins: &BTreeMap<String, String>) -> Result<(), Error> {
+    let invalid = value.invalid().into_iter().map(|invalid| {
+        let origin = origins.get(&invalid.key).map(|origin| format!(" in {origin}")).unwrap_or_default();
+        format!("`{}`{origin} {}", invalid.key, invalid.reason)
+    });
+    reject(invalid.collect())
+}
+
+/// One error for all problems.
+pub(super) fn reject(mut problems: Vec<String>) -> Result<(), Error> {
+    match problems.len() {
+        0 => Ok(()),
+        1 => Err(Error::Config(problems.remove(0))),
+        count => {
+            Err(Error::Config(format!("{count} problems in the config:\n- {}", problems.join("\n- "))))
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! Configs written out: as TOML, and as a JSON schema.
+
+use isr_api::Error;
+use schemars::Schema;
+use schemars::generate::SchemaSettings;
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use super::{RunConfig, Settings};
+use crate::plugin;
+
+/// The config as TOML that loads to the same config.
+///
+/// # Errors
+/// [`Error::Config`] where TOML has no form for a value (an integer above 2^63 - 1, a null in a list).
+pub fn to_toml<T: Serialize>(config: &T) -> Result<String, Error> {
+    let unwritable =
+        |reason: String| Error::Config(format!("the config cannot be written as TOML: {reason}"));
+    let value = serde_json::to_value(config).map_err(|error| unwritable(error.to_string()))?;
+    toml::to_string_pretty(&without_nulls(plugin::restored(value)))
+        .map_err(|error| unwritable(error.to_string()))
+}
+
+/// TOML has no null; an absent key says the same.
+fn without_nulls(value: Value) -> Value {
+    match value {
+        Value::Object(map) => {
+            let kept = map.into_iter().filter(|(_, value)| !value.is_null());
+            kept.map(|(key, value)| (key, without_nulls(value))).collect::<Map<_, _>>().into()
+        }
+        Value::Array(items) => items.into_iter().map(without_nulls).collect::<Vec<_>>().into(),
+        other => other,
+    }
+}
+
+/// JSON schema (draft 2020-12) of a run's config file with every registered component, for editors.
+pub fn schema() -> Schema {
+    file_schema::<RunConfig>()
+}
+
+/// JSON schema of a file that [`Loader`](super::Loader) loads as `T`: the schema of `T`, and `extends`.
+/// A file that extends another need not have the required sections.
+pub fn file_schema<T: Settings>() -> Schema {
+    let mut schema = schema_of::<T>();
+    if let Some(Value::Object(properties)) = schema.get_mut("properties") {
+        properties.insert("extends".to_owned(), extends_schema());
+    }
+    if let Some(required) = schema.remove("required") {
+        schema.insert("if".to_owned(), json!({ "not": { "required": ["extends"] } }));
+        schema.insert("then".to_owned(), json!({ "required": required }));
+    }
+    schema
+}
+
+/// The schema that a merged config is checked by.
+pub(super) fn schema_of<T: Settings>() -> Schema {
+    SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<T>()
+}
+
+fn extends_schema() -> Value {
+    json!({
+        "description": "Config file or files, relative to this one, whose settings hold where this file \
+                        says nothing else. Of several, the later wins.",
+        "anyOf": [{ "type": "string" }, { "type": "array", "items": { "type": "string" } }],
+    })
+}

@@ -1,0 +1,101 @@
+//! What a plugin says of itself.
+
+use isr_api::{Kind, Manifest};
+use schemars::{Schema, SchemaGenerator};
+use serde_json::{Map, Value};
+
+use super::check_schema;
+use crate::registry::Entry;
+
+/// The kinds of component that a plugin may give.
+pub const KINDS: [Kind; 5] =
+    [Kind::Encoder, Kind::Policy, Kind::Retrospector, Kind::Judge, Kind::Objective];
+
+/// Marks a plugin's schema within a config's.
+pub(crate) const MARK: &str = "x-plugin";
+
+/// What the config engine does with a [`Manifest`].
+pub(crate) trait ManifestSchema {
+    /// Names what is wrong with a plugin's manifest.
+    fn check(&self) -> Result<(), String>;
+    /// The schema as a part of a larger one, whose definitions gain the schema's own.
+    fn subschema(&self, generator: &mut SchemaGenerator) -> Schema;
+}
+
+impl ManifestSchema for Manifest {
+    fn check(&self) -> Result<(), String> {
+        let Self { kind, name, .. } = self;
+        if !KINDS.contains(kind) {
+            let kinds = KINDS.map(Kind::section).join(", ");
+            return Err(format!("`{name}` is of kind `{}`; a plugin may give: {kinds}", kind.section()));
+        }
+        if !is_name(name) {
+            let rule = "1 to 64 letters in lower case, digits, `_` and `-`, beginning with a letter";
+            return Err(format!("{:?} is no name for a {}; it must be {rule}", name, kind.section()));
+        }
+        let of = |reason: String| format!("{} `{name}`: {reason}", kind.section());
+        check_schema::check(&self.schema).map_err(|reason| of(format!("its config schema {reason}")))?;
+        match self.example.parse::<toml::Table>() {
+            Ok(_) => Ok(()),
+            Err(error) => Err(of(format!("its example is not TOML: {}", error.message()))),
+        }
+    }
+
+    fn subschema(&self, generator: &mut SchemaGenerator) -> Schema {
+        let prefix = format!("{}.{}.", self.kind.section(), self.name);
+        let mut schema = self.schema.clone();
+        let definitions = schema.as_object_mut().and_then(|object| object.remove("$defs"));
+        if let Some(Value::Object(definitions)) = definitions {
+            for (name, mut definition) in definitions {
+                relocate(&mut definition, &prefix);
+                generator.definitions_mut().insert(format!("{prefix}{name}"), definition);
+            }
+        }
+        relocate(&mut schema, &prefix);
+        let mut object = match schema {
+            Value::Object(object) => object,
+            _ => Map::new(),
+        };
+        object.remove("$schema");
+        object.insert("description".to_owned(), self.help.clone().into());
+        object.insert(MARK.to_owned(), true.into());
+        object.into()
+    }
+}
+
+impl From<&Entry> for Manifest {
+    fn from(entry: &Entry) -> Self {
+        Self {
+            kind: entry.kind,
+            name: entry.name.to_owned(),
+            version: String::new(),
+            help: entry.description(),
+            schema: (entry.schema)().to_value(),
+            example: entry.example.to_owned(),
+            features: Vec::new(),
+        }
+    }
+}
+
+fn is_name(name: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '_' | '-');
+    (1..=64).contains(&name.len())
+        && name.starts_with(|c: char| c.is_ascii_lowercase())
+        && name.chars().all(allowed)
+}
+
+/// Puts the prefix in front of the names of all definitions that are referred to.
+fn relocate(schema: &mut Value, prefix: &str) {
+    match schema {
+        Value::Object(object) => {
+            if let Some(Value::String(target)) = object.get_mut("$ref")
+                && let Some(name) = target.strip_prefix("#/$defs/")
+            {
+                *target = format!("#/$defs/{prefix}{name}");
+            }
+            object.values_mut().for_each(|value| relocate(value, prefix));
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| relocate(item, prefix)),
+        _ => {}
+    }
+}

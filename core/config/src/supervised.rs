@@ -1,0 +1,83 @@
+//! `[training]` of `isr sft`.
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::feature_cache;
+use super::train::{Schedule, TrainConfig};
+
+/// How the policy learns from demonstrations.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct SupervisedConfig {
+    /// Optimiser steps. Default 1000.
+    pub steps: u64,
+    /// Demonstrations per step. Default 32.
+    pub batch_size: u64,
+    /// Peak learning rate. Default 1e-3.
+    pub learning_rate: f64,
+    /// Course of the learning rate after warm-up. Default cosine.
+    pub schedule: Schedule,
+    /// Share of the steps over which the learning rate rises to its peak. Default 0.02.
+    pub warmup_ratio: f64,
+    /// Largest L2 norm of the gradient. Default 1.
+    pub max_grad_norm: f64,
+    /// Steps between snapshots from which a training that was cut off continues. Default 200.
+    pub snapshot_every: u64,
+    /// Decoded frames and features kept in memory, in MiB. Default 1024.
+    pub feature_cache_mb: usize,
+    /// Folder of visual features that runs share, as `loop.feature_cache_dir`. Default none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub feature_cache_dir: Option<PathBuf>,
+    /// Most that this folder may hold, in GiB. Default 20.
+    pub feature_cache_gb: f64,
+}
+
+impl Default for SupervisedConfig {
+    fn default() -> Self {
+        Self {
+            steps: 1000,
+            batch_size: 32,
+            learning_rate: 1e-3,
+            schedule: Schedule::Cosine,
+            warmup_ratio: 0.02,
+            max_grad_norm: 1.0,
+            snapshot_every: 200,
+            feature_cache_mb: 1024,
+            feature_cache_dir: None,
+            feature_cache_gb: 20.0,
+        }
+    }
+}
+
+impl SupervisedConfig {
+    /// Names the first value that is out of range.
+    pub fn validate(&self) -> Result<(), String> {
+        let positive = [
+            ("steps", self.steps),
+            ("batch_size", self.batch_size),
+            ("snapshot_every", self.snapshot_every),
+        ];
+        if let Some((key, _)) = positive.iter().find(|(_, value)| *value == 0) {
+            return Err(format!("{key} is 0; it must be at least 1"));
+        }
+        if !(self.learning_rate > 0.0 && self.learning_rate.is_finite()) {
+            return Err(format!("learning_rate is {}; it must be more than 0", self.learning_rate));
+        }
+        let cache = feature_cache::invalid(self.feature_cache_dir.as_deref(), self.feature_cache_gb);
+        cache.first().map_or(Ok(()), |(key, reason)| Err(format!("{key} {reason}")))
+    }
+
+    /// Learning rate of a step, counted from 0.
+    pub fn learning_rate_at(&self, step: u64) -> f64 {
+        let schedule = TrainConfig {
+            learning_rate: self.learning_rate,
+            schedule: self.schedule,
+            warmup_ratio: self.warmup_ratio,
+            ..TrainConfig::default()
+        };
+        schedule.learning_rate_at(step, self.steps)
+    }
+}

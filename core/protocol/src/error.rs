@@ -1,0 +1,113 @@
+//! What goes wrong with a plugin's process.
+
+use std::time::Duration;
+use std::{fmt, io};
+
+/// The cause of an error.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Fault {
+    /// The executable cannot be started.
+    #[error("cannot start `{executable}`: {cause}")]
+    NotStarted {
+        /// What was to be started.
+        executable: String,
+        /// The system's reason.
+        #[source]
+        cause: io::Error,
+    },
+    /// It ended by itself.
+    #[error("the process ended ({0})")]
+    Ended(String),
+    /// It was silent for too long.
+    #[error("no answer within {} s{what}; the process was ended", .limit.as_secs_f64())]
+    Silent {
+        /// The limit.
+        limit: Duration,
+        /// What was waited for, where it is not the call.
+        what: &'static str,
+    },
+    /// It wrote something that is no message.
+    #[error("it wrote a line that is no message of the protocol ({reason}): `{line}`")]
+    NoMessage {
+        /// The beginning of the line.
+        line: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// It wrote a line that is too long.
+    #[error("it wrote a line of more than {limit} bytes")]
+    LongLine {
+        /// The limit.
+        limit: usize,
+    },
+    /// It broke the protocol.
+    #[error("it broke the protocol: {0}")]
+    Protocol(String),
+    /// It does not declare the component that is wanted.
+    #[error("{0}")]
+    Undeclared(String),
+    /// The batch is none that can be sent.
+    #[error("{0}")]
+    Batch(String),
+    /// What it answered cannot be used.
+    #[error("its answer cannot be used: {0}")]
+    Unusable(String),
+    /// It reported an error.
+    #[error("{message}")]
+    Reported {
+        /// `bad_input`, or another code.
+        code: String,
+        /// What it said.
+        message: String,
+    },
+    /// It has ended too often.
+    #[error("the process has been started again {restarts} times without an answer; the last time: {last}")]
+    Restarts {
+        /// How often it may.
+        restarts: u32,
+        /// Why it ended the last time.
+        last: String,
+    },
+    /// Its session is over.
+    #[error("its session has ended")]
+    Closed,
+}
+
+impl Fault {
+    /// Whether the case is at fault, and another may work: what the plugin says is, what it answered
+    /// nonsense to, and what ended its process when it was sent alone.
+    pub fn is_the_case(&self) -> bool {
+        match self {
+            Self::Reported { code, .. } => code == "bad_input",
+            Self::NotStarted { .. } | Self::Restarts { .. } | Self::Closed | Self::Undeclared(_) => false,
+            _ => true,
+        }
+    }
+}
+
+/// A fault with the last that the process wrote to stderr.
+#[derive(Debug, thiserror::Error)]
+pub struct SessionError {
+    /// What went wrong.
+    #[source]
+    pub fault: Fault,
+    /// Its last lines on stderr, oldest first; empty where they say nothing of the fault.
+    pub stderr: Vec<String>,
+}
+
+impl fmt::Display for SessionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.fault)?;
+        match self.stderr.as_slice() {
+            [] => Ok(()),
+            lines => write!(f, "; its last words: {}", lines.join(" | ")),
+        }
+    }
+}
+
+impl From<Fault> for SessionError {
+    fn from(fault: Fault) -> Self {
+        Self { fault, stderr: Vec::new() }
+    }
+}

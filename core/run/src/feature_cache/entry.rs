@@ -1,0 +1,91 @@
+//! One entry: a safetensors file with one tensor.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Write};
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use isr_api::{FeatureType, Fingerprint, VisualFeatures};
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+
+/// What the features were made from.
+pub(super) type Labels = HashMap<String, String>;
+
+/// Name of the tensor.
+const TENSOR: &str = "features";
+
+/// Label of the digest of the tensor's bytes.
+const DATA: &str = "data";
+
+/// Why there is nothing.
+pub(super) enum Miss {
+    /// It was not kept, or was removed.
+    Absent,
+    /// It is damaged, or of other frames.
+    Unusable(String),
+}
+
+/// Reads an entry whose labels are these.
+pub(super) fn read(path: &Path, labels: &Labels, encoder: &Fingerprint) -> Result<VisualFeatures, Miss> {
+    let bytes = fs::read(path).map_err(|error| match error.kind() {
+        ErrorKind::NotFound | ErrorKind::NotADirectory => Miss::Absent,
+        _ => Miss::Unusable(error.to_string()),
+    })?;
+    parse(&bytes, labels, encoder).map_err(Miss::Unusable)
+}
+
+fn parse(bytes: &[u8], labels: &Labels, encoder: &Fingerprint) -> Result<VisualFeatures, String> {
+    let (_, header) = SafeTensors::read_metadata(bytes).map_err(|error| error.to_string())?;
+    let found = header.metadata().as_ref().ok_or("it has no labels")?;
+    if let Some((name, _)) = labels.iter().find(|(name, text)| found.get(*name) != Some(text)) {
+        return Err(format!("its `{name}` is another one"));
+    }
+    let tensors = SafeTensors::deserialize(bytes).map_err(|error| error.to_string())?;
+    let tensor = tensors.tensor(TENSOR).map_err(|error| error.to_string())?;
+    let dtype = match tensor.dtype() {
+        Dtype::F32 => FeatureType::F32,
+        Dtype::BF16 => FeatureType::Bf16,
+        other => return Err(format!("its type is {other:?}")),
+    };
+    let shape = tensor.shape().try_into().map_err(|_| format!("its shape is {:?}", tensor.shape()))?;
+    let bytes = tensor.data().to_vec();
+    if found.get(DATA).map(String::as_str) != Some(Fingerprint::of(&bytes).as_str()) {
+        return Err("its data do not match their digest".to_owned());
+    }
+    Ok(VisualFeatures { dtype, shape, bytes, encoder: encoder.clone() })
+}
+
+/// Writes an entry, which appears whole; returns its size. It is not made durable: what a power failure
+/// damages is computed again.
+pub(super) fn write(path: &Path, labels: &Labels, features: &VisualFeatures) -> io::Result<u64> {
+    let dtype = match features.dtype {
+        FeatureType::F32 => Dtype::F32,
+        FeatureType::Bf16 => Dtype::BF16,
+    };
+    let view =
+        TensorView::new(dtype, features.shape.to_vec(), &features.bytes).map_err(io::Error::other)?;
+    let mut labels = labels.clone();
+    labels.insert(DATA.to_owned(), Fingerprint::of(&features.bytes).to_string());
+    let bytes = safetensors::serialize([(TENSOR, view)], Some(labels)).map_err(io::Error::other)?;
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    let aside = path.with_extension(aside_extension());
+    let written = File::create(&aside).and_then(|mut file| file.write_all(&bytes));
+    let written = written.and_then(|()| fs::rename(&aside, path));
+    if written.is_err() {
+        // A full disk should not stay full of halves.
+        let _ = fs::remove_file(&aside);
+    }
+    written.map(|()| bytes.len() as u64)
+}
+
+/// An ending that no other write has, of this process or of another.
+fn aside_extension() -> String {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    format!("{}-{}.{ASIDE}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Ending of files that are being written.
+pub(super) const ASIDE: &str = "tmp";

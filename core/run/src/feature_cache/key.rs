@@ -1,0 +1,45 @@
+//! Digests of videos and frames.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::Path;
+
+use isr_api::{Fingerprint, FingerprintBuilder, Frames};
+
+/// Digest of a video's bytes: of a file its content, of a folder of frames the names and contents of its
+/// files in the order of their names. Blocks.
+pub(crate) fn video_digest(video: &Path) -> io::Result<Fingerprint> {
+    let mut digest = FingerprintBuilder::default();
+    if !video.is_dir() {
+        digest.update(b"file").update(content(video)?.as_bytes());
+        return Ok(digest.finish());
+    }
+    digest.update(b"folder");
+    let entries = fs::read_dir(video)?.collect::<io::Result<Vec<_>>>()?;
+    let mut files: Vec<_> =
+        entries.into_iter().map(|entry| entry.path()).filter(|it| it.is_file()).collect();
+    files.sort();
+    for file in files {
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        digest.update(name.as_bytes()).update(content(&file)?.as_bytes());
+    }
+    Ok(digest.finish())
+}
+
+/// Digest of decoded frames and their times.
+pub(crate) fn frames_digest(frames: &Frames) -> Fingerprint {
+    let Frames { width, height, rgb, timestamps } = frames;
+    let mut digest = FingerprintBuilder::default();
+    digest.update(&width.to_le_bytes()).update(&height.to_le_bytes()).update(rgb);
+    for time in timestamps {
+        digest.update(&time.to_le_bytes());
+    }
+    digest.finish()
+}
+
+/// BLAKE3 of a file's bytes, of which few are in memory at once.
+fn content(path: &Path) -> io::Result<blake3::Hash> {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_reader(File::open(path)?)?;
+    Ok(hasher.finalize())
+}

@@ -1,0 +1,67 @@
+//! Calls into components: they end when the work is cancelled, and a panic becomes an error that names the
+//! component.
+
+use std::any::Any;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use futures::FutureExt;
+use isr_api::{ComponentError, Error};
+use tokio::task::JoinError;
+use tokio_util::sync::CancellationToken;
+
+/// Awaits something, unless `cancel` comes first.
+pub(crate) async fn unless_cancelled<T>(
+    cancel: &CancellationToken,
+    future: impl Future<Output = T>,
+) -> Result<T, Error> {
+    tokio::select! {
+        biased;
+        () = cancel.cancelled() => Err(Error::Cancelled),
+        output = future => Ok(output),
+    }
+}
+
+/// Awaits a component's call, unless `cancel` comes first.
+pub(crate) async fn interruptible<T>(
+    cancel: &CancellationToken,
+    call: impl Future<Output = Result<T, ComponentError>>,
+    stage: &str,
+    subject: &str,
+) -> Result<T, Error> {
+    let outcome = unless_cancelled(cancel, AssertUnwindSafe(call).catch_unwind()).await?;
+    let outcome = outcome.unwrap_or_else(|payload| Err(panicked(payload)));
+    outcome.map_err(|source| component_error(stage, subject, source))
+}
+
+/// Calls a component that computes without waiting.
+pub(crate) fn caught<T>(
+    stage: &str,
+    subject: &str,
+    call: impl FnOnce() -> Result<T, ComponentError>,
+) -> Result<T, Error> {
+    let outcome = catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|payload| Err(panicked(payload)));
+    outcome.map_err(|source| component_error(stage, subject, source))
+}
+
+/// What a component's error means for the work.
+pub(crate) fn component_error(stage: &str, subject: &str, source: ComponentError) -> Error {
+    match source {
+        ComponentError::Cancelled => Error::Cancelled,
+        source => Error::Component { stage: stage.to_owned(), subject: subject.to_owned(), source },
+    }
+}
+
+/// What became of a task that returned nothing.
+pub(crate) fn join_error(error: JoinError) -> ComponentError {
+    match error.try_into_panic() {
+        Ok(payload) => panicked(payload),
+        Err(_) => ComponentError::Cancelled,
+    }
+}
+
+fn panicked(payload: Box<dyn Any + Send>) -> ComponentError {
+    let text = payload.downcast_ref::<String>().cloned();
+    let text = text.or_else(|| payload.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+    ComponentError::Panicked(text.unwrap_or_else(|| "no message".to_owned()))
+}

@@ -1,0 +1,27 @@
+//! The iterative preference optimisation loop of isr-dpo, and what it stands on.
+//!
+//! | to read | where |
+//! |---|---|
+//! | the algorithm | [`IterativeLoop`] (`src/loop`) |
+//! | supervised training on demonstrations | [`SupervisedTraining`] |
+//! | run directories: journals, atomic files, locks | [`store`] |
+//! | visual features that iterations and runs share, on disk | [`feature_cache`] |
+//! | stage results that runs share | [`stage_cache`] |
+//!
+//! Links no tensor library, starts no process, and knows no component by name.
+
+mod components;
+mod crop;
+pub mod feature_cache;
+mod guard;
+mod r#loop;
+mod scenes;
+pub mod stage_cache;
+pub mod store;
+mod supervised;
+mod training;
+
+pub use components::Components;
+pub use r#loop::{IterativeLoop, LoopParts, first_difference};
+pub use scenes::Scenes;
+pub use supervised::{SupervisedParts, SupervisedTraining};

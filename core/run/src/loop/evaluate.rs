@@ -1,0 +1,155 @@
+//! Measuring the policy on held-out samples: greedy answers, and answers sampled as in training.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use isr_api::records::{AnswerRecord, EvaluationRecord};
+use isr_api::{
+    Assessment, ComponentError, Error, Evaluator, Event, LabelledSample, Prompt, Response, Sampling, Stage,
+    video_key,
+};
+
+use super::IterativeLoop;
+use super::resume::{LoopData, Progress};
+use super::sampling::{check_instruction, check_responses};
+use super::stage::{StageItem, StagePlan, StageRecord};
+use crate::store::{read_json, write_json};
+
+impl StageItem for LabelledSample {
+    fn subject(&self) -> &str {
+        self.sample.id.as_str()
+    }
+}
+
+impl StageRecord for AnswerRecord {
+    fn subject(&self) -> &str {
+        self.sample.as_str()
+    }
+}
+
+impl IterativeLoop {
+    /// Measures the starting model, unless that was done before or is not wanted.
+    pub(super) async fn measure_base(&self, data: &LoopData, progress: &mut Progress) -> Result<(), Error> {
+        if !self.parts.evaluation.base || progress.summary.base.is_some() || progress.next_iteration() > 1 {
+            return Ok(());
+        }
+        progress.summary.base = self.evaluate(0, data).await?;
+        self.write_summary(&progress.summary)?;
+        if let Some(evaluation) = &progress.summary.base {
+            self.observe(&Event::BaseEvaluated { evaluation });
+        }
+        Ok(())
+    }
+
+    /// Measures the current policy; `None` where the run has nothing to measure with.
+    pub(super) async fn evaluate(
+        &self,
+        t: u32,
+        data: &LoopData,
+    ) -> Result<Option<EvaluationRecord>, Error> {
+        let Some(evaluator) =
+            self.parts.components.evaluator.clone().filter(|_| !data.evaluation.is_empty())
+        else {
+            return Ok(None);
+        };
+        let path = self.parts.store.iteration(t)?.join("evaluation.json");
+        if let Some(done) = read_json(&path)? {
+            return Ok(Some(done));
+        }
+        let held_out = match self.parts.evaluation.interim_samples {
+            Some(count) if (1..self.parts.settings.iterations).contains(&t) => {
+                &data.evaluation[..count.min(data.evaluation.len())]
+            }
+            _ => data.evaluation.as_slice(),
+        };
+        let answers = self.answer_all(t, held_out, evaluator).await?;
+        let record = EvaluationRecord {
+            samples: answers.len(),
+            quarantined: held_out.len() - answers.len(),
+            policy: self.frozen.fingerprint(),
+            greedy: means(answers.iter().map(|answer| &answer.greedy_metrics)),
+            sampled: means(answers.iter().map(|answer| &answer.sampled_metrics)),
+        };
+        write_json(&path, &record)?;
+        Ok(Some(record))
+    }
+
+    async fn answer_all(
+        &self,
+        t: u32,
+        held_out: &[LabelledSample],
+        evaluator: Arc<dyn Evaluator>,
+    ) -> Result<Vec<AnswerRecord>, Error> {
+        let plan = StagePlan {
+            iteration: t,
+            stage: Stage::Evaluate,
+            journal: "evaluation.jsonl",
+            population: held_out.len(),
+            // Its streams are those of iteration 0 in all iterations.
+            shared: self.shared_name(Stage::Evaluate, 0, &held_out),
+        };
+        let max_new_tokens = self.parts.evaluation.max_new_tokens;
+        self.run_stage(plan, held_out.iter().collect(), |labelled: &LabelledSample| {
+            let labelled = labelled.clone();
+            let (scenes, policy) = (Arc::clone(&self.scenes), self.frozen.clone());
+            let evaluator = Arc::clone(&evaluator);
+            // One stream for all iterations: models are compared on the same draws.
+            let seed = self.streams.seed(0, Stage::Evaluate.name(), labelled.sample.id.as_str());
+            let sampling = Sampling { max_new_tokens, ..self.parts.settings.sampling.clone() };
+            async move {
+                let sample = &labelled.sample;
+                check_instruction(&sample.instruction)?;
+                let scene = scenes.open(&sample.video).await?;
+                let prompt = Prompt::about(&scene, sample.instruction.clone());
+                let greedy = policy.answer(prompt.clone(), Sampling::greedy(max_new_tokens), seed);
+                let sampled = policy.answer(prompt, sampling, seed);
+                let (greedy, sampled) = futures::try_join!(greedy, sampled)?;
+                check_responses(std::slice::from_ref(&greedy), 1)?;
+                check_responses(std::slice::from_ref(&sampled), 1)?;
+                Ok(AnswerRecord {
+                    sample: sample.id.clone(),
+                    video: video_key(&sample.video),
+                    instruction: sample.instruction.clone(),
+                    greedy_metrics: metrics(evaluator.as_ref(), &labelled, &greedy)?,
+                    sampled_metrics: metrics(evaluator.as_ref(), &labelled, &sampled)?,
+                    greedy,
+                    sampled,
+                })
+            }
+        })
+        .await
+    }
+}
+
+fn metrics(
+    evaluator: &dyn Evaluator,
+    sample: &LabelledSample,
+    response: &Response,
+) -> Result<BTreeMap<String, f64>, ComponentError> {
+    let assessment = finite(evaluator.answer(sample, &response.text))?;
+    let mut metrics = assessment.map(|assessment| assessment.metrics).unwrap_or_default();
+    metrics.insert("response_tokens".to_owned(), response.token_ids.len() as f64);
+    Ok(metrics)
+}
+
+/// Figures are averaged and written as JSON, which has no NaN.
+pub(super) fn finite(assessment: Option<Assessment>) -> Result<Option<Assessment>, ComponentError> {
+    let Some(Assessment { quality, metrics }) = &assessment else { return Ok(None) };
+    let figures = metrics.iter().map(|(name, value)| (name.as_str(), *value));
+    for (name, value) in figures.chain([("quality", *quality)]) {
+        if !value.is_finite() {
+            return Err(ComponentError::failed(format!("the evaluator says that `{name}` is {value}")));
+        }
+    }
+    Ok(assessment)
+}
+
+/// Mean of each figure over the records that have it.
+pub(super) fn means<'a>(records: impl Iterator<Item = &'a BTreeMap<String, f64>>) -> BTreeMap<String, f64> {
+    let mut sums: BTreeMap<String, (f64, usize)> = BTreeMap::new();
+    for (name, value) in records.flatten() {
+        let sum = sums.entry(name.clone()).or_default();
+        *sum = (sum.0 + value, sum.1 + 1);
+    }
+    sums.into_iter().map(|(name, (sum, count))| (name, sum / count as f64)).collect()
+}

@@ -1,0 +1,131 @@
+//! The summary of an iteration, computed from its journals and from what is known to be true.
+
+use std::collections::{BTreeMap, HashMap};
+
+use isr_api::records::{
+    EvaluationRecord, IterationSummary, JudgeSummary, QuarantineRecord, ResponseRecord, VerdictRecord,
+};
+use isr_api::{ComponentError, Error, Evaluator, LabelledSample, VisualContext};
+
+use super::IterativeLoop;
+use super::evaluate::{finite, means};
+use super::resume::LoopData;
+use super::stage::in_iteration;
+use super::train::Trained;
+use crate::guard::caught;
+use crate::store::read_journal;
+
+impl IterativeLoop {
+    pub(super) fn summarise(
+        &self,
+        t: u32,
+        data: &LoopData,
+        samples: usize,
+        trained: Trained,
+        evaluation: Option<EvaluationRecord>,
+    ) -> Result<IterationSummary, Error> {
+        let dir = self.parts.store.iteration(t)?;
+        let responses: Vec<ResponseRecord> = read_journal(&dir.join("responses.jsonl"))?;
+        let verdicts: Vec<VerdictRecord> = read_journal(&dir.join("verdicts.jsonl"))?;
+        let contexts: Vec<VisualContext> = read_journal(&dir.join("contexts.jsonl"))?;
+        let quarantine: Vec<QuarantineRecord> = read_journal(&dir.join("quarantine.jsonl"))?;
+        let mut quarantined = BTreeMap::new();
+        for record in &quarantine {
+            *quarantined.entry(record.stage.clone()).or_insert(0) += 1;
+        }
+        let stage = in_iteration(t, "measure");
+        let measured = caught(&stage, "evaluator", || {
+            let evaluator = self.parts.components.evaluator.as_deref();
+            let contexts = assess_contexts(evaluator, data, &responses, &contexts)?;
+            Ok((contexts, judge_summary(evaluator, data, &responses, &verdicts)?))
+        });
+        let (contexts, judge) = measured?;
+        let policy = responses.first().and_then(|record| record.responses.first());
+        Ok(IterationSummary {
+            iteration: t,
+            samples,
+            quarantined,
+            policy: policy.map_or_else(|| self.frozen.fingerprint(), |response| response.policy.clone()),
+            response_tokens: mean_tokens(&responses),
+            contexts,
+            judge,
+            pairs: trained.pairs,
+            training: trained.training,
+            evaluation,
+        })
+    }
+}
+
+fn mean_tokens(responses: &[ResponseRecord]) -> f64 {
+    let lengths =
+        responses.iter().flat_map(|record| &record.responses).map(|response| response.token_ids.len());
+    let (sum, count) = lengths.fold((0, 0_usize), |(sum, count), length| (sum + length, count + 1));
+    sum as f64 / count.max(1) as f64
+}
+
+/// Each context is assessed by the facts of the first sample on its video.
+fn assess_contexts(
+    evaluator: Option<&dyn Evaluator>,
+    data: &LoopData,
+    responses: &[ResponseRecord],
+    contexts: &[VisualContext],
+) -> Result<BTreeMap<String, f64>, ComponentError> {
+    let Some(evaluator) = evaluator else {
+        return Ok(BTreeMap::new());
+    };
+    let mut by_video: HashMap<&str, &LabelledSample> = HashMap::new();
+    for record in responses {
+        if let Some(labelled) = data.audit.get(&record.sample) {
+            by_video.entry(&record.video).or_insert(labelled);
+        }
+    }
+    let mut assessed = Vec::new();
+    for context in contexts {
+        let Some(labelled) = by_video.get(context.video.as_str()) else { continue };
+        let assessment = finite(evaluator.context(labelled, &context.text))?;
+        assessed.extend(assessment.map(|assessment| assessment.metrics));
+    }
+    Ok(means(assessed.iter()))
+}
+
+fn judge_summary(
+    evaluator: Option<&dyn Evaluator>,
+    data: &LoopData,
+    responses: &[ResponseRecord],
+    verdicts: &[VerdictRecord],
+) -> Result<JudgeSummary, ComponentError> {
+    let by_sample: HashMap<_, _> = responses.iter().map(|record| (&record.sample, record)).collect();
+    let (mut agreed, mut agreement_of, mut longer, mut unequal) = (0, 0, 0, 0);
+    for verdict in verdicts {
+        let Some(record) = by_sample.get(&verdict.sample) else { continue };
+        let [first, second] = verdict.compared.map(|index| &record.responses[index]);
+        let prefers_first = verdict.verdict.prefers_first();
+        if first.token_ids.len() != second.token_ids.len() {
+            unequal += 1;
+            longer += usize::from(prefers_first == (first.token_ids.len() > second.token_ids.len()));
+        }
+        let quality = |text: &str| {
+            let known = evaluator.zip(data.audit.get(&verdict.sample));
+            let assessment = known.and_then(|(evaluator, labelled)| evaluator.answer(labelled, text));
+            Ok(finite(assessment)?.map(|assessment| assessment.quality))
+        };
+        if let (Some(first), Some(second)) = (quality(&first.text)?, quality(&second.text)?)
+            && first != second
+        {
+            agreement_of += 1;
+            agreed += usize::from(prefers_first == (first > second));
+        }
+    }
+    let count = verdicts.len().max(1) as f64;
+    let share = |part: usize, of: usize| (of > 0).then(|| part as f64 / of as f64);
+    Ok(JudgeSummary {
+        verdicts: verdicts.len(),
+        agreement: share(agreed, agreement_of),
+        agreement_of,
+        position_consistency: verdicts.iter().filter(|record| record.verdict.consistent).count() as f64
+            / count,
+        longer_preferred: share(longer, unequal),
+        oracle: verdicts.iter().any(|record| record.oracle),
+        margin: verdicts.iter().map(|record| record.verdict.margin()).sum::<f64>() / count,
+    })
+}

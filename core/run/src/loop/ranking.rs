@@ -1,0 +1,89 @@
+//! The best and the worst of several responses.
+
+use std::collections::BTreeMap;
+
+use isr_api::ComponentError;
+use isr_api::records::RoundRecord;
+
+/// The comparison of the best response with the worst, by the mean probability of being better than another
+/// one, and all comparisons where there are several. Ties go to the response that was sampled first.
+///
+/// A judge need not be transitive: where it prefers the worst to the best, face to face, the verdict on them
+/// is marked inconsistent.
+pub(super) fn best_and_worst(
+    mut rounds: Vec<RoundRecord>,
+) -> Result<(RoundRecord, Vec<RoundRecord>), ComponentError> {
+    if rounds.len() == 1 {
+        return Ok((rounds.remove(0), Vec::new()));
+    }
+    // Each response is in as many comparisons as any other, so sums rank as means do.
+    let mut points: BTreeMap<usize, f64> = BTreeMap::new();
+    for RoundRecord { compared: [one, other], verdict, .. } in &rounds {
+        *points.entry(*one).or_default() += verdict.p_first;
+        *points.entry(*other).or_default() += 1.0 - verdict.p_first;
+    }
+    let ranked = |better: fn(f64, f64) -> bool, but: Option<usize>| {
+        let able = points.iter().filter(|(place, _)| Some(**place) != but);
+        let first = |best: (usize, f64), (&place, &points): (&usize, &f64)| {
+            if better(points, best.1) { (place, points) } else { best }
+        };
+        able.clone().next().map(|(&place, &points)| able.skip(1).fold((place, points), first).0)
+    };
+    let best = ranked(|points, most| points > most, None);
+    let worst = ranked(|points, least| points < least, best);
+    let found = best.zip(worst).and_then(|(best, worst)| {
+        let is = |round: &&RoundRecord| round.compared == [best, worst] || round.compared == [worst, best];
+        Some((best, rounds.iter().find(is)?.clone()))
+    });
+    let Some((best, mut round)) = found else {
+        return Err(ComponentError::failed("no two responses were compared"));
+    };
+    let p_best =
+        if round.compared[0] == best { round.verdict.p_first } else { 1.0 - round.verdict.p_first };
+    round.verdict.consistent &= p_best >= 0.5;
+    Ok((round, rounds))
+}
+
+#[cfg(test)]
+mod tests {
+    use isr_api::Verdict;
+
+    use super::*;
+
+    fn round(compared: [usize; 2], p_first: f64) -> RoundRecord {
+        RoundRecord { compared, seed: 7, verdict: Verdict { p_first, votes: Vec::new(), consistent: true } }
+    }
+
+    #[test]
+    fn one_comparison_is_the_verdict_and_there_are_no_rounds() {
+        let (verdict, rounds) = best_and_worst(vec![round([0, 1], 0.3)]).unwrap();
+        assert_eq!((verdict, rounds.len()), (round([0, 1], 0.3), 0));
+    }
+
+    #[test]
+    fn the_best_meets_the_worst_in_the_order_of_sampling() {
+        // 2 beats all, 1 loses to all.
+        let all =
+            [([0, 1], 0.9), ([0, 2], 0.2), ([0, 3], 0.5), ([1, 2], 0.1), ([1, 3], 0.3), ([2, 3], 0.8)];
+        let all: Vec<_> = all.map(|(compared, p)| round(compared, p)).to_vec();
+        let (verdict, rounds) = best_and_worst(all.clone()).unwrap();
+        assert_eq!((verdict, rounds), (round([1, 2], 0.1), all));
+    }
+
+    #[test]
+    fn ties_go_to_what_was_sampled_first() {
+        let all = [[0, 1], [0, 2], [1, 2]].map(|compared| round(compared, 0.5)).to_vec();
+        let (verdict, _) = best_and_worst(all).unwrap();
+        assert_eq!((verdict.compared, verdict.verdict.consistent), ([0, 1], true));
+    }
+
+    #[test]
+    fn a_verdict_against_the_ranking_is_inconsistent() {
+        // 0 beats 1 and 2 by far and loses to 3 by little; 3 loses to the others.
+        let all =
+            [([0, 1], 1.0), ([0, 2], 1.0), ([0, 3], 0.4), ([1, 2], 0.5), ([1, 3], 1.0), ([2, 3], 1.0)];
+        let (verdict, _) = best_and_worst(all.map(|(compared, p)| round(compared, p)).to_vec()).unwrap();
+        assert_eq!((verdict.compared, verdict.verdict.consistent), ([0, 3], false));
+        assert_eq!(verdict.verdict.p_first, 0.4);
+    }
+}

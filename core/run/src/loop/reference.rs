@@ -1,0 +1,160 @@
+//! What an objective asks for beside the two answers of a pair, and its log-probs under pi_t: nothing has
+//! recorded those while sampling, and once training has begun nobody can tell them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use isr_api::records::{CorruptedRecord, MismatchedRecord, PairRecord, ReferenceRecord, ResponseRecord};
+use isr_api::{
+    ComponentError, Continuation, Error, Fingerprint, FrozenPolicy, Prompt, Response, Scene, ScoreRequest,
+    Stage, View,
+};
+use rand::Rng;
+use rand::seq::SliceRandom;
+
+use super::IterativeLoop;
+use super::stage::{StageItem, StagePlan, StageRecord, in_iteration};
+use crate::guard::{caught, component_error};
+use crate::scenes::Scenes;
+
+/// The responses of each sample.
+pub(super) type BySample<'a> = HashMap<&'a str, &'a ResponseRecord>;
+
+/// A pair, and what else is scored for it.
+struct Scoring {
+    pair: PairRecord,
+    /// Tokens of the preferred answer, where it is scored under a corrupted video of that seed.
+    corrupted: Option<(u64, Vec<u32>)>,
+    mismatched: Option<Other>,
+}
+
+/// An answer of another pair.
+#[derive(Clone)]
+struct Other {
+    record: MismatchedRecord,
+    tokens: Vec<u32>,
+}
+
+impl StageItem for Scoring {
+    fn subject(&self) -> &str {
+        self.pair.id.as_str()
+    }
+}
+
+impl StageRecord for ReferenceRecord {
+    fn subject(&self) -> &str {
+        self.sample.as_str()
+    }
+}
+
+impl IterativeLoop {
+    /// Scores what the objective asks for beside the pairs, and returns it by sample; `None` where it asks
+    /// for nothing. A pair without a record was quarantined. `shared` is the stage's name among those that runs
+    /// share.
+    pub(super) async fn score_references(
+        &self,
+        t: u32,
+        responses: &BySample<'_>,
+        pairs: &[PairRecord],
+        shared: Option<Fingerprint>,
+    ) -> Result<Option<HashMap<String, ReferenceRecord>>, Error> {
+        let objective = &self.parts.components.objective;
+        let wanted =
+            caught(&in_iteration(t, Stage::Reference.name()), "the objective's requirements", || {
+                Ok(objective.requirements().views)
+            })?;
+        let asks = |view| wanted.contains(&view);
+        if !(asks(View::ChosenCorrupted) || asks(View::Mismatched)) {
+            return Ok(None);
+        }
+        let mut others = match asks(View::Mismatched) {
+            true => self.others(t, responses, pairs)?,
+            false => HashMap::new(),
+        };
+        let scoring = |pair: &PairRecord| {
+            let id = pair.id.as_str();
+            let tokens = || answer(responses, id, pair.chosen_index).map(|found| found.token_ids.clone());
+            let corrupted = asks(View::ChosenCorrupted).then(|| self.streams.seed(t, "corrupt", id));
+            Scoring {
+                corrupted: corrupted.and_then(|seed| Some((seed, tokens()?))),
+                mismatched: others.remove(id),
+                pair: pair.clone(),
+            }
+        };
+        let scorings = pairs.iter().map(scoring).collect();
+        let plan = StagePlan {
+            iteration: t,
+            stage: Stage::Reference,
+            journal: "references.jsonl",
+            population: responses.len(),
+            shared,
+        };
+        let records = self.run_stage(plan, scorings, |scoring| {
+            score(scoring, Arc::clone(&self.scenes), self.frozen.clone())
+        });
+        let records = records.await?;
+        Ok(Some(records.into_iter().map(|record| (record.sample.as_str().to_owned(), record)).collect()))
+    }
+
+    /// For each pair an answer of another one: of the next in a random round, either answer alike.
+    fn others(
+        &self,
+        t: u32,
+        responses: &BySample<'_>,
+        pairs: &[PairRecord],
+    ) -> Result<HashMap<String, Other>, Error> {
+        if pairs.len() < 2 {
+            let text = "the objective compares each pair with another one, and there is but one pair; take \
+                        more samples or loosen the selection";
+            let stage = in_iteration(t, Stage::Reference.name());
+            return Err(component_error(&stage, "the pairs", ComponentError::failed(text)));
+        }
+        let mut rng = self.streams.rng(t, "mismatch", "");
+        let mut round: Vec<&PairRecord> = pairs.iter().collect();
+        round.shuffle(&mut rng);
+        let next = round.iter().cycle().skip(1);
+        let other = |(pair, next): (&&PairRecord, &&PairRecord)| {
+            let index = if rng.random() { next.chosen_index } else { next.rejected_index };
+            let tokens = answer(responses, next.id.as_str(), index)?.token_ids.clone();
+            let record = MismatchedRecord { sample: next.id.clone(), index, logprobs: Vec::new() };
+            Some((pair.id.as_str().to_owned(), Other { record, tokens }))
+        };
+        Ok(round.iter().zip(next).filter_map(other).collect())
+    }
+}
+
+/// An answer, as it was sampled.
+pub(super) fn answer<'a>(responses: &BySample<'a>, sample: &str, index: usize) -> Option<&'a Response> {
+    responses.get(sample).and_then(|record| record.responses.get(index))
+}
+
+async fn score(
+    scoring: Scoring,
+    scenes: Arc<Scenes>,
+    policy: FrozenPolicy,
+) -> Result<ReferenceRecord, ComponentError> {
+    let Scoring { pair, corrupted, mismatched } = scoring;
+    let video = pair.video.as_ref();
+    let of = async |scene: Scene, tokens: Vec<u32>| -> Result<Vec<f32>, ComponentError> {
+        let continuations = vec![Continuation::Tokens(tokens)];
+        let prompt = Prompt::about(&scene, pair.prompt.clone());
+        let scored = policy.score(ScoreRequest { prompt, continuations }).await?;
+        let logprobs = scored.into_iter().next().map(|scored| scored.logprobs);
+        logprobs.ok_or_else(|| ComponentError::failed("the policy returned no log-probs"))
+    };
+    let corrupted = match corrupted {
+        Some((seed, tokens)) => {
+            let logprobs = of(scenes.cropped(video, seed).await?, tokens).await?;
+            Some(CorruptedRecord { seed, logprobs })
+        }
+        None => None,
+    };
+    let mismatched = match mismatched {
+        Some(Other { record, tokens }) => {
+            let logprobs = of(scenes.open(video).await?, tokens).await?;
+            Some(MismatchedRecord { logprobs, ..record })
+        }
+        None => None,
+    };
+    Ok(ReferenceRecord { sample: pair.id, corrupted, mismatched })
+}

@@ -1,0 +1,158 @@
+//! Drawing samples, answering them, and describing their videos.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use isr_api::records::ResponseRecord;
+use isr_api::{
+    ComponentError, Error, GenerateRequest, Prompt, Response, RetrospectionCase, Sample, Stage,
+    VisualContext, video_key,
+};
+use rand::seq::index;
+use serde::Serialize;
+
+use super::IterativeLoop;
+use super::resume::{Contexts, LoopData};
+use super::stage::{StageItem, StagePlan, StageRecord};
+
+impl StageItem for Sample {
+    fn subject(&self) -> &str {
+        self.id.as_str()
+    }
+}
+
+impl StageRecord for ResponseRecord {
+    fn subject(&self) -> &str {
+        self.sample.as_str()
+    }
+}
+
+/// A video to describe, with its previous description.
+#[derive(Serialize)]
+struct VideoItem {
+    video: String,
+    previous: Option<VisualContext>,
+}
+
+impl StageItem for VideoItem {
+    fn subject(&self) -> &str {
+        &self.video
+    }
+}
+
+impl StageRecord for VisualContext {
+    fn subject(&self) -> &str {
+        &self.video
+    }
+}
+
+impl IterativeLoop {
+    /// The samples of an iteration: all, or `loop.samples` of them drawn without replacement.
+    pub(super) fn draw_samples(&self, t: u32, data: &LoopData) -> Vec<Sample> {
+        let all = &data.training;
+        let Some(wanted) = self.parts.settings.samples.filter(|&wanted| wanted < all.len()) else {
+            return all.clone();
+        };
+        let mut rng = self.streams.rng(t, "draw", "");
+        let mut chosen = index::sample(&mut rng, all.len(), wanted).into_vec();
+        chosen.sort_unstable();
+        chosen.into_iter().map(|position| all[position].clone()).collect()
+    }
+
+    /// Samples the responses: y1, y2 ~ pi_t(V, x).
+    pub(super) async fn respond(&self, t: u32, samples: &[Sample]) -> Result<Vec<ResponseRecord>, Error> {
+        let plan = StagePlan {
+            iteration: t,
+            stage: Stage::Respond,
+            journal: "responses.jsonl",
+            population: samples.len(),
+            shared: self.shared_name(Stage::Respond, t, &samples),
+        };
+        self.run_stage(plan, samples.iter().collect(), |sample: &Sample| {
+            let sample = sample.clone();
+            let (scenes, policy) = (Arc::clone(&self.scenes), self.frozen.clone());
+            let seed = self.streams.seed(t, Stage::Respond.name(), sample.id.as_str());
+            let (sampling, n) = (self.parts.settings.sampling.clone(), self.parts.settings.responses);
+            async move {
+                check_instruction(&sample.instruction)?;
+                let scene = scenes.open(&sample.video).await?;
+                let prompt = Prompt::about(&scene, sample.instruction.clone());
+                let responses = policy.generate(GenerateRequest { prompt, sampling, n, seed }).await?;
+                check_responses(&responses, n)?;
+                let video = video_key(&sample.video);
+                let Sample { id, instruction, .. } = sample;
+                Ok(ResponseRecord { sample: id, video, instruction, seed, responses })
+            }
+        })
+        .await
+    }
+
+    /// Writes the visual context of each video: c_t ~ pi_t(V, c_{t-1}). Empty without a retrospector.
+    pub(super) async fn retrospect(
+        &self,
+        t: u32,
+        responses: &[ResponseRecord],
+        previous: &Contexts,
+    ) -> Result<Contexts, Error> {
+        let Some(retrospector) = &self.parts.components.retrospector else {
+            return Ok(HashMap::new());
+        };
+        let mut seen = HashSet::new();
+        let videos =
+            responses.iter().map(|record| record.video.clone()).filter(|video| seen.insert(video.clone()));
+        let item = |video: String| VideoItem { previous: previous.get(&video).cloned(), video };
+        let items: Vec<VideoItem> = videos.map(item).collect();
+        let plan = StagePlan {
+            iteration: t,
+            stage: Stage::Retrospect,
+            journal: "contexts.jsonl",
+            population: items.len(),
+            shared: self.shared_name(Stage::Retrospect, t, &items),
+        };
+        let contexts = self
+            .run_stage(plan, items, |item| {
+                let (scenes, policy) = (Arc::clone(&self.scenes), self.frozen.clone());
+                let retrospector = Arc::clone(retrospector);
+                let seed = self.streams.seed(t, Stage::Retrospect.name(), &item.video);
+                async move {
+                    let scene = scenes.open(item.video.as_ref()).await?;
+                    let parent = item.previous.as_ref().map(|context| context.iteration);
+                    let case = RetrospectionCase { scene, previous: item.previous, seed };
+                    let text = retrospector.describe(&case, &policy).await?;
+                    if text.trim().is_empty() {
+                        return Err(ComponentError::bad_input("the retrospector wrote an empty context"));
+                    }
+                    Ok(VisualContext { video: item.video, iteration: t, parent, text })
+                }
+            })
+            .await?;
+        Ok(contexts.into_iter().map(|context| (context.video.clone(), context)).collect())
+    }
+}
+
+/// What the policy returned must be what its contract says: it will be journalled and trained on.
+pub(super) fn check_responses(responses: &[Response], asked: usize) -> Result<(), ComponentError> {
+    if responses.len() != asked {
+        let got = responses.len();
+        return Err(ComponentError::failed(format!("asked the policy for {asked} answers, got {got}")));
+    }
+    for Response { token_ids, logprobs, .. } in responses {
+        let (tokens, values) = (token_ids.len(), logprobs.len());
+        if tokens != values {
+            let text = format!("the policy returned {tokens} tokens with {values} log-probs");
+            return Err(ComponentError::failed(text));
+        }
+        if let Some(value) = logprobs.iter().find(|value| !value.is_finite()) {
+            return Err(ComponentError::failed(format!("the policy returned a log-prob of {value}")));
+        }
+    }
+    Ok(())
+}
+
+/// An instruction must say something.
+pub(super) fn check_instruction(instruction: &str) -> Result<(), ComponentError> {
+    if instruction.trim().is_empty() {
+        return Err(ComponentError::bad_input("the instruction is empty"));
+    }
+    Ok(())
+}

@@ -1,0 +1,101 @@
+//! Choosing what to train on.
+
+use std::collections::{BTreeMap, HashMap};
+
+use isr_api::records::{PairRecord, PairSummary, ResponseRecord, VerdictRecord};
+use isr_api::{Candidate, ComponentError, Decision, Error};
+
+use super::IterativeLoop;
+use super::judge::different;
+use super::stage::in_iteration;
+use crate::guard::caught;
+use crate::store::{to_lines, write_atomic};
+
+/// The reason for leaving out a sample all of whose responses say the same.
+const IDENTICAL: &str = "identical responses";
+
+/// What selection kept, and what became of the rest.
+pub(super) struct Selected {
+    pub(super) pairs: Vec<PairRecord>,
+    pub(super) summary: PairSummary,
+}
+
+impl IterativeLoop {
+    /// Turns verdicts into preference pairs, and writes them.
+    pub(super) fn select(
+        &self,
+        t: u32,
+        responses: &[ResponseRecord],
+        verdicts: &[VerdictRecord],
+    ) -> Result<Selected, Error> {
+        let by_sample: HashMap<_, _> = responses.iter().map(|record| (&record.sample, record)).collect();
+        let responses_to = |verdict: &VerdictRecord| by_sample.get(&verdict.sample).copied();
+        let judged = verdicts.iter().filter_map(|verdict| Some((responses_to(verdict)?, verdict)));
+        let judged: Vec<_> = judged.collect();
+        let decisions = self.decide(t, &judged)?;
+
+        let mut pairs = Vec::new();
+        let mut dropped = BTreeMap::new();
+        let is_identical = |record: &&ResponseRecord| different(&record.responses).len() < 2;
+        let identical = responses.iter().filter(is_identical).count();
+        if identical > 0 {
+            dropped.insert(IDENTICAL.to_owned(), identical);
+        }
+        for ((record, verdict), decision) in judged.into_iter().zip(decisions) {
+            match decision {
+                Decision::ChooseFirst => pairs.push(pair(record, verdict, true)),
+                Decision::ChooseSecond => pairs.push(pair(record, verdict, false)),
+                Decision::Drop(reason) => *dropped.entry(reason).or_insert(0) += 1,
+            }
+        }
+        if pairs.is_empty() {
+            return Err(no_pairs(t, &dropped));
+        }
+        let path = self.parts.store.iteration(t)?.join("pairs.jsonl");
+        write_atomic(&path, to_lines(&path, &pairs)?.as_bytes())?;
+        let summary = PairSummary { kept: pairs.len(), dropped };
+        Ok(Selected { pairs, summary })
+    }
+
+    fn decide(&self, t: u32, judged: &[(&ResponseRecord, &VerdictRecord)]) -> Result<Vec<Decision>, Error> {
+        let candidates: Vec<_> =
+            judged.iter().map(|(record, verdict)| candidate(record, verdict)).collect();
+        let subject = format!("{} candidates", candidates.len());
+        caught(&in_iteration(t, "select"), &subject, || {
+            let decisions = self.parts.components.selection.select(&candidates);
+            if decisions.len() != candidates.len() {
+                let text = format!("the selection returned {} decisions, not one each", decisions.len());
+                return Err(ComponentError::failed(text));
+            }
+            Ok(decisions)
+        })
+    }
+}
+
+fn no_pairs(t: u32, dropped: &BTreeMap<String, usize>) -> Error {
+    let reasons: Vec<_> = dropped.iter().map(|(reason, count)| format!("{reason}: {count}")).collect();
+    let reasons = if reasons.is_empty() { "all were quarantined".to_owned() } else { reasons.join(", ") };
+    Error::NoPairs { iteration: t, candidates: dropped.values().sum(), reasons }
+}
+
+fn candidate(record: &ResponseRecord, verdict: &VerdictRecord) -> Candidate {
+    let [first, second] = verdict.compared.map(|index| record.responses[index].clone());
+    Candidate { sample: record.sample.clone(), first, second, verdict: verdict.verdict.clone() }
+}
+
+fn pair(record: &ResponseRecord, verdict: &VerdictRecord, first_wins: bool) -> PairRecord {
+    let [first, second] = verdict.compared;
+    let (chosen_index, rejected_index) = if first_wins { (first, second) } else { (second, first) };
+    let p_first = verdict.verdict.p_first;
+    PairRecord {
+        id: record.sample.clone(),
+        video: record.video.clone(),
+        prompt: record.instruction.clone(),
+        chosen: record.responses[chosen_index].text.clone(),
+        rejected: record.responses[rejected_index].text.clone(),
+        chosen_index,
+        rejected_index,
+        p_chosen: if first_wins { p_first } else { 1.0 - p_first },
+        oracle: verdict.oracle,
+    }
+}

@@ -1,0 +1,174 @@
+//! Training: pi_{t+1} from pi_t and the pairs, with pi_t as the reference.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Instant;
+
+use async_trait::async_trait;
+use futures::{StreamExt, TryStreamExt};
+use isr_api::records::{
+    CorruptedRecord, MismatchedRecord, PairRecord, PairSummary, ReferenceRecord, ResponseRecord,
+    TrainRecord, TrainSummary,
+};
+use isr_api::{
+    ComponentError, Continuation, Error, Prompt, PromptedTarget, Response, Stage, Target, TrainExample,
+};
+use rand::seq::SliceRandom;
+
+use super::IterativeLoop;
+use super::reference::{BySample, answer};
+use super::select::Selected;
+use super::shared::leave_training;
+use super::stage::in_iteration;
+use crate::stage_cache::Made;
+use crate::training::{Batches, Training};
+
+/// What training leaves for the summary.
+pub(super) struct Trained {
+    pub(super) pairs: PairSummary,
+    pub(super) training: TrainSummary,
+}
+
+impl IterativeLoop {
+    /// Trains on the pairs and writes the checkpoint, unless that was done before.
+    pub(super) async fn train(
+        &self,
+        t: u32,
+        responses: &[ResponseRecord],
+        selected: &Selected,
+    ) -> Result<Trained, Error> {
+        let settings = &self.parts.train;
+        let by_sample: BySample<'_> =
+            responses.iter().map(|record| (record.sample.as_str(), record)).collect();
+        let shared = self.shared_name(Stage::Reference, t, &(&selected.pairs, responses));
+        let references = self.score_references(t, &by_sample, &selected.pairs, shared).await?;
+        let is_whole =
+            |pair: &&PairRecord| references.as_ref().is_none_or(|all| all.contains_key(pair.id.as_str()));
+        let pairs: Vec<&PairRecord> = selected.pairs.iter().filter(is_whole).collect();
+        if pairs.is_empty() {
+            let candidates = selected.pairs.len();
+            let reasons = "all were quarantined".to_owned();
+            return Err(Error::NoPairs { iteration: t, candidates, reasons });
+        }
+        let references = references.unwrap_or_default();
+        let scored: Vec<_> = pairs.iter().map(|pair| references.get(pair.id.as_str())).collect();
+        let shared = self.shared_name(Stage::Train, t, &(&pairs, responses, scored));
+        let batches = PairBatches { of: self, t, pairs: &pairs, responses: by_sample, references };
+        let steps = settings.epochs * batches.per_epoch();
+        let training = Training {
+            dir: &self.parts.store.iteration(t)?,
+            iteration: t,
+            stage: &in_iteration(t, Stage::Train.name()),
+            steps,
+            snapshot_every: settings.snapshot_every,
+            max_grad_norm: settings.max_grad_norm,
+            learning_rate: &|step| settings.learning_rate_at(step, steps),
+            policy: self.parts.components.policy.as_ref(),
+            objective: &self.parts.components.objective,
+            observers: &self.parts.observers,
+            cancel: &self.parts.cancel,
+        };
+        let name = shared.filter(|_| !Training::checkpoint(training.dir).exists());
+        let (turn, started) = (self.turn(name.as_ref()).await?, Instant::now());
+        self.take_over_training(t, &turn).await?;
+        let records = training.run(&batches).await?;
+        let (stage, seconds) = (Stage::Train.name().to_owned(), started.elapsed().as_secs_f64());
+        turn.leave(&Made { stage, iteration: t, seconds }, |into| leave_training(training.dir, into));
+        Ok(Trained { pairs: selected.summary.clone(), training: summary(&records, settings.epochs) })
+    }
+}
+
+/// The pairs, each epoch in an order of its own.
+struct PairBatches<'a> {
+    of: &'a IterativeLoop,
+    t: u32,
+    pairs: &'a [&'a PairRecord],
+    responses: BySample<'a>,
+    references: HashMap<String, ReferenceRecord>,
+}
+
+impl PairBatches<'_> {
+    fn size(&self) -> usize {
+        self.of.parts.train.batch_size.max(1)
+    }
+
+    fn per_epoch(&self) -> u64 {
+        self.pairs.len().div_ceil(self.size()) as u64
+    }
+
+    fn pairs_of(&self, step: u64) -> Vec<&PairRecord> {
+        let (epoch, within) = (step / self.per_epoch(), step % self.per_epoch());
+        let mut order = self.pairs.to_vec();
+        order.shuffle(&mut self.of.streams.rng(self.t, "shuffle", &epoch.to_string()));
+        order.into_iter().skip(within as usize * self.size()).take(self.size()).collect()
+    }
+
+    /// What the policy is trained on; a video that is no longer in memory is read again.
+    async fn example(&self, pair: &PairRecord) -> Result<TrainExample, ComponentError> {
+        let id = pair.id.as_str();
+        let (chosen, rejected) =
+            (self.response(id, pair.chosen_index)?, self.response(id, pair.rejected_index)?);
+        let scene = self.of.scenes.open(pair.video.as_ref()).await?;
+        let prompt = |scene| Prompt::about(scene, pair.prompt.clone());
+        let mut example = TrainExample::new(prompt(&scene), target(chosen), Some(target(rejected)));
+        let Some(ReferenceRecord { corrupted, mismatched, .. }) = self.references.get(id) else {
+            return Ok(example);
+        };
+        if let Some(CorruptedRecord { seed, logprobs }) = corrupted {
+            let scene = self.of.scenes.cropped(pair.video.as_ref(), *seed).await?;
+            let target = scored(chosen, logprobs);
+            example.corrupted = Some(PromptedTarget { prompt: prompt(&scene), target });
+        }
+        if let Some(MismatchedRecord { sample, index, logprobs }) = mismatched {
+            example.mismatched = Some(scored(self.response(sample.as_str(), *index)?, logprobs));
+        }
+        Ok(example)
+    }
+
+    fn response(&self, sample: &str, index: usize) -> Result<&Response, ComponentError> {
+        answer(&self.responses, sample, index)
+            .ok_or_else(|| ComponentError::failed(format!("no responses of sample {sample}")))
+    }
+}
+
+#[async_trait]
+impl Batches for PairBatches<'_> {
+    fn epoch(&self, step: u64) -> u64 {
+        step / self.per_epoch()
+    }
+
+    async fn examples(&self, step: u64) -> Result<Vec<TrainExample>, ComponentError> {
+        let calls: Vec<_> = self.pairs_of(step).into_iter().map(|pair| self.example(pair)).collect();
+        let at_once = self.of.parts.settings.in_flight.max(1);
+        futures::stream::iter(calls).buffered(at_once).try_collect().await
+    }
+}
+
+fn target(response: &Response) -> Target {
+    scored(response, &response.logprobs)
+}
+
+/// An answer with its log-probs under the reference.
+fn scored(response: &Response, logprobs: &[f32]) -> Target {
+    Target {
+        continuation: Continuation::Tokens(response.token_ids.clone()),
+        reference: Some(logprobs.to_vec()),
+    }
+}
+
+fn summary(records: &[TrainRecord], epochs: u64) -> TrainSummary {
+    let last_epoch: Vec<_> = records.iter().filter(|record| record.epoch + 1 == epochs).collect();
+    let mut metrics = BTreeMap::new();
+    for record in &last_epoch {
+        for (name, value) in &record.report.metrics {
+            *metrics.entry(name.clone()).or_insert(0.0) += value / last_epoch.len() as f64;
+        }
+    }
+    let mean = |values: Vec<f64>| values.iter().sum::<f64>() / values.len().max(1) as f64;
+    TrainSummary {
+        steps: records.len() as u64,
+        first_loss: records.first().map_or(0.0, |record| record.report.loss),
+        last_loss: mean(last_epoch.iter().map(|record| record.report.loss).collect()),
+        grad_norm: mean(records.iter().map(|record| record.report.grad_norm).collect()),
+        metrics,
+    }
+}

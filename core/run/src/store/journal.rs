@@ -1,0 +1,144 @@
+//! Append-only journals of JSON lines.
+//!
+//! A line is written with one call and ends in a newline. A process that dies while writing leaves a
+//! last line without one: it is cut off when the journal is opened again, and its item is done again.
+
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::marker::PhantomData;
+use std::path::{Path, PathBuf};
+
+use isr_api::Error;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// A journal open for appending, of lines of type `T`.
+pub struct Journal<T> {
+    path: PathBuf,
+    file: File,
+    of: PhantomData<fn(T)>,
+}
+
+impl<T: Serialize + DeserializeOwned> Journal<T> {
+    /// Opens or creates a journal; returns it with the lines that it holds.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] names the first complete line that does not parse.
+    pub fn open(path: &Path) -> Result<(Self, Vec<T>), Error> {
+        let options = OpenOptions::new().read(true).append(true).create(true).to_owned();
+        let mut file = options.open(path).map_err(|error| Error::io("open", path, error))?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).map_err(|error| Error::io("read", path, error))?;
+        let whole = whole_lines(&bytes);
+        if whole < bytes.len() {
+            tracing::info!(path = %path.display(), "cutting off a line that was not finished");
+            file.set_len(whole as u64).map_err(|error| Error::io("write", path, error))?;
+            file.seek(SeekFrom::End(0)).map_err(|error| Error::io("write", path, error))?;
+        }
+        let lines = parse_lines(path, &bytes[..whole])?;
+        Ok((Self { path: path.to_owned(), file, of: PhantomData }, lines))
+    }
+
+    /// Appends one line.
+    pub fn append(&mut self, line: &T) -> Result<(), Error> {
+        let mut text = to_line(&self.path, line)?;
+        text.push('\n');
+        self.file.write_all(text.as_bytes()).map_err(|error| Error::io("write", &self.path, error))
+    }
+
+    /// Makes all lines durable.
+    pub fn sync(&self) -> Result<(), Error> {
+        self.file.sync_data().map_err(|error| Error::io("write", &self.path, error))
+    }
+}
+
+/// Reads a journal that nobody writes to; a line that was cut off is left out, an absent file is empty.
+pub fn read_journal<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, Error> {
+    match std::fs::read(path) {
+        Ok(bytes) => parse_lines(path, &bytes[..whole_lines(&bytes)]),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(Error::io("read", path, error)),
+    }
+}
+
+/// Hands each line of a journal that nobody writes to to `take`, holding one at a time; otherwise as
+/// [`read_journal`].
+pub fn scan_journal<T: DeserializeOwned>(path: &Path, mut take: impl FnMut(T)) -> Result<(), Error> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(Error::io("read", path, error)),
+    };
+    let (mut reader, mut line) = (BufReader::with_capacity(1 << 16, file), Vec::new());
+    for index in 0.. {
+        line.clear();
+        reader.read_until(b'\n', &mut line).map_err(|error| Error::io("read", path, error))?;
+        let Some(whole) = line.strip_suffix(b"\n") else { break };
+        if !whole.is_empty() {
+            take(parse_line(path, index, whole)?);
+        }
+    }
+    Ok(())
+}
+
+/// The text of a whole journal.
+pub(crate) fn to_lines<T: Serialize>(path: &Path, lines: &[T]) -> Result<String, Error> {
+    let mut text = String::new();
+    for line in lines {
+        text.push_str(&to_line(path, line)?);
+        text.push('\n');
+    }
+    Ok(text)
+}
+
+fn to_line<T: Serialize>(path: &Path, line: &T) -> Result<String, Error> {
+    serde_json::to_string(line).map_err(|error| Error::io("write", path, error.into()))
+}
+
+fn whole_lines(bytes: &[u8]) -> usize {
+    bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |last| last + 1)
+}
+
+fn parse_lines<T: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<Vec<T>, Error> {
+    let lines = bytes.split(|&byte| byte == b'\n').enumerate().filter(|(_, line)| !line.is_empty());
+    lines.map(|(index, line)| parse_line(path, index, line)).collect()
+}
+
+fn parse_line<T: DeserializeOwned>(path: &Path, index: usize, line: &[u8]) -> Result<T, Error> {
+    serde_json::from_slice(line).map_err(|error| Error::Damaged {
+        path: path.to_owned(),
+        reason: format!("line {}: {error}", index + 1),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unfinished_line_is_cut_off_and_written_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.jsonl");
+        std::fs::write(&path, "1\n2\n3").unwrap();
+        assert_eq!(read_journal::<u32>(&path).unwrap(), [1, 2]);
+        let mut scanned = Vec::new();
+        scan_journal(&path, |line: u32| scanned.push(line)).unwrap();
+        assert_eq!(scanned, [1, 2]);
+        let (mut journal, lines) = Journal::<u32>::open(&path).unwrap();
+        assert_eq!(lines, [1, 2]);
+        journal.append(&3).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "1\n2\n3\n");
+    }
+
+    #[test]
+    fn a_damaged_line_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.jsonl");
+        std::fs::write(&path, "1\nx\n3\n").unwrap();
+        let opened = Journal::<u32>::open(&path).err().unwrap();
+        let scanned = scan_journal(&path, |_: u32| {}).unwrap_err();
+        for error in [opened.to_string(), scanned.to_string()] {
+            assert!(error.contains("a.jsonl") && error.contains("line 2"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! The directory of a run: its layout, its lock, and whether it may be continued.
+
+use std::fs::{self, File, TryLockError};
+use std::path::{Path, PathBuf};
+
+use isr_api::Error;
+use isr_config::difference;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::atomic::write_atomic;
+
+/// Keys that may change between two sessions of a run, since they do not change its results.
+const MAY_CHANGE: [&str; 13] = [
+    "plugins",
+    "observers",
+    "loop.iterations",
+    "loop.in_flight",
+    "loop.feature_cache_mb",
+    "loop.feature_cache_dir",
+    "loop.feature_cache_gb",
+    "loop.quarantine_limit",
+    "train.snapshot_every",
+    "training.feature_cache_mb",
+    "training.feature_cache_dir",
+    "training.feature_cache_gb",
+    "training.snapshot_every",
+];
+
+/// The first files of a run of the loop and of a supervised training, and what the latter ends with.
+const RESULTS: [&str; 4] = ["fingerprints.json", "summary.json", "metrics.jsonl", "checkpoint"];
+
+/// A run's directory, locked against other processes while this value lives.
+pub struct RunDir {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl RunDir {
+    /// Creates the directory, or opens it to continue.
+    ///
+    /// `settings` is the resolved config, `toml` its text for `config.toml`.
+    ///
+    /// # Errors
+    /// [`Error::OtherRun`] where it was started with another config.
+    pub fn open(path: &Path, settings: &Value, toml: &str) -> Result<Self, Error> {
+        fs::create_dir_all(path).map_err(|error| Error::io("create", path, error))?;
+        let dir = Self { path: path.to_owned(), _lock: lock_dir(path)? };
+        if let Some(difference) = config_difference(path, settings)? {
+            return Err(Error::OtherRun { path: dir.path, difference });
+        }
+        write_atomic(&dir.path.join("config.toml"), toml.as_bytes())?;
+        Ok(dir)
+    }
+
+    /// The directory.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The directory of an iteration; 0 is the starting model's evaluation. Created if need be.
+    pub fn iteration(&self, iteration: u32) -> Result<PathBuf, Error> {
+        let path = iteration_dir(&self.path, iteration);
+        fs::create_dir_all(&path).map_err(|error| Error::io("create", &path, error))?;
+        Ok(path)
+    }
+}
+
+/// The first key by which a config differs from that which the run in `path` follows, with both values; `None`
+/// where the run could go on with it. What failed before it made anything may be started with any config.
+///
+/// # Errors
+/// Where the run's `config.toml` cannot be read.
+pub fn config_difference(path: &Path, settings: &Value) -> Result<Option<String>, Error> {
+    let config = path.join("config.toml");
+    if !config.exists() || !RESULTS.iter().any(|name| path.join(name).exists()) {
+        return Ok(None);
+    }
+    let text = fs::read_to_string(&config).map_err(|error| Error::io("read", &config, error))?;
+    let old: Value = toml::from_str(&text)
+        .map_err(|error| Error::Damaged { path: config, reason: error.to_string() })?;
+    Ok(difference(&old, settings, &MAY_CHANGE))
+}
+
+/// Where an iteration of a run lies.
+pub fn iteration_dir(run: &Path, iteration: u32) -> PathBuf {
+    run.join(format!("iteration-{iteration:02}"))
+}
+
+/// Reads a JSON file; `None` where it does not exist.
+pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Error> {
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Error::io("read", path, error)),
+    };
+    let damaged =
+        |error: serde_json::Error| Error::Damaged { path: path.to_owned(), reason: error.to_string() };
+    serde_json::from_str(&text).map(Some).map_err(damaged)
+}
+
+/// Writes a JSON file whole or not at all.
+pub fn write_json(path: &Path, value: &impl Serialize) -> Result<(), Error> {
+    let text = serde_json::to_string_pretty(value);
+    let mut text = text.map_err(|error| Error::io("write", path, error.into()))?;
+    text.push('\n');
+    write_atomic(path, text.as_bytes())
+}
+
+/// Locks a directory against other processes while the file is open.
+///
+/// # Errors
+/// [`Error::Config`] where another process has it.
+pub fn lock_dir(dir: &Path) -> Result<File, Error> {
+    let path = dir.join(".lock");
+    let file = File::create(&path).map_err(|error| Error::io("create", &path, error))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(Error::Config(format!(
+            "{} is in use by another process; wait for it, or choose another --out",
+            dir.display()
+        ))),
+        Err(TryLockError::Error(error)) => Err(Error::io("lock", path, error)),
+    }
+}

@@ -1,0 +1,185 @@
+//! Optimiser steps: what the loop's training and the supervised one share. Each step is journalled, and a
+//! training that was cut goes on from its newest snapshot.
+//!
+//! A training's folder holds `metrics.jsonl`, `training/step-NNNNNN/` (the newest snapshot, while it runs)
+//! and, once it is finished, `checkpoint/`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use async_trait::async_trait;
+use isr_api::records::TrainRecord;
+use isr_api::{
+    ComponentError, Error, Event, Observer, Policy, PreferenceObjective, Snapshot, Stage, StepReport,
+    TrainExample, TrainStep,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::guard::{component_error, interruptible};
+use crate::store::{Journal, PendingDir, read_journal, remove_dir, to_lines, write_atomic};
+
+/// What is learned from, step by step.
+#[async_trait]
+pub(crate) trait Batches: Sync {
+    /// The epoch that a step belongs to, from 0.
+    fn epoch(&self, step: u64) -> u64;
+
+    /// The examples of a step; the same at every call.
+    async fn examples(&self, step: u64) -> Result<Vec<TrainExample>, ComponentError>;
+}
+
+/// A training of a fixed number of steps.
+pub(crate) struct Training<'a> {
+    /// Where metrics, snapshots and the checkpoint go.
+    pub(crate) dir: &'a Path,
+    /// For observers.
+    pub(crate) iteration: u32,
+    /// For errors.
+    pub(crate) stage: &'a str,
+    pub(crate) steps: u64,
+    /// Steps between snapshots; none where absent.
+    pub(crate) snapshot_every: Option<u64>,
+    pub(crate) max_grad_norm: Option<f64>,
+    /// The learning rate of each step.
+    pub(crate) learning_rate: &'a (dyn Fn(u64) -> f64 + Sync),
+    pub(crate) policy: &'a dyn Policy,
+    pub(crate) objective: &'a Arc<dyn PreferenceObjective>,
+    pub(crate) observers: &'a [Arc<dyn Observer>],
+    pub(crate) cancel: &'a CancellationToken,
+}
+
+impl Training<'_> {
+    /// The folder that exists when the training is finished.
+    pub(crate) fn checkpoint(dir: &Path) -> PathBuf {
+        dir.join("checkpoint")
+    }
+
+    /// Takes the steps that are left and writes the checkpoint, unless that was done before; returns the
+    /// journal's records.
+    pub(crate) async fn run(&self, batches: &impl Batches) -> Result<Vec<TrainRecord>, Error> {
+        let checkpoint = Self::checkpoint(self.dir);
+        if !checkpoint.exists() {
+            let started = Instant::now();
+            self.take_steps(batches).await?;
+            self.save(&checkpoint, Snapshot::Weights).await?;
+            let seconds = started.elapsed().as_secs_f64();
+            let finished = Event::StageFinished { iteration: self.iteration, stage: Stage::Train, seconds };
+            self.observe(&finished);
+        }
+        // A kill may have come right here, so this does not hang on what was done above.
+        remove_dir(&self.snapshots())?;
+        read_journal(&self.metrics())
+    }
+
+    async fn take_steps(&self, batches: &impl Batches) -> Result<(), Error> {
+        let first = self.restore().await?;
+        let mut journal = truncated(&self.metrics(), first)?;
+        let (iteration, done, total) = (self.iteration, first as usize, self.steps as usize);
+        self.observe(&Event::StageStarted { iteration, stage: Stage::Train, done, total });
+        for step in first..self.steps {
+            let record = self.step(step, batches).await?;
+            journal.append(&record)?;
+            self.observe(&Event::TrainStep { iteration, step, report: &record.report });
+            let done = step + 1;
+            if done < self.steps && self.snapshot_every.is_some_and(|every| done.is_multiple_of(every)) {
+                journal.sync()?;
+                self.snapshot(done).await?;
+            }
+        }
+        journal.sync()
+    }
+
+    async fn step(&self, step: u64, batches: &impl Batches) -> Result<TrainRecord, Error> {
+        let subject = format!("step {step}");
+        let examples = self.call(batches.examples(step), self.stage, &subject).await?;
+        let learning_rate = (self.learning_rate)(step);
+        let request = TrainStep { examples, step, learning_rate, max_grad_norm: self.max_grad_norm };
+        let call = self.policy.train_step(request, Arc::clone(self.objective));
+        let report = self.call(call, self.stage, &subject).await?;
+        check_report(&report).map_err(|source| component_error(self.stage, &subject, source))?;
+        Ok(TrainRecord { step, epoch: batches.epoch(step), learning_rate, report })
+    }
+
+    /// Loads the newest snapshot, if there is one; returns the step to go on with.
+    async fn restore(&self) -> Result<u64, Error> {
+        let Some((step, path)) = newest_snapshot(&self.snapshots()) else {
+            return Ok(0);
+        };
+        let call = self.policy.load(&path, Snapshot::Training);
+        self.call(call, "resume training", &path.display().to_string()).await?;
+        Ok(step)
+    }
+
+    /// Saves a snapshot, then removes the one before.
+    async fn snapshot(&self, done: u64) -> Result<(), Error> {
+        let folder = self.snapshots();
+        let old = newest_snapshot(&folder);
+        self.save(&folder.join(format!("step-{done:06}")), Snapshot::Training).await?;
+        old.map_or(Ok(()), |(_, path)| remove_dir(&path))
+    }
+
+    /// Saves something that appears whole or not at all.
+    async fn save(&self, path: &Path, what: Snapshot) -> Result<(), Error> {
+        let pending = PendingDir::create(path)?;
+        self.call(self.policy.save(pending.dir(), what), "save", &path.display().to_string()).await?;
+        pending.publish()
+    }
+
+    async fn call<T>(
+        &self,
+        call: impl Future<Output = Result<T, ComponentError>>,
+        stage: &str,
+        subject: &str,
+    ) -> Result<T, Error> {
+        interruptible(self.cancel, call, stage, subject).await
+    }
+
+    fn metrics(&self) -> PathBuf {
+        self.dir.join("metrics.jsonl")
+    }
+
+    fn snapshots(&self) -> PathBuf {
+        self.dir.join("training")
+    }
+
+    fn observe(&self, event: &Event<'_>) {
+        for observer in self.observers {
+            observer.observe(event);
+        }
+    }
+}
+
+/// A training that has left the finite numbers cannot be mended by going on.
+fn check_report(report: &StepReport) -> Result<(), ComponentError> {
+    let own = [("loss", report.loss), ("gradient norm", report.grad_norm)];
+    let metrics = report.metrics.iter().map(|(name, value)| (name.as_str(), *value));
+    match own.into_iter().chain(metrics).find(|(_, value)| !value.is_finite()) {
+        Some((name, value)) => {
+            Err(ComponentError::failed(format!("the {name} is {value}; lower the learning rate")))
+        }
+        None => Ok(()),
+    }
+}
+
+/// A journal of the first `steps` records; later ones belong to work that was lost.
+fn truncated(path: &Path, steps: u64) -> Result<Journal<TrainRecord>, Error> {
+    let mut records: Vec<TrainRecord> = read_journal(path)?;
+    records.retain(|record| record.step < steps);
+    if records.len() as u64 != steps {
+        let reason = format!("it has {} of the {steps} steps before the training snapshot", records.len());
+        return Err(Error::Damaged { path: path.to_owned(), reason });
+    }
+    write_atomic(path, to_lines(path, &records)?.as_bytes())?;
+    Ok(Journal::open(path)?.0)
+}
+
+fn newest_snapshot(folder: &Path) -> Option<(u64, PathBuf)> {
+    let paths = fs::read_dir(folder).ok()?.flatten().map(|entry| entry.path());
+    let step = |path: PathBuf| {
+        let step = path.file_name()?.to_str()?.strip_prefix("step-")?.parse().ok()?;
+        Some((step, path))
+    };
+    paths.filter_map(step).max()
+}

@@ -1,0 +1,90 @@
+//! A run stops soon after it is told to, whatever its components are doing.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use isr_api::Error;
+use tokio_util::sync::CancellationToken;
+
+use crate::bench::{Settings, assert_same, run, run_under, scratch, tree};
+use crate::control::{Act, Control};
+
+#[tokio::test]
+async fn a_run_stops_at_once_and_can_be_continued() {
+    let dir = scratch();
+    let settings = Settings::default();
+    run(dir.path(), &settings).await.unwrap();
+    let whole = tree(dir.path());
+    for component in ["prepare", "read", "encode", "generate", "describe", "judge", "train", "save"] {
+        let dir = scratch();
+        let sleep = move |call: &crate::control::Call<'_>| match call.name.starts_with(component) {
+            true => Act::Sleep(Duration::from_secs(3600)),
+            false => Act::Work,
+        };
+        let (control, cancel) = (Arc::new(Control::with(sleep)), CancellationToken::new());
+        let session = Settings { cancel: cancel.clone(), ..settings.clone() };
+        let asleep = Arc::clone(&control);
+        tokio::spawn(async move {
+            while !asleep.calls().iter().any(|call| call.starts_with(component)) {
+                tokio::task::yield_now().await;
+            }
+            cancel.cancel();
+        });
+        let started = Instant::now();
+        let outcome = run_under(dir.path(), &session, &control).await;
+        assert!(matches!(outcome, Err(Error::Cancelled)), "{component}: {outcome:?}");
+        assert!(started.elapsed() < Duration::from_secs(60), "{component}");
+        all_dropped(&control).await;
+
+        run(dir.path(), &settings).await.unwrap();
+        assert_same(&whole, &tree(dir.path()), component);
+    }
+}
+
+/// The items that were in flight do not go on behind the back of whoever cancelled.
+async fn all_dropped(control: &Control) {
+    for _ in 0..1000 {
+        if control.under_way() == 0 {
+            return;
+        }
+        tokio::task::yield_now().await;
+    }
+    panic!("{} calls are still under way", control.under_way());
+}
+
+#[tokio::test]
+async fn items_in_flight_are_dropped_when_another_fails() {
+    let dir = scratch();
+    let rule = |call: &crate::control::Call<'_>| match call.name {
+        "describe clips/s0.mp4" => Act::Fail("it broke"),
+        name if name.starts_with("describe") => Act::Hang,
+        _ => Act::Work,
+    };
+    let control = Arc::new(Control::with(rule));
+    let error = run_under(dir.path(), &Settings::default(), &control).await.unwrap_err();
+    assert_eq!(error.to_string(), "iteration 1, retrospect, clips/s0.mp4: it broke");
+    all_dropped(&control).await;
+}
+
+#[tokio::test]
+async fn a_run_that_is_cancelled_before_it_starts_does_nothing() {
+    let dir = scratch();
+    let settings = Settings::default();
+    settings.cancel.cancel();
+    let control = Arc::<Control>::default();
+    assert!(matches!(run_under(dir.path(), &settings, &control).await, Err(Error::Cancelled)));
+    assert!(control.calls().is_empty());
+}
+
+#[tokio::test]
+async fn a_component_that_says_cancelled_stops_the_run_as_the_token_does() {
+    for component in ["prepare", "generate", "judge", "train 1", "save"] {
+        let dir = scratch();
+        let rule = move |call: &crate::control::Call<'_>| match call.name.starts_with(component) {
+            true => Act::Cancelled,
+            false => Act::Work,
+        };
+        let outcome = run_under(dir.path(), &Settings::default(), &Arc::new(Control::with(rule))).await;
+        assert!(matches!(outcome, Err(Error::Cancelled)), "{component}: {outcome:?}");
+    }
+}

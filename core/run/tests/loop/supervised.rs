@@ -1,0 +1,171 @@
+//! Supervised training on fake components: cut, panicking, diverging.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use isr_api::{
+    ComponentError, Demonstration, Demonstrations, Error, Granularity, ObjectiveBatch, ObjectiveValue,
+    PreferenceObjective, Requirements, View,
+};
+use isr_config::SupervisedConfig;
+use isr_run::store::RunDir;
+use isr_run::{SupervisedParts, SupervisedTraining};
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use crate::bench::{BASE, assert_same, scratch, tree};
+use crate::control::{Act, Call, Control};
+use crate::fake_policy::FakePolicy;
+use crate::fakes::FakeReader;
+
+/// Five of them, every other one about a video.
+struct FakeDemonstrations {
+    control: Arc<Control>,
+}
+
+#[async_trait]
+impl Demonstrations for FakeDemonstrations {
+    async fn prepare(&self) -> Result<(), ComponentError> {
+        self.control.enter("prepare").await
+    }
+
+    async fn count(&self) -> Result<u64, ComponentError> {
+        Ok(5)
+    }
+
+    async fn get(&self, index: u64) -> Result<Demonstration, ComponentError> {
+        self.control.enter(&format!("demonstration {index}")).await?;
+        let video = index.is_multiple_of(2).then(|| format!("clips/{index}.mp4").into());
+        let (prompt, answer) = (format!("what is {index}?"), "blue red".to_owned());
+        Ok(Demonstration { id: index.to_string(), video, prompt, answer })
+    }
+
+    async fn corpus(&self) -> Result<Vec<String>, ComponentError> {
+        Ok(Vec::new())
+    }
+}
+
+/// The mean negative log-likelihood of the answers.
+struct Likelihood;
+
+impl PreferenceObjective for Likelihood {
+    fn requirements(&self) -> Requirements {
+        Requirements { views: vec![View::Chosen], granularity: Granularity::Summed, reference: false }
+    }
+
+    fn evaluate(&self, batch: &ObjectiveBatch) -> Result<ObjectiveValue, ComponentError> {
+        let chosen = &batch.view(View::Chosen)?.policy;
+        let count = chosen.len() as f64;
+        let loss = -chosen.iter().sum::<f64>() / count;
+        Ok(ObjectiveValue {
+            loss,
+            gradients: vec![vec![-1.0 / count; chosen.len()]],
+            metrics: BTreeMap::new(),
+        })
+    }
+}
+
+/// Loses the numbers.
+struct NotANumber;
+
+impl PreferenceObjective for NotANumber {
+    fn requirements(&self) -> Requirements {
+        Likelihood.requirements()
+    }
+
+    fn evaluate(&self, batch: &ObjectiveBatch) -> Result<ObjectiveValue, ComponentError> {
+        Ok(ObjectiveValue { loss: f64::NAN, ..Likelihood.evaluate(batch)? })
+    }
+}
+
+/// One session in a directory.
+async fn train(
+    dir: &Path,
+    control: &Arc<Control>,
+    objective: Arc<dyn PreferenceObjective>,
+) -> Result<(), Error> {
+    let settings = SupervisedConfig {
+        steps: 7,
+        batch_size: 2,
+        learning_rate: 0.1,
+        snapshot_every: 2,
+        ..SupervisedConfig::default()
+    };
+    let parts = SupervisedParts {
+        name: "test".to_owned(),
+        settings,
+        demonstrations: Arc::new(FakeDemonstrations { control: Arc::clone(control) }),
+        video: Arc::new(FakeReader { frames: 2, control: Arc::clone(control) }),
+        encoder: None,
+        policy: Arc::new(FakePolicy::new(BASE, Arc::clone(control))),
+        objective,
+        store: RunDir::open(dir, &json!({}), "")?,
+        observers: Vec::new(),
+        cancel: CancellationToken::new(),
+    };
+    SupervisedTraining::new(parts).run().await.map(drop)
+}
+
+async fn train_under(
+    dir: &Path,
+    rule: impl Fn(&Call<'_>) -> Act + Send + Sync + 'static,
+) -> Result<(), Error> {
+    train(dir, &Arc::new(Control::with(rule)), Arc::new(Likelihood)).await
+}
+
+#[tokio::test]
+async fn a_training_cut_at_any_call_ends_as_if_it_had_not_been() {
+    let whole = scratch();
+    let control = Arc::new(Control::default());
+    train(whole.path(), &control, Arc::new(Likelihood)).await.unwrap();
+    let calls = control.calls();
+    assert!(calls.contains(&"train 6".to_owned()) && calls.len() > 20, "{calls:?}");
+    for (cut, name) in calls.iter().enumerate() {
+        for panics in [false, true] {
+            let dir = scratch();
+            let end = if panics { Act::Panic("a cut") } else { Act::Cancelled };
+            let stopped = train_under(
+                dir.path(),
+                move |call| {
+                    if call.number == cut { end.clone() } else { Act::Work }
+                },
+            );
+            let error = stopped.await.unwrap_err();
+            match panics {
+                true => assert!(error.to_string().contains("a cut"), "{error}"),
+                false => assert!(matches!(error, Error::Cancelled), "{error}"),
+            }
+            train_under(dir.path(), |_| Act::Work).await.unwrap();
+            assert_same(&tree(whole.path()), &tree(dir.path()), &format!("cut at {name} ({cut})"));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_finished_training_asks_nothing_of_its_components() {
+    let dir = scratch();
+    train_under(dir.path(), |_| Act::Work).await.unwrap();
+    let before = tree(dir.path());
+    train_under(dir.path(), |_| Act::Fail("it was asked")).await.unwrap();
+    assert_same(&before, &tree(dir.path()), "left as it is");
+}
+
+#[tokio::test]
+async fn a_loss_that_is_no_number_stops_with_a_remedy() {
+    let dir = scratch();
+    let error = train(dir.path(), &Arc::default(), Arc::new(NotANumber)).await.unwrap_err();
+    assert_eq!(error.to_string(), "supervised training, step 0: the loss is NaN; lower the learning rate");
+}
+
+#[tokio::test]
+async fn a_demonstration_that_fails_is_named() {
+    let dir = scratch();
+    let rule = |call: &Call<'_>| match call.name {
+        "demonstration 3" => Act::Fail("it is torn"),
+        _ => Act::Work,
+    };
+    let error = train_under(dir.path(), rule).await.unwrap_err().to_string();
+    assert_eq!(error, "supervised training, step 1: it is torn");
+}

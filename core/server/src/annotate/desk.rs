@@ -1,0 +1,153 @@
+//! What lies before the annotator: the pair that is asked about, those that wait, those that are done.
+
+use std::collections::{HashSet, VecDeque};
+
+use isr_api::records::{Annotation, Choice};
+use isr_api::{Fingerprint, SampleId, Streams};
+use isr_run::store::Comparison;
+use rand::Rng;
+
+use crate::annotate::book::Book;
+use crate::annotate::error::AnnotateError;
+use crate::annotate::{Session, cases};
+
+/// What a person does with a pair, by the place of the answers on the page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Pick {
+    Left,
+    Right,
+    Tie,
+    Skip,
+}
+
+/// One annotator's work on one iteration.
+pub(crate) struct Desk {
+    book: Book,
+    iteration: u32,
+    annotator: String,
+    cases: Vec<Comparison>,
+    /// Indices of pairs without a choice, the next one first; skipped ones go to the end.
+    waiting: VecDeque<usize>,
+    skipped: HashSet<usize>,
+}
+
+/// A pair as it is shown.
+pub(crate) struct Shown<'d> {
+    pub(crate) index: usize,
+    pub(crate) case: &'d Comparison,
+    /// Left and right.
+    pub(crate) answers: [&'d str; 2],
+}
+
+impl Desk {
+    pub(crate) fn open(session: &Session) -> Result<Self, AnnotateError> {
+        let annotator = session.annotator.trim().to_owned();
+        if annotator.is_empty() {
+            return Err(AnnotateError::NoName);
+        }
+        let (iteration, mut cases) = cases::of_run(&session.run, session.iteration)?;
+        // An order of no meaning, the same for all: whoever stops early has seen a fair sample of the pairs,
+        // and several people who do have seen the same ones.
+        cases.sort_by_cached_key(|case| Fingerprint::of(&case.sample));
+        let book = Book::open(&session.run)?;
+        let mut desk =
+            Self { book, iteration, annotator, cases, waiting: VecDeque::new(), skipped: HashSet::new() };
+        let done: HashSet<String> = desk.own_lines().map(|(_, line)| line.sample.0.clone()).collect();
+        desk.waiting =
+            (0..desk.cases.len()).filter(|&index| !done.contains(&desk.cases[index].sample)).collect();
+        Ok(desk)
+    }
+
+    /// The pair to be judged; `None` where all are.
+    pub(crate) fn current(&self) -> Option<Shown<'_>> {
+        let index = *self.waiting.front()?;
+        let case = &self.cases[index];
+        let [first, second] = [&case.answers[0], &case.answers[1]].map(String::as_str);
+        let answers = if self.first_shown_first(case) { [first, second] } else { [second, first] };
+        Some(Shown { index, case, answers })
+    }
+
+    pub(crate) fn case(&self, index: usize) -> Option<&Comparison> {
+        self.cases.get(index)
+    }
+
+    pub(crate) fn annotator(&self) -> &str {
+        &self.annotator
+    }
+
+    pub(crate) fn total(&self) -> usize {
+        self.cases.len()
+    }
+
+    pub(crate) fn done(&self) -> usize {
+        self.cases.len() - self.waiting.len()
+    }
+
+    pub(crate) fn skipped(&self) -> usize {
+        self.skipped.len()
+    }
+
+    pub(crate) fn can_undo(&self) -> bool {
+        self.last_own_line().is_some()
+    }
+
+    /// Records what was done with a pair. False where the pair is not the one that is asked about: another
+    /// window of the same person was faster.
+    pub(crate) fn pick(&mut self, index: usize, pick: Pick, seconds: f64) -> Result<bool, AnnotateError> {
+        if self.waiting.front() != Some(&index) {
+            return Ok(false);
+        }
+        if pick == Pick::Skip {
+            self.waiting.rotate_left(1);
+            self.skipped.insert(index);
+            return Ok(true);
+        }
+        let case = &self.cases[index];
+        let first_shown_first = self.first_shown_first(case);
+        let choice = match (pick, first_shown_first) {
+            (Pick::Left, true) | (Pick::Right, false) => Choice::First,
+            (Pick::Left, false) | (Pick::Right, true) => Choice::Second,
+            (Pick::Tie | Pick::Skip, _) => Choice::Tie,
+        };
+        self.book.append(Annotation {
+            iteration: self.iteration,
+            sample: SampleId(case.sample.clone()),
+            choice,
+            first_shown_first,
+            annotator: self.annotator.clone(),
+            seconds,
+        })?;
+        self.waiting.pop_front();
+        self.skipped.remove(&index);
+        Ok(true)
+    }
+
+    /// Takes the last choice back, and asks again. False where there is none.
+    pub(crate) fn undo(&mut self) -> Result<bool, AnnotateError> {
+        let Some(last) = self.last_own_line() else {
+            return Ok(false);
+        };
+        let sample = self.book.remove(last)?.sample;
+        if let Some(index) = self.cases.iter().position(|case| case.sample == sample.0) {
+            self.waiting.push_front(index);
+        }
+        Ok(true)
+    }
+
+    fn own_lines(&self) -> impl DoubleEndedIterator<Item = (usize, &Annotation)> {
+        let is_own =
+            |line: &Annotation| line.annotator == self.annotator && line.iteration == self.iteration;
+        self.book.lines().iter().enumerate().filter(move |(_, line)| is_own(line))
+    }
+
+    fn last_own_line(&self) -> Option<usize> {
+        self.own_lines().next_back().map(|(at, _)| at)
+    }
+
+    /// A draw that belongs to sample and annotator, so that it is the same after a restart.
+    fn first_shown_first(&self, case: &Comparison) -> bool {
+        let subject = format!("{}\n{}", self.annotator, case.sample);
+        Streams::new(0).rng(self.iteration, "annotate", &subject).random()
+    }
+}

@@ -1,0 +1,126 @@
+//! Who may ask.
+
+use std::net::IpAddr;
+
+use axum::http::header::{AUTHORIZATION, HOST};
+use axum::http::{HeaderMap, Uri};
+use isr_api::Fingerprint;
+
+use crate::http::WebError;
+
+/// Who may ask a server.
+#[derive(Clone, Debug)]
+pub enum Guard {
+    /// Whoever is on this machine, and says so.
+    Loopback,
+    /// Whoever sends a bearer token with this digest. Digests are compared, so that the time that it takes
+    /// tells nothing of the token.
+    Token(Fingerprint),
+}
+
+/// Why a request is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// No token, or a wrong one.
+    #[error("send the token of this server as `Authorization: Bearer TOKEN`")]
+    Token,
+    /// The request names another host: a page of somebody else's may have sent it.
+    #[error("this server is for this machine alone; address it as 127.0.0.1 or localhost")]
+    Host,
+}
+
+impl Guard {
+    /// The guard by the token in an environment variable, or that of loopback where none is named.
+    ///
+    /// # Errors
+    /// [`WebError::NoToken`] where the variable is not set or empty.
+    pub fn from_env(variable: Option<&str>) -> Result<Self, WebError> {
+        let Some(variable) = variable else {
+            return Ok(Self::Loopback);
+        };
+        match std::env::var(variable) {
+            Ok(token) if !token.trim().is_empty() => Ok(Self::token(&token)),
+            _ => Err(WebError::NoToken(variable.to_owned())),
+        }
+    }
+
+    /// The guard by a token.
+    pub fn token(token: &str) -> Self {
+        Self::Token(Fingerprint::of(token.trim()))
+    }
+
+    /// Lets a request pass, or says why not.
+    ///
+    /// # Errors
+    /// The reason, for the one who asks.
+    pub fn check(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Refusal> {
+        match self {
+            Self::Loopback if is_this_machine(uri, headers) => Ok(()),
+            Self::Loopback => Err(Refusal::Host),
+            Self::Token(digest)
+                if bearer(headers).is_some_and(|token| Fingerprint::of(token) == *digest) =>
+            {
+                Ok(())
+            }
+            Self::Token(_) => Err(Refusal::Token),
+        }
+    }
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+/// Whether a request names a host that is this machine whatever a name server says.
+fn is_this_machine(uri: &Uri, headers: &HeaderMap) -> bool {
+    let named = headers.get(HOST).and_then(|host| host.to_str().ok());
+    let Some(host) = named.or_else(|| uri.authority().map(|authority| authority.as_str())) else {
+        return false;
+    };
+    let host = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    };
+    let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
+    host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(guard: &Guard, header: &'static str, value: &'static str) -> Result<(), Refusal> {
+        let headers = HeaderMap::from_iter([(header.parse().unwrap(), value.parse().unwrap())]);
+        guard.check(&Uri::from_static("/"), &headers)
+    }
+
+    #[test]
+    fn loopback_is_known_by_its_names_and_no_others() {
+        for host in ["localhost", "LOCALHOST:8000", "127.0.0.1:8000", "127.8.9.1", "[::1]:1", "[::1]"] {
+            assert_eq!(check(&Guard::Loopback, "host", host), Ok(()), "{host}");
+        }
+        for host in ["example.com", "localhost.example.com:80", "10.0.0.1:8000", "127.0.0.1.nip.io", ""] {
+            assert_eq!(check(&Guard::Loopback, "host", host), Err(Refusal::Host), "{host}");
+        }
+        assert_eq!(check(&Guard::Loopback, "accept", "*/*"), Err(Refusal::Host), "no host at all");
+    }
+
+    #[test]
+    fn a_token_must_be_the_right_one() {
+        let guard = Guard::token("s3cret\n");
+        assert_eq!(check(&guard, "authorization", "Bearer s3cret"), Ok(()));
+        assert_eq!(check(&guard, "authorization", "bearer  s3cret"), Ok(()));
+        for wrong in ["Bearer s3cre", "Bearer s3crets", "s3cret", "Basic s3cret", "Bearer "] {
+            assert_eq!(check(&guard, "authorization", wrong), Err(Refusal::Token), "{wrong}");
+        }
+        assert!(!format!("{guard:?}").contains("s3cret"));
+    }
+
+    #[test]
+    fn a_variable_without_a_token_is_an_error_that_names_it() {
+        assert!(matches!(Guard::from_env(None), Ok(Guard::Loopback)));
+        let error = Guard::from_env(Some("ISR_WEB_NO_SUCH_TOKEN")).unwrap_err().to_string();
+        assert!(error.starts_with("environment variable ISR_WEB_NO_SUCH_TOKEN is not set"), "{error}");
+    }
+}

@@ -1,0 +1,138 @@
+//! Errors: of the server, and those that clients get.
+
+use std::path::PathBuf;
+
+use axum::http::StatusCode;
+use axum::http::header::{HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::response::{IntoResponse, Response};
+use isr_api::ComponentError;
+use serde_json::{Value, json};
+
+use crate::http::Refusal;
+use crate::openai::reply;
+
+/// Why a server cannot be made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// A folder of `--allow-dir` cannot be used.
+    #[error("--allow-dir {path}: {source}")]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// The system's error.
+        source: std::io::Error,
+    },
+    /// A limit that lets nothing pass.
+    #[error("--{0} is 0; it must be at least 1")]
+    Limit(&'static str),
+}
+
+/// What a client is told, in the form of OpenAI's errors.
+#[derive(Debug, Clone)]
+pub(crate) struct ApiError {
+    pub(crate) status: StatusCode,
+    kind: &'static str,
+    code: Option<&'static str>,
+    /// The key of the request that is at fault.
+    param: Option<String>,
+    pub(crate) message: String,
+}
+
+impl ApiError {
+    fn new(status: StatusCode, kind: &'static str, code: Option<&'static str>, message: String) -> Self {
+        Self { status, kind, code, param: None, message }
+    }
+
+    /// The request is at fault.
+    pub(crate) fn bad(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "invalid_request_error", None, message.into())
+    }
+
+    /// The request is at fault, in this key.
+    pub(crate) fn bad_value(param: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { param: Some(param.into()), ..Self::bad(message) }
+    }
+
+    pub(crate) fn refused(refusal: Refusal) -> Self {
+        let (status, code) = match refusal {
+            Refusal::Token => (StatusCode::UNAUTHORIZED, "invalid_api_key"),
+            Refusal::Host => (StatusCode::FORBIDDEN, "wrong_host"),
+        };
+        Self::new(status, "invalid_request_error", Some(code), refusal.to_string())
+    }
+
+    pub(crate) fn no_such_path(method: &str, path: &str) -> Self {
+        let message = format!("there is no {method} {path} here; see docs/serving.md");
+        Self::new(StatusCode::NOT_FOUND, "invalid_request_error", Some("unknown_url"), message)
+    }
+
+    pub(crate) fn wrong_method(method: &str, path: &str) -> Self {
+        let message = format!("{path} does not take {method}");
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "invalid_request_error", None, message)
+    }
+
+    pub(crate) fn no_such_model(asked: &str, served: &str) -> Self {
+        let message = format!("there is no model `{asked}` here; this server has `{served}`");
+        let error =
+            Self::new(StatusCode::NOT_FOUND, "invalid_request_error", Some("model_not_found"), message);
+        Self { param: Some("model".to_owned()), ..error }
+    }
+
+    pub(crate) fn too_large(limit: usize) -> Self {
+        let message = format!("the body is longer than the {limit} bytes that this server takes");
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "invalid_request_error", None, message)
+    }
+
+    pub(crate) fn not_json() -> Self {
+        let message = "send the body as `Content-Type: application/json`".to_owned();
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "invalid_request_error", None, message)
+    }
+
+    pub(crate) fn too_slow() -> Self {
+        let message = "the body did not come in time".to_owned();
+        Self::new(StatusCode::REQUEST_TIMEOUT, "invalid_request_error", None, message)
+    }
+
+    pub(crate) fn queue_full(queue: usize) -> Self {
+        let message =
+            format!("{queue} requests are under way, which is all that this server takes; try again");
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", Some("queue_full"), message)
+    }
+
+    /// The server is at fault. Its log says how.
+    fn failed(error: &ComponentError) -> Self {
+        tracing::error!(%error, "a request failed");
+        let message = "the model failed; the server's log says how".to_owned();
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", None, message)
+    }
+
+    /// The error's JSON, which also ends a stream that fails on the way.
+    pub(crate) fn body(&self) -> Value {
+        let Self { kind, code, param, message, .. } = self;
+        json!({ "error": { "message": message, "type": kind, "param": param, "code": code } })
+    }
+}
+
+impl From<ComponentError> for ApiError {
+    fn from(error: ComponentError) -> Self {
+        match error {
+            ComponentError::BadInput(cause) => Self::bad_value("messages", cause.to_string()),
+            error => Self::failed(&error),
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let mut response = reply::json(self.status, &self.body());
+        let headers = response.headers_mut();
+        if self.status == StatusCode::TOO_MANY_REQUESTS {
+            headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}

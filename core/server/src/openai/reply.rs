@@ -1,0 +1,118 @@
+//! What a client gets: `chat.completion` and `chat.completion.chunk` of the OpenAI API.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use axum::body::Body;
+use axum::http::StatusCode;
+use axum::http::header::{CONTENT_TYPE, HeaderValue};
+use axum::response::{IntoResponse, Response as HttpResponse};
+use isr_api::{FinishReason, Response};
+use serde_json::{Value, json};
+
+/// What all parts of one reply have in common.
+#[derive(Clone, Debug)]
+pub(crate) struct ReplyHead {
+    pub(crate) id: String,
+    pub(crate) created: u64,
+    pub(crate) model: String,
+}
+
+impl ReplyHead {
+    pub(crate) fn new(model: &str) -> Self {
+        let id = format!("chatcmpl-{:032x}", rand::random::<u128>());
+        Self { id, created: now(), model: model.to_owned() }
+    }
+
+    fn object(&self, kind: &str, choices: &Value) -> Value {
+        let Self { id, created, model } = self;
+        json!({ "id": id, "object": kind, "created": created, "model": model, "choices": choices })
+    }
+
+    /// The whole reply.
+    pub(crate) fn completion(
+        &self,
+        responses: &[Response],
+        prompt_tokens: Option<usize>,
+        logprobs: bool,
+    ) -> Value {
+        let choice = |(index, response): (usize, &Response)| {
+            json!({
+                "index": index,
+                "message": { "role": "assistant", "content": response.text, "refusal": null },
+                "logprobs": logprobs.then(|| token_logprobs(response)),
+                "finish_reason": finish_reason(response),
+            })
+        };
+        let choices = responses.iter().enumerate().map(choice).collect();
+        let mut object = self.object("chat.completion", &choices);
+        object["usage"] = usage(responses, prompt_tokens);
+        object
+    }
+
+    /// The first part of an answer, which says who speaks.
+    pub(crate) fn opening(&self, index: usize) -> Value {
+        self.chunk(index, &json!({ "role": "assistant", "content": "" }), None)
+    }
+
+    /// A piece of an answer.
+    pub(crate) fn piece(&self, index: usize, text: &str) -> Value {
+        self.chunk(index, &json!({ "content": text }), None)
+    }
+
+    /// The last part of an answer, which says why it ended.
+    pub(crate) fn closing(&self, index: usize, response: &Response) -> Value {
+        self.chunk(index, &json!({}), Some(finish_reason(response)))
+    }
+
+    /// The part behind all answers, with the token counts.
+    pub(crate) fn counts(&self, responses: &[Response], prompt_tokens: Option<usize>) -> Value {
+        let mut object = self.object("chat.completion.chunk", &json!([]));
+        object["usage"] = usage(responses, prompt_tokens);
+        object
+    }
+
+    fn chunk(&self, index: usize, delta: &Value, finish_reason: Option<&str>) -> Value {
+        let choice = json!({ "index": index, "delta": delta, "finish_reason": finish_reason });
+        self.object("chat.completion.chunk", &json!([choice]))
+    }
+}
+
+/// Seconds since 1970.
+pub(crate) fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+fn finish_reason(response: &Response) -> &'static str {
+    match response.finish_reason {
+        FinishReason::Stop => "stop",
+        FinishReason::Length => "length",
+    }
+}
+
+/// Null where the policy does not say how long the prompt is: a wrong count would be paid by.
+fn usage(responses: &[Response], prompt_tokens: Option<usize>) -> Value {
+    let written: usize = responses.iter().map(|response| response.token_ids.len()).sum();
+    match prompt_tokens {
+        Some(prompt) => json!({
+            "prompt_tokens": prompt,
+            "completion_tokens": written,
+            "total_tokens": prompt + written,
+        }),
+        None => Value::Null,
+    }
+}
+
+/// A policy tells ids and not the pieces of text that they stand for, so a token is named as vLLM names it
+/// with `return_tokens_as_token_ids`.
+fn token_logprobs(response: &Response) -> Value {
+    let token = |(id, logprob): (&u32, &f32)| json!({ "token": format!("token_id:{id}"), "logprob": logprob, "bytes": null, "top_logprobs": [] });
+    let content: Vec<Value> = response.token_ids.iter().zip(&response.logprobs).map(token).collect();
+    json!({ "content": content, "refusal": null })
+}
+
+/// A JSON body.
+pub(crate) fn json(status: StatusCode, value: &Value) -> HttpResponse {
+    let mut response = (status, Body::from(value.to_string())).into_response();
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}

@@ -1,0 +1,139 @@
+//! Answers as server-sent events while they are written.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response as HttpResponse};
+use futures::future::BoxFuture;
+use futures::stream;
+use isr_api::{ComponentError, Progress, Response};
+use serde_json::Value;
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use crate::openai::app::App;
+use crate::openai::error::ApiError;
+use crate::openai::queue::Place;
+use crate::openai::reply::ReplyHead;
+
+type Answers = BoxFuture<'static, Result<Vec<Response>, ComponentError>>;
+
+/// A reply under way. Dropping it, as when the client goes away, drops the request to the policy.
+pub(crate) struct Streaming {
+    pub(crate) app: Arc<App>,
+    pub(crate) head: ReplyHead,
+    pub(crate) include_usage: bool,
+    /// None once they are complete.
+    answers: Option<Answers>,
+    progress: UnboundedReceiver<Progress>,
+    prompt_tokens: Option<usize>,
+    /// What was sent of each answer.
+    sent: Vec<String>,
+    ready: VecDeque<String>,
+    _place: Place,
+}
+
+impl Streaming {
+    pub(crate) fn new(
+        app: Arc<App>,
+        place: Place,
+        n: usize,
+        include_usage: bool,
+        answers: Answers,
+        progress: UnboundedReceiver<Progress>,
+    ) -> Self {
+        let head = ReplyHead::new(&app.name);
+        let ready = (0..n).map(|index| head.opening(index).to_string()).collect();
+        let (sent, prompt_tokens) = (vec![String::new(); n], None);
+        Self {
+            app,
+            head,
+            include_usage,
+            answers: Some(answers),
+            progress,
+            prompt_tokens,
+            sent,
+            ready,
+            _place: place,
+        }
+    }
+
+    /// Waits until the policy has taken the prompt, so that a bad one is answered with its status; then
+    /// streams.
+    pub(crate) async fn respond(mut self) -> Result<HttpResponse, ApiError> {
+        if let Some(answers) = &mut self.answers {
+            tokio::select! {
+                biased;
+                Some(progress) = self.progress.recv() => self.take(progress),
+                outcome = answers => {
+                    self.answers = None;
+                    self.finish(outcome?);
+                }
+            }
+        }
+        let events = stream::unfold(self, |mut this| async move {
+            let data = this.next().await?;
+            Some((Ok::<_, Infallible>(Event::default().data(data)), this))
+        });
+        Ok(Sse::new(events).keep_alive(KeepAlive::default()).into_response())
+    }
+
+    /// The next event's data.
+    async fn next(&mut self) -> Option<String> {
+        loop {
+            if let Some(data) = self.ready.pop_front() {
+                return Some(data);
+            }
+            let answers = self.answers.as_mut()?;
+            tokio::select! {
+                biased;
+                Some(progress) = self.progress.recv() => self.take(progress),
+                outcome = answers => {
+                    self.answers = None;
+                    match outcome {
+                        Ok(responses) => self.finish(responses),
+                        // The status is long sent: the error is the last event, and no `[DONE]` follows.
+                        Err(error) => self.push(&ApiError::from(error).body()),
+                    }
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, progress: Progress) {
+        match progress {
+            Progress::Prompt { tokens } => self.prompt_tokens = Some(tokens),
+            Progress::Text { answer, text } => {
+                if let Some(sent) = self.sent.get_mut(answer) {
+                    sent.push_str(&text);
+                    self.push(&self.head.piece(answer, &text));
+                }
+            }
+        }
+    }
+
+    fn finish(&mut self, responses: Vec<Response>) {
+        while let Ok(progress) = self.progress.try_recv() {
+            self.take(progress);
+        }
+        self.app.metrics.wrote(self.prompt_tokens, &responses);
+        for (index, response) in responses.iter().enumerate() {
+            let sent = self.sent.get(index).map_or("", String::as_str);
+            match response.text.strip_prefix(sent) {
+                Some("") => {}
+                Some(rest) => self.push(&self.head.piece(index, rest)),
+                None => tracing::error!(sent, text = response.text, "a policy took back what it had told"),
+            }
+            self.push(&self.head.closing(index, response));
+        }
+        if self.include_usage {
+            self.push(&self.head.counts(&responses, self.prompt_tokens));
+        }
+        self.ready.push_back("[DONE]".to_owned());
+    }
+
+    fn push(&mut self, value: &Value) {
+        self.ready.push_back(value.to_string());
+    }
+}

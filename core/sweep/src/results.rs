@@ -1,0 +1,202 @@
+//! What came out: `sweep.json`. The structs are its documentation; fields are only ever added within a schema.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use isr_analysis::audit::mean_interval;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::error::SweepError;
+use crate::metrics::{Figure, figures};
+use crate::plan::{Member, Plan};
+use crate::run::Outcome;
+
+/// Version of `sweep.json`.
+pub const SCHEMA: u32 = 1;
+
+/// `sweep.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Results {
+    /// Version of this format: 1.
+    pub schema: u32,
+    /// The sweep's name.
+    pub sweep: String,
+    /// The arm that the others are compared with; null where none is named.
+    pub baseline: Option<String>,
+    /// The seeds.
+    pub seeds: Vec<u64>,
+    /// The arms, in the file's order.
+    pub arms: Vec<ArmResult>,
+}
+
+/// What came out of an arm.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ArmResult {
+    /// Its name.
+    pub name: String,
+    /// What it changes of the base config, by config path.
+    pub set: BTreeMap<String, Value>,
+    /// The iteration after which it was stopped, being worse than others; null where it was not.
+    pub stopped_after: Option<u32>,
+    /// Its runs, by seed in the order of `seeds`.
+    pub runs: Vec<RunResult>,
+    /// Every metric by iteration: [`Point`]s in ascending order. 0 is the starting model.
+    pub metrics: BTreeMap<String, Vec<Point>>,
+}
+
+/// What came out of a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunResult {
+    /// Its seed.
+    pub seed: u64,
+    /// Its directory, relative to the sweep's folder.
+    pub dir: PathBuf,
+    /// How far it is.
+    pub status: Status,
+    /// Complete iterations.
+    pub iterations: u32,
+    /// Of a run that failed: how it ended, and the last lines of its log; else null.
+    pub error: Option<String>,
+}
+
+/// How far a run is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// All iterations are complete.
+    Complete,
+    /// It ended with an error.
+    Failed,
+    /// Its arm was stopped early.
+    Stopped,
+    /// It was not begun, or cut; the same command continues it.
+    Unfinished,
+}
+
+/// A metric of an arm after an iteration.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Point {
+    /// The iteration.
+    pub iteration: u32,
+    /// Mean over the runs that have a value.
+    #[serde(flatten)]
+    pub estimate: Estimate,
+    /// Mean of the differences from the baseline's run of the same seed; null for the baseline itself, and
+    /// where no seed has both.
+    pub difference: Option<Estimate>,
+    /// The values by seed.
+    pub values: BTreeMap<u64, f64>,
+}
+
+/// A mean over seeds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Estimate {
+    /// The mean.
+    pub mean: f64,
+    /// Its 95% percentile bootstrap interval over seeds ([`isr_analysis::audit::mean_interval`]); null of one seed.
+    pub interval: Option<[f64; 2]>,
+    /// Seeds.
+    pub n: usize,
+}
+
+/// Values of an arm: metric, iteration, seed.
+type Values = BTreeMap<String, BTreeMap<u32, BTreeMap<u64, f64>>>;
+
+/// Reads the runs of a sweep.
+///
+/// # Errors
+/// Where a run's summary cannot be read.
+pub fn results(plan: &Plan, outcome: &Outcome) -> Result<Results, SweepError> {
+    let values: Vec<Values> =
+        (0..plan.arms.len()).map(|arm| values(plan, arm)).collect::<Result<_, _>>()?;
+    let baseline = plan.file.baseline.as_ref();
+    let baseline = baseline.and_then(|name| plan.arms.iter().position(|arm| arm.name == *name));
+    let arm = |index: usize| {
+        let arm = &plan.arms[index];
+        let runs = plan.members.iter().enumerate().filter(|(_, member)| member.arm == index);
+        let base = baseline.filter(|&base| base != index).map(|base| &values[base]);
+        Ok(ArmResult {
+            name: arm.name.clone(),
+            set: arm.set.iter().map(|(path, value)| (path.clone(), json(value))).collect(),
+            stopped_after: outcome.stopped.get(&index).copied(),
+            runs: runs.map(|(at, member)| run(plan, outcome, at, member)).collect::<Result<_, _>>()?,
+            metrics: points(&arm.name, &values[index], base),
+        })
+    };
+    Ok(Results {
+        schema: SCHEMA,
+        sweep: plan.name.clone(),
+        baseline: plan.file.baseline.clone(),
+        seeds: plan.file.seeds.clone(),
+        arms: (0..plan.arms.len()).map(arm).collect::<Result<_, SweepError>>()?,
+    })
+}
+
+/// Every figure of an arm.
+pub(crate) fn values(plan: &Plan, arm: usize) -> Result<Values, SweepError> {
+    let mut values = Values::new();
+    for member in plan.members.iter().filter(|member| member.arm == arm) {
+        let Some(summary) = member.summary()? else { continue };
+        for Figure { iteration, metric, value } in figures(&summary) {
+            values.entry(metric).or_default().entry(iteration).or_default().insert(member.seed, value);
+        }
+    }
+    Ok(values)
+}
+
+fn points(arm: &str, values: &Values, base: Option<&Values>) -> BTreeMap<String, Vec<Point>> {
+    let point = |metric: &str, iteration: u32, values: &BTreeMap<u64, f64>| {
+        let base = base.and_then(|base| base.get(metric)?.get(&iteration));
+        let paired: Vec<f64> =
+            values.iter().filter_map(|(seed, value)| Some(value - base?.get(seed)?)).collect();
+        let own: Vec<f64> = values.values().copied().collect();
+        let stream = format!("{arm}/{metric}/{iteration}");
+        let difference = (!paired.is_empty()).then(|| estimate(&paired, &format!("{stream}/paired")));
+        Point { iteration, estimate: estimate(&own, &stream), difference, values: values.clone() }
+    };
+    let series = |(metric, by_iteration): (&String, &BTreeMap<u32, BTreeMap<u64, f64>>)| {
+        let points = by_iteration.iter().map(|(&iteration, values)| point(metric, iteration, values));
+        (metric.clone(), points.collect())
+    };
+    values.iter().map(series).collect()
+}
+
+fn estimate(values: &[f64], stream: &str) -> Estimate {
+    let mean = values.iter().sum::<f64>() / values.len().max(1) as f64;
+    Estimate { mean, interval: mean_interval(values, stream), n: values.len() }
+}
+
+fn run(plan: &Plan, outcome: &Outcome, at: usize, member: &Member) -> Result<RunResult, SweepError> {
+    let iterations = member.complete()?;
+    let error = outcome.failed.get(&at).cloned();
+    let status = match () {
+        () if error.is_some() => Status::Failed,
+        () if iterations >= member.iterations() => Status::Complete,
+        () if outcome.stopped.contains_key(&member.arm) => Status::Stopped,
+        () => Status::Unfinished,
+    };
+    let dir = member.dir.strip_prefix(&plan.dir).unwrap_or(&member.dir).to_owned();
+    Ok(RunResult { seed: member.seed, dir, status, iterations, error })
+}
+
+fn json(value: &toml::Value) -> Value {
+    serde_json::to_value(value).unwrap_or_default()
+}
+
+impl Results {
+    /// All metrics that some arm has.
+    pub fn metrics(&self) -> BTreeSet<&str> {
+        self.arms.iter().flat_map(|arm| arm.metrics.keys().map(String::as_str)).collect()
+    }
+
+    /// Writes `sweep.json`, `metrics.parquet` and `sweep.html` into a folder.
+    ///
+    /// # Errors
+    /// Where they cannot be written.
+    pub fn write(&self, dir: &Path) -> Result<(), SweepError> {
+        crate::table::write(self, &dir.join("metrics.parquet"))?;
+        crate::page::write(self, dir)?;
+        Ok(isr_run::store::write_json(&dir.join("sweep.json"), self)?)
+    }
+}

@@ -1,0 +1,178 @@
+//! Running a sweep: each run is a process of its own, so that none takes another with it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use isr_api::BuildContext;
+use isr_run::store::{lock_dir, write_atomic};
+use tokio_util::sync::CancellationToken;
+
+use crate::error::SweepError;
+use crate::halving;
+use crate::plan::{Member, Plan};
+use crate::scheduler::{Job, JobEnd, JobEvent, Scheduler};
+
+/// Last lines of a log that are shown of a run that failed.
+const TAIL: usize = 12;
+
+/// What became of the runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// Runs that failed, by their place among the plan's members: how, and the end of their logs.
+    pub failed: BTreeMap<usize, String>,
+    /// Arms that were stopped early, and after which iteration.
+    pub stopped: BTreeMap<usize, u32>,
+}
+
+/// What is told of a sweep under way.
+#[non_exhaustive]
+pub enum Progress<'a> {
+    /// So many runs have work left, of so many.
+    Begins {
+        /// With work left.
+        left: usize,
+        /// In all.
+        of: usize,
+    },
+    /// A run was started.
+    Started(&'a Member),
+    /// A run is complete, up to the iterations that it was to do.
+    Done(&'a Member),
+    /// A run failed.
+    Failed(&'a Member, &'a str),
+    /// An arm goes on no further.
+    Stopped {
+        /// Its name.
+        arm: &'a str,
+        /// The iteration after which it was compared.
+        after: u32,
+    },
+}
+
+/// Runs what is left of a sweep, and returns what became of it.
+///
+/// `program` is the binary `isr`. Runs that are complete are not touched.
+///
+/// # Errors
+/// [`SweepError::OtherArm`] before anything starts; where the sweep's folder cannot be written, or the
+/// scheduler cannot go on. A run that fails is no error.
+pub async fn run(
+    plan: &Plan,
+    scheduler: &dyn Scheduler,
+    program: &Path,
+    watch: &mut (dyn FnMut(Progress<'_>) + Send),
+    cancel: &CancellationToken,
+) -> Result<Outcome, SweepError> {
+    fs::create_dir_all(&plan.dir).map_err(SweepError::io("create", &plan.dir))?;
+    let _lock = lock_dir(&plan.dir)?;
+    plan.check_earlier_runs()?;
+    prepare_data(plan, cancel).await;
+    let mut outcome = Outcome::default();
+    for target in halving::targets(plan) {
+        step(plan, target, &mut outcome, scheduler, program, watch, cancel).await?;
+        if cancel.is_cancelled() {
+            return Ok(outcome);
+        }
+        for (arm, after) in halving::stopped(plan, target, &outcome)? {
+            watch(Progress::Stopped { arm: &plan.arms[arm].name, after });
+            outcome.stopped.insert(arm, after);
+        }
+    }
+    Ok(outcome)
+}
+
+/// Brings all runs that are still in the sweep to an iteration, or to their end.
+async fn step(
+    plan: &Plan,
+    target: Option<u32>,
+    outcome: &mut Outcome,
+    scheduler: &dyn Scheduler,
+    program: &Path,
+    watch: &mut (dyn FnMut(Progress<'_>) + Send),
+    cancel: &CancellationToken,
+) -> Result<(), SweepError> {
+    let (mut jobs, mut places) = (Vec::new(), HashMap::new());
+    for (place, member) in plan.members.iter().enumerate() {
+        let wanted = target.map_or(member.iterations(), |target| target.min(member.iterations()));
+        let is_out = outcome.stopped.contains_key(&member.arm) || outcome.failed.contains_key(&place);
+        // The report is the last that a run writes.
+        let has_report = member.dir.join("report.html").exists();
+        if is_out || (member.complete()? >= wanted && has_report) {
+            continue;
+        }
+        let job = job(plan, member, wanted, program)?;
+        places.insert(job.name.clone(), place);
+        jobs.push(job);
+    }
+    watch(Progress::Begins { left: jobs.len(), of: plan.members.len() });
+    let mut on_event = |job: &Job, event: JobEvent| {
+        let Some(&place) = places.get(&job.name) else { return };
+        let member = &plan.members[place];
+        match event {
+            JobEvent::Started => watch(Progress::Started(member)),
+            JobEvent::Ended(JobEnd::Done) => watch(Progress::Done(member)),
+            JobEvent::Ended(JobEnd::Cancelled) => {}
+            JobEvent::Ended(JobEnd::Failed { status }) => {
+                let failure = failure(&status, &job.log);
+                watch(Progress::Failed(member, &failure));
+                outcome.failed.insert(place, failure);
+            }
+        }
+    };
+    scheduler.run(jobs, &mut on_event, cancel.clone()).await?;
+    Ok(())
+}
+
+/// The process that makes, or continues, a run.
+fn job(plan: &Plan, member: &Member, iterations: u32, program: &Path) -> Result<Job, SweepError> {
+    fs::create_dir_all(&member.dir).map_err(SweepError::io("create", &member.dir))?;
+    let config = member.dir.join("config.toml");
+    write_atomic(&config, member.toml.as_bytes())?;
+    let absolute = |path: &Path| std::path::absolute(path).map_err(SweepError::io("find", path));
+    let mut command = vec![text(program), "run".to_owned(), text(&config)];
+    command.extend(["--out".to_owned(), text(&member.dir)]);
+    if let Some(stages) = plan.stages() {
+        command.extend(["--stage-cache".to_owned(), text(&stages)]);
+    }
+    if iterations < member.iterations() {
+        command.extend(["-s".to_owned(), format!("loop.iterations={iterations}")]);
+    }
+    Ok(Job {
+        name: member.config.value.name.clone(),
+        command,
+        dir: absolute(Path::new("."))?,
+        log: absolute(&member.log())?,
+        env: Vec::new(),
+        cpus: plan.file.cpus,
+        gpus: plan.file.gpus,
+    })
+}
+
+fn text(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+/// How a run ended, with the end of what it said.
+fn failure(status: &str, log: &PathBuf) -> String {
+    let said = fs::read(log).unwrap_or_default();
+    let said = String::from_utf8_lossy(&said);
+    let lines: Vec<&str> = said.trim_end().lines().collect();
+    let tail = lines[lines.len().saturating_sub(TAIL)..].join("\n");
+    format!("{status}; {}:\n{tail}", log.display())
+}
+
+/// Makes the data of all arms, each once. What fails here fails again in a run, which then says so.
+async fn prepare_data(plan: &Plan, cancel: &CancellationToken) {
+    for member in plan.data_sets() {
+        let (data, settings) = (&member.config.value.data, &member.config.settings);
+        let Ok(source) = data.build(&BuildContext { settings: settings.clone() }) else { continue };
+        let prepared = tokio::select! {
+            () = cancel.cancelled() => return,
+            prepared = source.prepare() => prepared,
+        };
+        if let Err(error) = prepared {
+            tracing::warn!(arm = plan.arm(member), %error, "its data cannot be made");
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! Jobs as tasks of arrays: which is where, and how it stands.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use super::Slurm;
+use super::array::Array;
+use super::commands::Programs;
+use super::state::State;
+use crate::scheduler::{Error, Job, JobEnd, JobEvent, Watch};
+
+/// Looks at the queue that may fail one after another: a controller restarts now and then.
+const FAILURES: u32 = 20;
+
+/// The jobs of one call.
+pub(super) struct Tasks {
+    programs: Programs,
+    /// Those in which a job of this call is.
+    arrays: Vec<Array>,
+    open: Vec<Task>,
+    /// Not in any array yet.
+    new: Vec<Job>,
+    failures: u32,
+}
+
+/// A job that has not ended yet, as far as was told.
+struct Task {
+    job: Job,
+    array: usize,
+    index: usize,
+    started: bool,
+    /// Since when it is out of the queue without an exit status.
+    missing: Option<Instant>,
+}
+
+impl Tasks {
+    /// Finds jobs in the arrays of earlier calls.
+    pub(super) async fn find(programs: Programs, state: &Path, jobs: Vec<Job>) -> Result<Self, Error> {
+        let mut tasks = Self { programs, arrays: Vec::new(), open: Vec::new(), new: jobs, failures: 0 };
+        for array in Array::all(state)? {
+            if array.id.is_none()
+                && !array.has_exits()
+                && tasks.programs.squeue(&array.name).await?.is_empty()
+            {
+                // Its caller was cut before it could submit it.
+                array.forget()?;
+                continue;
+            }
+            let before = tasks.open.len();
+            for job in std::mem::take(&mut tasks.new) {
+                match array.index_of(&job)? {
+                    Some(index) => tasks.add(job, tasks.arrays.len(), index),
+                    None => tasks.new.push(job),
+                }
+            }
+            // What runs jobs that nobody asks for any more is left alone.
+            if tasks.open.len() > before {
+                tasks.arrays.push(array);
+            }
+        }
+        Ok(tasks)
+    }
+
+    fn add(&mut self, job: Job, array: usize, index: usize) {
+        self.open.push(Task { job, array, index, started: false, missing: None });
+    }
+
+    /// Submits those that are in no array.
+    pub(super) async fn submit(&mut self, state: &Path, slurm: &Slurm) -> Result<(), Error> {
+        while let Some(first) = self.new.first() {
+            let needs = (first.threads(), first.gpus);
+            let alike = |job: &Job| (job.threads(), job.gpus) == needs;
+            let (jobs, others) = std::mem::take(&mut self.new).into_iter().partition(alike);
+            let jobs: Vec<Job> = jobs;
+            self.new = others;
+            let mut array = Array::write(state, &jobs)?;
+            array.submit(&self.programs, &jobs, slurm).await?;
+            for (index, job) in jobs.into_iter().enumerate() {
+                self.add(job, self.arrays.len(), index);
+            }
+            self.arrays.push(array);
+        }
+        Ok(())
+    }
+
+    pub(super) fn are_left(&self) -> bool {
+        !self.open.is_empty() || !self.new.is_empty()
+    }
+
+    /// Ends the arrays of all jobs that have not ended.
+    pub(super) async fn cancel(&mut self) -> Result<(), Error> {
+        for (at, array) in self.arrays.iter().enumerate() {
+            if self.open.iter().any(|task| task.array == at) {
+                self.programs.scancel(&array.name).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks once at all that is left, and tells what has happened.
+    pub(super) async fn look(
+        &mut self,
+        settle: Duration,
+        cancelled: bool,
+        watch: &mut Watch<'_>,
+    ) -> Result<(), Error> {
+        if cancelled {
+            for job in self.new.drain(..) {
+                watch(&job, JobEvent::Ended(JobEnd::Cancelled));
+            }
+        }
+        let mut queues = HashMap::new();
+        for (at, array) in self.arrays.iter().enumerate() {
+            if !self.open.iter().any(|task| task.array == at) {
+                continue;
+            }
+            match self.programs.squeue(&array.name).await {
+                Ok(queue) => queues.insert(at, queue),
+                Err(error) if self.failures >= FAILURES => return Err(error),
+                Err(_) => {
+                    self.failures += 1;
+                    return Ok(());
+                }
+            };
+        }
+        self.failures = 0;
+        for mut task in std::mem::take(&mut self.open) {
+            let state = queues.get(&task.array).and_then(|queue| queue.get(&task.index));
+            if state == Some(&State::Running) && !task.started {
+                task.started = true;
+                watch(&task.job, JobEvent::Started);
+            }
+            match task.end(&self.programs, &self.arrays[task.array], state, settle, cancelled).await {
+                Some(end) => watch(&task.job, JobEvent::Ended(end)),
+                None => self.open.push(task),
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes the arrays of this call's jobs, of which everything was told.
+    pub(super) fn forget(&self) -> Result<(), Error> {
+        self.arrays.iter().try_for_each(Array::forget)
+    }
+}
+
+impl Task {
+    async fn end(
+        &mut self,
+        programs: &Programs,
+        array: &Array,
+        state: Option<&State>,
+        settle: Duration,
+        cancelled: bool,
+    ) -> Option<JobEnd> {
+        let word = match state {
+            // What it wrote is of an earlier start, or a moment old.
+            Some(State::Waiting | State::Running) => return None,
+            Some(State::Over(word)) => Some(word.as_str()),
+            None => None,
+        };
+        match array.exit(self.index) {
+            Some(0) => return Some(JobEnd::Done),
+            _ if cancelled => return Some(JobEnd::Cancelled),
+            Some(status) => return Some(JobEnd::Failed { status: format!("exit status: {status}") }),
+            None => {}
+        }
+        let waited = self.missing.get_or_insert_with(Instant::now).elapsed() >= settle;
+        if !waited && word.is_none_or(State::may_have_written) {
+            return None;
+        }
+        let word = match (word, &array.id) {
+            (Some(word), _) => Some(word.to_owned()),
+            (None, Some(id)) => programs.sacct(id, self.index).await,
+            (None, None) => None,
+        };
+        let id = array.id.as_deref().unwrap_or(&array.name);
+        let unknown = || "it left the queue without an exit status".to_owned();
+        let status = format!("{} (Slurm's job {id}_{})", word.unwrap_or_else(unknown), self.index);
+        Some(JobEnd::Failed { status })
+    }
+}

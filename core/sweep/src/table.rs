@@ -1,0 +1,80 @@
+//! `metrics.parquet`: one row for each arm, seed, iteration and metric.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use isr_run::store::write_atomic;
+use parquet::basic::Compression;
+use parquet::data_type::{ByteArray, ByteArrayType, DoubleType, Int32Type, Int64Type};
+use parquet::errors::Result as ParquetResult;
+use parquet::file::properties::WriterProperties;
+use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
+use parquet::schema::parser::parse_message_type;
+
+use crate::error::SweepError;
+use crate::results::Results;
+
+const COLUMNS: &str = "message metrics {
+    required binary arm (utf8);
+    required int64 seed (integer(64, false));
+    required int32 iteration;
+    required binary metric (utf8);
+    required double value;
+}";
+
+/// The columns.
+#[derive(Default)]
+struct Rows {
+    arm: Vec<ByteArray>,
+    seed: Vec<i64>,
+    iteration: Vec<i32>,
+    metric: Vec<ByteArray>,
+    value: Vec<f64>,
+}
+
+pub(crate) fn write(results: &Results, path: &Path) -> Result<(), SweepError> {
+    let mut rows = Rows::default();
+    for arm in &results.arms {
+        for (metric, points) in &arm.metrics {
+            for point in points {
+                for (&seed, &value) in &point.values {
+                    rows.arm.push(arm.name.as_str().into());
+                    // The column says that the bits are unsigned.
+                    rows.seed.push(seed.cast_signed());
+                    rows.iteration.push(point.iteration.cast_signed());
+                    rows.metric.push(metric.as_str().into());
+                    rows.value.push(value);
+                }
+            }
+        }
+    }
+    let bytes = rows.encode().map_err(|source| SweepError::Parquet { path: path.to_owned(), source })?;
+    Ok(write_atomic(path, &bytes)?)
+}
+
+impl Rows {
+    fn encode(&self) -> ParquetResult<Vec<u8>> {
+        let schema = Arc::new(parse_message_type(COLUMNS)?);
+        let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
+        let mut writer = SerializedFileWriter::new(Vec::new(), schema, Arc::new(properties))?;
+        let mut group = writer.next_row_group()?;
+        column::<ByteArrayType>(&mut group, &self.arm)?;
+        column::<Int64Type>(&mut group, &self.seed)?;
+        column::<Int32Type>(&mut group, &self.iteration)?;
+        column::<ByteArrayType>(&mut group, &self.metric)?;
+        column::<DoubleType>(&mut group, &self.value)?;
+        group.close()?;
+        writer.into_inner()
+    }
+}
+
+fn column<T: parquet::data_type::DataType>(
+    group: &mut SerializedRowGroupWriter<'_, Vec<u8>>,
+    values: &[T::T],
+) -> ParquetResult<()> {
+    if let Some(mut column) = group.next_column()? {
+        column.typed::<T>().write_batch(values, None, None)?;
+        column.close()?;
+    }
+    Ok(())
+}

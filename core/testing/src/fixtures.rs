@@ -1,0 +1,94 @@
+//! Inputs: ordinary ones, and such as a component meets once in a hundred thousand samples.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use isr_api::{
+    Fingerprint, FinishReason, Frames, JudgeCase, Response, RetrospectionCase, Scene, VisualContext,
+};
+
+/// A clip of `count` frames of that size, each pixel another colour.
+pub fn frames(count: u8, width: u32, height: u32) -> Frames {
+    let bytes = usize::from(count) * width as usize * height as usize * 3;
+    let rgb = (0..bytes).map(|index| (index * 37 % 251) as u8).collect();
+    Frames { width, height, rgb, timestamps: (0..count).map(f64::from).collect() }
+}
+
+/// A video of two small frames, without features.
+pub fn scene() -> Scene {
+    scene_named("clips/7.mp4")
+}
+
+/// The same under another path.
+pub fn scene_named(path: &str) -> Scene {
+    Scene { video: PathBuf::from(path), frames: Arc::new(frames(2, 4, 4)), features: None }
+}
+
+/// A sampled answer of a token a byte.
+pub fn response(text: &str) -> Response {
+    let token_ids: Vec<u32> = text.bytes().map(u32::from).collect();
+    let logprobs = vec![-0.5; token_ids.len()];
+    let policy = Fingerprint::of("contract");
+    Response { text: text.to_owned(), token_ids, logprobs, finish_reason: FinishReason::Stop, policy }
+}
+
+/// A description of [`scene`] from iteration 2.
+pub fn context(text: &str) -> VisualContext {
+    VisualContext { video: scene().key(), iteration: 2, parent: Some(1), text: text.to_owned() }
+}
+
+/// A case of these two answers, with a context.
+pub fn case(first: &str, second: &str) -> JudgeCase {
+    JudgeCase {
+        scene: scene(),
+        instruction: "what colour is the bar?".to_owned(),
+        context: Some(context("a red bar moves to the left.")),
+        first: response(first),
+        second: response(second),
+        seed: 11,
+    }
+}
+
+/// A description that is to be continued.
+pub fn retrospection(previous: Option<&str>) -> RetrospectionCase {
+    RetrospectionCase { scene: scene(), previous: previous.map(context), seed: 11 }
+}
+
+/// Cases as a run has them: several answers and seeds, with and without a context.
+pub fn cases() -> Vec<JudgeCase> {
+    const ANSWERS: [(&str, &str); 4] = [
+        ("the bar is red.", "the bar is blue. it moves to the left."),
+        ("as an AI I cannot see the video.", "it moves."),
+        ("same", "same"),
+        ("A", "B"),
+    ];
+    let mut cases = Vec::new();
+    for (first, second) in ANSWERS {
+        for seed in [0, 1, u64::MAX] {
+            for with_context in [true, false] {
+                let mut case = case(first, second);
+                case.seed = seed;
+                case.context = case.context.filter(|_| with_context);
+                cases.push(case);
+            }
+        }
+    }
+    cases
+}
+
+/// Texts that break what was not written with care, each with what it is.
+pub fn hostile_texts() -> Vec<(&'static str, String)> {
+    vec![
+        ("an empty text", String::new()),
+        ("white space", " \n\t\r\n ".to_owned()),
+        ("a zero byte", "a\0b".to_owned()),
+        (
+            "letters of many scripts",
+            "\u{1f600} \u{e9}t\u{e9} \u{5d0}\u{5d1} \u{202e}abc \u{fe0f}".to_owned(),
+        ),
+        ("a template", "{{ question }} {% if %} ${HOME} %s".to_owned()),
+        ("JSON and quotes", "{\"a\": [1, \"\\\"\"]}\n'\"\"\"'".to_owned()),
+        ("special tokens", "</s> <|im_end|> <image> USER: ASSISTANT:".to_owned()),
+        ("a megabyte", "the bar is red. ".repeat(1 << 16)),
+    ]
+}

@@ -1,0 +1,204 @@
+//! The contract of objectives.
+
+use std::sync::Arc;
+
+use isr_api::{ObjectiveBatch, ObjectiveValue, PreferenceObjective, View};
+
+use crate::call::{Outcome, call_now};
+use crate::finding::{Failure, Findings};
+use crate::objective_batches::{Pair, batch, extremes, ordinary};
+
+/// Batches of each kind.
+const BATCHES: u64 = 24;
+
+/// What the suite for objectives assumes.
+#[derive(Clone, Debug)]
+pub struct ObjectiveRules {
+    /// Whether the gradient is that of the loss as it stands. False for losses with a factor that counts
+    /// as a constant. Default true.
+    pub exact_gradient: bool,
+    /// Whether the loss of a batch is the mean of the losses of its parts. False for losses that compare
+    /// pairs with each other. Default true.
+    pub splits: bool,
+    /// Views by which the loss has no gradient, although it depends on them: the gradient must be 0. Default
+    /// none.
+    pub constant: Vec<View>,
+}
+
+impl Default for ObjectiveRules {
+    fn default() -> Self {
+        Self { exact_gradient: true, splits: true, constant: Vec::new() }
+    }
+}
+
+/// Checks an objective.
+///
+/// | rule | what must hold |
+/// |---|---|
+/// | `requirements` | at least one view, none twice, always the same |
+/// | `layout` | a gradient for each view, with a number for each log-prob |
+/// | `finite` | loss, gradients and metrics are finite, log-ratios of +-1e4 included |
+/// | `gradient` | gradients are those of finite differences of the loss |
+/// | `mean` | the value of a batch is the mean of the values of its parts |
+/// | `pure` | the same batch gives the same value |
+/// | `errors` | no panic; a missing view and lengths that disagree are errors |
+pub fn objective(objective: Arc<dyn PreferenceObjective>, rules: &ObjectiveRules) -> Vec<Failure> {
+    let mut findings = Findings::default();
+    let objective = objective.as_ref();
+    check_requirements(objective, &mut findings);
+    for seed in 0..BATCHES {
+        let pairs = ordinary(seed, 2 + seed as usize % 5);
+        check_pure(objective, &batch(objective, &pairs), &mut findings);
+        if rules.exact_gradient {
+            check_gradient(objective, &batch(objective, &pairs), &rules.constant, &mut findings);
+        }
+        if rules.splits {
+            check_mean(objective, &pairs, 1 + seed as usize % (pairs.len() - 1), &mut findings);
+        }
+    }
+    for pairs in extremes() {
+        let batch = batch(objective, &pairs);
+        evaluate(objective, &batch, &mut findings);
+        if rules.exact_gradient {
+            check_gradient(objective, &batch, &rules.constant, &mut findings);
+        }
+    }
+    check_hostile(objective, &mut findings);
+    findings.done()
+}
+
+fn check_requirements(objective: &dyn PreferenceObjective, findings: &mut Findings) {
+    let wanted = objective.requirements();
+    let mut views = wanted.views.clone();
+    views.sort();
+    views.dedup();
+    findings.require(!views.is_empty() && views.len() == wanted.views.len(), "requirements", || {
+        format!("its views are {:?}; at least one, and none twice", wanted.views)
+    });
+    let now = objective.requirements();
+    findings.require(now == wanted, "requirements", || format!("they were {wanted:?} and are {now:?}"));
+}
+
+/// The value, its layout checked, and that all of it is finite.
+fn evaluate(
+    objective: &dyn PreferenceObjective,
+    batch: &ObjectiveBatch,
+    findings: &mut Findings,
+) -> Option<ObjectiveValue> {
+    let value = call_now(|| objective.evaluate(batch)).value(findings, "a batch that fits")?;
+    let wanted: Vec<usize> = batch.views.iter().map(|view| view.policy.len()).collect();
+    let got: Vec<usize> = value.gradients.iter().map(Vec::len).collect();
+    if wanted != got {
+        let found = format!("gradients have {got:?} numbers for {wanted:?} log-probs of the views");
+        findings.note("layout", found);
+        return None;
+    }
+    let numbers = value.gradients.iter().flatten().chain(value.metrics.values()).chain([&value.loss]);
+    if numbers.into_iter().any(|number| !number.is_finite()) {
+        findings.note("finite", format!("{value:?} of {batch:?}"));
+        return None;
+    }
+    Some(value)
+}
+
+fn check_pure(objective: &dyn PreferenceObjective, batch: &ObjectiveBatch, findings: &mut Findings) {
+    let first = evaluate(objective, batch, findings);
+    let again = evaluate(objective, batch, findings);
+    findings.require(first == again, "pure", || format!("one batch gave {first:?} and then {again:?}"));
+}
+
+/// Compares every entry of the gradient with differences of the loss on both sides.
+fn check_gradient(
+    objective: &dyn PreferenceObjective,
+    batch: &ObjectiveBatch,
+    constant: &[View],
+    findings: &mut Findings,
+) {
+    let Some(value) = evaluate(objective, batch, findings) else { return };
+    for (v, view) in batch.views.iter().enumerate() {
+        if constant.contains(&view.view) {
+            findings.require(value.gradients[v].iter().all(|&slope| slope == 0.0), "gradient", || {
+                format!("by {:?}, which is a constant, it is {:?}", view.view, value.gradients[v])
+            });
+            continue;
+        }
+        for (k, logprob) in view.policy.iter().enumerate() {
+            let step = (1e-5 * logprob.abs()).clamp(1e-5, 1e-3);
+            let mut loss_at = |offset: f64| {
+                let mut moved = batch.clone();
+                moved.views[v].policy[k] += offset;
+                evaluate(objective, &moved, findings).map(|value| value.loss)
+            };
+            let (Some(below), Some(above)) = (loss_at(-step), loss_at(step)) else { return };
+            let (left, right) = ((value.loss - below) / step, (above - value.loss) / step);
+            let gradient = value.gradients[v][k];
+            // The differences lose digits: rounding of the loss over the step, and the step squared.
+            let largest = value.loss.abs().max(below.abs()).max(above.abs());
+            let tolerance =
+                1e-7 + 16.0 * f64::EPSILON * largest / step + 10.0 * step * step * (1.0 + gradient.abs());
+            // At a kink the gradient lies between the slopes of both sides.
+            let (low, high) = (left.min(right) - tolerance, left.max(right) + tolerance);
+            findings.require((low..=high).contains(&gradient), "gradient", || {
+                format!(
+                    "by {:?}, entry {k}: it is {gradient}, differences of the loss are {left} and {right}",
+                    view.view
+                )
+            });
+        }
+    }
+}
+
+/// The value of a batch is the mean of the values of its parts, weighed by their pairs.
+fn check_mean(objective: &dyn PreferenceObjective, pairs: &[Pair], cut: usize, findings: &mut Findings) {
+    let (left, right) = pairs.split_at(cut);
+    let mut value = |pairs: &[Pair]| evaluate(objective, &batch(objective, pairs), findings);
+    let (Some(whole), Some(first), Some(second)) = (value(pairs), value(left), value(right)) else {
+        return;
+    };
+    let share = left.len() as f64 / pairs.len() as f64;
+    let mean = |one: f64, other: f64| share * one + (1.0 - share) * other;
+    let close = |one: f64, other: f64| (one - other).abs() <= 1e-9 * one.abs().max(1.0);
+    let joined = mean(first.loss, second.loss);
+    findings.require(close(whole.loss, joined), "mean", || {
+        format!("the loss of a batch is {}, the mean of its parts' is {joined}", whole.loss)
+    });
+    for (v, gradient) in whole.gradients.iter().enumerate() {
+        let left = first.gradients[v].iter().map(|entry| entry * share);
+        let right = second.gradients[v].iter().map(|entry| entry * (1.0 - share));
+        let holds = gradient.iter().zip(left.chain(right)).all(|(&entry, joined)| close(entry, joined));
+        findings.require(holds, "mean", || "gradients of a batch are not those of its parts".to_owned());
+    }
+    for (name, &value) in &whole.metrics {
+        let parts = (first.metrics.get(name), second.metrics.get(name));
+        let holds = matches!(parts, (Some(&one), Some(&other)) if close(value, mean(one, other)));
+        findings.require(holds, "mean", || format!("the metric `{name}` is not the mean of the parts'"));
+    }
+}
+
+fn check_hostile(objective: &dyn PreferenceObjective, findings: &mut Findings) {
+    let whole = batch(objective, &ordinary(0, 3));
+    let mut batches = vec![("without views", ObjectiveBatch { views: Vec::new() })];
+    for index in 0..whole.views.len() {
+        let mut fewer = whole.clone();
+        fewer.views.remove(index);
+        batches.push(("without one view", fewer));
+        let mut short = whole.clone();
+        short.views[index].policy.pop();
+        batches.push(("that lacks a log-prob", short));
+        let mut unknown = whole.clone();
+        if unknown.views[index].reference.pop().is_some() {
+            batches.push(("that lacks a reference's log-prob", unknown));
+        }
+    }
+    for (what, batch) in batches {
+        match call_now(|| objective.evaluate(&batch)) {
+            Outcome::Panicked(text) => {
+                findings.note("errors", format!("a batch {what} made it panic with \"{text}\""));
+            }
+            Outcome::Returned(value) => {
+                findings.note("errors", format!("a batch {what} got a value: {value:?}"));
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! Retrospectors: components that write the visual context of a video.
+
+mod fixed;
+mod self_retrospector;
+
+pub use fixed::{FixedRetrospector, FixedRetrospectorConfig};
+pub use self_retrospector::{SelfRetrospector, SelfRetrospectorConfig};

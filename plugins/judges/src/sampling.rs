@@ -1,0 +1,19 @@
+//! Sampling settings laid over a component's own defaults.
+
+use isr_api::Sampling;
+use serde::de::Error;
+use serde::{Deserialize, Deserializer};
+
+/// Reads sampling settings; keys left out keep their value in `default`, which need not be that of
+/// [`Sampling::default`].
+pub(crate) fn over<'de, D: Deserializer<'de>>(
+    default: &Sampling,
+    deserializer: D,
+) -> Result<Sampling, D::Error> {
+    let given = serde_json::Map::deserialize(deserializer)?;
+    let mut merged = serde_json::to_value(default).map_err(D::Error::custom)?;
+    if let Some(object) = merged.as_object_mut() {
+        object.extend(given);
+    }
+    serde_json::from_value(merged).map_err(D::Error::custom)
+}

@@ -1,0 +1,81 @@
+//! The selection `consistent`: trains on what the judge is sure and consistent about.
+//!
+//! A self-judge has a position bias: it prefers what is shown first (or second), whatever it says. A
+//! verdict that turns with the order of showing says more about that bias than about the answers. The
+//! paper does not say whether it filters; the rule is ours.
+
+use std::sync::Arc;
+
+use isr_api::{BuildContext, Candidate, Cause, Component, Decision, Selection, Verdict};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Rounding that a margin may lose: `0.6 - 0.5` is a little less than `0.1`.
+const ROUNDING: f64 = 1e-9;
+
+/// Keeps the pairs whose verdict does not depend on the order of showing, and is sure enough. Drops the
+/// others as `inconsistent verdict`, `no preference` (a probability of exactly one half) or `margin below
+/// X`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ConsistentSelectionConfig {
+    /// Drop pairs on which the judge's votes disagree. Default true.
+    pub require_consistent: bool,
+    /// Least distance of the preference probability (mean over votes) from one half, in [0, 0.5].
+    /// Default 0.
+    pub min_margin: f64,
+}
+
+impl Default for ConsistentSelectionConfig {
+    fn default() -> Self {
+        Self { require_consistent: true, min_margin: 0.0 }
+    }
+}
+
+impl Component for ConsistentSelectionConfig {
+    type Built = Arc<dyn Selection>;
+
+    fn validate(&self) -> Result<(), String> {
+        if (0.0..=0.5).contains(&self.min_margin) {
+            return Ok(());
+        }
+        Err(format!("min_margin is {}; it must be in [0, 0.5]", self.min_margin))
+    }
+
+    fn build(&self, _: &BuildContext) -> Result<Self::Built, Cause> {
+        Ok(Arc::new(ConsistentSelection { config: self.clone() }))
+    }
+}
+
+isr_config::register!(
+    Selection "consistent" => ConsistentSelectionConfig,
+    example = "require_consistent = true\nmin_margin = 0.1\n"
+);
+
+/// The selection that [`ConsistentSelectionConfig`] builds.
+#[derive(Debug, Clone)]
+pub struct ConsistentSelection {
+    config: ConsistentSelectionConfig,
+}
+
+impl ConsistentSelection {
+    fn decide(&self, verdict: &Verdict) -> Decision {
+        let ConsistentSelectionConfig { require_consistent, min_margin } = self.config;
+        if require_consistent && !verdict.consistent {
+            return Decision::Drop("inconsistent verdict".to_owned());
+        }
+        if verdict.p_first == 0.5 {
+            return Decision::Drop("no preference".to_owned());
+        }
+        if verdict.margin() + ROUNDING < min_margin {
+            return Decision::Drop(format!("margin below {min_margin}"));
+        }
+        if verdict.prefers_first() { Decision::ChooseFirst } else { Decision::ChooseSecond }
+    }
+}
+
+impl Selection for ConsistentSelection {
+    fn select(&self, candidates: &[Candidate]) -> Vec<Decision> {
+        candidates.iter().map(|candidate| self.decide(&candidate.verdict)).collect()
+    }
+}

@@ -1,0 +1,49 @@
+//! Encoders.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use isr_api::{Cause, ComponentError, Fingerprint, Frames, VideoEncoder, VisualFeatures};
+use isr_plugin::wire::{self, FeaturesForm, Message, Packing, TextForm};
+
+use crate::answers::Answers;
+use crate::runner::Runner;
+
+pub(crate) struct NativeEncoder {
+    runner: Runner,
+    fingerprint: Fingerprint,
+    computed_on: String,
+}
+
+impl NativeEncoder {
+    /// Asks for the names of its results, once: nothing trains an encoder.
+    pub(crate) fn new(runner: Runner) -> Result<Self, Cause> {
+        let text = |method| -> Result<String, ComponentError> {
+            let reply = runner.call_now(method, &Message::default())?;
+            Ok(runner.read::<TextForm>(method, &reply)?.text)
+        };
+        let (fingerprint, computed_on) = (text("fingerprint")?, text("computed_on")?);
+        Ok(Self { fingerprint: wire::parse_fingerprint(&fingerprint), computed_on, runner })
+    }
+}
+
+#[async_trait]
+impl VideoEncoder for NativeEncoder {
+    fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint.clone()
+    }
+
+    fn computed_on(&self) -> String {
+        self.computed_on.clone()
+    }
+
+    async fn encode(&self, frames: &Frames) -> Result<VisualFeatures, ComponentError> {
+        let mut packing = Packing::default();
+        let form = packing.frames(&Arc::new(frames.clone()));
+        let request = Message::new(&form, packing.blobs);
+        let reply = self.runner.call("encode", request, Answers::nobody(self.runner.name())).await?;
+        let form = self.runner.read::<FeaturesForm>("encode", &reply)?;
+        let features = wire::features(&reply, form).map_err(|error| self.runner.failed("encode", error))?;
+        Ok(VisualFeatures { encoder: self.fingerprint(), ..features })
+    }
+}
