@@ -143,14 +143,3 @@ fn a_folder_of_frames_is_named_by_its_files() {
     assert_ne!(video_digest(&dir.path().join("1.png")).unwrap(), first);
     assert!(video_digest(&dir.path().join("none")).is_err());
 }
-
-#[test]
-fn every_setting_that_cannot_be_used_is_named() {
-    let file = tempfile::NamedTempFile::new().unwrap();
-    let keys = |dir: &Path, size: f64| -> Vec<&str> {
-        invalid(Some(dir), size).into_iter().map(|(key, _)| key).collect()
-    };
-    assert_eq!(keys(file.path(), 0.0), ["feature_cache_gb", "feature_cache_dir"]);
-    assert_eq!(keys(Path::new("not there yet"), f64::NAN), ["feature_cache_gb"]);
-    assert!(keys(Path::new("not there yet"), 0.5).is_empty() && invalid(None, 1.0).is_empty());
-}
