@@ -51,19 +51,19 @@ pub use isr_analysis::audit::{
 };
 pub use isr_analysis::export::{Export, ExportError, Exported, Format as ExportFormat};
 pub use isr_api::{
-    Assessment, BuildContext, Candidate, Cause, Component, ComponentError, Continuation, Decision,
-    Demonstration, Demonstrations, Error, Evaluator, Event, FeatureType, Fingerprint, FingerprintBuilder,
-    FinishReason, Frames, FrozenPolicy, GenerateRequest, Granularity, Judge, JudgeCase, Kind,
-    LabelledSample, Manifest, Message, ObjectiveBatch, ObjectiveValue, Observer, Orders, Part, Policy,
-    PreferenceObjective, Progress, ProgressSender, Prompt, PromptedTarget, Requirements, Response,
-    RetrospectionCase, Retrospector, Role, Sample, SampleId, SampleSource, Sampling, Scene, ScoreRequest,
-    Selection, Snapshot, Stage, StepReport, Streams, Target, TokenLogProbs, TrainExample, TrainStep,
-    Verdict, VideoEncoder, VideoReader, View, ViewLogProbs, VisualContext, VisualFeatures, Vote, records,
-    video_key,
+    Assessment, BuildContext, Candidate, Cause, CheckpointKind, Component, ComponentError, Continuation,
+    Decision, Demonstration, Demonstrations, Error, Evaluator, Event, FeatureType, Fingerprint,
+    FingerprintBuilder, FinishReason, Frames, FrozenPolicy, GenerateRequest, Granularity, Judge, JudgeCase,
+    Kind, LabelledSample, Manifest, Message, ObjectiveBatch, ObjectiveValue, Observer, Orders, Part,
+    Policy, PreferenceObjective, Progress, ProgressSender, Prompt, PromptedTarget, Requirements, Response,
+    RetrospectionCase, Retrospector, Role, Sample, SampleId, SampleSource, Sampling, ScoreRequest,
+    Selection, Stage, StepReport, Streams, Target, TokenLogProbs, TrainExample, TrainStep, Verdict,
+    VideoEncoder, VideoInput, VideoReader, View, ViewLogProbs, VisualContext, VisualFeatures, Vote,
+    records, video_key,
 };
 pub use isr_config::{self as config, plugin, register, register_loader, registry};
 pub use isr_run::{
-    Components, IterativeLoop, LoopParts, Scenes, SupervisedParts, SupervisedTraining, feature_cache,
+    Components, IterativeLoop, LoopParts, SupervisedParts, SupervisedTraining, VideoCache, feature_cache,
     first_difference, store,
 };
 pub use isr_torch::{InspectConfig, Inspection, LlavaConfig, NewModelConfig, inspect, merge};

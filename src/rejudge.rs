@@ -8,7 +8,7 @@ use isr_api::{BuildContext, Error, Kind, Observer};
 use isr_config::plugin::PluginFile;
 use isr_config::registry::JudgeConfig;
 use isr_config::{Invalid, LoadedConfig, Loader, RunConfig, Settings, is_oracle, to_toml};
-use isr_run::Scenes;
+use isr_run::VideoCache;
 use isr_run::feature_cache::FeatureCache;
 use isr_run::store::{RunDir, read_json, write_json};
 use schemars::JsonSchema;
@@ -117,7 +117,7 @@ pub fn open_rejudging(
     provenance::record(store.path(), &isr_api::Fingerprint::of_json(&settings), of_run.seed, plugins)?;
     observers.push(Arc::new(TimingsObserver::open(store.path())?));
     let seen = Seen { video: audit.video, context: audit.context };
-    let scenes = Scenes::new(seen.through(reader), Some(encoder), of_run.r#loop.feature_cache_mb)
+    let scenes = VideoCache::new(seen.through(reader), Some(encoder), of_run.r#loop.feature_cache_mb)
         .with_disk(FeatureCache::of_loop(&of_run.r#loop));
     Ok(Rejudging {
         run: run.to_owned(),

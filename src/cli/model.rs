@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Result, anyhow};
 use clap::Args;
-use isr_api::{BuildContext, Component, ComponentError, Error, Policy, Prompt, Scene, VideoReader};
+use isr_api::{BuildContext, Component, ComponentError, Error, Policy, Prompt, VideoInput, VideoReader};
 use isr_dpo::{FfmpegConfig, LlavaConfig};
 
 use super::session::for_the_process;
@@ -69,7 +69,7 @@ impl Model {
     /// A user's question about a video.
     pub(super) async fn prompt(&self, video: &Path, text: &str) -> Result<Prompt, ComponentError> {
         let frames = Arc::new(self.reader.read(video).await?);
-        let scene = Scene { video: video.to_owned(), frames, features: None };
+        let scene = VideoInput { video: video.to_owned(), frames, features: None };
         let prompt = Prompt::about(&scene, text);
         Ok(match &self.system {
             Some(system) => prompt.with_system(system),

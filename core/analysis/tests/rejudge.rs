@@ -10,11 +10,11 @@ use async_trait::async_trait;
 use isr_analysis::audit::{AuditError, Rejudging, Seen, SeenVideo};
 use isr_api::records::{QuarantineRecord, ResponseRecord, VerdictRecord};
 use isr_api::{
-    ComponentError, Error, Fingerprint, FinishReason, Frames, FrozenPolicy, GenerateRequest, Judge,
-    JudgeCase, Policy, PreferenceObjective, Response, ScoreRequest, Snapshot, StepReport, TokenLogProbs,
-    TrainStep, Verdict, VideoReader, VisualContext,
+    CheckpointKind, ComponentError, Error, Fingerprint, FinishReason, Frames, FrozenPolicy,
+    GenerateRequest, Judge, JudgeCase, Policy, PreferenceObjective, Response, ScoreRequest, StepReport,
+    TokenLogProbs, TrainStep, Verdict, VideoReader, VisualContext,
 };
-use isr_run::Scenes;
+use isr_run::VideoCache;
 use isr_run::store::read_journal;
 use serde::Serialize;
 use tempfile::{TempDir, tempdir};
@@ -39,10 +39,10 @@ impl Policy for Weights {
     ) -> Result<StepReport, ComponentError> {
         Err(ComponentError::failed("nobody trains"))
     }
-    async fn save(&self, _: &Path, _: Snapshot) -> Result<(), ComponentError> {
+    async fn save(&self, _: &Path, _: CheckpointKind) -> Result<(), ComponentError> {
         Err(ComponentError::failed("nobody saves"))
     }
-    async fn load(&self, dir: &Path, _: Snapshot) -> Result<(), ComponentError> {
+    async fn load(&self, dir: &Path, _: CheckpointKind) -> Result<(), ComponentError> {
         *self.0.lock().unwrap() = fs::read_to_string(dir.join("weights")).unwrap();
         Ok(())
     }
@@ -143,7 +143,7 @@ fn rejudging(run: &Path, seen: Seen) -> Rejudging {
         judge: Arc::new(Witness),
         oracle: true,
         policy: Arc::new(Weights(Mutex::new("zero".to_owned()))),
-        scenes: Arc::new(Scenes::new(seen.through(Arc::new(Pixel)), None, 1)),
+        scenes: Arc::new(VideoCache::new(seen.through(Arc::new(Pixel)), None, 1)),
         seen,
         samples: None,
         in_flight: 2,

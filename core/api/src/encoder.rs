@@ -26,7 +26,7 @@ pub trait VideoEncoder: Send + Sync {
 
     /// Names what else decides the last bits of features, such as the device. Features that are kept on
     /// disk are not shared between encoders that differ in it. Default: nothing.
-    fn computed_on(&self) -> String {
+    fn device_key(&self) -> String {
         String::new()
     }
 

@@ -8,13 +8,13 @@ use crate::error::ComponentError;
 use crate::policy::FrozenPolicy;
 use crate::response::Response;
 use crate::retrospector::VisualContext;
-use crate::video::Scene;
+use crate::video::VideoInput;
 
 /// What a judge is asked: which answer to the instruction is better, given video and context.
 #[derive(Clone, Debug)]
 pub struct JudgeCase {
     /// The video.
-    pub scene: Scene,
+    pub scene: VideoInput,
     /// What both responses answer.
     pub instruction: String,
     /// c_t, the evidence; `None` in runs without a retrospector.

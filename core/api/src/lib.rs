@@ -40,8 +40,8 @@ pub use objective::{
 };
 pub use observer::{Event, Observer, Stage};
 pub use policy::{
-    Continuation, FrozenPolicy, GenerateRequest, Policy, Progress, ProgressSender, PromptedTarget,
-    ScoreRequest, Snapshot, StepReport, Target, TokenLogProbs, TrainExample, TrainStep,
+    CheckpointKind, Continuation, FrozenPolicy, GenerateRequest, Policy, Progress, ProgressSender,
+    PromptedTarget, ScoreRequest, StepReport, Target, TokenLogProbs, TrainExample, TrainStep,
 };
 pub use prompt::{Message, Part, Prompt, Role};
 pub use random::Streams;
@@ -50,4 +50,4 @@ pub use retrospector::{RetrospectionCase, Retrospector, VisualContext};
 pub use sample::{LabelledSample, Sample, SampleId};
 pub use selection::{Candidate, Decision, Selection};
 pub use source::{Assessment, Demonstration, Demonstrations, Evaluator, SampleSource};
-pub use video::{FeatureType, Frames, Scene, VideoReader, VisualFeatures, video_key};
+pub use video::{FeatureType, Frames, VideoInput, VideoReader, VisualFeatures, video_key};

@@ -54,7 +54,8 @@ pub enum Continuation {
     /// A complete answer: tokenised as the assistant's turn, end-of-turn token included.
     Answer(String),
     /// The beginning of an answer: the same without the end-of-turn token.
-    Opening(String),
+    #[serde(rename = "opening")]
+    Prefix(String),
     /// Exactly these tokens.
     Tokens(Vec<u32>),
 }
@@ -174,11 +175,11 @@ pub struct StepReport {
 
 /// What of a policy is written to disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Snapshot {
+pub enum CheckpointKind {
     /// What a user deploys: weights and everything needed to load them, in a documented layout.
-    Weights,
+    Model,
     /// Weights and optimiser state: enough to continue training with the same result.
-    Training,
+    TrainerState,
 }
 
 /// The video LMM being trained.
@@ -231,10 +232,10 @@ pub trait Policy: Send + Sync {
     ) -> Result<StepReport, ComponentError>;
 
     /// Writes a snapshot into `dir`, an existing empty directory that the caller publishes whole.
-    async fn save(&self, dir: &Path, what: Snapshot) -> Result<(), ComponentError>;
+    async fn save(&self, dir: &Path, what: CheckpointKind) -> Result<(), ComponentError>;
 
     /// Replaces weights (and optimiser state) by those of a directory that `save` wrote.
-    async fn load(&self, dir: &Path, what: Snapshot) -> Result<(), ComponentError>;
+    async fn load(&self, dir: &Path, what: CheckpointKind) -> Result<(), ComponentError>;
 }
 
 /// A policy that can generate and score, and cannot train: what judges, retrospectors and

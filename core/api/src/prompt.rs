@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::video::Scene;
+use crate::video::VideoInput;
 
 /// Who speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -23,7 +23,7 @@ pub enum Part {
     /// Plain text; the policy inserts no white space around it.
     Text(String),
     /// A video, rendered as the policy's visual tokens.
-    Video(Scene),
+    Video(VideoInput),
 }
 
 /// One turn of the conversation.
@@ -44,7 +44,7 @@ pub struct Prompt {
 
 impl Prompt {
     /// A user's question about a video, the video first (so that prompts on one video share a prefix).
-    pub fn about(scene: &Scene, text: impl Into<String>) -> Self {
+    pub fn about(scene: &VideoInput, text: impl Into<String>) -> Self {
         let parts = vec![Part::Video(scene.clone()), Part::Text(text.into())];
         Self { messages: vec![Message { role: Role::User, parts }] }
     }

@@ -5,12 +5,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::ComponentError;
 use crate::policy::FrozenPolicy;
-use crate::video::Scene;
+use crate::video::VideoInput;
 
 /// The text c_t that a retrospector wrote about a video.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct VisualContext {
-    /// The video, as [`Scene::key`] names it.
+    /// The video, as [`VideoInput::key`] names it.
     pub video: String,
     /// The iteration t that wrote it, from 1.
     pub iteration: u32,
@@ -24,7 +24,7 @@ pub struct VisualContext {
 #[derive(Clone, Debug)]
 pub struct RetrospectionCase {
     /// The video.
-    pub scene: Scene,
+    pub scene: VideoInput,
     /// c_{t-1}, where there is one.
     pub previous: Option<VisualContext>,
     /// Seed for every random draw of this case.

@@ -80,7 +80,7 @@ pub struct VisualFeatures {
 
 /// A video that is ready to be talked about: what prompts carry. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Scene {
+pub struct VideoInput {
     /// The file or folder that it was read from; also its name in journals.
     pub video: PathBuf,
     /// The frames that the sampling contract chose.
@@ -90,7 +90,7 @@ pub struct Scene {
     pub features: Option<Arc<VisualFeatures>>,
 }
 
-impl Scene {
+impl VideoInput {
     /// The video's name in journals and random streams: its path, with `/` between parts.
     pub fn key(&self) -> String {
         video_key(&self.video)

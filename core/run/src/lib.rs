@@ -23,5 +23,5 @@ mod training;
 
 pub use components::Components;
 pub use r#loop::{IterativeLoop, LoopParts, first_difference};
-pub use scenes::Scenes;
+pub use scenes::VideoCache;
 pub use supervised::{SupervisedParts, SupervisedTraining};

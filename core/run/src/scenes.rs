@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use isr_api::{ComponentError, Frames, Scene, VideoEncoder, VideoReader, VisualFeatures, video_key};
+use isr_api::{ComponentError, Frames, VideoEncoder, VideoInput, VideoReader, VisualFeatures, video_key};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use tracing::{Instrument, debug_span};
@@ -14,8 +14,8 @@ use crate::feature_cache::{FeatureCache, FeatureKey, frames_digest, video_digest
 #[derive(Clone)]
 struct Bytes;
 
-impl Weighter<String, Scene> for Bytes {
-    fn weight(&self, _: &String, scene: &Scene) -> u64 {
+impl Weighter<String, VideoInput> for Bytes {
+    fn weight(&self, _: &String, scene: &VideoInput) -> u64 {
         (scene.frames.rgb.len() + scene.features.as_ref().map_or(0, |features| features.bytes.len())).max(1)
             as u64
     }
@@ -23,14 +23,14 @@ impl Weighter<String, Scene> for Bytes {
 
 /// Videos by path: decoded, and encoded where there is an encoder, once while they fit the budget, however
 /// many tasks ask.
-pub struct Scenes {
+pub struct VideoCache {
     reader: Arc<dyn VideoReader>,
     encoder: Option<Arc<dyn VideoEncoder>>,
-    cache: Cache<String, Scene, Bytes>,
+    cache: Cache<String, VideoInput, Bytes>,
     disk: Option<FeatureCache>,
 }
 
-impl Scenes {
+impl VideoCache {
     /// Videos as `reader` decodes them, of which `budget_mb` MiB are kept in memory; without an encoder,
     /// scenes have no features.
     pub fn new(
@@ -54,7 +54,7 @@ impl Scenes {
     ///
     /// # Errors
     /// What the reader and the encoder say; [`ComponentError::Failed`] where they return what cannot be.
-    pub async fn open(&self, video: &Path) -> Result<Scene, ComponentError> {
+    pub async fn open(&self, video: &Path) -> Result<VideoInput, ComponentError> {
         let key = video_key(video);
         let load = async {
             let frames = self.reader.read(video).instrument(debug_span!("decode", video = %key)).await?;
@@ -62,7 +62,7 @@ impl Scenes {
             let frames = Arc::new(frames);
             let features =
                 self.features(video, &frames).instrument(debug_span!("encode", video = %key)).await?;
-            Ok(Scene { video: video.to_owned(), frames, features })
+            Ok(VideoInput { video: video.to_owned(), frames, features })
         };
         self.cache.get_or_insert_async(&key, load).await
     }
@@ -71,14 +71,14 @@ impl Scenes {
     ///
     /// # Errors
     /// As [`open`](Self::open).
-    pub(crate) async fn cropped(&self, video: &Path, seed: u64) -> Result<Scene, ComponentError> {
+    pub(crate) async fn cropped(&self, video: &Path, seed: u64) -> Result<VideoInput, ComponentError> {
         // No path has a zero in it.
         let key = format!("{}\0{seed}", video_key(video));
         let load = async {
             let whole = self.open(video).await?;
             let frames = blocking(move || Arc::new(cropped(&whole.frames, seed))).await?;
             let features = self.features(video, &frames).await?;
-            Ok(Scene { video: video.to_owned(), frames, features })
+            Ok(VideoInput { video: video.to_owned(), frames, features })
         };
         self.cache.get_or_insert_async(&key, load).await
     }
@@ -128,9 +128,9 @@ impl Scenes {
                 return Ok(None);
             }
         };
-        let (contract, encoder, computed_on) =
-            (self.reader.fingerprint(), encoder.fingerprint(), encoder.computed_on());
-        Ok(Some(FeatureKey { video, contract, encoder, computed_on, frames }))
+        let (contract, encoder, device_key) =
+            (self.reader.fingerprint(), encoder.fingerprint(), encoder.device_key());
+        Ok(Some(FeatureKey { video, contract, encoder, device_key, frames }))
     }
 }
 

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::feature_cache::FeatureCache;
 use crate::guard::interruptible;
-use crate::scenes::Scenes;
+use crate::scenes::VideoCache;
 use crate::store::RunDir;
 use crate::training::{Batches, Training};
 
@@ -45,7 +45,7 @@ pub struct SupervisedParts {
 /// A supervised training: `metrics.jsonl`, snapshots under `training/`, and at its end `checkpoint/`.
 pub struct SupervisedTraining {
     parts: SupervisedParts,
-    scenes: Scenes,
+    scenes: VideoCache,
 }
 
 impl SupervisedTraining {
@@ -53,7 +53,7 @@ impl SupervisedTraining {
     pub fn new(parts: SupervisedParts) -> Self {
         let (video, encoder) = (parts.video.clone(), parts.encoder.clone());
         let SupervisedConfig { feature_cache_dir: dir, feature_cache_gb: size, .. } = &parts.settings;
-        let scenes = Scenes::new(video, encoder, parts.settings.feature_cache_mb)
+        let scenes = VideoCache::new(video, encoder, parts.settings.feature_cache_mb)
             .with_disk(FeatureCache::configured(dir.as_deref(), *size));
         Self { parts, scenes }
     }

@@ -12,7 +12,7 @@ use std::time::Instant;
 use async_trait::async_trait;
 use isr_api::records::TrainRecord;
 use isr_api::{
-    ComponentError, Error, Event, Observer, Policy, PreferenceObjective, Snapshot, Stage, StepReport,
+    CheckpointKind, ComponentError, Error, Event, Observer, Policy, PreferenceObjective, Stage, StepReport,
     TrainExample, TrainStep,
 };
 use tokio_util::sync::CancellationToken;
@@ -63,7 +63,7 @@ impl Training<'_> {
         if !checkpoint.exists() {
             let started = Instant::now();
             self.take_steps(batches).await?;
-            self.save(&checkpoint, Snapshot::Weights).await?;
+            self.save(&checkpoint, CheckpointKind::Model).await?;
             let seconds = started.elapsed().as_secs_f64();
             let finished = Event::StageFinished { iteration: self.iteration, stage: Stage::Train, seconds };
             self.observe(&finished);
@@ -107,7 +107,7 @@ impl Training<'_> {
         let Some((step, path)) = newest_snapshot(&self.snapshots()) else {
             return Ok(0);
         };
-        let call = self.policy.load(&path, Snapshot::Training);
+        let call = self.policy.load(&path, CheckpointKind::TrainerState);
         self.call(call, "resume training", &path.display().to_string()).await?;
         Ok(step)
     }
@@ -116,12 +116,12 @@ impl Training<'_> {
     async fn snapshot(&self, done: u64) -> Result<(), Error> {
         let folder = self.snapshots();
         let old = newest_snapshot(&folder);
-        self.save(&folder.join(format!("step-{done:06}")), Snapshot::Training).await?;
+        self.save(&folder.join(format!("step-{done:06}")), CheckpointKind::TrainerState).await?;
         old.map_or(Ok(()), |(_, path)| remove_dir(&path))
     }
 
     /// Saves something that appears whole or not at all.
-    async fn save(&self, path: &Path, what: Snapshot) -> Result<(), Error> {
+    async fn save(&self, path: &Path, what: CheckpointKind) -> Result<(), Error> {
         let pending = PendingDir::create(path)?;
         self.call(self.policy.save(pending.dir(), what), "save", &path.display().to_string()).await?;
         pending.publish()

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use isr_api::{
-    ComponentError, Fingerprint, GenerateRequest, ObjectiveBatch, ObjectiveValue, Policy,
-    PreferenceObjective, Requirements, Response, Scene, ScoreRequest, Snapshot, StepReport, TokenLogProbs,
-    TrainStep,
+    CheckpointKind, ComponentError, Fingerprint, GenerateRequest, ObjectiveBatch, ObjectiveValue, Policy,
+    PreferenceObjective, Requirements, Response, ScoreRequest, StepReport, TokenLogProbs, TrainStep,
+    VideoInput,
 };
 
 use crate::calls;
@@ -23,7 +23,7 @@ pub(crate) struct HostPolicy {
     pub(crate) host: HostHandle,
     pub(crate) questions: Arc<Questions>,
     /// The videos of the call.
-    pub(crate) known: Vec<Scene>,
+    pub(crate) known: Vec<VideoInput>,
 }
 
 #[async_trait]
@@ -56,11 +56,11 @@ impl Policy for HostPolicy {
         Err(frozen())
     }
 
-    async fn save(&self, _: &Path, _: Snapshot) -> Result<(), ComponentError> {
+    async fn save(&self, _: &Path, _: CheckpointKind) -> Result<(), ComponentError> {
         Err(frozen())
     }
 
-    async fn load(&self, _: &Path, _: Snapshot) -> Result<(), ComponentError> {
+    async fn load(&self, _: &Path, _: CheckpointKind) -> Result<(), ComponentError> {
         Err(frozen())
     }
 }

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use isr_api::{
-    Continuation, FeatureType, Fingerprint, Granularity, Manifest, Requirements, Response, Role, Sampling,
-    Snapshot, View, VisualContext,
+    CheckpointKind, Continuation, FeatureType, Fingerprint, Granularity, Manifest, Requirements, Response,
+    Role, Sampling, View, VisualContext,
 };
 use serde::{Deserialize, Serialize};
 
@@ -250,8 +250,8 @@ pub struct SnapshotForm {
 
 impl SnapshotForm {
     /// Which of the two it is.
-    pub fn what(&self) -> Snapshot {
-        if self.training { Snapshot::Training } else { Snapshot::Weights }
+    pub fn what(&self) -> CheckpointKind {
+        if self.training { CheckpointKind::TrainerState } else { CheckpointKind::Model }
     }
 }
 

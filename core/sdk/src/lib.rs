@@ -81,12 +81,12 @@ pub use async_trait::async_trait;
 pub use current::cancelled;
 pub use isr_api;
 pub use isr_api::{
-    BuildContext, Cause, Component, ComponentError, Continuation, FeatureType, Fingerprint,
+    BuildContext, Cause, CheckpointKind, Component, ComponentError, Continuation, FeatureType, Fingerprint,
     FingerprintBuilder, FinishReason, Frames, FrozenPolicy, GenerateRequest, Granularity, Judge, JudgeCase,
     Kind, Manifest, Message, ObjectiveBatch, ObjectiveValue, Orders, Part, Policy, PreferenceObjective,
     Progress, ProgressSender, Prompt, PromptedTarget, Requirements, Response, RetrospectionCase,
-    Retrospector, Role, SampleId, Sampling, Scene, ScoreRequest, Snapshot, StepReport, Streams, Target,
-    TokenLogProbs, TrainExample, TrainStep, Verdict, VideoEncoder, View, ViewLogProbs, VisualContext,
+    Retrospector, Role, SampleId, Sampling, ScoreRequest, StepReport, Streams, Target, TokenLogProbs,
+    TrainExample, TrainStep, Verdict, VideoEncoder, VideoInput, View, ViewLogProbs, VisualContext,
     VisualFeatures, Vote, video_key,
 };
 pub use tracing;

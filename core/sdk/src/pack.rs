@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use isr_api::{Frames, Message as Turn, Part, Prompt, Scene, VisualFeatures};
+use isr_api::{Frames, Message as Turn, Part, Prompt, VideoInput, VisualFeatures};
 
 use crate::error::RemoteError;
 use crate::form::{FeaturesForm, FramesForm, PartForm, SceneForm, TurnForm};
@@ -14,12 +14,12 @@ pub struct Packing<'a> {
     /// The blobs so far.
     pub blobs: Vec<Blob>,
     /// Videos that the receiver has already.
-    pub known: &'a [Scene],
+    pub known: &'a [VideoInput],
 }
 
 impl Packing<'_> {
     /// A video, with its features where they are wanted.
-    pub fn scene(&mut self, scene: &Scene, features: bool) -> SceneForm {
+    pub fn scene(&mut self, scene: &VideoInput, features: bool) -> SceneForm {
         let features = scene.features.as_ref().filter(|_| features).map(|it| self.features(it));
         SceneForm { video: scene.video.clone(), frames: self.frames(&scene.frames), features }
     }
@@ -84,14 +84,14 @@ pub fn features(message: &Message, form: FeaturesForm) -> Result<VisualFeatures,
 }
 
 /// A video of a message.
-pub(crate) fn scene(message: &Message, form: SceneForm) -> Result<Scene, RemoteError> {
+pub(crate) fn scene(message: &Message, form: SceneForm) -> Result<VideoInput, RemoteError> {
     let SceneForm { video, frames: of, features: with } = form;
     let features = with.map(|form| features(message, form).map(Arc::new)).transpose()?;
-    Ok(Scene { video, frames: Arc::new(frames(message, of)?), features })
+    Ok(VideoInput { video, frames: Arc::new(frames(message, of)?), features })
 }
 
 /// A conversation of a message, in which `known` may be referred to.
-pub fn prompt(message: &Message, form: Vec<TurnForm>, known: &[Scene]) -> Result<Prompt, RemoteError> {
+pub fn prompt(message: &Message, form: Vec<TurnForm>, known: &[VideoInput]) -> Result<Prompt, RemoteError> {
     let part = |part: PartForm| match part {
         PartForm::Text(text) => Ok(Part::Text(text)),
         PartForm::Video(form) => scene(message, form).map(Part::Video),

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use abi_stable::std_types::{RResult, RSlice, RStr, RVec, Tuple2};
 use isr_api::{
     ComponentError, FrozenPolicy, GenerateRequest, Judge, JudgeCase, Kind, ObjectiveBatch, Policy,
-    PreferenceObjective, PromptedTarget, RetrospectionCase, Retrospector, Scene, ScoreRequest, Target,
-    TrainExample, TrainStep, VideoEncoder, ViewLogProbs,
+    PreferenceObjective, PromptedTarget, RetrospectionCase, Retrospector, ScoreRequest, Target,
+    TrainExample, TrainStep, VideoEncoder, VideoInput, ViewLogProbs,
 };
 
 use crate::asked::{HostObjective, HostPolicy};
@@ -111,7 +111,7 @@ impl Served {
                 Message::new(&RequirementsForm::from(&objective.requirements()), Vec::new())
             }
             (Some(Built::Encoder(it)), "fingerprint") => text(it.fingerprint().as_str()),
-            (Some(Built::Encoder(it)), "computed_on") => text(&it.computed_on()),
+            (Some(Built::Encoder(it)), "computed_on") => text(&it.device_key()),
             (Some(Built::Encoder(it)), "encode") => encode(it.as_ref(), request, host),
             (Some(Built::Policy(it)), "fingerprint") => text(it.fingerprint().as_str()),
             (Some(Built::Policy(it)), _) => policy_call(it.as_ref(), method, request, host),
@@ -149,7 +149,7 @@ fn text(text: &str) -> Result<Message, RemoteError> {
 /// Completes a call about one video, in which the policy may be asked.
 fn asking<T>(
     host: &HostHandle,
-    scene: &Scene,
+    scene: &VideoInput,
     call: impl AsyncFnOnce(FrozenPolicy) -> Result<T, ComponentError>,
 ) -> Result<T, RemoteError> {
     let questions = Arc::new(Questions::new(host));

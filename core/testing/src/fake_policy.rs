@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use isr_api::{
-    ComponentError, Continuation, Fingerprint, FinishReason, FrozenPolicy, GenerateRequest, Granularity,
-    ObjectiveBatch, Policy, PreferenceObjective, Progress, ProgressSender, Prompt, Response, ScoreRequest,
-    Snapshot, StepReport, Streams, TokenLogProbs, TrainExample, TrainStep, ViewLogProbs,
+    CheckpointKind, ComponentError, Continuation, Fingerprint, FinishReason, FrozenPolicy, GenerateRequest,
+    Granularity, ObjectiveBatch, Policy, PreferenceObjective, Progress, ProgressSender, Prompt, Response,
+    ScoreRequest, StepReport, Streams, TokenLogProbs, TrainExample, TrainStep, ViewLogProbs,
 };
 use serde::{Deserialize, Serialize};
 
@@ -84,7 +84,7 @@ fn letters(text: &str) -> Vec<u32> {
 fn tokens(continuation: &Continuation) -> Vec<u32> {
     match continuation {
         Continuation::Tokens(tokens) => tokens.clone(),
-        Continuation::Answer(text) | Continuation::Opening(text) => letters(text),
+        Continuation::Answer(text) | Continuation::Prefix(text) => letters(text),
     }
 }
 
@@ -160,16 +160,16 @@ impl Policy for FakePolicy {
         Ok(StepReport { loss: value.loss, grad_norm: gradient.abs(), tokens, metrics: value.metrics })
     }
 
-    async fn save(&self, dir: &Path, what: Snapshot) -> Result<(), ComponentError> {
+    async fn save(&self, dir: &Path, what: CheckpointKind) -> Result<(), ComponentError> {
         let mut state = *self.state();
-        if what == Snapshot::Weights {
+        if what == CheckpointKind::Model {
             state.momentum = 0.0;
         }
         let text = serde_json::to_string(&state).map_err(ComponentError::failed)?;
         std::fs::write(dir.join("state.json"), text).map_err(ComponentError::failed)
     }
 
-    async fn load(&self, dir: &Path, _: Snapshot) -> Result<(), ComponentError> {
+    async fn load(&self, dir: &Path, _: CheckpointKind) -> Result<(), ComponentError> {
         let text = std::fs::read_to_string(dir.join("state.json")).map_err(ComponentError::failed)?;
         *self.state() = serde_json::from_str(&text).map_err(ComponentError::failed)?;
         Ok(())

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use isr_api::{
-    Fingerprint, FinishReason, Frames, JudgeCase, Response, RetrospectionCase, Scene, VisualContext,
+    Fingerprint, FinishReason, Frames, JudgeCase, Response, RetrospectionCase, VideoInput, VisualContext,
 };
 
 /// A clip of `count` frames of that size, each pixel another colour.
@@ -15,13 +15,13 @@ pub fn frames(count: u8, width: u32, height: u32) -> Frames {
 }
 
 /// A video of two small frames, without features.
-pub fn scene() -> Scene {
+pub fn scene() -> VideoInput {
     scene_named("clips/7.mp4")
 }
 
 /// The same under another path.
-pub fn scene_named(path: &str) -> Scene {
-    Scene { video: PathBuf::from(path), frames: Arc::new(frames(2, 4, 4)), features: None }
+pub fn scene_named(path: &str) -> VideoInput {
+    VideoInput { video: PathBuf::from(path), frames: Arc::new(frames(2, 4, 4)), features: None }
 }
 
 /// A sampled answer of a token a byte.

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use futures::future::join_all;
 use isr_api::{
-    ComponentError, Continuation, GenerateRequest, Granularity, ObjectiveBatch, ObjectiveValue, Policy,
-    PreferenceObjective, Prompt, Requirements, Response, Sampling, ScoreRequest, Snapshot, Target,
-    TrainExample, TrainStep, View,
+    CheckpointKind, ComponentError, Continuation, GenerateRequest, Granularity, ObjectiveBatch,
+    ObjectiveValue, Policy, PreferenceObjective, Prompt, Requirements, Response, Sampling, ScoreRequest,
+    Target, TrainExample, TrainStep, View,
 };
 
 use crate::call::{Outcome, call};
@@ -145,7 +145,7 @@ async fn check_training(policy: &Arc<dyn Policy>, first: &[Response], findings: 
     let Ok(dir) = tempfile::tempdir() else {
         return findings.note("snapshots", "no temporary folder could be made");
     };
-    let what = Snapshot::Training;
+    let what = CheckpointKind::TrainerState;
     if call(policy.save(dir.path(), what)).await.value(findings, "saving").is_none() {
         return;
     }
@@ -186,7 +186,7 @@ async fn train(policy: &Arc<dyn Policy>, index: u64, findings: &mut Findings) ->
 }
 
 async fn check_refuses(policy: &Arc<dyn Policy>, missing: &Path, findings: &mut Findings) {
-    match call(policy.load(missing, Snapshot::Training)).await {
+    match call(policy.load(missing, CheckpointKind::TrainerState)).await {
         Outcome::Returned(()) => findings.note("snapshots", "loading a folder that is not there succeeded"),
         Outcome::Panicked(text) => {
             findings.note("errors", format!("loading a folder that is not there panicked with \"{text}\""));

@@ -165,7 +165,7 @@ impl SelfJudge {
         first_shown_first: bool,
     ) -> Result<Vote, ComponentError> {
         let prompt = self.prompt(case, first_shown_first)?;
-        let continuations = self.config.choices.iter().cloned().map(Continuation::Opening).collect();
+        let continuations = self.config.choices.iter().cloned().map(Continuation::Prefix).collect();
         let scores = policy.score(ScoreRequest { prompt, continuations }).await?;
         let p_shown_first = self.preference(&scores)?;
         let p_first = if first_shown_first { p_shown_first } else { 1.0 - p_shown_first };

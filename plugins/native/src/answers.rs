@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::future::join_all;
-use isr_api::{ComponentError, FrozenPolicy, GenerateRequest, PreferenceObjective, Scene, ScoreRequest};
+use isr_api::{
+    ComponentError, FrozenPolicy, GenerateRequest, PreferenceObjective, ScoreRequest, VideoInput,
+};
 use isr_plugin::host::HostSide;
 use isr_plugin::wire::{
     self, GenerateForm, Message, RemoteError, RequirementsForm, ScoreForm, TOGETHER, TextForm,
@@ -21,7 +23,7 @@ pub(crate) struct Answers {
     /// Answers of the policy are awaited here.
     runtime: Option<Handle>,
     policy: Option<FrozenPolicy>,
-    known: Vec<Scene>,
+    known: Vec<VideoInput>,
     objective: Option<Arc<dyn PreferenceObjective>>,
     cancelled: Arc<AtomicBool>,
     clock: Option<Clock>,
@@ -36,7 +38,7 @@ impl Answers {
     }
 
     /// For a call about one video, in which the policy may be asked.
-    pub(crate) fn policy(plugin: &str, policy: &FrozenPolicy, scene: &Scene) -> Self {
+    pub(crate) fn policy(plugin: &str, policy: &FrozenPolicy, scene: &VideoInput) -> Self {
         let (policy, known) = (Some(policy.clone()), vec![scene.clone()]);
         Self { policy, known, ..Self::nobody(plugin) }
     }

@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use isr_api::{
-    ComponentError, Continuation, Frames, GenerateRequest, Granularity, ObjectiveBatch, ObjectiveValue,
-    Policy, PreferenceObjective, Prompt, Requirements, Sampling, Scene, Snapshot, Target, TrainExample,
-    TrainStep, View,
+    CheckpointKind, ComponentError, Continuation, Frames, GenerateRequest, Granularity, ObjectiveBatch,
+    ObjectiveValue, Policy, PreferenceObjective, Prompt, Requirements, Sampling, Target, TrainExample,
+    TrainStep, VideoInput, View,
 };
 use isr_torch::{LlavaConfig, LlavaPolicy, LoraConfig, NewModelConfig, TrainingConfig};
 use safetensors::Dtype;
@@ -43,12 +43,12 @@ impl PreferenceObjective for Dpo {
     }
 }
 
-fn scene(seed: u64) -> Scene {
+fn scene(seed: u64) -> VideoInput {
     let value = |index: u64| ((index * 7 + (index >> 5) * (seed + 3) + (index >> 11) * 31) % 256) as u8;
     let rgb: Vec<u8> = (0..5 * 52 * 64 * 3).map(value).collect();
     let timestamps = (0..5).map(f64::from).collect();
     let frames = Arc::new(Frames { width: 64, height: 52, rgb, timestamps });
-    Scene { video: "dump".into(), frames, features: None }
+    VideoInput { video: "dump".into(), frames, features: None }
 }
 
 async fn answers(policy: &LlavaPolicy, prompt: &Prompt, seed: u64) -> Result<TrainExample, Box<dyn Error>> {
@@ -96,7 +96,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     }
     let checkpoint = out.join("checkpoint");
     std::fs::create_dir_all(&checkpoint)?;
-    policy.save(&checkpoint, Snapshot::Weights).await?;
+    policy.save(&checkpoint, CheckpointKind::Model).await?;
     config.model = checkpoint;
     dump(&out, &config.load()?, &prompt, seed).await?;
     adapt(&out, config, &prompt).await
@@ -114,7 +114,7 @@ async fn adapt(out: &Path, config: LlavaConfig, prompt: &Prompt) -> Result<(), B
     }
     let adapter = out.join("adapter");
     std::fs::create_dir_all(&adapter)?;
-    policy.save(&adapter, Snapshot::Weights).await?;
+    policy.save(&adapter, CheckpointKind::Model).await?;
     let logits = policy.logits(prompt.clone()).await?;
     let values: Vec<u8> = logits.values.iter().flat_map(|value| value.to_le_bytes()).collect();
     let (length, vocabulary) = (logits.token_ids.len(), logits.values.len() / logits.token_ids.len());

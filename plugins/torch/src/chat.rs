@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::path::Path;
 
-use isr_api::{Continuation, Frames, Part, Prompt, Role, Scene};
+use isr_api::{Continuation, Frames, Part, Prompt, Role, VideoInput};
 use minijinja::{Environment, context};
 use serde_json::{Value, json};
 use tch::Tensor;
@@ -26,7 +26,7 @@ pub(crate) struct Rendered {
     /// Their positions.
     pub(crate) positions: Positions,
     /// The videos whose features stand in `slots`, in order.
-    pub(crate) scenes: Vec<Scene>,
+    pub(crate) scenes: Vec<VideoInput>,
     /// The text before tokenisation.
     text: String,
     messages: Value,
@@ -144,7 +144,7 @@ impl Chat {
     ) -> Result<Rendered> {
         let messages = self.messages(prompt);
         let text = self.apply(&messages, true)?;
-        let scenes: Vec<Scene> =
+        let scenes: Vec<VideoInput> =
             prompt.messages.iter().flat_map(|message| &message.parts).filter_map(scene).collect();
         let layouts: Vec<Layout> =
             scenes.iter().map(|scene| layout(&scene.frames)).collect::<Result<_>>()?;
@@ -200,7 +200,7 @@ impl Chat {
         let (answer, complete) = match continuation {
             Continuation::Tokens(ids) => return Ok(ids.clone()),
             Continuation::Answer(text) => (text, true),
-            Continuation::Opening(text) => (text, false),
+            Continuation::Prefix(text) => (text, false),
         };
         let mut messages = prompt.messages.clone();
         if let Value::Array(list) = &mut messages {
@@ -331,7 +331,7 @@ fn refusal(error: &minijinja::Error) -> Option<&Refusal> {
     std::iter::successors(Some(first), |error| error.source()).find_map(|error| error.downcast_ref())
 }
 
-fn scene(part: &Part) -> Option<Scene> {
+fn scene(part: &Part) -> Option<VideoInput> {
     match part {
         Part::Video(scene) => Some(scene.clone()),
         Part::Text(_) => None,

@@ -124,7 +124,7 @@ impl VideoEncoder for ClipEncoder {
         self.fingerprint.clone()
     }
 
-    fn computed_on(&self) -> String {
+    fn device_key(&self) -> String {
         format!("{:?}", self.device)
     }
 

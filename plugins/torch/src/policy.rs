@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use isr_api::{
-    BuildContext, Cause, Component, ComponentError, Fingerprint, GenerateRequest, Policy,
-    PreferenceObjective, ProgressSender, Prompt, Response, ScoreRequest, Snapshot, StepReport,
-    TokenLogProbs, TrainStep,
+    BuildContext, Cause, CheckpointKind, Component, ComponentError, Fingerprint, GenerateRequest, Policy,
+    PreferenceObjective, ProgressSender, Prompt, Response, ScoreRequest, StepReport, TokenLogProbs,
+    TrainStep,
 };
 use isr_config::did_you_mean;
 use schemars::JsonSchema;
@@ -231,12 +231,12 @@ impl Policy for LlavaPolicy {
         outcome.map_err(ComponentError::failed)
     }
 
-    async fn save(&self, dir: &Path, what: Snapshot) -> Result<(), ComponentError> {
+    async fn save(&self, dir: &Path, what: CheckpointKind) -> Result<(), ComponentError> {
         let dir = dir.to_owned();
         Ok(self.engine.call(|reply| Command::Save(dir, what, reply)).await?)
     }
 
-    async fn load(&self, dir: &Path, what: Snapshot) -> Result<(), ComponentError> {
+    async fn load(&self, dir: &Path, what: CheckpointKind) -> Result<(), ComponentError> {
         let dir = dir.to_owned();
         Ok(self.engine.call(|reply| Command::Load(dir, what, reply)).await?)
     }

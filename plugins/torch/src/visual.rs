@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use isr_api::{FeatureType, Frames, Scene, VisualFeatures};
+use isr_api::{FeatureType, Frames, VideoInput, VisualFeatures};
 use tch::{Kind, Tensor};
 
 use crate::error::{Result, TorchError};
@@ -12,7 +12,7 @@ use crate::model::VideoLmm;
 ///
 /// `own_tower` computes them from frames with the model's tower, as is needed while the tower trains
 /// or where a scene comes without features.
-pub(crate) fn features(model: &VideoLmm, scenes: &[Scene], own_tower: bool) -> Result<Option<Tensor>> {
+pub(crate) fn features(model: &VideoLmm, scenes: &[VideoInput], own_tower: bool) -> Result<Option<Tensor>> {
     if scenes.is_empty() {
         return Ok(None);
     }
@@ -24,7 +24,7 @@ pub(crate) fn features(model: &VideoLmm, scenes: &[Scene], own_tower: bool) -> R
 }
 
 /// Features of each scene list, each distinct video encoded once; for training the tower.
-pub(crate) fn features_together(model: &VideoLmm, lists: &[&[Scene]]) -> Result<Vec<Option<Tensor>>> {
+pub(crate) fn features_together(model: &VideoLmm, lists: &[&[VideoInput]]) -> Result<Vec<Option<Tensor>>> {
     let mut distinct: Vec<&Arc<Frames>> = Vec::new();
     for scene in lists.iter().copied().flatten() {
         if !distinct.iter().any(|known| Arc::ptr_eq(known, &scene.frames)) {
@@ -37,11 +37,11 @@ pub(crate) fn features_together(model: &VideoLmm, lists: &[&[Scene]]) -> Result<
         .iter()
         .map(|features| features.f_flatten(0, 1))
         .collect::<std::result::Result<_, _>>()?;
-    let of_scene = |scene: &Scene| {
+    let of_scene = |scene: &VideoInput| {
         let at = distinct.iter().position(|known| Arc::ptr_eq(known, &scene.frames));
         at.map(|at| encoded[at].shallow_clone())
     };
-    let of_list = |scenes: &&[Scene]| -> Result<Option<Tensor>> {
+    let of_list = |scenes: &&[VideoInput]| -> Result<Option<Tensor>> {
         let parts: Vec<Tensor> = scenes.iter().filter_map(of_scene).collect();
         Ok(if parts.is_empty() { None } else { Some(Tensor::f_cat(&parts, 0)?) })
     };

@@ -7,13 +7,15 @@ mod support;
 use std::sync::Arc;
 
 use futures::future::join_all;
-use isr_api::{Continuation, GenerateRequest, Policy, Prompt, Response, Sampling, Scene, ScoreRequest};
+use isr_api::{
+    Continuation, GenerateRequest, Policy, Prompt, Response, Sampling, ScoreRequest, VideoInput,
+};
 use isr_torch::LlavaConfig;
 use support::{Golden, largest_difference, pseudo_video};
 
 fn request(index: usize) -> GenerateRequest {
     let frames = Arc::new(pseudo_video(2 + (index as u32 % 3), 60, 60, index as i64));
-    let scene = Scene { video: format!("{index}.mp4").into(), frames, features: None };
+    let scene = VideoInput { video: format!("{index}.mp4").into(), frames, features: None };
     let question = "what happens then? ".repeat(1 + index % 5);
     let sampling = Sampling { max_new_tokens: 5 + index * 3, ..Sampling::default() };
     GenerateRequest { prompt: Prompt::about(&scene, question), sampling, n: 2, seed: index as u64 }
@@ -94,7 +96,7 @@ async fn answers_that_end_early_leave_the_others_as_they_are() {
 }
 
 /// Answers and log-probs of several prompts about the same videos, one after the other.
-async fn asked_in_turn(policy: &dyn Policy, scenes: &[Scene]) -> Vec<(Vec<Response>, Vec<f32>)> {
+async fn asked_in_turn(policy: &dyn Policy, scenes: &[VideoInput]) -> Vec<(Vec<Response>, Vec<f32>)> {
     let mut all = Vec::new();
     for question in ["what happens then?", "describe", "which is better?"] {
         for scene in scenes {
@@ -115,8 +117,8 @@ async fn asked_in_turn(policy: &dyn Policy, scenes: &[Scene]) -> Vec<(Vec<Respon
 async fn what_was_read_of_a_video_before_changes_no_bit() {
     for family in support::FAMILIES {
         let model = Golden::read(family).model();
-        let scenes: Vec<Scene> = (0..3)
-            .map(|index| Scene {
+        let scenes: Vec<VideoInput> = (0..3)
+            .map(|index| VideoInput {
                 video: format!("{index}.mp4").into(),
                 frames: Arc::new(pseudo_video(4, 60, 60, index)),
                 features: None,

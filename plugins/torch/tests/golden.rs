@@ -6,8 +6,8 @@
 mod support;
 
 use isr_api::{
-    BuildContext, Component, Continuation, FeatureType, GenerateRequest, Policy, Sampling, ScoreRequest,
-    Snapshot, VisualFeatures,
+    BuildContext, CheckpointKind, Component, Continuation, FeatureType, GenerateRequest, Policy, Sampling,
+    ScoreRequest, VisualFeatures,
 };
 use isr_torch::{ClipConfig, LlavaConfig, Precision};
 use support::{FAMILIES, Golden, floats, largest_difference, scene};
@@ -145,7 +145,7 @@ async fn two_questions_at_once_are_answered_as_the_reference_does() {
             let mut frames = golden.frames();
             let seed = batch["video_seeds"][index].as_i64().unwrap();
             frames.rgb = support::pseudo_video(frames.len() as u32, frames.height, frames.width, seed).rgb;
-            let scene = isr_api::Scene { frames: std::sync::Arc::new(frames), ..scene(&golden, None) };
+            let scene = isr_api::VideoInput { frames: std::sync::Arc::new(frames), ..scene(&golden, None) };
             let question = golden.said(batch["prompts"][index].as_str().unwrap());
             let request = GenerateRequest {
                 prompt: golden.prompt(&scene, &question),
@@ -169,7 +169,7 @@ async fn judge_probabilities_equal_the_reference() {
         for order in golden.json["judge"]["orders"].as_array().unwrap() {
             let question = golden.said(order["prompt"].as_str().unwrap());
             let prompt = golden.prompt(&scene, &question);
-            let continuations = ["A", "B"].map(|choice| Continuation::Opening(choice.to_owned())).to_vec();
+            let continuations = ["A", "B"].map(|choice| Continuation::Prefix(choice.to_owned())).to_vec();
             let scored = policy.score(ScoreRequest { prompt, continuations }).await.unwrap();
             assert_eq!(u64::from(scored[0].token_ids[0]), order["id_A"].as_u64().unwrap());
             assert_eq!(u64::from(scored[1].token_ids[0]), order["id_B"].as_u64().unwrap());
@@ -221,7 +221,7 @@ async fn saved_checkpoints_have_transformers_names() {
         let golden = Golden::read(family);
         let saved = tempfile::tempdir().unwrap();
         let policy = LlavaConfig::new(golden.model()).load().unwrap();
-        policy.save(saved.path(), Snapshot::Weights).await.unwrap();
+        policy.save(saved.path(), CheckpointKind::Model).await.unwrap();
         let bytes = |folder: &std::path::Path| std::fs::read(folder.join("model.safetensors")).unwrap();
         let (ours, theirs) = (bytes(saved.path()), bytes(&golden.model()));
         let ours = safetensors::SafeTensors::deserialize(&ours).unwrap();

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use isr_api::{Policy, Snapshot};
+use isr_api::{CheckpointKind, Policy};
 use isr_torch::{LlavaConfig, LlavaPolicy, NewModelConfig, Precision};
 
 const TEST: &str = "peak_memory_of_loading_is_at_most_1_15_times_the_weights";
@@ -43,7 +43,7 @@ async fn measured(model: &Path, precision: Precision) -> [u64; 2] {
     let out = model.with_file_name("saved");
     fs::create_dir_all(&out).unwrap();
     let before = held_now();
-    policy.save(&out, Snapshot::Weights).await.unwrap();
+    policy.save(&out, CheckpointKind::Model).await.unwrap();
     [loading, status("VmHWM") - before]
 }
 
@@ -82,7 +82,7 @@ async fn peak_memory_of_loading_is_at_most_1_15_times_the_weights() {
     let (wide, narrow) = (folder.path().join("float32"), folder.path().join("bfloat16"));
     shape.create(&wide, &corpus, 0).unwrap();
     fs::create_dir(&narrow).unwrap();
-    load(&wide, Precision::Bfloat16).save(&narrow, Snapshot::Weights).await.unwrap();
+    load(&wide, Precision::Bfloat16).save(&narrow, CheckpointKind::Model).await.unwrap();
     let size = fs::metadata(wide.join("model.safetensors")).unwrap().len();
     assert!(size > 400_000_000, "{size}");
     for (model, precision, weights) in [

@@ -7,7 +7,7 @@ mod support;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use isr_api::{Policy, Prompt, ScoreRequest, Snapshot, StepReport, Target};
+use isr_api::{CheckpointKind, Policy, Prompt, ScoreRequest, StepReport, Target};
 use isr_torch::{LlavaConfig, LlavaPolicy, LoraConfig, Precision, Targets, TrainingConfig, merge};
 use support::{Dpo, FAMILIES, Golden, copied, example, folder, step};
 
@@ -63,7 +63,7 @@ async fn train(policy: &LlavaPolicy, golden: &Golden, steps: std::ops::Range<u64
     reports
 }
 
-async fn save(policy: &LlavaPolicy, folder: &Path, what: Snapshot) {
+async fn save(policy: &LlavaPolicy, folder: &Path, what: CheckpointKind) {
     std::fs::create_dir_all(folder).unwrap();
     policy.save(folder, what).await.unwrap();
 }
@@ -130,7 +130,7 @@ async fn a_saved_adapter_is_small_is_pefts_and_goes_on_to_the_same_bits() {
     train(&first, &golden, 0..2).await;
     let out = tempfile::tempdir().unwrap();
     let dir = out.path().join("adapter");
-    save(&first, &dir, Snapshot::Training).await;
+    save(&first, &dir, CheckpointKind::TrainerState).await;
     let mut files: Vec<String> = std::fs::read_dir(&dir)
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -144,7 +144,7 @@ async fn a_saved_adapter_is_small_is_pefts_and_goes_on_to_the_same_bits() {
         "optimizer.safetensors",
     ];
     assert_eq!(files, expected);
-    second.load(&dir, Snapshot::Training).await.unwrap();
+    second.load(&dir, CheckpointKind::TrainerState).await.unwrap();
     assert_eq!(second.fingerprint(), first.fingerprint());
     train(&second, &golden, 2..4).await;
     assert_eq!(second.fingerprint(), whole.fingerprint());
@@ -175,7 +175,7 @@ async fn a_saved_adapter_is_small_is_pefts_and_goes_on_to_the_same_bits() {
 async fn an_adapter_read_and_saved_is_the_same_adapter() {
     let golden = Golden::read("llava");
     let out = tempfile::tempdir().unwrap();
-    save(&adapted(&golden, "llava").load().unwrap(), out.path(), Snapshot::Weights).await;
+    save(&adapted(&golden, "llava").load().unwrap(), out.path(), CheckpointKind::Model).await;
     let read = |folder: &Path| {
         let bytes = std::fs::read(folder.join("adapter_model.safetensors")).unwrap();
         let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
@@ -229,7 +229,7 @@ async fn adapters_train_in_bfloat16_with_float32_values() {
     let losses: Vec<f64> = train(&policy, &golden, 0..4).await.iter().map(|report| report.loss).collect();
     assert!(losses[3] < losses[0], "{losses:?}");
     let out = tempfile::tempdir().unwrap();
-    save(&policy, out.path(), Snapshot::Weights).await;
+    save(&policy, out.path(), CheckpointKind::Model).await;
     let bytes = std::fs::read(out.path().join("adapter_model.safetensors")).unwrap();
     let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
     assert!(file.tensors().iter().all(|(_, view)| view.dtype() == safetensors::Dtype::F32));

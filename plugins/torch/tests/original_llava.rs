@@ -9,8 +9,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use isr_api::{
-    BuildContext, Component, Continuation, Frames, GenerateRequest, Policy, Response, Sampling,
-    ScoreRequest, Snapshot, TokenLogProbs, VisualFeatures,
+    BuildContext, CheckpointKind, Component, Continuation, Frames, GenerateRequest, Policy, Response,
+    Sampling, ScoreRequest, TokenLogProbs, VisualFeatures,
 };
 use isr_torch::{ClipConfig, LlavaConfig, Logits};
 use serde_json::{Value, json};
@@ -110,7 +110,7 @@ async fn llavas_names_and_v1_prompts_give_the_references_numbers() {
 
     let policy = LlavaConfig::new(&folder).load().unwrap();
     std::fs::create_dir(&saved).unwrap();
-    policy.save(&saved, Snapshot::Weights).await.unwrap();
+    policy.save(&saved, CheckpointKind::Model).await.unwrap();
     let kept = |name: &str| Some(name.to_owned());
     let again = support::rename_tensors(&saved.join("model.safetensors"), &dir.path().join("x"), kept);
     assert_eq!(names, again);
@@ -195,12 +195,12 @@ async fn answers_come_from_a_saved_checkpoint_that_took_its_tower_from_beside() 
     let folder = with_tower(&llava, &golden, dir.path(), false);
     let policy = LlavaConfig::new(&folder).load().unwrap();
     let frames = Arc::new(clip(&golden, 0));
-    let scene = isr_api::Scene { video: "v".into(), frames, features: None };
+    let scene = isr_api::VideoInput { video: "v".into(), frames, features: None };
     let ask =
         || GenerateRequest { prompt: llava.question(&scene), sampling: Sampling::greedy(8), n: 1, seed: 0 };
     let before = policy.generate(ask()).await.unwrap();
     let saved = tempfile::tempdir().unwrap();
-    policy.save(saved.path(), Snapshot::Weights).await.unwrap();
+    policy.save(saved.path(), CheckpointKind::Model).await.unwrap();
     features_equal(&golden, saved.path()).await;
     let after = LlavaConfig::new(saved.path()).load().unwrap().generate(ask()).await.unwrap();
     assert_eq!(before[0].token_ids, after[0].token_ids);

@@ -6,7 +6,7 @@ mod support;
 
 use std::sync::Arc;
 
-use isr_api::{Continuation, Policy, Snapshot, Target};
+use isr_api::{CheckpointKind, Continuation, Policy, Target};
 use isr_torch::{LlavaConfig, Precision, TrainingConfig};
 use support::{Dpo, Golden, example, step};
 
@@ -76,8 +76,8 @@ async fn a_training_snapshot_continues_to_the_same_bytes() {
     for index in 0..2 {
         first.train_step(step(vec![example(&golden)], index, 1e-3), objective.clone()).await.unwrap();
     }
-    first.save(dir.path(), Snapshot::Training).await.unwrap();
-    second.load(dir.path(), Snapshot::Training).await.unwrap();
+    first.save(dir.path(), CheckpointKind::TrainerState).await.unwrap();
+    second.load(dir.path(), CheckpointKind::TrainerState).await.unwrap();
     assert_eq!(first.fingerprint(), second.fingerprint());
     for index in 2..4 {
         second.train_step(step(vec![example(&golden)], index, 1e-3), objective.clone()).await.unwrap();

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use isr_api::{BuildContext, Component, Policy, Snapshot};
+use isr_api::{BuildContext, CheckpointKind, Component, Policy};
 use isr_torch::{ClipConfig, InspectConfig, LlavaConfig, Precision, inspect};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize_to_file};
 use support::{Golden, copied};
@@ -44,7 +44,7 @@ async fn saved(model: &Path, shard_gb: f64) -> PathBuf {
     let out = model.with_file_name("saved");
     fs::create_dir(&out).unwrap();
     let policy = LlavaConfig { shard_gb, ..LlavaConfig::new(model) }.load().unwrap();
-    policy.save(&out, Snapshot::Weights).await.unwrap();
+    policy.save(&out, CheckpointKind::Model).await.unwrap();
     assert_eq!(LlavaConfig::new(&out).load().unwrap().fingerprint(), policy.fingerprint());
     out
 }

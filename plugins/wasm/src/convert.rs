@@ -1,7 +1,7 @@
 //! Between the types of `isr-core` and those of `wit/isr.wit`.
 
 use isr_api as core;
-use isr_api::Scene;
+use isr_api::VideoInput;
 
 use crate::bindings::host::{Continuation, Message, Part, Role, Sampling, TokenLogprobs};
 use crate::bindings::judge::exports::isr::plugin::judge as judging;
@@ -25,7 +25,7 @@ pub(crate) fn retrospection_case(case: &core::RetrospectionCase) -> describing::
     describing::RetrospectionCase { scene: scene(&case.scene), previous, seed: case.seed }
 }
 
-fn scene(scene: &Scene) -> types::Scene {
+fn scene(scene: &VideoInput) -> types::Scene {
     let frames = &scene.frames;
     let timestamps = frames.timestamps.clone();
     types::Scene { video: scene.key(), width: frames.width, height: frames.height, timestamps }
@@ -56,7 +56,7 @@ pub(crate) fn verdict(verdict: judging::Verdict) -> core::Verdict {
     }
 }
 
-pub(crate) fn prompt(messages: Vec<Message>, scene: &Scene) -> core::Prompt {
+pub(crate) fn prompt(messages: Vec<Message>, scene: &VideoInput) -> core::Prompt {
     let part = |part| match part {
         Part::Text(text) => core::Part::Text(text),
         Part::Video => core::Part::Video(scene.clone()),
@@ -86,7 +86,7 @@ pub(crate) fn sampling(sampling: Sampling) -> core::Sampling {
 pub(crate) fn continuation(continuation: Continuation) -> core::Continuation {
     match continuation {
         Continuation::Answer(text) => core::Continuation::Answer(text),
-        Continuation::Opening(text) => core::Continuation::Opening(text),
+        Continuation::Opening(text) => core::Continuation::Prefix(text),
         Continuation::Tokens(tokens) => core::Continuation::Tokens(tokens),
     }
 }

@@ -114,8 +114,8 @@ mod tests {
     use std::sync::Arc;
 
     use isr_api::{
-        Fingerprint, FinishReason, Frames, GenerateRequest, Policy, PreferenceObjective, Response, Scene,
-        ScoreRequest, Snapshot, StepReport, TokenLogProbs, TrainStep,
+        CheckpointKind, Fingerprint, FinishReason, Frames, GenerateRequest, Policy, PreferenceObjective,
+        Response, ScoreRequest, StepReport, TokenLogProbs, TrainStep, VideoInput,
     };
     use serde_json::json;
 
@@ -142,10 +142,10 @@ mod tests {
         ) -> Result<StepReport, ComponentError> {
             Err(ComponentError::failed("asked"))
         }
-        async fn save(&self, _: &Path, _: Snapshot) -> Result<(), ComponentError> {
+        async fn save(&self, _: &Path, _: CheckpointKind) -> Result<(), ComponentError> {
             Err(ComponentError::failed("asked"))
         }
-        async fn load(&self, _: &Path, _: Snapshot) -> Result<(), ComponentError> {
+        async fn load(&self, _: &Path, _: CheckpointKind) -> Result<(), ComponentError> {
             Err(ComponentError::failed("asked"))
         }
     }
@@ -169,7 +169,7 @@ mod tests {
         };
         let frames = Arc::new(Frames { width: 1, height: 1, rgb: vec![0; 3], timestamps: vec![0.0] });
         let case = JudgeCase {
-            scene: Scene { video: sample.video.clone(), frames, features: None },
+            scene: VideoInput { video: sample.video.clone(), frames, features: None },
             instruction: sample.instruction.clone(),
             context: None,
             first: response(first),

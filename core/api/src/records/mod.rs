@@ -20,7 +20,7 @@ pub use annotation::{Annotation, Choice};
 pub struct ResponseRecord {
     /// The sample.
     pub sample: SampleId,
-    /// Its video, as [`crate::Scene::key`] names it.
+    /// Its video, as [`crate::VideoInput::key`] names it.
     pub video: String,
     /// The instruction as it was given to the policy.
     pub instruction: String,
@@ -48,7 +48,7 @@ pub struct VerdictRecord {
     pub verdict: Verdict,
     /// All comparisons that best and worst were found by; empty, and not written, where there was but one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub rounds: Vec<RoundRecord>,
+    pub rounds: Vec<ComparisonRecord>,
     /// True where the judge knows what is true ([`isr_config::is_oracle`]); not written where it does
     /// not.
     #[serde(default, skip_serializing_if = "is_false")]
@@ -57,7 +57,7 @@ pub struct VerdictRecord {
 
 /// One comparison among more than two answers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct RoundRecord {
+pub struct ComparisonRecord {
     /// Which two of the sampled answers, by index.
     pub compared: [usize; 2],
     /// Seed that the judge was given.

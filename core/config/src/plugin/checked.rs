@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use isr_api::{
-    ComponentError, Fingerprint, Frames, FrozenPolicy, GenerateRequest, Judge, JudgeCase, ObjectiveBatch,
-    ObjectiveValue, Policy, PreferenceObjective, Requirements, Response, RetrospectionCase, Retrospector,
-    ScoreRequest, Snapshot, StepReport, TokenLogProbs, TrainStep, Verdict, VideoEncoder, VisualFeatures,
+    CheckpointKind, ComponentError, Fingerprint, Frames, FrozenPolicy, GenerateRequest, Judge, JudgeCase,
+    ObjectiveBatch, ObjectiveValue, Policy, PreferenceObjective, Requirements, Response, RetrospectionCase,
+    Retrospector, ScoreRequest, StepReport, TokenLogProbs, TrainStep, Verdict, VideoEncoder,
+    VisualFeatures,
 };
 
 use super::PluginError;
@@ -115,8 +116,8 @@ impl VideoEncoder for Checked<dyn VideoEncoder> {
         self.inner.fingerprint()
     }
 
-    fn computed_on(&self) -> String {
-        self.inner.computed_on()
+    fn device_key(&self) -> String {
+        self.inner.device_key()
     }
 
     async fn encode(&self, frames: &Frames) -> Result<VisualFeatures, ComponentError> {
@@ -180,11 +181,11 @@ impl Policy for Checked<dyn Policy> {
         self.inner.train_step(step, objective).await
     }
 
-    async fn save(&self, dir: &Path, what: Snapshot) -> Result<(), ComponentError> {
+    async fn save(&self, dir: &Path, what: CheckpointKind) -> Result<(), ComponentError> {
         self.inner.save(dir, what).await
     }
 
-    async fn load(&self, dir: &Path, what: Snapshot) -> Result<(), ComponentError> {
+    async fn load(&self, dir: &Path, what: CheckpointKind) -> Result<(), ComponentError> {
         self.inner.load(dir, what).await
     }
 }

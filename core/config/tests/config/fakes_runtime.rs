@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use isr_api::{
-    Assessment, Candidate, ComponentError, Decision, Evaluator, Fingerprint, Frames, FrozenPolicy,
-    GenerateRequest, Judge, JudgeCase, LabelledSample, ObjectiveBatch, ObjectiveValue, Policy,
-    PreferenceObjective, Requirements, Response, RetrospectionCase, Retrospector, Sample, SampleSource,
-    ScoreRequest, Selection, Snapshot, StepReport, TokenLogProbs, TrainStep, Verdict, VideoEncoder,
+    Assessment, Candidate, CheckpointKind, ComponentError, Decision, Evaluator, Fingerprint, Frames,
+    FrozenPolicy, GenerateRequest, Judge, JudgeCase, LabelledSample, ObjectiveBatch, ObjectiveValue,
+    Policy, PreferenceObjective, Requirements, Response, RetrospectionCase, Retrospector, Sample,
+    SampleSource, ScoreRequest, Selection, StepReport, TokenLogProbs, TrainStep, Verdict, VideoEncoder,
     VideoReader, VisualFeatures,
 };
 
@@ -60,10 +60,10 @@ impl Policy for Fake {
     async fn train_step(&self, _: TrainStep, _: Arc<dyn PreferenceObjective>) -> Outcome<StepReport> {
         unreachable!()
     }
-    async fn save(&self, _: &Path, _: Snapshot) -> Outcome<()> {
+    async fn save(&self, _: &Path, _: CheckpointKind) -> Outcome<()> {
         unreachable!()
     }
-    async fn load(&self, _: &Path, _: Snapshot) -> Outcome<()> {
+    async fn load(&self, _: &Path, _: CheckpointKind) -> Outcome<()> {
         unreachable!()
     }
 }

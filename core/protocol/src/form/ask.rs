@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use isr_api::{
     ComponentError, Continuation, FrozenPolicy, GenerateRequest, Message, Part, Prompt, Role, Sampling,
-    Scene, ScoreRequest,
+    ScoreRequest, VideoInput,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -18,7 +18,7 @@ const MOST_ANSWERS: usize = 64;
 #[derive(Clone, Copy)]
 pub(crate) struct Asked<'a> {
     /// The video of the case.
-    pub(crate) scene: &'a Scene,
+    pub(crate) scene: &'a VideoInput,
     /// The policy.
     pub(crate) policy: &'a FrozenPolicy,
 }
@@ -101,14 +101,14 @@ async fn score(params: Value, asked: Asked<'_>) -> Result<Value, ComponentError>
 }
 
 /// Base64 of `[height, width, 3]` bytes, or null past the end.
-fn frame(params: Value, scene: &Scene) -> Result<Value, ComponentError> {
+fn frame(params: Value, scene: &VideoInput) -> Result<Value, ComponentError> {
     let FrameForm { index } = read(params)?;
     let frames = &scene.frames;
     let frame = if index < frames.len() { frames.frame(index) } else { None };
     Ok(frame.map_or(Value::Null, |bytes| STANDARD.encode(bytes).into()))
 }
 
-fn conversation(prompt: Vec<MessageForm>, scene: &Scene) -> Prompt {
+fn conversation(prompt: Vec<MessageForm>, scene: &VideoInput) -> Prompt {
     let part = |part| match part {
         PartForm::Text(text) => Some(Part::Text(text)),
         PartForm::Video(shown) => shown.then(|| Part::Video(scene.clone())),

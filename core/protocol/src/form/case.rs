@@ -1,10 +1,10 @@
 //! Cases.
 
-use isr_api::{JudgeCase, RetrospectionCase, Scene};
+use isr_api::{JudgeCase, RetrospectionCase, VideoInput};
 use serde_json::{Value, json};
 
 /// A video without its pixels, which a plugin asks for.
-fn scene(scene: &Scene) -> Value {
+fn scene(scene: &VideoInput) -> Value {
     let frames = &scene.frames;
     json!({
         "video": scene.key(),

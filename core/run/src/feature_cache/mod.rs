@@ -45,8 +45,8 @@ pub struct FeatureKey {
     pub contract: Fingerprint,
     /// The encoder.
     pub encoder: Fingerprint,
-    /// What it is computed on, as [`isr_api::VideoEncoder::computed_on`] names it.
-    pub computed_on: String,
+    /// What it is computed on, as [`isr_api::VideoEncoder::device_key`] names it.
+    pub device_key: String,
     /// Digest of the decoded frames. It is no part of the name, and must match all the same: another
     /// version of the decoder may make other frames of the same bytes.
     pub frames: Fingerprint,
@@ -59,7 +59,7 @@ impl FeatureKey {
         for part in [&self.video, &self.contract, &self.encoder] {
             name.update(part.as_str().as_bytes());
         }
-        name.update(self.computed_on.as_bytes());
+        name.update(self.device_key.as_bytes());
         name.finish().to_string()
     }
 
@@ -68,7 +68,7 @@ impl FeatureKey {
             ("video", self.video.as_str()),
             ("contract", self.contract.as_str()),
             ("encoder", self.encoder.as_str()),
-            ("computed_on", &self.computed_on),
+            ("computed_on", &self.device_key),
             ("frames", self.frames.as_str()),
         ];
         texts.map(|(name, text)| (name.to_owned(), text.to_owned())).into()

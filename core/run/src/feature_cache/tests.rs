@@ -13,7 +13,7 @@ fn key(name: &str) -> FeatureKey {
         video: part("video"),
         contract: part("contract"),
         encoder: part("encoder"),
-        computed_on: "cpu".to_owned(),
+        device_key: "cpu".to_owned(),
         frames: part("frames"),
     }
 }

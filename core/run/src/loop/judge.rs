@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use futures::future::try_join_all;
-use isr_api::records::{ResponseRecord, RoundRecord, VerdictRecord};
+use isr_api::records::{ComparisonRecord, ResponseRecord, VerdictRecord};
 use isr_api::{
     ComponentError, Error, FrozenPolicy, Judge, JudgeCase, Response, Stage, Streams, VisualContext,
 };
@@ -14,7 +14,7 @@ use super::IterativeLoop;
 use super::ranking::best_and_worst;
 use super::resume::Contexts;
 use super::stage::{StageItem, StagePlan, StageRecord};
-use crate::scenes::Scenes;
+use crate::scenes::VideoCache;
 
 /// Different responses to judge, by their places.
 #[derive(Serialize)]
@@ -76,7 +76,7 @@ impl IterativeLoop {
             let oracle = self.parts.oracle;
             async move {
                 let rounds = bench.rounds(&different).await?;
-                let (RoundRecord { compared, seed, verdict }, rounds) = best_and_worst(rounds)?;
+                let (ComparisonRecord { compared, seed, verdict }, rounds) = best_and_worst(rounds)?;
                 let Bench { record, context: shown, .. } = bench;
                 let context = shown.as_ref().map(|shown| shown.iteration);
                 let context_of = shown.map(|shown| shown.video).filter(|video| *video != record.video);
@@ -103,7 +103,7 @@ impl IterativeLoop {
 struct Bench {
     record: ResponseRecord,
     context: Option<VisualContext>,
-    scenes: Arc<Scenes>,
+    scenes: Arc<VideoCache>,
     judge: Arc<dyn Judge>,
     policy: FrozenPolicy,
     seed: u64,
@@ -111,13 +111,13 @@ struct Bench {
 
 impl Bench {
     /// Judges each response with each other one.
-    async fn rounds(&self, different: &[usize]) -> Result<Vec<RoundRecord>, ComponentError> {
+    async fn rounds(&self, different: &[usize]) -> Result<Vec<ComparisonRecord>, ComponentError> {
         let (pairs, places) = (different.len() * (different.len() - 1) / 2, different.iter().enumerate());
         let pair = places.flat_map(|(at, &one)| different[at + 1..].iter().map(move |&other| [one, other]));
         try_join_all(pair.map(|compared| self.round(compared, pairs))).await
     }
 
-    async fn round(&self, compared: [usize; 2], of: usize) -> Result<RoundRecord, ComponentError> {
+    async fn round(&self, compared: [usize; 2], of: usize) -> Result<ComparisonRecord, ComponentError> {
         let [one, other] = compared;
         let seed = match of {
             1 => self.seed,
@@ -133,7 +133,7 @@ impl Bench {
         };
         let verdict = self.judge.judge(&case, &self.policy).await?;
         verdict.check()?;
-        Ok(RoundRecord { compared, seed, verdict })
+        Ok(ComparisonRecord { compared, seed, verdict })
     }
 }
 

@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info_span};
 
 use crate::feature_cache::FeatureCache;
-use crate::scenes::Scenes;
+use crate::scenes::VideoCache;
 use crate::stage_cache::StageCache;
 use crate::store::RunDir;
 use crate::{Components, guard};
@@ -59,7 +59,7 @@ pub struct LoopParts {
 pub struct IterativeLoop {
     parts: LoopParts,
     streams: Streams,
-    scenes: Arc<Scenes>,
+    scenes: Arc<VideoCache>,
     frozen: FrozenPolicy,
     shared: Option<StageCache>,
 }
@@ -69,7 +69,7 @@ impl IterativeLoop {
     pub fn new(parts: LoopParts) -> Self {
         let components = &parts.components;
         let (video, encoder) = (components.video.clone(), Some(components.encoder.clone()));
-        let scenes = Scenes::new(video, encoder, parts.settings.feature_cache_mb)
+        let scenes = VideoCache::new(video, encoder, parts.settings.feature_cache_mb)
             .with_disk(FeatureCache::of_loop(&parts.settings));
         let scenes = Arc::new(scenes);
         let frozen = FrozenPolicy::new(components.policy.clone());

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use isr_api::ComponentError;
-use isr_api::records::RoundRecord;
+use isr_api::records::ComparisonRecord;
 
 /// The comparison of the best response with the worst, by the mean probability of being better than another
 /// one, and all comparisons where there are several. Ties go to the response that was sampled first.
@@ -11,14 +11,14 @@ use isr_api::records::RoundRecord;
 /// A judge need not be transitive: where it prefers the worst to the best, face to face, the verdict on them
 /// is marked inconsistent.
 pub(super) fn best_and_worst(
-    mut rounds: Vec<RoundRecord>,
-) -> Result<(RoundRecord, Vec<RoundRecord>), ComponentError> {
+    mut rounds: Vec<ComparisonRecord>,
+) -> Result<(ComparisonRecord, Vec<ComparisonRecord>), ComponentError> {
     if rounds.len() == 1 {
         return Ok((rounds.remove(0), Vec::new()));
     }
     // Each response is in as many comparisons as any other, so sums rank as means do.
     let mut points: BTreeMap<usize, f64> = BTreeMap::new();
-    for RoundRecord { compared: [one, other], verdict, .. } in &rounds {
+    for ComparisonRecord { compared: [one, other], verdict, .. } in &rounds {
         *points.entry(*one).or_default() += verdict.p_first;
         *points.entry(*other).or_default() += 1.0 - verdict.p_first;
     }
@@ -32,7 +32,8 @@ pub(super) fn best_and_worst(
     let best = ranked(|points, most| points > most, None);
     let worst = ranked(|points, least| points < least, best);
     let found = best.zip(worst).and_then(|(best, worst)| {
-        let is = |round: &&RoundRecord| round.compared == [best, worst] || round.compared == [worst, best];
+        let is =
+            |round: &&ComparisonRecord| round.compared == [best, worst] || round.compared == [worst, best];
         Some((best, rounds.iter().find(is)?.clone()))
     });
     let Some((best, mut round)) = found else {
@@ -50,8 +51,12 @@ mod tests {
 
     use super::*;
 
-    fn round(compared: [usize; 2], p_first: f64) -> RoundRecord {
-        RoundRecord { compared, seed: 7, verdict: Verdict { p_first, votes: Vec::new(), consistent: true } }
+    fn round(compared: [usize; 2], p_first: f64) -> ComparisonRecord {
+        ComparisonRecord {
+            compared,
+            seed: 7,
+            verdict: Verdict { p_first, votes: Vec::new(), consistent: true },
+        }
     }
 
     #[test]

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use isr_api::records::{CorruptedRecord, MismatchedRecord, PairRecord, ReferenceRecord, ResponseRecord};
 use isr_api::{
-    ComponentError, Continuation, Error, Fingerprint, FrozenPolicy, Prompt, Response, Scene, ScoreRequest,
-    Stage, View,
+    ComponentError, Continuation, Error, Fingerprint, FrozenPolicy, Prompt, Response, ScoreRequest, Stage,
+    VideoInput, View,
 };
 use rand::Rng;
 use rand::seq::SliceRandom;
@@ -15,7 +15,7 @@ use rand::seq::SliceRandom;
 use super::IterativeLoop;
 use super::stage::{StageItem, StagePlan, StageRecord, in_iteration};
 use crate::guard::{caught, component_error};
-use crate::scenes::Scenes;
+use crate::scenes::VideoCache;
 
 /// The responses of each sample.
 pub(super) type BySample<'a> = HashMap<&'a str, &'a ResponseRecord>;
@@ -130,12 +130,12 @@ pub(super) fn answer<'a>(responses: &BySample<'a>, sample: &str, index: usize) -
 
 async fn score(
     scoring: Scoring,
-    scenes: Arc<Scenes>,
+    scenes: Arc<VideoCache>,
     policy: FrozenPolicy,
 ) -> Result<ReferenceRecord, ComponentError> {
     let Scoring { pair, corrupted, mismatched } = scoring;
     let video = pair.video.as_ref();
-    let of = async |scene: Scene, tokens: Vec<u32>| -> Result<Vec<f32>, ComponentError> {
+    let of = async |scene: VideoInput, tokens: Vec<u32>| -> Result<Vec<f32>, ComponentError> {
         let continuations = vec![Continuation::Tokens(tokens)];
         let prompt = Prompt::about(&scene, pair.prompt.clone());
         let scored = policy.score(ScoreRequest { prompt, continuations }).await?;

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use isr_api::records::Summary;
-use isr_api::{Error, Event, Fingerprint, LabelledSample, Sample, SampleId, Snapshot, VisualContext};
+use isr_api::{CheckpointKind, Error, Event, Fingerprint, LabelledSample, Sample, SampleId, VisualContext};
 use serde::{Deserialize, Serialize};
 
 use super::IterativeLoop;
@@ -13,7 +13,7 @@ use crate::store::{iteration_dir, read_journal, read_json, write_json};
 /// Version of `summary.json`.
 const SCHEMA: u32 = 1;
 
-/// The newest visual context of each video, by [`isr_api::Scene::key`].
+/// The newest visual context of each video, by [`isr_api::VideoInput::key`].
 pub(super) type Contexts = HashMap<String, VisualContext>;
 
 /// The run's samples. `evaluation` and `audit` go to measuring code only.
@@ -126,7 +126,7 @@ impl IterativeLoop {
     async fn load_checkpoint(&self, t: u32) -> Result<(), Error> {
         let path = iteration_dir(self.parts.store.path(), t).join("checkpoint");
         let subject = path.display().to_string();
-        let call = self.parts.components.policy.load(&path, Snapshot::Weights);
+        let call = self.parts.components.policy.load(&path, CheckpointKind::Model);
         self.interruptible(call, "load checkpoint", &subject).await
     }
 

@@ -39,7 +39,7 @@ impl IterativeLoop {
             self.frozen.fingerprint().to_string(),
             components.video.fingerprint().to_string(),
             components.encoder.fingerprint().to_string(),
-            components.encoder.computed_on(),
+            components.encoder.device_key(),
         ];
         stage_cache::name(
             cache,

@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use isr_api::{
-    ComponentError, Continuation, Fingerprint, FinishReason, GenerateRequest, ObjectiveBatch, Part, Policy,
-    PreferenceObjective, Prompt, Requirements, Response, ScoreRequest, Snapshot, StepReport, Streams,
-    Target, TokenLogProbs, TrainExample, TrainStep, ViewLogProbs,
+    CheckpointKind, ComponentError, Continuation, Fingerprint, FinishReason, GenerateRequest,
+    ObjectiveBatch, Part, Policy, PreferenceObjective, Prompt, Requirements, Response, ScoreRequest,
+    StepReport, Streams, Target, TokenLogProbs, TrainExample, TrainStep, ViewLogProbs,
 };
 use serde::{Deserialize, Serialize};
 
@@ -100,7 +100,7 @@ fn drawn(logprobs: &[f64; 4], draw: f64) -> usize {
 fn tokens(continuation: &Continuation) -> Vec<u32> {
     match continuation {
         Continuation::Tokens(tokens) => tokens.clone(),
-        Continuation::Answer(text) | Continuation::Opening(text) => {
+        Continuation::Answer(text) | Continuation::Prefix(text) => {
             let number = |word: &str| WORDS.iter().position(|known| *known == word).unwrap_or(3) as u32;
             text.split_whitespace().map(number).collect()
         }
@@ -192,13 +192,13 @@ impl Policy for FakePolicy {
         })
     }
 
-    async fn save(&self, dir: &Path, what: Snapshot) -> Result<(), ComponentError> {
+    async fn save(&self, dir: &Path, what: CheckpointKind) -> Result<(), ComponentError> {
         assert_eq!(std::fs::read_dir(dir).unwrap().count(), 0, "{} is not empty", dir.display());
         self.control.enter("save").await?;
         let State { weights, momentum } = self.state.lock().unwrap().clone();
         let written = std::fs::write(dir.join("weights.json"), serde_json::to_string(&weights).unwrap());
         written.map_err(ComponentError::failed)?;
-        if what == Snapshot::Training {
+        if what == CheckpointKind::TrainerState {
             // In a folder of its own, as optimisers of several devices have.
             let folder = dir.join("optimiser");
             std::fs::create_dir(&folder).map_err(ComponentError::failed)?;
@@ -208,7 +208,7 @@ impl Policy for FakePolicy {
         Ok(())
     }
 
-    async fn load(&self, dir: &Path, what: Snapshot) -> Result<(), ComponentError> {
+    async fn load(&self, dir: &Path, what: CheckpointKind) -> Result<(), ComponentError> {
         self.control.enter("load").await?;
         let read = |name: &str| -> Result<[f64; 4], ComponentError> {
             let text = std::fs::read_to_string(dir.join(name)).map_err(ComponentError::failed)?;
@@ -216,8 +216,8 @@ impl Policy for FakePolicy {
         };
         let weights = read("weights.json")?;
         let momentum = match what {
-            Snapshot::Training => read("optimiser/momentum.json")?,
-            Snapshot::Weights => [0.0; 4],
+            CheckpointKind::TrainerState => read("optimiser/momentum.json")?,
+            CheckpointKind::Model => [0.0; 4],
         };
         *self.state.lock().unwrap() = State { weights, momentum };
         Ok(())

@@ -45,7 +45,7 @@ impl VideoEncoder for ByteEncoder {
         Fingerprint::of([self.salt])
     }
 
-    fn computed_on(&self) -> String {
+    fn device_key(&self) -> String {
         self.place.to_owned()
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use isr_api::records::{PairRecord, QuarantineRecord, ReferenceRecord, ResponseRecord};
-use isr_api::{Continuation, Part, Policy, Prompt, Scene, ScoreRequest, Target, TrainExample};
+use isr_api::{Continuation, Part, Policy, Prompt, ScoreRequest, Target, TrainExample, VideoInput};
 use isr_run::store::read_journal;
 
 use crate::bench::{BASE, Fakes, Settings, run_under, run_with, scratch};
@@ -20,7 +20,7 @@ fn settings() -> Settings {
     settings
 }
 
-fn scene(prompt: &Prompt) -> &Scene {
+fn scene(prompt: &Prompt) -> &VideoInput {
     let [Part::Video(scene), Part::Text(_)] = prompt.messages[0].parts.as_slice() else {
         panic!("{prompt:?}")
     };

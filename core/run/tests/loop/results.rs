@@ -105,7 +105,7 @@ async fn of_several_answers_the_best_is_trained_on_against_the_worst() {
         assert_eq!(seeds.len(), rounds.len());
         // No answer has more than the winner of the comparison, and none less than the loser.
         let points = |place: usize| -> f64 {
-            let of = |round: &isr_api::records::RoundRecord| match round.compared {
+            let of = |round: &isr_api::records::ComparisonRecord| match round.compared {
                 [one, _] if one == place => round.verdict.p_first,
                 [_, other] if other == place => 1.0 - round.verdict.p_first,
                 _ => 0.0,

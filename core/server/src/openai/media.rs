@@ -11,7 +11,9 @@ use std::time::UNIX_EPOCH;
 use base64::Engine;
 use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
-use isr_api::{ComponentError, Fingerprint, FingerprintBuilder, Frames, Scene, VideoEncoder, VideoReader};
+use isr_api::{
+    ComponentError, Fingerprint, FingerprintBuilder, Frames, VideoEncoder, VideoInput, VideoReader,
+};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
@@ -41,8 +43,8 @@ enum Place {
 #[derive(Clone)]
 struct Bytes;
 
-impl Weighter<Fingerprint, Scene> for Bytes {
-    fn weight(&self, _: &Fingerprint, scene: &Scene) -> u64 {
+impl Weighter<Fingerprint, VideoInput> for Bytes {
+    fn weight(&self, _: &Fingerprint, scene: &VideoInput) -> u64 {
         let features = scene.features.as_ref().map_or(0, |features| features.bytes.len());
         (scene.frames.rgb.len() + features).max(1) as u64
     }
@@ -54,7 +56,7 @@ pub(crate) struct Media {
     pub(crate) images: Arc<dyn VideoReader>,
     pub(crate) encoder: Option<Arc<dyn VideoEncoder>>,
     pub(crate) allowed: AllowedFolders,
-    known: Cache<Fingerprint, Scene, Bytes>,
+    known: Cache<Fingerprint, VideoInput, Bytes>,
 }
 
 impl Media {
@@ -70,7 +72,7 @@ impl Media {
     }
 
     /// The scene behind a URL. `at` is its place in the request, for errors.
-    pub(crate) async fn open(&self, medium: Medium, url: &str, at: &str) -> Result<Scene, ApiError> {
+    pub(crate) async fn open(&self, medium: Medium, url: &str, at: &str) -> Result<VideoInput, ApiError> {
         let place = match url.split_once(':').map(|(scheme, _)| scheme.to_ascii_lowercase()).as_deref() {
             Some("data") => Place::Bytes(decode(url, at).await?),
             Some("file") => Place::File(self.allowed.file(url, at).await?),
@@ -95,7 +97,7 @@ impl Media {
                     Some(encoder) => Some(Arc::new(encoder.encode(&frames).await?)),
                     None => None,
                 };
-                Ok(Scene { video: name, frames, features })
+                Ok(VideoInput { video: name, frames, features })
             })
             .await
     }

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use isr_api::{
-    BuildContext, ComponentError, Fingerprint, FinishReason, Frames, FrozenPolicy, GenerateRequest,
-    JudgeCase, Policy, PreferenceObjective, Response, Scene, ScoreRequest, Snapshot, StepReport,
-    TokenLogProbs, TrainStep, Verdict,
+    BuildContext, CheckpointKind, ComponentError, Fingerprint, FinishReason, Frames, FrozenPolicy,
+    GenerateRequest, JudgeCase, Policy, PreferenceObjective, Response, ScoreRequest, StepReport,
+    TokenLogProbs, TrainStep, Verdict, VideoInput,
 };
 use isr_config::registry::JudgeConfig;
 use isr_judges as _;
@@ -41,11 +41,11 @@ impl Policy for Nobody {
         Err(ComponentError::failed("asked"))
     }
 
-    async fn save(&self, _: &Path, _: Snapshot) -> Result<(), ComponentError> {
+    async fn save(&self, _: &Path, _: CheckpointKind) -> Result<(), ComponentError> {
         Ok(())
     }
 
-    async fn load(&self, _: &Path, _: Snapshot) -> Result<(), ComponentError> {
+    async fn load(&self, _: &Path, _: CheckpointKind) -> Result<(), ComponentError> {
         Ok(())
     }
 }
@@ -60,7 +60,7 @@ fn case(sample: usize) -> JudgeCase {
         policy: Fingerprint::of("p"),
     });
     JudgeCase {
-        scene: Scene { video: PathBuf::from("clip.mp4"), frames: Arc::new(frames), features: None },
+        scene: VideoInput { video: PathBuf::from("clip.mp4"), frames: Arc::new(frames), features: None },
         instruction: format!("question {sample}?"),
         context: None,
         first,

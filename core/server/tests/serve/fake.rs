@@ -9,8 +9,8 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request, StatusCode};
 use isr_api::{
-    ComponentError, Fingerprint, FinishReason, Frames, FrozenPolicy, GenerateRequest, Policy,
-    PreferenceObjective, Progress, ProgressSender, Response, ScoreRequest, Snapshot, StepReport,
+    CheckpointKind, ComponentError, Fingerprint, FinishReason, Frames, FrozenPolicy, GenerateRequest,
+    Policy, PreferenceObjective, Progress, ProgressSender, Response, ScoreRequest, StepReport,
     TokenLogProbs, TrainStep, VideoReader,
 };
 use isr_server::openai::{ServeOptions, Served, router};
@@ -93,11 +93,11 @@ impl Policy for Echo {
         Err(ComponentError::failed("no training"))
     }
 
-    async fn save(&self, _: &Path, _: Snapshot) -> Result<(), ComponentError> {
+    async fn save(&self, _: &Path, _: CheckpointKind) -> Result<(), ComponentError> {
         Ok(())
     }
 
-    async fn load(&self, _: &Path, _: Snapshot) -> Result<(), ComponentError> {
+    async fn load(&self, _: &Path, _: CheckpointKind) -> Result<(), ComponentError> {
         Ok(())
     }
 }

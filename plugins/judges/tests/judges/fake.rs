@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use isr_api::{
-    BuildContext, ComponentError, Fingerprint, FinishReason, Frames, FrozenPolicy, GenerateRequest, Judge,
-    JudgeCase, Policy, PreferenceObjective, Response, Scene, ScoreRequest, Snapshot, StepReport,
-    TokenLogProbs, TrainStep, Verdict, VisualContext,
+    BuildContext, CheckpointKind, ComponentError, Fingerprint, FinishReason, Frames, FrozenPolicy,
+    GenerateRequest, Judge, JudgeCase, Policy, PreferenceObjective, Response, ScoreRequest, StepReport,
+    TokenLogProbs, TrainStep, Verdict, VideoInput, VisualContext,
 };
 use isr_config::registry::JudgeConfig;
 
@@ -82,11 +82,11 @@ impl Policy for Fake {
         Err(ComponentError::failed("a fake does not train"))
     }
 
-    async fn save(&self, _: &Path, _: Snapshot) -> Result<(), ComponentError> {
+    async fn save(&self, _: &Path, _: CheckpointKind) -> Result<(), ComponentError> {
         Ok(())
     }
 
-    async fn load(&self, _: &Path, _: Snapshot) -> Result<(), ComponentError> {
+    async fn load(&self, _: &Path, _: CheckpointKind) -> Result<(), ComponentError> {
         Ok(())
     }
 }
@@ -109,7 +109,8 @@ pub(crate) fn case(first: &str, second: &str) -> JudgeCase {
         rgb: vec![255, 0, 0, 0, 0, 255, 0, 255, 0, 9, 9, 9],
         timestamps: vec![0.0, 1.0],
     };
-    let scene = Scene { video: PathBuf::from("clips/7.mp4"), frames: Arc::new(frames), features: None };
+    let scene =
+        VideoInput { video: PathBuf::from("clips/7.mp4"), frames: Arc::new(frames), features: None };
     let text = "a bar moves.".to_owned();
     let context = Some(VisualContext { video: scene.key(), iteration: 2, parent: Some(1), text });
     JudgeCase {

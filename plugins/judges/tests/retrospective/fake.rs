@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use isr_api::{
-    ComponentError, Continuation, Fingerprint, FinishReason, Frames, FrozenPolicy, GenerateRequest,
-    JudgeCase, Part, Policy, PreferenceObjective, Prompt, Response, Role, Scene, ScoreRequest, Snapshot,
-    StepReport, TokenLogProbs, TrainStep, VisualContext,
+    CheckpointKind, ComponentError, Continuation, Fingerprint, FinishReason, Frames, FrozenPolicy,
+    GenerateRequest, JudgeCase, Part, Policy, PreferenceObjective, Prompt, Response, Role, ScoreRequest,
+    StepReport, TokenLogProbs, TrainStep, VideoInput, VisualContext,
 };
 
 /// Per-token log-probs of each choice, given the text of the prompt.
@@ -77,11 +77,11 @@ impl Policy for Fake {
         Err(ComponentError::failed("a fake does not train"))
     }
 
-    async fn save(&self, _: &Path, _: Snapshot) -> Result<(), ComponentError> {
+    async fn save(&self, _: &Path, _: CheckpointKind) -> Result<(), ComponentError> {
         Ok(())
     }
 
-    async fn load(&self, _: &Path, _: Snapshot) -> Result<(), ComponentError> {
+    async fn load(&self, _: &Path, _: CheckpointKind) -> Result<(), ComponentError> {
         Ok(())
     }
 }
@@ -98,9 +98,9 @@ pub(crate) fn response(text: &str) -> Response {
 }
 
 /// A video of one black pixel.
-pub(crate) fn scene() -> Scene {
+pub(crate) fn scene() -> VideoInput {
     let frames = Frames { width: 1, height: 1, rgb: vec![0; 3], timestamps: vec![0.0] };
-    Scene { video: PathBuf::from("clips/7.mp4"), frames: Arc::new(frames), features: None }
+    VideoInput { video: PathBuf::from("clips/7.mp4"), frames: Arc::new(frames), features: None }
 }
 
 /// A description from iteration 2.
@@ -141,7 +141,7 @@ pub(crate) fn written(prompt: &Prompt) -> String {
 pub(crate) fn openings(request: &ScoreRequest) -> Vec<&str> {
     let mut openings = Vec::new();
     for continuation in &request.continuations {
-        let Continuation::Opening(text) = continuation else {
+        let Continuation::Prefix(text) = continuation else {
             panic!("a verdict is the opening of a reply");
         };
         openings.push(text.as_str());

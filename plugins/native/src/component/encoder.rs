@@ -12,7 +12,7 @@ use crate::runner::Runner;
 pub(crate) struct NativeEncoder {
     runner: Runner,
     fingerprint: Fingerprint,
-    computed_on: String,
+    device_key: String,
 }
 
 impl NativeEncoder {
@@ -22,8 +22,8 @@ impl NativeEncoder {
             let reply = runner.call_now(method, &Message::default())?;
             Ok(runner.read::<TextForm>(method, &reply)?.text)
         };
-        let (fingerprint, computed_on) = (text("fingerprint")?, text("computed_on")?);
-        Ok(Self { fingerprint: wire::parse_fingerprint(&fingerprint), computed_on, runner })
+        let (fingerprint, device_key) = (text("fingerprint")?, text("computed_on")?);
+        Ok(Self { fingerprint: wire::parse_fingerprint(&fingerprint), device_key, runner })
     }
 }
 
@@ -33,8 +33,8 @@ impl VideoEncoder for NativeEncoder {
         self.fingerprint.clone()
     }
 
-    fn computed_on(&self) -> String {
-        self.computed_on.clone()
+    fn device_key(&self) -> String {
+        self.device_key.clone()
     }
 
     async fn encode(&self, frames: &Frames) -> Result<VisualFeatures, ComponentError> {

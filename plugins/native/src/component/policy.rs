@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use isr_api::{
-    ComponentError, Fingerprint, GenerateRequest, Policy, PreferenceObjective, Response, ScoreRequest,
-    Snapshot, StepReport, Target, TokenLogProbs, TrainExample, TrainStep,
+    CheckpointKind, ComponentError, Fingerprint, GenerateRequest, Policy, PreferenceObjective, Response,
+    ScoreRequest, StepReport, Target, TokenLogProbs, TrainExample, TrainStep,
 };
 use isr_plugin::wire::{
     self, ExampleForm, GenerateForm, Message, Packing, PromptedForm, ScoreForm, SnapshotForm, TargetForm,
@@ -74,11 +74,11 @@ impl Policy for NativePolicy {
         self.0.read("train_step", &reply)
     }
 
-    async fn save(&self, dir: &Path, what: Snapshot) -> Result<(), ComponentError> {
+    async fn save(&self, dir: &Path, what: CheckpointKind) -> Result<(), ComponentError> {
         self.call("save", snapshot(dir, what)).await.map(drop)
     }
 
-    async fn load(&self, dir: &Path, what: Snapshot) -> Result<(), ComponentError> {
+    async fn load(&self, dir: &Path, what: CheckpointKind) -> Result<(), ComponentError> {
         self.call("load", snapshot(dir, what)).await.map(drop)
     }
 }
@@ -93,7 +93,7 @@ impl NativePolicy {
     }
 }
 
-fn snapshot(dir: &Path, what: Snapshot) -> Result<Message, wire::RemoteError> {
-    let form = SnapshotForm { dir: dir.to_owned(), training: what == Snapshot::Training };
+fn snapshot(dir: &Path, what: CheckpointKind) -> Result<Message, wire::RemoteError> {
+    let form = SnapshotForm { dir: dir.to_owned(), training: what == CheckpointKind::TrainerState };
     Message::new(&form, Vec::new())
 }

@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use isr_api::{
     ComponentError, Frames, Granularity, JudgeCase, ObjectiveBatch, ObjectiveValue, Requirements, Response,
-    RetrospectionCase, Scene, View, ViewLogProbs, VisualContext,
+    RetrospectionCase, VideoInput, View, ViewLogProbs, VisualContext,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -57,14 +57,14 @@ fn read<T: for<'de> Deserialize<'de>>(params: Value) -> Result<T, ComponentError
 }
 
 /// A component may look at all frames, so all are fetched before it is called.
-async fn scene(pipe: &Pipe, call: u64, form: SceneForm) -> Result<Scene, ComponentError> {
+async fn scene(pipe: &Pipe, call: u64, form: SceneForm) -> Result<VideoInput, ComponentError> {
     let SceneForm { video, width, height, timestamps } = form;
     let mut rgb = Vec::new();
     for index in 0..timestamps.len() {
         let frame: String = pipe.ask(call, "frame", json!({ "index": index })).await?;
         rgb.extend(STANDARD.decode(frame).map_err(ComponentError::failed)?);
     }
-    Ok(Scene { video, frames: Arc::new(Frames { width, height, rgb, timestamps }), features: None })
+    Ok(VideoInput { video, frames: Arc::new(Frames { width, height, rgb, timestamps }), features: None })
 }
 
 pub(super) async fn judge_case(pipe: &Pipe, call: u64, params: Value) -> Result<JudgeCase, ComponentError> {

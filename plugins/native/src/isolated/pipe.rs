@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use isr_api::{
-    ComponentError, Fingerprint, GenerateRequest, Part, Policy, PreferenceObjective, Prompt, Response,
-    ScoreRequest, Snapshot, StepReport, TokenLogProbs, TrainStep,
+    CheckpointKind, ComponentError, Fingerprint, GenerateRequest, Part, Policy, PreferenceObjective,
+    Prompt, Response, ScoreRequest, StepReport, TokenLogProbs, TrainStep,
 };
 use isr_protocol::{Answer, Ask, FromPlugin};
 use serde::de::DeserializeOwned;
@@ -116,11 +116,11 @@ impl Policy for PipePolicy {
         Err(ComponentError::failed("the policy is frozen"))
     }
 
-    async fn save(&self, _: &Path, _: Snapshot) -> Result<(), ComponentError> {
+    async fn save(&self, _: &Path, _: CheckpointKind) -> Result<(), ComponentError> {
         Err(ComponentError::failed("the policy is frozen"))
     }
 
-    async fn load(&self, _: &Path, _: Snapshot) -> Result<(), ComponentError> {
+    async fn load(&self, _: &Path, _: CheckpointKind) -> Result<(), ComponentError> {
         Err(ComponentError::failed("the policy is frozen"))
     }
 }

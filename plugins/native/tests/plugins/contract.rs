@@ -42,7 +42,7 @@ async fn retrospector_encoder_and_policy_keep_their_contracts() {
     let retrospector = of(Kind::Retrospector, "describes").retrospector("describes", &with).unwrap();
     assert_eq!(isr_testing::retrospector(retrospector, &Arc::new(FakePolicy::default())).await, []);
     let encoder = of(Kind::Encoder, "mean").encoder("mean", &with).unwrap();
-    assert_eq!(encoder.computed_on(), "paper");
+    assert_eq!(encoder.device_key(), "paper");
     assert_eq!(isr_testing::encoder(encoder).await, []);
     let policy = of(Kind::Policy, "two").policy("two", &with).unwrap();
     assert_eq!(isr_testing::policy(policy).await, []);

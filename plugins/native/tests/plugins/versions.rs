@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use isr_api::{
-    ComponentError, Fingerprint, FrozenPolicy, GenerateRequest, Policy, PreferenceObjective, Response,
-    ScoreRequest, Snapshot, StepReport, TokenLogProbs, TrainStep, Verdict,
+    CheckpointKind, ComponentError, Fingerprint, FrozenPolicy, GenerateRequest, Policy,
+    PreferenceObjective, Response, ScoreRequest, StepReport, TokenLogProbs, TrainStep, Verdict,
 };
 use isr_config::plugin::{Isolation, PluginFile, Plugins};
 use isr_testing::fixtures::case;
@@ -91,11 +91,11 @@ impl Policy for Busy {
         self.policy.train_step(step, objective).await
     }
 
-    async fn save(&self, dir: &Path, what: Snapshot) -> Result<(), ComponentError> {
+    async fn save(&self, dir: &Path, what: CheckpointKind) -> Result<(), ComponentError> {
         self.policy.save(dir, what).await
     }
 
-    async fn load(&self, dir: &Path, what: Snapshot) -> Result<(), ComponentError> {
+    async fn load(&self, dir: &Path, what: CheckpointKind) -> Result<(), ComponentError> {
         self.policy.load(dir, what).await
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use isr_api::{Continuation, Frames, Prompt, Scene};
+use isr_api::{Continuation, Frames, Prompt, VideoInput};
 
 use super::{Chat, Rendered};
 use crate::model::{ModelConfig, Slot};
@@ -46,12 +46,16 @@ fn chat(folder: &Path, template: &str) -> (Chat, ModelConfig) {
     (chat, config)
 }
 
-fn scene(json: &serde_json::Value) -> Scene {
+fn scene(json: &serde_json::Value) -> VideoInput {
     let side = |index: usize| json["source_hw"][index].as_u64().unwrap() as u32;
     let (height, width) = (side(0), side(1));
     let rgb = vec![0; (8 * height * width * 3) as usize];
     let timestamps = (0..8).map(|t| f64::from(t) / 2.0).collect();
-    Scene { video: "v".into(), frames: Frames { width, height, rgb, timestamps }.into(), features: None }
+    VideoInput {
+        video: "v".into(),
+        frames: Frames { width, height, rgb, timestamps }.into(),
+        features: None,
+    }
 }
 
 fn ids(rendered: &Rendered, visual: u32) -> Vec<u32> {
@@ -81,7 +85,7 @@ fn llavas_template_without_an_end_of_turn_gets_one() {
     let text = json["responses"]["chosen_text"].as_str().unwrap().trim_end_matches("</s>");
     let answer = chat.continuation(&rendered, &Continuation::Answer(text.to_owned())).unwrap();
     assert_eq!(serde_json::json!(answer), json["responses"]["chosen_ids"]);
-    let opening = chat.continuation(&rendered, &Continuation::Opening("A".to_owned())).unwrap();
+    let opening = chat.continuation(&rendered, &Continuation::Prefix("A".to_owned())).unwrap();
     assert_eq!(opening, [321]);
 }
 

@@ -21,8 +21,8 @@ use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::thread::JoinHandle;
 
 use isr_api::{
-    Fingerprint, GenerateRequest, PreferenceObjective, ProgressSender, Prompt, Response, ScoreRequest,
-    Snapshot, StepReport, TokenLogProbs, TrainStep,
+    CheckpointKind, Fingerprint, GenerateRequest, PreferenceObjective, ProgressSender, Prompt, Response,
+    ScoreRequest, StepReport, TokenLogProbs, TrainStep,
 };
 use tokio::sync::oneshot;
 
@@ -45,8 +45,8 @@ pub(crate) enum Command {
     Score(ScoreRequest, Reply<Vec<TokenLogProbs>>),
     Logits(Prompt, Reply<Logits>),
     Train(TrainStep, Arc<dyn PreferenceObjective>, Reply<StepReport>),
-    Save(PathBuf, Snapshot, Reply<()>),
-    Load(PathBuf, Snapshot, Reply<()>),
+    Save(PathBuf, CheckpointKind, Reply<()>),
+    Load(PathBuf, CheckpointKind, Reply<()>),
     Fingerprint(Sender<Result<Fingerprint>>),
 }
 
@@ -217,20 +217,20 @@ impl Engine {
         self.prefixes.clear();
     }
 
-    fn save(&self, dir: &std::path::Path, what: Snapshot) -> Result<()> {
+    fn save(&self, dir: &std::path::Path, what: CheckpointKind) -> Result<()> {
         let mut manifest = Manifest::new();
         self.checkpoint.save(dir, &self.model, self.shard_bytes, &mut manifest)?;
-        if what == Snapshot::Training {
+        if what == CheckpointKind::TrainerState {
             self.trainer.save(dir, &mut manifest)?;
         }
         manifest.write(dir)
     }
 
-    fn load(&mut self, dir: &std::path::Path, what: Snapshot) -> Result<()> {
+    fn load(&mut self, dir: &std::path::Path, what: CheckpointKind) -> Result<()> {
         manifest::verify(dir, false)?;
         let optimizer = match what {
-            Snapshot::Weights => None,
-            Snapshot::Training => Some(self.trainer.read(dir)?),
+            CheckpointKind::Model => None,
+            CheckpointKind::TrainerState => Some(self.trainer.read(dir)?),
         };
         self.model.reload(dir)?;
         self.trainer.restore(optimizer, &self.model)

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use isr_api::Scene;
+use isr_api::VideoInput;
 use tch::Tensor;
 
 use super::Engine;
@@ -35,12 +35,12 @@ pub(crate) struct Prefixes {
 struct Kept {
     slots: Vec<Slot>,
     /// The videos themselves: while they are held, no other stands at their address.
-    scenes: Vec<Scene>,
+    scenes: Vec<VideoInput>,
     prefix: Rc<Prefix>,
 }
 
 impl Kept {
-    fn is(&self, slots: &[Slot], scenes: &[Scene]) -> bool {
+    fn is(&self, slots: &[Slot], scenes: &[VideoInput]) -> bool {
         let videos = self.scenes.len() == scenes.len()
             && self.scenes.iter().zip(scenes).all(|(kept, asked)| is_same(kept, asked));
         videos && self.slots == slots
@@ -48,7 +48,7 @@ impl Kept {
 }
 
 /// Whether two scenes hold the very same frames and features in memory.
-fn is_same(one: &Scene, other: &Scene) -> bool {
+fn is_same(one: &VideoInput, other: &VideoInput) -> bool {
     let features = match (&one.features, &other.features) {
         (Some(one), Some(other)) => Arc::ptr_eq(one, other),
         (None, None) => true,
@@ -68,7 +68,7 @@ impl Prefixes {
         self.kept.clear();
     }
 
-    fn find(&mut self, slots: &[Slot], scenes: &[Scene]) -> Option<Rc<Prefix>> {
+    fn find(&mut self, slots: &[Slot], scenes: &[VideoInput]) -> Option<Rc<Prefix>> {
         let at = self.kept.iter().position(|kept| kept.is(slots, scenes))?;
         let found = self.kept.remove(at)?;
         let prefix = Rc::clone(&found.prefix);
@@ -76,7 +76,7 @@ impl Prefixes {
         Some(prefix)
     }
 
-    fn keep(&mut self, slots: &[Slot], scenes: &[Scene], prefix: &Rc<Prefix>) {
+    fn keep(&mut self, slots: &[Slot], scenes: &[VideoInput], prefix: &Rc<Prefix>) {
         if prefix.bytes() > self.limit {
             return;
         }

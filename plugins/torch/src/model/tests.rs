@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use isr_api::{Frames, Prompt, Scene};
+use isr_api::{Frames, Prompt, VideoInput};
 use proptest::prelude::*;
 use serde_json::Value;
 use tch::{Kind, Tensor};
@@ -69,7 +69,7 @@ fn positions_equal_the_reference() {
         let folder = golden().join(format!("tiny_{family}"));
         let (config, json) = (ModelConfig::read(&folder).unwrap(), json(family));
         let chat = Chat::read(&folder, &config).unwrap();
-        let scene = Scene { video: "v".into(), frames: frames(&json).into(), features: None };
+        let scene = VideoInput { video: "v".into(), frames: frames(&json).into(), features: None };
         let prompt = Prompt::about(&scene, json["question"].as_str().unwrap());
         let rendered = chat.render(&prompt, |frames| config.layout(frames)).unwrap();
         let tensors = read_tensors(&golden().join(format!("{family}.safetensors"))).unwrap();

@@ -1,6 +1,6 @@
 //! From training examples to log-probs of answer tokens, and from the objective's gradient back.
 
-use isr_api::{Granularity, Prompt, Requirements, Scene, Target, TrainExample, View, ViewLogProbs};
+use isr_api::{Granularity, Prompt, Requirements, Target, TrainExample, VideoInput, View, ViewLogProbs};
 use tch::Tensor;
 
 use super::head::AnswerHead;
@@ -23,7 +23,7 @@ pub(super) struct Prepared {
 struct Trunk {
     prompt: Vec<Slot>,
     positions: Positions,
-    scenes: Vec<Scene>,
+    scenes: Vec<VideoInput>,
     answers: Vec<Answer>,
 }
 
@@ -211,7 +211,7 @@ fn predictions(examples: &[Prepared], views: usize) -> (Vec<i64>, Vec<i64>) {
 
 fn trunk_features(model: &VideoLmm, trunks: &[&Trunk], own_tower: bool) -> Result<Vec<Option<Tensor>>> {
     if own_tower {
-        let lists: Vec<&[Scene]> = trunks.iter().map(|trunk| trunk.scenes.as_slice()).collect();
+        let lists: Vec<&[VideoInput]> = trunks.iter().map(|trunk| trunk.scenes.as_slice()).collect();
         return visual::features_together(model, &lists);
     }
     trunks.iter().map(|trunk| visual::features(model, &trunk.scenes, false)).collect()

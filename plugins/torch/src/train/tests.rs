@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use isr_api::{
     ComponentError, Continuation, Frames, Granularity, ObjectiveBatch, ObjectiveValue, PreferenceObjective,
-    Prompt, PromptedTarget, Requirements, Scene, Target, TrainExample, TrainStep, View,
+    Prompt, PromptedTarget, Requirements, Target, TrainExample, TrainStep, VideoInput, View,
 };
 use tch::{Device, Kind, Tensor};
 
@@ -71,7 +71,7 @@ fn gradients_of_tower_projector_and_decoder_equal_autograd() {
         let ours = |name: &str| model_family.canonical(name);
         let config = TrainingConfig { projector: true, tower: true, ..TrainingConfig::default() };
         let mut trainer = Trainer::new(config, &model).unwrap();
-        let scene = Scene { video: "v".into(), frames: Arc::new(frames(&json)), features: None };
+        let scene = VideoInput { video: "v".into(), frames: Arc::new(frames(&json)), features: None };
         let target = |name: &str| {
             let ids = serde_json::from_value(json["responses"][format!("{name}_ids")].clone()).unwrap();
             let reference = to_vec(&expected[&format!("{name}_ref_logps")]).unwrap();
@@ -131,7 +131,7 @@ fn further_views_have_the_gradients_of_plain_examples() {
         let mut part = (*whole).clone();
         part.rgb.iter_mut().for_each(|value| *value /= 3);
         let prompt = |frames: &Arc<Frames>| {
-            let scene = Scene { video: "v".into(), frames: Arc::clone(frames), features: None };
+            let scene = VideoInput { video: "v".into(), frames: Arc::clone(frames), features: None };
             Prompt::about(&scene, json["question"].as_str().unwrap())
         };
         let (plain, corrupted) = (prompt(&whole), prompt(&Arc::new(part)));
@@ -198,7 +198,7 @@ fn a_glance_leaves_the_layers_out_and_keeps_examples_apart() {
     let example = |shade: u8, take: usize| {
         let mut frames = frames(&json);
         frames.rgb.iter_mut().for_each(|value| *value /= shade);
-        let scene = Scene { video: "v".into(), frames: Arc::new(frames), features: None };
+        let scene = VideoInput { video: "v".into(), frames: Arc::new(frames), features: None };
         let ids: Vec<u32> = serde_json::from_value(json["responses"]["chosen_ids"].clone()).unwrap();
         let ids: Vec<u32> = ids.into_iter().take(take).collect();
         let reference = Some(vec![-1.0; ids.len()]);

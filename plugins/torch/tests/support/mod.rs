@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use isr_api::{
     ComponentError, Continuation, Frames, Granularity, ObjectiveBatch, ObjectiveValue, PreferenceObjective,
-    Prompt, Requirements, Scene, Target, TrainExample, TrainStep, View, VisualFeatures,
+    Prompt, Requirements, Target, TrainExample, TrainStep, VideoInput, View, VisualFeatures,
 };
 use isr_torch::{ClipConfig, Precision, Preprocess};
 use safetensors::SafeTensors;
@@ -73,7 +73,7 @@ impl Golden {
     }
 
     /// A question about the pseudo-video, with the system message that the golden prompts have.
-    pub fn prompt(&self, scene: &Scene, question: &str) -> Prompt {
+    pub fn prompt(&self, scene: &VideoInput, question: &str) -> Prompt {
         let prompt = Prompt::about(scene, question);
         match self.json["prompt"].as_str().unwrap().split_once(" USER:") {
             Some((system, _)) => prompt.with_system(system),
@@ -83,7 +83,7 @@ impl Golden {
     }
 
     /// The golden question about the pseudo-video.
-    pub fn question(&self, scene: &Scene) -> Prompt {
+    pub fn question(&self, scene: &VideoInput) -> Prompt {
         self.prompt(scene, self.json["question"].as_str().unwrap())
     }
 
@@ -147,9 +147,9 @@ pub fn join_tensors(
     names
 }
 
-pub fn scene(golden: &Golden, features: Option<VisualFeatures>) -> Scene {
+pub fn scene(golden: &Golden, features: Option<VisualFeatures>) -> VideoInput {
     let frames = Arc::new(golden.frames());
-    Scene { video: "pseudo.mp4".into(), frames, features: features.map(Arc::new) }
+    VideoInput { video: "pseudo.mp4".into(), frames, features: features.map(Arc::new) }
 }
 
 pub fn floats(bytes: &[u8]) -> Vec<f32> {

@@ -11,7 +11,7 @@ pub(crate) use retrospector::WasmRetrospector;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use isr_api::{FrozenPolicy, Scene};
+use isr_api::{FrozenPolicy, VideoInput};
 use tokio::runtime::Handle;
 
 use crate::error::Fault;
@@ -30,7 +30,7 @@ pub(crate) struct Shared {
 /// Does a call about a case on a thread that may wait; it ends where nobody waits for it any more.
 async fn on_case<T: Send + 'static>(
     shared: &Shared,
-    scene: &Scene,
+    scene: &VideoInput,
     policy: &FrozenPolicy,
     seed: u64,
     work: impl FnOnce(Call) -> Result<T, Fault> + Send + 'static,

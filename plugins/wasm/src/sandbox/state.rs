@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use isr_api::{Fingerprint, FrozenPolicy, Scene};
+use isr_api::{Fingerprint, FrozenPolicy, VideoInput};
 use tokio::runtime::Handle;
 use wasmtime::ResourceLimiter;
 use wasmtime::component::ResourceTable;
@@ -23,7 +23,7 @@ const TABLE: usize = 1 << 20;
 /// What a plugin may ask about.
 pub(crate) struct Asked {
     /// The video of the case.
-    pub(crate) scene: Scene,
+    pub(crate) scene: VideoInput,
     /// The policy.
     pub(crate) policy: FrozenPolicy,
     /// Where the policy's work is done.

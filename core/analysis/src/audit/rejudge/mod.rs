@@ -18,10 +18,10 @@ use std::time::Instant;
 use futures::StreamExt;
 use isr_api::records::{QuarantineRecord, ResponseRecord, VerdictRecord};
 use isr_api::{
-    ComponentError, Error, Event, FrozenPolicy, Judge, JudgeCase, Observer, Policy, SampleId, Snapshot,
-    Stage, VisualContext,
+    CheckpointKind, ComponentError, Error, Event, FrozenPolicy, Judge, JudgeCase, Observer, Policy,
+    SampleId, Stage, VisualContext,
 };
-use isr_run::Scenes;
+use isr_run::VideoCache;
 use isr_run::store::{Journal, iteration_dir, read_journal, scan_journal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -45,7 +45,7 @@ pub struct Rejudging {
     /// The run's policy as it began. Its weights become those that judged each iteration.
     pub policy: Arc<dyn Policy>,
     /// Opens videos, through the reader that [`Seen::through`] gives.
-    pub scenes: Arc<Scenes>,
+    pub scenes: Arc<VideoCache>,
     /// What the judge is shown.
     pub seen: Seen,
     /// Cases of an iteration, the first so many; `None` is all.
@@ -192,7 +192,7 @@ impl Rejudging {
                     "{path}, which judged it, is not there; choose other `iterations`"
                 )));
             }
-            let load = self.unless_cancelled(self.policy.load(&path, Snapshot::Weights)).await?;
+            let load = self.unless_cancelled(self.policy.load(&path, CheckpointKind::Model)).await?;
             load.map_err(|source| Error::Component {
                 stage: "load checkpoint".to_owned(),
                 subject: path.display().to_string(),
@@ -244,7 +244,7 @@ impl Rejudging {
 
 async fn judge_again(
     trial: Retrial,
-    scenes: Arc<Scenes>,
+    scenes: Arc<VideoCache>,
     judge: Arc<dyn Judge>,
     policy: FrozenPolicy,
     oracle: bool,
