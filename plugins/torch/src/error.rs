@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use isr_core::ComponentError;
 
+use crate::hub::HubError;
+
 /// What can go wrong with models, checkpoints and tensors.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -31,7 +33,7 @@ pub enum TorchError {
     },
     /// A model of the hub that cannot be had.
     #[error(transparent)]
-    Hub(#[from] isr_hub::HubError),
+    Hub(#[from] HubError),
     /// An adapter that does not fit the model or its config.
     #[error("{0}")]
     Adapter(String),

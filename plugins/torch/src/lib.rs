@@ -12,6 +12,7 @@
 //! | low-rank adapters in PEFT's format | `lora/` |
 //! | what a model needs, from headers | `inspect/` |
 //! | a new small model with a tokenizer | `new_model.rs` |
+//! | models of the Hugging Face hub | `hub/` (cargo feature `hub`) |
 //!
 //! Numbers are checked against transformers in `tests/golden.rs`.
 
@@ -22,6 +23,7 @@ mod device;
 mod encoder;
 mod engine;
 mod error;
+pub mod hub;
 mod inspect;
 mod lora;
 mod manifest;

@@ -19,6 +19,7 @@ use crate::checkpoint::Checkpoint;
 use crate::device::{Precision, parse_device};
 use crate::engine::{Command, Engine, EngineHandle, Logits, Prefixes};
 use crate::error::Result;
+use crate::hub::{self, HubError};
 use crate::lora::{Adapter, is_adapter};
 use crate::model::{ModelConfig, VideoLmm};
 use crate::source::Source;
@@ -172,9 +173,15 @@ pub(crate) fn check_model(model: &Path) -> std::result::Result<(), String> {
     let wrong = match model.exists() {
         true if model.join("config.json").exists() || is_adapter(model) => return Ok(()),
         true => "holds no config.json".to_owned(),
-        false => match isr_hub::check(&model.to_string_lossy()) {
+        false => match hub::check(&model.to_string_lossy()) {
             Ok(()) => return Ok(()),
-            Err(isr_hub::HubError::NotAnId { .. }) => {
+            #[cfg(not(feature = "hub"))]
+            Err(HubError::Disabled { .. }) => {
+                "is no folder, and this build cannot download it from the Hugging Face hub; build with the cargo \
+                 feature `hub` of isr-torch, or give the path of a copy"
+                    .to_owned()
+            }
+            Err(HubError::NotAnId { .. }) => {
                 "is no model of the hub; write hf://owner/name or hf://owner/name@revision".to_owned()
             }
             Err(_) => format!("does not exist{}", did_you_mean(model)),

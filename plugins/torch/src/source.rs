@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::error::Result;
+use crate::hub;
 use crate::lora::{base_of, is_adapter};
 use crate::manifest;
 
@@ -22,7 +23,7 @@ impl Source {
     /// # Errors
     /// A model that cannot be had; an adapter whose base is not there; adapters on adapters.
     pub(crate) fn of(model: &Path, adapter: Option<&Path>) -> Result<Self> {
-        let local = |name: &Path| isr_hub::resolve(&name.to_string_lossy());
+        let local = |name: &Path| hub::resolve(&name.to_string_lossy());
         let (model, adapter) = (local(model)?, adapter.map(local).transpose()?);
         match adapter {
             None if is_adapter(&model) => Ok(Self { base: base_of(&model)?, adapter: Some(model) }),

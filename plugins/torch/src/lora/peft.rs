@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::LoraConfig;
 use crate::error::{Result, TorchError};
+use crate::hub;
 
 pub(super) const CONFIG: &str = "adapter_config.json";
 pub(super) const TENSORS: &str = "adapter_model.safetensors";
@@ -88,7 +89,7 @@ pub(crate) fn base_of(folder: &Path) -> Result<PathBuf> {
     if let Some(found) = found {
         return Ok(found);
     }
-    isr_hub::resolve(name).map_err(|error| {
+    hub::resolve(name).map_err(|error| {
         let reason = format!(
             "names the base model {name}: {error}; let policy.model be the base and policy.adapter this folder"
         );
