@@ -10,9 +10,10 @@ use tch::Tensor;
 use tokenizers::Tokenizer;
 
 use crate::error::{Result, TorchError};
+use crate::json_file;
 use crate::model::config::Placeholder;
-use crate::model::families::{Block, Layout};
 use crate::model::positions::Positions;
+use crate::model::prompt_layout::{FeatureBlock, PromptLayout};
 use crate::model::{ModelConfig, Sequence, Slot};
 
 /// LLaVA's `v1` template (Vicuna), for checkpoints that bring none.
@@ -83,7 +84,7 @@ impl Chat {
     /// Reads tokenizer and template of a checkpoint folder.
     pub(crate) fn read(folder: &Path, config: &ModelConfig) -> Result<Self> {
         let tokenizer = read_tokenizer(folder)?;
-        let settings = read_optional_json(&folder.join("tokenizer_config.json"))?;
+        let settings = json_file::read_optional(&folder.join("tokenizer_config.json"))?;
         let template = read_template(folder, &settings)?;
         let special = |key: &str| -> String {
             let value = &settings[key];
@@ -112,7 +113,7 @@ impl Chat {
             eos: special("eos_token"),
             placeholder,
             visual_token,
-            content_type: config.family.content_type(),
+            content_type: config.content_type,
             stops,
             tokenizer,
         })
@@ -140,13 +141,13 @@ impl Chat {
     pub(crate) fn render(
         &self,
         prompt: &Prompt,
-        layout: impl Fn(&Frames) -> Result<Layout>,
+        layout: impl Fn(&Frames) -> Result<PromptLayout>,
     ) -> Result<Rendered> {
         let messages = self.messages(prompt);
         let text = self.apply(&messages, true)?;
         let scenes: Vec<Scene> =
             prompt.messages.iter().flat_map(|message| &message.parts).filter_map(scene).collect();
-        let layouts: Vec<Layout> =
+        let layouts: Vec<PromptLayout> =
             scenes.iter().map(|scene| layout(&scene.frames)).collect::<Result<_>>()?;
         if text.matches(&self.placeholder).count() > scenes.len() {
             let text = format!("the text contains the model's own `{}`", self.placeholder);
@@ -171,8 +172,8 @@ impl Chat {
                     slots.extend((next_feature..next_feature + block.len()).map(Slot::Visual));
                     next_feature += block.len();
                     match block {
-                        Block::Row(count) => positions.push_text(*count),
-                        Block::Grid(grid) => positions.push_grid(*grid),
+                        FeatureBlock::Row(count) => positions.push_text(*count),
+                        FeatureBlock::Grid(grid) => positions.push_grid(*grid),
                     }
                 }
             }
@@ -184,7 +185,7 @@ impl Chat {
     }
 
     /// Writes what layouts say in place of the template's placeholders, in order.
-    fn expand(&self, text: &str, layouts: &[Layout]) -> String {
+    fn expand(&self, text: &str, layouts: &[PromptLayout]) -> String {
         let mut parts = text.split(self.placeholder.as_str());
         let mut expanded = parts.next().unwrap_or_default().to_owned();
         for (index, part) in parts.enumerate() {
@@ -366,7 +367,7 @@ fn read_template(folder: &Path, settings: &Value) -> Result<String> {
 
 /// End-of-turn tokens: `generation_config.json`, else `config.json`, else the tokenizer's `eos_token`.
 fn stop_tokens(folder: &Path, config: &ModelConfig, tokenizer: &Tokenizer, eos: &str) -> Result<Vec<u32>> {
-    let generation = read_optional_json(&folder.join("generation_config.json"))?;
+    let generation = json_file::read_optional(&folder.join("generation_config.json"))?;
     let given = [generation.get("eos_token_id").cloned(), config.text.eos_token_id.clone()];
     for value in given.into_iter().flatten() {
         let ids: Vec<u32> = match &value {
@@ -383,16 +384,6 @@ fn stop_tokens(folder: &Path, config: &ModelConfig, tokenizer: &Tokenizer, eos: 
             "names no eos_token_id, nor does any other file",
         )
     })
-}
-
-/// A JSON file, or null where it does not exist.
-pub(crate) fn read_optional_json(path: &Path) -> Result<Value> {
-    match std::fs::read_to_string(path) {
-        Ok(text) => serde_json::from_str(&text)
-            .map_err(|error| TorchError::checkpoint(path, format!("is not JSON: {error}"))),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Value::Null),
-        Err(error) => Err(TorchError::io("read", path)(error)),
-    }
 }
 
 #[cfg(test)]

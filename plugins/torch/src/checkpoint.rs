@@ -6,8 +6,8 @@ use std::path::Path;
 use serde_json::{Value, json};
 use tch::Kind;
 
-use crate::chat::read_optional_json;
 use crate::error::{Result, TorchError};
+use crate::json_file;
 use crate::manifest::Manifest;
 use crate::model::VideoLmm;
 
@@ -43,7 +43,7 @@ impl Checkpoint {
                 companions.insert(name, std::fs::read(&path).map_err(TorchError::io("read", &path))?);
             }
         }
-        let mut generation = read_optional_json(&folder.join("generation_config.json"))?;
+        let mut generation = json_file::read_optional(&folder.join("generation_config.json"))?;
         if generation.is_null() {
             generation = json!({ "eos_token_id": stops });
         }
@@ -68,14 +68,14 @@ impl Checkpoint {
             let dtype = if model.kind == Kind::BFloat16 { "bfloat16" } else { "float32" };
             entries.insert("dtype".to_owned(), json!(dtype));
         }
-        write_json(&folder.join("config.json"), &config)?;
-        write_json(&folder.join("generation_config.json"), &self.generation)?;
+        json_file::write(&folder.join("config.json"), &config)?;
+        json_file::write(&folder.join("generation_config.json"), &self.generation)?;
         for (name, bytes) in &self.companions {
             let path = folder.join(name);
             std::fs::write(&path, bytes).map_err(TorchError::io("write", &path))?;
         }
-        let family = model.config.family;
-        model.weights.write(folder, &|name| family.written(name), limit, manifest)
+        let names = model.config.names;
+        model.weights.write(folder, &|name| names.saved(name), limit, manifest)
     }
 }
 
@@ -88,11 +88,4 @@ pub(crate) fn copy_companions(from: &Path, to: &Path) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Writes JSON with two spaces of indentation and a newline at the end.
-pub(crate) fn write_json(path: &Path, value: &Value) -> Result<()> {
-    let text = serde_json::to_string_pretty(value)
-        .map_err(|error| TorchError::checkpoint(path, format!("cannot be written: {error}")))?;
-    std::fs::write(path, text + "\n").map_err(TorchError::io("write", path))
 }

@@ -13,7 +13,7 @@ use tch::{Device, Kind};
 use crate::device::{Precision, parse_device};
 use crate::error::{Result, TorchError};
 use crate::model::config::VisionConfig;
-use crate::model::preprocess::{Preprocess, Recipe};
+use crate::model::preprocess::{ImageProcessor, Preprocess};
 use crate::model::weights::Weights;
 use crate::model::{ModelConfig, Tower, encode, load_tower};
 use crate::policy::check_model;
@@ -70,7 +70,7 @@ pub struct ClipEncoder {
 
 struct Loaded {
     tower: Tower,
-    recipe: Recipe,
+    processor: ImageProcessor,
     kind: Kind,
     device: Device,
 }
@@ -85,12 +85,12 @@ impl ClipEncoder {
         let source = Source::of(model, None)?;
         source.verify(false)?;
         let (model, weights, tower) = load_tower(&source.base, kind, device)?;
-        let recipe = match &model.vision {
-            VisionConfig::Clip(vision) => model.recipe.chosen(config.preprocess, vision.image_size),
-            VisionConfig::Qwen(_) => model.recipe.clone(),
+        let processor = match &model.vision {
+            VisionConfig::Clip(vision) => model.processor.chosen(config.preprocess, vision.image_size),
+            VisionConfig::Qwen(_) => model.processor.clone(),
         };
-        let fingerprint = fingerprint(&model, &weights, &recipe, config)?;
-        let tower = Loaded { tower, recipe, kind, device };
+        let fingerprint = fingerprint(&model, &weights, &processor, config)?;
+        let tower = Loaded { tower, processor, kind, device };
         Ok(Self { tower: Arc::new(Mutex::new(tower)), fingerprint, device })
     }
 }
@@ -98,17 +98,17 @@ impl ClipEncoder {
 fn fingerprint(
     model: &ModelConfig,
     weights: &Weights,
-    recipe: &Recipe,
+    processor: &ImageProcessor,
     config: &ClipConfig,
 ) -> Result<Fingerprint> {
-    let settings = format!("{:?} {recipe:?} {:?}", config.precision, model.vision);
+    let settings = format!("{:?} {} {:?}", config.precision, processor.identity(), model.vision);
     Ok(Fingerprint::of(format!("{settings} {}", weights.fingerprint()?)))
 }
 
 impl Loaded {
     fn encode(&self, frames: &Frames) -> Result<(FeatureType, [usize; 3], Vec<u8>)> {
         tch::no_grad(|| {
-            let features = encode(&self.tower, &self.recipe, frames, (self.kind, self.device))?;
+            let features = encode(&self.tower, &self.processor, frames, (self.kind, self.device))?;
             let (count, tokens, dim) = features.size3()?;
             let dtype = if self.kind == Kind::BFloat16 { FeatureType::Bf16 } else { FeatureType::F32 };
             Ok((dtype, [count, tokens, dim].map(|size| size as usize), bytes_of(&features)?))

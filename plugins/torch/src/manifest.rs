@@ -8,6 +8,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Result, TorchError};
+use crate::json_file;
 
 const NAME: &str = "manifest.json";
 
@@ -56,7 +57,7 @@ impl Manifest {
         let path = folder.join(NAME);
         let value = serde_json::to_value(&self)
             .map_err(|error| TorchError::checkpoint(&path, format!("cannot be written: {error}")))?;
-        crate::checkpoint::write_json(&path, &value)
+        json_file::write(&path, &value)
     }
 }
 

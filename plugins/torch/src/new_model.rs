@@ -14,10 +14,11 @@ use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::processors::template::TemplateProcessing;
 use tokenizers::{AddedToken, Tokenizer};
 
-use crate::checkpoint::write_json;
 use crate::error::{Result, TorchError};
+use crate::json_file;
 use crate::model::ModelConfig;
 use crate::model::expected::expected_tensors;
+use crate::model::families::parse_config;
 use crate::model::preprocess::{MEAN, STD};
 use crate::tensors::write_tensors;
 
@@ -97,14 +98,14 @@ impl NewModelConfig {
         let (pad, bos, eos, image) = (id(PAD)?, id(BOS)?, id(EOS)?, id(IMAGE)?);
         let vocabulary = tokenizer.get_vocab_size(true);
         let config = self.config([pad, bos, eos, image], vocabulary);
-        write_json(&folder.join("config.json"), &config)?;
+        json_file::write(&folder.join("config.json"), &config)?;
         let generation = json!({ "bos_token_id": bos, "eos_token_id": eos, "pad_token_id": pad });
-        write_json(&folder.join("generation_config.json"), &generation)?;
-        write_json(&folder.join("tokenizer_config.json"), &tokenizer_config(self.context))?;
-        write_json(&folder.join("preprocessor_config.json"), &preprocessor_config(self.image_size))?;
+        json_file::write(&folder.join("generation_config.json"), &generation)?;
+        json_file::write(&folder.join("tokenizer_config.json"), &tokenizer_config(self.context))?;
+        json_file::write(&folder.join("preprocessor_config.json"), &preprocessor_config(self.image_size))?;
         let path = folder.join("chat_template.jinja");
         std::fs::write(&path, TEMPLATE).map_err(TorchError::io("write", &path))?;
-        let config = ModelConfig::parse(config).map_err(|reason| TorchError::checkpoint(folder, reason))?;
+        let config = parse_config(config).map_err(|reason| TorchError::checkpoint(folder, reason))?;
         write_tensors(&folder.join("model.safetensors"), &random_weights(&config, seed)?)?;
         Ok(())
     }

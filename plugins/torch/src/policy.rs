@@ -21,7 +21,8 @@ use crate::engine::{Command, Engine, EngineHandle, Logits, Prefixes};
 use crate::error::Result;
 use crate::hub::{self, HubError};
 use crate::lora::{Adapter, is_adapter};
-use crate::model::{ModelConfig, VideoLmm};
+use crate::model::VideoLmm;
+use crate::model::families::read_config;
 use crate::source::Source;
 use crate::train::{Trainer, TrainingConfig};
 
@@ -130,14 +131,12 @@ impl LlavaConfig {
     /// The adapter that is there, or a new one where one is asked for.
     fn adapter(&self, source: &Source, device: Device) -> Result<Option<Adapter>> {
         let lora = self.training.lora.as_ref();
-        let config = ModelConfig::read(&source.base)?;
+        let config = read_config(&source.base)?;
         match (&source.adapter, lora) {
-            (Some(folder), _) => {
-                Ok(Some(Adapter::read(folder, lora, &source.base, config.family, device)?))
-            }
+            (Some(folder), _) => Ok(Some(Adapter::read(folder, lora, &source.base, config.names, device)?)),
             (None, Some(lora)) => {
                 let parts = self.training.parts(&config);
-                Ok(Some(Adapter::create(lora.clone(), &source.base, config.family, parts, device)))
+                Ok(Some(Adapter::create(lora.clone(), &source.base, config.names, parts, device)))
             }
             (None, None) => Ok(None),
         }

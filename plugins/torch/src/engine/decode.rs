@@ -4,7 +4,6 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use isr_core::{FinishReason, GenerateRequest, ProgressSender, Response, Sampling};
-use tch::{Device, Kind, Tensor};
 
 use super::prefill::Prefilled;
 use super::progress::{Teller, settled, tell_prompt};
@@ -13,6 +12,7 @@ use super::{Engine, Reply, respond};
 use crate::error::{Result, TorchError};
 use crate::model::decoder::{Attend, Step};
 use crate::model::kv_cache::KvCache;
+use crate::tensors::to_vec;
 
 /// A request that waits for its prefill.
 pub(crate) struct Job {
@@ -301,10 +301,4 @@ fn hand_in(request: &mut Answering, index: usize, response: Response) {
     {
         respond(reply, Ok(request.responses.drain(..).flatten().collect()));
     }
-}
-
-/// All elements in float32, on the CPU.
-pub(crate) fn to_vec(tensor: &Tensor) -> Result<Vec<f32>> {
-    let flat = tensor.f_to_device(Device::Cpu)?.f_to_kind(Kind::Float)?.f_contiguous()?.f_view([-1])?;
-    Ok(Vec::try_from(&flat)?)
 }

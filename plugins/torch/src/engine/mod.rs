@@ -33,7 +33,6 @@ use crate::manifest::{self, Manifest};
 use crate::model::VideoLmm;
 use crate::train::Trainer;
 use crate::turn::{self, Who};
-pub(crate) use decode::to_vec;
 use decode::{Group, Job};
 pub(crate) use prefill::Prefixes;
 pub use score::Logits;

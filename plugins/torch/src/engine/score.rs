@@ -4,13 +4,13 @@ use isr_core::{Prompt, ScoreRequest, TokenLogProbs};
 use tch::Tensor;
 
 use super::Engine;
-use super::decode::to_vec;
 use super::prefill::Prefilled;
 use crate::error::{Result, TorchError};
 use crate::model::Slot;
 use crate::model::config::Placeholder;
 use crate::model::decoder::Attend;
 use crate::model::kv_cache::KvCache;
+use crate::tensors::to_vec;
 
 /// What the model computes for a rendered prompt, for comparison with other implementations.
 #[derive(Clone, Debug, PartialEq)]

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::InspectConfig;
 use crate::device::Precision;
-use crate::model::config::TextConfig;
+use crate::model::text_config::TextConfig;
 
 /// Rank at which LoRA's memory is estimated: the default of `training.lora`.
 const RANK: f64 = 16.0;

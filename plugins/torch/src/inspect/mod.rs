@@ -10,7 +10,8 @@ use serde::Serialize;
 
 use crate::device::Precision;
 use crate::error::{Result, TorchError};
-use crate::lora::summary;
+use crate::lora::{AdapterSummary, summary};
+use crate::model::families::read_config;
 use crate::model::{ModelConfig, layout_of};
 use crate::source::Source;
 use crate::tensors::TensorFolder;
@@ -70,19 +71,6 @@ pub struct ModelPart {
     pub parameters: u64,
 }
 
-/// An adapter.
-#[derive(Clone, Debug, Serialize)]
-pub struct AdapterSummary {
-    /// The base that was found.
-    pub base: String,
-    /// Rank.
-    pub rank: i64,
-    /// alpha / rank, or alpha / sqrt(rank).
-    pub scale: f64,
-    /// Its parameters.
-    pub parameters: u64,
-}
-
 /// Describes a checkpoint folder, or an adapter's. Weights are not read.
 ///
 /// # Errors
@@ -91,13 +79,13 @@ pub struct AdapterSummary {
 pub fn inspect(model: &Path, given: &InspectConfig) -> Result<Inspection> {
     let source = Source::of(model, None)?;
     source.verify(given.verify)?;
-    let config = ModelConfig::read(&source.base)?;
+    let config = read_config(&source.base)?;
     let files = TensorFolder::open(&source.base)?;
     layout_of(&source.base, &config, |layout| layout.checked(&layout.open(&source.base)?).map(|_| ()))?;
     let adapter = source.adapter.as_deref().map(|folder| summary(folder, &source.base)).transpose()?;
     let mut parts: BTreeMap<String, u64> = BTreeMap::new();
     for stored in &files.tensors {
-        let name = config.family.canonical(&stored.name);
+        let name = config.names.canonical(&stored.name);
         let part = name.split('.').next().unwrap_or_default().to_owned();
         *parts.entry(part).or_insert(0) += stored.count() as u64;
     }

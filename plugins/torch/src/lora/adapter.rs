@@ -16,10 +16,10 @@ use super::layer::Lora;
 use super::pairs::{Pair, read_pairs, scale};
 use super::peft::{self, Half};
 use super::{LoraConfig, Targets};
-use crate::checkpoint::write_json;
 use crate::error::{Result, TorchError};
+use crate::json_file;
 use crate::manifest::Manifest;
-use crate::model::families::Family;
+use crate::model::names::TensorNames;
 use crate::tensors::{bytes_of, write_tensors};
 
 /// A model's adapters, by the module's name among our weights.
@@ -30,8 +30,8 @@ pub(crate) struct Adapter {
     /// `adapter_config.json` as it was read; `None` for a new adapter.
     source: Option<Value>,
     base: PathBuf,
-    /// The base's family, for names.
-    family: Family,
+    /// Names of the base's format.
+    names: TensorNames,
     /// Name prefixes of the parts that a new adapter is put on.
     parts: Vec<String>,
     dropout: Arc<Dropout>,
@@ -47,11 +47,11 @@ impl Adapter {
     pub(crate) fn create(
         config: LoraConfig,
         base: &Path,
-        family: Family,
+        names: TensorNames,
         parts: Vec<String>,
         device: Device,
     ) -> Self {
-        Self::build(config, None, base, family, parts, device)
+        Self::build(config, None, base, names, parts, device)
     }
 
     /// Reads an adapter folder. `asked` is what a config asks for beside it: its dropout and seed hold,
@@ -64,7 +64,7 @@ impl Adapter {
         folder: &Path,
         asked: Option<&LoraConfig>,
         base: &Path,
-        family: Family,
+        names: TensorNames,
         device: Device,
     ) -> Result<Self> {
         let (mut source, mut config) = peft::read_config(folder)?;
@@ -81,8 +81,8 @@ impl Adapter {
             source["lora_dropout"] = json!(asked.dropout);
             config = asked.clone();
         }
-        let adapter = Self::build(config, Some(source), base, family, Vec::new(), device);
-        let pairs = read_pairs(folder, &adapter.config, family, device)?;
+        let adapter = Self::build(config, Some(source), base, names, Vec::new(), device);
+        let pairs = read_pairs(folder, &adapter.config, names, device)?;
         adapter.pairs.replace(pairs);
         Ok(adapter)
     }
@@ -91,13 +91,13 @@ impl Adapter {
         config: LoraConfig,
         source: Option<Value>,
         base: &Path,
-        family: Family,
+        names: TensorNames,
         parts: Vec<String>,
         device: Device,
     ) -> Self {
         let dropout = Arc::new(Dropout::new(config.dropout));
         let (pairs, seen) = Default::default();
-        Self { config, source, base: base.to_owned(), family, parts, dropout, device, pairs, seen }
+        Self { config, source, base: base.to_owned(), names, parts, dropout, device, pairs, seen }
     }
 
     /// The adapter of the linear layer of that name, whose weight is `[out, in]`.
@@ -147,7 +147,7 @@ impl Adapter {
         let a =
             Tensor::f_from_slice(&values)?.f_view([self.config.rank, input])?.f_to_device(self.device)?;
         let b = Tensor::f_zeros([out, self.config.rank], (Kind::Float, self.device))?;
-        Ok(Pair { a, b, name: self.family.module(module), used: false })
+        Ok(Pair { a, b, name: self.names.module(module), used: false })
     }
 
     fn digest(&self, module: &str) -> [u8; 32] {
@@ -227,7 +227,7 @@ impl Adapter {
         let modules: Vec<String> = pairs.values().map(|pair| pair.name.clone()).collect();
         let config = self.source.clone();
         let config = config.unwrap_or_else(|| peft::new_config(&self.config, &self.base, &modules));
-        write_json(&folder.join(peft::CONFIG), &config)
+        json_file::write(&folder.join(peft::CONFIG), &config)
     }
 
     /// Replaces all values by those of a folder that `save` wrote.
@@ -240,7 +240,7 @@ impl Adapter {
             return Err(TorchError::checkpoint(folder, reason));
         }
         let (_, config) = peft::read_config(folder)?;
-        let new = read_pairs(folder, &config, self.family, self.device)?;
+        let new = read_pairs(folder, &config, self.names, self.device)?;
         let mut pairs = self.pairs.borrow_mut();
         let same = |(a, b): (&String, &Pair), (c, d): (&String, &Pair)| {
             a == c && b.a.size() == d.a.size() && b.b.size() == d.b.size()

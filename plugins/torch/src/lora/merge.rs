@@ -10,8 +10,8 @@ use super::peft;
 use crate::checkpoint::copy_companions;
 use crate::error::{Result, TorchError};
 use crate::manifest::{Manifest, verify};
-use crate::model::ModelConfig;
-use crate::model::families::Family;
+use crate::model::families::read_config;
+use crate::model::names::TensorNames;
 use crate::tensors::{Planned, Stored, TensorFolder, write_sharded};
 
 /// Writes into `out`, an empty folder, the checkpoint `base` with `adapter` folded in, in the types and
@@ -22,11 +22,11 @@ use crate::tensors::{Planned, Stored, TensorFolder, write_sharded};
 pub fn merge(base: &Path, adapter: &Path, out: &Path, shard_bytes: u64) -> Result<usize> {
     verify(base, false)?;
     verify(adapter, false)?;
-    let family = ModelConfig::read(base)?.family;
+    let names = read_config(base)?.names;
     let (_, config) = peft::read_config(adapter)?;
-    let pairs = read_pairs(adapter, &config, family, Device::Cpu)?;
+    let pairs = read_pairs(adapter, &config, names, Device::Cpu)?;
     let files = TensorFolder::open(base)?;
-    let found = check(&files, &pairs, family)?;
+    let found = check(&files, &pairs, names)?;
     let planned = |stored: &Stored| -> Result<Planned> {
         Ok(Planned { name: stored.name.clone(), kind: files.kind(stored)?, shape: stored.shape.clone() })
     };
@@ -37,7 +37,7 @@ pub fn merge(base: &Path, adapter: &Path, out: &Path, shard_bytes: u64) -> Resul
     write_sharded(out, &planned, shard_bytes, &mut manifest, &mut |name| {
         let stored = by_name.get(name).ok_or_else(|| TorchError::Engine(format!("{name} is not there")))?;
         let weight = files.read(stored, files.kind(stored)?, Device::Cpu)?;
-        match module(&family.canonical(name)).and_then(|module| pairs.get(module)) {
+        match module(&names.canonical(name)).and_then(|module| pairs.get(module)) {
             Some(pair) => tch::no_grad(|| folded(&weight, pair, scale(&config))),
             None => Ok(weight),
         }
@@ -52,11 +52,11 @@ fn module(name: &str) -> Option<&str> {
 }
 
 /// Every adapter has a weight of its shape; returns how many there are.
-fn check(files: &TensorFolder, pairs: &BTreeMap<String, Pair>, family: Family) -> Result<usize> {
+fn check(files: &TensorFolder, pairs: &BTreeMap<String, Pair>, names: TensorNames) -> Result<usize> {
     let shapes: BTreeMap<String, &[i64]> = files
         .tensors
         .iter()
-        .map(|stored| (family.canonical(&stored.name), stored.shape.as_slice()))
+        .map(|stored| (names.canonical(&stored.name), stored.shape.as_slice()))
         .collect();
     for (module, pair) in pairs {
         let expected = [pair.b.size()[0], pair.a.size()[1]];

@@ -8,6 +8,7 @@
 //! | their matrices, read from files | `pairs.rs` |
 //! | `adapter_config.json` and tensor names | `peft.rs` |
 //! | dropout that can be computed again | `dropout.rs` |
+//! | rank, scale and size of an adapter folder | `summary.rs` |
 //! | folding an adapter into its base | `merge.rs` |
 
 mod adapter;
@@ -16,6 +17,7 @@ mod layer;
 mod merge;
 mod pairs;
 mod peft;
+mod summary;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -23,8 +25,9 @@ use serde::{Deserialize, Serialize};
 pub(crate) use adapter::Adapter;
 pub(crate) use layer::Lora;
 pub use merge::merge;
-pub(crate) use pairs::summary;
 pub(crate) use peft::{base_of, is_adapter};
+pub use summary::AdapterSummary;
+pub(crate) use summary::summary;
 
 /// Low-rank adapters on the linear layers of the parts that are trained; all else stays as it is, and
 /// a checkpoint is the adapter alone, in PEFT's format.

@@ -8,9 +8,8 @@ use tch::{Device, Kind, Tensor};
 use super::LoraConfig;
 use super::peft::{self, Half};
 use crate::error::{Result, TorchError};
-use crate::inspect::AdapterSummary;
-use crate::model::families::Family;
-use crate::tensors::{TensorFolder, read_tensors};
+use crate::model::names::TensorNames;
+use crate::tensors::read_tensors;
 
 /// The two matrices of one module, float32.
 pub(super) struct Pair {
@@ -37,7 +36,7 @@ type Halves = [Option<Tensor>; 2];
 pub(super) fn read_pairs(
     folder: &Path,
     config: &LoraConfig,
-    family: Family,
+    names: TensorNames,
     device: Device,
 ) -> Result<BTreeMap<String, Pair>> {
     let path = folder.join(peft::TENSORS);
@@ -57,7 +56,7 @@ pub(super) fn read_pairs(
                 config.rank
             )));
         }
-        let known = family.canonical(&format!("{module}.weight"));
+        let known = names.canonical(&format!("{module}.weight"));
         let known = known.strip_suffix(".weight").unwrap_or(&known).to_owned();
         let place = halves.entry(known).or_insert_with(|| (module.to_owned(), [None, None]));
         place.1[half as usize] = Some(tensor.f_to_kind(Kind::Float)?.f_to_device(device)?);
@@ -67,16 +66,4 @@ pub(super) fn read_pairs(
         _ => Err(TorchError::checkpoint(&path, format!("has one half only of the adapter of {name}"))),
     };
     halves.into_iter().map(whole).collect()
-}
-
-/// Describes an adapter folder from its config and its headers.
-pub(crate) fn summary(folder: &Path, base: &Path) -> Result<AdapterSummary> {
-    let (_, config) = peft::read_config(folder)?;
-    let files = TensorFolder::open_file(&folder.join(peft::TENSORS))?;
-    Ok(AdapterSummary {
-        base: base.display().to_string(),
-        rank: config.rank,
-        scale: scale(&config),
-        parameters: files.tensors.iter().map(|stored| stored.count() as u64).sum(),
-    })
 }

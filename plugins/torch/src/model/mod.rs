@@ -4,17 +4,22 @@ pub(crate) mod activation;
 pub(crate) mod config;
 pub(crate) mod decoder;
 pub(crate) mod expected;
+mod external_tower;
 pub(crate) mod families;
 pub(crate) mod kv_cache;
 pub(crate) mod layers;
+pub(crate) mod names;
+pub(crate) mod pixel_values;
 pub(crate) mod positions;
 pub(crate) mod preprocess;
 pub(crate) mod product;
+pub(crate) mod prompt_layout;
 pub(crate) mod recompute;
+mod section;
 mod sequence;
 #[cfg(test)]
 mod tests;
-mod text_config;
+pub(crate) mod text_config;
 pub(crate) mod vision;
 pub(crate) mod weights;
 
@@ -30,10 +35,11 @@ pub(crate) use config::ModelConfig;
 use config::VisionConfig;
 use decoder::Decoder;
 use layers::Linear;
-use preprocess::{Prepared, Recipe};
+use pixel_values::PixelValues;
+use preprocess::ImageProcessor;
 pub(crate) use sequence::{Sequence, Slot};
 pub(crate) use vision::Tower;
-use weights::{Layout, Weights};
+use weights::{TensorLayout, Weights};
 
 /// The model, its weights included.
 pub(crate) struct VideoLmm {
@@ -59,7 +65,7 @@ impl VideoLmm {
         kind: Kind,
         device: Device,
     ) -> Result<Self> {
-        let config = ModelConfig::read(folder)?;
+        let config = families::read_config(folder)?;
         let mut weights =
             layout_of(folder, &config, |layout| Weights::read(folder, layout, &|_| true, kind, device))?;
         if let Some(adapter) = adapter {
@@ -100,12 +106,12 @@ impl VideoLmm {
 
     /// Tower features `[steps, tokens, width]` of one video, with their graph where the tower trains.
     pub(crate) fn encode(&self, frames: &Frames) -> Result<Tensor> {
-        encode(&self.tower, &self.config.recipe, frames, (self.kind, self.device))
+        encode(&self.tower, &self.config.processor, frames, (self.kind, self.device))
     }
 
     /// The same of several videos.
     pub(crate) fn encode_all(&self, videos: &[&Frames]) -> Result<Vec<Tensor>> {
-        let prepare = |frames: &&Frames| prepare(&self.config.recipe, frames, (self.kind, self.device));
+        let prepare = |frames: &&Frames| prepare(&self.config.processor, frames, (self.kind, self.device));
         self.tower.forward_all(&videos.iter().map(prepare).collect::<Result<Vec<_>>>()?)
     }
 
@@ -133,7 +139,7 @@ pub(crate) fn load_tower(
     kind: Kind,
     device: Device,
 ) -> Result<(ModelConfig, Weights, Tower)> {
-    let config = ModelConfig::read(folder)?;
+    let config = families::read_config(folder)?;
     let of_tower = |name: &str| name.starts_with(config.tower());
     let weights =
         layout_of(folder, &config, |layout| Weights::read(folder, layout, &of_tower, kind, device))?;
@@ -144,15 +150,19 @@ pub(crate) fn load_tower(
 /// Features of one video from a tower.
 pub(crate) fn encode(
     tower: &Tower,
-    recipe: &Recipe,
+    processor: &ImageProcessor,
     frames: &Frames,
     place: (Kind, Device),
 ) -> Result<Tensor> {
-    tower.forward(&prepare(recipe, frames, place)?)
+    tower.forward(&prepare(processor, frames, place)?)
 }
 
-fn prepare(recipe: &Recipe, frames: &Frames, (kind, device): (Kind, Device)) -> Result<Prepared> {
-    let mut video = recipe.prepare(frames)?;
+fn prepare(
+    processor: &ImageProcessor,
+    frames: &Frames,
+    (kind, device): (Kind, Device),
+) -> Result<PixelValues> {
+    let mut video = processor.process(frames)?;
     video.pixels = video.pixels.f_to_device(device)?.f_to_kind(kind)?;
     Ok(video)
 }
@@ -161,21 +171,23 @@ fn prepare(recipe: &Recipe, frames: &Frames, (kind, device): (Kind, Device)) -> 
 pub(crate) fn layout_of<T>(
     folder: &Path,
     config: &ModelConfig,
-    read: impl FnOnce(&Layout<'_>) -> Result<T>,
+    read: impl FnOnce(&TensorLayout<'_>) -> Result<T>,
 ) -> Result<T> {
-    let (family, tied) = (config.family, config.text.tie_word_embeddings);
+    let tied = config.text.tie_word_embeddings;
     // Buffers that older transformers wrote, and the copy of a tied output layer.
     let ignored = |name: &str| {
         name.ends_with("position_ids")
             || name.ends_with("rotary_emb.inv_freq")
             || (tied && name == "language_model.lm_head.weight")
     };
-    read(&Layout {
-        rename: &|name| family.canonical(name),
+    let carried = |name: &str| config.unused_prefixes.iter().any(|prefix| name.starts_with(prefix));
+    let tower = config.external_tower.as_deref();
+    read(&TensorLayout {
+        rename: &|name| config.names.canonical(name),
         expected: expected::expected_tensors(config),
         ignored: &ignored,
-        carried: &|name| family.carries(config, name),
+        carried: &carried,
         tower: config.tower(),
-        beside: family.tower_beside(folder, config),
+        beside: tower.and_then(|name| external_tower::find(folder, name)),
     })
 }

@@ -8,12 +8,12 @@ use serde_json::Value;
 use tch::{Kind, Tensor};
 
 use super::decoder::Attend;
+use super::families::read_config;
 use super::positions::Positions;
-use super::preprocess::Recipe;
-use super::{ModelConfig, Sequence, Slot, VideoLmm};
+use super::preprocess::ImageProcessor;
+use super::{Sequence, Slot, VideoLmm};
 use crate::chat::Chat;
-use crate::engine::to_vec;
-use crate::tensors::read_tensors;
+use crate::tensors::{read_tensors, to_vec};
 
 /// The repository's goldens, or those that `make.py` has put into `ISR_GOLDEN`.
 fn golden() -> PathBuf {
@@ -48,10 +48,10 @@ fn json(family: &str) -> Value {
 #[test]
 fn pixels_equal_the_references_processors() {
     for (family, every) in [("llava_next_video", 4), ("qwen2_5_vl", 16), ("qwen3_vl", 16)] {
-        let config = ModelConfig::read(&golden().join(format!("tiny_{family}"))).unwrap();
+        let config = read_config(&golden().join(format!("tiny_{family}"))).unwrap();
         let tensors = read_tensors(&golden().join(format!("{family}.safetensors"))).unwrap();
         let expected = &tensors[&format!("proc.pixel_values_videos.every_{every}th")];
-        let prepared = config.recipe.prepare(&frames(&json(family))).unwrap();
+        let prepared = config.processor.process(&frames(&json(family))).unwrap();
         let rows =
             Tensor::arange_start_step(0, prepared.pixels.size()[0], every, (Kind::Int64, tch::Device::Cpu));
         let difference = (prepared.pixels.index_select(0, &rows) - expected).abs().max();
@@ -67,7 +67,7 @@ fn pixels_equal_the_references_processors() {
 fn positions_equal_the_reference() {
     for family in ["qwen2_5_vl", "qwen3_vl"] {
         let folder = golden().join(format!("tiny_{family}"));
-        let (config, json) = (ModelConfig::read(&folder).unwrap(), json(family));
+        let (config, json) = (read_config(&folder).unwrap(), json(family));
         let chat = Chat::read(&folder, &config).unwrap();
         let scene = Scene { video: "v".into(), frames: frames(&json).into(), features: None };
         let prompt = Prompt::about(&scene, json["question"].as_str().unwrap());
@@ -190,7 +190,7 @@ fn bilinear_without_antialiasing(height: usize, width: usize, left: usize) {
     let rgb: Vec<u8> = (0..height * width * 3).map(|i| ((i * i) % 251) as u8).collect();
     let frames =
         Frames { width: width as u32, height: height as u32, rgb: rgb.clone(), timestamps: vec![0.0] };
-    let got = to_vec(&Recipe::llava_hound(14).prepare(&frames).unwrap().pixels).unwrap();
+    let got = to_vec(&ImageProcessor::LanguageBind(14).process(&frames).unwrap().pixels).unwrap();
     let (mean, std) =
         ([0.481_454_66, 0.457_827_5, 0.408_210_73], [0.268_629_54, 0.261_302_58, 0.275_777_11]);
     let scaled_width = side * width / height;

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::activation::Activation;
-use super::config::with_defaults;
+use super::section::with_defaults;
 
 /// Shape of the decoder. All have RMSNorm, rotary embeddings, grouped-query attention and SwiGLU; they
 /// differ in biases, in a norm of queries and keys, and in what positions mean.

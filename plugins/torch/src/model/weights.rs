@@ -14,7 +14,7 @@ use crate::manifest::Manifest;
 use crate::tensors::{Planned, Stored, TensorFolder, for_each_piece, write_sharded};
 
 /// What a config says about the tensors of its checkpoint.
-pub(crate) struct Layout<'a> {
+pub(crate) struct TensorLayout<'a> {
     /// Our name for a name in the file: several versions of transformers name the same things.
     pub(crate) rename: &'a dyn Fn(&str) -> String,
     /// All tensors, by our name, with their shapes.
@@ -49,7 +49,7 @@ impl Weights {
     /// no weight has, or unexpected, listed.
     pub(crate) fn read(
         folder: &Path,
-        layout: &Layout<'_>,
+        layout: &TensorLayout<'_>,
         wanted: &dyn Fn(&str) -> bool,
         kind: Kind,
         device: Device,
@@ -69,7 +69,7 @@ impl Weights {
 
     /// Replaces all values by those of a folder with the same tensors. Nothing is changed where the
     /// headers do not fit.
-    pub(crate) fn reload(&mut self, folder: &Path, layout: &Layout<'_>) -> Result<()> {
+    pub(crate) fn reload(&mut self, folder: &Path, layout: &TensorLayout<'_>) -> Result<()> {
         let sources = layout.open(folder)?;
         let found = layout.checked(&sources)?;
         tch::no_grad(|| {
@@ -185,7 +185,7 @@ pub(crate) struct Found<'f> {
     is_own: bool,
 }
 
-impl Layout<'_> {
+impl TensorLayout<'_> {
     /// Opens a checkpoint folder, and the tower's own where the checkpoint is without.
     pub(crate) fn open(&self, folder: &Path) -> Result<Vec<TensorFolder>> {
         let files = TensorFolder::open(folder)?;

@@ -50,6 +50,12 @@ pub(crate) fn bytes_of(tensor: &Tensor) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// Copies a tensor's elements to the CPU as float32, row-major.
+pub(crate) fn to_vec(tensor: &Tensor) -> Result<Vec<f32>> {
+    let flat = tensor.f_to_device(Device::Cpu)?.f_to_kind(Kind::Float)?.f_contiguous()?.f_view([-1])?;
+    Ok(Vec::try_from(&flat)?)
+}
+
 /// Hands a tensor's elements, little-endian, to `take`, a few megabytes at a time.
 pub(crate) fn for_each_piece(tensor: &Tensor, mut take: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
     let flat = tensor.f_detach()?.f_contiguous()?.f_view([tensor.numel() as i64])?;

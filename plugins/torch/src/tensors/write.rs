@@ -10,6 +10,7 @@ use tch::{Kind, Tensor};
 
 use super::{dtype_of, for_each_piece};
 use crate::error::{Result, TorchError};
+use crate::json_file;
 use crate::manifest::{FileRecord, Manifest};
 
 /// A tensor that will be written.
@@ -55,7 +56,7 @@ pub(crate) fn write_sharded(
     places.sort_keys();
     let total: u64 = planned.iter().map(Planned::bytes).sum();
     let index = json!({ "metadata": { "total_size": total }, "weight_map": Value::Object(places) });
-    crate::checkpoint::write_json(&folder.join("model.safetensors.index.json"), &index)
+    json_file::write(&folder.join("model.safetensors.index.json"), &index)
 }
 
 /// Fills one shard after the other, in the given order. A tensor above the limit has one to itself.

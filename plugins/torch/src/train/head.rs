@@ -7,10 +7,10 @@
 
 use tch::{Kind, Tensor};
 
-use crate::engine::to_vec;
 use crate::error::Result;
 use crate::model::decoder::Decoder;
 use crate::model::recompute::product;
+use crate::tensors::to_vec;
 
 /// Logits that are in memory at once; 64 MiB in float32.
 const LOGITS: i64 = 1 << 24;

@@ -11,9 +11,8 @@ use tch::{Device, Kind, Tensor};
 
 use super::{Trainer, TrainingConfig};
 use crate::chat::Chat;
-use crate::engine::to_vec;
 use crate::model::VideoLmm;
-use crate::tensors::read_tensors;
+use crate::tensors::{read_tensors, to_vec};
 
 struct Dpo;
 
@@ -66,9 +65,9 @@ fn gradients_of_tower_projector_and_decoder_equal_autograd() {
         let expected = read_tensors(&golden().join(format!("{family}.safetensors"))).unwrap();
         let folder = golden().join(format!("tiny_{family}"));
         let mut model = VideoLmm::load(&folder, None, Kind::Float, Device::Cpu).unwrap();
-        let model_family = model.config.family;
+        let names = model.config.names;
         let chat = Chat::read(&folder, &model.config).unwrap();
-        let ours = |name: &str| model_family.canonical(name);
+        let ours = |name: &str| names.canonical(name);
         let config = TrainingConfig { projector: true, tower: true, ..TrainingConfig::default() };
         let mut trainer = Trainer::new(config, &model).unwrap();
         let scene = Scene { video: "v".into(), frames: Arc::new(frames(&json)), features: None };

@@ -3,7 +3,7 @@
 use tch::Tensor;
 
 use crate::error::Result;
-use crate::model::preprocess::PatchGrid;
+use crate::model::pixel_values::PatchGrid;
 
 /// Bilinear interpolation with aligned corners: per patch, four rows of the table and their weights.
 #[derive(Debug, PartialEq)]

@@ -2,7 +2,7 @@
 
 use tch::Tensor;
 
-use super::qwen::Norm;
+use super::norm::Norm;
 use crate::error::Result;
 use crate::model::layers::Linear;
 use crate::model::weights::Weights;

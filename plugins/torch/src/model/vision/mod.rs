@@ -1,8 +1,10 @@
 //! Encoders: CLIP's transformer and Qwen-VL's, each described by its config.
 
 mod clip;
+mod clip_config;
 mod interpolate;
 mod merger;
+mod norm;
 mod qwen;
 mod qwen_config;
 mod window;
@@ -10,10 +12,11 @@ mod window;
 use tch::Tensor;
 
 use super::config::{ModelConfig, VisionConfig};
-use super::preprocess::Prepared;
+use super::pixel_values::PixelValues;
 use super::weights::Weights;
 use crate::error::Result;
-pub(crate) use clip::{ClipTower, ClipVision, Pool};
+pub(crate) use clip::ClipTower;
+pub(crate) use clip_config::{ClipVision, Pool};
 pub(crate) use qwen::QwenTower;
 pub(crate) use qwen_config::QwenVision;
 
@@ -36,7 +39,7 @@ impl Tower {
 
     /// Features of several videos, each `[steps, tokens, width]`; read together where frames do not see each
     /// other.
-    pub(crate) fn forward_all(&self, videos: &[Prepared]) -> Result<Vec<Tensor>> {
+    pub(crate) fn forward_all(&self, videos: &[PixelValues]) -> Result<Vec<Tensor>> {
         match self {
             Self::Clip(tower) if videos.len() > 1 && !tower.attends_over_time() => {
                 let pixels: Vec<&Tensor> = videos.iter().map(|video| &video.pixels).collect();
@@ -49,7 +52,7 @@ impl Tower {
     }
 
     /// Features `[steps, tokens, width]` of one video.
-    pub(crate) fn forward(&self, video: &Prepared) -> Result<Tensor> {
+    pub(crate) fn forward(&self, video: &PixelValues) -> Result<Tensor> {
         match self {
             Self::Clip(tower) => tower.forward(&video.pixels),
             Self::Qwen(tower) => tower.forward(&video.pixels, video.grid),

@@ -7,38 +7,14 @@ use tch::{Device, Kind, Tensor};
 
 use super::interpolate::{Taps, merged_order};
 use super::merger::Merger;
+use super::norm::Norm;
 use super::qwen_config::{PREFIX, QwenVision};
 use super::window::Windows;
 use crate::error::Result;
-use crate::model::layers::{LayerNorm, Linear, RmsNorm};
-use crate::model::preprocess::PatchGrid;
+use crate::model::layers::Linear;
+use crate::model::pixel_values::PatchGrid;
 use crate::model::product::{self, Sees};
 use crate::model::weights::Weights;
-
-/// Epsilon of the tower's norms; it stands in no config.
-const EPS: f64 = 1e-6;
-
-/// RMSNorm or LayerNorm.
-pub(super) enum Norm {
-    Rms(RmsNorm),
-    Layer(LayerNorm),
-}
-
-impl Norm {
-    pub(super) fn new(weights: &Weights, name: &str, rms: bool) -> Result<Self> {
-        Ok(match rms {
-            true => Self::Rms(RmsNorm::new(weights, name, EPS)?),
-            false => Self::Layer(LayerNorm::new(weights, name, EPS)?),
-        })
-    }
-
-    pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        match self {
-            Self::Rms(norm) => norm.forward(x),
-            Self::Layer(norm) => norm.forward(x),
-        }
-    }
-}
 
 struct Block {
     norm1: Norm,

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::model::activation::Activation;
-use crate::model::config::with_defaults;
+use crate::model::section::with_defaults;
 
 pub(super) const PREFIX: &str = "visual";
 

@@ -1,6 +1,6 @@
 //! Which patches attend to each other in Qwen2.5-VL's windowed layers.
 
-use crate::model::preprocess::PatchGrid;
+use crate::model::pixel_values::PatchGrid;
 
 /// An order of merged patches in which windows are contiguous, and the windows' lengths.
 #[derive(Debug, PartialEq, Eq)]
