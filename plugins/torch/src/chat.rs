@@ -42,7 +42,7 @@ impl Rendered {
     /// What the decoder reads of a part of it.
     pub(crate) fn part<'a>(&'a self, range: Range<usize>, features: Option<&'a Tensor>) -> Sequence<'a> {
         let (slots, positions) = (&self.slots[range.clone()], &self.positions);
-        Sequence { slots, start: range.start, positions, features, branches: Vec::new() }
+        Sequence { slots, start: range.start, positions, features, suffixes: Vec::new() }
     }
 
     /// Where the text behind the last video begins, which prompts about the same videos differ in; 0 where

@@ -10,6 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind};
 
+use crate::cpu_lock::{self, Requester};
 use crate::device::{Precision, parse_device};
 use crate::error::{Result, TorchError};
 use crate::model::config::VisionConfig;
@@ -19,7 +20,6 @@ use crate::model::{ModelConfig, Tower, encode, load_tower};
 use crate::policy::check_model;
 use crate::source::Source;
 use crate::tensors::bytes_of;
-use crate::turn::{self, Who};
 
 /// The vision tower of a checkpoint (CLIP, LanguageBind, Qwen-VL); features of the layer that its config
 /// names.
@@ -129,7 +129,7 @@ impl VideoEncoder for ClipEncoder {
     async fn encode(&self, frames: &Frames) -> std::result::Result<VisualFeatures, ComponentError> {
         let (tower, frames, device) = (Arc::clone(&self.tower), frames.clone(), self.device);
         let task = tokio::task::spawn_blocking(move || {
-            let _turn = turn::take(device, Who::Encoder);
+            let _lock = cpu_lock::acquire(device, Requester::Encoder);
             let tower =
                 tower.lock().map_err(|_| TorchError::Engine("an earlier call panicked".to_owned()))?;
             tower.encode(&frames)

@@ -19,6 +19,7 @@
 mod allocator;
 mod chat;
 mod checkpoint;
+mod cpu_lock;
 mod device;
 mod encoder;
 mod engine;
@@ -34,7 +35,6 @@ mod policy;
 mod source;
 mod tensors;
 mod train;
-mod turn;
 mod visual;
 
 pub use allocator::keep_freed_memory;

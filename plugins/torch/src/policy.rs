@@ -17,7 +17,7 @@ use tch::Device;
 use crate::chat::Chat;
 use crate::checkpoint::Checkpoint;
 use crate::device::{Precision, parse_device};
-use crate::engine::{Command, Engine, EngineHandle, Logits, Prefixes};
+use crate::engine::{Command, Engine, EngineHandle, Logits, PrefixCache};
 use crate::error::Result;
 use crate::hub::{self, HubError};
 use crate::lora::{Adapter, is_adapter};
@@ -124,7 +124,7 @@ impl LlavaConfig {
         let trainer = Trainer::new(self.training.clone(), &model)?;
         let identity = Fingerprint::of(format!("{:?} {}", self.precision, chat.identity()));
         let shard_bytes = (self.shard_gb * 1e9) as u64;
-        let prefixes = Prefixes::new((self.prefix_cache_mb as u64) << 20);
+        let prefixes = PrefixCache::new((self.prefix_cache_mb as u64) << 20);
         Ok(Engine::new(model, chat, checkpoint, trainer, self.batch, shard_bytes, identity, prefixes))
     }
 

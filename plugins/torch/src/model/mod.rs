@@ -1,11 +1,13 @@
 //! Video LMMs: an encoder, a projector, a decoder, each described by the checkpoint's config.
 
 pub(crate) mod activation;
+mod attention_mode;
 pub(crate) mod config;
 pub(crate) mod decoder;
 pub(crate) mod expected;
 mod external_tower;
 pub(crate) mod families;
+pub(crate) mod gradient_checkpointing;
 pub(crate) mod kv_cache;
 pub(crate) mod layers;
 pub(crate) mod names;
@@ -14,7 +16,7 @@ pub(crate) mod positions;
 pub(crate) mod preprocess;
 pub(crate) mod product;
 pub(crate) mod prompt_layout;
-pub(crate) mod recompute;
+mod rotary;
 mod section;
 mod sequence;
 #[cfg(test)]

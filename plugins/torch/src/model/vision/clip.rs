@@ -6,7 +6,7 @@ use tch::Tensor;
 use super::clip_config::{ClipVision, Pool};
 use crate::error::{Result, TorchError};
 use crate::model::layers::{LayerNorm, Linear};
-use crate::model::product::{self, Sees};
+use crate::model::product::{self, Mask};
 use crate::model::weights::Weights;
 
 struct Attention {
@@ -36,7 +36,7 @@ impl Attention {
         let query = split(self.query.forward(x)?)?;
         let key = split(self.key.forward(x)?)?;
         let value = split(self.value.forward(x)?)?;
-        let attended = product::attention(&query, &key, &value, Sees::All)?;
+        let attended = product::attention(&query, &key, &value, Mask::Full)?;
         self.out.forward(&attended.f_transpose(1, 2)?.f_reshape([rows, tokens, width])?)
     }
 }

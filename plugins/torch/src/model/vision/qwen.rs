@@ -13,7 +13,7 @@ use super::window::Windows;
 use crate::error::Result;
 use crate::model::layers::Linear;
 use crate::model::pixel_values::PatchGrid;
-use crate::model::product::{self, Sees};
+use crate::model::product::{self, Mask};
 use crate::model::weights::Weights;
 
 struct Block {
@@ -178,7 +178,7 @@ impl QwenTower {
                 Ok(part.f_reshape([rows, length, heads, dim])?.f_transpose(1, 2)?)
             };
             let (q, k, v) = (cut(&query)?, cut(&key)?, cut(&value)?);
-            let out = product::attention(&q, &k, &v, Sees::All)?;
+            let out = product::attention(&q, &k, &v, Mask::Full)?;
             Ok(out.f_transpose(1, 2)?.f_reshape([rows * length, width])?)
         };
         let mut parts = Vec::new();
