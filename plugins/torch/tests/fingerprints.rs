@@ -7,7 +7,7 @@ mod support;
 
 use isr_core::Policy;
 use isr_core::registry::{BuildContext, Component};
-use isr_torch::{ClipConfig, LlavaConfig};
+use isr_torch::{TorchPolicyConfig, VisionTowerConfig};
 use support::Golden;
 
 /// Family, fingerprint of its encoder, fingerprint of its policy.
@@ -27,10 +27,10 @@ fn fingerprints_do_not_change_between_versions() {
     }
     for [family, encoder, policy] in KNOWN {
         let model = Golden::read(family).model();
-        let config = ClipConfig { model: Some(model.clone()), ..support::clip() };
+        let config = VisionTowerConfig { model: Some(model.clone()), ..support::clip() };
         let built = config.build(&BuildContext::default()).unwrap();
         assert_eq!(built.fingerprint().to_string(), encoder, "{family}");
-        let config = LlavaConfig { device: "cpu".to_owned(), ..LlavaConfig::new(model) };
+        let config = TorchPolicyConfig { device: "cpu".to_owned(), ..TorchPolicyConfig::new(model) };
         assert_eq!(config.load().unwrap().fingerprint().to_string(), policy, "{family}");
     }
 }

@@ -32,6 +32,8 @@ use tokio::sync::oneshot;
 use crate::chat::{Chat, Rendered};
 use crate::checkpoint::Checkpoint;
 use crate::cpu_lock::{self, Requester};
+use crate::device::Precision;
+use crate::encoder::VisionTowerEncoder;
 use crate::error::{Result, TorchError};
 use crate::manifest::{self, Manifest};
 use crate::model::VideoLmm;
@@ -50,6 +52,7 @@ pub(crate) enum Command {
     Save(PathBuf, Snapshot, Reply<()>),
     Load(PathBuf, Snapshot, Reply<()>),
     Fingerprint(Sender<Result<Fingerprint>>),
+    Encoder(Sender<Result<Option<Arc<VisionTowerEncoder>>>>),
 }
 
 /// Handle of a running engine. Dropping it stops the engine and blocks until the operation under way has
@@ -75,6 +78,14 @@ impl EngineHandle {
         answer.recv().map_err(|_| stopped())?
     }
 
+    /// Returns the encoder that shares the policy's tower; see [`Engine::encoder`]. Blocks as
+    /// [`fingerprint`](Self::fingerprint) does.
+    pub(crate) fn encoder(&self) -> Result<Option<Arc<VisionTowerEncoder>>> {
+        let (reply, answer) = channel();
+        self.send(Command::Encoder(reply))?;
+        answer.recv().map_err(|_| stopped())?
+    }
+
     fn send(&self, command: Command) -> Result<()> {
         let sent = self.commands.as_ref().map(|commands| commands.send(command));
         if matches!(sent, Some(Ok(()))) { Ok(()) } else { Err(stopped()) }
@@ -95,6 +106,18 @@ fn stopped() -> TorchError {
     TorchError::Engine("its thread has ended; the log says why".to_owned())
 }
 
+/// Whereabouts of the tower of the checkpoint that the policy was built from.
+enum OriginalTower {
+    /// The model's own, which no encoder shares yet.
+    Own,
+    /// The model's own, shared with an encoder.
+    Shared(Arc<VisionTowerEncoder>),
+    /// A copy that belongs to an encoder; the model's own has changed.
+    Copied(Arc<VisionTowerEncoder>),
+    /// The model's own has changed, and no encoder was requested before.
+    Lost,
+}
+
 /// State owned by the engine's thread.
 pub(crate) struct Engine {
     pub(crate) model: VideoLmm,
@@ -108,6 +131,9 @@ pub(crate) struct Engine {
     /// Digest of everything besides weights that determines answers: chat template, tokenizer, dtype.
     pub(crate) identity: Fingerprint,
     fingerprint: Option<Fingerprint>,
+    /// Dtype of the weights.
+    precision: Precision,
+    tower: OriginalTower,
     prefixes: PrefixCache,
     waiting: VecDeque<QueuedRequest>,
     groups: VecDeque<DecodeGroup>,
@@ -123,6 +149,7 @@ impl Engine {
         batch: usize,
         shard_bytes: u64,
         identity: Fingerprint,
+        precision: Precision,
         prefixes: PrefixCache,
     ) -> Self {
         let (waiting, groups) = (VecDeque::new(), VecDeque::new());
@@ -135,6 +162,8 @@ impl Engine {
             shard_bytes,
             identity,
             fingerprint: None,
+            precision,
+            tower: OriginalTower::Own,
             prefixes,
             waiting,
             groups,
@@ -195,11 +224,13 @@ impl Engine {
             Command::Fingerprint(reply) => {
                 let _ = reply.send(self.fingerprint());
             }
+            Command::Encoder(reply) => {
+                let _ = reply.send(self.encoder());
+            }
             Command::Train(step, objective, reply) => {
                 self.finish_generating();
                 self.invalidate();
-                let outcome = self.trainer.step(&mut self.model, &self.chat, &step, objective.as_ref());
-                respond(reply, outcome);
+                respond(reply, self.train(&step, objective.as_ref()));
             }
             Command::Save(dir, what, reply) => {
                 self.finish_generating();
@@ -226,6 +257,42 @@ impl Engine {
         self.prefixes.clear();
     }
 
+    fn train(&mut self, step: &TrainStep, objective: &dyn PreferenceObjective) -> Result<StepReport> {
+        if self.trainer.trains_tower() {
+            self.keep_original_tower()?;
+        }
+        self.trainer.step(&mut self.model, &self.chat, step, objective)
+    }
+
+    /// Returns the encoder of the checkpoint that the policy was built from. It shares the memory of the model's
+    /// tower until training or loading is about to change that tower; it then keeps a copy of the original weights.
+    /// An adapter on the tower never changes the weights below it. `None` if the tower changed before the first
+    /// call.
+    fn encoder(&mut self) -> Result<Option<Arc<VisionTowerEncoder>>> {
+        match &self.tower {
+            OriginalTower::Shared(encoder) | OriginalTower::Copied(encoder) => {
+                Ok(Some(Arc::clone(encoder)))
+            }
+            OriginalTower::Lost => Ok(None),
+            OriginalTower::Own => {
+                let encoder = Arc::new(VisionTowerEncoder::shared(&self.model, self.precision)?);
+                self.tower = OriginalTower::Shared(Arc::clone(&encoder));
+                Ok(Some(encoder))
+            }
+        }
+    }
+
+    /// Gives the encoder a copy of the tower, which is about to change.
+    fn keep_original_tower(&mut self) -> Result<()> {
+        if let OriginalTower::Shared(encoder) = &self.tower {
+            encoder.unshare(&self.model)?;
+            self.tower = OriginalTower::Copied(Arc::clone(encoder));
+        } else if let OriginalTower::Own = self.tower {
+            self.tower = OriginalTower::Lost;
+        }
+        Ok(())
+    }
+
     fn save(&self, dir: &std::path::Path, what: Snapshot) -> Result<()> {
         let mut manifest = Manifest::new();
         self.checkpoint.save(dir, &self.model, self.shard_bytes, &mut manifest)?;
@@ -241,6 +308,11 @@ impl Engine {
             Snapshot::Weights => None,
             Snapshot::Training => Some(self.trainer.read(dir)?),
         };
+        if matches!(self.tower, OriginalTower::Own | OriginalTower::Shared(_))
+            && self.model.would_change_tower(dir)?
+        {
+            self.keep_original_tower()?;
+        }
         self.model.reload(dir)?;
         self.trainer.restore(optimizer, &self.model)
     }

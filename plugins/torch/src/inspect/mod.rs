@@ -13,7 +13,7 @@ use crate::error::{Result, TorchError};
 use crate::lora::{AdapterSummary, summary};
 use crate::model::families::read_config;
 use crate::model::{ModelConfig, layout_of};
-use crate::source::Source;
+use crate::model_paths::ModelPaths;
 use crate::tensors::TensorFolder;
 pub use memory::Memory;
 
@@ -77,7 +77,7 @@ pub struct ModelPart {
 /// What is wrong with the folder: config, headers, tensors that do not fit the config, files that are not
 /// what the manifest says.
 pub fn inspect(model: &Path, given: &InspectConfig) -> Result<Inspection> {
-    let source = Source::of(model, None)?;
+    let source = ModelPaths::resolve(model, None)?;
     source.verify(given.verify)?;
     let config = read_config(&source.base)?;
     let files = TensorFolder::open(&source.base)?;

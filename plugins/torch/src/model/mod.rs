@@ -106,6 +106,15 @@ impl VideoLmm {
         layout_of(folder, &self.config, |layout| self.weights.reload(folder, layout))
     }
 
+    /// Returns whether loading a checkpoint folder would change the tower.
+    pub(crate) fn would_change_tower(&self, folder: &Path) -> Result<bool> {
+        if self.weights.adapter().is_some() {
+            return Ok(false);
+        }
+        let tower = self.config.tower();
+        Ok(!layout_of(folder, &self.config, |layout| self.weights.equal_in(folder, layout, tower))?)
+    }
+
     /// Tower features `[steps, tokens, width]` of one video, with their graph where the tower trains.
     pub(crate) fn encode(&self, frames: &Frames) -> Result<Tensor> {
         encode(&self.tower, &self.config.processor, frames, (self.kind, self.device))

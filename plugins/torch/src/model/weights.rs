@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use isr_core::{Fingerprint, FingerprintBuilder};
 use tch::{Device, Kind, Tensor};
 
+use super::kv_cache::duplicate;
 use crate::error::{Result, TorchError};
 use crate::lora::{Adapter, Lora};
 use crate::manifest::Manifest;
@@ -93,6 +94,33 @@ impl Weights {
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&String, &Tensor)> {
         self.tensors.iter()
+    }
+
+    /// Returns the tensors whose names begin with `prefix`, without adapter. They share their memory with these.
+    pub(crate) fn part(&self, prefix: &str) -> Self {
+        let of_part = self.tensors.iter().filter(|(name, _)| name.starts_with(prefix));
+        let tensors = of_part.map(|(name, tensor)| (name.clone(), tensor.shallow_clone())).collect();
+        Self { tensors, origins: BTreeMap::new(), adapter: None, frozen: OnceCell::new() }
+    }
+
+    /// Returns a copy of the tensors in memory of its own, without adapter.
+    pub(crate) fn copied(&self) -> Result<Self> {
+        let copy = |(name, tensor): (&String, &Tensor)| Ok((name.clone(), duplicate(&tensor.f_detach()?)?));
+        let tensors = self.tensors.iter().map(copy).collect::<Result<_>>()?;
+        Ok(Self { tensors, origins: BTreeMap::new(), adapter: None, frozen: OnceCell::new() })
+    }
+
+    /// Returns whether a checkpoint folder holds the same values for the tensors whose names begin with `prefix`.
+    pub(crate) fn equal_in(&self, folder: &Path, layout: &TensorLayout<'_>, prefix: &str) -> Result<bool> {
+        let sources = layout.open(folder)?;
+        let found = layout.checked(&sources)?;
+        for (name, tensor) in self.tensors.iter().filter(|(name, _)| name.starts_with(prefix)) {
+            let Found { files, stored, .. } = found.get(name).ok_or_else(|| not_loaded(name))?;
+            if !tensor.f_equal(&files.read(stored, tensor.kind(), tensor.device())?)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Puts an adapter on the layers that are built from here on.

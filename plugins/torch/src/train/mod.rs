@@ -144,6 +144,11 @@ impl Trainer {
         self.own_tower
     }
 
+    /// Returns whether steps change the tower's own weights in place; an adapter leaves them unchanged.
+    pub(crate) fn trains_tower(&self) -> bool {
+        self.config.tower && self.config.lora.is_none()
+    }
+
     /// Takes one optimiser step on a batch of examples. Step 0 resets the optimiser.
     pub(crate) fn step(
         &mut self,
