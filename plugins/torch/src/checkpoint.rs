@@ -1,4 +1,4 @@
-//! Writing checkpoints in the Hugging Face layout.
+//! Checkpoint folders in the Hugging Face layout.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,7 +11,7 @@ use crate::json_file;
 use crate::manifest::Manifest;
 use crate::model::VideoLmm;
 
-/// Files that travel with the weights, where they exist.
+/// Files that are copied with the weights, if they exist.
 const COMPANIONS: [&str; 12] = [
     "tokenizer.json",
     "tokenizer_config.json",
@@ -27,14 +27,16 @@ const COMPANIONS: [&str; 12] = [
     "LICENSE",
 ];
 
-/// What a checkpoint folder holds beside the weights.
+/// Content of a checkpoint folder beside config and weights.
 pub(crate) struct Checkpoint {
+    /// Files by name.
     companions: BTreeMap<&'static str, Vec<u8>>,
+    /// `generation_config.json`.
     generation: Value,
 }
 
 impl Checkpoint {
-    /// Keeps the companions of the folder that a model was loaded from.
+    /// Reads the companions of a checkpoint folder; `stops` are the end-of-turn tokens if it has no generation config.
     pub(crate) fn read(folder: &Path, stops: &[u32]) -> Result<Self> {
         let mut companions = BTreeMap::new();
         for name in COMPANIONS {
@@ -50,8 +52,8 @@ impl Checkpoint {
         Ok(Self { companions, generation })
     }
 
-    /// Writes config, weights (in files of at most `limit` bytes), tokenizer and the rest into a folder; or
-    /// where the model has an adapter, the adapter alone.
+    /// Writes config, weights (in files of at most `limit` bytes), tokenizer and companions into a folder. A model
+    /// with an adapter is saved as the adapter alone.
     pub(crate) fn save(
         &self,
         folder: &Path,
@@ -79,7 +81,7 @@ impl Checkpoint {
     }
 }
 
-/// Copies what travels with the weights from one checkpoint folder to another, and the configs.
+/// Copies configs and companions from one checkpoint folder to another.
 pub(crate) fn copy_companions(from: &Path, to: &Path) -> Result<()> {
     for name in COMPANIONS.iter().chain(&["config.json", "generation_config.json"]) {
         let path = from.join(name);

@@ -1,20 +1,20 @@
-//! Everything libtorch: video LMMs of several families as an encoder (`clip`) and a policy (`llava`).
+//! Video LMMs on libtorch: the policy `torch` and the encoder `vision_tower`, for checkpoints of several families.
 //!
-//! | to read | where |
+//! | topic | module |
 //! |---|---|
-//! | the model: tower, projector, decoder | `model/` |
-//! | what differs between LLaVA, Qwen-VL and the others | `model/families/` |
-//! | prompts to tokens and visual features | `chat.rs`, `visual.rs` |
-//! | generation and scoring, batched | `engine/` |
-//! | one optimiser step | `train/` |
+//! | model: vision tower, projector, decoder | `model/` |
+//! | checkpoint formats (LLaVA, Qwen-VL, ...) | `model/families/` |
+//! | prompt rendering, tokenisation, visual features | `chat.rs`, `visual.rs` |
+//! | batched generation and scoring | `engine/` |
+//! | training | `train/` |
 //! | checkpoints in the Hugging Face layout | `checkpoint.rs`, `manifest.rs`, `model/weights.rs` |
-//! | safetensors files, tensor by tensor | `tensors/` |
-//! | low-rank adapters in PEFT's format | `lora/` |
-//! | what a model needs, from headers | `inspect/` |
-//! | a new small model with a tokenizer | `new_model.rs` |
+//! | safetensors files | `tensors/` |
+//! | LoRA adapters in PEFT's format | `lora/` |
+//! | parameter counts and memory estimates | `inspect/` |
+//! | creation of a small model with a tokenizer | `new_model.rs` |
 //! | models of the Hugging Face hub | `hub/` (cargo feature `hub`) |
 //!
-//! Numbers are checked against transformers in `tests/golden.rs`.
+//! Numerics are checked against transformers 5.23.0 in `tests/golden.rs`.
 
 mod allocator;
 mod chat;

@@ -1,4 +1,4 @@
-//! All adapters of a model.
+//! LoRA adapter of a model.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,28 +22,29 @@ use crate::manifest::Manifest;
 use crate::model::names::TensorNames;
 use crate::tensors::{bytes_of, write_tensors};
 
-/// A model's adapters, by the module's name among our weights.
+/// LoRA adapter of a model: the matrix pairs of its adapted modules, by canonical module name.
 ///
-/// A new adapter grows while the model's layers are built: each layer asks for its own.
+/// The pairs of a new adapter are created while the model's layers are built: each layer requests its own.
 pub(crate) struct Adapter {
     config: LoraConfig,
-    /// `adapter_config.json` as it was read; `None` for a new adapter.
+    /// Content of `adapter_config.json`; `None` for a new adapter.
     source: Option<Value>,
+    /// Base folder that checkpoints name.
     base: PathBuf,
     /// Names of the base's format.
     names: TensorNames,
-    /// Name prefixes of the parts that a new adapter is put on.
+    /// Name prefixes of the parts that a new adapter adapts.
     parts: Vec<String>,
     dropout: Arc<Dropout>,
     device: Device,
     pairs: RefCell<BTreeMap<String, Pair>>,
-    /// Modules of these parts, adapted or not; for messages.
+    /// Linear layers of these parts, adapted or not; for error messages.
     seen: RefCell<BTreeSet<String>>,
 }
 
 impl Adapter {
-    /// A new adapter for the linear layers of some parts, which changes nothing yet: `A` is drawn, `B` is
-    /// zero. `base` is what its checkpoints name as their base.
+    /// Creates an adapter for the linear layers of some parts. It is the identity at first: `A` is random, `B` is zero.
+    /// `base` is the base folder that its checkpoints name.
     pub(crate) fn create(
         config: LoraConfig,
         base: &Path,
@@ -54,12 +55,11 @@ impl Adapter {
         Self::build(config, None, base, names, parts, device)
     }
 
-    /// Reads an adapter folder. `asked` is what a config asks for beside it: its dropout and seed hold,
-    /// and what decides the function must be as in the folder.
+    /// Reads an adapter folder. Of the settings `asked`, dropout and seed override the folder's; rank, alpha and rsLoRA
+    /// must equal them.
     ///
     /// # Errors
-    /// A folder that is not PEFT's, or a kind of adapter that is not supported; another rank, alpha or
-    /// scaling than asked for.
+    /// A folder that is not in PEFT's format, an unsupported kind of adapter, or other settings than asked for.
     pub(crate) fn read(
         folder: &Path,
         asked: Option<&LoraConfig>,
@@ -100,7 +100,7 @@ impl Adapter {
         Self { config, source, base: base.to_owned(), names, parts, dropout, device, pairs, seen }
     }
 
-    /// The adapter of the linear layer of that name, whose weight is `[out, in]`.
+    /// Returns the adapter of a linear layer with weight `[out, in]`, if it has one.
     ///
     /// # Errors
     /// An adapter of another shape.
@@ -133,12 +133,12 @@ impl Adapter {
         }))
     }
 
-    /// What a layer's adapter is scaled by.
+    /// Returns the scale of the low-rank update.
     pub(super) fn scale(&self) -> f64 {
         scale(&self.config)
     }
 
-    /// `A` is uniform within 1 / sqrt(in), as PEFT's `kaiming_uniform_(a=sqrt(5))` makes it.
+    /// Creates a pair: `A` uniform in ±1 / sqrt(in), as PEFT's `kaiming_uniform_(a=sqrt(5))`, and `B` zero.
     fn new_pair(&self, module: &str, out: i64, input: i64) -> Result<Pair> {
         let mut rng = ChaCha8Rng::from_seed(self.digest(module));
         let bound = 1.0 / (input as f32).sqrt();
@@ -154,11 +154,11 @@ impl Adapter {
         *blake3::hash(format!("{} {module}", self.config.seed).as_bytes()).as_bytes()
     }
 
-    /// To be called when all layers are built.
+    /// Checks the adapter after all layers are built.
     ///
     /// # Errors
-    /// A target that no layer has; an adapter of something that is no linear layer. `exists` tells whether
-    /// the base has a weight of that name: a layer of a vision tower may be there and not be computed.
+    /// A target that matches no layer; a pair whose module is not a linear layer. `exists` returns whether the base has
+    /// a tensor: layers of a vision tower above the feature layer exist and are not built.
     pub(crate) fn finish(&self, exists: impl Fn(&str) -> bool) -> Result<()> {
         let (pairs, seen) = (self.pairs.borrow(), self.seen.borrow());
         if let (None, Targets::Names(names)) = (&self.source, &self.config.targets) {
@@ -186,12 +186,12 @@ impl Adapter {
         }
     }
 
-    /// Whether a module under that prefix is adapted.
+    /// Returns whether a module under a prefix is adapted.
     pub(crate) fn touches(&self, prefix: &str) -> bool {
         self.pairs.borrow().iter().any(|(module, pair)| pair.used && module.starts_with(prefix))
     }
 
-    /// What is trained, by name.
+    /// Returns the trainable tensors, by name.
     pub(crate) fn parameters(&self) -> Vec<(String, Tensor)> {
         let pairs = self.pairs.borrow();
         let of = |(module, pair): (&String, &Pair)| {
@@ -201,7 +201,7 @@ impl Adapter {
         pairs.iter().filter(|(_, pair)| pair.used).flat_map(of).collect()
     }
 
-    /// Turns dropout on with masks of a seed, or off.
+    /// Enables dropout with masks of a seed, or disables it.
     pub(crate) fn set_dropout(&self, seed: Option<u64>) {
         self.dropout.seed(seed.map(|seed| seed.wrapping_mul(0x9E37_79B9).wrapping_add(self.config.seed)));
     }
@@ -230,10 +230,10 @@ impl Adapter {
         json_file::write(&folder.join(peft::CONFIG), &config)
     }
 
-    /// Replaces all values by those of a folder that `save` wrote.
+    /// Loads values from a folder that `save` wrote.
     ///
     /// # Errors
-    /// Another adapter: nothing is changed then.
+    /// An adapter of other modules, rank or scale; nothing is changed then.
     pub(crate) fn reload(&self, folder: &Path) -> Result<()> {
         if !peft::is_adapter(folder) {
             let reason = "is no adapter, but training.lora trains one; load it as policy.model";
@@ -259,7 +259,7 @@ impl Adapter {
     }
 }
 
-/// Whether a module is a part of what is always computed.
+/// Returns whether a module is in the decoder or the projector, all layers of which are built.
 fn is_decoder(module: &str) -> bool {
     module.starts_with("language_model.") || module.starts_with("multi_modal_projector.")
 }

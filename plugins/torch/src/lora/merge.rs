@@ -1,4 +1,4 @@
-//! Folding an adapter into its base: `W + scale * B A`.
+//! Merging an adapter into its base: `W + scale * B A`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -14,11 +14,12 @@ use crate::model::families::read_config;
 use crate::model::names::TensorNames;
 use crate::tensors::{Planned, Stored, TensorFolder, write_sharded};
 
-/// Writes into `out`, an empty folder, the checkpoint `base` with `adapter` folded in, in the types and
-/// under the names that the base has. One tensor is in memory at a time. Returns how many were changed.
+/// Merges an adapter into its base checkpoint and writes the result to `out`, an empty folder, with the base's names
+/// and dtypes, in files of at most `shard_bytes` bytes. Holds one tensor in memory at a time. Returns the number of
+/// merged weights.
 ///
 /// # Errors
-/// A folder that is not what it should be; an adapter that does not fit the base.
+/// An invalid folder, or an adapter that does not fit the base.
 pub fn merge(base: &Path, adapter: &Path, out: &Path, shard_bytes: u64) -> Result<usize> {
     verify(base, false)?;
     verify(adapter, false)?;
@@ -38,7 +39,7 @@ pub fn merge(base: &Path, adapter: &Path, out: &Path, shard_bytes: u64) -> Resul
         let stored = by_name.get(name).ok_or_else(|| TorchError::Engine(format!("{name} is not there")))?;
         let weight = files.read(stored, files.kind(stored)?, Device::Cpu)?;
         match module(&names.canonical(name)).and_then(|module| pairs.get(module)) {
-            Some(pair) => tch::no_grad(|| folded(&weight, pair, scale(&config))),
+            Some(pair) => tch::no_grad(|| merged(&weight, pair, scale(&config))),
             None => Ok(weight),
         }
     })?;
@@ -51,7 +52,7 @@ fn module(name: &str) -> Option<&str> {
     name.strip_suffix(".weight")
 }
 
-/// Every adapter has a weight of its shape; returns how many there are.
+/// Checks that every pair has a weight of its shape in the base; returns the number of pairs.
 fn check(files: &TensorFolder, pairs: &BTreeMap<String, Pair>, names: TensorNames) -> Result<usize> {
     let shapes: BTreeMap<String, &[i64]> = files
         .tensors
@@ -77,8 +78,8 @@ fn check(files: &TensorFolder, pairs: &BTreeMap<String, Pair>, names: TensorName
     Ok(pairs.len())
 }
 
-/// Computed in float32, in the weight's own type.
-fn folded(weight: &Tensor, pair: &Pair, scale: f64) -> Result<Tensor> {
+/// Computes the merged weight in float32 and rounds it to the weight's dtype.
+fn merged(weight: &Tensor, pair: &Pair, scale: f64) -> Result<Tensor> {
     let change = pair.b.f_matmul(&pair.a)?.f_mul_scalar(scale)?;
     Ok(weight.f_to_kind(Kind::Float)?.f_add(&change)?.f_to_kind(weight.kind())?)
 }

@@ -1,4 +1,4 @@
-//! The matrices of adapters, and how they are read.
+//! Matrix pairs of an adapter, and their file.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,28 +11,31 @@ use crate::error::{Result, TorchError};
 use crate::model::names::TensorNames;
 use crate::tensors::read_tensors;
 
-/// The two matrices of one module, float32.
+/// Matrix pair of one module, in float32.
 pub(super) struct Pair {
     /// `[rank, in]`.
     pub(super) a: Tensor,
     /// `[out, rank]`.
     pub(super) b: Tensor,
-    /// What adapter files call the module.
+    /// Name of the module in adapter files.
     pub(super) name: String,
-    /// Whether a layer of the model computes with it.
+    /// Whether a layer of the model uses it.
     pub(super) used: bool,
 }
 
-/// alpha / rank, or alpha / sqrt(rank).
+/// Returns the scale of the low-rank update: alpha / rank, or alpha / sqrt(rank) with rsLoRA.
 pub(super) fn scale(config: &LoraConfig) -> f64 {
     let rank = config.rank as f64;
     config.alpha / if config.rslora { rank.sqrt() } else { rank }
 }
 
-/// `A` and `B` as far as they were found.
+/// `A` and `B`, as far as they have been read.
 type Halves = [Option<Tensor>; 2];
 
-/// Reads `adapter_model.safetensors` as float32, by our names of the modules.
+/// Reads `adapter_model.safetensors` as float32, by canonical module name.
+///
+/// # Errors
+/// A tensor that is not half of a pair, a pair with one half, or another rank than the config's.
 pub(super) fn read_pairs(
     folder: &Path,
     config: &LoraConfig,

@@ -1,4 +1,4 @@
-//! What every part of a model is made of.
+//! Linear and normalisation layers.
 
 use tch::Tensor;
 
@@ -7,7 +7,7 @@ use super::weights::Weights;
 use crate::error::Result;
 use crate::lora::Lora;
 
-/// `x W^T + b`, with or without bias, and with what an adapter adds.
+/// Linear layer `x W^T + b` with optional bias and optional LoRA adapter.
 pub(crate) struct Linear {
     weight: Tensor,
     bias: Option<Tensor>,

@@ -1,4 +1,4 @@
-//! Video LMMs: an encoder, a projector, a decoder, each described by the checkpoint's config.
+//! Video LMM: vision tower, projector and decoder, each described by the checkpoint's config.
 
 pub(crate) mod activation;
 mod attention_mode;
@@ -43,24 +43,24 @@ pub(crate) use sequence::{Sequence, Slot};
 pub(crate) use vision::Tower;
 use weights::{TensorLayout, Weights};
 
-/// The model, its weights included.
+/// Video LMM with its weights.
 pub(crate) struct VideoLmm {
     pub(crate) config: ModelConfig,
     pub(crate) weights: Weights,
     pub(crate) tower: Tower,
     pub(crate) decoder: Decoder,
     embedding: Tensor,
-    /// `None` where the tower projects by itself.
+    /// `None` if the tower projects to the decoder's width.
     projector: Option<Projector>,
     pub(crate) device: Device,
     pub(crate) kind: Kind,
 }
 
 impl VideoLmm {
-    /// Loads a checkpoint folder, with an adapter on it or without.
+    /// Loads a checkpoint folder, with an optional adapter.
     ///
     /// # Errors
-    /// Missing, extra or misshapen tensors, listed; an unsupported config; an adapter that does not fit.
+    /// Missing, unexpected or misshapen tensors (listed), an unsupported config, or an adapter that does not fit.
     pub(crate) fn load(
         folder: &Path,
         adapter: Option<Adapter>,
@@ -97,8 +97,7 @@ impl VideoLmm {
         })
     }
 
-    /// Replaces the values of all weights, or of the adapter where there is one, by those of a checkpoint
-    /// of the same shape.
+    /// Loads the values of all weights, or of the adapter if there is one, from a checkpoint of the same shapes.
     pub(crate) fn reload(&mut self, folder: &Path) -> Result<()> {
         if let Some(adapter) = self.weights.adapter() {
             return adapter.reload(folder);
@@ -115,18 +114,18 @@ impl VideoLmm {
         Ok(!layout_of(folder, &self.config, |layout| self.weights.equal_in(folder, layout, tower))?)
     }
 
-    /// Tower features `[steps, tokens, width]` of one video, with their graph where the tower trains.
+    /// Computes tower features `[steps, tokens, width]` of one video, with a graph if the tower is trained.
     pub(crate) fn encode(&self, frames: &Frames) -> Result<Tensor> {
         encode(&self.tower, &self.config.processor, frames, (self.kind, self.device))
     }
 
-    /// The same of several videos.
+    /// Computes tower features of several videos; see [`encode`](Self::encode).
     pub(crate) fn encode_all(&self, videos: &[&Frames]) -> Result<Vec<Tensor>> {
         let prepare = |frames: &&Frames| prepare(&self.config.processor, frames, (self.kind, self.device));
         self.tower.forward_all(&videos.iter().map(prepare).collect::<Result<Vec<_>>>()?)
     }
 
-    /// Projects tower features `[features, width]` into the decoder's space.
+    /// Projects tower features `[features, width]` to the decoder's embedding space.
     pub(crate) fn project(&self, features: &Tensor) -> Result<Tensor> {
         match &self.projector {
             Some(Projector { first, activation, second }) => {
@@ -137,14 +136,14 @@ impl VideoLmm {
     }
 }
 
-/// Linear, activation, linear.
+/// Two-layer MLP projector.
 struct Projector {
     first: Linear,
     activation: Activation,
     second: Linear,
 }
 
-/// A tower alone, for the encoder: only its tensors are read.
+/// Loads the tower of a checkpoint folder; other tensors are not read.
 pub(crate) fn load_tower(
     folder: &Path,
     kind: Kind,
@@ -158,7 +157,7 @@ pub(crate) fn load_tower(
     Ok((config, weights, tower))
 }
 
-/// Features of one video from a tower.
+/// Preprocesses and encodes one video, `[steps, tokens, width]`.
 pub(crate) fn encode(
     tower: &Tower,
     processor: &ImageProcessor,
@@ -178,14 +177,14 @@ fn prepare(
     Ok(video)
 }
 
-/// What the config of a checkpoint folder says about its tensors, for whoever reads them.
+/// Calls `read` with the tensor layout of a checkpoint folder.
 pub(crate) fn layout_of<T>(
     folder: &Path,
     config: &ModelConfig,
     read: impl FnOnce(&TensorLayout<'_>) -> Result<T>,
 ) -> Result<T> {
     let tied = config.text.tie_word_embeddings;
-    // Buffers that older transformers wrote, and the copy of a tied output layer.
+    // Buffers that transformers 4 saved, and the copy of a tied output layer.
     let ignored = |name: &str| {
         name.ends_with("position_ids")
             || name.ends_with("rotary_emb.inv_freq")

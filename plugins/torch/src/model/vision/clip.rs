@@ -1,5 +1,5 @@
-//! CLIP's vision transformer (arXiv 2103.00020), as `CLIPVisionModel` in transformers computes it, and
-//! LanguageBind's, which attends over time in each layer (arXiv 2310.01852).
+//! CLIP's vision transformer (arXiv 2103.00020), as `CLIPVisionModel` of transformers 5 computes it, and
+//! LanguageBind's, which adds attention over time to each layer (arXiv 2310.01852).
 
 use tch::Tensor;
 
@@ -27,7 +27,7 @@ impl Attention {
         })
     }
 
-    /// Attention of each row's tokens to each other, `[rows, tokens, width]`.
+    /// Computes self-attention within each row, `[rows, tokens, width]`.
     fn forward(&self, x: &Tensor, heads: i64) -> Result<Tensor> {
         let (rows, tokens, width) = x.size3()?;
         let split = |t: Tensor| -> Result<Tensor> {
@@ -41,7 +41,7 @@ impl Attention {
     }
 }
 
-/// LanguageBind's attention over time, and what is added to each frame before it.
+/// LanguageBind's attention over time with its temporal embedding.
 struct Temporal {
     embedding: Tensor,
     norm: LayerNorm,
@@ -49,7 +49,7 @@ struct Temporal {
 }
 
 impl Temporal {
-    /// `[frames, tokens, width]`: each token attends to those at its place in the other frames.
+    /// Computes attention of each token to the same patch in all frames, `[frames, tokens, width]`.
     fn forward(&self, x: &Tensor, heads: i64) -> Result<Tensor> {
         let frames = x.size()[0];
         let mut x = x.f_transpose(0, 1)?;
@@ -70,7 +70,7 @@ struct Layer {
     fc2: Linear,
 }
 
-/// A tower that runs as far as the hidden state that features are taken from.
+/// CLIP tower up to its last feature layer.
 pub(crate) struct ClipTower {
     class_embedding: Tensor,
     patch_embedding: Tensor,
@@ -97,12 +97,15 @@ impl ClipTower {
         })
     }
 
-    /// Whether what a frame's features are depends on the others.
+    /// Returns whether a frame's features depend on other frames.
     pub(crate) fn attends_over_time(&self) -> bool {
         self.config.add_time_attn
     }
 
-    /// Features `[frames, tokens, dim]` of a video's pixels `[frames, 3, size, size]`.
+    /// Computes features `[frames, tokens, width]` from pixels `[frames, 3, size, size]`.
+    ///
+    /// # Errors
+    /// More frames than attention over time supports.
     pub(crate) fn forward(&self, pixels: &Tensor) -> Result<Tensor> {
         let frames = pixels.size()[0];
         if self.config.add_time_attn && frames > self.config.num_frames {

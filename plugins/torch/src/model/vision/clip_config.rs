@@ -4,16 +4,18 @@ use serde::Deserialize;
 
 use crate::model::activation::Activation;
 
-/// Shape of a tower, and what the model takes of it.
+/// Shape of a CLIP tower, and the settings of the model around it.
+///
+/// The `Debug` form is part of the encoder's fingerprint and must not change.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct ClipVision {
-    /// Width of the residual stream.
+    /// Width of the residual stream (hidden size).
     pub(crate) hidden_size: i64,
-    /// Width of the MLP.
+    /// Intermediate size of the MLP.
     pub(crate) intermediate_size: i64,
-    /// Layers in the checkpoint; fewer are run where features are taken earlier.
+    /// Number of layers in the checkpoint; those above the last feature layer are not run.
     pub(crate) num_hidden_layers: i64,
-    /// Attention heads.
+    /// Number of attention heads.
     pub(crate) num_attention_heads: i64,
     /// Side of the square input in pixels.
     pub(crate) image_size: i64,
@@ -21,27 +23,27 @@ pub(crate) struct ClipVision {
     pub(crate) patch_size: i64,
     /// Epsilon of LayerNorm.
     pub(crate) layer_norm_eps: f64,
-    /// Of the MLP.
+    /// Activation of the MLP.
     pub(crate) hidden_act: Activation,
-    /// Whether each layer attends over the frames first.
+    /// Whether each layer begins with attention over time (LanguageBind).
     #[serde(default)]
     pub(crate) add_time_attn: bool,
-    /// The most frames that attend to each other.
+    /// Maximum number of frames of attention over time.
     #[serde(default = "one")]
     pub(crate) num_frames: i64,
     /// Prefix of the tower's tensors, dot included.
     #[serde(skip)]
     pub(crate) prefix: &'static str,
-    /// Hidden states that features are taken from, side by side; counted from the embedding (0).
+    /// Indices of the hidden states that are concatenated to features; 0 is the embedding.
     #[serde(skip)]
     pub(crate) feature_layers: Vec<i64>,
-    /// Whether the class token is among the features.
+    /// Whether features include the class token.
     #[serde(skip)]
     pub(crate) keeps_class_token: bool,
-    /// How the features of a frame become fewer.
+    /// Spatial pooling of a frame's features.
     #[serde(skip)]
     pub(crate) pool: Option<Pool>,
-    /// Between the projector's layers.
+    /// Activation between the projector's layers.
     #[serde(skip, default = "gelu")]
     pub(crate) projector_act: Activation,
     /// Whether the projector has biases.
@@ -61,27 +63,27 @@ fn yes() -> bool {
     true
 }
 
-/// Pooling over squares of patches, as `LlavaNextVideoPooler` has it.
+/// Pooling over squares of patches, as in `LlavaNextVideoPooler` of transformers 5.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Pool {
-    /// Their mean; the squares' side.
+    /// Mean over squares of this side.
     Average(i64),
-    /// Their maximum.
+    /// Maximum over squares of this side.
     Max(i64),
 }
 
 impl ClipVision {
-    /// Patches along one side of a frame.
+    /// Returns the number of patches along a side of a frame.
     pub(crate) fn side(&self) -> i64 {
         self.image_size / self.patch_size
     }
 
-    /// Elements of one feature.
+    /// Returns the width of a feature.
     pub(crate) fn width(&self) -> i64 {
         self.hidden_size * self.feature_layers.len() as i64
     }
 
-    /// Features of one frame.
+    /// Returns the number of features of a frame.
     pub(crate) fn tokens(&self) -> i64 {
         match self.pool {
             Some(Pool::Average(stride) | Pool::Max(stride)) => (self.side() / stride).pow(2),

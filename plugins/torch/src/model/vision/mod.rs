@@ -1,4 +1,4 @@
-//! Encoders: CLIP's transformer and Qwen-VL's, each described by its config.
+//! Vision towers: CLIP's transformer and Qwen-VL's, each described by its config.
 
 mod clip;
 mod clip_config;
@@ -20,7 +20,7 @@ pub(crate) use clip_config::{ClipVision, Pool};
 pub(crate) use qwen::QwenTower;
 pub(crate) use qwen_config::QwenVision;
 
-/// The encoder of a checkpoint.
+/// Vision tower of a checkpoint.
 pub(crate) enum Tower {
     /// CLIP's vision transformer, LanguageBind's variants included.
     Clip(ClipTower),
@@ -37,7 +37,7 @@ impl Tower {
         })
     }
 
-    /// Features of several videos, each `[steps, tokens, width]`; read together where frames do not see each
+    /// Computes features of several videos, each `[steps, tokens, width]`; in one batch if frames do not attend to each
     /// other.
     pub(crate) fn forward_all(&self, videos: &[PixelValues]) -> Result<Vec<Tensor>> {
         match self {
@@ -51,7 +51,7 @@ impl Tower {
         }
     }
 
-    /// Features `[steps, tokens, width]` of one video.
+    /// Computes features `[steps, tokens, width]` of one video.
     pub(crate) fn forward(&self, video: &PixelValues) -> Result<Tensor> {
         match self {
             Self::Clip(tower) => tower.forward(&video.pixels),

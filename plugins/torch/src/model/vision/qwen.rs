@@ -1,7 +1,7 @@
-//! Qwen-VL's vision transformer at the video's own resolution: patches of two frames, rotary positions
-//! of rows and columns, attention within a step of time. As transformers 5 computes it:
+//! Qwen-VL's vision transformer at native resolution: patches of two frames, rotary positions of rows and columns,
+//! attention within a step of time. As transformers 5 computes it:
 //! - Qwen2.5-VL (`Qwen2_5_VisionTransformerPretrainedModel`): RMSNorm, SwiGLU, windows in most layers;
-//! - Qwen3-VL (`Qwen3VLVisionModel`): LayerNorm, GELU, learned positions, deep-stack features.
+//! - Qwen3-VL (`Qwen3VLVisionModel`): LayerNorm, GELU, learned positions, DeepStack features.
 
 use tch::{Device, Kind, Tensor};
 
@@ -21,13 +21,13 @@ struct Block {
     qkv: Linear,
     proj: Linear,
     norm2: Norm,
-    /// SwiGLU's gate, where there is one.
+    /// Gate of SwiGLU (Qwen2.5-VL).
     gate: Option<Linear>,
     up: Linear,
     down: Linear,
 }
 
-/// The tower with its mergers.
+/// Qwen-VL tower with its mergers.
 pub(crate) struct QwenTower {
     patch: Tensor,
     patch_bias: Option<Tensor>,
@@ -73,8 +73,8 @@ impl QwenTower {
         })
     }
 
-    /// Features `[steps, tokens, out * (1 + deep levels)]` of a video's patches `[patches, values]`: the
-    /// decoder's input, then what its first layers get.
+    /// Computes features `[steps, tokens, out * (1 + DeepStack levels)]` from patches `[patches, values]`: the
+    /// decoder's inputs, followed by the features that are added behind its first layers.
     pub(crate) fn forward(&self, patches: &Tensor, grid: PatchGrid) -> Result<Tensor> {
         let mut x = self.embed(patches, grid)?;
         let (merge, square) = (self.config.spatial_merge_size, self.config.spatial_merge_size.pow(2));
@@ -127,8 +127,8 @@ impl QwenTower {
         Ok(x.f_add(&taps.apply(table)?.f_repeat([grid.steps, 1])?)?)
     }
 
-    /// Cosines and sines `[patches, head_dim]` in float32: a quarter of a head turns with the row, a
-    /// quarter with the column, and again.
+    /// Returns cosines and sines `[patches, head_dim]` in float32. Quarters of a head rotate with row, column, row and
+    /// column.
     fn rope(&self, grid: PatchGrid) -> Result<(Tensor, Tensor)> {
         let half = self.config.head_dim() / 2;
         let theta = self.config.rope_parameters.as_ref().and_then(|rope| rope["rope_theta"].as_f64());
@@ -158,7 +158,7 @@ impl QwenTower {
         Ok(x.f_add(&block.down.forward(&inner)?)?)
     }
 
-    /// Attention within runs of patches.
+    /// Computes attention within runs of consecutive patches of the given lengths.
     fn attention(
         &self,
         block: &Block,
@@ -183,7 +183,7 @@ impl QwenTower {
         };
         let mut parts = Vec::new();
         let mut start = 0;
-        // Runs of one length that follow each other attend together.
+        // Adjacent runs of one length are one batch.
         for equal in runs.chunk_by(|a, b| a == b) {
             let (rows, length) = (equal.len() as i64, equal[0]);
             parts.push(attend(start, rows, length)?);
@@ -193,7 +193,7 @@ impl QwenTower {
     }
 }
 
-/// Rotary embedding of `[patches, heads, head_dim]`, in float32 whatever the type.
+/// Applies the rotary embedding to `[patches, heads, head_dim]`, in float32 whatever the dtype.
 fn rotate(x: &Tensor, (cos, sin): &(Tensor, Tensor)) -> Result<Tensor> {
     let wide = x.f_to_kind(Kind::Float)?;
     let half = x.size()[2] / 2;
