@@ -130,3 +130,23 @@ impl Hub {
         Ok(folder)
     }
 }
+
+#[cfg(all(test, not(feature = "hub")))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_the_feature_a_hub_name_is_refused_and_a_folder_is_not() {
+        for name in ["owner/name", "hf://owner/name@v2"] {
+            for error in [resolve(name).map(|_| ()), check(name)] {
+                let error = error.unwrap_err().to_string();
+                assert!(
+                    error.starts_with("owner/name") && error.contains("cargo feature `hub`"),
+                    "{error}"
+                );
+            }
+        }
+        assert_eq!(resolve("src").unwrap(), Path::new("src"));
+        assert!(check("src").is_ok());
+    }
+}

@@ -12,6 +12,7 @@ use std::path::Path;
 use isr_core::{ObjectiveBatch, PreferenceObjective, Requirements, StepReport, TrainStep};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use tch::Tensor;
 
 use crate::chat::Chat;
@@ -26,6 +27,7 @@ use batch::{ForwardMode, TokenizedExample};
 /// Settings of training: trained parts, memory, optimiser.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schemars(transform = former_keys)]
 pub struct TrainingConfig {
     /// Train the language model. Default true.
     pub language_model: bool,
@@ -47,7 +49,7 @@ pub struct TrainingConfig {
     /// parameters, and the next token is predicted from the result. For the projector and tower of a new model,
     /// which learn many times faster with so short a path from a word to its patches. The language model that
     /// results cannot answer, and answers are learned only where each word determines the next, as in the
-    /// demonstrations `list` of the miniature. Formerly `glance`. Default false.
+    /// demonstrations `list` of the miniature. Default false.
     #[serde(alias = "glance")]
     pub skip_decoder: bool,
     /// LoRA: train low-rank adapters on the linear layers of the parts above instead of the parts themselves.
@@ -60,6 +62,18 @@ pub struct TrainingConfig {
     pub epsilon: f64,
     /// AdamW: decoupled weight decay. Default 0, as in LLaVA-Hound.
     pub weight_decay: f64,
+}
+
+/// Adds the former name of a key to the schema, by which configs are checked.
+fn former_keys(schema: &mut schemars::Schema) {
+    let glance = json!({
+        "description": "Former name of `skip_decoder`.",
+        "type": "boolean",
+        "deprecated": true,
+    });
+    if let Some(Value::Object(properties)) = schema.get_mut("properties") {
+        properties.insert("glance".to_owned(), glance);
+    }
 }
 
 impl Default for TrainingConfig {

@@ -2,6 +2,7 @@
 //! ISR-DPO (arXiv 2406.11280) release them: Vicuna's config with LLaVA's keys, LLaVA's tensor names, and
 //! a LanguageBind tower (arXiv 2310.01852) inside the checkpoint or in a folder of its own.
 
+mod names;
 mod tower;
 
 use std::collections::BTreeMap;
@@ -9,6 +10,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use self::names::{TOWERS, canonical, saved};
 use super::llava::{clip_vision, feature_layers, one_row};
 use crate::error::{Result, TorchError};
 use crate::model::config::{ModelConfig, Placeholder, VisionConfig};
@@ -16,13 +18,6 @@ use crate::model::external_tower;
 use crate::model::names::TensorNames;
 use crate::model::preprocess::ImageProcessor;
 use crate::model::text_config::TextConfig;
-
-/// Config keys that name a tower for videos, in order of preference, with the prefix of its tensors.
-const TOWERS: [(&str, &str); 3] = [
-    ("mm_video_tower", "video_tower."),
-    ("mm_image_tower", "image_tower."),
-    ("mm_vision_tower", "vision_tower."),
-];
 
 /// Placeholder of a video in the LLaVA repositories: text at which the prompt is split, not a token.
 const VIDEO: &str = "<video>";
@@ -100,78 +95,4 @@ pub(super) fn complete(folder: &Path, source: &mut Value) -> Result<()> {
         source["vision_config"] = found;
     }
     Ok(())
-}
-
-/// Maps LLaVA's tensor names to this crate's.
-fn canonical(name: &str) -> String {
-    if name.starts_with("lm_head.") {
-        return format!("language_model.{name}");
-    }
-    let rest = name.strip_prefix("model.").unwrap_or(name);
-    for (index, layer) in PROJECTOR {
-        if let Some(rest) = rest.strip_prefix(index) {
-            return format!("{layer}{rest}");
-        }
-    }
-    for (_, prefix) in TOWERS {
-        if let Some(rest) = rest.strip_prefix(prefix) {
-            let rest = rest.strip_prefix(prefix).unwrap_or(rest);
-            return format!("{prefix}{}", rest.strip_prefix("vision_model.").unwrap_or(rest));
-        }
-    }
-    format!("language_model.model.{rest}")
-}
-
-const PROJECTOR: [(&str, &str); 2] = [
-    ("mm_projector.0.", "multi_modal_projector.linear_1."),
-    ("mm_projector.2.", "multi_modal_projector.linear_2."),
-];
-
-/// Maps this crate's tensor names to LLaVA's.
-fn saved(canonical: &str) -> String {
-    if let Some(rest) = canonical.strip_prefix("language_model.model.") {
-        return format!("model.{rest}");
-    }
-    for (index, layer) in PROJECTOR {
-        if let Some(rest) = canonical.strip_prefix(layer) {
-            return format!("model.{index}{rest}");
-        }
-    }
-    for (_, prefix) in TOWERS {
-        if let Some(rest) = canonical.strip_prefix(prefix) {
-            // LLaVA's own tower is a whole CLIPVisionModel, LanguageBind's the transformer in one.
-            let inner = if prefix == "vision_tower." { "vision_model." } else { "" };
-            return format!("model.{prefix}{prefix}{inner}{rest}");
-        }
-    }
-    canonical.strip_prefix("language_model.").unwrap_or(canonical).to_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_go_there_and_back() {
-        let cases = [
-            ("model.embed_tokens.weight", "language_model.model.embed_tokens.weight"),
-            (
-                "model.layers.3.self_attn.q_proj.weight",
-                "language_model.model.layers.3.self_attn.q_proj.weight",
-            ),
-            ("lm_head.weight", "language_model.lm_head.weight"),
-            ("model.mm_projector.0.bias", "multi_modal_projector.linear_1.bias"),
-            ("model.mm_projector.2.weight", "multi_modal_projector.linear_2.weight"),
-            ("model.video_tower.video_tower.pre_layrnorm.bias", "video_tower.pre_layrnorm.bias"),
-            ("model.image_tower.image_tower.pre_layrnorm.bias", "image_tower.pre_layrnorm.bias"),
-            (
-                "model.vision_tower.vision_tower.vision_model.pre_layrnorm.bias",
-                "vision_tower.pre_layrnorm.bias",
-            ),
-        ];
-        for (file, ours) in cases {
-            assert_eq!(canonical(file), ours);
-            assert_eq!(saved(ours), file);
-        }
-    }
 }

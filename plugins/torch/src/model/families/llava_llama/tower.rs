@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::canonical;
+use super::names::canonical;
 use crate::error::{Result, TorchError};
 use crate::json_file;
 
