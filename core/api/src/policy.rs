@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::UnboundedSender;
 
+use crate::encoder::VideoEncoder;
 use crate::error::ComponentError;
 use crate::fingerprint::Fingerprint;
 use crate::objective::{PreferenceObjective, View};
@@ -207,6 +208,17 @@ pub trait Policy: Send + Sync {
     /// Identifies the current weights and how they are used (dtype, chat template); changes with
     /// every training step.
     fn fingerprint(&self) -> Fingerprint;
+
+    /// Returns the encoder that is part of the policy's own checkpoint, sharing its weights; `None` if there is none.
+    ///
+    /// The encoder is frozen, as every [`VideoEncoder`]: its features and fingerprint are those of the checkpoint
+    /// that the policy was built from, whatever training and loading do to the policy. A policy whose tower is
+    /// trained keeps a copy of the original tower for it; request the encoder before the first `train_step` or
+    /// `load`, since a policy may return `None` once the original tower is gone. Blocks while the policy is busy.
+    /// Default: `None`.
+    fn encoder(&self) -> Option<Arc<dyn VideoEncoder>> {
+        None
+    }
 
     /// Samples `request.n` answers.
     async fn generate(&self, request: GenerateRequest) -> Result<Vec<Response>, ComponentError>;

@@ -23,6 +23,7 @@ mod jsonl;
 mod layout;
 mod lists;
 mod names;
+#[cfg(feature = "parquet")]
 mod parquet;
 mod question;
 mod row;
@@ -33,4 +34,5 @@ pub use error::{DataError, Place};
 pub use folder::FolderConfig;
 pub use jsonl::JsonlConfig;
 pub use layout::Layout;
+#[cfg(feature = "parquet")]
 pub use parquet::ParquetConfig;

@@ -49,6 +49,7 @@ mod baseline;
 mod bounds;
 mod combine;
 mod error;
+#[cfg(feature = "http")]
 mod http;
 mod human;
 mod odds;
@@ -65,6 +66,7 @@ pub use combine::{
     MajorityConfig, VetoConfig,
 };
 pub use error::JudgeError;
+#[cfg(feature = "http")]
 pub use http::{BudgetConfig, FramesConfig, HttpJudgeConfig, PricesConfig};
 pub use human::{HumanJudgeConfig, Missing};
 pub use retrospect::{

@@ -1,13 +1,13 @@
-//! What every part of a model is made of.
+//! Linear and normalisation layers.
 
 use tch::Tensor;
 
-use super::product;
-use super::weights::Weights;
 use crate::error::Result;
 use crate::lora::Lora;
+use super::product;
+use super::weights::Weights;
 
-/// `x W^T + b`, with or without bias, and with what an adapter adds.
+/// Linear layer `x W^T + b` with optional bias and optional LoRA adapter.
 pub(crate) struct Linear {
     weight: Tensor,
     bias: Option<Tensor>,

@@ -76,7 +76,7 @@ fn another_process_goes_on_with_a_part() {
     let (server, cache) = (Server::start(), tempfile::tempdir().unwrap());
     sharded(&server, COMMIT, &bytes(200_000));
     server.cut("model-2.safetensors", &[70_000]);
-    let once = isr_hub::Hub { attempts: 1, ..hub(&server, cache.path()) };
+    let once = isr_torch::hub::Hub { attempts: 1, ..hub(&server, cache.path()) };
     let message = once.resolve("owner/name").unwrap_err().to_string();
     assert!(message.starts_with("cannot get model-2.safetensors of owner/name from http://"), "{message}");
     assert!(message.ends_with("the same command goes on with what was downloaded"), "{message}");
@@ -134,7 +134,7 @@ fn the_token_is_sent_to_the_hub_and_opens_what_is_gated() {
     let (server, cache) = (Server::start(), tempfile::tempdir().unwrap());
     sharded(&server, COMMIT, b"second shard");
     server.gate("owner/name");
-    let with_token = isr_hub::Hub { token: Some(TOKEN.to_owned()), ..hub(&server, cache.path()) };
+    let with_token = isr_torch::hub::Hub { token: Some(TOKEN.to_owned()), ..hub(&server, cache.path()) };
     assert!(with_token.resolve("owner/name").unwrap().join("config.json").exists());
     let to_hub: Vec<_> =
         server.requests().into_iter().filter(|it| !it.path.starts_with("/store/")).collect();

@@ -1,22 +1,22 @@
-//! Names of models on the hub.
+//! Repository names of the hub.
 
 use std::fmt;
 
-/// `owner/name`, maybe at a branch, tag or commit.
+/// A repository name `owner/name` with a revision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModelId {
     /// `owner/name`.
     pub repository: String,
-    /// Branch, tag or commit.
+    /// Branch, tag or commit hash; `main` by default.
     pub revision: String,
 }
 
-/// The branch that is meant where none is named.
+/// The default revision.
 const MAIN: &str = "main";
 
 impl ModelId {
-    /// Reads `owner/name` or `owner/name@revision`; `None` for what the hub would not take for a name:
-    /// each part has letters, digits, `.`, `_` and `-`, and begins and ends with a letter or digit or `_`.
+    /// Parses `owner/name` or `owner/name@revision`; `None` for text that is not a valid repository name. Each
+    /// part consists of letters, digits, `.`, `_` and `-`, and begins and ends with a letter, digit or `_`.
     pub fn parse(text: &str) -> Option<Self> {
         let (repository, revision) = text.split_once('@').unwrap_or((text, MAIN));
         let (owner, name) = repository.split_once('/')?;

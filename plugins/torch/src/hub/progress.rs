@@ -1,31 +1,31 @@
-//! What is seen of a download.
+//! Download progress on stderr.
 
 use std::io::IsTerminal;
 
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 
-/// A line on stderr that moves where it is a terminal, and one line a file elsewhere.
-pub(crate) struct Line {
+/// Progress of one file: a bar if stderr is a terminal, otherwise one line a file.
+pub(super) struct DownloadProgress {
     bar: ProgressBar,
     plain: bool,
     title: String,
     started: bool,
 }
 
-impl Line {
-    /// The line of a file; a silent one where nothing is to be shown.
-    pub(crate) fn new(shown: bool, title: String) -> Self {
+impl DownloadProgress {
+    /// Creates the progress of a file; silent if `shown` is false.
+    pub(super) fn new(shown: bool, title: String) -> Self {
         let terminal = std::io::stderr().is_terminal();
         let bar = if shown && terminal { ProgressBar::new(0) } else { ProgressBar::hidden() };
         Self { bar, plain: shown && !terminal, title, started: false }
     }
 }
 
-impl hf_hub::api::Progress for Line {
+impl hf_hub::api::Progress for DownloadProgress {
     fn init(&mut self, size: usize, _: &str) {
         self.bar.set_length(size as u64);
         self.bar.set_position(0);
-        // Called once more when the first bytes come.
+        // hf-hub calls `init` again at the first bytes.
         if std::mem::replace(&mut self.started, true) {
             return;
         }

@@ -1,36 +1,36 @@
-//! From the hub into the cache.
+//! Downloads into the cache.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::Duration;
 
-use hf_hub::api::sync::{Api, ApiBuilder, ApiError, Metadata};
 use hf_hub::{Cache, Repo, RepoType};
+use hf_hub::api::sync::{Api, ApiBuilder, ApiError, Metadata};
 
-use crate::error::{HubError, status};
-use crate::model_id::ModelId;
-use crate::progress::Line;
-use crate::settings::Hub;
-use crate::snapshot::{INDEX, is_small_part, shards, weights_without_index};
+use super::error::{HubError, status};
+use super::model_id::ModelId;
+use super::progress::DownloadProgress;
+use super::settings::Hub;
+use super::snapshot::{INDEX, is_small_part, shards, weights_without_index};
 
-/// A model at the commit that its revision stands for now, and what asks for it.
+/// A download of one repository at the commit that its revision currently points to.
 struct Session<'h> {
     hub: &'h Hub,
     id: &'h ModelId,
     api: Api,
-    /// The repository at that commit, so that a branch that moves meanwhile does not mix two.
+    /// The repository pinned to that commit, so that a branch that moves meanwhile does not mix two.
     repo: Repo,
-    /// The repository's folder in the cache.
+    /// Cache folder of the repository.
     folder: PathBuf,
-    /// The folder of that commit.
+    /// CheckpointKind folder of the commit.
     snapshot: PathBuf,
-    /// All files of the repository.
+    /// Every file of the repository.
     names: Vec<String>,
 }
 
 impl Hub {
-    /// Downloads what of a model is not in the cache; returns its folder.
+    /// Downloads the missing files of a model and returns its snapshot folder.
     pub(crate) fn fetch(&self, id: &ModelId) -> Result<PathBuf, HubError> {
         let session = Session::start(self, id)?;
         let names = session.names.iter();
@@ -50,7 +50,7 @@ impl Hub {
     fn api(&self) -> Result<Api, ApiError> {
         let cache = Cache::new(self.cache.clone().unwrap_or_default());
         let builder = ApiBuilder::from_cache(cache).with_endpoint(self.endpoint.clone());
-        // A file that fails is tried again here: hf-hub 0.5 would append it to itself.
+        // Retries are done in `get`: hf-hub 0.5 would append a retried file to itself.
         builder.with_token(self.token.clone()).with_retries(0).with_progress(false).build()
     }
 }
@@ -72,7 +72,7 @@ impl<'h> Session<'h> {
         Ok(Self { hub, id, api, repo, folder, snapshot, names })
     }
 
-    /// The files of the weights: those of the index, which is in the cache by now, or the only one.
+    /// Returns the weight files: the shards of the index (already cached), or the single file.
     fn weights(&self) -> Result<Vec<String>, HubError> {
         if self.names.iter().any(|name| name == INDEX) {
             let shards = shards(&self.snapshot.join(INDEX))?;
@@ -92,7 +92,7 @@ impl<'h> Session<'h> {
         Ok(found)
     }
 
-    /// Makes sure that a file is in the snapshot.
+    /// Downloads a file unless the snapshot has it; retries on transient errors.
     fn get(&self, name: &str) -> Result<(), HubError> {
         let mut attempt = 1;
         while !self.snapshot.join(name).exists() {
@@ -101,7 +101,7 @@ impl<'h> Session<'h> {
                 Err(error) => error,
             };
             match error {
-                // Another process is at it.
+                // Another process holds the lock of this file.
                 Attempt::Hub(ApiError::LockAcquisition(_)) => {
                     tracing::info!(file = name, "another process downloads it");
                 }
@@ -127,19 +127,19 @@ impl<'h> Session<'h> {
         let (blob, file) = (self.folder.join("blobs").join(metadata.etag()), self.snapshot.join(name));
         self.clear_for(&blob, &file, &metadata).map_err(Attempt::Own)?;
         if !has_size(&blob, &metadata) {
-            let line = Line::new(self.hub.progress, format!("{name} of {}", self.id));
+            let line = DownloadProgress::new(self.hub.progress, format!("{name} of {}", self.id));
             repo.download_with_progress(name, line).map_err(Attempt::Hub)?;
         }
         if !has_size(&blob, &metadata) {
-            // A second attempt starts anew.
+            // The next attempt starts from zero.
             remove(&blob).and_then(|()| remove(&file)).map_err(Attempt::Own)?;
             return Err(Attempt::Hub(ApiError::InvalidResume));
         }
         link(&blob, &file).map_err(Attempt::Own)
     }
 
-    /// Removes what hf-hub would stumble over: a link whose blob is gone, and a part that is longer than
-    /// the file. A part that is whole, since its process died before renaming it, becomes the blob.
+    /// Repairs leftovers of earlier processes: removes a dangling link and a partial file longer than the file,
+    /// and turns a complete partial file (its process died before the rename) into the blob.
     fn clear_for(&self, blob: &Path, file: &Path, metadata: &Metadata) -> Result<(), HubError> {
         if !file.exists() {
             remove(file)?;
@@ -155,13 +155,13 @@ impl<'h> Session<'h> {
     }
 }
 
-/// Why an attempt at a file failed.
+/// Failure of one attempt: of the request, or of the local cache.
 enum Attempt {
     Hub(ApiError),
     Own(HubError),
 }
 
-/// Whether the name stays in the folder that it is put into.
+/// Returns whether a relative name stays inside the folder it is joined to.
 fn is_inside(name: &str) -> bool {
     let parts = Path::new(name).components();
     !name.is_empty()
@@ -173,7 +173,7 @@ fn has_size(path: &Path, metadata: &Metadata) -> bool {
     fs::metadata(path).is_ok_and(|data| data.len() == metadata.size() as u64)
 }
 
-/// Lets the snapshot's file be that blob.
+/// Links the snapshot's file to the blob.
 fn link(blob: &Path, file: &Path) -> Result<(), HubError> {
     if file.exists() {
         return Ok(());
@@ -182,14 +182,14 @@ fn link(blob: &Path, file: &Path) -> Result<(), HubError> {
     fs::create_dir_all(parent).map_err(HubError::io("create", parent))?;
     #[cfg(unix)]
     let linked = {
-        // Files of the top folder alone are taken, so that blobs lie two folders up.
+        // Only top-level files are downloaded, so blobs are two folders up.
         let up = Path::new("../../blobs").join(blob.file_name().unwrap_or_default());
         std::os::unix::fs::symlink(up, file)
     };
     #[cfg(not(unix))]
     let linked = fs::hard_link(blob, file).or_else(|_| fs::copy(blob, file).map(|_| ()));
     match linked {
-        // Another process was faster.
+        // Another process has created it.
         Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
             Err(HubError::io("write", file)(error))
         }
@@ -206,12 +206,12 @@ fn remove(path: &Path) -> Result<(), HubError> {
     }
 }
 
-/// Whether the same request may do better.
+/// Returns whether an error is transient (no status, 5xx, 408, 429).
 fn may_pass(error: &ApiError) -> bool {
     status(error).is_none_or(|code| code >= 500 || code == 429 || code == 408)
 }
 
-/// What an answer of the hub means.
+/// Maps a client error to a [`HubError`] by its HTTP status.
 fn failed(hub: &Hub, id: &ModelId, file: &str, error: ApiError) -> HubError {
     let page = format!("{}/{}", hub.endpoint, id.repository);
     match status(&error) {

@@ -1,4 +1,4 @@
-//! What a model needs, and what of it is in the cache.
+//! Cached snapshots: which files a model needs, and which of them are present.
 //!
 //! The cache's layout is that of `huggingface_hub`:
 //! ```text
@@ -13,24 +13,24 @@ use std::path::{Path, PathBuf};
 use hf_hub::{Repo, RepoType};
 use serde_json::Value;
 
-use crate::error::HubError;
-use crate::model_id::ModelId;
-use crate::settings::Hub;
+use super::error::HubError;
+use super::model_id::ModelId;
+use super::settings::Hub;
 
-/// Names the shards of the weights.
+/// Index of sharded weights.
 pub(crate) const INDEX: &str = "model.safetensors.index.json";
 
-/// What the weights may be in, where there is no index.
+/// Weight files of a repository without an index.
 const WEIGHTS: [&str; 2] = ["model.safetensors", "adapter_model.safetensors"];
 
-/// A tokenizer is in one of these.
+/// Tokenizer files, of which one suffices.
 const TOKENIZERS: [&str; 3] = ["tokenizer.json", "tokenizer.model", "vocab.json"];
 
-/// Small files that models are made of.
+/// Extensions of configs, templates and vocabularies.
 const ENDINGS: [&str; 4] = [".json", ".jinja", ".model", ".txt"];
 
 impl Hub {
-    /// The model in the cache, if it is whole.
+    /// Returns the cached snapshot if it is complete.
     pub(crate) fn cached(&self, id: &ModelId) -> Result<PathBuf, HubError> {
         let repository = self.folder(id)?;
         let offline = |missing: String| HubError::Offline {
@@ -49,14 +49,14 @@ impl Hub {
         }
     }
 
-    /// The folder of a repository in the cache.
+    /// Returns the cache folder of a repository.
     pub(crate) fn folder(&self, id: &ModelId) -> Result<PathBuf, HubError> {
         let repo = Repo::new(id.repository.clone(), RepoType::Model);
         Ok(self.cache.as_ref().ok_or(HubError::NoCache)?.join(repo.folder_name()))
     }
 }
 
-/// The first file that a model needs and the folder lacks.
+/// Returns the first required file that the folder lacks.
 fn missing(folder: &Path) -> Result<Option<String>, HubError> {
     let has = |name: &str| folder.join(name).is_file();
     let config = ["config.json", "adapter_config.json"];
@@ -75,7 +75,7 @@ fn missing(folder: &Path) -> Result<Option<String>, HubError> {
     Ok((!has_tokenizer).then(|| TOKENIZERS[0].to_owned()))
 }
 
-/// The shards that an index names, each once.
+/// Returns the distinct shards of an index, sorted.
 pub(crate) fn shards(index: &Path) -> Result<Vec<String>, HubError> {
     let text = fs::read_to_string(index).map_err(HubError::io("read", index))?;
     let value: Value = serde_json::from_str(&text)
@@ -88,12 +88,13 @@ pub(crate) fn shards(index: &Path) -> Result<Vec<String>, HubError> {
     Ok(names)
 }
 
-/// Whether a file of the repository's top folder belongs to every copy; weights apart.
+/// Returns whether a file is a top-level config, template or vocabulary.
 pub(crate) fn is_small_part(name: &str) -> bool {
     !name.contains('/') && ENDINGS.iter().any(|ending| name.ends_with(ending))
 }
 
-/// The weights without an index: the known name, else all safetensors of the top folder.
+/// Returns the weight files of a repository without an index: the standard names, else every top-level
+/// safetensors file.
 pub(crate) fn weights_without_index(names: &[String]) -> Vec<String> {
     let own = |name: &&String| WEIGHTS.contains(&name.as_str());
     let known: Vec<String> = names.iter().filter(own).cloned().collect();

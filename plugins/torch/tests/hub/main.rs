@@ -9,7 +9,7 @@ mod server;
 
 use std::path::Path;
 
-use isr_hub::Hub;
+use isr_torch::hub::Hub;
 
 use crate::server::Server;
 

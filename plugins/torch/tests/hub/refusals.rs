@@ -17,7 +17,7 @@ fn a_folder_is_taken_as_it_is() {
     let (server, folder) = (Server::start(), tempfile::tempdir().unwrap());
     let path = folder.path().to_str().unwrap();
     assert_eq!(hub(&server, folder.path()).resolve(path).unwrap(), folder.path());
-    isr_hub::check(path).unwrap();
+    isr_torch::hub::check(path).unwrap();
     assert!(server.requests().is_empty());
 }
 
@@ -30,7 +30,7 @@ fn a_slip_in_a_path_is_not_asked_of_the_hub() {
     assert!(message.contains("is neither a folder nor a model of the hub"), "{message}");
     assert!(message.contains("models/llava?"), "{message}");
     // Two parts look like an id; beside a folder of that name they are a path.
-    let message = isr_hub::check("src/lib.sr").unwrap_err().to_string();
+    let message = isr_torch::hub::check("src/lib.sr").unwrap_err().to_string();
     assert!(
         message.ends_with("; did you mean src/lib.rs?; the hub's model is hf://src/lib.sr"),
         "{message}"
@@ -41,11 +41,11 @@ fn a_slip_in_a_path_is_not_asked_of_the_hub() {
 #[test]
 fn what_is_no_name_is_refused_before_any_work() {
     for model in ["hf://nobody", "hf://a/b/c", "hf://a/../b"] {
-        let message = isr_hub::check(model).unwrap_err().to_string();
+        let message = isr_torch::hub::check(model).unwrap_err().to_string();
         assert!(message.contains("write hf://owner/name"), "{message}");
     }
-    isr_hub::check("owner/name").unwrap();
-    isr_hub::check("hf://owner/name@main").unwrap();
+    isr_torch::hub::check("owner/name").unwrap();
+    isr_torch::hub::check("hf://owner/name@main").unwrap();
 }
 
 #[test]
@@ -61,7 +61,7 @@ fn a_model_that_is_not_there_and_one_that_is_gated_are_told_apart() {
         "{message}"
     );
     let cache = tempfile::tempdir().unwrap();
-    let hub = isr_hub::Hub { token: Some("hf_other".to_owned()), ..hub(&server, cache.path()) };
+    let hub = isr_torch::hub::Hub { token: Some("hf_other".to_owned()), ..hub(&server, cache.path()) };
     let message = hub.resolve("owner/gated").unwrap_err().to_string();
     assert!(message.starts_with("the hub does not let this token read owner/gated"), "{message}");
     assert!(message.contains("/owner/gated, and set HF_TOKEN"), "{message}");

@@ -1,33 +1,43 @@
-//! What can go wrong on the way to a model.
+//! Errors of resolving and downloading models.
 
 use std::path::PathBuf;
 
+#[cfg(feature = "hub")]
 use hf_hub::api::sync::ApiError;
+use super::model_id::ModelId;
 
-use crate::model_id::ModelId;
-
-/// Why there is no folder.
+/// Failure to resolve a model name to a folder.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum HubError {
     /// The text is neither a path that exists nor a hub id.
     #[error("{text} is neither a folder nor a model of the hub (`owner/name`){hint}")]
     NoSuchModel {
-        /// What was given.
+        /// The given text.
         text: String,
-        /// What may have been meant.
+        /// A suggestion (`; did you mean ...?`), or empty.
         hint: String,
     },
-    /// What follows `hf://` is no id.
+    /// The text behind `hf://` is not a valid repository name.
     #[error("{text} does not name a model of the hub; write hf://owner/name or hf://owner/name@revision")]
     NotAnId {
-        /// What was given.
+        /// The given text.
         text: String,
     },
-    /// There is nowhere to keep models.
+    /// The build lacks the cargo feature `hub`.
+    #[cfg(not(feature = "hub"))]
+    #[error(
+        "{id} is no folder, and this build cannot download it from the Hugging Face hub; build with the cargo \
+         feature `hub` of isr-torch, or give the path of a copy"
+    )]
+    Disabled {
+        /// The model.
+        id: ModelId,
+    },
+    /// No cache folder can be determined.
     #[error("there is no home folder to keep models of the hub in; set HF_HOME to a folder")]
     NoCache,
-    /// Offline, and something is not in the cache.
+    /// Offline mode, and the cached snapshot is missing or incomplete.
     #[error(
         "HF_HUB_OFFLINE is set, and {missing} of {id} is not in {cache}; run once with HF_HUB_OFFLINE=0 or \
          `hf download {repository}` where there is a network, or give the path of a copy"
@@ -42,7 +52,7 @@ pub enum HubError {
         /// The cache.
         cache: PathBuf,
     },
-    /// The hub wants to know who asks.
+    /// Access denied (HTTP 401 or 403): a private or gated model.
     #[error(
         "the hub does not let {} read {id}: it is private or gated; accept its terms at {page}, and set \
          HF_TOKEN to a token that may read it", if *.with_token { "this token" } else { "anyone without a token" }
@@ -52,10 +62,10 @@ pub enum HubError {
         id: ModelId,
         /// Its page.
         page: String,
-        /// Whether there was a token.
+        /// Whether a token was sent.
         with_token: bool,
     },
-    /// The hub has no such model or revision, or does not say.
+    /// No such model or revision (HTTP 404), or a private one.
     #[error(
         "the hub has no model {id}, or it is private; check the name and revision at {page}, or set \
          HF_TOKEN to a token that may read it"
@@ -66,7 +76,7 @@ pub enum HubError {
         /// Its page.
         page: String,
     },
-    /// The repository has weights in a form that is not read.
+    /// The repository has no safetensors weights.
     #[error(
         "{id} has no safetensors weights, only {found}; convert them (transformers: `from_pretrained`, then \
          `save_pretrained(..., safe_serialization=True)`), and give the path of the copy"
@@ -74,10 +84,10 @@ pub enum HubError {
     NoWeights {
         /// The model.
         id: ModelId,
-        /// What it has.
+        /// The weights that it has, or `no weights`.
         found: String,
     },
-    /// The repository lacks a file that it names.
+    /// The repository lacks a shard that its index names.
     #[error("{id} is not a complete model: {missing} is missing on the hub")]
     Incomplete {
         /// The model.
@@ -85,15 +95,16 @@ pub enum HubError {
         /// The first file that is missing.
         missing: String,
     },
-    /// A file's name would leave the cache.
+    /// A file name in the repository escapes the cache folder (path traversal).
     #[error("{id} has a file with the name {name:?}, which leads out of its folder; do not use it")]
     Hostile {
         /// The model.
         id: ModelId,
-        /// The name.
+        /// The file name.
         name: String,
     },
-    /// The hub could not be asked.
+    /// A request to the hub failed, after retries.
+    #[cfg(feature = "hub")]
     #[error(
         "cannot get {file} of {id} from {endpoint}: {source}; the same command goes on with what was downloaded"
     )]
@@ -102,9 +113,9 @@ pub enum HubError {
         id: ModelId,
         /// The file, or `the list of files`.
         file: String,
-        /// The hub.
+        /// Base URL of the hub.
         endpoint: String,
-        /// What went wrong.
+        /// The client's error.
         source: Box<ApiError>,
     },
     /// The cache could not be read or written.
@@ -114,11 +125,12 @@ pub enum HubError {
         action: &'static str,
         /// The file or folder.
         path: PathBuf,
-        /// The system's error.
+        /// The operating system's error.
         source: std::io::Error,
     },
 }
 
+#[cfg(feature = "hub")]
 impl HubError {
     pub(crate) fn io(
         action: &'static str,
@@ -128,13 +140,14 @@ impl HubError {
         move |source| Self::Io { action, path, source }
     }
 
-    /// Whether nobody answered, so that what is in the cache may serve.
+    /// Returns whether the hub was unreachable (no answer, or HTTP 5xx), so that the cache may be used.
     pub(crate) fn is_unreachable(&self) -> bool {
         matches!(self, Self::Download { source, .. } if status(source).is_none_or(|code| code >= 500))
     }
 }
 
-/// The status that the hub answered with, where it did.
+/// Returns the HTTP status of an error, if the hub answered.
+#[cfg(feature = "hub")]
 pub(crate) fn status(error: &ApiError) -> Option<u16> {
     match error {
         ApiError::RequestError(error) => match **error {

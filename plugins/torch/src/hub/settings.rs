@@ -1,28 +1,27 @@
-//! Where the hub and its cache are.
+//! Settings of the hub client.
 
-use std::env;
-use std::fs;
+use std::{env, fs};
 use std::path::PathBuf;
 
-/// Which hub is asked, as whom, and where its files are kept.
+/// Hub client: endpoint, credentials and cache.
 #[derive(Clone)]
 pub struct Hub {
-    /// The hub's address. Default `https://huggingface.co`.
+    /// Base URL of the hub. Default `https://huggingface.co`.
     pub endpoint: String,
-    /// Folder of the cache, an absolute path; `None` where there is no home folder to put it in.
+    /// Cache folder, an absolute path; `None` if no home folder is known.
     pub cache: Option<PathBuf>,
-    /// Who asks.
+    /// Access token, sent to the hub only.
     pub token: Option<String>,
-    /// Whether only the cache is used.
+    /// Whether to use the cache alone, without network access.
     pub offline: bool,
-    /// Whether downloads are shown on stderr.
+    /// Whether to show downloads on stderr.
     pub progress: bool,
-    /// Attempts at one file, while the hub answers at all.
+    /// Attempts for each file before the download fails; at least 1.
     pub attempts: u32,
 }
 
 impl Hub {
-    /// The settings of the environment, as `huggingface_hub` (1.1, `constants.py`) reads them.
+    /// Reads the settings from the environment, as `huggingface_hub` (1.1, `constants.py`) reads them.
     pub fn from_env() -> Self {
         let home = path("HF_HOME").or_else(|| {
             let user = path("XDG_CACHE_HOME").or_else(|| Some(env::home_dir()?.join(".cache")))?;

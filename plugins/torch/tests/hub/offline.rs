@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use isr_hub::Hub;
+use isr_torch::hub::Hub;
 
 use crate::hub;
 use crate::server::Server;
