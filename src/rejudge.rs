@@ -129,7 +129,7 @@ pub fn open_rejudging(
         scenes: Arc::new(scenes),
         seen,
         samples: audit.samples,
-        in_flight: of_run.r#loop.in_flight,
+        concurrency: of_run.r#loop.concurrency,
         observers,
         cancel,
     })

@@ -147,7 +147,7 @@ type = "consistent"
 type = "world"
 [loop]
 iterations = 2
-in_flight = 4
+concurrency = 4
 sampling = { max_new_tokens = 8 }
 [train]
 batch_size = 3

@@ -146,7 +146,7 @@ fn rejudging(run: &Path, seen: Seen) -> Rejudging {
         scenes: Arc::new(VideoCache::new(seen.through(Arc::new(Pixel)), None, 1)),
         seen,
         samples: None,
-        in_flight: 2,
+        concurrency: 2,
         observers: Vec::new(),
         cancel: Default::default(),
     }

@@ -30,7 +30,7 @@ pub struct LoopConfig {
     /// the gain by having any, is the difference. Descriptions themselves go on as without. Default false.
     pub mismatched_contexts: bool,
     /// Samples under way at once. Results do not depend on it. Default 32.
-    pub in_flight: usize,
+    pub concurrency: usize,
     /// Share of an iteration's samples, in [0, 1], that may be quarantined before the run stops.
     /// Default 0.1.
     pub quarantine_limit: f64,
@@ -54,7 +54,7 @@ impl Default for LoopConfig {
             samples: None,
             sampling: Sampling::default(),
             mismatched_contexts: false,
-            in_flight: 32,
+            concurrency: 32,
             quarantine_limit: 0.1,
             feature_cache_mb: 1024,
             feature_cache_dir: None,
@@ -70,7 +70,7 @@ impl LoopConfig {
         checks.require(self.iterations > 0, "iterations", self.iterations, at_least_one);
         checks.require(self.responses > 1, "responses", self.responses, "at least 2");
         checks.require(self.samples != Some(0), "samples", 0, at_least_one);
-        checks.require(self.in_flight > 0, "in_flight", self.in_flight, at_least_one);
+        checks.require(self.concurrency > 0, "concurrency", self.concurrency, at_least_one);
         let share = (0.0..=1.0).contains(&self.quarantine_limit);
         checks.require(share, "quarantine_limit", self.quarantine_limit, "in [0, 1]");
         let cache = feature_cache::invalid(self.feature_cache_dir.as_deref(), self.feature_cache_gb);

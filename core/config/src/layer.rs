@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use config::{Environment, Map, Source, Value, ValueKind};
 use isr_api::Error;
 
+use super::renamed;
+
 /// What the user typed for one key in the environment or with `-s`, before it was read as TOML.
 #[derive(Clone, Debug)]
 pub(super) struct Typed {
@@ -27,6 +29,15 @@ pub(super) struct Assignment {
     value: Value,
 }
 
+impl Assignment {
+    /// Under the names of today.
+    fn new(key: String, mut value: Value) -> Self {
+        let key = renamed::key(&key).unwrap_or(key);
+        renamed::value(&key, &mut value);
+        Self { key, value }
+    }
+}
+
 impl Source for Assignment {
     fn clone_into_box(&self) -> Box<dyn Source + Send + Sync> {
         Box::new(self.clone())
@@ -40,8 +51,7 @@ impl Source for Assignment {
 impl Layer {
     /// The keys of a TOML file; `origin` is its name.
     pub(super) fn from_table(origin: &str, table: toml::Table) -> Self {
-        let assignment =
-            |(key, value): (String, toml::Value)| Assignment { key, value: traced(origin, value) };
+        let assignment = |(key, value): (String, toml::Value)| Assignment::new(key, traced(origin, value));
         Self { assignments: table.into_iter().map(assignment).collect(), typed: Vec::new() }
     }
 
@@ -79,8 +89,9 @@ impl Layer {
             return Err(Error::Config(format!("{origin}: `{key}` is not a key; {reason}")));
         }
         let value = text.parse().unwrap_or_else(|_| toml::Value::String(text.to_owned()));
-        self.assignments.push(Assignment { key: key.to_owned(), value: traced(origin, value) });
-        let (key, origin, text) = (key.to_owned(), origin.to_owned(), text.to_owned());
+        let assignment = Assignment::new(key.to_owned(), traced(origin, value));
+        let (key, origin, text) = (assignment.key.clone(), origin.to_owned(), text.to_owned());
+        self.assignments.push(assignment);
         self.typed.push(Typed { key, origin, text });
         Ok(())
     }

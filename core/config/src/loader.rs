@@ -26,6 +26,19 @@ pub struct LoadedConfig<T> {
     pub plugins: Plugins,
 }
 
+impl<T: Settings> LoadedConfig<T> {
+    /// A config that was built in code, checked as one that is read from files.
+    ///
+    /// # Errors
+    /// [`Error::Config`], with all values that are out of range.
+    pub fn of(value: T) -> Result<Self, Error> {
+        reject_invalid(&value, &BTreeMap::new())?;
+        let settings = serde_json::to_value(&value).map_err(|error| Error::Config(error.to_string()))?;
+        let settings = plugin::restored(settings);
+        Ok(Self { value, settings, origins: BTreeMap::new(), plugins: Plugins::default() })
+    }
+}
+
 /// Loads a config from layers. The lowest are the files and texts in the order in which they are added,
 /// above them is the environment, and above that are the overrides.
 ///

@@ -10,7 +10,7 @@ use super::train::TrainConfig;
 use crate::plugin::PluginFile;
 use crate::registry::{
     DataConfig, EncoderConfig, EvaluatorConfig, JudgeConfig, ObjectiveConfig, ObserverConfig, PolicyConfig,
-    RetrospectorConfig, SelectionConfig, VideoConfig,
+    RetrospectorConfig, SelectionConfig, ValueConfig, VideoConfig,
 };
 
 /// Config of one run: the components, and the numbers of the loop.
@@ -31,8 +31,10 @@ pub struct RunConfig {
     pub data: Box<dyn DataConfig>,
     /// How videos are decoded, and which frames are kept.
     pub video: Box<dyn VideoConfig>,
-    /// What turns frames into visual features.
-    pub encoder: Box<dyn EncoderConfig>,
+    /// What turns frames into visual features. Default: the encoder of the policy's own checkpoint, whose
+    /// weights are then in memory once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encoder: Option<Box<dyn EncoderConfig>>,
     /// The model that is aligned.
     pub policy: Box<dyn PolicyConfig>,
     /// What writes the visual context that the judge sees. Default none: the judge sees no context.
@@ -62,6 +64,32 @@ pub struct RunConfig {
     pub evaluation: EvaluationConfig,
 }
 
+/// A config to be completed in code: no component is chosen yet ([`ValueConfig`] stands in each required section),
+/// and all numbers have their defaults.
+impl Default for RunConfig {
+    fn default() -> Self {
+        let open = ValueConfig::default;
+        Self {
+            name: default_name(),
+            seed: 0,
+            plugins: Vec::new(),
+            data: Box::new(open()),
+            video: Box::new(open()),
+            encoder: None,
+            policy: Box::new(open()),
+            retrospector: None,
+            judge: Box::new(open()),
+            objective: Box::new(open()),
+            selection: Box::new(open()),
+            evaluator: None,
+            observers: Vec::new(),
+            r#loop: LoopConfig::default(),
+            train: TrainConfig::default(),
+            evaluation: EvaluationConfig::default(),
+        }
+    }
+}
+
 fn default_name() -> String {
     "run".to_owned()
 }
@@ -80,7 +108,9 @@ impl Settings for RunConfig {
         checks.require(is_name(&self.name), "name", format_args!("{:?}", self.name), allowed);
         check_component!(checks, "data", &self.data);
         check_component!(checks, "video", &self.video);
-        check_component!(checks, "encoder", &self.encoder);
+        if let Some(encoder) = &self.encoder {
+            check_component!(checks, "encoder", encoder);
+        }
         check_component!(checks, "policy", &self.policy);
         if let Some(retrospector) = &self.retrospector {
             check_component!(checks, "retrospector", retrospector);

@@ -21,7 +21,7 @@ pub mod store;
 mod supervised;
 mod training;
 
-pub use components::Components;
+pub use components::{ComponentValues, Components};
 pub use r#loop::{IterativeLoop, LoopParts, first_difference};
 pub use scenes::VideoCache;
 pub use supervised::{SupervisedParts, SupervisedTraining};

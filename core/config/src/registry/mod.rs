@@ -43,12 +43,14 @@
 
 mod entry;
 mod kinds;
+mod value;
 
 pub use entry::{Entry, entries, find};
 pub use kinds::{
     DataConfig, DemonstrationsConfig, EncoderConfig, EvaluatorConfig, JudgeConfig, ObjectiveConfig,
     ObserverConfig, PolicyConfig, RetrospectorConfig, SelectionConfig, VideoConfig,
 };
+pub use value::ValueConfig;
 
 /// Declares a component: `register!(Judge "name" => ConfigStruct, example = "key = 1\n")`.
 ///

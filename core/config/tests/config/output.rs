@@ -71,7 +71,7 @@ fn the_toml_reads_like_a_config() {
     iterations = 9
     responses = 2
     mismatched_contexts = false
-    in_flight = 32
+    concurrency = 32
     quarantine_limit = 0.1
     feature_cache_mb = 1024
     feature_cache_gb = 20.0

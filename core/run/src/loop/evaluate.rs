@@ -56,7 +56,7 @@ impl IterativeLoop {
         if let Some(done) = read_json(&path)? {
             return Ok(Some(done));
         }
-        let held_out = match self.parts.evaluation.interim_samples {
+        let held_out = match self.parts.evaluation.intermediate_samples {
             Some(count) if (1..self.parts.settings.iterations).contains(&t) => {
                 &data.evaluation[..count.min(data.evaluation.len())]
             }

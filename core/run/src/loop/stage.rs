@@ -91,7 +91,7 @@ impl IterativeLoop {
             let task = AbortOnDropHandle::new(tokio::spawn(work(item).instrument(span)));
             async move { (subject, task.await.unwrap_or_else(|error| Err(join_error(error)))) }
         });
-        let mut outcomes = futures::stream::iter(tasks).buffered(self.parts.settings.in_flight.max(1));
+        let mut outcomes = futures::stream::iter(tasks).buffered(self.parts.settings.concurrency.max(1));
         while let Some((subject, outcome)) = unless_cancelled(&self.parts.cancel, outcomes.next()).await? {
             self.settle(&plan, &mut ledger, &subject, outcome)?;
         }

@@ -138,7 +138,7 @@ impl Batches for PairBatches<'_> {
 
     async fn examples(&self, step: u64) -> Result<Vec<TrainExample>, ComponentError> {
         let calls: Vec<_> = self.pairs_of(step).into_iter().map(|pair| self.example(pair)).collect();
-        let at_once = self.of.parts.settings.in_flight.max(1);
+        let at_once = self.of.parts.settings.concurrency.max(1);
         futures::stream::iter(calls).buffered(at_once).try_collect().await
     }
 }

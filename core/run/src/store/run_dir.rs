@@ -4,7 +4,7 @@ use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use isr_api::Error;
-use isr_config::difference;
+use isr_config::{difference, with_current_names};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -16,7 +16,7 @@ const MAY_CHANGE: [&str; 13] = [
     "plugins",
     "observers",
     "loop.iterations",
-    "loop.in_flight",
+    "loop.concurrency",
     "loop.feature_cache_mb",
     "loop.feature_cache_dir",
     "loop.feature_cache_gb",
@@ -80,7 +80,7 @@ pub fn config_difference(path: &Path, settings: &Value) -> Result<Option<String>
     let text = fs::read_to_string(&config).map_err(|error| Error::io("read", &config, error))?;
     let old: Value = toml::from_str(&text)
         .map_err(|error| Error::Damaged { path: config, reason: error.to_string() })?;
-    Ok(difference(&old, settings, &MAY_CHANGE))
+    Ok(difference(&with_current_names(old), settings, &MAY_CHANGE))
 }
 
 /// Where an iteration of a run lies.

@@ -43,7 +43,7 @@ async fn three_iterations_leave_a_summary_with_three_rows() {
 #[tokio::test]
 async fn a_curve_may_be_measured_on_fewer_samples_than_its_ends() {
     let (dir, mut settings) = (scratch(), Settings::default());
-    settings.evaluation.interim_samples = Some(1);
+    settings.evaluation.intermediate_samples = Some(1);
     let summary = run(dir.path(), &settings).await.unwrap();
     let measured = summary.iterations.iter().map(|row| row.evaluation.as_ref());
     let samples: Vec<_> =
@@ -297,7 +297,7 @@ async fn observers_of_a_resumed_run_see_what_was_done_before() {
     let dir = scratch();
     let mut settings = Settings::default();
     settings.r#loop.iterations = 2;
-    settings.r#loop.in_flight = 1;
+    settings.r#loop.concurrency = 1;
     settings.r#loop.samples = Some(4);
     settings.evaluation.samples = Some(1);
     settings.train.snapshot_every = Some(1);

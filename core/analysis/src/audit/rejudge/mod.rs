@@ -51,7 +51,7 @@ pub struct Rejudging {
     /// Cases of an iteration, the first so many; `None` is all.
     pub samples: Option<usize>,
     /// Cases under way at once.
-    pub in_flight: usize,
+    pub concurrency: usize,
     /// Who watches.
     pub observers: Vec<Arc<dyn Observer>>,
     /// Stops the work; the same call goes on with it.
@@ -101,7 +101,7 @@ impl Rejudging {
             trials.into_iter().filter(|trial| !settled.contains(trial.record.sample.as_str())).collect();
         self.observe(&Event::StageStarted { iteration, stage, done: total - left.len(), total });
         let tasks = left.into_iter().map(|trial| self.task(trial));
-        let mut outcomes = futures::stream::iter(tasks).buffered(self.in_flight.max(1));
+        let mut outcomes = futures::stream::iter(tasks).buffered(self.concurrency.max(1));
         while let Some((sample, outcome)) = self.unless_cancelled(outcomes.next()).await? {
             match outcome {
                 Ok(record) => {
