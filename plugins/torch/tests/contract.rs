@@ -13,7 +13,7 @@ use support::Golden;
 #[tokio::test(flavor = "multi_thread")]
 async fn the_encoder_keeps_the_contract() {
     let model = Golden::read("llava").model();
-    let config = VisionTowerConfig { model: Some(model), ..support::clip() };
+    let config = VisionTowerConfig { model: Some(model), ..support::tower_config() };
     let encoder = config.build(&BuildContext::default()).unwrap();
     assert_eq!(isr_testing::encoder(encoder).await, []);
 }

@@ -26,7 +26,7 @@ fn fingerprints_do_not_change_between_versions() {
     }
     for [family, encoder, policy] in KNOWN {
         let model = Golden::read(family).model();
-        let config = VisionTowerConfig { model: Some(model.clone()), ..support::clip() };
+        let config = VisionTowerConfig { model: Some(model.clone()), ..support::tower_config() };
         let built = config.build(&BuildContext::default()).unwrap();
         assert_eq!(built.fingerprint().to_string(), encoder, "{family}");
         let config = TorchPolicyConfig { device: "cpu".to_owned(), ..TorchPolicyConfig::new(model) };

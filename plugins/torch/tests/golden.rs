@@ -111,7 +111,7 @@ fn values(features: &VisualFeatures) -> Vec<f32> {
 async fn visual_features_equal_the_reference() {
     for family in FAMILIES {
         let golden = Golden::read(family);
-        let config = VisionTowerConfig { model: Some(golden.model()), ..support::clip() };
+        let config = VisionTowerConfig { model: Some(golden.model()), ..support::tower_config() };
         let encoder = config.build(&BuildContext::default()).unwrap();
         let features = encoder.encode(&golden.frames()).await.unwrap();
         let expected = expected_features(&golden, family, features.shape);

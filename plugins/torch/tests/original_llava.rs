@@ -128,7 +128,7 @@ fn number(golden: &Golden, key: &str) -> usize {
 }
 
 async fn features(folder: &Path, frames: &Frames) -> VisualFeatures {
-    let config = VisionTowerConfig { model: Some(folder.to_owned()), ..support::clip() };
+    let config = VisionTowerConfig { model: Some(folder.to_owned()), ..support::tower_config() };
     let encoder = config.build(&BuildContext::default()).unwrap();
     encoder.encode(frames).await.unwrap()
 }

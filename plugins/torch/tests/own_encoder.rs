@@ -12,7 +12,7 @@ use isr_torch::{LoraConfig, Precision, TorchPolicy, TorchPolicyConfig, TrainingC
 use support::{Dpo, FAMILIES, Golden, example, step};
 
 fn separate(golden: &Golden, precision: Precision) -> Arc<dyn VideoEncoder> {
-    let config = VisionTowerConfig { model: Some(golden.model()), precision, ..support::clip() };
+    let config = VisionTowerConfig { model: Some(golden.model()), precision, ..support::tower_config() };
     config.build(&BuildContext::default()).unwrap()
 }
 

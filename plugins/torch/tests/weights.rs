@@ -200,7 +200,7 @@ async fn an_encoder_reads_its_tower_and_nothing_else() {
     let (_folder, out) = sharded().await;
     fs::remove_file(out.join("manifest.json")).unwrap();
     let load = |model: &Path| {
-        let config = VisionTowerConfig { model: Some(model.to_owned()), ..support::clip() };
+        let config = VisionTowerConfig { model: Some(model.to_owned()), ..support::tower_config() };
         config.build(&BuildContext::default()).map(|encoder| encoder.fingerprint())
     };
     let expected = load(&Golden::read("llava").model()).unwrap();

@@ -43,13 +43,21 @@ pub use score::Logits;
 
 /// Request to the engine, with the channel of its reply.
 pub(crate) enum Command {
+    /// Samples answers; progress is sent if there is a sender.
     Generate(GenerateRequest, Option<ProgressSender>, Reply<Vec<Response>>),
+    /// Scores continuations.
     Score(ScoreRequest, Reply<Vec<TokenLogProbs>>),
+    /// Computes logits at every position of a prompt.
     Logits(Prompt, Reply<Logits>),
+    /// Takes one optimiser step.
     Train(TrainStep, Arc<dyn PreferenceObjective>, Reply<StepReport>),
-    Save(PathBuf, CheckpointKind, Reply<()>),
-    Load(PathBuf, CheckpointKind, Reply<()>),
+    /// Writes a snapshot into a folder.
+    Save(PathBuf, Snapshot, Reply<()>),
+    /// Loads a snapshot from a folder.
+    Load(PathBuf, Snapshot, Reply<()>),
+    /// Computes the policy's fingerprint.
     Fingerprint(Sender<Result<Fingerprint>>),
+    /// Returns the encoder that shares the policy's tower.
     Encoder(Sender<Result<Option<Arc<VisionTowerEncoder>>>>),
 }
 
@@ -255,6 +263,7 @@ impl Engine {
         self.prefixes.clear();
     }
 
+    /// Takes one optimiser step; the encoder keeps the original tower.
     fn train(&mut self, step: &TrainStep, objective: &dyn PreferenceObjective) -> Result<StepReport> {
         if self.trainer.trains_tower() {
             self.keep_original_tower()?;

@@ -19,6 +19,7 @@ pub(super) struct ProgressEmitter {
 }
 
 impl ProgressEmitter {
+    /// Creates the emitter of answer `answer`.
     pub(super) fn new(progress: &ProgressSender, answer: usize) -> Self {
         Self { progress: progress.clone(), answer, emitted: String::new() }
     }

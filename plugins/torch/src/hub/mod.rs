@@ -17,7 +17,7 @@
 //! `HF_HUB_OFFLINE=1` for the cache alone, `HF_ENDPOINT` for another hub.
 //!
 //! Downloads need the cargo feature `hub` of this crate (on by default). Without it, local paths resolve as
-//! always and hub names fail with [`HubError::Disabled`].
+//! always and hub names fail with `HubError::Disabled`.
 
 #[cfg(feature = "hub")]
 mod download;
@@ -52,7 +52,7 @@ pub(crate) fn resolve(model: &str) -> Result<PathBuf, HubError> {
 /// Resolves the path of a model folder; hub names are refused.
 ///
 /// # Errors
-/// [`HubError::Disabled`] for a hub name; [`HubError::NoSuchModel`] and [`HubError::NotAnId`] otherwise.
+/// `HubError::Disabled` for a hub name; [`HubError::NoSuchModel`] and [`HubError::NotAnId`] otherwise.
 #[cfg(not(feature = "hub"))]
 pub(crate) fn resolve(model: &str) -> Result<PathBuf, HubError> {
     match parse(model)? {
@@ -65,7 +65,7 @@ pub(crate) fn resolve(model: &str) -> Result<PathBuf, HubError> {
 /// network access.
 ///
 /// # Errors
-/// [`HubError::NoSuchModel`] or [`HubError::NotAnId`]; [`HubError::Disabled`] without the feature `hub`.
+/// [`HubError::NoSuchModel`] or [`HubError::NotAnId`]; `HubError::Disabled` without the feature `hub`.
 pub fn check(model: &str) -> Result<(), HubError> {
     match parse(model)? {
         #[cfg(not(feature = "hub"))]

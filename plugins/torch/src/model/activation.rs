@@ -24,6 +24,7 @@ pub(crate) enum Activation {
 }
 
 impl Activation {
+    /// Applies the function to each element.
     pub(crate) fn forward(self, x: &Tensor) -> Result<Tensor> {
         Ok(match self {
             Self::QuickGelu => x.f_mul(&x.f_mul_scalar(1.702)?.f_sigmoid()?)?,

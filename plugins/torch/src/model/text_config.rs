@@ -18,7 +18,7 @@ pub(crate) struct TextConfig {
     pub(crate) num_hidden_layers: i64,
     /// Number of query heads.
     pub(crate) num_attention_heads: i64,
-    /// Number of key and value heads; that of query heads if absent.
+    /// Number of key and value heads; defaults to the number of query heads.
     pub(crate) num_key_value_heads: Option<i64>,
     /// Width of a head; `hidden_size / num_attention_heads` if absent.
     pub(crate) head_dim: Option<i64>,

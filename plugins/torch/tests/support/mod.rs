@@ -20,7 +20,7 @@ pub fn folder() -> PathBuf {
     std::env::var_os("ISR_GOLDEN").map_or(own, PathBuf::from)
 }
 
-pub fn clip() -> VisionTowerConfig {
+pub fn tower_config() -> VisionTowerConfig {
     VisionTowerConfig {
         model: None,
         device: "cpu".to_owned(),

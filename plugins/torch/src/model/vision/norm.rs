@@ -16,6 +16,7 @@ pub(super) enum Norm {
 }
 
 impl Norm {
+    /// Takes the norm `name`: RMSNorm if `rms`, otherwise LayerNorm.
     pub(super) fn new(weights: &Weights, name: &str, rms: bool) -> Result<Self> {
         Ok(match rms {
             true => Self::Rms(RmsNorm::new(weights, name, EPS)?),
@@ -23,6 +24,7 @@ impl Norm {
         })
     }
 
+    /// Normalises the last axis.
     pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
         match self {
             Self::Rms(norm) => norm.forward(x),

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::model::activation::Activation;
 use crate::model::section::with_defaults;
 
+/// Prefix of the tower's tensors, without the dot.
 pub(super) const PREFIX: &str = "visual";
 
 /// Shape of a Qwen-VL tower.
@@ -101,10 +102,12 @@ impl QwenVision {
         self.deepstack_visual_indexes.len() as i64
     }
 
+    /// Returns whether the tower is Qwen3-VL's, which has learned positions.
     pub(super) fn is_qwen3(&self) -> bool {
         self.num_position_embeddings.is_some()
     }
 
+    /// Returns the width of an attention head.
     pub(super) fn head_dim(&self) -> i64 {
         self.hidden_size / self.num_heads
     }
@@ -167,6 +170,7 @@ impl QwenVision {
         std::iter::once(("merger".to_owned(), false)).chain(deep).collect()
     }
 
+    /// Returns the names of a merger's norm and two linear layers.
     pub(super) fn merger_parts(&self) -> [&'static str; 3] {
         if self.is_qwen3() { ["norm", "linear_fc1", "linear_fc2"] } else { ["ln_q", "mlp.0", "mlp.2"] }
     }
