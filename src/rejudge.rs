@@ -107,9 +107,15 @@ pub fn open_rejudging(
     }
     let cx = BuildContext { settings: run_settings };
     let reader = built(Kind::Video, of_run.video.name(), of_run.video.build(&cx))?;
-    let encoder = built(Kind::Encoder, of_run.encoder.name(), of_run.encoder.build(&cx))?;
     let built_judge = built(Kind::Judge, judge.name(), judge.build(&cx))?;
     let policy = built(Kind::Policy, of_run.policy.name(), of_run.policy.build(&cx))?;
+    let encoder = match &of_run.encoder {
+        Some(section) => built(Kind::Encoder, section.name(), section.build(&cx))?,
+        None => {
+            let missing = || format!("policy `{}` has no encoder of its own", of_run.policy.name()).into();
+            built(Kind::Encoder, "the policy's own", policy.encoder().ok_or_else(missing))?
+        }
+    };
     let now = json!({ "video": reader.fingerprint(), "encoder": encoder.fingerprint() });
     check_fingerprints(run, &now)?;
     let store = RunDir::open(out, &settings, &to_toml(&audit)?)?;

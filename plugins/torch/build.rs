@@ -17,7 +17,8 @@ fn main() {
         return;
     }
     let lib = library_folder();
-    let found = lib.as_deref().filter(|lib| lib.join("libtorch_cpu.so").exists() || !cfg!(target_os = "linux"));
+    let found =
+        lib.as_deref().filter(|lib| lib.join("libtorch_cpu.so").exists() || !cfg!(target_os = "linux"));
     let Some(lib) = found else {
         // Ends the build before torch-sys does, whose message does not know the ways of this project.
         eprintln!("\n{}\n", advice(lib.as_deref()));
@@ -33,7 +34,8 @@ fn library_folder() -> Option<PathBuf> {
     if env::var_os("LIBTORCH_USE_PYTORCH").is_some() {
         return of_python();
     }
-    let named = env::var_os("LIBTORCH_LIB").or_else(|| env::var_os("LIBTORCH")).filter(|value| !value.is_empty());
+    let named =
+        env::var_os("LIBTORCH_LIB").or_else(|| env::var_os("LIBTORCH")).filter(|value| !value.is_empty());
     match named {
         Some(folder) => Some(Path::new(&folder).join("lib")),
         None => Some(PathBuf::from("/usr/lib")).filter(|lib| lib.join("libtorch.so").exists()),
@@ -44,7 +46,8 @@ fn library_folder() -> Option<PathBuf> {
 fn of_python() -> Option<PathBuf> {
     let python = if env::var_os("VIRTUAL_ENV").is_some() { "python" } else { "python3" };
     let code = "import os, torch; print(os.path.join(os.path.dirname(torch.__file__), 'lib'))";
-    let output = Command::new(python).args(["-c", code]).output().ok().filter(|output| output.status.success())?;
+    let output =
+        Command::new(python).args(["-c", code]).output().ok().filter(|output| output.status.success())?;
     Some(PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()))
 }
 

@@ -69,6 +69,7 @@ impl Session {
         token
     }
 
+    #[cfg(any(feature = "annotate", feature = "serve", feature = "sweep"))]
     /// A token that Ctrl-C and SIGTERM cancel, for what runs until it is told to stop.
     pub(crate) fn cancelled_by_signals(&self) -> CancellationToken {
         let token = self.cancelled_by_ctrl_c();

@@ -124,9 +124,9 @@ size = 32
 type = "ffmpeg"
 sampling = { rule = "uniform", frames = 2 }
 [encoder]
-type = "clip"
+type = "vision_tower"
 [policy]
-type = "llava"
+type = "torch"
 model = "model"
 batch = 8
 threads = 1
@@ -172,7 +172,7 @@ count = 16
 type = "ffmpeg"
 sampling = { rule = "uniform", frames = 2 }
 [policy]
-type = "llava"
+type = "torch"
 model = "new-model"
 threads = 1
 training.tower = true

@@ -11,8 +11,8 @@ use isr_dpo::config::{Loader, RunConfig};
 use isr_dpo::records::{Annotation, Choice, ResponseRecord, Summary};
 use isr_dpo::registry::{Entry, entries};
 use isr_dpo::store::{Journal, read_journal};
-use isr_dpo::{
-    BuildContext, CancellationToken, Cause, Component, Error, FfmpegConfig, FrozenPolicy, GenerateRequest,
+use isr_dpo::{Run, 
+    BuildContext, Cause, Component, Error, FfmpegConfig, FrozenPolicy, GenerateRequest,
     Kind, Policy, Streams,
 };
 use isr_server::http::{Guard, listen, serve};
@@ -85,7 +85,7 @@ fn run(runtime: &Runtime, folder: &Path, name: &str, config: &str) -> Result<Sum
         format!("loop.feature_cache_dir={:?}", path("features")),
         "loop.iterations=1".to_owned(),
     ];
-    if config.contains("type = \"llava\"") {
+    if config.contains("type = \"torch\"") {
         overrides.push(format!("policy.model={:?}", path("model")));
     } else {
         overrides.push(format!("encoder.model={:?}", path("model")));
@@ -93,8 +93,7 @@ fn run(runtime: &Runtime, folder: &Path, name: &str, config: &str) -> Result<Sum
         overrides.push("loop.sampling.max_new_tokens=300".to_owned());
     }
     let loaded = Loader::new().text(name, config, folder).overrides(overrides).load::<RunConfig>()?;
-    let run = isr_dpo::open_run(loaded, &folder.join(name), Vec::new(), CancellationToken::new())?;
-    runtime.block_on(run.run())
+    runtime.block_on(async { Run::builder(loaded).open(folder.join(name)).await?.run().await })
 }
 
 /// That pairs were judged and trained on.
@@ -163,7 +162,7 @@ fn replaced(example: &str, from: &str, to: &str) -> String {
 }
 
 /// The policy behind a server of this process, until the token is cancelled.
-fn serving(runtime: &Runtime) -> (String, CancellationToken) {
+fn serving(runtime: &Runtime) -> (String) {
     let reader = || {
         let config = json!({ "sampling": { "rule": "uniform", "frames": 1 }, "min_frames": 1 });
         let config: FfmpegConfig = serde_json::from_value(config).unwrap();
@@ -179,7 +178,7 @@ fn serving(runtime: &Runtime) -> (String, CancellationToken) {
     };
     let router = router(served, ServeOptions::default()).unwrap();
     let listener = runtime.block_on(listen(Ipv4Addr::LOCALHOST.into(), 0, &Guard::Loopback)).unwrap();
-    let (address, stop) = (listener.local_addr().unwrap().to_string(), CancellationToken::new());
+    let (address, stop) = (listener.local_addr().unwrap().to_string()::new());
     runtime.spawn(serve(listener, router, stop.clone(), Duration::from_secs(1)));
     (address, stop)
 }

@@ -15,6 +15,8 @@ mod clusters;
 mod counts;
 mod cuda_stub;
 mod demo;
+mod embedder;
+mod features;
 mod ffmpeg;
 mod libtorch;
 mod pip;

@@ -10,7 +10,8 @@ use crate::FfmpegError;
 const IN_CHECKOUT: &str = ".ffmpeg/ffmpeg";
 
 /// The `ffmpeg` to use: `ISR_FFMPEG`; else `.ffmpeg/ffmpeg` in a folder above this executable, then in
-/// the current folder or one above it; else the one on `PATH`.
+/// the current folder or one above it; else that of `cargo xtask setup --user` in the user's cache folder; else the
+/// one on `PATH`.
 ///
 /// `ISR_FFMPEG` is a path, not a name, and is never passed over: a wrong one is an error. Looks at the
 /// file system at each call; keep the result.
@@ -23,6 +24,7 @@ pub fn locate() -> Result<PathBuf, FfmpegError> {
         .iter()
         .flatten()
         .find_map(|start| in_ancestors(start))
+        .or_else(in_user_cache)
         .or_else(|| env::var_os("PATH").and_then(|path| on_path(&path)))
         .ok_or(FfmpegError::NotFound)
 }
@@ -33,6 +35,13 @@ fn explicit(named: PathBuf) -> Result<PathBuf, FfmpegError> {
 
 fn in_ancestors(start: &Path) -> Option<PathBuf> {
     start.ancestors().map(|folder| folder.join(IN_CHECKOUT)).find(|path| is_executable(path))
+}
+
+/// Where `cargo xtask setup --user` puts it.
+fn in_user_cache() -> Option<PathBuf> {
+    let named = env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    let cache = named.or_else(|| Some(env::home_dir()?.join(".cache")))?;
+    Some(cache.join("isr-dpo").join(IN_CHECKOUT)).filter(|path| is_executable(path))
 }
 
 fn on_path(path: &OsStr) -> Option<PathBuf> {

@@ -100,12 +100,23 @@ impl ComponentValues {
         let judge = given_or_built!(self.judge, Judge, config.judge, cx);
         let objective = given_or_built!(self.objective, Objective, config.objective, cx);
         let selection = given_or_built!(self.selection, Selection, config.selection, cx);
-        Ok(Components { data, video, encoder, policy, retrospector, judge, objective, selection, evaluator })
+        Ok(Components {
+            data,
+            video,
+            encoder,
+            policy,
+            retrospector,
+            judge,
+            objective,
+            selection,
+            evaluator,
+        })
     }
 }
 
 fn no_encoder(config: &RunConfig) -> Error {
-    let cause = format!("policy `{}` has no encoder of its own; choose one in [encoder]", config.policy.name());
+    let cause =
+        format!("policy `{}` has no encoder of its own; choose one in [encoder]", config.policy.name());
     Error::Build { kind: Kind::Encoder.section(), name: "the policy's own".to_owned(), cause: cause.into() }
 }
 

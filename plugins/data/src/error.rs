@@ -49,6 +49,7 @@ pub enum DataError {
         source: std::io::Error,
     },
     /// A file is no Parquet file, or is damaged.
+    #[cfg(feature = "parquet")]
     #[error("cannot read {path} as Parquet: {source}")]
     Parquet {
         /// The file.

@@ -18,6 +18,7 @@ pub(crate) type Taker<'a> = &'a mut dyn FnMut(Place, Object) -> Result<(), Strin
 pub(crate) type ReadRows = fn(&Path, &Wanted, Taker<'_>) -> Result<(), DataError>;
 
 /// The columns that a reader need read.
+#[cfg_attr(not(feature = "parquet"), allow(dead_code, reason = "JSON lines are read whole"))]
 pub(crate) enum Wanted {
     /// These, where they are there.
     Any(Vec<String>),

@@ -28,6 +28,7 @@ pub(crate) fn share(key: &str, value: f64) -> Result<(), String> {
 }
 
 /// Refuses what lies outside [least, most].
+#[cfg(feature = "http")]
 pub(crate) fn between(key: &str, value: f64, least: f64, most: f64) -> Result<(), String> {
     check(key, value, (least..=most).contains(&value), &format!("in [{least}, {most}]"))
 }

@@ -10,7 +10,11 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use isr_api::{CheckpointKind, ComponentError, Continuation, Frames, GenerateRequest, Granularity, ObjectiveBatch, ObjectiveValue, Policy, PreferenceObjective, Prompt, Requirements, Sampling, Target, TrainExample, TrainStep, VideoInput, View};
+use isr_api::{
+    CheckpointKind, ComponentError, Continuation, Frames, GenerateRequest, Granularity, ObjectiveBatch,
+    ObjectiveValue, Policy, PreferenceObjective, Prompt, Requirements, Sampling, Target, TrainExample,
+    TrainStep, VideoInput, View,
+};
 use isr_torch::{LoraConfig, NewModelConfig, TorchPolicy, TorchPolicyConfig, TrainingConfig};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;

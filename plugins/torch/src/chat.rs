@@ -9,12 +9,12 @@ use serde_json::{Value, json};
 use tch::Tensor;
 use tokenizers::Tokenizer;
 
-use crate::json_file;
 use crate::error::{Result, TorchError};
-use crate::model::{ModelConfig, Sequence, Slot};
+use crate::json_file;
 use crate::model::config::Placeholder;
 use crate::model::positions::Positions;
 use crate::model::prompt_layout::{FeatureBlock, PromptLayout};
+use crate::model::{ModelConfig, Sequence, Slot};
 
 /// LLaVA's `v1` template (Vicuna), the fallback of checkpoints without a template.
 const V1: &str = include_str!("v1.jinja");

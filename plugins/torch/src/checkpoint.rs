@@ -6,8 +6,8 @@ use std::path::Path;
 use serde_json::{Value, json};
 use tch::Kind;
 
-use crate::json_file;
 use crate::error::{Result, TorchError};
+use crate::json_file;
 use crate::manifest::Manifest;
 use crate::model::VideoLmm;
 

@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
-use isr_api::{BuildContext, Cause, Component, ComponentError, FeatureType, Fingerprint, Frames, VideoEncoder, VisualFeatures};
+use isr_api::{
+    BuildContext, Cause, Component, ComponentError, FeatureType, Fingerprint, Frames, VideoEncoder,
+    VisualFeatures,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind};
@@ -13,10 +16,10 @@ use tch::{Device, Kind};
 use crate::cpu_lock::{self, Requester};
 use crate::device::{Precision, parse_device};
 use crate::error::{Result, TorchError};
-use crate::model::{ModelConfig, Tower, VideoLmm, encode, load_tower};
 use crate::model::config::VisionConfig;
 use crate::model::preprocess::{ImageProcessor, Preprocess};
 use crate::model::weights::Weights;
+use crate::model::{ModelConfig, Tower, VideoLmm, encode, load_tower};
 use crate::model_paths::{ModelPaths, check_model};
 use crate::tensors::bytes_of;
 

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::json_file;
 use crate::error::{Result, TorchError};
+use crate::json_file;
 
 const NAME: &str = "manifest.json";
 

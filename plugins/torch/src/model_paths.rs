@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 
 use isr_config::did_you_mean;
 
-use crate::manifest;
 use crate::error::Result;
 use crate::hub::{self, HubError};
 use crate::lora::{base_of, is_adapter};
+use crate::manifest;
 
 /// Folders that a model is loaded from.
 #[derive(Clone, Debug, PartialEq, Eq)]

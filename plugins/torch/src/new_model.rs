@@ -7,14 +7,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tch::{Device, Kind, Tensor};
-use tokenizers::{AddedToken, Tokenizer};
 use tokenizers::models::TrainerWrapper;
 use tokenizers::models::bpe::{BPE, BpeTrainerBuilder};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::processors::template::TemplateProcessing;
+use tokenizers::{AddedToken, Tokenizer};
 
-use crate::json_file;
 use crate::error::{Result, TorchError};
+use crate::json_file;
 use crate::model::ModelConfig;
 use crate::model::expected::expected_tensors;
 use crate::model::families::parse_config;

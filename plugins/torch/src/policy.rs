@@ -4,7 +4,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use isr_api::{BuildContext, Component, Cause, ComponentError, Fingerprint, GenerateRequest, Policy, PreferenceObjective, ProgressSender, Prompt, Response, ScoreRequest, CheckpointKind, StepReport, TokenLogProbs, TrainStep, VideoEncoder};
+use isr_api::{
+    BuildContext, Cause, CheckpointKind, Component, ComponentError, Fingerprint, GenerateRequest, Policy,
+    PreferenceObjective, ProgressSender, Prompt, Response, ScoreRequest, StepReport, TokenLogProbs,
+    TrainStep, VideoEncoder,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tch::Device;

@@ -7,7 +7,9 @@ mod support;
 use std::sync::Arc;
 
 use futures::future::join_all;
-use isr_api::{Continuation, GenerateRequest, Policy, Prompt, Response, Sampling, VideoInput, ScoreRequest};
+use isr_api::{
+    Continuation, GenerateRequest, Policy, Prompt, Response, Sampling, ScoreRequest, VideoInput,
+};
 use isr_torch::TorchPolicyConfig;
 use support::{Golden, largest_difference, pseudo_video};
 

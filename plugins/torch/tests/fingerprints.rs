@@ -5,7 +5,7 @@
 
 mod support;
 
-use isr_api::{Policy, BuildContext, Component};
+use isr_api::{BuildContext, Component, Policy};
 use isr_torch::{TorchPolicyConfig, VisionTowerConfig};
 use support::Golden;
 

@@ -5,7 +5,10 @@
 
 mod support;
 
-use isr_api::{BuildContext, CheckpointKind, Component, Continuation, FeatureType, GenerateRequest, Policy, Sampling, ScoreRequest, VisualFeatures};
+use isr_api::{
+    BuildContext, CheckpointKind, Component, Continuation, FeatureType, GenerateRequest, Policy, Sampling,
+    ScoreRequest, VisualFeatures,
+};
 use isr_torch::{Precision, TorchPolicyConfig, VisionTowerConfig};
 use support::{FAMILIES, Golden, floats, largest_difference, scene};
 

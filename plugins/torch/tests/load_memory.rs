@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use isr_api::{Policy, CheckpointKind};
+use isr_api::{CheckpointKind, Policy};
 use isr_torch::{NewModelConfig, Precision, TorchPolicy, TorchPolicyConfig};
 
 const TEST: &str = "peak_memory_of_loading_is_at_most_1_15_times_the_weights";

@@ -7,7 +7,7 @@ mod support;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use isr_api::{Policy, Prompt, ScoreRequest, CheckpointKind, StepReport, Target};
+use isr_api::{CheckpointKind, Policy, Prompt, ScoreRequest, StepReport, Target};
 use isr_torch::{LoraConfig, Precision, Targets, TorchPolicy, TorchPolicyConfig, TrainingConfig, merge};
 use support::{Dpo, FAMILIES, Golden, copied, example, folder, step};
 

@@ -8,7 +8,10 @@ mod support;
 use std::path::Path;
 use std::sync::Arc;
 
-use isr_api::{BuildContext, CheckpointKind, Component, Continuation, Frames, GenerateRequest, Policy, Response, Sampling, ScoreRequest, TokenLogProbs, VisualFeatures};
+use isr_api::{
+    BuildContext, CheckpointKind, Component, Continuation, Frames, GenerateRequest, Policy, Response,
+    Sampling, ScoreRequest, TokenLogProbs, VisualFeatures,
+};
 use isr_torch::{Logits, TorchPolicyConfig, VisionTowerConfig};
 use serde_json::{Value, json};
 use support::{Golden, floats, largest_difference, scene};

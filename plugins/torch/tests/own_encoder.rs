@@ -7,7 +7,7 @@ mod support;
 
 use std::sync::Arc;
 
-use isr_api::{BuildContext, Component, Policy, CheckpointKind, VideoEncoder, VisualFeatures};
+use isr_api::{BuildContext, CheckpointKind, Component, Policy, VideoEncoder, VisualFeatures};
 use isr_torch::{LoraConfig, Precision, TorchPolicy, TorchPolicyConfig, TrainingConfig, VisionTowerConfig};
 use support::{Dpo, FAMILIES, Golden, example, step};
 

@@ -6,7 +6,7 @@ mod support;
 
 use std::sync::Arc;
 
-use isr_api::{Continuation, Policy, CheckpointKind, Target};
+use isr_api::{CheckpointKind, Continuation, Policy, Target};
 use isr_torch::{Precision, TorchPolicyConfig, TrainingConfig};
 use support::{Dpo, Golden, example, step};
 

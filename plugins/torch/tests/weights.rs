@@ -4,11 +4,11 @@
 
 mod support;
 
-use std::fs;
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::{Path, PathBuf};
 
-use isr_api::{BuildContext, Component, Policy, CheckpointKind};
+use isr_api::{BuildContext, CheckpointKind, Component, Policy};
 use isr_torch::{InspectConfig, Precision, TorchPolicyConfig, VisionTowerConfig, inspect};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize_to_file};
 use support::{Golden, copied};

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use isr_api::{
-    BuildContext, Cause, Evaluator, Judge, Policy, PreferenceObjective, Retrospector, SampleSource, Selection,
-    VideoEncoder, VideoReader,
+    BuildContext, Cause, Evaluator, Judge, Policy, PreferenceObjective, Retrospector, SampleSource,
+    Selection, VideoEncoder, VideoReader,
 };
 use serde::{Deserialize, Serialize};
 
 use super::kinds::{
-    DataConfig, EncoderConfig, EvaluatorConfig, JudgeConfig, ObjectiveConfig, PolicyConfig, RetrospectorConfig,
-    SelectionConfig, VideoConfig,
+    DataConfig, EncoderConfig, EvaluatorConfig, JudgeConfig, ObjectiveConfig, PolicyConfig,
+    RetrospectorConfig, SelectionConfig, VideoConfig,
 };
 
 /// Placeholder for a component that a program gives as a value: `{ type = "value", name = "MyJudge" }`.

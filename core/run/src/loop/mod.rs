@@ -76,6 +76,11 @@ impl IterativeLoop {
         Self { streams: Streams::new(parts.seed), scenes, frozen, shared: None, parts }
     }
 
+    /// Unlocks the run directory, and returns the components, whose drop may block.
+    pub fn into_components(self) -> Components {
+        self.parts.components
+    }
+
     /// Runs all iterations that are not complete, and returns the summary of all.
     ///
     /// # Errors

@@ -18,5 +18,7 @@ pub use reply::ReplyConfig;
 pub use rubric::{Criterion, RubricConfig};
 pub use verdict::VerdictConfig;
 
+#[cfg(feature = "http")]
 pub(crate) use asker::unreadable;
+#[cfg(feature = "http")]
 pub(crate) use comparison::{Comparison, ComparisonParts, DEFAULT_PROMPT, shown};

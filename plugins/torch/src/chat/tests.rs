@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use isr_api::{Continuation, Frames, Prompt, VideoInput};
 
-use crate::model::{ModelConfig, Slot};
-use crate::model::families::read_config;
 use super::{Chat, Rendered};
+use crate::model::families::read_config;
+use crate::model::{ModelConfig, Slot};
 
 /// `Qwen/Qwen2.5-VL-7B-Instruct`.
 const QWEN: &str = "{% set image_count = namespace(value=0) %}{% set video_count = namespace(value=0) %}\

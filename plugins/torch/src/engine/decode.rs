@@ -5,16 +5,16 @@ use std::rc::Rc;
 
 use isr_api::{FinishReason, GenerateRequest, ProgressSender, Response};
 
-use crate::error::{Result, TorchError};
-use crate::model::decoder::{ActiveRows, AttentionMode};
-use crate::model::kv_cache::KvCache;
-use crate::tensors::to_vec;
 use super::Engine;
 use super::group::{DecodeGroup, DecodeRow, QueuedRequest, RequestState};
 use super::prefill::PrefillOutput;
 use super::progress::{ProgressEmitter, emit_prompt, stable_prefix};
 use super::reply::{Reply, respond};
 use super::sampler::Sampler;
+use crate::error::{Result, TorchError};
+use crate::model::decoder::{ActiveRows, AttentionMode};
+use crate::model::kv_cache::KvCache;
+use crate::tensors::to_vec;
 
 /// Prompt after its prefill.
 struct PrefilledPrompt {

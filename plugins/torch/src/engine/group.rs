@@ -5,10 +5,10 @@ use std::rc::Rc;
 
 use isr_api::{GenerateRequest, ProgressSender, Response, Sampling};
 
-use crate::model::kv_cache::KvCache;
 use super::progress::ProgressEmitter;
 use super::reply::{Reply, respond};
 use super::sampler::{Draw, Sampler};
+use crate::model::kv_cache::KvCache;
 
 /// Generation request that waits for its prefill.
 pub(super) struct QueuedRequest {

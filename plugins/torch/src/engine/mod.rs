@@ -25,7 +25,10 @@ use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::thread::JoinHandle;
 
 use group::{DecodeGroup, QueuedRequest};
-use isr_api::{CheckpointKind, Fingerprint, GenerateRequest, PreferenceObjective, ProgressSender, Prompt, Response, ScoreRequest, StepReport, TokenLogProbs, TrainStep};
+use isr_api::{
+    CheckpointKind, Fingerprint, GenerateRequest, PreferenceObjective, ProgressSender, Prompt, Response,
+    ScoreRequest, StepReport, TokenLogProbs, TrainStep,
+};
 use tokio::sync::oneshot;
 
 use crate::chat::{Chat, Rendered};
@@ -52,9 +55,9 @@ pub(crate) enum Command {
     /// Takes one optimiser step.
     Train(TrainStep, Arc<dyn PreferenceObjective>, Reply<StepReport>),
     /// Writes a snapshot into a folder.
-    Save(PathBuf, Snapshot, Reply<()>),
+    Save(PathBuf, CheckpointKind, Reply<()>),
     /// Loads a snapshot from a folder.
-    Load(PathBuf, Snapshot, Reply<()>),
+    Load(PathBuf, CheckpointKind, Reply<()>),
     /// Computes the policy's fingerprint.
     Fingerprint(Sender<Result<Fingerprint>>),
     /// Returns the encoder that shares the policy's tower.

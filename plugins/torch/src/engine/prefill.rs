@@ -8,13 +8,13 @@ use std::rc::Rc;
 
 use tch::Tensor;
 
-use crate::visual;
+use super::Engine;
 use crate::chat::Rendered;
 use crate::error::Result;
 use crate::model::Sequence;
 use crate::model::decoder::AttentionMode;
 use crate::model::kv_cache::{KvCache, Prefix};
-use super::Engine;
+use crate::visual;
 
 /// Result of a prefill.
 pub(super) struct PrefillOutput {

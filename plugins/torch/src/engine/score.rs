@@ -3,14 +3,14 @@
 use isr_api::{Prompt, ScoreRequest, TokenLogProbs};
 use tch::Tensor;
 
+use super::Engine;
+use super::prefill::PrefillOutput;
 use crate::error::{Result, TorchError};
 use crate::model::Slot;
 use crate::model::config::Placeholder;
 use crate::model::decoder::AttentionMode;
 use crate::model::kv_cache::KvCache;
 use crate::tensors::to_vec;
-use super::Engine;
-use super::prefill::PrefillOutput;
 
 /// Logits of a rendered prompt, for comparison with other implementations.
 #[derive(Clone, Debug, PartialEq)]

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::Duration;
 
-use hf_hub::{Cache, Repo, RepoType};
 use hf_hub::api::sync::{Api, ApiBuilder, ApiError, Metadata};
+use hf_hub::{Cache, Repo, RepoType};
 
 use super::error::{HubError, status};
 use super::model_id::ModelId;

@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
+use super::model_id::ModelId;
 #[cfg(feature = "hub")]
 use hf_hub::api::sync::ApiError;
-use super::model_id::ModelId;
 
 /// Failure to resolve a model name to a folder.
 #[derive(Debug, thiserror::Error)]

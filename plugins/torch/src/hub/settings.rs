@@ -1,7 +1,7 @@
 //! Settings of the hub client.
 
-use std::{env, fs};
 use std::path::PathBuf;
+use std::{env, fs};
 
 /// Hub client: endpoint, credentials and cache.
 #[derive(Clone)]

@@ -2,9 +2,9 @@
 
 use serde::Serialize;
 
+use super::InspectConfig;
 use crate::device::Precision;
 use crate::model::text_config::TextConfig;
-use super::InspectConfig;
 
 /// Rank for which LoRA's memory is estimated: the default of `training.lora`.
 const RANK: f64 = 16.0;

@@ -11,16 +11,16 @@ use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
 use tch::{Device, Kind, Tensor};
 
-use crate::json_file;
-use crate::error::{Result, TorchError};
-use crate::manifest::Manifest;
-use crate::model::names::TensorNames;
-use crate::tensors::{bytes_of, write_tensors};
-use super::{LoraConfig, Targets};
 use super::dropout::Dropout;
 use super::layer::Lora;
 use super::pairs::{Pair, read_pairs, scale};
 use super::peft::{self, Half};
+use super::{LoraConfig, Targets};
+use crate::error::{Result, TorchError};
+use crate::json_file;
+use crate::manifest::Manifest;
+use crate::model::names::TensorNames;
+use crate::tensors::{bytes_of, write_tensors};
 
 /// LoRA adapter of a model: the matrix pairs of its adapted modules, by canonical module name.
 ///

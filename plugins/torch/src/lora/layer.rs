@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use tch::Tensor;
 
+use super::dropout::Dropout;
 use crate::error::Result;
 use crate::model::product;
-use super::dropout::Dropout;
 
 /// Low-rank update `scale * B A dropout(x)` of a linear layer.
 pub(crate) struct Lora {

@@ -5,14 +5,14 @@ use std::path::Path;
 
 use tch::{Device, Kind, Tensor};
 
+use super::pairs::{Pair, read_pairs, scale};
+use super::peft;
 use crate::checkpoint::copy_companions;
 use crate::error::{Result, TorchError};
 use crate::manifest::{Manifest, verify};
 use crate::model::families::read_config;
 use crate::model::names::TensorNames;
 use crate::tensors::{Planned, Stored, TensorFolder, write_sharded};
-use super::peft;
-use super::pairs::{Pair, read_pairs, scale};
 
 /// Merges an adapter into its base checkpoint and writes the result to `out`, an empty folder, with the base's names
 /// and dtypes, in files of at most `shard_bytes` bytes. Holds one tensor in memory at a time. Returns the number of

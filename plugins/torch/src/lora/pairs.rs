@@ -5,11 +5,11 @@ use std::path::Path;
 
 use tch::{Device, Kind, Tensor};
 
+use super::LoraConfig;
+use super::peft::{self, Half};
 use crate::error::{Result, TorchError};
 use crate::model::names::TensorNames;
 use crate::tensors::read_tensors;
-use super::LoraConfig;
-use super::peft::{self, Half};
 
 /// Matrix pair of one module, in float32.
 pub(super) struct Pair {

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::hub;
-use crate::error::{Result, TorchError};
 use super::LoraConfig;
+use crate::error::{Result, TorchError};
+use crate::hub;
 
 pub(super) const CONFIG: &str = "adapter_config.json";
 pub(super) const TENSORS: &str = "adapter_model.safetensors";

@@ -4,10 +4,10 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use super::pairs::scale;
+use super::peft;
 use crate::error::Result;
 use crate::tensors::TensorFolder;
-use super::peft;
-use super::pairs::scale;
 
 /// Summary of a LoRA adapter.
 #[derive(Clone, Debug, Serialize)]

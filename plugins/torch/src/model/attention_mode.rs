@@ -2,9 +2,9 @@
 
 use tch::{Device, Kind, Tensor};
 
-use crate::error::Result;
 use super::kv_cache::KvCache;
 use super::product::Mask;
+use crate::error::Result;
 
 /// Lengths of a packed sequence: a shared prefix, and suffixes that each attend to the prefix and causally to
 /// themselves, but not to each other.

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use isr_api::Frames;
 use serde_json::Value;
 
-use crate::error::Result;
 use super::names::TensorNames;
 use super::preprocess::ImageProcessor;
 use super::prompt_layout::PromptLayout;
 use super::text_config::TextConfig;
 use super::vision::{ClipVision, QwenVision};
+use crate::error::Result;
 
 /// Shapes, names and conventions of a checkpoint. [`super::families`] produces it.
 #[derive(Clone, Debug)]

@@ -8,7 +8,6 @@ use tch::{Device, Kind, Tensor};
 
 use super::activation::Activation;
 pub(crate) use super::attention_mode::{ActiveRows, AttentionMode, PackedSequence};
-use crate::error::{Result, TorchError};
 use super::attention_mode::{mask_or, offset_mask};
 use super::kv_cache::{KvCache, Parts, Prefix};
 use super::layers::{Linear, RmsNorm};
@@ -16,6 +15,7 @@ use super::product::{self, Mask};
 use super::rotary::{rotary_tables, rotate};
 use super::text_config::TextConfig;
 use super::weights::Weights;
+use crate::error::{Result, TorchError};
 
 /// Decoder layer.
 struct Layer {

@@ -3,8 +3,8 @@
 
 use tch::Tensor;
 
-use crate::error::{Result, TorchError};
 use super::decoder::{AttentionMode, Decoder, Inputs, PackedSequence};
+use crate::error::{Result, TorchError};
 
 /// Forward pass through the decoder's layers without a graph, with the state of its backward pass.
 pub(crate) struct CheckpointedForward<'d> {

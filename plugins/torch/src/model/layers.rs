@@ -2,10 +2,10 @@
 
 use tch::Tensor;
 
-use crate::error::Result;
-use crate::lora::Lora;
 use super::product;
 use super::weights::Weights;
+use crate::error::Result;
+use crate::lora::Lora;
 
 /// Linear layer `x W^T + b` with optional bias and optional LoRA adapter.
 pub(crate) struct Linear {

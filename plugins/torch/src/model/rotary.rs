@@ -2,8 +2,8 @@
 
 use tch::{Device, Kind, Tensor};
 
-use crate::error::Result;
 use super::text_config::TextConfig;
+use crate::error::Result;
 
 /// Rotates `x` `[batch, heads, length, head_dim]`: `x * cos + rotate_half(x) * sin`.
 pub(super) fn rotate(x: &Tensor, (cos, sin): &(Tensor, Tensor)) -> Result<Tensor> {

@@ -2,10 +2,10 @@
 
 use tch::Tensor;
 
-use crate::error::{Result, TorchError};
 use super::VideoLmm;
 use super::decoder::{Inputs, PackedSequence};
 use super::positions::{self, Positions};
+use crate::error::{Result, TorchError};
 
 /// Content of one position of a prompt or answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,13 +7,13 @@ use proptest::prelude::*;
 use serde_json::Value;
 use tch::{Kind, Tensor};
 
-use crate::chat::Chat;
-use crate::tensors::{read_tensors, to_vec};
-use super::{Sequence, Slot, VideoLmm};
 use super::decoder::AttentionMode;
 use super::families::read_config;
 use super::positions::Positions;
 use super::preprocess::ImageProcessor;
+use super::{Sequence, Slot, VideoLmm};
+use crate::chat::Chat;
+use crate::tensors::{read_tensors, to_vec};
 
 /// The repository's goldens, or those that `make.py` has put into `ISR_GOLDEN`.
 fn golden() -> PathBuf {

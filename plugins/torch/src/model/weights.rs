@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use isr_api::{Fingerprint, FingerprintBuilder};
 use tch::{Device, Kind, Tensor};
 
+use super::kv_cache::duplicate;
 use crate::error::{Result, TorchError};
 use crate::lora::{Adapter, Lora};
 use crate::manifest::Manifest;
 use crate::tensors::{Planned, Stored, TensorFolder, for_each_piece, write_sharded};
-use super::kv_cache::duplicate;
 
 /// Tensor names and shapes that a config requires of its checkpoint.
 pub(crate) struct TensorLayout<'a> {

@@ -5,9 +5,9 @@ use std::path::Path;
 
 use tch::{Device, Kind, Tensor};
 
-use crate::error::{Result, TorchError};
-use super::{PIECE, Stored, TensorFolder, kind_of};
 use super::map::copy_part;
+use super::{PIECE, Stored, TensorFolder, kind_of};
+use crate::error::{Result, TorchError};
 
 impl TensorFolder {
     /// Reads a tensor to `device` as `kind`, with a few megabytes of additional memory.

@@ -8,10 +8,10 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 use tch::{Kind, Tensor};
 
-use crate::json_file;
-use crate::error::{Result, TorchError};
-use crate::manifest::{FileRecord, Manifest};
 use super::{dtype_of, for_each_piece};
+use crate::error::{Result, TorchError};
+use crate::json_file;
+use crate::manifest::{FileRecord, Manifest};
 
 /// Tensor to be written.
 #[derive(Clone, Debug)]

@@ -4,14 +4,14 @@
 use isr_api::{Granularity, Prompt, Requirements, Target, TrainExample, VideoInput, View, ViewLogProbs};
 use tch::Tensor;
 
-use crate::visual;
+use super::head::AnswerHead;
 use crate::chat::{Chat, Rendered};
 use crate::error::{Result, TorchError};
-use crate::model::{Sequence, Slot, VideoLmm};
 use crate::model::decoder::{AttentionMode, PackedSequence};
 use crate::model::gradient_checkpointing::CheckpointedForward;
 use crate::model::positions::Positions;
-use super::head::AnswerHead;
+use crate::model::{Sequence, Slot, VideoLmm};
+use crate::visual;
 
 /// Tokenised training example: its distinct prompts, each with its answers, one for each required view.
 pub(super) struct TokenizedExample {

@@ -3,13 +3,16 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use isr_api::{ComponentError, Continuation, Frames, Granularity, ObjectiveBatch, ObjectiveValue, PreferenceObjective, Prompt, PromptedTarget, Requirements, Target, TrainExample, TrainStep, VideoInput, View};
+use isr_api::{
+    ComponentError, Continuation, Frames, Granularity, ObjectiveBatch, ObjectiveValue, PreferenceObjective,
+    Prompt, PromptedTarget, Requirements, Target, TrainExample, TrainStep, VideoInput, View,
+};
 use tch::{Device, Kind, Tensor};
 
+use super::{Trainer, TrainingConfig};
 use crate::chat::Chat;
 use crate::model::VideoLmm;
 use crate::tensors::{read_tensors, to_vec};
-use super::{Trainer, TrainingConfig};
 
 struct Dpo;
 

@@ -6,7 +6,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use isr_api::{ComponentError, Continuation, Frames, Granularity, ObjectiveBatch, ObjectiveValue, PreferenceObjective, Prompt, Requirements, Target, TrainExample, TrainStep, VideoInput, View, VisualFeatures};
+use isr_api::{
+    ComponentError, Continuation, Frames, Granularity, ObjectiveBatch, ObjectiveValue, PreferenceObjective,
+    Prompt, Requirements, Target, TrainExample, TrainStep, VideoInput, View, VisualFeatures,
+};
 use isr_torch::{Precision, Preprocess, VisionTowerConfig};
 use safetensors::SafeTensors;
 use serde_json::Value;

@@ -10,14 +10,14 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use self::names::{TOWERS, canonical, saved};
+use super::llava::{clip_vision, feature_layers, one_row};
 use crate::error::{Result, TorchError};
-use crate::model::external_tower;
 use crate::model::config::{ModelConfig, Placeholder, VisionConfig};
+use crate::model::external_tower;
 use crate::model::names::TensorNames;
 use crate::model::preprocess::ImageProcessor;
 use crate::model::text_config::TextConfig;
-use self::names::{TOWERS, canonical, saved};
-use super::llava::{clip_vision, feature_layers, one_row};
 
 /// Placeholder of a video in the LLaVA repositories: text at which the prompt is split, not a token.
 const VIDEO: &str = "<video>";

@@ -12,9 +12,9 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::error::{Result, TorchError};
 use super::config::ModelConfig;
 use super::preprocess::ProcessorFile;
+use crate::error::{Result, TorchError};
 
 /// Checkpoint format.
 struct Family {

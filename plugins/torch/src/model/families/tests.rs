@@ -3,10 +3,10 @@
 use isr_api::Frames;
 use serde_json::json;
 
+use super::{Family, parse_config};
 use crate::model::ModelConfig;
 use crate::model::config::VisionConfig;
 use crate::model::prompt_layout::FeatureBlock;
-use super::{Family, parse_config};
 
 fn parse(source: &str) -> ModelConfig {
     parse_config(serde_json::from_str(source).unwrap()).unwrap()

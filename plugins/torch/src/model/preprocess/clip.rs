@@ -2,9 +2,9 @@
 
 use tch::Tensor;
 
-use crate::error::Result;
 use super::file::ProcessorFile;
 use super::normalization::Normalization;
+use crate::error::Result;
 
 /// Settings of `CLIPImageProcessor`: resize with antialiasing on 8-bit values, centre crop, normalise.
 #[derive(Clone, Debug, PartialEq)]

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::json_file;
-use crate::error::{Result, TorchError};
 use super::normalization::Normalization;
+use crate::error::{Result, TorchError};
+use crate::json_file;
 
 /// Settings of a processor file; `None` leaves the default of the processor.
 #[derive(Clone, Debug, Default, Deserialize)]

@@ -3,8 +3,8 @@
 
 use tch::{Kind, Tensor};
 
-use crate::error::Result;
 use super::normalization::Normalization;
+use crate::error::Result;
 
 /// Preprocesses 8-bit frames `[frames, 3, height, width]` to float32 `[frames, 3, size, size]`.
 pub(super) fn pixels(raw: &Tensor, size: i64) -> Result<Tensor> {

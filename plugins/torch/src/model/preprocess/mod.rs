@@ -18,8 +18,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
-use crate::error::{Result, TorchError};
 use super::pixel_values::{PatchGrid, PixelValues};
+use crate::error::{Result, TorchError};
 pub(crate) use file::ProcessorFile;
 pub(crate) use normalization::{MEAN, Normalization, STD};
 pub(crate) use patches::PatchProcessor;

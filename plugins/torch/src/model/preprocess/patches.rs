@@ -4,10 +4,10 @@
 use isr_api::Frames;
 use tch::Tensor;
 
-use crate::error::{Result, TorchError};
-use crate::model::pixel_values::PatchGrid;
 use super::file::ProcessorFile;
 use super::normalization::Normalization;
+use crate::error::{Result, TorchError};
+use crate::model::pixel_values::PatchGrid;
 
 /// Settings of Qwen-VL's video processors. Sizes are in pixels unless stated otherwise.
 #[derive(Clone, Debug, PartialEq)]

@@ -3,11 +3,11 @@
 
 use tch::Tensor;
 
+use super::clip_config::{ClipVision, Pool};
 use crate::error::{Result, TorchError};
 use crate::model::layers::{LayerNorm, Linear};
 use crate::model::product::{self, Mask};
 use crate::model::weights::Weights;
-use super::clip_config::{ClipVision, Pool};
 
 struct Attention {
     query: Linear,

@@ -2,10 +2,10 @@
 
 use tch::Tensor;
 
+use super::norm::Norm;
 use crate::error::Result;
 use crate::model::layers::Linear;
 use crate::model::weights::Weights;
-use super::norm::Norm;
 
 /// Patch merger: norm, concatenation of a square of patches, linear, GELU, linear. DeepStack mergers concatenate
 /// before the norm.

@@ -11,10 +11,10 @@ mod window;
 
 use tch::Tensor;
 
-use crate::error::Result;
 use super::config::{ModelConfig, VisionConfig};
 use super::pixel_values::PixelValues;
 use super::weights::Weights;
+use crate::error::Result;
 pub(crate) use clip::ClipTower;
 pub(crate) use clip_config::{ClipVision, Pool};
 pub(crate) use qwen::QwenTower;

@@ -5,16 +5,16 @@
 
 use tch::{Device, Kind, Tensor};
 
-use crate::error::Result;
-use crate::model::layers::Linear;
-use crate::model::pixel_values::PatchGrid;
-use crate::model::product::{self, Mask};
-use crate::model::weights::Weights;
 use super::interpolate::{Taps, merged_order};
 use super::merger::Merger;
 use super::norm::Norm;
 use super::qwen_config::{PREFIX, QwenVision};
 use super::window::Windows;
+use crate::error::Result;
+use crate::model::layers::Linear;
+use crate::model::pixel_values::PatchGrid;
+use crate::model::product::{self, Mask};
+use crate::model::weights::Weights;
 
 struct Block {
     norm1: Norm,

@@ -6,9 +6,9 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::json_file;
-use crate::error::{Result, TorchError};
 use super::names::canonical;
+use crate::error::{Result, TorchError};
+use crate::json_file;
 
 /// Upper bound of a header in bytes; thousands of tensors take some hundred kilobytes.
 const LARGEST_HEADER: u64 = 100_000_000;
