@@ -11,9 +11,9 @@ use isr_dpo::config::{Loader, RunConfig};
 use isr_dpo::records::{Annotation, Choice, ResponseRecord, Summary};
 use isr_dpo::registry::{Entry, entries};
 use isr_dpo::store::{Journal, read_journal};
-use isr_dpo::{Run, 
-    BuildContext, Cause, Component, Error, FfmpegConfig, FrozenPolicy, GenerateRequest,
-    Kind, Policy, Streams,
+use isr_dpo::{
+    BuildContext, CancellationToken, Cause, Component, Error, FfmpegConfig, FrozenPolicy, GenerateRequest,
+    Kind, Policy, Run, Streams,
 };
 use isr_server::http::{Guard, listen, serve};
 use isr_server::openai::{ServeOptions, Served, router};
@@ -162,7 +162,7 @@ fn replaced(example: &str, from: &str, to: &str) -> String {
 }
 
 /// The policy behind a server of this process, until the token is cancelled.
-fn serving(runtime: &Runtime) -> (String) {
+fn serving(runtime: &Runtime) -> (String, CancellationToken) {
     let reader = || {
         let config = json!({ "sampling": { "rule": "uniform", "frames": 1 }, "min_frames": 1 });
         let config: FfmpegConfig = serde_json::from_value(config).unwrap();
@@ -178,7 +178,7 @@ fn serving(runtime: &Runtime) -> (String) {
     };
     let router = router(served, ServeOptions::default()).unwrap();
     let listener = runtime.block_on(listen(Ipv4Addr::LOCALHOST.into(), 0, &Guard::Loopback)).unwrap();
-    let (address, stop) = (listener.local_addr().unwrap().to_string()::new());
+    let (address, stop) = (listener.local_addr().unwrap().to_string(), CancellationToken::new());
     runtime.spawn(serve(listener, router, stop.clone(), Duration::from_secs(1)));
     (address, stop)
 }
