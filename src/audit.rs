@@ -1,4 +1,4 @@
-//! Audits with the facts: lends `isr-audit` what the run's own data and evaluator know.
+//! Audits with the facts: lends `isr_analysis::audit` what the run's own data and evaluator know.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

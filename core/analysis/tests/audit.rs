@@ -1,4 +1,4 @@
-//! Audits of run directories that are written through the record types of `isr-core`.
+//! Audits of run directories that are written through the record types of `isr-api`.
 
 #![allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping")]
 

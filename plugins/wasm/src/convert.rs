@@ -1,4 +1,4 @@
-//! Between the types of `isr-core` and those of `wit/isr.wit`.
+//! Between the types of `isr-api` and those of `wit/isr.wit`.
 
 use isr_api as core;
 use isr_api::VideoInput;

@@ -1,4 +1,4 @@
-//! Errors of `isr-template`.
+//! Errors of prompt templates.
 
 /// Why a prompt template cannot be used.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
