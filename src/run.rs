@@ -30,7 +30,7 @@ pub fn open_run(
     let LoadedConfig { value, settings, plugins, .. } = config;
     let toml = to_toml(&value)?;
     let fingerprint = Fingerprint::of_json(&without_observers(&settings));
-    let cx = BuildContext { settings: settings.clone() };
+    let cx = BuildContext { config: settings.clone() };
     let components = Components::build(&value, &cx)?;
     for observer in &value.observers {
         observers.push(built(Kind::Observer, observer.name(), observer.build(&cx))?);

@@ -72,13 +72,13 @@ impl Kind {
 pub struct BuildContext {
     /// The whole resolved config as JSON, for defaults that follow another component's setting, as
     /// `encoder.model` follows `policy.model`. Null outside a run.
-    pub settings: Value,
+    pub config: Value,
 }
 
 impl BuildContext {
     /// A text setting by JSON pointer (`/policy/model`).
     pub fn setting(&self, pointer: &str) -> Option<&str> {
-        self.settings.pointer(pointer).and_then(Value::as_str)
+        self.config.pointer(pointer).and_then(Value::as_str)
     }
 }
 

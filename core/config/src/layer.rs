@@ -7,7 +7,7 @@ use isr_api::Error;
 
 /// What the user typed for one key in the environment or with `-s`, before it was read as TOML.
 #[derive(Clone, Debug)]
-pub(super) struct Typed {
+pub(super) struct RawOverride {
     pub(super) key: String,
     pub(super) origin: String,
     pub(super) text: String,
@@ -17,7 +17,7 @@ pub(super) struct Typed {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Layer {
     pub(super) assignments: Vec<Assignment>,
-    pub(super) typed: Vec<Typed>,
+    pub(super) raw_overrides: Vec<RawOverride>,
 }
 
 /// One value and its key path (`judge.members[0].threshold`).
@@ -42,7 +42,7 @@ impl Layer {
     pub(super) fn from_table(origin: &str, table: toml::Table) -> Self {
         let assignment =
             |(key, value): (String, toml::Value)| Assignment { key, value: traced(origin, value) };
-        Self { assignments: table.into_iter().map(assignment).collect(), typed: Vec::new() }
+        Self { assignments: table.into_iter().map(assignment).collect(), raw_overrides: Vec::new() }
     }
 
     /// The variables that begin with `ISR__`; `None` reads those of the process.
@@ -81,7 +81,7 @@ impl Layer {
         let value = text.parse().unwrap_or_else(|_| toml::Value::String(text.to_owned()));
         self.assignments.push(Assignment { key: key.to_owned(), value: traced(origin, value) });
         let (key, origin, text) = (key.to_owned(), origin.to_owned(), text.to_owned());
-        self.typed.push(Typed { key, origin, text });
+        self.raw_overrides.push(RawOverride { key, origin, text });
         Ok(())
     }
 }

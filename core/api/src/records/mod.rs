@@ -47,8 +47,8 @@ pub struct VerdictRecord {
     /// The judge's answer.
     pub verdict: Verdict,
     /// All comparisons that best and worst were found by; empty, and not written, where there was but one.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub rounds: Vec<ComparisonRecord>,
+    #[serde(default, rename = "rounds", skip_serializing_if = "Vec::is_empty")]
+    pub comparisons: Vec<ComparisonRecord>,
     /// True where the judge knows what is true ([`isr_config::is_oracle`]); not written where it does
     /// not.
     #[serde(default, skip_serializing_if = "is_false")]
