@@ -56,7 +56,7 @@ impl Facts {
         let data = section("data").ok_or("the run's config has no data")?;
         let evaluator: Box<dyn EvaluatorConfig> = part("evaluator", serde_json::from_value(evaluator))?;
         let data: Box<dyn DataConfig> = part("data", serde_json::from_value(data))?;
-        let cx = BuildContext { settings };
+        let cx = BuildContext { config: settings };
         let (evaluator, data) = (part("evaluator", evaluator.build(&cx))?, part("data", data.build(&cx))?);
         let samples: Result<Vec<LabelledSample>, ComponentError> = runtime.block_on(data.audit());
         let samples = part("data", samples)?;

@@ -7,7 +7,7 @@ use isr_analysis::audit::{Rejudging, Seen, SeenVideo};
 use isr_api::{BuildContext, Error, Kind, Observer};
 use isr_config::plugin::PluginFile;
 use isr_config::registry::JudgeConfig;
-use isr_config::{Invalid, LoadedConfig, Loader, RunConfig, Settings, is_oracle, to_toml};
+use isr_config::{Invalid, LoadedConfig, Loader, RunConfig, Validate, is_oracle, to_toml};
 use isr_run::VideoCache;
 use isr_run::feature_cache::FeatureCache;
 use isr_run::store::{RunDir, read_json, write_json};
@@ -58,7 +58,7 @@ fn yes() -> bool {
     true
 }
 
-impl Settings for AuditConfig {
+impl Validate for AuditConfig {
     fn invalid(&self) -> Vec<Invalid> {
         let invalid = |key: &str, reason: String| Invalid { key: key.to_owned(), reason };
         let mut found = Vec::new();
@@ -105,7 +105,7 @@ pub fn open_rejudging(
     if let Some(judge) = settings.get("judge").filter(|judge| !judge.is_null()) {
         run_settings["judge"] = judge.clone();
     }
-    let cx = BuildContext { settings: run_settings };
+    let cx = BuildContext { config: run_settings };
     let reader = built(Kind::Video, of_run.video.name(), of_run.video.build(&cx))?;
     let built_judge = built(Kind::Judge, judge.name(), judge.build(&cx))?;
     let policy = built(Kind::Policy, of_run.policy.name(), of_run.policy.build(&cx))?;

@@ -37,5 +37,5 @@ pub(crate) fn video_reader(run: &Path) -> Option<Arc<dyn VideoReader>> {
     let text = std::fs::read_to_string(run.join("config.toml")).ok()?;
     let settings: serde_json::Value = toml::from_str(&text).ok()?;
     let config: Box<dyn VideoConfig> = serde_json::from_value(settings.get("video")?.clone()).ok()?;
-    config.build(&BuildContext { settings }).ok()
+    config.build(&BuildContext { config: settings }).ok()
 }

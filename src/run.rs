@@ -244,7 +244,7 @@ impl RunBuilder {
         let LoadedConfig { value, settings, plugins, .. } = config;
         let toml = to_toml(&value)?;
         let fingerprint = Fingerprint::of_json(&without_observers(&settings));
-        let cx = BuildContext { settings: settings.clone() };
+        let cx = BuildContext { config: settings.clone() };
         let components = self.values.complete(&value, &cx)?;
         let mut observers = self.observers;
         for observer in &value.observers {

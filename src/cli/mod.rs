@@ -35,7 +35,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
-use isr_config::{LoadedConfig, Loader, Settings};
+use isr_config::{LoadedConfig, Loader, Validate};
 use session::Session;
 
 /// Aligns video LMMs by iterative self-retrospective preference optimisation (ISR-DPO).
@@ -106,7 +106,7 @@ struct ConfigArgs {
 }
 
 impl ConfigArgs {
-    fn load<T: Settings>(&self) -> Result<LoadedConfig<T>> {
+    fn load<T: Validate>(&self) -> Result<LoadedConfig<T>> {
         let loader = Loader::new().file(&self.config).environment().overrides(&self.set);
         Ok(loader.load()?)
     }

@@ -69,7 +69,7 @@ fn verdict(index: usize, [shown_first, shown_second]: [f64; 2]) -> VerdictRecord
         context: None,
         compared: [0, 1],
         verdict: Verdict::from_votes(votes),
-        rounds: Vec::new(),
+        comparisons: Vec::new(),
         oracle: false,
     }
 }

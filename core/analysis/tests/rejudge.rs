@@ -115,7 +115,7 @@ fn run(videos: &[&str]) -> TempDir {
                 context: Some(iteration),
                 compared: [0, 1],
                 verdict: Verdict { p_first: 0.9, votes: Vec::new(), consistent: true },
-                rounds: Vec::new(),
+                comparisons: Vec::new(),
                 oracle: false,
             }),
         );

@@ -20,7 +20,7 @@ macro_rules! component_schema {
             }
 
             fn schema_id() -> Cow<'static, str> {
-                concat!("crate::registry::", stringify!($config)).into()
+                concat!("isr_config::registry::", stringify!($config)).into()
             }
 
             fn json_schema(generator: &mut SchemaGenerator) -> Schema {
@@ -47,9 +47,9 @@ component_schema!(
 fn one_of(kind: Kind, generator: &mut SchemaGenerator) -> Schema {
     let registered = entries().into_iter().filter(|entry| entry.kind == kind);
     let mut variants: Vec<Schema> = registered.map(|entry| registered_variant(entry, generator)).collect();
-    let plugins = plugin::current();
-    let foreign = plugins.components().map(|(manifest, _)| manifest).filter(|it| it.kind == kind);
-    variants.extend(foreign.map(|manifest| foreign_variant(manifest, generator)));
+    let plugins = plugin::current_plugins();
+    let manifests = plugins.components().map(|(manifest, _)| manifest).filter(|it| it.kind == kind);
+    variants.extend(manifests.map(|manifest| plugin_variant(manifest, generator)));
     let mut schema = Schema::default();
     schema.insert("title".to_owned(), kind.section().into());
     schema.insert("oneOf".to_owned(), json!(variants));
@@ -61,7 +61,7 @@ fn registered_variant(entry: &Entry, generator: &mut SchemaGenerator) -> Schema 
     variant(entry.name, schema)
 }
 
-fn foreign_variant(manifest: &Manifest, generator: &mut SchemaGenerator) -> Schema {
+fn plugin_variant(manifest: &Manifest, generator: &mut SchemaGenerator) -> Schema {
     let schema = manifest.subschema(generator);
     variant(&manifest.name, schema)
 }

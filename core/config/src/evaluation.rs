@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::settings::{Checks, Invalid};
+use super::validate::{Checks, Invalid};
 
 /// What is measured after each iteration. Used where the config has an `[evaluator]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -6,7 +6,7 @@ use std::path::{Component, Path, PathBuf};
 
 use isr_api::Error;
 
-use super::check::nearest;
+use super::diagnostics::did_you_mean;
 use super::layer::Layer;
 use crate::plugin;
 
@@ -83,35 +83,6 @@ fn unreadable(name: &str, above: &[(String, PathBuf)], error: &std::io::Error) -
     };
     let wanted = above.last().map(|(by, _)| format!(", which {by} extends")).unwrap_or_default();
     Error::Config(format!("cannot read config {name}{wanted}: {reason}"))
-}
-
-/// `; did you mean data/train.jsonl?` for a path that does not exist, where something like it does; else
-/// nothing.
-pub fn did_you_mean(path: &Path) -> String {
-    nearest_path(path).map(|near| format!("; did you mean {}?", near.display())).unwrap_or_default()
-}
-
-/// The path with its first part that does not exist replaced by the name beside it that is most like
-/// that part, if that makes a path that exists.
-fn nearest_path(path: &Path) -> Option<PathBuf> {
-    let mut existing = PathBuf::new();
-    let mut parts = path.components();
-    for part in parts.by_ref() {
-        let next = existing.join(part);
-        if next.exists() {
-            existing = next;
-            continue;
-        }
-        let folder = if existing.as_os_str().is_empty() { Path::new(".") } else { &existing };
-        let entries = fs::read_dir(folder).ok()?.flatten().map(|entry| entry.file_name());
-        let mut names: Vec<String> = entries.filter_map(|name| name.into_string().ok()).collect();
-        names.sort();
-        let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let mut near = existing.join(nearest(part.as_os_str().to_str()?, &names)?);
-        near.extend(parts);
-        return Some(near).filter(|near| near.exists());
-    }
-    None
 }
 
 /// The path without `.` and `x/..`, as a reader would write it.

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::feature_cache;
-use super::settings::{Checks, Invalid, keys};
+use super::validate::{Checks, Invalid, keys};
 
 /// What happens in each iteration, training apart.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -9,7 +9,7 @@ use super::renamed;
 
 /// What the user typed for one key in the environment or with `-s`, before it was read as TOML.
 #[derive(Clone, Debug)]
-pub(super) struct Typed {
+pub(super) struct RawOverride {
     pub(super) key: String,
     pub(super) origin: String,
     pub(super) text: String,
@@ -19,7 +19,7 @@ pub(super) struct Typed {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Layer {
     pub(super) assignments: Vec<Assignment>,
-    pub(super) typed: Vec<Typed>,
+    pub(super) raw_overrides: Vec<RawOverride>,
 }
 
 /// One value and its key path (`judge.members[0].threshold`).
@@ -52,7 +52,7 @@ impl Layer {
     /// The keys of a TOML file; `origin` is its name.
     pub(super) fn from_table(origin: &str, table: toml::Table) -> Self {
         let assignment = |(key, value): (String, toml::Value)| Assignment::new(key, traced(origin, value));
-        Self { assignments: table.into_iter().map(assignment).collect(), typed: Vec::new() }
+        Self { assignments: table.into_iter().map(assignment).collect(), raw_overrides: Vec::new() }
     }
 
     /// The variables that begin with `ISR__`; `None` reads those of the process.
@@ -92,7 +92,7 @@ impl Layer {
         let assignment = Assignment::new(key.to_owned(), traced(origin, value));
         let (key, origin, text) = (assignment.key.clone(), origin.to_owned(), text.to_owned());
         self.assignments.push(assignment);
-        self.typed.push(Typed { key, origin, text });
+        self.raw_overrides.push(RawOverride { key, origin, text });
         Ok(())
     }
 }

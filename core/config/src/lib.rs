@@ -16,10 +16,11 @@
 //!
 //! [`Loader`] checks the result against the JSON schema of the config struct, registered components
 //! included, and reports all problems at once with key path, origin and remedy. It loads any struct that
-//! implements [`Settings`]; [`RunConfig`] is that of `isr run`.
+//! implements [`Validate`]; [`RunConfig`] is that of `isr run`.
 
 mod check;
 mod component_schema;
+mod diagnostics;
 mod difference;
 mod evaluation;
 mod feature_cache;
@@ -34,23 +35,23 @@ pub mod plugin;
 pub mod registry;
 mod renamed;
 mod run;
-mod settings;
 mod supervised;
 mod train;
+mod validate;
 
+pub use diagnostics::did_you_mean;
 pub use difference::difference;
 pub use evaluation::EvaluationConfig;
 pub use feature_cache::{default_dir as default_feature_cache_dir, resolve as feature_cache_dir};
-pub use files::did_you_mean;
 pub use iteration::LoopConfig;
 pub use loader::{LoadedConfig, Loader};
 pub use oracle::is_oracle;
 pub use output::{file_schema, schema, to_toml};
 pub use renamed::with_current_names;
 pub use run::RunConfig;
-pub use settings::{Invalid, Settings};
 pub use supervised::SupervisedConfig;
 pub use train::{Schedule, TrainConfig};
+pub use validate::{Invalid, Validate};
 
 /// Re-exports for the code that [`register!`] writes.
 #[doc(hidden)]

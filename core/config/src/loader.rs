@@ -8,9 +8,9 @@ use isr_api::Error;
 use serde_json::Value;
 
 use super::check::Checker;
-use super::layer::{Layer, Typed};
+use super::layer::{Layer, RawOverride};
 use super::output::schema_of;
-use super::{Settings, files, merge};
+use super::{Validate, diagnostics, files, merge};
 use crate::plugin::{self, PluginFile, Plugins};
 
 /// A config, and how it came about.
@@ -26,7 +26,7 @@ pub struct LoadedConfig<T> {
     pub plugins: Plugins,
 }
 
-impl<T: Settings> LoadedConfig<T> {
+impl<T: Validate> LoadedConfig<T> {
     /// A config that was built in code, checked as one that is read from files.
     ///
     /// # Errors
@@ -34,7 +34,7 @@ impl<T: Settings> LoadedConfig<T> {
     pub fn of(value: T) -> Result<Self, Error> {
         reject_invalid(&value, &BTreeMap::new())?;
         let settings = serde_json::to_value(&value).map_err(|error| Error::Config(error.to_string()))?;
-        let settings = plugin::restored(settings);
+        let settings = plugin::untag(settings);
         Ok(Self { value, settings, origins: BTreeMap::new(), plugins: Plugins::default() })
     }
 }
@@ -121,15 +121,16 @@ impl Loader {
     ///
     /// # Errors
     /// [`Error::Config`], with all that is wrong with the config.
-    pub fn load<T: Settings>(&self) -> Result<LoadedConfig<T>, Error> {
+    pub fn load<T: Validate>(&self) -> Result<LoadedConfig<T>, Error> {
         let layers = self.layers()?;
         let merged = merge::merge(&layers)?;
-        let typed: Vec<Typed> = layers.into_iter().flat_map(|layer| layer.typed).collect();
+        let raw_overrides: Vec<RawOverride> =
+            layers.into_iter().flat_map(|layer| layer.raw_overrides).collect();
         let plugins = match schema_of::<T>().to_value().pointer("/properties/plugins") {
-            Some(_) => self.load_plugins(&merged, &typed)?,
+            Some(_) => self.load_plugins(&merged, &raw_overrides)?,
             None => Plugins::default(),
         };
-        plugin::within(&plugins.clone(), || read(&merged, &typed, plugins))
+        plugin::with_plugins(&plugins.clone(), || read(&merged, &raw_overrides, plugins))
     }
 
     /// Loads the plugins that the config names, and nothing else of it.
@@ -139,15 +140,20 @@ impl Loader {
     pub fn plugins(&self) -> Result<Plugins, Error> {
         let layers = self.layers()?;
         let merged = merge::merge(&layers)?;
-        let typed: Vec<Typed> = layers.into_iter().flat_map(|layer| layer.typed).collect();
-        self.load_plugins(&merged, &typed)
+        let raw_overrides: Vec<RawOverride> =
+            layers.into_iter().flat_map(|layer| layer.raw_overrides).collect();
+        self.load_plugins(&merged, &raw_overrides)
     }
 
-    fn load_plugins(&self, merged: &config::Value, typed: &[Typed]) -> Result<Plugins, Error> {
+    fn load_plugins(
+        &self,
+        merged: &config::Value,
+        raw_overrides: &[RawOverride],
+    ) -> Result<Plugins, Error> {
         let config::ValueKind::Table(table) = &merged.kind else { return Ok(Plugins::default()) };
         let Some(named) = table.get("plugins") else { return Ok(Plugins::default()) };
         let schema = schemars::schema_for!(Vec<PluginFile>).to_value();
-        let mut checker = Checker::new(&schema, typed);
+        let mut checker = Checker::new(&schema, raw_overrides);
         let files = checker.value("plugins", named, &schema);
         checker.finish()?;
         let files: Vec<PluginFile> = serde_json::from_value(files)
@@ -181,37 +187,26 @@ impl Loader {
     }
 }
 
-fn read<T: Settings>(
+fn read<T: Validate>(
     merged: &config::Value,
-    typed: &[Typed],
+    raw_overrides: &[RawOverride],
     plugins: Plugins,
 ) -> Result<LoadedConfig<T>, Error> {
     let schema = schema_of::<T>().to_value();
-    let mut checker = Checker::new(&schema, typed);
+    let mut checker = Checker::new(&schema, raw_overrides);
     let settings = checker.value("", merged, &schema);
     let origins = checker.finish()?;
     let value: T = serde_json::from_value(settings)
         .map_err(|error| Error::Config(format!("the config cannot be read: {error}")))?;
     reject_invalid(&value, &origins)?;
     let settings = serde_json::to_value(&value).map_err(|error| Error::Config(error.to_string()))?;
-    Ok(LoadedConfig { value, settings: plugin::restored(settings), origins, plugins })
+    Ok(LoadedConfig { value, settings: plugin::untag(settings), origins, plugins })
 }
 
-fn reject_invalid<T: Settings>(value: &T, origins: &BTreeMap<String, String>) -> Result<(), Error> {
+fn reject_invalid<T: Validate>(value: &T, origins: &BTreeMap<String, String>) -> Result<(), Error> {
     let invalid = value.invalid().into_iter().map(|invalid| {
         let origin = origins.get(&invalid.key).map(|origin| format!(" in {origin}")).unwrap_or_default();
         format!("`{}`{origin} {}", invalid.key, invalid.reason)
     });
-    reject(invalid.collect())
-}
-
-/// One error for all problems.
-pub(super) fn reject(mut problems: Vec<String>) -> Result<(), Error> {
-    match problems.len() {
-        0 => Ok(()),
-        1 => Err(Error::Config(problems.remove(0))),
-        count => {
-            Err(Error::Config(format!("{count} problems in the config:\n- {}", problems.join("\n- "))))
-        }
-    }
+    diagnostics::reject(invalid.collect())
 }

@@ -6,7 +6,7 @@ use schemars::generate::SchemaSettings;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::{RunConfig, Settings};
+use super::{RunConfig, Validate};
 use crate::plugin;
 
 /// The config as TOML that loads to the same config.
@@ -17,7 +17,7 @@ pub fn to_toml<T: Serialize>(config: &T) -> Result<String, Error> {
     let unwritable =
         |reason: String| Error::Config(format!("the config cannot be written as TOML: {reason}"));
     let value = serde_json::to_value(config).map_err(|error| unwritable(error.to_string()))?;
-    toml::to_string_pretty(&without_nulls(plugin::restored(value)))
+    toml::to_string_pretty(&without_nulls(plugin::untag(value)))
         .map_err(|error| unwritable(error.to_string()))
 }
 
@@ -40,7 +40,7 @@ pub fn schema() -> Schema {
 
 /// JSON schema of a file that [`Loader`](super::Loader) loads as `T`: the schema of `T`, and `extends`.
 /// A file that extends another need not have the required sections.
-pub fn file_schema<T: Settings>() -> Schema {
+pub fn file_schema<T: Validate>() -> Schema {
     let mut schema = schema_of::<T>();
     if let Some(Value::Object(properties)) = schema.get_mut("properties") {
         properties.insert("extends".to_owned(), extends_schema());
@@ -53,7 +53,7 @@ pub fn file_schema<T: Settings>() -> Schema {
 }
 
 /// The schema that a merged config is checked by.
-pub(super) fn schema_of<T: Settings>() -> Schema {
+pub(super) fn schema_of<T: Validate>() -> Schema {
     SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<T>()
 }
 

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use super::evaluation::EvaluationConfig;
 use super::iteration::LoopConfig;
-use super::settings::{Checks, Invalid, Settings, keys};
 use super::train::TrainConfig;
+use super::validate::{Checks, Invalid, Validate, keys};
 use crate::plugin::PluginFile;
 use crate::registry::{
     DataConfig, EncoderConfig, EvaluatorConfig, JudgeConfig, ObjectiveConfig, ObserverConfig, PolicyConfig,
@@ -101,7 +101,7 @@ macro_rules! check_component {
     };
 }
 
-impl Settings for RunConfig {
+impl Validate for RunConfig {
     fn invalid(&self) -> Vec<Invalid> {
         let mut checks = Checks::of("");
         let allowed = "letters, digits, `.`, `_` and `-`, not beginning with `.`";

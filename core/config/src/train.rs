@@ -5,7 +5,7 @@ use std::f64::consts::PI;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::settings::{Checks, Invalid};
+use super::validate::{Checks, Invalid};
 
 /// How the policy is trained in each iteration. The optimiser starts anew in each.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -15,13 +15,14 @@ mod crop;
 pub mod feature_cache;
 mod guard;
 mod r#loop;
-mod scenes;
 pub mod stage_cache;
 pub mod store;
 mod supervised;
 mod training;
+mod video_cache;
 
 pub use components::{ComponentValues, Components};
-pub use r#loop::{IterativeLoop, LoopParts, first_difference};
-pub use scenes::VideoCache;
+pub use r#loop::{IterativeLoop, LoopParts};
+pub use store::first_difference;
 pub use supervised::{SupervisedParts, SupervisedTraining};
+pub use video_cache::VideoCache;

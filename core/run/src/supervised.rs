@@ -14,9 +14,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::feature_cache::FeatureCache;
 use crate::guard::interruptible;
-use crate::scenes::VideoCache;
 use crate::store::RunDir;
 use crate::training::{Batches, Training};
+use crate::video_cache::VideoCache;
 
 /// What a supervised training runs on.
 pub struct SupervisedParts {

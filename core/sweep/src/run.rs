@@ -166,7 +166,7 @@ fn failure(status: &str, log: &PathBuf) -> String {
 async fn prepare_data(plan: &Plan, cancel: &CancellationToken) {
     for member in plan.data_sets() {
         let (data, settings) = (&member.config.value.data, &member.config.settings);
-        let Ok(source) = data.build(&BuildContext { settings: settings.clone() }) else { continue };
+        let Ok(source) = data.build(&BuildContext { config: settings.clone() }) else { continue };
         let prepared = tokio::select! {
             () = cancel.cancelled() => return,
             prepared = source.prepare() => prepared,

@@ -50,7 +50,7 @@ impl Component for MlflowConfig {
     }
 
     fn build(&self, cx: &BuildContext) -> Result<Self::Built, Cause> {
-        let (config, settings) = (self.clone(), cx.settings.clone());
+        let (config, settings) = (self.clone(), cx.config.clone());
         let open = move |name: &str, run: &Path| {
             Ok(Box::new(Run::open(&config, name, run, &settings)?) as Box<dyn Sink>)
         };

@@ -45,7 +45,7 @@ impl Component for ReferenceJudgeConfig {
 
     fn build(&self, cx: &BuildContext) -> Result<Self::Built, Cause> {
         self.validate()?;
-        let world = world_of(&cx.settings)?;
+        let world = world_of(&cx.config)?;
         let evaluator = WorldEvaluator::new(WorldEvaluatorConfig::default());
         Ok(Arc::new(ReferenceJudge { truths: truths(&world)?, evaluator }))
     }
@@ -151,7 +151,7 @@ mod tests {
     }
 
     fn context() -> BuildContext {
-        BuildContext { settings: json!({ "data": { "type": "world", "training_clips": 5 } }) }
+        BuildContext { config: json!({ "data": { "type": "world", "training_clips": 5 } }) }
     }
 
     async fn judged(
@@ -220,7 +220,7 @@ mod tests {
         assert!(refused.build(&context()).is_err());
         let oracle = ReferenceJudgeConfig { oracle: true };
         let error = |data: Value| {
-            let cx = BuildContext { settings: json!({ "data": data }) };
+            let cx = BuildContext { config: json!({ "data": data }) };
             oracle.build(&cx).err().unwrap().to_string()
         };
         assert!(error(json!({ "type": "jsonl" })).ends_with("and `data` is jsonl"));

@@ -214,7 +214,7 @@ mod tests {
             context: None,
             compared: [0, 1],
             verdict,
-            rounds: vec![],
+            comparisons: vec![],
             oracle: false,
         }
     }

@@ -29,31 +29,35 @@ pub trait Plugin: Send + Sync {
     }
 
     /// Builds the judge of that name.
-    fn judge(&self, name: &str, with: &Settings<'_>) -> Result<Arc<dyn Judge>, Cause> {
+    fn judge(&self, name: &str, with: &PluginSettings<'_>) -> Result<Arc<dyn Judge>, Cause> {
         let _ = with;
         Err(unsupported("judge", name))
     }
 
     /// Builds the retrospector of that name.
-    fn retrospector(&self, name: &str, with: &Settings<'_>) -> Result<Arc<dyn Retrospector>, Cause> {
+    fn retrospector(&self, name: &str, with: &PluginSettings<'_>) -> Result<Arc<dyn Retrospector>, Cause> {
         let _ = with;
         Err(unsupported("retrospector", name))
     }
 
     /// Builds the objective of that name.
-    fn objective(&self, name: &str, with: &Settings<'_>) -> Result<Arc<dyn PreferenceObjective>, Cause> {
+    fn objective(
+        &self,
+        name: &str,
+        with: &PluginSettings<'_>,
+    ) -> Result<Arc<dyn PreferenceObjective>, Cause> {
         let _ = with;
         Err(unsupported("objective", name))
     }
 
     /// Builds the encoder of that name.
-    fn encoder(&self, name: &str, with: &Settings<'_>) -> Result<Arc<dyn VideoEncoder>, Cause> {
+    fn encoder(&self, name: &str, with: &PluginSettings<'_>) -> Result<Arc<dyn VideoEncoder>, Cause> {
         let _ = with;
         Err(unsupported("encoder", name))
     }
 
     /// Builds the policy of that name.
-    fn policy(&self, name: &str, with: &Settings<'_>) -> Result<Arc<dyn Policy>, Cause> {
+    fn policy(&self, name: &str, with: &PluginSettings<'_>) -> Result<Arc<dyn Policy>, Cause> {
         let _ = with;
         Err(unsupported("policy", name))
     }
@@ -61,7 +65,7 @@ pub trait Plugin: Send + Sync {
 
 /// What a component is built from.
 #[derive(Clone, Copy, Debug)]
-pub struct Settings<'a> {
+pub struct PluginSettings<'a> {
     /// The section's keys but `type`.
     pub settings: &'a Map<String, Value>,
     /// The rest of the run.

@@ -22,22 +22,22 @@
 
 mod check_schema;
 mod checked;
+mod current_plugins;
 mod error;
 mod file;
 mod find;
-mod foreign;
 mod loader;
 mod manifest;
+mod plugin_config;
 mod plugins;
-mod scope;
 
+pub(crate) use current_plugins::{current_plugins, with_plugins};
 pub use error::PluginError;
 pub use file::{Isolation, PluginFile};
 pub(crate) use find::beside;
-pub(crate) use foreign::{marked, restored};
-pub use loader::{Plugin, PluginLoader, RegisteredLoader, Settings};
+pub use loader::{Plugin, PluginLoader, PluginSettings, RegisteredLoader};
 pub use manifest::KINDS;
 pub(crate) use manifest::{MARK, ManifestSchema};
+pub(crate) use plugin_config::{tag, untag};
 pub(crate) use plugins::{FOLDERS, folders};
-pub use plugins::{Loaded, Plugins};
-pub(crate) use scope::{current, within};
+pub use plugins::{LoadedPlugin, Plugins};

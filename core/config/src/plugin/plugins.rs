@@ -13,14 +13,14 @@ use crate::registry;
 /// Environment variable that names folders of plugins.
 pub(crate) const FOLDERS: &str = "ISR_PLUGIN_PATH";
 
-/// Loaded plugin files, with names that are unique among them and among what is registered. Cheap to
+/// LoadedPlugin plugin files, with names that are unique among them and among what is registered. Cheap to
 /// clone; a file's plugin lives as long as a clone, or as what it has built.
 #[derive(Clone, Default)]
-pub struct Plugins(Arc<Vec<Loaded>>);
+pub struct Plugins(Arc<Vec<LoadedPlugin>>);
 
 /// A plugin and its file.
 #[derive(Clone)]
-pub struct Loaded {
+pub struct LoadedPlugin {
     /// The file, absolute.
     pub path: PathBuf,
     /// What was loaded.
@@ -33,7 +33,7 @@ impl Plugins {
     /// # Errors
     /// [`Error::Config`], naming the file and what is wrong with it.
     pub fn load(files: &[PluginFile], folders: &[PathBuf]) -> Result<Self, Error> {
-        let mut loaded: Vec<Loaded> = Vec::new();
+        let mut loaded: Vec<LoadedPlugin> = Vec::new();
         for file in files {
             let wrong = |reason: String| {
                 Error::Config(format!("cannot load plugin {}: {reason}", file.path.display()))
@@ -54,17 +54,17 @@ impl Plugins {
     }
 
     /// The files.
-    pub fn files(&self) -> &[Loaded] {
+    pub fn files(&self) -> &[LoadedPlugin] {
         &self.0
     }
 
     /// All components with their files, in the files' order.
-    pub fn components(&self) -> impl Iterator<Item = (&Manifest, &Loaded)> {
+    pub fn components(&self) -> impl Iterator<Item = (&Manifest, &LoadedPlugin)> {
         self.0.iter().flat_map(|loaded| loaded.plugin.manifests().iter().map(move |it| (it, loaded)))
     }
 
     /// The component of that kind and name.
-    pub fn find(&self, kind: Kind, name: &str) -> Option<(&Manifest, &Loaded)> {
+    pub fn find(&self, kind: Kind, name: &str) -> Option<(&Manifest, &LoadedPlugin)> {
         self.components().find(|(manifest, _)| manifest.kind == kind && manifest.name == name)
     }
 }
@@ -75,7 +75,7 @@ pub(crate) fn folders(named: Option<&OsStr>) -> Vec<PathBuf> {
     folders.filter(|folder| !folder.as_os_str().is_empty()).collect()
 }
 
-fn load(file: &PluginFile, folders: &[PathBuf]) -> Result<Loaded, String> {
+fn load(file: &PluginFile, folders: &[PathBuf]) -> Result<LoadedPlugin, String> {
     let path = find::find(&file.path, folders)?;
     let loader = loader::of(&path)?;
     file.validate(loader.options(), loader.what())?;
@@ -84,10 +84,10 @@ fn load(file: &PluginFile, folders: &[PathBuf]) -> Result<Loaded, String> {
         return Err("it gives no component".to_owned());
     }
     plugin.manifests().iter().try_for_each(Manifest::check)?;
-    Ok(Loaded { path, plugin })
+    Ok(LoadedPlugin { path, plugin })
 }
 
-fn check_names(loaded: &[Loaded], new: &Loaded) -> Result<(), String> {
+fn check_names(loaded: &[LoadedPlugin], new: &LoadedPlugin) -> Result<(), String> {
     for (index, manifest) in new.plugin.manifests().iter().enumerate() {
         let Manifest { kind, name, .. } = manifest;
         let same = |other: &Manifest| other.kind == *kind && other.name == *name;
@@ -125,8 +125,8 @@ impl fmt::Debug for Plugins {
     }
 }
 
-impl fmt::Debug for Loaded {
+impl fmt::Debug for LoadedPlugin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Loaded").field("path", &self.path).finish_non_exhaustive()
+        f.debug_struct("LoadedPlugin").field("path", &self.path).finish_non_exhaustive()
     }
 }

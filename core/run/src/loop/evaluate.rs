@@ -10,9 +10,10 @@ use isr_api::{
 };
 
 use super::IterativeLoop;
+use super::record::{StageItem, StageRecord};
 use super::resume::{LoopData, Progress};
 use super::sampling::{check_instruction, check_responses};
-use super::stage::{StageItem, StagePlan, StageRecord};
+use super::stage::StagePlan;
 use crate::store::{read_json, write_json};
 
 impl StageItem for LabelledSample {
@@ -86,7 +87,7 @@ impl IterativeLoop {
             journal: "evaluation.jsonl",
             population: held_out.len(),
             // Its streams are those of iteration 0 in all iterations.
-            shared: self.shared_name(Stage::Evaluate, 0, &held_out),
+            cache_key: self.cache_key(Stage::Evaluate, 0, &held_out),
         };
         let max_new_tokens = self.parts.evaluation.max_new_tokens;
         self.run_stage(plan, held_out.iter().collect(), |labelled: &LabelledSample| {

@@ -2,15 +2,16 @@
 
 mod evaluate;
 mod judge;
-mod ledger;
 mod measure;
 mod ranking;
+mod record;
 mod reference;
 mod resume;
 mod sampling;
 mod select;
 mod shared;
 mod stage;
+mod stage_journal;
 mod train;
 
 use std::sync::Arc;
@@ -18,14 +19,13 @@ use std::sync::Arc;
 use isr_api::records::Summary;
 use isr_api::{ComponentError, Error, Event, Fingerprint, FrozenPolicy, Observer, Streams};
 use isr_config::{EvaluationConfig, LoopConfig, TrainConfig};
-pub use judge::first_difference;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info_span};
 
 use crate::feature_cache::FeatureCache;
-use crate::scenes::VideoCache;
 use crate::stage_cache::StageCache;
 use crate::store::RunDir;
+use crate::video_cache::VideoCache;
 use crate::{Components, guard};
 
 /// What a loop runs on: settings that are plain data, and the components that do the work.

@@ -13,9 +13,10 @@ use rand::Rng;
 use rand::seq::SliceRandom;
 
 use super::IterativeLoop;
-use super::stage::{StageItem, StagePlan, StageRecord, in_iteration};
+use super::record::{StageItem, StageRecord};
+use super::stage::{StagePlan, in_iteration};
 use crate::guard::{caught, component_error};
-use crate::scenes::VideoCache;
+use crate::video_cache::VideoCache;
 
 /// The responses of each sample.
 pub(super) type BySample<'a> = HashMap<&'a str, &'a ResponseRecord>;
@@ -56,7 +57,7 @@ impl IterativeLoop {
         t: u32,
         responses: &BySample<'_>,
         pairs: &[PairRecord],
-        shared: Option<Fingerprint>,
+        cache_key: Option<Fingerprint>,
     ) -> Result<Option<HashMap<String, ReferenceRecord>>, Error> {
         let objective = &self.parts.components.objective;
         let wanted =
@@ -87,7 +88,7 @@ impl IterativeLoop {
             stage: Stage::Reference,
             journal: "references.jsonl",
             population: responses.len(),
-            shared,
+            cache_key,
         };
         let records = self.run_stage(plan, scorings, |scoring| {
             score(scoring, Arc::clone(&self.scenes), self.frozen.clone())

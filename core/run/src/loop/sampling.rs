@@ -12,8 +12,9 @@ use rand::seq::index;
 use serde::Serialize;
 
 use super::IterativeLoop;
+use super::record::{StageItem, StageRecord};
 use super::resume::{Contexts, LoopData};
-use super::stage::{StageItem, StagePlan, StageRecord};
+use super::stage::StagePlan;
 
 impl StageItem for Sample {
     fn subject(&self) -> &str {
@@ -66,7 +67,7 @@ impl IterativeLoop {
             stage: Stage::Respond,
             journal: "responses.jsonl",
             population: samples.len(),
-            shared: self.shared_name(Stage::Respond, t, &samples),
+            cache_key: self.cache_key(Stage::Respond, t, &samples),
         };
         self.run_stage(plan, samples.iter().collect(), |sample: &Sample| {
             let sample = sample.clone();
@@ -107,7 +108,7 @@ impl IterativeLoop {
             stage: Stage::Retrospect,
             journal: "contexts.jsonl",
             population: items.len(),
-            shared: self.shared_name(Stage::Retrospect, t, &items),
+            cache_key: self.cache_key(Stage::Retrospect, t, &items),
         };
         let contexts = self
             .run_stage(plan, items, |item| {

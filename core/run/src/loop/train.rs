@@ -17,9 +17,9 @@ use rand::seq::SliceRandom;
 use super::IterativeLoop;
 use super::reference::{BySample, answer};
 use super::select::Selected;
-use super::shared::leave_training;
+use super::shared::copy_training;
 use super::stage::in_iteration;
-use crate::stage_cache::Made;
+use crate::stage_cache::EntryMeta;
 use crate::training::{Batches, Training};
 
 /// What training leaves for the summary.
@@ -39,8 +39,8 @@ impl IterativeLoop {
         let settings = &self.parts.train;
         let by_sample: BySample<'_> =
             responses.iter().map(|record| (record.sample.as_str(), record)).collect();
-        let shared = self.shared_name(Stage::Reference, t, &(&selected.pairs, responses));
-        let references = self.score_references(t, &by_sample, &selected.pairs, shared).await?;
+        let key = self.cache_key(Stage::Reference, t, &(&selected.pairs, responses));
+        let references = self.score_references(t, &by_sample, &selected.pairs, key).await?;
         let is_whole =
             |pair: &&PairRecord| references.as_ref().is_none_or(|all| all.contains_key(pair.id.as_str()));
         let pairs: Vec<&PairRecord> = selected.pairs.iter().filter(is_whole).collect();
@@ -51,7 +51,7 @@ impl IterativeLoop {
         }
         let references = references.unwrap_or_default();
         let scored: Vec<_> = pairs.iter().map(|pair| references.get(pair.id.as_str())).collect();
-        let shared = self.shared_name(Stage::Train, t, &(&pairs, responses, scored));
+        let key = self.cache_key(Stage::Train, t, &(&pairs, responses, scored));
         let batches = PairBatches { of: self, t, pairs: &pairs, responses: by_sample, references };
         let steps = settings.epochs * batches.per_epoch();
         let training = Training {
@@ -67,12 +67,13 @@ impl IterativeLoop {
             observers: &self.parts.observers,
             cancel: &self.parts.cancel,
         };
-        let name = shared.filter(|_| !Training::checkpoint(training.dir).exists());
-        let (turn, started) = (self.turn(name.as_ref()).await?, Instant::now());
-        self.take_over_training(t, &turn).await?;
+        let key = key.filter(|_| !Training::checkpoint(training.dir).exists());
+        let (lookup, started) = (self.lookup(key.as_ref()).await?, Instant::now());
+        self.reuse_training(t, &lookup).await?;
         let records = training.run(&batches).await?;
         let (stage, seconds) = (Stage::Train.name().to_owned(), started.elapsed().as_secs_f64());
-        turn.leave(&Made { stage, iteration: t, seconds }, |into| leave_training(training.dir, into));
+        lookup
+            .publish(&EntryMeta { stage, iteration: t, seconds }, |into| copy_training(training.dir, into));
         Ok(Trained { pairs: selected.summary.clone(), training: summary(&records, settings.epochs) })
     }
 }

@@ -6,8 +6,7 @@ use std::path::Path;
 use isr_api::Error;
 use isr_api::records::{ResponseRecord, VerdictRecord};
 
-use crate::first_difference;
-use crate::store::{iteration_dir, read_journal};
+use super::{first_difference, iteration_dir, read_journal};
 
 /// Two responses to one sample, as texts.
 #[derive(Clone, Debug, PartialEq)]

@@ -16,10 +16,13 @@
 mod atomic;
 mod comparisons;
 mod journal;
+mod responses;
 mod run_dir;
 
 pub use atomic::{PendingDir, remove_dir, write_atomic};
 pub use comparisons::{Comparison, comparisons};
 pub(crate) use journal::to_lines;
 pub use journal::{Journal, read_journal, scan_journal};
+pub(crate) use responses::distinct_responses;
+pub use responses::first_difference;
 pub use run_dir::{RunDir, config_difference, iteration_dir, lock_dir, read_json, write_json};

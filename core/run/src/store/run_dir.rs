@@ -43,7 +43,8 @@ impl RunDir {
     /// `settings` is the resolved config, `toml` its text for `config.toml`.
     ///
     /// # Errors
-    /// [`Error::OtherRun`] where it was started with another config.
+    /// [`Error::Locked`] while another process uses the directory; [`Error::OtherRun`] where the run in it was
+    /// started with another config.
     pub fn open(path: &Path, settings: &Value, toml: &str) -> Result<Self, Error> {
         fs::create_dir_all(path).map_err(|error| Error::io("create", path, error))?;
         let dir = Self { path: path.to_owned(), _lock: lock_dir(path)? };
@@ -111,16 +112,13 @@ pub fn write_json(path: &Path, value: &impl Serialize) -> Result<(), Error> {
 /// Locks a directory against other processes while the file is open.
 ///
 /// # Errors
-/// [`Error::Config`] where another process has it.
+/// [`Error::Locked`] while another process holds the lock.
 pub fn lock_dir(dir: &Path) -> Result<File, Error> {
     let path = dir.join(".lock");
     let file = File::create(&path).map_err(|error| Error::io("create", &path, error))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(Error::Config(format!(
-            "{} is in use by another process; wait for it, or choose another --out",
-            dir.display()
-        ))),
+        Err(TryLockError::WouldBlock) => Err(Error::Locked { path: dir.to_owned() }),
         Err(TryLockError::Error(error)) => Err(Error::io("lock", path, error)),
     }
 }

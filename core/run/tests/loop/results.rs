@@ -87,12 +87,12 @@ async fn of_several_answers_the_best_is_trained_on_against_the_worst() {
     let folder = dir.path().join("iteration-01");
     let responses: Vec<ResponseRecord> = read_journal(&folder.join("responses.jsonl")).unwrap();
     let verdicts: Vec<VerdictRecord> = read_journal(&folder.join("verdicts.jsonl")).unwrap();
-    assert!(verdicts.iter().any(|record| record.rounds.len() == 6), "all four differ now and then");
+    assert!(verdicts.iter().any(|record| record.comparisons.len() == 6), "all four differ now and then");
     let mut ranked = 0;
     for record in &verdicts {
         let answers = responses.iter().find(|it| it.sample == record.sample).unwrap();
         let text = |place: usize| answers.responses[place].text.as_str();
-        let rounds = &record.rounds;
+        let rounds = &record.comparisons;
         assert!(rounds.iter().all(|round| text(round.compared[0]) != text(round.compared[1])));
         if rounds.is_empty() {
             continue;

@@ -11,7 +11,7 @@ use isr_api::{
     BuildContext, Cause, ComponentError, Fingerprint, FrozenPolicy, Judge, Kind, Manifest,
     PreferenceObjective, Retrospector,
 };
-use isr_config::plugin::{Plugin, PluginFile, PluginLoader, Settings};
+use isr_config::plugin::{Plugin, PluginFile, PluginLoader, PluginSettings};
 use isr_protocol::{Call, Declared, FromPlugin, ToPlugin, VERSION};
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -155,7 +155,7 @@ impl Server {
         let Configure { kind, name, settings } =
             serde_json::from_value(params).map_err(ComponentError::failed)?;
         self.plugin.validate(kind, &name, &settings).map_err(ComponentError::failed)?;
-        let with = Settings { settings: &settings, cx: &BuildContext::default() };
+        let with = PluginSettings { settings: &settings, cx: &BuildContext::default() };
         let built = match kind {
             Kind::Judge => self.plugin.judge(&name, &with).map(Component::Judge),
             Kind::Retrospector => self.plugin.retrospector(&name, &with).map(Component::Retrospector),

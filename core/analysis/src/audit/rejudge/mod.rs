@@ -258,7 +258,7 @@ async fn judge_again(
     verdict.check()?;
     // Of more than two answers, best and worst are those of the run's judge.
     let context_of = record.context_of.clone().filter(|_| seen.is_some());
-    Ok(VerdictRecord { context: seen, context_of, verdict, rounds: Vec::new(), oracle, ..record })
+    Ok(VerdictRecord { context: seen, context_of, verdict, comparisons: Vec::new(), oracle, ..record })
 }
 
 fn failed_at(iteration: u32, sample: &SampleId, source: ComponentError) -> Error {

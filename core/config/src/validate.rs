@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 ///
 /// Keys are checked by the JSON schema, so the two must agree: derive both, and write no serde aliases,
 /// which a schema does not show. A key named `type` is for choosing among variants only.
-pub trait Settings: Serialize + DeserializeOwned + JsonSchema {
+pub trait Validate: Serialize + DeserializeOwned + JsonSchema {
     /// Values that are out of range. Empty where all is well.
     fn invalid(&self) -> Vec<Invalid> {
         Vec::new()

@@ -1,4 +1,4 @@
-//! Opens videos, and keeps the recent ones.
+//! A memory cache of decoded and encoded videos, backed by the feature cache on disk.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -1,8 +1,8 @@
 //! The config of a component that a plugin gives: its name and its settings.
 //!
 //! Configs are told apart by their tag, and the tags are those of compiled types. So a checked section of a
-//! plugin's component is [`marked`] before it is read: its tag becomes [`TAG`], and the name moves into a
-//! key of that name. What is written of a config is [`restored`].
+//! plugin's component is [`tag`] before it is read: its tag becomes [`TAG`], and the name moves into a
+//! key of that name. What is written of a config is [`untag`].
 
 use std::sync::Arc;
 
@@ -12,14 +12,14 @@ use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
-use super::{Loaded, PluginError, Settings, checked, scope};
+use super::{LoadedPlugin, PluginError, PluginSettings, checked, current_plugins};
 use crate::registry::{EncoderConfig, JudgeConfig, ObjectiveConfig, PolicyConfig, RetrospectorConfig};
 
 /// No key or name of a component may have brackets.
 const TAG: &str = "(plugin)";
 
 /// A checked section with the tag that reads as a component of a plugin.
-pub(crate) fn marked(section: Value, name: &str) -> Value {
+pub(crate) fn tag(section: Value, name: &str) -> Value {
     let Value::Object(mut section) = section else { return section };
     section.insert("type".to_owned(), TAG.into());
     section.insert(TAG.to_owned(), name.into());
@@ -27,34 +27,34 @@ pub(crate) fn marked(section: Value, name: &str) -> Value {
 }
 
 /// A value with all marks taken away.
-pub(crate) fn restored(value: Value) -> Value {
+pub(crate) fn untag(value: Value) -> Value {
     match value {
         Value::Object(mut object) => {
             if let Some(name) = object.shift_remove(TAG) {
                 object.insert("type".to_owned(), name);
             }
-            object.into_iter().map(|(key, value)| (key, restored(value))).collect::<Map<_, _>>().into()
+            object.into_iter().map(|(key, value)| (key, untag(value))).collect::<Map<_, _>>().into()
         }
-        Value::Array(items) => items.into_iter().map(restored).collect::<Vec<_>>().into(),
+        Value::Array(items) => items.into_iter().map(untag).collect::<Vec<_>>().into(),
         other => other,
     }
 }
 
 /// What a section says, and who builds it.
 #[derive(Debug)]
-struct Foreign {
+struct PluginConfig {
     name: String,
     settings: Map<String, Value>,
-    from: Loaded,
+    from: LoadedPlugin,
 }
 
-impl Foreign {
+impl PluginConfig {
     fn read<'de, D: Deserializer<'de>>(kind: Kind, deserializer: D) -> Result<Self, D::Error> {
         let mut settings = Map::deserialize(deserializer)?;
         let Some(Value::String(name)) = settings.shift_remove(TAG) else {
             return Err(D::Error::custom("a plugin's component has no name"));
         };
-        match scope::current().find(kind, &name) {
+        match current_plugins().find(kind, &name) {
             Some((_, from)) => Ok(Self { name, settings, from: from.clone() }),
             None => Err(D::Error::custom(format!("no plugin gives the {} `{name}`", kind.section()))),
         }
@@ -75,15 +75,15 @@ impl Foreign {
     }
 }
 
-macro_rules! foreign {
+macro_rules! plugin_configs {
     ($($kind:ident: $config:ident, $build:ident => $built:ident, $checked:path;)+) => {$(
         /// Of that kind.
         #[derive(Debug)]
-        struct $kind(Foreign);
+        struct $kind(PluginConfig);
 
         impl<'de> Deserialize<'de> for $kind {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                Foreign::read(Kind::$kind, deserializer).map(Self)
+                PluginConfig::read(Kind::$kind, deserializer).map(Self)
             }
         }
 
@@ -100,20 +100,20 @@ macro_rules! foreign {
             }
 
             fn validate(&self) -> Result<(), String> {
-                let Foreign { name, settings, from } = &self.0;
+                let PluginConfig { name, settings, from } = &self.0;
                 from.plugin.validate(Kind::$kind, name, settings)
             }
 
             fn build(&self, cx: &BuildContext) -> Result<Arc<dyn isr_api::$built>, Cause> {
-                let Foreign { name, settings, from } = &self.0;
-                let built = from.plugin.$build(name, &Settings { settings, cx });
+                let PluginConfig { name, settings, from } = &self.0;
+                let built = from.plugin.$build(name, &PluginSettings { settings, cx });
                 built.map(|inner| $checked(name, inner)).map_err(|cause| self.0.failed(cause))
             }
         }
     )+};
 }
 
-foreign!(
+plugin_configs!(
     Encoder: EncoderConfig, encoder => VideoEncoder, checked::encoder;
     Policy: PolicyConfig, policy => Policy, checked::policy;
     Retrospector: RetrospectorConfig, retrospector => Retrospector, checked::retrospector;

@@ -4,11 +4,11 @@ use serde_json::Value as Json;
 
 /// A schema with its definitions.
 #[derive(Clone, Copy)]
-pub(super) struct Outline<'s> {
+pub(super) struct SchemaView<'s> {
     root: &'s Json,
 }
 
-impl<'s> Outline<'s> {
+impl<'s> SchemaView<'s> {
     pub(super) fn new(root: &'s Json) -> Self {
         Self { root }
     }

@@ -9,13 +9,13 @@ thread_local! {
     static CURRENT: RefCell<Plugins> = RefCell::default();
 }
 
-/// Those of the innermost [`within`]; outside, none.
-pub(crate) fn current() -> Plugins {
+/// Those of the innermost [`with_plugins`]; outside, none.
+pub(crate) fn current_plugins() -> Plugins {
     CURRENT.with_borrow(Plugins::clone)
 }
 
 /// Does something while these are the current ones.
-pub(crate) fn within<T>(plugins: &Plugins, work: impl FnOnce() -> T) -> T {
+pub(crate) fn with_plugins<T>(plugins: &Plugins, work: impl FnOnce() -> T) -> T {
     let _end = End(CURRENT.replace(plugins.clone()));
     work()
 }

@@ -1,10 +1,11 @@
-//! What the checks say.
+//! The problems that the checks report: key path, origin and remedy.
 
 use config::{Map, Value, ValueKind};
 use isr_api::first_sentence;
 use serde_json::Value as Json;
 
 use super::{Checker, sorted};
+use crate::diagnostics::{hint, join, listed};
 
 impl<'s> Checker<'s> {
     /// Notes a problem of the value at a key.
@@ -36,11 +37,11 @@ impl<'s> Checker<'s> {
     ) {
         let Some(property) = schema.get("properties").and_then(|all| all.get(key)) else { return };
         let path = join(at, key);
-        let help = help(property).or_else(|| help(self.outline.resolve(property))).unwrap_or_default();
+        let help = help(property).or_else(|| help(self.view.resolve(property))).unwrap_or_default();
         let of_table = || sorted(table).into_values().find_map(source).map(in_source);
         let origin = table.get("type").and_then(source).map(in_source);
         let origin = origin.or_else(|| of_table().filter(|_| !at.is_empty())).unwrap_or_default();
-        self.problems.push(match self.outline.tagged(property) {
+        self.problems.push(match self.view.tagged(property) {
             Some(choice) => {
                 let names = listed(&choice.names());
                 format!(
@@ -57,10 +58,6 @@ impl<'s> Checker<'s> {
 fn help(schema: &Json) -> Option<String> {
     let text = schema.get("description")?.as_str()?;
     Some(first_sentence(text).trim_end_matches('.').to_owned())
-}
-
-pub(super) fn join(at: &str, key: &str) -> String {
-    if at.is_empty() { key.to_owned() } else { format!("{at}.{key}") }
 }
 
 /// ` in configs/demo.toml`, or nothing for a value of unknown origin.
@@ -87,21 +84,6 @@ pub(super) fn is_none(value: &Value) -> bool {
     matches!(&value.kind, ValueKind::String(text) if text == "none")
 }
 
-pub(super) fn expected(types: &[&str]) -> String {
-    let names = types.iter().filter(|name| **name != "null").map(|name| match *name {
-        "integer" => "an integer",
-        "number" => "a number",
-        "string" => "a string",
-        "boolean" => "true or false",
-        "array" => "a list",
-        "object" => "a table",
-        other => other,
-    });
-    let optional = types.contains(&"null") && !types.contains(&"string");
-    let names = names.chain(optional.then_some("\"none\""));
-    names.collect::<Vec<_>>().join(" or ")
-}
-
 fn found(kind: &ValueKind) -> String {
     match kind {
         ValueKind::Nil => "nothing".to_owned(),
@@ -112,32 +94,4 @@ fn found(kind: &ValueKind) -> String {
         ValueKind::Array(_) => "a list".to_owned(),
         integer => format!("integer {integer}"),
     }
-}
-
-pub(super) fn listed(names: &[&str]) -> String {
-    if names.is_empty() { "(none is registered)".to_owned() } else { names.join(", ") }
-}
-
-/// The nearest name if one is near, else all names.
-pub(super) fn hint(wrong: &str, names: &[&str]) -> String {
-    match nearest(wrong, names) {
-        Some(name) => format!("; did you mean `{name}`?"),
-        None => format!("; known: {}", listed(names)),
-    }
-}
-
-/// The nearest name if one is near, and all names.
-pub(super) fn hint_and_list(wrong: &str, names: &[&str]) -> String {
-    match nearest(wrong, names) {
-        Some(name) => format!("; did you mean `{name}`? known: {}", listed(names)),
-        None => format!("; known: {}", listed(names)),
-    }
-}
-
-/// A name that differs by at most a third of its letters.
-pub(in super::super) fn nearest<'a>(wrong: &str, names: &[&'a str]) -> Option<&'a str> {
-    let distance = |name: &str| strsim::damerau_levenshtein(&wrong.to_lowercase(), name);
-    let near = names.iter().map(|name| (distance(name), *name));
-    let near = near.filter(|(distance, name)| *distance <= (name.chars().count() / 3).max(1));
-    near.min_by_key(|(distance, _)| *distance).map(|(_, name)| name)
 }
