@@ -30,7 +30,7 @@ pub enum SweepError {
     Page(#[from] isr_analysis::report::ReportError),
     /// Runs cannot be run at all.
     #[error(transparent)]
-    Schedule(#[from] crate::scheduler::Error),
+    Schedule(#[from] crate::scheduler::SchedulerError),
     /// A file of the sweep could not be read or written.
     #[error("cannot {action} {path}: {source}")]
     Io {

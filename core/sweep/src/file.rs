@@ -19,7 +19,7 @@ pub struct SweepFile {
     pub seeds: Vec<u64>,
     /// The arm that the others are compared with. Default: none.
     pub baseline: Option<String>,
-    /// Settings of all arms, by config path. `{seed}` in a text stands for the seed.
+    /// SchedulerConfig of all arms, by config path. `{seed}` in a text stands for the seed.
     #[serde(default)]
     pub set: Table,
     /// Arms by name.
@@ -39,7 +39,7 @@ pub struct SweepFile {
     pub halving: Option<Halving>,
     /// Where runs run: `{ type = "local", jobs = 2 }`, and what else `isr-schedule` knows. Default: this machine.
     #[serde(default)]
-    pub scheduler: crate::scheduler::Settings,
+    pub scheduler: crate::scheduler::SchedulerConfig,
     /// Whether arms take over from each other what is the same in both. Default true.
     #[serde(default = "yes")]
     pub share: bool,

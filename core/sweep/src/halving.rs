@@ -2,9 +2,9 @@
 
 use crate::error::SweepError;
 use crate::file::Goal;
+use crate::outcome::Outcome;
 use crate::plan::Plan;
 use crate::results::values;
-use crate::run::Outcome;
 
 /// The iterations to bring runs to, one after the other; the last is their end.
 pub(crate) fn targets(plan: &Plan) -> Vec<Option<u32>> {

@@ -8,7 +8,7 @@
 //! | configs -> what will be shared, and how long it takes | `forecast` |
 //! | runs in processes of their own | `run`, `halving` |
 //! | run directories -> figures, means, intervals, differences | `metrics`, `results` |
-//! | these -> files | `table` (Parquet), `page` (HTML) |
+//! | these -> files | `output`, `table` (Parquet), `page` (HTML) |
 //!
 //! A sweep's folder says how far it is, as a run's does: what is complete is left alone, what was cut goes on.
 //!
@@ -28,6 +28,8 @@ mod file;
 mod forecast;
 mod halving;
 mod metrics;
+mod outcome;
+mod output;
 mod page;
 mod plan;
 mod results;
@@ -40,6 +42,8 @@ pub use expand::{Arm, expand};
 pub use file::{Draws, Goal, Halving, NamedArm, SweepFile};
 pub use forecast::{Forecast, Seconds, StageForecast};
 pub use metrics::{Figure, figures};
+pub use outcome::Outcome;
+pub use output::write_results;
 pub use plan::{Member, Plan};
 pub use results::{ArmResult, Estimate, Point, Results, RunResult, SCHEMA, Status, results};
-pub use run::{Outcome, Progress, run};
+pub use run::{Progress, run};

@@ -1,7 +1,7 @@
 //! What came out: `sweep.json`. The structs are its documentation; fields are only ever added within a schema.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use isr_analysis::audit::mean_interval;
 use serde::{Deserialize, Serialize};
@@ -9,8 +9,8 @@ use serde_json::Value;
 
 use crate::error::SweepError;
 use crate::metrics::{Figure, figures};
+use crate::outcome::Outcome;
 use crate::plan::{Member, Plan};
-use crate::run::Outcome;
 
 /// Version of `sweep.json`.
 pub const SCHEMA: u32 = 1;
@@ -188,15 +188,5 @@ impl Results {
     /// All metrics that some arm has.
     pub fn metrics(&self) -> BTreeSet<&str> {
         self.arms.iter().flat_map(|arm| arm.metrics.keys().map(String::as_str)).collect()
-    }
-
-    /// Writes `sweep.json`, `metrics.parquet` and `sweep.html` into a folder.
-    ///
-    /// # Errors
-    /// Where they cannot be written.
-    pub fn write(&self, dir: &Path) -> Result<(), SweepError> {
-        crate::table::write(self, &dir.join("metrics.parquet"))?;
-        crate::page::write(self, dir)?;
-        Ok(isr_run::store::write_json(&dir.join("sweep.json"), self)?)
     }
 }

@@ -1,6 +1,6 @@
 //! Running a sweep: each run is a process of its own, so that none takes another with it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -10,20 +10,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::SweepError;
 use crate::halving;
+use crate::outcome::Outcome;
 use crate::plan::{Member, Plan};
 use crate::scheduler::{Job, JobEnd, JobEvent, Scheduler};
 
 /// Last lines of a log that are shown of a run that failed.
 const TAIL: usize = 12;
-
-/// What became of the runs.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Outcome {
-    /// Runs that failed, by their place among the plan's members: how, and the end of their logs.
-    pub failed: BTreeMap<usize, String>,
-    /// Arms that were stopped early, and after which iteration.
-    pub stopped: BTreeMap<usize, u32>,
-}
 
 /// What is told of a sweep under way.
 #[non_exhaustive]

@@ -7,7 +7,7 @@ use isr_api::records::{EvaluationRecord, JudgeSummary};
 use crate::report::chart::{Line, Plot, Point};
 use crate::report::format::{MISSING, Unit, binomial_error};
 use crate::report::run::Run;
-use crate::report::tables::{Table, range_of_n, with_error};
+use crate::report::table::{Table, range_of_n, with_error};
 
 /// A chart, and where its lines come from.
 struct Figure {
@@ -217,7 +217,7 @@ impl Source {
                 Some(Reading { iteration, value: row.response_tokens, n: None })
             }),
             Self::Judge(read) => rows(run, |row| {
-                let unequal = run.journals_of(row.iteration).map_or(0, |journals| journals.cases.unequal);
+                let unequal = run.journals_of(row.iteration).map_or(0, |journals| journals.judged.unequal);
                 let (value, n) = read(&row.judge, unequal)?;
                 Some(Reading { iteration: row.iteration, value, n: Some(n) })
             }),

@@ -3,20 +3,20 @@
 //! | to read | where |
 //! |---|---|
 //! | which pairs are annotated | `cases.rs` |
-//! | what a person said of them: `RUN/annotations.jsonl` | `book.rs` |
-//! | which pair is asked about next, and in which order it is shown | `desk.rs` |
+//! | what a person said of them: `RUN/annotations.jsonl` | `store.rs` |
+//! | which pair is asked about next, and in which order it is shown | `session.rs` |
 //! | the page, and what it asks the server | `page.html`, `server.rs`, `clip.rs` |
 //!
 //! A person sees the clip, the instruction and both answers, and not which of them was sampled first, which
 //! the judge preferred, or which iteration they are from. What is chosen is on disk before the next pair is
 //! shown.
 
-mod book;
 mod cases;
 mod clip;
-mod desk;
 mod error;
 mod server;
+mod session;
+mod store;
 
 use std::path::PathBuf;
 
@@ -28,7 +28,7 @@ pub const ANNOTATIONS: &str = "annotations.jsonl";
 
 /// Whose opinion is asked, and of what.
 #[derive(Clone, Debug)]
-pub struct Session {
+pub struct AnnotateOptions {
     /// The run directory.
     pub run: PathBuf,
     /// Which iteration's pairs; `None` for the last that has any.

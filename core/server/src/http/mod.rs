@@ -1,11 +1,11 @@
 //! What the HTTP servers of this project share: listening, stopping, and who may ask.
 //!
 //! A server on loopback is open to all programs of this machine, and so to the browser on it, which runs
-//! other people's pages. [`Guard::Loopback`] refuses requests that name another host than this machine: a
+//! other people's pages. [`Auth::Loopback`] refuses requests that name another host than this machine: a
 //! page whose name was pointed here (DNS rebinding) cannot read answers. Servers that change something must
 //! also insist on a content type that pages cannot send elsewhere without asking, as JSON is.
 
-mod guard;
+mod auth;
 
 use std::future::IntoFuture;
 use std::io;
@@ -16,7 +16,7 @@ use axum::Router;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-pub use guard::{Guard, Refusal};
+pub use auth::{Auth, AuthError};
 
 /// Why a server does not start.
 #[derive(Debug, thiserror::Error)]
@@ -46,8 +46,8 @@ pub enum WebError {
 /// # Errors
 /// [`WebError::Open`] for an address that other machines reach, unless the guard asks for a token;
 /// [`WebError::Listen`] where the system refuses.
-pub async fn listen(host: IpAddr, port: u16, guard: &Guard) -> Result<TcpListener, WebError> {
-    if !host.is_loopback() && matches!(guard, Guard::Loopback) {
+pub async fn listen(host: IpAddr, port: u16, auth: &Auth) -> Result<TcpListener, WebError> {
+    if !host.is_loopback() && matches!(auth, Auth::Loopback) {
         return Err(WebError::Open(host));
     }
     let address = SocketAddr::new(host, port);

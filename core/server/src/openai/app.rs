@@ -13,7 +13,7 @@ use isr_api::{
 use tokio::sync::mpsc::unbounded_channel;
 use tokio::time::{Duration, timeout};
 
-use crate::http::Guard;
+use crate::http::Auth;
 use crate::openai::allowed::AllowedFolders;
 use crate::openai::error::{ApiError, ServeError};
 use crate::openai::media::Media;
@@ -31,7 +31,7 @@ const BODY_TIME: Duration = Duration::from_secs(60);
 pub(crate) struct App {
     pub(crate) name: String,
     pub(crate) started: u64,
-    pub(crate) guard: Guard,
+    pub(crate) auth: Auth,
     pub(crate) queue: Queue,
     pub(crate) metrics: Arc<Metrics>,
     policy: FrozenPolicy,
@@ -54,7 +54,7 @@ impl App {
         Ok(Self {
             name,
             started: reply::now(),
-            guard: options.guard,
+            auth: options.auth,
             queue: Queue::new(options.queue, Arc::clone(&metrics)),
             metrics,
             policy,
@@ -82,7 +82,10 @@ impl App {
             let (told, progress) = unbounded_channel();
             let policy = self.policy.clone();
             let answers = Box::pin(async move { policy.generate_streaming(asked, told).await });
-            let streaming = Streaming::new(self, place, n, request.include_usage, answers, progress);
+            let head = ReplyHead::new(&self.name);
+            let metrics = Arc::clone(&self.metrics);
+            let streaming =
+                Streaming::new(head, metrics, place, n, request.include_usage, answers, progress);
             return streaming.respond().await;
         }
         let (responses, prompt_tokens) = self.answers(asked).await?;

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use isr_api::ComponentError;
 use serde_json::{Value, json};
 
-use crate::http::Refusal;
+use crate::http::AuthError;
 use crate::openai::reply;
 
 /// Why a server cannot be made.
@@ -54,10 +54,10 @@ impl ApiError {
         Self { param: Some(param.into()), ..Self::bad(message) }
     }
 
-    pub(crate) fn refused(refusal: Refusal) -> Self {
+    pub(crate) fn refused(refusal: AuthError) -> Self {
         let (status, code) = match refusal {
-            Refusal::Token => (StatusCode::UNAUTHORIZED, "invalid_api_key"),
-            Refusal::Host => (StatusCode::FORBIDDEN, "wrong_host"),
+            AuthError::Token => (StatusCode::UNAUTHORIZED, "invalid_api_key"),
+            AuthError::Host => (StatusCode::FORBIDDEN, "wrong_host"),
         };
         Self::new(status, "invalid_request_error", Some(code), refusal.to_string())
     }

@@ -8,7 +8,7 @@
 //! | `GET /metrics` | counters in Prometheus' text format |
 //!
 //! ```text
-//! request -> guard -> queue (queue.rs) -> body -> JSON (request.rs) -> videos and images (media.rs) -> policy
+//! request -> authorization -> queue (queue.rs) -> body -> JSON (request.rs) -> videos and images (media.rs) -> policy
 //!   -> reply.rs, or stream.rs while it is written
 //! ```
 //!
@@ -33,7 +33,7 @@ use std::sync::Arc;
 
 use isr_api::{FrozenPolicy, VideoEncoder, VideoReader};
 
-use crate::http::Guard;
+use crate::http::Auth;
 
 pub use error::ServeError;
 pub use routes::router;
@@ -57,7 +57,7 @@ pub struct Served {
 /// What clients may do.
 pub struct ServeOptions {
     /// Who may ask.
-    pub guard: Guard,
+    pub auth: Auth,
     /// Folders whose files `file:` URLs may name. None: no file.
     pub allowed: Vec<PathBuf>,
     /// Longest answer in tokens; also that of requests that name no limit.
@@ -73,7 +73,7 @@ pub struct ServeOptions {
 impl Default for ServeOptions {
     fn default() -> Self {
         Self {
-            guard: Guard::Loopback,
+            auth: Auth::Loopback,
             allowed: Vec::new(),
             max_tokens: 1024,
             queue: 64,

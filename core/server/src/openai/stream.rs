@@ -12,8 +12,8 @@ use isr_api::{ComponentError, Progress, Response};
 use serde_json::Value;
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use crate::openai::app::App;
 use crate::openai::error::ApiError;
+use crate::openai::metrics::Metrics;
 use crate::openai::queue::Place;
 use crate::openai::reply::ReplyHead;
 
@@ -21,9 +21,9 @@ type Answers = BoxFuture<'static, Result<Vec<Response>, ComponentError>>;
 
 /// A reply under way. Dropping it, as when the client goes away, drops the request to the policy.
 pub(crate) struct Streaming {
-    pub(crate) app: Arc<App>,
-    pub(crate) head: ReplyHead,
-    pub(crate) include_usage: bool,
+    head: ReplyHead,
+    metrics: Arc<Metrics>,
+    include_usage: bool,
     /// None once they are complete.
     answers: Option<Answers>,
     progress: UnboundedReceiver<Progress>,
@@ -36,19 +36,19 @@ pub(crate) struct Streaming {
 
 impl Streaming {
     pub(crate) fn new(
-        app: Arc<App>,
+        head: ReplyHead,
+        metrics: Arc<Metrics>,
         place: Place,
         n: usize,
         include_usage: bool,
         answers: Answers,
         progress: UnboundedReceiver<Progress>,
     ) -> Self {
-        let head = ReplyHead::new(&app.name);
         let ready = (0..n).map(|index| head.opening(index).to_string()).collect();
         let (sent, prompt_tokens) = (vec![String::new(); n], None);
         Self {
-            app,
             head,
+            metrics,
             include_usage,
             answers: Some(answers),
             progress,
@@ -117,7 +117,7 @@ impl Streaming {
         while let Ok(progress) = self.progress.try_recv() {
             self.take(progress);
         }
-        self.app.metrics.wrote(self.prompt_tokens, &responses);
+        self.metrics.wrote(self.prompt_tokens, &responses);
         for (index, response) in responses.iter().enumerate() {
             let sent = self.sent.get(index).map_or("", String::as_str);
             match response.text.strip_prefix(sent) {

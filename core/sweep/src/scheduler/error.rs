@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 /// [`JobEnd`](crate::scheduler::JobEnd).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum Error {
+pub enum SchedulerError {
     /// A job asks for what cannot be had, or two of them are alike.
     #[error("job `{job}`: {reason}")]
     Job {
@@ -47,7 +47,7 @@ pub enum Error {
     },
 }
 
-impl Error {
+impl SchedulerError {
     pub(crate) fn job(job: &str, reason: impl Into<String>) -> Self {
         Self::Job { job: job.to_owned(), reason: reason.into() }
     }

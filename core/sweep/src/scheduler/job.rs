@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
-use crate::scheduler::Error;
+use crate::scheduler::SchedulerError;
 
 /// A command that depends on no other.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,17 +76,17 @@ pub trait Scheduler: Send + Sync {
         jobs: Vec<Job>,
         watch: &mut Watch<'_>,
         cancel: CancellationToken,
-    ) -> Result<(), Error>;
+    ) -> Result<(), SchedulerError>;
 }
 
 /// Whether these can be run together, by any back end.
 ///
 /// # Errors
-/// [`Error::Job`].
-pub(crate) fn check(jobs: &[Job]) -> Result<(), Error> {
+/// [`SchedulerError::Job`].
+pub(crate) fn check(jobs: &[Job]) -> Result<(), SchedulerError> {
     let mut names = HashSet::new();
     for job in jobs {
-        let error = |reason: &str| Err(Error::job(&job.name, reason));
+        let error = |reason: &str| Err(SchedulerError::job(&job.name, reason));
         let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
         if !job.name.starts_with(|c: char| c.is_ascii_alphanumeric()) || !job.name.chars().all(plain) {
             return error(

@@ -10,17 +10,17 @@
 //! scheduler = { type = "ray", address = "http://head:8265", jobs = 8 }
 //! ```
 
+mod config;
 mod error;
 mod job;
 mod local;
 mod ray;
-mod settings;
 mod shell;
 mod slurm;
 
-pub use error::Error;
+pub use config::SchedulerConfig;
+pub use error::SchedulerError;
 pub use job::{Job, JobEnd, JobEvent, Scheduler, Watch};
 pub use local::Local;
 pub use ray::Ray;
-pub use settings::Settings;
 pub use slurm::Slurm;

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use slots::Slots;
 use tokio_util::sync::CancellationToken;
 
-use crate::scheduler::{Error, Job, JobEnd, JobEvent, Scheduler, Watch, job};
+use crate::scheduler::{Job, JobEnd, JobEvent, Scheduler, SchedulerError, Watch, job};
 
 /// Processes of this machine, some at once.
 ///
@@ -42,9 +42,9 @@ impl Scheduler for Local {
         jobs: Vec<Job>,
         watch: &mut Watch<'_>,
         cancel: CancellationToken,
-    ) -> Result<(), Error> {
+    ) -> Result<(), SchedulerError> {
         job::check(&jobs)?;
-        let mut slots = Slots::new(self);
+        let mut slots = Slots::new(self.jobs, &self.gpus);
         jobs.iter().try_for_each(|job| slots.check(job))?;
         let (mut waiting, mut running) = (jobs, FuturesUnordered::new());
         loop {

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use submission::Submission;
 use tokio_util::sync::CancellationToken;
 
-use crate::scheduler::{Error, Job, JobEnd, JobEvent, Scheduler, Watch, job};
+use crate::scheduler::{Job, JobEnd, JobEvent, Scheduler, SchedulerError, Watch, job};
 
 /// Ray jobs, one for each of ours.
 ///
@@ -67,7 +67,7 @@ impl Scheduler for RayScheduler {
         jobs: Vec<Job>,
         watch: &mut Watch<'_>,
         cancel: CancellationToken,
-    ) -> Result<(), Error> {
+    ) -> Result<(), SchedulerError> {
         job::check(&jobs)?;
         let client = Client::new(&self.settings.address)?;
         let (mut waiting, mut running) = (jobs.into_iter(), Vec::new());
@@ -110,7 +110,7 @@ async fn look(
     running: &mut Vec<Running>,
     watch: &mut Watch<'_>,
     cancelled: bool,
-) -> Result<(), Error> {
+) -> Result<(), SchedulerError> {
     let mut at = 0;
     while let Some(it) = running.get_mut(at) {
         if cancelled && !it.asked_to_stop {

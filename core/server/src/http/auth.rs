@@ -10,7 +10,7 @@ use crate::http::WebError;
 
 /// Who may ask a server.
 #[derive(Clone, Debug)]
-pub enum Guard {
+pub enum Auth {
     /// Whoever is on this machine, and says so.
     Loopback,
     /// Whoever sends a bearer token with this digest. Digests are compared, so that the time that it takes
@@ -20,7 +20,7 @@ pub enum Guard {
 
 /// Why a request is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub enum AuthError {
     /// No token, or a wrong one.
     #[error("send the token of this server as `Authorization: Bearer TOKEN`")]
     Token,
@@ -29,8 +29,8 @@ pub enum Refusal {
     Host,
 }
 
-impl Guard {
-    /// The guard by the token in an environment variable, or that of loopback where none is named.
+impl Auth {
+    /// The auth by the token in an environment variable, or that of loopback where none is named.
     ///
     /// # Errors
     /// [`WebError::NoToken`] where the variable is not set or empty.
@@ -44,7 +44,7 @@ impl Guard {
         }
     }
 
-    /// The guard by a token.
+    /// The auth by a token.
     pub fn token(token: &str) -> Self {
         Self::Token(Fingerprint::of(token.trim()))
     }
@@ -53,16 +53,16 @@ impl Guard {
     ///
     /// # Errors
     /// The reason, for the one who asks.
-    pub fn check(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Refusal> {
+    pub fn check(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), AuthError> {
         match self {
             Self::Loopback if is_this_machine(uri, headers) => Ok(()),
-            Self::Loopback => Err(Refusal::Host),
+            Self::Loopback => Err(AuthError::Host),
             Self::Token(digest)
                 if bearer(headers).is_some_and(|token| Fingerprint::of(token) == *digest) =>
             {
                 Ok(())
             }
-            Self::Token(_) => Err(Refusal::Token),
+            Self::Token(_) => Err(AuthError::Token),
         }
     }
 }
@@ -90,37 +90,37 @@ fn is_this_machine(uri: &Uri, headers: &HeaderMap) -> bool {
 mod tests {
     use super::*;
 
-    fn check(guard: &Guard, header: &'static str, value: &'static str) -> Result<(), Refusal> {
+    fn check(auth: &Auth, header: &'static str, value: &'static str) -> Result<(), AuthError> {
         let headers = HeaderMap::from_iter([(header.parse().unwrap(), value.parse().unwrap())]);
-        guard.check(&Uri::from_static("/"), &headers)
+        auth.check(&Uri::from_static("/"), &headers)
     }
 
     #[test]
     fn loopback_is_known_by_its_names_and_no_others() {
         for host in ["localhost", "LOCALHOST:8000", "127.0.0.1:8000", "127.8.9.1", "[::1]:1", "[::1]"] {
-            assert_eq!(check(&Guard::Loopback, "host", host), Ok(()), "{host}");
+            assert_eq!(check(&Auth::Loopback, "host", host), Ok(()), "{host}");
         }
         for host in ["example.com", "localhost.example.com:80", "10.0.0.1:8000", "127.0.0.1.nip.io", ""] {
-            assert_eq!(check(&Guard::Loopback, "host", host), Err(Refusal::Host), "{host}");
+            assert_eq!(check(&Auth::Loopback, "host", host), Err(AuthError::Host), "{host}");
         }
-        assert_eq!(check(&Guard::Loopback, "accept", "*/*"), Err(Refusal::Host), "no host at all");
+        assert_eq!(check(&Auth::Loopback, "accept", "*/*"), Err(AuthError::Host), "no host at all");
     }
 
     #[test]
     fn a_token_must_be_the_right_one() {
-        let guard = Guard::token("s3cret\n");
-        assert_eq!(check(&guard, "authorization", "Bearer s3cret"), Ok(()));
-        assert_eq!(check(&guard, "authorization", "bearer  s3cret"), Ok(()));
+        let auth = Auth::token("s3cret\n");
+        assert_eq!(check(&auth, "authorization", "Bearer s3cret"), Ok(()));
+        assert_eq!(check(&auth, "authorization", "bearer  s3cret"), Ok(()));
         for wrong in ["Bearer s3cre", "Bearer s3crets", "s3cret", "Basic s3cret", "Bearer "] {
-            assert_eq!(check(&guard, "authorization", wrong), Err(Refusal::Token), "{wrong}");
+            assert_eq!(check(&auth, "authorization", wrong), Err(AuthError::Token), "{wrong}");
         }
-        assert!(!format!("{guard:?}").contains("s3cret"));
+        assert!(!format!("{auth:?}").contains("s3cret"));
     }
 
     #[test]
     fn a_variable_without_a_token_is_an_error_that_names_it() {
-        assert!(matches!(Guard::from_env(None), Ok(Guard::Loopback)));
-        let error = Guard::from_env(Some("ISR_WEB_NO_SUCH_TOKEN")).unwrap_err().to_string();
+        assert!(matches!(Auth::from_env(None), Ok(Auth::Loopback)));
+        let error = Auth::from_env(Some("ISR_WEB_NO_SUCH_TOKEN")).unwrap_err().to_string();
         assert!(error.starts_with("environment variable ISR_WEB_NO_SUCH_TOKEN is not set"), "{error}");
     }
 }

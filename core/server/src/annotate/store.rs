@@ -13,14 +13,14 @@ use crate::annotate::ANNOTATIONS;
 use crate::annotate::error::AnnotateError;
 
 /// All annotations of a run.
-pub(crate) struct Book {
+pub(crate) struct AnnotationStore {
     path: PathBuf,
     journal: Journal<Annotation>,
     lines: Vec<Annotation>,
     _lock: File,
 }
 
-impl Book {
+impl AnnotationStore {
     /// Opens or creates the file of a run.
     pub(crate) fn open(run: &Path) -> Result<Self, AnnotateError> {
         let lock = lock(run)?;

@@ -7,12 +7,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::scheduler::ray::RayScheduler;
 use crate::scheduler::slurm::SlurmScheduler;
-use crate::scheduler::{Error, Local, Ray, Scheduler, Slurm};
+use crate::scheduler::{Local, Ray, Scheduler, SchedulerError, Slurm};
 
 /// Where jobs run.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "lowercase")]
-pub enum Settings {
+pub enum SchedulerConfig {
     /// Processes of this machine.
     Local(Local),
     /// Slurm job arrays.
@@ -21,21 +21,21 @@ pub enum Settings {
     Ray(Ray),
 }
 
-impl Default for Settings {
+impl Default for SchedulerConfig {
     fn default() -> Self {
         Self::Local(Local::default())
     }
 }
 
-impl Settings {
+impl SchedulerConfig {
     /// The back end. `state` is a folder of its own, made where it needs one: what it knows of submitted
     /// jobs, so that a call after a cut finds them. It must be seen by all machines under the same path.
     ///
     /// # Errors
-    /// [`Error::State`] where `state` is not absolute.
-    pub fn open(&self, state: &Path) -> Result<Box<dyn Scheduler>, Error> {
+    /// [`SchedulerError::State`] where `state` is not absolute.
+    pub fn open(&self, state: &Path) -> Result<Box<dyn Scheduler>, SchedulerError> {
         if !state.is_absolute() {
-            return Err(Error::State(state.to_owned()));
+            return Err(SchedulerError::State(state.to_owned()));
         }
         let state = state.to_owned();
         Ok(match self {

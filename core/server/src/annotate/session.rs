@@ -1,4 +1,4 @@
-//! What lies before the annotator: the pair that is asked about, those that wait, those that are done.
+//! Annotation session: the current pair, the queue of unannotated pairs, and the finished ones.
 
 use std::collections::{HashSet, VecDeque};
 
@@ -7,9 +7,9 @@ use isr_api::{Fingerprint, SampleId, Streams};
 use isr_run::store::Comparison;
 use rand::Rng;
 
-use crate::annotate::book::Book;
 use crate::annotate::error::AnnotateError;
-use crate::annotate::{Session, cases};
+use crate::annotate::store::AnnotationStore;
+use crate::annotate::{AnnotateOptions, cases};
 
 /// What a person does with a pair, by the place of the answers on the page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
@@ -22,8 +22,8 @@ pub(crate) enum Pick {
 }
 
 /// One annotator's work on one iteration.
-pub(crate) struct Desk {
-    book: Book,
+pub(crate) struct Session {
+    store: AnnotationStore,
     iteration: u32,
     annotator: String,
     cases: Vec<Comparison>,
@@ -40,23 +40,24 @@ pub(crate) struct Shown<'d> {
     pub(crate) answers: [&'d str; 2],
 }
 
-impl Desk {
-    pub(crate) fn open(session: &Session) -> Result<Self, AnnotateError> {
-        let annotator = session.annotator.trim().to_owned();
+impl Session {
+    pub(crate) fn open(options: &AnnotateOptions) -> Result<Self, AnnotateError> {
+        let annotator = options.annotator.trim().to_owned();
         if annotator.is_empty() {
             return Err(AnnotateError::NoName);
         }
-        let (iteration, mut cases) = cases::of_run(&session.run, session.iteration)?;
+        let (iteration, mut cases) = cases::of_run(&options.run, options.iteration)?;
         // An order of no meaning, the same for all: whoever stops early has seen a fair sample of the pairs,
         // and several people who do have seen the same ones.
         cases.sort_by_cached_key(|case| Fingerprint::of(&case.sample));
-        let book = Book::open(&session.run)?;
-        let mut desk =
-            Self { book, iteration, annotator, cases, waiting: VecDeque::new(), skipped: HashSet::new() };
-        let done: HashSet<String> = desk.own_lines().map(|(_, line)| line.sample.0.clone()).collect();
-        desk.waiting =
-            (0..desk.cases.len()).filter(|&index| !done.contains(&desk.cases[index].sample)).collect();
-        Ok(desk)
+        let store = AnnotationStore::open(&options.run)?;
+        let mut session =
+            Self { store, iteration, annotator, cases, waiting: VecDeque::new(), skipped: HashSet::new() };
+        let done: HashSet<String> = session.own_lines().map(|(_, line)| line.sample.0.clone()).collect();
+        session.waiting = (0..session.cases.len())
+            .filter(|&index| !done.contains(&session.cases[index].sample))
+            .collect();
+        Ok(session)
     }
 
     /// The pair to be judged; `None` where all are.
@@ -110,7 +111,7 @@ impl Desk {
             (Pick::Left, false) | (Pick::Right, true) => Choice::Second,
             (Pick::Tie | Pick::Skip, _) => Choice::Tie,
         };
-        self.book.append(Annotation {
+        self.store.append(Annotation {
             iteration: self.iteration,
             sample: SampleId(case.sample.clone()),
             choice,
@@ -128,7 +129,7 @@ impl Desk {
         let Some(last) = self.last_own_line() else {
             return Ok(false);
         };
-        let sample = self.book.remove(last)?.sample;
+        let sample = self.store.remove(last)?.sample;
         if let Some(index) = self.cases.iter().position(|case| case.sample == sample.0) {
             self.waiting.push_front(index);
         }
@@ -138,7 +139,7 @@ impl Desk {
     fn own_lines(&self) -> impl DoubleEndedIterator<Item = (usize, &Annotation)> {
         let is_own =
             |line: &Annotation| line.annotator == self.annotator && line.iteration == self.iteration;
-        self.book.lines().iter().enumerate().filter(move |(_, line)| is_own(line))
+        self.store.lines().iter().enumerate().filter(move |(_, line)| is_own(line))
     }
 
     fn last_own_line(&self) -> Option<usize> {

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::report::format::{MISSING, Unit, binomial_error};
 use crate::report::run::Run;
-use crate::report::tables::{Table, with_error};
+use crate::report::table::{Table, with_error};
 
 /// A figure of the headline.
 struct Figure {
