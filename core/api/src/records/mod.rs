@@ -2,6 +2,7 @@
 //! only ever added, and `summary.json` carries a schema number.
 
 mod annotation;
+mod metrics;
 
 use std::collections::BTreeMap;
 
@@ -14,6 +15,7 @@ use crate::response::Response;
 use crate::sample::SampleId;
 
 pub use annotation::{Annotation, Choice};
+pub use metrics::{Metrics, evaluation_metrics, iteration_metrics, step_metrics};
 
 /// A line of `responses.jsonl`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
