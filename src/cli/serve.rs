@@ -13,7 +13,7 @@ use isr_server::openai::{ServeOptions, Served, router};
 
 use super::model::ModelArgs;
 use super::output::print_line;
-use super::session::AnnotateOptions;
+use super::session::Session;
 
 /// How long requests under way may go on after a signal to stop.
 const GRACE: Duration = Duration::from_secs(30);
@@ -54,7 +54,7 @@ pub(super) struct ServeArgs {
 }
 
 impl ServeArgs {
-    pub(super) fn execute(&self, session: &AnnotateOptions) -> Result<()> {
+    pub(super) fn execute(&self, session: &Session) -> Result<()> {
         let auth = Auth::from_env(self.token_env.as_deref()).map_err(unusable)?;
         // Before the model is loaded, which takes longer than to say that the port is taken.
         let listener = session.block_on(listen(self.host, self.port, &auth)).map_err(unusable)?;
