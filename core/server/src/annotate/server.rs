@@ -1,4 +1,4 @@
-//! The page, and what it asks for.
+//! The page and its HTTP routes.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,15 +24,15 @@ use crate::http::Auth;
 
 const PAGE: &str = include_str!("page.html");
 
-/// Nothing but this server, and what stands in the page.
+/// Content-Security-Policy: this server and inline code only.
 const POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; \
      connect-src 'self'; media-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; \
      frame-ancestors 'none'";
 
-/// Longest body that the page sends, in bytes.
+/// Largest request body, in bytes.
 const LONGEST_BODY: usize = 4096;
 
-/// A day: whoever says more has left the page open.
+/// Upper bound of a recorded time, one day: longer times mean a page left open.
 const LONGEST_SECONDS: f64 = 86_400.0;
 
 struct Annotating {
@@ -40,11 +40,10 @@ struct Annotating {
     video_root: PathBuf,
 }
 
-/// The server of one session as a router, for [`crate::http::serve`]. The run is locked against a second one
-/// while it lives.
+/// Builds the router of one annotation session, for [`crate::http::serve`]. It holds the run's annotation lock until it is dropped.
 ///
 /// # Errors
-/// [`AnnotateError`] where the run has no pairs, is damaged, or is being annotated already.
+/// [`AnnotateError`] where the run has no pairs, is damaged, or is locked by another session, or the annotator's name is empty.
 pub fn router(options: &AnnotateOptions) -> Result<Router, AnnotateError> {
     let (session, video_root) = (Mutex::new(Session::open(options)?), options.video_root.clone());
     let server = Arc::new(Annotating { session, video_root });
@@ -59,7 +58,7 @@ pub fn router(options: &AnnotateOptions) -> Result<Router, AnnotateError> {
         .with_state(server))
 }
 
-/// Lets only this machine in, and tells the browser to let nothing else.
+/// Refuses requests of other hosts, and sets security headers.
 async fn authorize(request: Request, next: Next) -> Response {
     if let Err(error) = Auth::Loopback.check(request.uri(), request.headers()) {
         return Refused(StatusCode::FORBIDDEN, error.to_string()).into_response();
@@ -75,7 +74,7 @@ async fn authorize(request: Request, next: Next) -> Response {
     response
 }
 
-/// An error that the page shows.
+/// Error reply, shown by the page.
 struct Refused(StatusCode, String);
 
 impl IntoResponse for Refused {
@@ -91,7 +90,7 @@ impl From<AnnotateError> for Refused {
     }
 }
 
-/// What a person did.
+/// Body of `POST /api/pick`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Picked {
@@ -155,7 +154,7 @@ fn no_such_case() -> Response {
 }
 
 impl Annotating {
-    /// Does what writes to the disk on a thread that may wait for it.
+    /// Runs `work`, which writes to disk, on the blocking pool.
     async fn with_session<T: Send + 'static>(
         self: &Arc<Self>,
         work: impl FnOnce(&mut Session) -> Result<T, AnnotateError> + Send + 'static,
@@ -169,7 +168,7 @@ impl Annotating {
         Ok(outcome??)
     }
 
-    /// What the page shows. It does not say which answer is the run's first.
+    /// State for the page. It hides which response the run sampled first.
     fn state(&self) -> Response {
         let session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
         let case = session.current().map(|shown| {
@@ -199,7 +198,7 @@ impl Annotating {
     }
 }
 
-/// A JSON body. Pages of other hosts cannot send that kind without asking.
+/// Parses a JSON body. Requiring this content type forces a CORS preflight on pages of other origins.
 async fn read<T: serde::de::DeserializeOwned>(request: Request) -> Result<T, Refused> {
     if !is_json(request.headers()) {
         let message = "send the body as `Content-Type: application/json`".to_owned();

@@ -11,7 +11,7 @@ use crate::annotate::error::AnnotateError;
 use crate::annotate::store::AnnotationStore;
 use crate::annotate::{AnnotateOptions, cases};
 
-/// What a person does with a pair, by the place of the answers on the page.
+/// Action on a pair, by the position of the responses on the page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Pick {
@@ -21,18 +21,18 @@ pub(crate) enum Pick {
     Skip,
 }
 
-/// One annotator's work on one iteration.
+/// Session of one annotator on one iteration.
 pub(crate) struct Session {
     store: AnnotationStore,
     iteration: u32,
     annotator: String,
     cases: Vec<Comparison>,
-    /// Indices of pairs without a choice, the next one first; skipped ones go to the end.
+    /// Indices of unannotated pairs, the next one first. Skipped pairs go to the end.
     waiting: VecDeque<usize>,
     skipped: HashSet<usize>,
 }
 
-/// A pair as it is shown.
+/// A pair in presentation order.
 pub(crate) struct Shown<'d> {
     pub(crate) index: usize,
     pub(crate) case: &'d Comparison,
@@ -47,8 +47,7 @@ impl Session {
             return Err(AnnotateError::NoName);
         }
         let (iteration, mut cases) = cases::of_run(&options.run, options.iteration)?;
-        // An order of no meaning, the same for all: whoever stops early has seen a fair sample of the pairs,
-        // and several people who do have seen the same ones.
+        // A pseudo-random order, the same for all annotators: those who stop early have seen the same unbiased sample.
         cases.sort_by_cached_key(|case| Fingerprint::of(&case.sample));
         let store = AnnotationStore::open(&options.run)?;
         let mut session =
@@ -60,7 +59,7 @@ impl Session {
         Ok(session)
     }
 
-    /// The pair to be judged; `None` where all are.
+    /// The next pair; `None` when all are annotated.
     pub(crate) fn current(&self) -> Option<Shown<'_>> {
         let index = *self.waiting.front()?;
         let case = &self.cases[index];
@@ -93,8 +92,8 @@ impl Session {
         self.last_own_line().is_some()
     }
 
-    /// Records what was done with a pair. False where the pair is not the one that is asked about: another
-    /// window of the same person was faster.
+    /// Records an action on the current pair. Returns false if `index` is not the current pair, as when the same annotator
+    /// answered it in another window. `seconds` is the time from showing the pair to the choice.
     pub(crate) fn pick(&mut self, index: usize, pick: Pick, seconds: f64) -> Result<bool, AnnotateError> {
         if self.waiting.front() != Some(&index) {
             return Ok(false);
@@ -124,7 +123,7 @@ impl Session {
         Ok(true)
     }
 
-    /// Takes the last choice back, and asks again. False where there is none.
+    /// Removes this annotator's last choice and makes its pair the current one. Returns false if there is none.
     pub(crate) fn undo(&mut self) -> Result<bool, AnnotateError> {
         let Some(last) = self.last_own_line() else {
             return Ok(false);
@@ -146,7 +145,7 @@ impl Session {
         self.own_lines().next_back().map(|(at, _)| at)
     }
 
-    /// A draw that belongs to sample and annotator, so that it is the same after a restart.
+    /// Presentation order, drawn by sample and annotator, so that it is the same after a restart.
     fn first_shown_first(&self, case: &Comparison) -> bool {
         let subject = format!("{}\n{}", self.annotator, case.sample);
         Streams::new(0).rng(self.iteration, "annotate", &subject).random()

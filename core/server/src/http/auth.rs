@@ -1,4 +1,4 @@
-//! Who may ask.
+//! Authentication of requests.
 
 use std::net::IpAddr;
 
@@ -8,32 +8,33 @@ use isr_api::Fingerprint;
 
 use crate::http::WebError;
 
-/// Who may ask a server.
+/// Which requests a server accepts.
 #[derive(Clone, Debug)]
 pub enum Auth {
-    /// Whoever is on this machine, and says so.
+    /// Requests whose `Host` header names this machine: `localhost` or a loopback address. For servers that listen on
+    /// loopback.
     Loopback,
-    /// Whoever sends a bearer token with this digest. Digests are compared, so that the time that it takes
-    /// tells nothing of the token.
+    /// Requests with a bearer token of this BLAKE3 digest. Comparing digests keeps the comparison's time independent of the
+    /// token.
     Token(Fingerprint),
 }
 
-/// Why a request is refused.
+/// Reason for which a request is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AuthError {
-    /// No token, or a wrong one.
+    /// The bearer token is missing or wrong.
     #[error("send the token of this server as `Authorization: Bearer TOKEN`")]
     Token,
-    /// The request names another host: a page of somebody else's may have sent it.
+    /// The `Host` header names another machine, as in a DNS-rebinding attack.
     #[error("this server is for this machine alone; address it as 127.0.0.1 or localhost")]
     Host,
 }
 
 impl Auth {
-    /// The auth by the token in an environment variable, or that of loopback where none is named.
+    /// Token authentication with the value of an environment variable; [`Auth::Loopback`] for `None`.
     ///
     /// # Errors
-    /// [`WebError::NoToken`] where the variable is not set or empty.
+    /// [`WebError::NoToken`] where the variable is unset or blank.
     pub fn from_env(variable: Option<&str>) -> Result<Self, WebError> {
         let Some(variable) = variable else {
             return Ok(Self::Loopback);
@@ -44,15 +45,15 @@ impl Auth {
         }
     }
 
-    /// The auth by a token.
+    /// Token authentication. White space around `token` is ignored.
     pub fn token(token: &str) -> Self {
         Self::Token(Fingerprint::of(token.trim()))
     }
 
-    /// Lets a request pass, or says why not.
+    /// Checks a request's headers.
     ///
     /// # Errors
-    /// The reason, for the one who asks.
+    /// The reason for refusing it, to be sent to the client.
     pub fn check(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), AuthError> {
         match self {
             Self::Loopback if is_this_machine(uri, headers) => Ok(()),
@@ -72,7 +73,7 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
-/// Whether a request names a host that is this machine whatever a name server says.
+/// Whether the request names this machine by a name that DNS cannot redirect.
 fn is_this_machine(uri: &Uri, headers: &HeaderMap) -> bool {
     let named = headers.get(HOST).and_then(|host| host.to_str().ok());
     let Some(host) = named.or_else(|| uri.authority().map(|authority| authority.as_str())) else {

@@ -1,4 +1,4 @@
-//! What all requests share, and the way of one.
+//! Server state, and handling of a completion request.
 
 use std::sync::Arc;
 
@@ -24,10 +24,10 @@ use crate::openai::request::{ChatMessage, ChatPart, ChatRequest};
 use crate::openai::stream::Streaming;
 use crate::openai::{ServeOptions, Served};
 
-/// How long a client may take to send a body.
+/// Time limit for receiving a request body.
 const BODY_TIME: Duration = Duration::from_secs(60);
 
-/// The server's state.
+/// State shared by all requests.
 pub(crate) struct App {
     pub(crate) name: String,
     pub(crate) started: u64,
@@ -67,7 +67,7 @@ impl App {
 
     /// `POST /v1/chat/completions`.
     pub(crate) async fn complete(self: Arc<Self>, request: Request) -> Result<HttpResponse, ApiError> {
-        // Before the body is read: waiting bodies take memory too.
+        // Before the body is read: bodies of waiting requests take memory too.
         let place = self.queue.enter()?;
         let body = self.body(request).await?;
         let request = ChatRequest::parse(&body, self.max_tokens)?;
@@ -94,7 +94,7 @@ impl App {
         Ok(reply::json(StatusCode::OK, &head.completion(&responses, prompt_tokens, request.logprobs)))
     }
 
-    /// All answers, and the prompt's length where the policy tells it.
+    /// All responses, and the prompt's length in tokens where the policy reports it.
     async fn answers(
         &self,
         request: GenerateRequest,
@@ -126,7 +126,7 @@ impl App {
         read(body, self.body_bytes).await
     }
 
-    /// The conversation as the policy takes it.
+    /// The policy's prompt for a conversation, with its media decoded.
     async fn prompt(&self, messages: Vec<ChatMessage>) -> Result<Prompt, ApiError> {
         let has_system = messages.iter().any(|message| message.role == Role::System);
         let mut prompt = Prompt::default();

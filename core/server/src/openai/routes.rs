@@ -1,4 +1,4 @@
-//! What is where.
+//! Routes.
 
 use std::sync::Arc;
 
@@ -15,13 +15,13 @@ use crate::openai::app::App;
 use crate::openai::error::{ApiError, ServeError};
 use crate::openai::{ServeOptions, Served, models, reply};
 
-/// Paths that requests are counted under; all others are one.
+/// Values of the label `path` of request counters; all other paths are `other`.
 const COUNTED: [&str; 4] = ["/v1/chat/completions", "/v1/models", "/health", "/metrics"];
 
-/// The server as a router, for [`crate::http::serve`].
+/// Builds the server's router, for [`crate::http::serve`].
 ///
 /// # Errors
-/// [`ServeError`] for options that cannot be used.
+/// [`ServeError::Limit`] for a limit of 0, [`ServeError::Folder`] for an allowed folder that does not exist.
 pub fn router(served: Served, options: ServeOptions) -> Result<Router, ServeError> {
     let app = Arc::new(App::new(served, options)?);
     let guarded = Router::new()

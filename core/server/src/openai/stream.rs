@@ -1,4 +1,4 @@
-//! Answers as server-sent events while they are written.
+//! Streaming of completions as server-sent events.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -19,16 +19,16 @@ use crate::openai::reply::ReplyHead;
 
 type Answers = BoxFuture<'static, Result<Vec<Response>, ComponentError>>;
 
-/// A reply under way. Dropping it, as when the client goes away, drops the request to the policy.
+/// A streamed reply. Dropping it, as on a disconnect, cancels the request to the policy.
 pub(crate) struct Streaming {
     head: ReplyHead,
     metrics: Arc<Metrics>,
     include_usage: bool,
-    /// None once they are complete.
+    /// `None` once generation has ended.
     answers: Option<Answers>,
     progress: UnboundedReceiver<Progress>,
     prompt_tokens: Option<usize>,
-    /// What was sent of each answer.
+    /// Text sent so far, by response.
     sent: Vec<String>,
     ready: VecDeque<String>,
     _place: Place,
@@ -59,8 +59,7 @@ impl Streaming {
         }
     }
 
-    /// Waits until the policy has taken the prompt, so that a bad one is answered with its status; then
-    /// streams.
+    /// Waits until the policy has accepted the prompt, so that a bad prompt gets an HTTP error status, then streams.
     pub(crate) async fn respond(mut self) -> Result<HttpResponse, ApiError> {
         if let Some(answers) = &mut self.answers {
             tokio::select! {
@@ -79,7 +78,7 @@ impl Streaming {
         Ok(Sse::new(events).keep_alive(KeepAlive::default()).into_response())
     }
 
-    /// The next event's data.
+    /// Data of the next event; `None` at the end.
     async fn next(&mut self) -> Option<String> {
         loop {
             if let Some(data) = self.ready.pop_front() {
@@ -93,7 +92,7 @@ impl Streaming {
                     self.answers = None;
                     match outcome {
                         Ok(responses) => self.finish(responses),
-                        // The status is long sent: the error is the last event, and no `[DONE]` follows.
+                        // The status was sent already: the error is the last event, without `[DONE]`.
                         Err(error) => self.push(&ApiError::from(error).body()),
                     }
                 }
