@@ -1,16 +1,16 @@
-//! `isr sweep`: many runs from one file.
+//! Hyperparameter sweeps and ablations over seeds: `isr sweep`.
 //!
 //! | step | where |
 //! |---|---|
 //! | the sweep file | `file` |
 //! | file -> arms: named, grid, draws, constraints | `expand` |
 //! | arms x seeds -> configs, read and checked | `plan` |
-//! | configs -> what will be shared, and how long it takes | `forecast` |
-//! | runs in processes of their own | `run`, `halving` |
-//! | run directories -> figures, means, intervals, differences | `metrics`, `results` |
+//! | configs -> shared stages and estimated time | `forecast` |
+//! | runs, each in its own process | `run`, `halving`, `scheduler` |
+//! | run directories -> metrics, means, confidence intervals, paired differences | `metrics`, `results` |
 //! | these -> files | `output`, `table` (Parquet), `page` (HTML) |
 //!
-//! A sweep's folder says how far it is, as a run's does: what is complete is left alone, what was cut goes on.
+//! A sweep is resumed from its folder: complete runs are skipped, interrupted ones continue.
 //!
 //! ```text
 //! sweeps/NAME/

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-/// What became of the runs.
+/// Failed runs and stopped arms of a sweep.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
-    /// Runs that failed, by their place among the plan's members: how, and the end of their logs.
+    /// Failed runs by index in [`Plan::members`](crate::Plan::members): exit status and the end of the log.
     pub failed: BTreeMap<usize, String>,
-    /// Arms that were stopped early, and after which iteration.
+    /// Arms stopped early, by index in [`Plan::arms`](crate::Plan::arms): the iteration after which they stopped.
     pub stopped: BTreeMap<usize, u32>,
 }

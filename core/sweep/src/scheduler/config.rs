@@ -1,4 +1,4 @@
-//! Which back end, as a config says it.
+//! Config of a scheduler.
 
 use std::path::Path;
 
@@ -9,11 +9,11 @@ use crate::scheduler::ray::RayScheduler;
 use crate::scheduler::slurm::SlurmScheduler;
 use crate::scheduler::{Local, Ray, Scheduler, SchedulerError, Slurm};
 
-/// Where jobs run.
+/// Scheduler of a sweep, chosen by the key `type`. Default: local without limits but the cores.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub enum SchedulerConfig {
-    /// Processes of this machine.
+    /// Local processes.
     Local(Local),
     /// Slurm job arrays.
     Slurm(Slurm),
@@ -28,11 +28,11 @@ impl Default for SchedulerConfig {
 }
 
 impl SchedulerConfig {
-    /// The back end. `state` is a folder of its own, made where it needs one: what it knows of submitted
-    /// jobs, so that a call after a cut finds them. It must be seen by all machines under the same path.
+    /// Opens the back end. `state` is the absolute path of a folder for its records of submitted jobs, by which a later call finds
+    /// jobs of an interrupted one. It is created when needed, and all nodes must see it under the same path.
     ///
     /// # Errors
-    /// [`SchedulerError::State`] where `state` is not absolute.
+    /// [`SchedulerError::State`] where `state` is a relative path.
     pub fn open(&self, state: &Path) -> Result<Box<dyn Scheduler>, SchedulerError> {
         if !state.is_absolute() {
             return Err(SchedulerError::State(state.to_owned()));

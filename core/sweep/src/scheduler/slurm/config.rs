@@ -5,25 +5,24 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Slurm job arrays: one for the jobs that ask for the same cores and GPUs.
+/// Slurm job arrays: one array per combination of cores and GPUs.
 ///
-/// Needs the programs `sbatch`, `squeue` and `scancel`, and the folders of jobs, logs and state on a file
-/// system that compute nodes share. Jobs inherit the environment of `sbatch`, as Slurm's `--export`
-/// has it.
+/// Needs the programs `sbatch`, `squeue` and `scancel`, and a file system shared with the compute nodes for job, log and state
+/// folders. Jobs inherit the environment of `sbatch` as set by Slurm's `--export`.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Slurm {
-    /// Options of `sbatch`: partition, account, time, memory. Those of the array, its name, its output,
-    /// cores and GPUs are given already.
+    /// Further options of `sbatch`: partition, account, time, memory. Array, name, output, cores and GPUs are set already.
+    /// Default none.
     pub options: Vec<String>,
-    /// Folder of Slurm's programs, where it is not on PATH.
+    /// Folder of Slurm's programs. Default: found on PATH.
     pub bin: Option<PathBuf>,
-    /// Jobs at once (the array's `%`). Without it, as many as the cluster lets run.
+    /// Maximum number of concurrent jobs (the array's `%`). Default: the cluster's limit.
     pub jobs: Option<usize>,
-    /// Seconds between two looks at the queue.
+    /// Seconds between two polls of the queue. Default 10.
     pub poll: f64,
-    /// Seconds that a file may take to be seen here: how long the exit status of a job that has left the
-    /// queue is waited for.
+    /// Seconds to wait for the exit status file of a job that has left the queue, which a shared file system may delay.
+    /// Default 60.
     pub settle: f64,
 }
 
