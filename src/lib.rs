@@ -35,16 +35,10 @@
 //! `provenance.json` (command, time, machine), `timings.jsonl` (seconds), and `report.html`, which shows
 //! the former. All others are the same bytes on the same CPU.
 
-#[cfg(feature = "analysis")]
-mod audit;
 mod components;
-#[cfg(feature = "analysis")]
-mod export;
 mod provenance;
 #[cfg(feature = "analysis")]
 mod rejudge;
-#[cfg(feature = "analysis")]
-mod report;
 mod run;
 #[cfg(feature = "torch")]
 mod sft;
@@ -52,15 +46,13 @@ mod shared;
 mod timings;
 
 #[cfg(feature = "analysis")]
-pub use audit::{Audited, audit_run};
-#[cfg(feature = "analysis")]
-pub use export::write_export;
-#[cfg(feature = "analysis")]
 pub use isr_analysis::audit::{
     Agreement, AuditError, Failures, JudgeAudit, Length, Position, Rejudging, RunAudit, Slope,
 };
 #[cfg(feature = "analysis")]
 pub use isr_analysis::export::{Export, ExportError, Exported, Format as ExportFormat};
+#[cfg(feature = "analysis")]
+pub use isr_analysis::from_config::{Audited, audit_run, write_export, write_report};
 pub use isr_api::{
     Assessment, BuildContext, Candidate, Cause, CheckpointKind, Component, ComponentError, Continuation,
     Decision, Demonstration, Demonstrations, Error, Evaluator, Event, FeatureType, Fingerprint,
@@ -95,8 +87,6 @@ pub use isr_video::FfmpegConfig;
 pub use isr_world as world;
 #[cfg(feature = "analysis")]
 pub use rejudge::{AuditConfig, audit_dir, open_rejudging};
-#[cfg(feature = "analysis")]
-pub use report::write_report;
 pub use run::{ConfigSource, Run, RunBuilder};
 #[cfg(feature = "torch")]
 pub use sft::{SftConfig, open_sft};

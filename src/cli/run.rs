@@ -44,7 +44,7 @@ impl RunArgs {
         session.progress.line("preparing data");
         let summary = session.block_on(run.run())?;
         let report = out.join("report.html");
-        write_report(std::slice::from_ref(&out), &report, session.handle())?;
+        session.block_on(write_report(std::slice::from_ref(&out), &report))?;
         print(summary_table::render(&summary))?;
         print_line(format_args!("run     {}", out.display()))?;
         print_line(format_args!("report  {}", report.display()))?;

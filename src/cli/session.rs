@@ -5,7 +5,7 @@ use std::io::{IsTerminal, Write};
 
 use anyhow::{Context, Result};
 use isr_dpo::CancellationToken;
-use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::runtime::{Builder, Runtime};
 use tracing_subscriber::EnvFilter;
 
 use super::Verbosity;
@@ -40,11 +40,6 @@ impl Session {
         log.with_writer(progress.clone()).init();
         let runtime = Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
         Ok(Self { runtime, progress })
-    }
-
-    /// For what calls back from outside of asynchronous code.
-    pub(crate) fn handle(&self) -> &Handle {
-        self.runtime.handle()
     }
 
     /// Runs a future to its end.

@@ -15,7 +15,7 @@ use isr_dpo::{
     BuildContext, CancellationToken, Cause, Component, Error, FfmpegConfig, FrozenPolicy, GenerateRequest,
     Kind, Policy, Run, Streams,
 };
-use isr_server::http::{Guard, listen, serve};
+use isr_server::http::{Auth, listen, serve};
 use isr_server::openai::{ServeOptions, Served, router};
 use isr_testing::FakePolicy;
 use schemars::JsonSchema;
@@ -177,7 +177,7 @@ fn serving(runtime: &Runtime) -> (String, CancellationToken) {
         system: None,
     };
     let router = router(served, ServeOptions::default()).unwrap();
-    let listener = runtime.block_on(listen(Ipv4Addr::LOCALHOST.into(), 0, &Guard::Loopback)).unwrap();
+    let listener = runtime.block_on(listen(Ipv4Addr::LOCALHOST.into(), 0, &Auth::Loopback)).unwrap();
     let (address, stop) = (listener.local_addr().unwrap().to_string(), CancellationToken::new());
     runtime.spawn(serve(listener, router, stop.clone(), Duration::from_secs(1)));
     (address, stop)

@@ -21,7 +21,7 @@ use crate::scalars::Scalars;
 /// Writes a run's figures and settings into an MLflow folder (file store), without a server.
 ///
 /// MLflow 3 opens it with `MLFLOW_ALLOW_FILE_STORE=true`, and `mlflow migrate-filestore` turns it into a
-/// database. Metrics are named `iterations/...`, by iteration, and `iteration-NN/train/...`, by step.
+/// database. Metrics are named `iterations/...`, by iteration, and `iteration-NN/training/...`, by step.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MlflowConfig {

@@ -75,7 +75,7 @@ impl Export {
         if pictures.is_some() && self.format != Format::Trl {
             return Err(ExportError::NoPictures { format: self.format.name() });
         }
-        let pairs = pairs::read(run, self)?;
+        let pairs = pairs::read(run, self.iteration, self.unselected, &self.video_root)?;
         let total = pairs.len();
         let different: Vec<Pair> = pairs.into_iter().filter(Pair::is_decided).collect();
         let equal = total - different.len();

@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use isr_api::records::{PairRecord, ResponseRecord, VerdictRecord};
 use isr_run::store::{iteration_dir, read_journal};
 
-use crate::export::Export;
 use crate::export::error::ExportError;
 
 /// One chosen and one rejected answer.
@@ -46,12 +45,17 @@ impl Pair {
 }
 
 /// The pairs that are asked for, in the order of iterations and journals.
-pub(crate) fn read(run: &Path, export: &Export) -> Result<Vec<Pair>, ExportError> {
+pub(crate) fn read(
+    run: &Path,
+    iteration: Option<u32>,
+    unselected: bool,
+    video_root: &Path,
+) -> Result<Vec<Pair>, ExportError> {
     let there = iterations(run);
     if there.is_empty() {
         return Err(ExportError::NotARun { path: run.to_owned() });
     }
-    let wanted = match export.iteration {
+    let wanted = match iteration {
         None => there,
         Some(one) if there.contains(&one) => vec![one],
         Some(iteration) => {
@@ -62,11 +66,11 @@ pub(crate) fn read(run: &Path, export: &Export) -> Result<Vec<Pair>, ExportError
     let mut pairs = Vec::new();
     for iteration in wanted {
         let dir = iteration_dir(run, iteration);
-        if export.unselected {
-            pairs.extend(of_verdicts(run, &dir, iteration, &export.video_root)?);
+        if unselected {
+            pairs.extend(of_verdicts(run, &dir, iteration, video_root)?);
         } else {
             let records: Vec<PairRecord> = read_journal(&dir.join("pairs.jsonl"))?;
-            let pair = |record| Pair::of_record(record, iteration, &export.video_root);
+            let pair = |record| Pair::of_record(record, iteration, video_root);
             pairs.extend(records.into_iter().map(pair));
         }
     }

@@ -3,7 +3,7 @@
 use crate::audit::{Agreement, JudgeAudit};
 use crate::report::format::{Unit, count, number};
 use crate::report::run::Run;
-use crate::report::tables::{Table, with_error};
+use crate::report::table::{Table, with_error};
 
 const CAPTION: &str = "Judge audit. Kappa is Cohen's, with its 95% interval: agreement beyond that of two judges \
                        who choose each place as often, independently. Slope: log-odds for a word more, with its \

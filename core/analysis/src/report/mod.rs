@@ -5,11 +5,11 @@
 //!
 //! | step | where |
 //! |---|---|
-//! | journals -> what the page needs of a run | `run`, `journal`, `cases` |
+//! | journals -> what the page needs of a run | `run`, `journal`, `judged_pairs` |
 //! | figures -> charts | `figures`, `training`, `chart` |
-//! | figures -> tables and headline | `tables`, `headline` |
+//! | figures -> tables and summary cards | `tables`, `summary` |
 //! | `isr-audit` -> the table of the judges | `audit` |
-//! | samples -> film strips and cards | `film`, `examples`, `held_out` |
+//! | samples -> film strips and cards | `filmstrip`, `examples`, `held_out` |
 //! | everything -> HTML | `page`, `templates/` |
 //!
 //! Journals are streamed: of the responses, only those that the page shows are held in memory.
@@ -17,18 +17,19 @@
 //! caller lends a [`FrameSource`], and what is true in a [`FactSource`].
 
 mod audit;
-mod cases;
 mod chart;
 mod error;
 mod examples;
 mod figures;
-mod film;
+mod filmstrip;
 mod format;
-mod headline;
 mod held_out;
 mod journal;
+mod judged_pairs;
 mod page;
 mod run;
+mod summary;
+mod table;
 mod tables;
 mod training;
 
@@ -41,7 +42,7 @@ pub use error::ReportError;
 pub use format::{MISSING, Unit, words};
 use isr_api::{Frames, SampleId};
 pub use page::render_page;
-pub use tables::Table;
+pub use table::Table;
 
 /// Gives the frames of a video, named as in the journals ([`isr_api::video_key`]); `None` where it
 /// cannot be read any more, which the page then says. Asked at most once a video.

@@ -3,6 +3,7 @@
 //! Fields are only ever added; `summary.json` carries a schema number.
 
 mod annotation;
+mod metrics;
 
 use std::collections::BTreeMap;
 
@@ -15,6 +16,7 @@ use crate::response::Response;
 use crate::sample::SampleId;
 
 pub use annotation::{Annotation, Choice};
+pub use metrics::{Metrics, evaluation_metrics, iteration_metrics, step_metrics};
 
 /// A line of `responses.jsonl`: the responses to one sample.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

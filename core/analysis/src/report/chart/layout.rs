@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::axis::{Axis, range};
 use super::{Line, Plot, Point};
 use crate::report::format::{self, Unit};
-use crate::report::tables::Table;
+use crate::report::table::Table;
 
 const WIDTH: f64 = 340.0;
 const HEIGHT: f64 = 208.0;

@@ -6,7 +6,7 @@ mod axis;
 mod layout;
 
 use crate::report::format::Unit;
-use crate::report::tables::Table;
+use crate::report::table::Table;
 pub use layout::{ChartView, KeyView, key};
 
 /// A chart to be drawn.

@@ -21,15 +21,15 @@ const GAP: f64 = 4.0;
 const LABEL: f64 = 14.0;
 
 /// The strips that the page refers to.
-pub(crate) struct Films<'a> {
+pub(crate) struct Filmstrips<'a> {
     source: &'a FrameSource<'a>,
     known: HashMap<String, Option<usize>>,
-    strips: Vec<Strip>,
+    strips: Vec<Filmstrip>,
 }
 
 /// A strip as the template draws it; the page names it by its index.
 #[derive(Clone, Serialize)]
-pub(crate) struct Strip {
+pub(crate) struct Filmstrip {
     width: f64,
     height: f64,
     thumbnails: Vec<Thumbnail>,
@@ -50,7 +50,7 @@ struct Thumbnail {
     time: String,
 }
 
-impl<'a> Films<'a> {
+impl<'a> Filmstrips<'a> {
     pub(crate) fn new(source: &'a FrameSource<'a>) -> Self {
         Self { source, known: HashMap::new(), strips: Vec::new() }
     }
@@ -75,7 +75,7 @@ impl<'a> Films<'a> {
     }
 
     /// All strips, in the order of their indices.
-    pub(crate) fn into_strips(self) -> Vec<Strip> {
+    pub(crate) fn into_strips(self) -> Vec<Filmstrip> {
         self.strips
     }
 }
@@ -85,7 +85,7 @@ fn is_whole(frames: &Frames) -> bool {
     bytes > 0 && !frames.is_empty() && frames.rgb.len() >= bytes * frames.len()
 }
 
-fn draw(frames: &Frames) -> Result<Strip, png::EncodingError> {
+fn draw(frames: &Frames) -> Result<Filmstrip, png::EncodingError> {
     let (full_width, full_height) = (frames.width as usize, frames.height as usize);
     let scale = (MAX_HEIGHT as f64 / full_height as f64).min(MAX_WIDTH as f64 / full_width as f64).min(1.0);
     let scaled = |size: usize| ((size as f64 * scale).round() as usize).max(1);
@@ -108,7 +108,7 @@ fn draw(frames: &Frames) -> Result<Strip, png::EncodingError> {
         });
     }
     let last = frames.timestamps.last().copied().unwrap_or_default();
-    Ok(Strip {
+    Ok(Filmstrip {
         width: thumbnails.len() as f64 * (drawn_width + GAP) - GAP,
         height: drawn + LABEL,
         description: format!("{} frames, {:.1} to {last:.1} s", thumbnails.len(), frames.timestamps[0]),
@@ -185,7 +185,7 @@ mod tests {
             asked.set(asked.get() + 1);
             (video != "gone").then(|| frames(4, 3, 8))
         };
-        let mut films = Films::new(&source);
+        let mut films = Filmstrips::new(&source);
         let strips = ["a", "b", "a", "gone", "gone"].map(|video| films.strip(video).unwrap());
         assert_eq!(strips, [Some(0), Some(1), Some(0), None, None]);
         assert_eq!((asked.get(), films.into_strips().len()), (3, 2));
@@ -193,9 +193,9 @@ mod tests {
 
     #[test]
     fn frames_that_are_not_whole_are_not_drawn() {
-        let mut films = Films::new(&|_| Some(Frames { rgb: vec![0; 5], ..frames(4, 3, 8) }));
+        let mut films = Filmstrips::new(&|_| Some(Frames { rgb: vec![0; 5], ..frames(4, 3, 8) }));
         assert_eq!(films.strip("cut").unwrap(), None);
-        let mut films = Films::new(&|_| Some(frames(0, 3, 1)));
+        let mut films = Filmstrips::new(&|_| Some(frames(0, 3, 1)));
         assert_eq!(films.strip("empty").unwrap(), None);
     }
 

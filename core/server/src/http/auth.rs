@@ -1,4 +1,4 @@
-//! Who may ask.
+//! Authentication of requests.
 
 use std::net::IpAddr;
 
@@ -8,32 +8,33 @@ use isr_api::Fingerprint;
 
 use crate::http::WebError;
 
-/// Who may ask a server.
+/// Which requests a server accepts.
 #[derive(Clone, Debug)]
-pub enum Guard {
-    /// Whoever is on this machine, and says so.
+pub enum Auth {
+    /// Requests whose `Host` header names this machine: `localhost` or a loopback address. For servers that listen on
+    /// loopback.
     Loopback,
-    /// Whoever sends a bearer token with this digest. Digests are compared, so that the time that it takes
-    /// tells nothing of the token.
+    /// Requests with a bearer token of this BLAKE3 digest. Comparing digests keeps the comparison's time independent of the
+    /// token.
     Token(Fingerprint),
 }
 
-/// Why a request is refused.
+/// Reason for which a request is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    /// No token, or a wrong one.
+pub enum AuthError {
+    /// The bearer token is missing or wrong.
     #[error("send the token of this server as `Authorization: Bearer TOKEN`")]
     Token,
-    /// The request names another host: a page of somebody else's may have sent it.
+    /// The `Host` header names another machine, as in a DNS-rebinding attack.
     #[error("this server is for this machine alone; address it as 127.0.0.1 or localhost")]
     Host,
 }
 
-impl Guard {
-    /// The guard by the token in an environment variable, or that of loopback where none is named.
+impl Auth {
+    /// Token authentication with the value of an environment variable; [`Auth::Loopback`] for `None`.
     ///
     /// # Errors
-    /// [`WebError::NoToken`] where the variable is not set or empty.
+    /// [`WebError::NoToken`] where the variable is unset or blank.
     pub fn from_env(variable: Option<&str>) -> Result<Self, WebError> {
         let Some(variable) = variable else {
             return Ok(Self::Loopback);
@@ -44,25 +45,25 @@ impl Guard {
         }
     }
 
-    /// The guard by a token.
+    /// Token authentication. White space around `token` is ignored.
     pub fn token(token: &str) -> Self {
         Self::Token(Fingerprint::of(token.trim()))
     }
 
-    /// Lets a request pass, or says why not.
+    /// Checks a request's headers.
     ///
     /// # Errors
-    /// The reason, for the one who asks.
-    pub fn check(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Refusal> {
+    /// The reason for refusing it, to be sent to the client.
+    pub fn check(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), AuthError> {
         match self {
             Self::Loopback if is_this_machine(uri, headers) => Ok(()),
-            Self::Loopback => Err(Refusal::Host),
+            Self::Loopback => Err(AuthError::Host),
             Self::Token(digest)
                 if bearer(headers).is_some_and(|token| Fingerprint::of(token) == *digest) =>
             {
                 Ok(())
             }
-            Self::Token(_) => Err(Refusal::Token),
+            Self::Token(_) => Err(AuthError::Token),
         }
     }
 }
@@ -72,7 +73,7 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
-/// Whether a request names a host that is this machine whatever a name server says.
+/// Whether the request names this machine by a name that DNS cannot redirect.
 fn is_this_machine(uri: &Uri, headers: &HeaderMap) -> bool {
     let named = headers.get(HOST).and_then(|host| host.to_str().ok());
     let Some(host) = named.or_else(|| uri.authority().map(|authority| authority.as_str())) else {
@@ -90,37 +91,37 @@ fn is_this_machine(uri: &Uri, headers: &HeaderMap) -> bool {
 mod tests {
     use super::*;
 
-    fn check(guard: &Guard, header: &'static str, value: &'static str) -> Result<(), Refusal> {
+    fn check(auth: &Auth, header: &'static str, value: &'static str) -> Result<(), AuthError> {
         let headers = HeaderMap::from_iter([(header.parse().unwrap(), value.parse().unwrap())]);
-        guard.check(&Uri::from_static("/"), &headers)
+        auth.check(&Uri::from_static("/"), &headers)
     }
 
     #[test]
     fn loopback_is_known_by_its_names_and_no_others() {
         for host in ["localhost", "LOCALHOST:8000", "127.0.0.1:8000", "127.8.9.1", "[::1]:1", "[::1]"] {
-            assert_eq!(check(&Guard::Loopback, "host", host), Ok(()), "{host}");
+            assert_eq!(check(&Auth::Loopback, "host", host), Ok(()), "{host}");
         }
         for host in ["example.com", "localhost.example.com:80", "10.0.0.1:8000", "127.0.0.1.nip.io", ""] {
-            assert_eq!(check(&Guard::Loopback, "host", host), Err(Refusal::Host), "{host}");
+            assert_eq!(check(&Auth::Loopback, "host", host), Err(AuthError::Host), "{host}");
         }
-        assert_eq!(check(&Guard::Loopback, "accept", "*/*"), Err(Refusal::Host), "no host at all");
+        assert_eq!(check(&Auth::Loopback, "accept", "*/*"), Err(AuthError::Host), "no host at all");
     }
 
     #[test]
     fn a_token_must_be_the_right_one() {
-        let guard = Guard::token("s3cret\n");
-        assert_eq!(check(&guard, "authorization", "Bearer s3cret"), Ok(()));
-        assert_eq!(check(&guard, "authorization", "bearer  s3cret"), Ok(()));
+        let auth = Auth::token("s3cret\n");
+        assert_eq!(check(&auth, "authorization", "Bearer s3cret"), Ok(()));
+        assert_eq!(check(&auth, "authorization", "bearer  s3cret"), Ok(()));
         for wrong in ["Bearer s3cre", "Bearer s3crets", "s3cret", "Basic s3cret", "Bearer "] {
-            assert_eq!(check(&guard, "authorization", wrong), Err(Refusal::Token), "{wrong}");
+            assert_eq!(check(&auth, "authorization", wrong), Err(AuthError::Token), "{wrong}");
         }
-        assert!(!format!("{guard:?}").contains("s3cret"));
+        assert!(!format!("{auth:?}").contains("s3cret"));
     }
 
     #[test]
     fn a_variable_without_a_token_is_an_error_that_names_it() {
-        assert!(matches!(Guard::from_env(None), Ok(Guard::Loopback)));
-        let error = Guard::from_env(Some("ISR_WEB_NO_SUCH_TOKEN")).unwrap_err().to_string();
+        assert!(matches!(Auth::from_env(None), Ok(Auth::Loopback)));
+        let error = Auth::from_env(Some("ISR_WEB_NO_SUCH_TOKEN")).unwrap_err().to_string();
         assert!(error.starts_with("environment variable ISR_WEB_NO_SUCH_TOKEN is not set"), "{error}");
     }
 }

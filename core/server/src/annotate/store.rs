@@ -1,7 +1,7 @@
-//! `annotations.jsonl`, open for one annotator.
+//! Storage of annotations: `annotations.jsonl`, locked by one process.
 //!
-//! A choice is appended and fsynced. Undoing one writes the file anew without its line: aside, fsync,
-//! rename. A lock keeps a second server from writing between.
+//! A choice is appended and fsynced. Undo rewrites the file without its line, atomically (temporary file, fsync, rename). A lock
+//! file excludes a second server.
 
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
@@ -13,15 +13,15 @@ use crate::annotate::ANNOTATIONS;
 use crate::annotate::error::AnnotateError;
 
 /// All annotations of a run.
-pub(crate) struct Book {
+pub(crate) struct AnnotationStore {
     path: PathBuf,
     journal: Journal<Annotation>,
     lines: Vec<Annotation>,
     _lock: File,
 }
 
-impl Book {
-    /// Opens or creates the file of a run.
+impl AnnotationStore {
+    /// Opens or creates a run's annotations and takes the lock.
     pub(crate) fn open(run: &Path) -> Result<Self, AnnotateError> {
         let lock = lock(run)?;
         let path = run.join(ANNOTATIONS);
@@ -29,12 +29,12 @@ impl Book {
         Ok(Self { path, journal, lines, _lock: lock })
     }
 
-    /// What was said so far, oldest first.
+    /// All annotations, oldest first.
     pub(crate) fn lines(&self) -> &[Annotation] {
         &self.lines
     }
 
-    /// Adds a line; it is on disk when this returns.
+    /// Appends an annotation; it is fsynced when this returns.
     pub(crate) fn append(&mut self, annotation: Annotation) -> Result<(), AnnotateError> {
         self.journal.append(&annotation)?;
         self.journal.sync()?;
@@ -42,7 +42,7 @@ impl Book {
         Ok(())
     }
 
-    /// Takes a line out.
+    /// Removes the annotation at `index` and returns it.
     pub(crate) fn remove(&mut self, index: usize) -> Result<Annotation, AnnotateError> {
         let text = std::fs::read_to_string(&self.path).map_err(|source| isr_api::Error::Io {
             action: "read",
@@ -54,7 +54,7 @@ impl Book {
         let kept: String = kept.enumerate().filter(|(at, _)| *at != index).map(|(_, line)| line).collect();
         write_atomic(&self.path, kept.as_bytes())?;
         let removed = self.lines.remove(index);
-        // The old one appends to a file that has no name any more.
+        // The old journal appends to the replaced file.
         (self.journal, _) = Journal::open(&self.path)?;
         Ok(removed)
     }

@@ -10,28 +10,28 @@ use std::path::Path;
 
 use isr_api::records::VerdictRecord;
 use isr_api::{Fingerprint, SampleId, Verdict, VisualContext};
+use isr_run::store::iteration_dir;
 
 use crate::report::error::ReportError;
 use crate::report::journal::{self, Answer, PairLine, ResponseLine};
-use crate::report::run::iteration_dir;
 
-/// Cases shown of an iteration.
+/// JudgedPairs shown of an iteration.
 const SHOWN: usize = 5;
 
 /// What the journals of an iteration hold, in numbers and in a few cases.
 #[derive(Default)]
-pub(crate) struct Cases {
+pub(crate) struct JudgedPairs {
     pub(crate) contexts: usize,
     pub(crate) responses: usize,
     pub(crate) verdicts: usize,
     pub(crate) pairs: usize,
     /// Judged pairs whose answers differ in tokens: what `longer_preferred` was computed from.
     pub(crate) unequal: usize,
-    pub(crate) shown: Vec<Case>,
+    pub(crate) shown: Vec<JudgedPair>,
 }
 
 /// One judged pair with everything around it.
-pub(crate) struct Case {
+pub(crate) struct JudgedPair {
     pub(crate) sample: SampleId,
     pub(crate) video: String,
     pub(crate) instruction: String,
@@ -59,7 +59,7 @@ pub(crate) enum Outcome {
 }
 
 /// Reads the cases of an iteration.
-pub(crate) fn read(run: &Path, iteration: u32) -> Result<Cases, ReportError> {
+pub(crate) fn read(run: &Path, iteration: u32) -> Result<JudgedPairs, ReportError> {
     let folder = iteration_dir(run, iteration);
     let verdicts: Vec<VerdictRecord> = journal::read_lines(&folder.join("verdicts.jsonl"))?;
     let pairs_path = folder.join("pairs.jsonl");
@@ -67,7 +67,7 @@ pub(crate) fn read(run: &Path, iteration: u32) -> Result<Cases, ReportError> {
     let outcomes = outcomes(&verdicts, &pairs, pairs_path.is_file());
     let picked = pick(&verdicts, &outcomes);
 
-    let mut cases = Cases { verdicts: verdicts.len(), pairs: pairs.len(), ..Cases::default() };
+    let mut cases = JudgedPairs { verdicts: verdicts.len(), pairs: pairs.len(), ..JudgedPairs::default() };
     let answers = read_answers(&folder, &verdicts, &picked, &mut cases)?;
     cases.shown = picked
         .into_iter()
@@ -127,7 +127,7 @@ fn read_answers(
     folder: &Path,
     verdicts: &[VerdictRecord],
     picked: &[usize],
-    cases: &mut Cases,
+    cases: &mut JudgedPairs,
 ) -> Result<HashMap<SampleId, ResponseLine>, ReportError> {
     let mut compared: HashMap<&SampleId, Vec<[usize; 2]>> = HashMap::new();
     for verdict in verdicts {
@@ -148,10 +148,10 @@ fn read_answers(
     Ok(answers)
 }
 
-fn join(record: &VerdictRecord, outcome: Outcome, line: &ResponseLine) -> Option<Case> {
+fn join(record: &VerdictRecord, outcome: Outcome, line: &ResponseLine) -> Option<JudgedPair> {
     let answer = |index: usize| Some((index, line.responses.get(index)?.clone()));
     let [first, second] = record.compared;
-    Some(Case {
+    Some(JudgedPair {
         sample: record.sample.clone(),
         video: line.video.clone(),
         instruction: line.instruction.clone(),
@@ -167,7 +167,7 @@ fn join(record: &VerdictRecord, outcome: Outcome, line: &ResponseLine) -> Option
 
 /// Adds the visual context that the judge saw, and the one that it was conditioned on; returns how many
 /// contexts this iteration wrote.
-fn add_contexts(run: &Path, iteration: u32, cases: &mut [Case]) -> Result<usize, ReportError> {
+fn add_contexts(run: &Path, iteration: u32, cases: &mut [JudgedPair]) -> Result<usize, ReportError> {
     let wanted = cases.iter().map(|case| case.context_of.clone()).collect();
     let (own, count) = read_contexts(run, iteration, &wanted)?;
     let mut known = HashMap::from([(iteration, own)]);

@@ -1,4 +1,4 @@
-//! What lies before the annotator: the pair that is asked about, those that wait, those that are done.
+//! Annotation session: the current pair, the queue of unannotated pairs, and the finished ones.
 
 use std::collections::{HashSet, VecDeque};
 
@@ -7,11 +7,11 @@ use isr_api::{Fingerprint, SampleId, Streams};
 use isr_run::store::Comparison;
 use rand::Rng;
 
-use crate::annotate::book::Book;
 use crate::annotate::error::AnnotateError;
-use crate::annotate::{Session, cases};
+use crate::annotate::store::AnnotationStore;
+use crate::annotate::{AnnotateOptions, cases};
 
-/// What a person does with a pair, by the place of the answers on the page.
+/// Action on a pair, by the position of the responses on the page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Pick {
@@ -21,18 +21,18 @@ pub(crate) enum Pick {
     Skip,
 }
 
-/// One annotator's work on one iteration.
-pub(crate) struct Desk {
-    book: Book,
+/// Session of one annotator on one iteration.
+pub(crate) struct Session {
+    store: AnnotationStore,
     iteration: u32,
     annotator: String,
     cases: Vec<Comparison>,
-    /// Indices of pairs without a choice, the next one first; skipped ones go to the end.
+    /// Indices of unannotated pairs, the next one first. Skipped pairs go to the end.
     waiting: VecDeque<usize>,
     skipped: HashSet<usize>,
 }
 
-/// A pair as it is shown.
+/// A pair in presentation order.
 pub(crate) struct Shown<'d> {
     pub(crate) index: usize,
     pub(crate) case: &'d Comparison,
@@ -40,26 +40,26 @@ pub(crate) struct Shown<'d> {
     pub(crate) answers: [&'d str; 2],
 }
 
-impl Desk {
-    pub(crate) fn open(session: &Session) -> Result<Self, AnnotateError> {
-        let annotator = session.annotator.trim().to_owned();
+impl Session {
+    pub(crate) fn open(options: &AnnotateOptions) -> Result<Self, AnnotateError> {
+        let annotator = options.annotator.trim().to_owned();
         if annotator.is_empty() {
             return Err(AnnotateError::NoName);
         }
-        let (iteration, mut cases) = cases::of_run(&session.run, session.iteration)?;
-        // An order of no meaning, the same for all: whoever stops early has seen a fair sample of the pairs,
-        // and several people who do have seen the same ones.
+        let (iteration, mut cases) = cases::of_run(&options.run, options.iteration)?;
+        // A pseudo-random order, the same for all annotators: those who stop early have seen the same unbiased sample.
         cases.sort_by_cached_key(|case| Fingerprint::of(&case.sample));
-        let book = Book::open(&session.run)?;
-        let mut desk =
-            Self { book, iteration, annotator, cases, waiting: VecDeque::new(), skipped: HashSet::new() };
-        let done: HashSet<String> = desk.own_lines().map(|(_, line)| line.sample.0.clone()).collect();
-        desk.waiting =
-            (0..desk.cases.len()).filter(|&index| !done.contains(&desk.cases[index].sample)).collect();
-        Ok(desk)
+        let store = AnnotationStore::open(&options.run)?;
+        let mut session =
+            Self { store, iteration, annotator, cases, waiting: VecDeque::new(), skipped: HashSet::new() };
+        let done: HashSet<String> = session.own_lines().map(|(_, line)| line.sample.0.clone()).collect();
+        session.waiting = (0..session.cases.len())
+            .filter(|&index| !done.contains(&session.cases[index].sample))
+            .collect();
+        Ok(session)
     }
 
-    /// The pair to be judged; `None` where all are.
+    /// The next pair; `None` when all are annotated.
     pub(crate) fn current(&self) -> Option<Shown<'_>> {
         let index = *self.waiting.front()?;
         let case = &self.cases[index];
@@ -92,8 +92,8 @@ impl Desk {
         self.last_own_line().is_some()
     }
 
-    /// Records what was done with a pair. False where the pair is not the one that is asked about: another
-    /// window of the same person was faster.
+    /// Records an action on the current pair. Returns false if `index` is not the current pair, as when the same annotator
+    /// answered it in another window. `seconds` is the time from showing the pair to the choice.
     pub(crate) fn pick(&mut self, index: usize, pick: Pick, seconds: f64) -> Result<bool, AnnotateError> {
         if self.waiting.front() != Some(&index) {
             return Ok(false);
@@ -110,7 +110,7 @@ impl Desk {
             (Pick::Left, false) | (Pick::Right, true) => Choice::Second,
             (Pick::Tie | Pick::Skip, _) => Choice::Tie,
         };
-        self.book.append(Annotation {
+        self.store.append(Annotation {
             iteration: self.iteration,
             sample: SampleId(case.sample.clone()),
             choice,
@@ -123,12 +123,12 @@ impl Desk {
         Ok(true)
     }
 
-    /// Takes the last choice back, and asks again. False where there is none.
+    /// Removes this annotator's last choice and makes its pair the current one. Returns false if there is none.
     pub(crate) fn undo(&mut self) -> Result<bool, AnnotateError> {
         let Some(last) = self.last_own_line() else {
             return Ok(false);
         };
-        let sample = self.book.remove(last)?.sample;
+        let sample = self.store.remove(last)?.sample;
         if let Some(index) = self.cases.iter().position(|case| case.sample == sample.0) {
             self.waiting.push_front(index);
         }
@@ -138,14 +138,14 @@ impl Desk {
     fn own_lines(&self) -> impl DoubleEndedIterator<Item = (usize, &Annotation)> {
         let is_own =
             |line: &Annotation| line.annotator == self.annotator && line.iteration == self.iteration;
-        self.book.lines().iter().enumerate().filter(move |(_, line)| is_own(line))
+        self.store.lines().iter().enumerate().filter(move |(_, line)| is_own(line))
     }
 
     fn last_own_line(&self) -> Option<usize> {
         self.own_lines().next_back().map(|(at, _)| at)
     }
 
-    /// A draw that belongs to sample and annotator, so that it is the same after a restart.
+    /// Presentation order, drawn by sample and annotator, so that it is the same after a restart.
     fn first_shown_first(&self, case: &Comparison) -> bool {
         let subject = format!("{}\n{}", self.annotator, case.sample);
         Streams::new(0).rng(self.iteration, "annotate", &subject).random()

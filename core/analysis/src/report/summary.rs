@@ -1,13 +1,11 @@
 //! From the starting model to the final one, in a few figures.
 
-use std::collections::BTreeMap;
-
-use isr_api::records::EvaluationRecord;
+use isr_api::records::{EvaluationRecord, evaluation_metrics};
 use serde::Serialize;
 
 use crate::report::format::{MISSING, Unit, binomial_error};
 use crate::report::run::Run;
-use crate::report::tables::{Table, with_error};
+use crate::report::table::{Table, with_error};
 
 /// A figure of the headline.
 struct Figure {
@@ -41,17 +39,14 @@ struct CardRow {
     tone: &'static str,
 }
 
-/// Which answers of an evaluation.
-type Answers = fn(&EvaluationRecord) -> &BTreeMap<String, f64>;
-
-const ANSWERS: [(&str, Answers); 2] =
-    [("greedy", |evaluation| &evaluation.greedy), ("sampled", |evaluation| &evaluation.sampled)];
+/// Groups of an evaluation's metrics ([`evaluation_metrics`]).
+const GROUPS: [&str; 2] = ["greedy", "sampled"];
 
 /// The cards of one run.
 pub(crate) fn cards(run: &Run) -> Vec<Card> {
-    let card = |figure: &Figure| {
-        let row = |(name, answers): &(&'static str, Answers)| figure.row(name, *answers, run);
-        Card { title: figure.title, rows: ANSWERS.iter().map(row).collect() }
+    let card = |figure: &Figure| Card {
+        title: figure.title,
+        rows: GROUPS.map(|group| figure.row(group, run)).into(),
     };
     FIGURES.iter().map(card).collect()
 }
@@ -60,7 +55,7 @@ pub(crate) fn cards(run: &Run) -> Vec<Card> {
 pub(crate) fn comparison(runs: &[Run]) -> Table {
     let mut head = vec!["run".to_owned(), "iterations".to_owned(), "n".to_owned()];
     for figure in &FIGURES {
-        head.extend(ANSWERS.iter().map(|(name, _)| format!("{}, {name}", figure.title.to_lowercase())));
+        head.extend(GROUPS.map(|group| format!("{}, {group}", figure.title.to_lowercase())));
     }
     let mut table =
         Table::new("Starting model → last measured iteration, and the change. Held-out samples.", head);
@@ -69,7 +64,7 @@ pub(crate) fn comparison(runs: &[Run]) -> Table {
         let n = n.map_or(MISSING.to_owned(), |evaluation| evaluation.samples.to_string());
         let mut row = vec![run.name.clone(), run.summaries.len().to_string(), n];
         for figure in &FIGURES {
-            row.extend(ANSWERS.iter().map(|(name, answers)| figure.row(name, *answers, run).in_words()));
+            row.extend(GROUPS.map(|group| figure.row(group, run).in_words()));
         }
         table.rows.push(row);
     }
@@ -77,9 +72,11 @@ pub(crate) fn comparison(runs: &[Run]) -> Table {
 }
 
 impl Figure {
-    fn row(&self, name: &'static str, answers: Answers, run: &Run) -> CardRow {
+    fn row(&self, group: &'static str, run: &Run) -> CardRow {
+        let metric = format!("{group}.{}", self.metric);
         let read = |evaluation: &EvaluationRecord| {
-            let value = answers(evaluation).get(self.metric).copied().filter(|value| value.is_finite())?;
+            let value = evaluation_metrics(evaluation).get(&metric).copied();
+            let value = value.filter(|value| value.is_finite())?;
             Some((value, evaluation.samples))
         };
         let base = run.base.as_ref().and_then(read);
@@ -89,7 +86,7 @@ impl Figure {
         };
         let change = base.zip(last).map(|((base, _), (last, _))| last - base);
         CardRow {
-            name,
+            name: group,
             base: text(base),
             last: text(last),
             change: change.map_or(MISSING.to_owned(), |change| self.unit.format_change(change)),

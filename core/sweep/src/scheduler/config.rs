@@ -1,4 +1,4 @@
-//! Which back end, as a config says it.
+//! Config of a scheduler.
 
 use std::path::Path;
 
@@ -7,13 +7,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::scheduler::ray::RayScheduler;
 use crate::scheduler::slurm::SlurmScheduler;
-use crate::scheduler::{Error, Local, Ray, Scheduler, Slurm};
+use crate::scheduler::{Local, Ray, Scheduler, SchedulerError, Slurm};
 
-/// Where jobs run.
+/// Scheduler of a sweep, chosen by the key `type`. Default: local without limits but the cores.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "lowercase")]
-pub enum Settings {
-    /// Processes of this machine.
+pub enum SchedulerConfig {
+    /// Local processes.
     Local(Local),
     /// Slurm job arrays.
     Slurm(Slurm),
@@ -21,21 +21,21 @@ pub enum Settings {
     Ray(Ray),
 }
 
-impl Default for Settings {
+impl Default for SchedulerConfig {
     fn default() -> Self {
         Self::Local(Local::default())
     }
 }
 
-impl Settings {
-    /// The back end. `state` is a folder of its own, made where it needs one: what it knows of submitted
-    /// jobs, so that a call after a cut finds them. It must be seen by all machines under the same path.
+impl SchedulerConfig {
+    /// Opens the back end. `state` is the absolute path of a folder for its records of submitted jobs, by which a later call finds
+    /// jobs of an interrupted one. It is created when needed, and all nodes must see it under the same path.
     ///
     /// # Errors
-    /// [`Error::State`] where `state` is not absolute.
-    pub fn open(&self, state: &Path) -> Result<Box<dyn Scheduler>, Error> {
+    /// [`SchedulerError::State`] where `state` is a relative path.
+    pub fn open(&self, state: &Path) -> Result<Box<dyn Scheduler>, SchedulerError> {
         if !state.is_absolute() {
-            return Err(Error::State(state.to_owned()));
+            return Err(SchedulerError::State(state.to_owned()));
         }
         let state = state.to_owned();
         Ok(match self {
