@@ -3,8 +3,8 @@
 use num_dual::{Dual64, DualNum};
 
 use crate::declare::pair_loss;
+use crate::numerics::{log_sigmoid, sigmoid};
 use crate::pair_loss::Pair;
-use crate::stable::{log_sigmoid, sigmoid};
 
 pair_loss! {
     /// Noise-contrastive alignment on pairs (arXiv 2402.05369). With `u` an answer's log-ratio to the

@@ -11,8 +11,8 @@ use crate::absolute::AnchorConfig;
 use crate::declare::pair_loss;
 use crate::dpo::DpoConfig;
 use crate::mix::{MixConfig, MixPart};
+use crate::numerics::log_sigmoid;
 use crate::pair_loss::Pair;
-use crate::stable::log_sigmoid;
 
 pair_loss! {
     /// Conditional preference, mDPO's second term (CoPO, arXiv 2406.11839, equation 4). `-log sigmoid(beta

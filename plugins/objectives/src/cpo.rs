@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::declare::pair_loss;
 use crate::dpo::smoothed;
+use crate::numerics::{capped_exp, log_one_minus_exp, log_sigmoid, relu};
 use crate::pair_loss::Pair;
-use crate::stable::{capped_exp, log_one_minus_exp, log_sigmoid, relu};
 
 /// CPO's loss of the margin.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -3,8 +3,8 @@
 use num_dual::Dual64;
 
 use crate::declare::pair_loss;
+use crate::numerics::log_sigmoid;
 use crate::pair_loss::Pair;
-use crate::stable::log_sigmoid;
 
 pair_loss! {
     /// DPO with temporal decay (D2PO, arXiv 2502.14340). `-log sigmoid(beta (d_chosen - d_rejected))`, with

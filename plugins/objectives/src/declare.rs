@@ -74,9 +74,9 @@ macro_rules! pair_loss {
                 $loss(self, pair)
             }
 
-            fn treatment(&self) -> $crate::pair_loss::Treatment {
-                let plain = $crate::pair_loss::Treatment { beta: self.beta, ..Default::default() };
-                pair_loss!(@treatment $on, self, plain)
+            fn spec(&self) -> $crate::spec::LossSpec {
+                let plain = $crate::spec::LossSpec { beta: self.beta, ..Default::default() };
+                pair_loss!(@spec $on, self, plain)
             }
         }
     };
@@ -105,8 +105,8 @@ macro_rules! pair_loss {
             }
         }
     };
-    (@treatment scores, $config:expr, $plain:expr) => {
-        $crate::pair_loss::Treatment {
+    (@spec scores, $config:expr, $plain:expr) => {
+        $crate::spec::LossSpec {
             divergence: $config.f_divergence_type,
             divergence_alpha: $config.f_alpha_divergence_coef,
             ld_alpha: $config.ld_alpha,
@@ -114,23 +114,23 @@ macro_rules! pair_loss {
             ..$plain
         }
     };
-    (@treatment ratios, $config:expr, $plain:expr) => {
-        $crate::pair_loss::Treatment { ld_alpha: $config.ld_alpha, wpo: $config.wpo, ..$plain }
+    (@spec ratios, $config:expr, $plain:expr) => {
+        $crate::spec::LossSpec { ld_alpha: $config.ld_alpha, wpo: $config.wpo, ..$plain }
     };
-    (@treatment decayed, $config:expr, $plain:expr) => {
-        $crate::pair_loss::Treatment { gamma: Some($config.gamma), ..$plain }
+    (@spec decayed, $config:expr, $plain:expr) => {
+        $crate::spec::LossSpec { gamma: Some($config.gamma), ..$plain }
     };
-    (@treatment corrupted, $config:expr, $plain:expr) => {
-        $crate::pair_loss::Treatment { against: isr_api::View::ChosenCorrupted, ..$plain }
+    (@spec corrupted, $config:expr, $plain:expr) => {
+        $crate::spec::LossSpec { against: isr_api::View::ChosenCorrupted, ..$plain }
     };
-    (@treatment pairs, $config:expr, $plain:expr) => {
+    (@spec pairs, $config:expr, $plain:expr) => {
         $plain
     };
-    (@treatment sums, $config:expr, $plain:expr) => {
-        $crate::pair_loss::Treatment { reference: false, ..$plain }
+    (@spec sums, $config:expr, $plain:expr) => {
+        $crate::spec::LossSpec { reference: false, ..$plain }
     };
-    (@treatment means, $config:expr, $plain:expr) => {
-        $crate::pair_loss::Treatment { reference: false, per_token_rewards: true, ..$plain }
+    (@spec means, $config:expr, $plain:expr) => {
+        $crate::spec::LossSpec { reference: false, per_token_rewards: true, ..$plain }
     };
 }
 

@@ -16,7 +16,7 @@ use num_dual::Dual64;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::stable::{capped_exp, log_sigmoid};
+use crate::numerics::{capped_exp, log_sigmoid};
 
 /// The divergence between policy and reference.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

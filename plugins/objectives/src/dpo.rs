@@ -6,8 +6,8 @@
 use num_dual::Dual64;
 
 use crate::declare::pair_loss;
+use crate::numerics::{capped_exp, log_sigmoid, sigmoid};
 use crate::pair_loss::Pair;
-use crate::stable::{capped_exp, log_sigmoid, sigmoid};
 
 pair_loss! {
     /// Direct preference optimisation (arXiv 2305.18290). With `h` the chosen answer's log-ratio to the

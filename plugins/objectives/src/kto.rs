@@ -14,11 +14,11 @@ use num_dual::Dual64;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::batch::{checked, means};
 use crate::declare::pair_loss;
-use crate::pair_loss::{Treatment, requirements};
-use crate::pairs::{checked, means};
-use crate::reading::Reading;
-use crate::stable::sigmoid;
+use crate::numerics::sigmoid;
+use crate::pair_batch::PairBatch;
+use crate::spec::LossSpec;
 
 /// Which loss of an answer's reward.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -66,8 +66,8 @@ isr_config::register!(Objective "kto" => KtoConfig, example = "beta = 0.1\n");
 struct Kto(KtoConfig);
 
 impl Kto {
-    fn treatment(&self) -> Treatment {
-        Treatment { beta: self.0.beta, ..Treatment::default() }
+    fn spec(&self) -> LossSpec {
+        LossSpec { beta: self.0.beta, ..LossSpec::default() }
     }
 
     /// How far the policy is from the reference.
@@ -84,7 +84,7 @@ impl Kto {
 
 impl PreferenceObjective for Kto {
     fn requirements(&self) -> Requirements {
-        let mut wanted = requirements(&self.treatment());
+        let mut wanted = self.spec().requirements();
         if self.0.loss_type == KtoLoss::Kto {
             wanted.views.push(View::Mismatched);
         }
@@ -93,16 +93,16 @@ impl PreferenceObjective for Kto {
 
     fn evaluate(&self, batch: &ObjectiveBatch) -> Result<ObjectiveValue, ComponentError> {
         let KtoConfig { beta, desirable_weight, undesirable_weight, .. } = self.0;
-        let treatment = self.treatment();
-        let reading = Reading::new(batch, &treatment)?;
+        let spec = self.spec();
+        let pair_batch = PairBatch::new(batch, &spec)?;
         let divergence = self.divergence(batch)?;
-        let pairs = reading.pairs();
+        let pairs = pair_batch.pairs();
         let mut loss = 0.0;
         let (mut by_chosen, mut by_rejected) = (Vec::new(), Vec::new());
         for pair in 0..pairs {
             let ratio = |policy: f64, reference: f64| Dual64::from_re(policy - reference).derivative();
-            let win = ratio(reading.chosen.policy[pair], reading.chosen.reference[pair]);
-            let defeat = ratio(reading.rejected.policy[pair], reading.rejected.reference[pair]);
+            let win = ratio(pair_batch.chosen.policy[pair], pair_batch.chosen.reference[pair]);
+            let defeat = ratio(pair_batch.rejected.policy[pair], pair_batch.rejected.reference[pair]);
             // A mean over answers, of which a pair has two.
             let share = 0.5 / pairs as f64;
             let win = sigmoid(-(win - divergence) * beta) * desirable_weight * share;
@@ -111,8 +111,8 @@ impl PreferenceObjective for Kto {
             by_chosen.push(win.eps);
             by_rejected.push(defeat.eps);
         }
-        let gradients = reading.gradients(batch, &by_chosen, &by_rejected);
-        let mut metrics = means(reading.metrics(&treatment));
+        let gradients = pair_batch.gradients(batch, &by_chosen, &by_rejected);
+        let mut metrics = means(pair_batch.metrics(&spec));
         if self.0.loss_type == KtoLoss::Kto {
             metrics.insert("kl".to_owned(), divergence);
         }

@@ -25,6 +25,7 @@
 //! figures. `docs/objectives.md` has all formulas.
 
 mod absolute;
+mod batch;
 mod bounds;
 mod conditional;
 mod cpo;
@@ -36,12 +37,12 @@ mod error;
 mod kto;
 mod margin;
 mod mix;
+mod numerics;
+mod pair_batch;
 mod pair_loss;
-mod pairs;
-mod reading;
 mod regularised;
 mod sft;
-mod stable;
+mod spec;
 mod transport;
 
 pub use absolute::{
@@ -58,7 +59,8 @@ pub use margin::{HingeConfig, IpoConfig};
 pub use mix::{MixConfig, MixPart};
 // Own losses are written with the same version of them.
 pub use num_dual::{Dual64, DualNum};
-pub use pair_loss::{Answer, Pair, PairLoss, PairObjective, Treatment};
+pub use pair_loss::{Completion, Pair, PairLoss, PairObjective};
 pub use regularised::{DpopConfig, RdpoConfig, RpoConfig};
 pub use sft::{Sft, SftConfig};
+pub use spec::LossSpec;
 pub use transport::{AotConfig, AotUnpairedConfig};

@@ -4,8 +4,8 @@ use num_dual::{Dual64, DualNum};
 
 use crate::declare::pair_loss;
 use crate::dpo::mean_margin;
+use crate::numerics::relu;
 use crate::pair_loss::Pair;
-use crate::stable::relu;
 
 pair_loss! {
     /// The hinge loss of SLiC (arXiv 2305.10425) on log-ratios (RSO, arXiv 2309.06657).

@@ -3,8 +3,8 @@
 use num_dual::Dual64;
 
 use crate::declare::pair_loss;
+use crate::numerics::{log_sigmoid, relu};
 use crate::pair_loss::Pair;
-use crate::stable::{log_sigmoid, relu};
 
 pair_loss! {
     /// Length-regularised DPO (R-DPO, arXiv 2403.19159). `-log sigmoid(beta h + length_alpha (tokens_chosen

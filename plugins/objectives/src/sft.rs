@@ -15,8 +15,7 @@ use isr_api::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::error::ObjectiveError;
-use crate::pairs::{checked, gradients, means};
+use crate::batch::{checked, expect_tokens, gradients, means};
 
 /// Negative log-likelihood of the chosen answer. Per example the mean over its tokens, in nats; the
 /// batch's loss is the mean over examples. Needs no reference and no rejected answer. Logs `nll`, and
@@ -46,9 +45,7 @@ impl PreferenceObjective for Sft {
 
     fn evaluate(&self, batch: &ObjectiveBatch) -> Result<ObjectiveValue, ComponentError> {
         let chosen = checked(batch, View::Chosen, Granularity::PerToken, false)?;
-        if let Some(pair) = chosen.lengths.iter().position(|&length| length == 0) {
-            return Err(ObjectiveError::NoTokens { view: View::Chosen, pair }.into());
-        }
+        expect_tokens(View::Chosen, &chosen.lengths)?;
         let examples = chosen.lengths.len() as f64;
         let (mut nlls, mut sums, mut gradient) = (Vec::new(), Vec::new(), Vec::new());
         let mut rest = chosen.policy.as_slice();

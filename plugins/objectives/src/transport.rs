@@ -10,11 +10,11 @@ use isr_api::{
 };
 use num_dual::Dual64;
 
+use crate::batch::means;
 use crate::declare::pair_loss;
 use crate::dpo::smoothed;
-use crate::pair_loss::{Treatment, requirements};
-use crate::pairs::means;
-use crate::reading::Reading;
+use crate::pair_batch::PairBatch;
+use crate::spec::LossSpec;
 
 macro_rules! transport {
     ($config:ident, $name:literal, $kind:ident) => {
@@ -84,20 +84,20 @@ struct Transport {
 }
 
 impl Transport {
-    fn treatment(&self) -> Treatment {
-        Treatment { beta: self.beta, ld_alpha: self.ld_alpha, ..Treatment::default() }
+    fn spec(&self) -> LossSpec {
+        LossSpec { beta: self.beta, ld_alpha: self.ld_alpha, ..LossSpec::default() }
     }
 }
 
 impl PreferenceObjective for Transport {
     fn requirements(&self) -> Requirements {
-        requirements(&self.treatment())
+        self.spec().requirements()
     }
 
     fn evaluate(&self, batch: &ObjectiveBatch) -> Result<ObjectiveValue, ComponentError> {
-        let reading = Reading::new(batch, &self.treatment())?;
-        let (chosen, rejected) = (&reading.chosen, &reading.rejected);
-        let pairs = reading.pairs();
+        let pair_batch = PairBatch::new(batch, &self.spec())?;
+        let (chosen, rejected) = (&pair_batch.chosen, &pair_batch.rejected);
+        let pairs = pair_batch.pairs();
         let (first, second) = match self.kind {
             Kind::Paired => {
                 (minus(&chosen.policy, &rejected.policy), minus(&chosen.reference, &rejected.reference))
@@ -120,8 +120,8 @@ impl PreferenceObjective for Transport {
             Kind::Paired => by_first.iter().map(|slope| -slope).collect(),
             Kind::Unpaired => by_second,
         };
-        let gradients = reading.gradients(batch, &by_first, &by_rejected);
-        Ok(ObjectiveValue { loss, gradients, metrics: means(reading.metrics(&self.treatment())) })
+        let gradients = pair_batch.gradients(batch, &by_first, &by_rejected);
+        Ok(ObjectiveValue { loss, gradients, metrics: means(pair_batch.metrics(&self.spec())) })
     }
 }
 
