@@ -15,6 +15,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::OnceCell;
 
+use crate::agreement::averaged;
+
 /// What becomes of a pair that nobody has annotated.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -76,10 +78,10 @@ impl Judge for HumanJudge {
         };
         let (first, second) = (case.first.text.as_str(), case.second.text.as_str());
         if let Some(votes) = said.get(&pair(first, second)) {
-            return Ok(verdict(votes));
+            return Ok(averaged(votes.clone()));
         }
         if let Some(votes) = said.get(&pair(second, first)) {
-            return Ok(verdict(votes).mirrored());
+            return Ok(averaged(votes.clone()).mirrored());
         }
         let text = self.nothing(case);
         Err(match self.config.missing {
@@ -129,11 +131,4 @@ fn said(config: &HumanJudgeConfig) -> Result<HashMap<Pair, Vec<Vote>>, Error> {
         }
     }
     Ok(said)
-}
-
-/// The mean, consistent where no two people chose differently; a tie takes no side.
-fn verdict(votes: &[Vote]) -> Verdict {
-    let opposed =
-        votes.iter().any(|vote| vote.p_first > 0.5) && votes.iter().any(|vote| vote.p_first < 0.5);
-    Verdict { consistent: !opposed, ..Verdict::from_votes(votes.to_vec()) }
 }

@@ -17,12 +17,12 @@ use isr_api::{
     BuildContext, Cause, Component, ComponentError, Continuation, FrozenPolicy, Judge, JudgeCase, Orders,
     Prompt, ScoreRequest, TokenLogProbs, Verdict, Vote,
 };
-use minijinja::context;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::comparison_prompt::{ChoiceRule, ComparisonPrompt};
 use crate::error::JudgeError;
-use crate::template::{Template, TemplateError, Variables};
+use crate::prompt;
 
 const DEFAULT_PROMPT: &str = "\
 {% if context %}
@@ -41,9 +41,6 @@ Answer {{ choices[1] }}: {{ second }}
 Which answer is more accurate and helpful, judged by what the video shows? A longer answer is not \
 better for its length. Reply with {{ choices[0] }} or {{ choices[1] }} only.
 ";
-
-const VARIABLES: Variables =
-    Variables { required: &["question", "first", "second"], optional: &["context", "choices"] };
 
 /// The policy judges its own answers with its description of the video in view: the retrospective
 /// self-judge (arXiv 2406.11280). The paper does not publish its prompt or how a verdict is read; the
@@ -87,39 +84,8 @@ impl Default for SelfJudgeConfig {
 }
 
 impl SelfJudgeConfig {
-    fn template(&self) -> Result<Template, TemplateError> {
-        let template = Template::new("prompt", &self.prompt, &VARIABLES)?;
-        if self.use_context {
-            // Else a run that says it has the method's context would silently be one without.
-            template.must_use("context", "use_context")?;
-        }
-        Ok(template)
-    }
-
-    /// The text of the prompt for answers in the order of showing.
-    fn render(
-        &self,
-        template: &Template,
-        question: &str,
-        context: Option<&str>,
-        [first, second]: [&str; 2],
-    ) -> Result<String, TemplateError> {
-        let choices = &self.choices;
-        template.render(context! { question, context, first, second, choices })
-    }
-
-    fn validate_choices(&self) -> Result<(), String> {
-        let [first, second] = &self.choices;
-        if first.trim().is_empty() || second.trim().is_empty() {
-            return Err("choices has an empty reply; give two words that the model can say".to_owned());
-        }
-        if first.starts_with(second.as_str()) || second.starts_with(first.as_str()) {
-            return Err(format!(
-                "choices are `{first}` and `{second}`; neither may begin with the other, or saying one \
-                 would count for both"
-            ));
-        }
-        Ok(())
+    fn comparison(&self) -> Result<ComparisonPrompt, JudgeError> {
+        ComparisonPrompt::new(&self.prompt, &self.choices, ChoiceRule::Scored, self.use_context)
     }
 }
 
@@ -127,20 +93,14 @@ impl Component for SelfJudgeConfig {
     type Built = Arc<dyn Judge>;
 
     fn validate(&self) -> Result<(), String> {
-        self.validate_choices()?;
         if !(0.0..1.0).contains(&self.min_choice_mass) {
             return Err(format!("min_choice_mass is {}; it must be in [0, 1)", self.min_choice_mass));
         }
-        let template = self.template().map_err(|error| error.to_string())?;
-        for context in [None, Some("a dog runs.")] {
-            let text = self.render(&template, "what runs?", context, ["a dog.", "a cat."]);
-            text.map_err(|error| error.to_string())?;
-        }
-        Ok(())
+        self.comparison().map(drop).map_err(|error| error.to_string())
     }
 
     fn build(&self, _: &BuildContext) -> Result<Self::Built, Cause> {
-        Ok(Arc::new(SelfJudge { template: self.template()?, config: self.clone() }))
+        Ok(Arc::new(SelfJudge { comparison: self.comparison()?, config: self.clone() }))
     }
 }
 
@@ -153,7 +113,7 @@ isr_config::register!(
 #[derive(Debug)]
 pub struct SelfJudge {
     config: SelfJudgeConfig,
-    template: Template,
+    comparison: ComparisonPrompt,
 }
 
 impl SelfJudge {
@@ -173,17 +133,9 @@ impl SelfJudge {
     }
 
     fn prompt(&self, case: &JudgeCase, first_shown_first: bool) -> Result<Prompt, ComponentError> {
-        let (first, second) = (case.first.text.trim(), case.second.text.trim());
-        let answers = if first_shown_first { [first, second] } else { [second, first] };
-        let shown = case.context.as_ref().filter(|_| self.config.use_context);
-        let context = shown.map(|context| context.text.trim());
-        let text = self.config.render(&self.template, case.instruction.trim(), context, answers);
-        let text = text.map_err(ComponentError::bad_input)?;
-        let prompt = if self.config.video { Prompt::about(&case.scene, text) } else { Prompt::text(text) };
-        Ok(match &self.config.system {
-            Some(system) => prompt.with_system(system),
-            None => prompt,
-        })
+        let text = self.comparison.text(case, first_shown_first).map_err(ComponentError::bad_input)?;
+        let video = self.config.video.then_some(&case.scene);
+        Ok(prompt::assemble(video, self.config.system.as_deref(), text))
     }
 
     /// The probability of the first choice among the two.

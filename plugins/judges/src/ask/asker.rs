@@ -1,9 +1,10 @@
 //! Asking a policy until its reply can be read.
 
-use isr_api::{ComponentError, FrozenPolicy, JudgeCase, Prompt, Streams};
+use isr_api::{ComponentError, FrozenPolicy, JudgeCase, Streams};
 
 use super::reply::ReplyConfig;
 use crate::error::JudgeError;
+use crate::prompt;
 
 /// Characters of a reply that an error shows.
 const SHOWN: usize = 80;
@@ -40,7 +41,8 @@ impl Asker {
         let mut last = String::new();
         for attempt in 0..self.reply.attempts {
             let seed = streams.seed(attempt as u32, question.stage, question.subject);
-            let prompt = self.prompt(case, &question.text);
+            let video = self.video.then_some(&case.scene);
+            let prompt = prompt::assemble(video, self.system.as_deref(), question.text.clone());
             let response = policy.answer(prompt, self.reply.sampling_of(attempt), seed).await?;
             match read(response.text.trim()) {
                 Some(answer) => return Ok(answer),
@@ -49,14 +51,6 @@ impl Asker {
         }
         let attempts = self.reply.attempts;
         Err(ComponentError::bad_input(unreadable(attempts, question.wanted, &last)))
-    }
-
-    fn prompt(&self, case: &JudgeCase, text: &str) -> Prompt {
-        let prompt = if self.video { Prompt::about(&case.scene, text) } else { Prompt::text(text) };
-        match &self.system {
-            Some(system) => prompt.with_system(system),
-            None => prompt,
-        }
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod asker;
 mod comparison;
+mod criterion;
 mod pattern;
 mod pointwise;
 mod reply;
@@ -12,11 +13,12 @@ mod rubric;
 mod scorer;
 mod verdict;
 
+pub use criterion::Criterion;
 pub use pattern::Take;
 pub use pointwise::PointwiseConfig;
 pub use reply::ReplyConfig;
-pub use rubric::{Criterion, RubricConfig};
+pub use rubric::RubricConfig;
 pub use verdict::VerdictConfig;
 
 pub(crate) use asker::unreadable;
-pub(crate) use comparison::{Comparison, ComparisonParts, DEFAULT_PROMPT, shown};
+pub(crate) use comparison::{Comparison, ComparisonParts, DEFAULT_PROMPT};

@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::asker::Asker;
+use super::criterion::Criterion;
 use super::pattern::Take;
 use super::reply::ReplyConfig;
 use super::scorer::{NUMBER, Scorer, ScorerParts};
@@ -39,31 +40,6 @@ const VARIABLES: Variables = Variables {
     required: &["question", "answer", "criterion"],
     optional: &["description", "context", "least", "most"],
 };
-
-/// One criterion of a rubric.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Criterion {
-    /// Its name, one of its kind in the rubric. Required.
-    pub name: String,
-    /// What it asks, as the policy is told. Default none.
-    #[serde(default)]
-    pub description: String,
-    /// How much it counts, more than 0. Default 1.
-    #[serde(default = "one")]
-    pub weight: f64,
-}
-
-fn one() -> f64 {
-    1.0
-}
-
-impl Criterion {
-    /// A criterion of these three parts.
-    pub fn named(name: &str, description: &str, weight: f64) -> Self {
-        Self { name: name.to_owned(), description: description.to_owned(), weight }
-    }
-}
 
 /// The policy scores each answer alone by several criteria; the weighted means are compared: `p_first =
 /// S(slope (mean_first - mean_second))`, `S` the sigmoid. Costs one reply for each answer and criterion.

@@ -4,9 +4,10 @@ use isr_api::{ComponentError, FrozenPolicy, JudgeCase};
 use minijinja::{Value, context};
 
 use super::asker::{Asker, Question};
+use super::criterion::Criterion;
 use super::pattern::{Pattern, Take};
-use super::rubric::Criterion;
 use crate::error::JudgeError;
+use crate::prompt::visible_context;
 use crate::template::{Template, TemplateError, Variables};
 
 /// Matches the first number of a reply.
@@ -62,8 +63,7 @@ impl Scorer {
         answer: &str,
         criterion: Option<&Criterion>,
     ) -> Result<f64, ComponentError> {
-        let context = case.context.as_ref().filter(|_| self.use_context);
-        let context = context.map(|context| context.text.trim());
+        let context = visible_context(case, self.use_context);
         let text = self.render(case.instruction.trim(), context, answer.trim(), criterion);
         let text = text.map_err(ComponentError::bad_input)?;
         let [least, most] = self.scale;

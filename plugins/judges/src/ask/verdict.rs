@@ -11,10 +11,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::asker::{Asker, Question};
-use super::comparison::{Comparison, ComparisonParts, DEFAULT_PROMPT, shown};
+use super::comparison::{Comparison, ComparisonParts, DEFAULT_PROMPT};
 use super::pattern::Take;
 use super::reply::ReplyConfig;
 use crate::agreement::averaged;
+use crate::comparison_prompt::presented;
 use crate::error::JudgeError;
 
 /// The policy writes which of two answers is better; the choice is read from its reply, and gives a
@@ -108,7 +109,7 @@ impl VerdictJudge {
         first_shown_first: bool,
     ) -> Result<Vote, ComponentError> {
         let text = self.comparison.text(case, first_shown_first).map_err(ComponentError::bad_input)?;
-        let subject = shown(case, first_shown_first)[0];
+        let subject = presented(case, first_shown_first)[0];
         let question = Question { text, stage: "verdict", subject, wanted: self.comparison.wanted() };
         let read = |reply: &str| self.comparison.vote(reply, first_shown_first);
         self.asker.ask(case, policy, question, read).await

@@ -8,7 +8,8 @@ use super::client::ChatClient;
 use super::frames::data_urls;
 use super::request::RequestStyle;
 use crate::agreement::averaged;
-use crate::ask::{Comparison, shown, unreadable};
+use crate::ask::{Comparison, unreadable};
+use crate::comparison_prompt::presented;
 
 /// The judge that [`HttpJudgeConfig`](super::HttpJudgeConfig) builds.
 #[derive(Debug)]
@@ -37,7 +38,7 @@ impl HttpJudge {
         let mut last = String::new();
         for attempt in 0..self.attempts {
             // By text and not by place, so that a swapped case draws the same.
-            let seed = streams.seed(attempt as u32, "http", shown(case, first_shown_first)[0]);
+            let seed = streams.seed(attempt as u32, "http", presented(case, first_shown_first)[0]);
             let temperature = self.temperatures[attempt.min(1)];
             let body = self.style.body(&text, pictures, temperature, seed);
             last = self.client.complete(body, seed).await?.text;

@@ -12,8 +12,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::error::JudgeError;
-use crate::sampling;
 use crate::template::{Template, TemplateError, Variables};
+use crate::{prompt, sampling};
 
 const DEFAULT_PROMPT: &str = "\
 {% if previous %}
@@ -107,11 +107,7 @@ impl SelfRetrospector {
         let shown = case.previous.as_ref().filter(|_| self.config.use_previous);
         let previous = shown.map(|context| context.text.trim());
         let text = self.template.render(context! { previous }).map_err(ComponentError::bad_input)?;
-        let prompt = Prompt::about(&case.scene, text);
-        Ok(match &self.config.system {
-            Some(system) => prompt.with_system(system),
-            None => prompt,
-        })
+        Ok(prompt::assemble(Some(&case.scene), self.config.system.as_deref(), text))
     }
 }
 

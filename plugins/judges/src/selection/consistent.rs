@@ -10,6 +10,8 @@ use isr_api::{BuildContext, Candidate, Cause, Component, Decision, Selection, Ve
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::bounds;
+
 /// Rounding that a margin may lose: `0.6 - 0.5` is a little less than `0.1`.
 const ROUNDING: f64 = 1e-9;
 
@@ -36,10 +38,7 @@ impl Component for ConsistentSelectionConfig {
     type Built = Arc<dyn Selection>;
 
     fn validate(&self) -> Result<(), String> {
-        if (0.0..=0.5).contains(&self.min_margin) {
-            return Ok(());
-        }
-        Err(format!("min_margin is {}; it must be in [0, 0.5]", self.min_margin))
+        bounds::margin("min_margin", self.min_margin)
     }
 
     fn build(&self, _: &BuildContext) -> Result<Self::Built, Cause> {
