@@ -48,10 +48,9 @@ mod tests {
 
     use std::sync::Arc;
 
-    use isr_api::{
-        BuildContext, Candidate, Decision, Fingerprint, FinishReason, Response, Selection, Verdict,
-    };
+    use isr_api::{BuildContext, Candidate, Decision, Selection, Verdict};
     use isr_config::registry::SelectionConfig;
+    use isr_testing::fixtures::response;
 
     /// The selection of a section, or why there is none.
     pub(super) fn selection(section: &str) -> Result<Arc<dyn Selection>, String> {
@@ -59,16 +58,6 @@ mod tests {
             toml::from_str(section).map_err(|error| error.to_string())?;
         config.validate()?;
         config.build(&BuildContext::default()).map_err(|error| error.to_string())
-    }
-
-    fn response(text: &str) -> Response {
-        Response {
-            text: text.to_owned(),
-            token_ids: vec![1],
-            logprobs: vec![-0.5],
-            finish_reason: FinishReason::Stop,
-            policy: Fingerprint::of("fake"),
-        }
     }
 
     /// A candidate: sample, answers, probability.
