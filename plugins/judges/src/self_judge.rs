@@ -1,13 +1,13 @@
 //! The judge `self`: `p(y1 > y2 | V, x, c_t)` (arXiv 2406.11280).
 //!
-//! The prompt shows the video, the context, the question and both answers, and asks for one of two
-//! choices. The verdict is not sampled: the policy scores both choices as openings of its reply, and the
-//! probability is the softmax over the two log-probs. That costs no decoding, has no parse errors, and
-//! gives a margin. Both orders of showing are asked (and cost one prefill of the video, as the video
-//! comes first), so a position bias cancels in the mean and shows as inconsistency.
+//! The prompt shows the video, the visual context, the question and both answers, and asks for one of two
+//! choices. The verdict is not sampled: the policy scores both choices as prefixes of its reply, and the
+//! probability is the softmax over the two log-probs. This needs no decoding, cannot fail to parse, and
+//! gives a margin. Both presentation orders are scored, at the cost of one prefill of the video, which comes
+//! first. Position bias cancels in the mean and shows as inconsistency.
 //!
-//! A policy that wants to say something else altogether has given no verdict, whatever the ratio of two
-//! tiny numbers says: below `min_choice_mass` the case is refused, and the loop quarantines the sample.
+//! If both choices together have less than `min_choice_mass` of probability, their ratio is meaningless: the
+//! case is refused as bad input, and the loop quarantines the sample.
 
 use std::sync::Arc;
 
@@ -42,30 +42,29 @@ Which answer is more accurate and helpful, judged by what the video shows? A lon
 better for its length. Reply with {{ choices[0] }} or {{ choices[1] }} only.
 ";
 
-/// The policy judges its own answers with its description of the video in view: the retrospective
-/// self-judge (arXiv 2406.11280). The paper does not publish its prompt or how a verdict is read; the
-/// defaults are ours.
+/// Retrospective self-judge (ISR-DPO, arXiv 2406.11280): the policy judges its own answers given the video and
+/// its description of it. The paper publishes neither the prompt nor how a verdict is read; the defaults are
+/// this project's.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SelfJudgeConfig {
-    /// What the policy is asked, after the video: a Jinja template over `question`, `first` and `second`
-    /// (the answers as they are shown), `context` (the description; none without a retrospector) and
-    /// `choices`. Default: English instructions for a general video model.
+    /// Prompt after the video: a Jinja template over `question`, `first` and `second` (the answers in
+    /// presentation order), `context` (the description; none without a retrospector) and `choices`. Default:
+    /// English instructions for a general video model.
     pub prompt: String,
-    /// Standing instructions. Default none.
+    /// System prompt. Default none.
     pub system: Option<String>,
-    /// The replies that stand for the answer shown first and the answer shown second. Default `["A",
-    /// "B"]`.
+    /// Replies for the answer shown first and the answer shown second; neither may be a prefix of the other.
+    /// Default `["A", "B"]`.
     pub choices: [String; 2],
-    /// Which orders of showing are asked. Default `both`.
+    /// Presentation orders: `both`, or `given` for the sampled order only. Default `both`.
     pub orders: Orders,
-    /// Whether the description is shown; false is the self-rewarding ablation. Default true.
+    /// Whether the prompt shows the description; false is the self-rewarding ablation. Default true.
     pub use_context: bool,
-    /// Whether the video is shown; false judges by the description alone. Default true.
+    /// Whether the prompt shows the video; false judges by the description alone. Default true.
     pub video: bool,
-    /// Least probability that the two choices have together, in [0, 1); below it there is no verdict and
-    /// the sample is quarantined. 0 accepts everything. Default 0.01: a model that would say something
-    /// else 99 times in 100 has not understood what it was asked.
+    /// Minimum total probability of the two choices, in [0, 1); below it the sample is quarantined. 0 accepts
+    /// everything. Default 0.01.
     pub min_choice_mass: f64,
 }
 
@@ -109,7 +108,7 @@ isr_config::register!(
     example = "choices = [\"A\", \"B\"]\norders = \"both\"\nuse_context = true\n"
 );
 
-/// The judge that [`SelfJudgeConfig`] builds.
+/// Judge built by [`SelfJudgeConfig`].
 #[derive(Debug)]
 pub struct SelfJudge {
     config: SelfJudgeConfig,
@@ -117,7 +116,7 @@ pub struct SelfJudge {
 }
 
 impl SelfJudge {
-    /// Asks once, in one order of showing.
+    /// Scores both choices in one presentation order.
     async fn vote(
         &self,
         case: &JudgeCase,
@@ -138,7 +137,10 @@ impl SelfJudge {
         Ok(prompt::assemble(video, self.config.system.as_deref(), text))
     }
 
-    /// The probability of the first choice among the two.
+    /// Softmax probability of the first choice.
+    ///
+    /// # Errors
+    /// [`ComponentError::BadInput`] below `min_choice_mass`.
     fn preference(&self, scores: &[TokenLogProbs]) -> Result<f64, ComponentError> {
         let [first, second] = log_probs(scores)?;
         let mass = first.exp() + second.exp();
@@ -155,7 +157,7 @@ impl SelfJudge {
     }
 }
 
-/// The log-probs of the two choices, as the policy's contract promises them.
+/// Log-probs of the two choices, summed over tokens; fails if the policy breaks its contract.
 fn log_probs(scores: &[TokenLogProbs]) -> Result<[f64; 2], ComponentError> {
     let sums: Vec<f64> = scores.iter().map(TokenLogProbs::sum).collect();
     let scored = scores.iter().all(|score| !score.logprobs.is_empty());
@@ -169,7 +171,7 @@ fn log_probs(scores: &[TokenLogProbs]) -> Result<[f64; 2], ComponentError> {
 impl Judge for SelfJudge {
     async fn judge(&self, case: &JudgeCase, policy: &FrozenPolicy) -> Result<Verdict, ComponentError> {
         let orders = self.config.orders.first_shown_first();
-        // Both at once, so that an engine can batch them on one prefix.
+        // Concurrently, so that an engine can batch both on one prefix.
         let votes = orders.iter().map(|&first_shown_first| self.vote(case, policy, first_shown_first));
         Ok(Verdict::from_votes(try_join_all(votes).await?))
     }

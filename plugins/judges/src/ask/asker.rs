@@ -1,4 +1,4 @@
-//! Asking a policy until its reply can be read.
+//! Sampling of replies until one can be parsed.
 
 use isr_api::{ComponentError, FrozenPolicy, JudgeCase, Streams};
 
@@ -6,10 +6,10 @@ use super::reply::ReplyConfig;
 use crate::error::JudgeError;
 use crate::prompt;
 
-/// Characters of a reply that an error shows.
+/// Maximum length of a reply in an error message, in characters.
 const SHOWN: usize = 80;
 
-/// What surrounds a judge's question, and how replies are drawn.
+/// Prompt settings and reply sampling of a judge.
 #[derive(Debug)]
 pub(crate) struct Asker {
     pub(crate) system: Option<String>,
@@ -17,19 +17,23 @@ pub(crate) struct Asker {
     pub(crate) reply: ReplyConfig,
 }
 
-/// One question, and the random stream of its replies.
+/// One question, with the name of the random stream of its replies.
 pub(crate) struct Question<'q> {
     pub(crate) text: String,
-    /// The judge's name.
+    /// Stage of the random stream: the judge's name.
     pub(crate) stage: &'static str,
-    /// What the question is about. Texts, not places: so a swapped case draws the same replies.
+    /// Subject of the random stream. An answer's text rather than its position, so that a swapped case draws
+    /// the same replies.
     pub(crate) subject: &'q str,
-    /// What a reply has to say, for the error.
+    /// Expected content of a reply, for the error message.
     pub(crate) wanted: String,
 }
 
 impl Asker {
-    /// Asks until `read` makes sense of the reply, and no more than `attempts` times.
+    /// Samples replies until `read` parses one, at most `attempts` times.
+    ///
+    /// # Errors
+    /// [`ComponentError::BadInput`] if no reply can be parsed, and the policy's own errors.
     pub(crate) async fn ask<T>(
         &self,
         case: &JudgeCase,
@@ -54,7 +58,7 @@ impl Asker {
     }
 }
 
-/// The error for replies of which none could be read.
+/// Error for a case of which no reply could be parsed.
 pub(crate) fn unreadable(attempts: usize, wanted: String, last: &str) -> JudgeError {
     let mut reply: String = last.trim().chars().take(SHOWN).collect();
     if reply.len() < last.trim().len() {

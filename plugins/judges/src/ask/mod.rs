@@ -1,7 +1,7 @@
-//! Judges that ask the policy in words, and read its reply.
+//! Judges that sample a reply from the policy and parse it.
 //!
-//! Unlike the judge `self` of the method, which scores two choices, these let the policy write. They work
-//! with any prompt that makes a model reason first, and cost the decoding of a reply.
+//! Unlike the judge `self`, which scores two choices, these decode text. They support prompts that make the
+//! model reason first, at the cost of decoding a reply.
 
 mod asker;
 mod comparison;
