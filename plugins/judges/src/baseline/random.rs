@@ -20,7 +20,7 @@ use crate::agreement::orderless;
 pub enum Distribution {
     /// 0 or 1, with equal chance. Selections drop none for lack of a margin.
     Coin,
-    /// Uniform in [0, 1). Margins differ, so `top_k` keeps a random subset.
+    /// Uniform in [0, 1]. Margins differ, so `top_k` keeps a random subset.
     Uniform,
 }
 

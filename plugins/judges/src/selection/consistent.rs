@@ -1,8 +1,7 @@
-//! The selection `consistent`: trains on what the judge is sure and consistent about.
+//! The selection `consistent`: pairs with consistent and confident verdicts.
 //!
-//! A self-judge has a position bias: it prefers what is shown first (or second), whatever it says. A
-//! verdict that turns with the order of showing says more about that bias than about the answers. The
-//! paper does not say whether it filters; the rule is ours.
+//! Self-judges have a position bias. A verdict that flips with the presentation order reflects this bias more
+//! than the answers. The paper does not say whether it filters; the rule is this project's.
 
 use std::sync::Arc;
 
@@ -12,18 +11,18 @@ use serde::{Deserialize, Serialize};
 
 use crate::bounds;
 
-/// Rounding that a margin may lose: `0.6 - 0.5` is a little less than `0.1`.
+/// Tolerance for rounding of margins: `0.6 - 0.5` is slightly less than `0.1`.
 const ROUNDING: f64 = 1e-9;
 
-/// Keeps the pairs whose verdict does not depend on the order of showing, and is sure enough. Drops the
+/// Keeps pairs whose verdict is independent of the presentation order and has a sufficient margin. Drops the
 /// others as `inconsistent verdict`, `no preference` (a probability of exactly one half) or `margin below
 /// X`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ConsistentSelectionConfig {
-    /// Drop pairs on which the judge's votes disagree. Default true.
+    /// Whether pairs on which the judge's votes disagree are dropped. Default true.
     pub require_consistent: bool,
-    /// Least distance of the preference probability (mean over votes) from one half, in [0, 0.5].
+    /// Minimum margin: distance of the preference probability (mean over votes) from one half, in [0, 0.5].
     /// Default 0.
     pub min_margin: f64,
 }
@@ -51,7 +50,7 @@ isr_config::register!(
     example = "require_consistent = true\nmin_margin = 0.1\n"
 );
 
-/// The selection that [`ConsistentSelectionConfig`] builds.
+/// Selection built by [`ConsistentSelectionConfig`].
 #[derive(Debug, Clone)]
 pub struct ConsistentSelection {
     config: ConsistentSelectionConfig,
