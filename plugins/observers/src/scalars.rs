@@ -1,22 +1,22 @@
-//! Which figures an event holds, and what they are called.
+//! Scalars of events, and their names.
 
 use std::collections::BTreeMap;
 
 use isr_api::records::{EvaluationRecord, IterationSummary};
 use isr_api::{Event, StepReport};
 
-/// Figures of one step of one series. A series is `iterations`, whose steps are iterations, or
-/// `iteration-NN`, whose steps are the optimiser's in that iteration.
+/// Scalars of one step of a series. The series `iterations` has iterations as steps; `iteration-NN` has the
+/// optimizer steps of that iteration.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Scalars {
     pub(crate) series: String,
     pub(crate) step: u64,
-    /// Name and value.
+    /// Names and values.
     pub(crate) values: Vec<(String, f64)>,
 }
 
 impl Scalars {
-    /// What is to be recorded of an event, if anything.
+    /// The scalars of an event; `None` if it has none.
     pub(crate) fn of(event: &Event<'_>) -> Option<Self> {
         let mut values = Values(Vec::new());
         let (series, step) = match event {
@@ -89,7 +89,7 @@ impl Values {
     }
 }
 
-/// A name that MLflow takes, and that can be a file's: an evaluator may call a figure anything.
+/// The name with characters replaced that MLflow or a file system may refuse.
 fn plain(name: &str) -> String {
     let taken = |c: char| c.is_ascii_alphanumeric() || "/_-".contains(c);
     name.chars().map(|c| if taken(c) { c } else { '_' }).collect()
