@@ -47,6 +47,7 @@ mod objective;
 mod objective_batches;
 mod policy;
 mod retrospector;
+mod scripted_policy;
 
 pub use call::LONGEST_CALL;
 pub use encoder::encoder;
@@ -56,3 +57,4 @@ pub use judge::{JudgeRules, judge};
 pub use objective::{ObjectiveRules, objective};
 pub use policy::policy;
 pub use retrospector::retrospector;
+pub use scripted_policy::ScriptedPolicy;

@@ -110,45 +110,11 @@ impl Judge for ReferenceJudge {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
     use std::sync::Arc;
 
-    use isr_api::{
-        CheckpointKind, Fingerprint, FinishReason, Frames, GenerateRequest, Policy, PreferenceObjective,
-        Response, ScoreRequest, StepReport, TokenLogProbs, TrainStep, VideoInput,
-    };
     use serde_json::json;
 
     use super::*;
-
-    /// A policy that nobody may ask.
-    struct Nobody;
-
-    #[async_trait]
-    impl Policy for Nobody {
-        fn fingerprint(&self) -> Fingerprint {
-            Fingerprint::of("nobody")
-        }
-        async fn generate(&self, _: GenerateRequest) -> Result<Vec<Response>, ComponentError> {
-            Err(ComponentError::failed("asked"))
-        }
-        async fn score(&self, _: ScoreRequest) -> Result<Vec<TokenLogProbs>, ComponentError> {
-            Err(ComponentError::failed("asked"))
-        }
-        async fn train_step(
-            &self,
-            _: TrainStep,
-            _: Arc<dyn PreferenceObjective>,
-        ) -> Result<StepReport, ComponentError> {
-            Err(ComponentError::failed("asked"))
-        }
-        async fn save(&self, _: &Path, _: CheckpointKind) -> Result<(), ComponentError> {
-            Err(ComponentError::failed("asked"))
-        }
-        async fn load(&self, _: &Path, _: CheckpointKind) -> Result<(), ComponentError> {
-            Err(ComponentError::failed("asked"))
-        }
-    }
 
     fn context() -> BuildContext {
         BuildContext { config: json!({ "data": { "type": "world", "training_clips": 5 } }) }
@@ -160,23 +126,12 @@ mod tests {
         second: &str,
     ) -> Result<Verdict, ComponentError> {
         let judge = ReferenceJudgeConfig { oracle: true }.build(&context()).unwrap();
-        let response = |text: &str| Response {
-            text: text.to_owned(),
-            token_ids: vec![],
-            logprobs: vec![],
-            finish_reason: FinishReason::Stop,
-            policy: Fingerprint::of("nobody"),
-        };
-        let frames = Arc::new(Frames { width: 1, height: 1, rgb: vec![0; 3], timestamps: vec![0.0] });
-        let case = JudgeCase {
-            scene: VideoInput { video: sample.video.clone(), frames, features: None },
-            instruction: sample.instruction.clone(),
-            context: None,
-            first: response(first),
-            second: response(second),
-            seed: 0,
-        };
-        judge.judge(&case, &FrozenPolicy::new(Arc::new(Nobody))).await
+        let mut case = isr_testing::fixtures::case(first, second);
+        case.scene.video = sample.video.clone();
+        case.instruction = sample.instruction.clone();
+        // No reply and no score: an oracle must not ask the policy.
+        let policy = Arc::new(isr_testing::ScriptedPolicy::default());
+        judge.judge(&case, &policy.frozen()).await
     }
 
     #[tokio::test]

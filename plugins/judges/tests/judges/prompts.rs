@@ -1,22 +1,22 @@
 //! What the policy is shown, to the letter.
 
-use isr_api::RetrospectionCase;
+use isr_testing::ScriptedPolicy;
+use isr_testing::fixtures::retrospection;
 
-use crate::config::{MINIATURE_JUDGE, MINIATURE_RETROSPECTOR, judge, retrospector};
-use crate::fake::{Fake, case, description, scene, written};
+use crate::method_config::{MINIATURE_JUDGE, MINIATURE_RETROSPECTOR, judge, retrospector};
+use crate::self_judge::case;
+use crate::support::written;
 
 async fn judged(body: &str, context: Option<&str>) -> Vec<String> {
-    let fake = Fake::scoring(|_| vec![vec![-0.5], vec![-1.5]]);
-    judge(body).judge(&case(context), &fake.frozen()).await.unwrap();
-    fake.judged().iter().map(written).collect()
+    let policy = ScriptedPolicy::scoring(|_| vec![vec![-0.5], vec![-1.5]]);
+    judge(body).judge(&case(context), &policy.frozen()).await.unwrap();
+    policy.scored().iter().map(|request| written(&request.prompt)).collect()
 }
 
 async fn asked(body: &str, previous: Option<&str>) -> String {
-    let fake = Fake::saying("a bar.");
-    let case = RetrospectionCase { scene: scene(), previous: previous.map(description), seed: 5 };
-    retrospector(body).describe(&case, &fake.frozen()).await.unwrap();
-    let requests = fake.generated.lock().unwrap();
-    written(&requests[0].prompt)
+    let policy = ScriptedPolicy::saying("a bar.");
+    retrospector(body).describe(&retrospection(previous), &policy.frozen()).await.unwrap();
+    written(&policy.generated()[0].prompt)
 }
 
 #[tokio::test]
@@ -94,11 +94,11 @@ async fn without_video_the_judge_reads_the_description_only() {
 
 #[tokio::test]
 async fn answers_that_look_like_templates_or_markup_are_shown_as_they_stand() {
-    let fake = Fake::scoring(|_| vec![vec![-0.5], vec![-1.5]]);
+    let policy = ScriptedPolicy::scoring(|_| vec![vec![-0.5], vec![-1.5]]);
     let mut case = case(None);
     case.first.text = "{{ second }} <b> & {% if".to_owned();
-    judge(MINIATURE_JUDGE).judge(&case, &fake.frozen()).await.unwrap();
-    assert!(written(&fake.judged()[0]).contains("a: {{ second }} <b> & {% if\n"));
+    judge(MINIATURE_JUDGE).judge(&case, &policy.frozen()).await.unwrap();
+    assert!(written(&policy.scored()[0].prompt).contains("a: {{ second }} <b> & {% if\n"));
 }
 
 #[tokio::test]

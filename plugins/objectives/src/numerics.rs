@@ -1,12 +1,12 @@
-//! Functions of a log-ratio that neither overflow nor lose digits, for any finite argument, and whose
-//! derivatives do not either.
+//! Numerically stable functions of log-ratios and log-probs. Values and derivatives are finite and keep their
+//! relative precision for every finite argument.
 
 use num_dual::{Dual64, DualNum};
 
-/// Exponents beyond this are cut; `exp(80)` can still be squared and multiplied by 1e6.
+/// Clamp of exponents. `exp(80)` can still be squared and multiplied by 1e6.
 const LARGEST_EXPONENT: f64 = 80.0;
 
-/// `-ln(1 + exp(-x))`. Relative error a few units in the last place on both sides.
+/// `-ln(1 + exp(-x))`, with a relative error of a few ulp for either sign of `x`.
 pub(crate) fn log_sigmoid(x: Dual64) -> Dual64 {
     if x.re > 0.0 { -(-x).exp().ln_1p() } else { x - x.exp().ln_1p() }
 }
@@ -30,7 +30,7 @@ pub(crate) fn capped_exp(x: Dual64) -> Dual64 {
     if x.re > LARGEST_EXPONENT { Dual64::from_re(LARGEST_EXPONENT.exp()) } else { x.exp() }
 }
 
-/// `ln(1 - exp(x))` for a log-prob `x`, which is taken to be at most -1e-7.
+/// `ln(1 - exp(x))` for a log-prob `x`, clamped to at most -1e-7; the derivative beyond is 0.
 pub(crate) fn log_one_minus_exp(x: Dual64) -> Dual64 {
     if x.re > -1e-7 {
         return Dual64::from_re((-(-1e-7_f64).exp_m1()).ln());

@@ -1,9 +1,9 @@
 //! The selection `consistent`.
 
 use isr_api::{Candidate, Decision, Verdict, Vote};
+use isr_testing::fixtures::response;
 
-use crate::config::selection;
-use crate::fake::response;
+use crate::method_config::selection;
 
 fn candidate(p_given: f64, p_turned: f64) -> Candidate {
     let vote = |first_shown_first, p_first| Vote { first_shown_first, p_first };
