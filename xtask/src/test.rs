@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 
 use crate::counts::{self, Counts};
+use crate::public_api::{self, ApiArgs};
 use crate::setup::{self, SetupArgs};
 use crate::{browser, clusters, embedder, features, process, repository, venv, zig};
 
@@ -85,6 +86,7 @@ pub(crate) fn run(args: &TestArgs) -> Result<()> {
     if args.filter.is_none() {
         session.documentation();
         session.embedder();
+        session.public_api();
         session.licences();
     }
     if args.python || args.ci {
@@ -132,6 +134,14 @@ impl Session<'_> {
         let outcome =
             embedder::check(self.root, self.args.ci).map_or_else(|error| failed(&error), |()| Outcome::Ok);
         self.end("embedder", outcome, start, Counts::default());
+    }
+
+    fn public_api(&mut self) {
+        let start = Instant::now();
+        heading("api", "public items of isr-api and isr-plugin");
+        let outcome =
+            public_api::run(&ApiArgs::default()).map_or_else(|error| failed(&error), |()| Outcome::Ok);
+        self.end("api", outcome, start, Counts::default());
     }
 
     /// Each feature of the root package alone, and none.
