@@ -110,6 +110,7 @@ impl Streaming {
                     self.push(&self.head.piece(answer, &text));
                 }
             }
+            _ => {}
         }
     }
 
