@@ -45,7 +45,7 @@ pub struct SupervisedParts {
 /// Supervised fine-tuning. Writes `metrics.jsonl`, snapshots under `training/`, and finally `checkpoint/`.
 pub struct SupervisedTraining {
     parts: SupervisedParts,
-    scenes: VideoCache,
+    videos: VideoCache,
 }
 
 impl SupervisedTraining {
@@ -53,9 +53,9 @@ impl SupervisedTraining {
     pub fn new(parts: SupervisedParts) -> Self {
         let (video, encoder) = (parts.video.clone(), parts.encoder.clone());
         let SupervisedConfig { feature_cache_dir: dir, feature_cache_gb: size, .. } = &parts.settings;
-        let scenes = VideoCache::new(video, encoder, parts.settings.feature_cache_mb)
+        let videos = VideoCache::new(video, encoder, parts.settings.feature_cache_mb)
             .with_disk(FeatureCache::configured(dir.as_deref(), *size));
-        Self { parts, scenes }
+        Self { parts, videos }
     }
 
     /// Trains, or resumes an interrupted training; returns the path of the checkpoint.
@@ -99,7 +99,7 @@ impl SupervisedTraining {
     async fn example(&self, index: u64) -> Result<TrainExample, ComponentError> {
         let Demonstration { video, prompt, answer, .. } = self.parts.demonstrations.get(index).await?;
         let prompt = match video {
-            Some(video) => Prompt::about(&self.scenes.open(&video).await?, prompt),
+            Some(video) => Prompt::about(&self.videos.open(&video).await?, prompt),
             None => Prompt::text(prompt),
         };
         let chosen = Target { continuation: Continuation::Answer(answer), reference: None };

@@ -92,7 +92,7 @@ impl IterativeLoop {
         let max_new_tokens = self.parts.evaluation.max_new_tokens;
         self.run_stage(plan, held_out.iter().collect(), |labelled: &LabelledSample| {
             let labelled = labelled.clone();
-            let (scenes, policy) = (Arc::clone(&self.scenes), self.frozen.clone());
+            let (videos, policy) = (Arc::clone(&self.videos), self.frozen.clone());
             let evaluator = Arc::clone(&evaluator);
             // The same stream in all iterations: policies are compared with common random numbers.
             let seed = self.streams.seed(0, Stage::Evaluate.name(), labelled.sample.id.as_str());
@@ -100,7 +100,7 @@ impl IterativeLoop {
             async move {
                 let sample = &labelled.sample;
                 check_instruction(&sample.instruction)?;
-                let scene = scenes.open(&sample.video).await?;
+                let scene = videos.open(&sample.video).await?;
                 let prompt = Prompt::about(&scene, sample.instruction.clone());
                 let greedy = policy.answer(prompt.clone(), Sampling::greedy(max_new_tokens), seed);
                 let sampled = policy.answer(prompt, sampling, seed);

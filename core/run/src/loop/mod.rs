@@ -64,7 +64,7 @@ pub struct LoopParts {
 pub struct IterativeLoop {
     parts: LoopParts,
     streams: Streams,
-    scenes: Arc<VideoCache>,
+    videos: Arc<VideoCache>,
     frozen: FrozenPolicy,
     shared: Option<StageCache>,
 }
@@ -74,11 +74,11 @@ impl IterativeLoop {
     pub fn new(parts: LoopParts) -> Self {
         let components = &parts.components;
         let (video, encoder) = (components.video.clone(), Some(components.encoder.clone()));
-        let scenes = VideoCache::new(video, encoder, parts.settings.feature_cache_mb)
+        let videos = VideoCache::new(video, encoder, parts.settings.feature_cache_mb)
             .with_disk(FeatureCache::of_loop(&parts.settings));
-        let scenes = Arc::new(scenes);
+        let videos = Arc::new(videos);
         let frozen = FrozenPolicy::new(components.policy.clone());
-        Self { streams: Streams::new(parts.seed), scenes, frozen, shared: None, parts }
+        Self { streams: Streams::new(parts.seed), videos, frozen, shared: None, parts }
     }
 
     /// Runs all incomplete iterations; returns the summary of all iterations.

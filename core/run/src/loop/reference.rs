@@ -92,7 +92,7 @@ impl IterativeLoop {
             cache_key,
         };
         let records = self.run_stage(plan, scorings, |scoring| {
-            score(scoring, Arc::clone(&self.scenes), self.frozen.clone())
+            score(scoring, Arc::clone(&self.videos), self.frozen.clone())
         });
         let records = records.await?;
         Ok(Some(records.into_iter().map(|record| (record.sample.as_str().to_owned(), record)).collect()))
@@ -133,7 +133,7 @@ pub(super) fn answer<'a>(responses: &BySample<'a>, sample: &str, index: usize) -
 
 async fn score(
     scoring: Scoring,
-    scenes: Arc<VideoCache>,
+    videos: Arc<VideoCache>,
     policy: FrozenPolicy,
 ) -> Result<ReferenceRecord, ComponentError> {
     let Scoring { pair, corrupted, mismatched } = scoring;
@@ -147,14 +147,14 @@ async fn score(
     };
     let corrupted = match corrupted {
         Some((seed, tokens)) => {
-            let logprobs = of(scenes.cropped(video, seed).await?, tokens).await?;
+            let logprobs = of(videos.cropped(video, seed).await?, tokens).await?;
             Some(CorruptedRecord { seed, logprobs })
         }
         None => None,
     };
     let mismatched = match mismatched {
         Some(Other { record, tokens }) => {
-            let logprobs = of(scenes.open(video).await?, tokens).await?;
+            let logprobs = of(videos.open(video).await?, tokens).await?;
             Some(MismatchedRecord { logprobs, ..record })
         }
         None => None,

@@ -71,12 +71,12 @@ impl IterativeLoop {
         };
         self.run_stage(plan, samples.iter().collect(), |sample: &Sample| {
             let sample = sample.clone();
-            let (scenes, policy) = (Arc::clone(&self.scenes), self.frozen.clone());
+            let (videos, policy) = (Arc::clone(&self.videos), self.frozen.clone());
             let seed = self.streams.seed(t, Stage::Respond.name(), sample.id.as_str());
             let (sampling, n) = (self.parts.settings.sampling.clone(), self.parts.settings.responses);
             async move {
                 check_instruction(&sample.instruction)?;
-                let scene = scenes.open(&sample.video).await?;
+                let scene = videos.open(&sample.video).await?;
                 let prompt = Prompt::about(&scene, sample.instruction.clone());
                 let responses = policy.generate(GenerateRequest { prompt, sampling, n, seed }).await?;
                 check_responses(&responses, n)?;
@@ -112,11 +112,11 @@ impl IterativeLoop {
         };
         let contexts = self
             .run_stage(plan, items, |item| {
-                let (scenes, policy) = (Arc::clone(&self.scenes), self.frozen.clone());
+                let (videos, policy) = (Arc::clone(&self.videos), self.frozen.clone());
                 let retrospector = Arc::clone(retrospector);
                 let seed = self.streams.seed(t, Stage::Retrospect.name(), &item.video);
                 async move {
-                    let scene = scenes.open(item.video.as_ref()).await?;
+                    let scene = videos.open(item.video.as_ref()).await?;
                     let parent = item.previous.as_ref().map(|context| context.iteration);
                     let case = RetrospectionCase { scene, previous: item.previous, seed };
                     let text = retrospector.describe(&case, &policy).await?;

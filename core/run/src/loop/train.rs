@@ -108,14 +108,14 @@ impl PairBatches<'_> {
         let id = pair.id.as_str();
         let (chosen, rejected) =
             (self.response(id, pair.chosen_index)?, self.response(id, pair.rejected_index)?);
-        let scene = self.of.scenes.open(pair.video.as_ref()).await?;
+        let scene = self.of.videos.open(pair.video.as_ref()).await?;
         let prompt = |scene| Prompt::about(scene, pair.prompt.clone());
         let mut example = TrainExample::new(prompt(&scene), target(chosen), Some(target(rejected)));
         let Some(ReferenceRecord { corrupted, mismatched, .. }) = self.references.get(id) else {
             return Ok(example);
         };
         if let Some(CorruptedRecord { seed, logprobs }) = corrupted {
-            let scene = self.of.scenes.cropped(pair.video.as_ref(), *seed).await?;
+            let scene = self.of.videos.cropped(pair.video.as_ref(), *seed).await?;
             let target = scored(chosen, logprobs);
             example.corrupted = Some(PromptedTarget { prompt: prompt(&scene), target });
         }
