@@ -127,9 +127,9 @@ impl VideoCache {
                 return Ok(None);
             }
         };
-        let (contract, encoder, device_key) =
+        let (reader, encoder, device_key) =
             (self.reader.fingerprint(), encoder.fingerprint(), encoder.device_key());
-        Ok(Some(FeatureKey { video, contract, encoder, device_key, frames }))
+        Ok(Some(FeatureKey { video, reader, encoder, device_key, frames }))
     }
 }
 

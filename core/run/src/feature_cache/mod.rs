@@ -43,7 +43,7 @@ pub struct FeatureKey {
     /// Digest of the bytes of the video.
     pub video: Fingerprint,
     /// Fingerprint of the video reader: decoding and frame sampling.
-    pub contract: Fingerprint,
+    pub reader: Fingerprint,
     /// Fingerprint of the encoder.
     pub encoder: Fingerprint,
     /// Device key of the encoder ([`isr_api::VideoEncoder::device_key`]).
@@ -57,7 +57,7 @@ impl FeatureKey {
     /// Name of the entry.
     fn name(&self) -> String {
         let mut name = FingerprintBuilder::default();
-        for part in [&self.video, &self.contract, &self.encoder] {
+        for part in [&self.video, &self.reader, &self.encoder] {
             name.update(part.as_str().as_bytes());
         }
         name.update(self.device_key.as_bytes());
@@ -67,7 +67,7 @@ impl FeatureKey {
     fn labels(&self) -> Labels {
         let texts = [
             ("video", self.video.as_str()),
-            ("contract", self.contract.as_str()),
+            ("contract", self.reader.as_str()),
             ("encoder", self.encoder.as_str()),
             ("computed_on", &self.device_key),
             ("frames", self.frames.as_str()),

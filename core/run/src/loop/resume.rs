@@ -146,7 +146,7 @@ impl IterativeLoop {
             return write_json(&path, &now);
         };
         let changed = [
-            ("the frame-sampling contract", old.video != now.video),
+            ("the frame sampling of the video reader", old.video != now.video),
             ("the encoder's weights or preprocessing", old.encoder != now.encoder),
             ("the starting model's weights", old.policy != now.policy),
             ("the samples of `data`", old.data != now.data),
