@@ -14,7 +14,7 @@ use crate::registry;
 pub(crate) const FOLDERS: &str = "ISR_PLUGIN_PATH";
 
 /// Loaded plugin files, whose component names are unique among them and among the registered ones. Cheap to
-/// clone. A plugin is unloaded when the last clone and the last component built by it are dropped.
+/// clone. A plugin lives until the last clone and the last component built by it are dropped.
 #[derive(Clone, Default)]
 pub struct Plugins(Arc<Vec<LoadedPlugin>>);
 
