@@ -150,7 +150,7 @@ pub fn audit_dir(run: &Path, config: &AuditConfig) -> PathBuf {
 fn check_fingerprints(run: &Path, now: &Value) -> Result<(), Error> {
     let path = run.join("fingerprints.json");
     let then: Value = read_json(&path)?.unwrap_or_default();
-    let changed = [("video", "the frame-sampling contract"), ("encoder", "the encoder")];
+    let changed = [("video", "the frame sampling of the video reader"), ("encoder", "the encoder")];
     match changed.into_iter().find(|(key, _)| then.get(key).is_some_and(|then| *then != now[key])) {
         Some((_, what)) => {
             let run = run.display();

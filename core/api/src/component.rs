@@ -8,6 +8,7 @@ use crate::error::Cause;
 /// A kind of component. Its lower-case name is the section of the config that selects one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Kind {
     /// A [`SampleSource`](crate::SampleSource).
     Data,

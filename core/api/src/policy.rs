@@ -30,6 +30,7 @@ pub struct GenerateRequest {
 
 /// Progress of a generation, sent before the responses are complete.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Progress {
     /// The prompt was tokenised.
     Prompt {

@@ -1,4 +1,4 @@
-//! JSON schema of a section that names a component: `oneOf` over what is registered.
+//! JSON schema of a component section: `oneOf` over registered components and those of the current plugins.
 
 use std::borrow::Cow;
 
@@ -66,7 +66,7 @@ fn plugin_variant(manifest: &Manifest, generator: &mut SchemaGenerator) -> Schem
     variant(&manifest.name, schema)
 }
 
-/// The component's own schema with the key `type` in front.
+/// The component's own schema with `type` as its first key.
 fn variant(component: &str, mut schema: Schema) -> Schema {
     let description = schema.get("description").and_then(Value::as_str).unwrap_or_default();
     let help = first_sentence(description);

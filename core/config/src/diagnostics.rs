@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use isr_api::Error;
 
-/// One error for all problems.
+/// Returns one error that lists all problems; `Ok` if there are none.
 pub(super) fn reject(mut problems: Vec<String>) -> Result<(), Error> {
     match problems.len() {
         0 => Ok(()),
@@ -16,14 +16,14 @@ pub(super) fn reject(mut problems: Vec<String>) -> Result<(), Error> {
     }
 }
 
-/// `; did you mean data/train.jsonl?` for a path that does not exist, where something like it does; else
-/// nothing.
+/// Returns a hint for a path that does not exist, `; did you mean data/train.jsonl?`; the empty string if no
+/// existing path is similar.
 pub fn did_you_mean(path: &Path) -> String {
     nearest_path(path).map(|near| format!("; did you mean {}?", near.display())).unwrap_or_default()
 }
 
-/// The path with its first part that does not exist replaced by the name beside it that is most like
-/// that part, if that makes a path that exists.
+/// Replaces the first missing component of a path by the most similar name in that directory; `None` if the
+/// result does not exist either.
 fn nearest_path(path: &Path) -> Option<PathBuf> {
     let mut existing = PathBuf::new();
     let mut parts = path.components();
@@ -45,10 +45,12 @@ fn nearest_path(path: &Path) -> Option<PathBuf> {
     None
 }
 
+/// Appends a key to a key path.
 pub(super) fn join(at: &str, key: &str) -> String {
     if at.is_empty() { key.to_owned() } else { format!("{at}.{key}") }
 }
 
+/// Describes JSON schema types to a user: `an integer or "none"`.
 pub(super) fn expected(types: &[&str]) -> String {
     let names = types.iter().filter(|name| **name != "null").map(|name| match *name {
         "integer" => "an integer",
@@ -64,11 +66,12 @@ pub(super) fn expected(types: &[&str]) -> String {
     names.collect::<Vec<_>>().join(" or ")
 }
 
+/// Joins allowed names for a message.
 pub(super) fn listed(names: &[&str]) -> String {
     if names.is_empty() { "(none is registered)".to_owned() } else { names.join(", ") }
 }
 
-/// The nearest name if one is near, else all names.
+/// Suggests the nearest name, or lists all names if none is near.
 pub(super) fn hint(wrong: &str, names: &[&str]) -> String {
     match nearest(wrong, names) {
         Some(name) => format!("; did you mean `{name}`?"),
@@ -76,7 +79,7 @@ pub(super) fn hint(wrong: &str, names: &[&str]) -> String {
     }
 }
 
-/// The nearest name if one is near, and all names.
+/// Lists all names, after the nearest one if any is near.
 pub(super) fn hint_and_list(wrong: &str, names: &[&str]) -> String {
     match nearest(wrong, names) {
         Some(name) => format!("; did you mean `{name}`? known: {}", listed(names)),
@@ -84,7 +87,7 @@ pub(super) fn hint_and_list(wrong: &str, names: &[&str]) -> String {
     }
 }
 
-/// A name that differs by at most a third of its letters.
+/// Returns the name with the smallest Damerau-Levenshtein distance, at most a third of its length (or 1).
 pub(super) fn nearest<'a>(wrong: &str, names: &[&'a str]) -> Option<&'a str> {
     let distance = |name: &str| strsim::damerau_levenshtein(&wrong.to_lowercase(), name);
     let near = names.iter().map(|name| (distance(name), *name));

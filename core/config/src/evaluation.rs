@@ -1,24 +1,24 @@
-//! `[evaluation]`.
+//! [`EvaluationConfig`], the section `[evaluation]`.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::validate::{Checks, Invalid};
 
-/// What is measured after each iteration. Used where the config has an `[evaluator]`.
+/// Evaluation on held-out samples after each iteration. Has no effect without an `[evaluator]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct EvaluationConfig {
-    /// Held-out samples to answer: the first so many. Default all.
+    /// Number of held-out samples, taken from the front of the split. Default all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub samples: Option<usize>,
-    /// Held-out samples to answer after iterations before the last, where fewer do for a curve: the first so
-    /// many. The starting model and the last iteration are measured on `samples`. Default as many.
+    /// Number of held-out samples for the iterations before the last, taken from the front. The initial policy
+    /// and the last iteration use `samples`. Default: the value of `samples`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub intermediate_samples: Option<usize>,
-    /// Longest answer in tokens; answers are decoded greedily. Default 256.
+    /// Maximum response length in tokens. Default 256.
     pub max_new_tokens: usize,
-    /// Whether the starting model is measured too, as iteration 0. Default true.
+    /// Whether the initial policy is evaluated too, as iteration 0. Default true.
     pub base: bool,
 }
 

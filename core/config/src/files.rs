@@ -1,4 +1,4 @@
-//! Config files, and the files that they extend.
+//! Config files and the files that they extend.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -10,14 +10,14 @@ use super::diagnostics::did_you_mean;
 use super::layer::Layer;
 use crate::plugin;
 
-/// The file's layers, the lowest first: what it extends, then itself.
+/// Reads the layers of a file, the lowest first: the files that it extends, then itself.
 pub(super) fn read(path: &Path) -> Result<Vec<Layer>, Error> {
     let mut layers = Vec::new();
     read_chain(path, &mut Vec::new(), &mut layers)?;
     Ok(layers)
 }
 
-/// The layers of a text that is not a file; what it extends is relative to `directory`.
+/// Reads the layers of a text. Files that it extends are relative to `directory`.
 pub(super) fn read_text(name: &str, text: &str, directory: &Path) -> Result<Vec<Layer>, Error> {
     let mut layers = Vec::new();
     let mut above = vec![(name.to_owned(), PathBuf::new())];
@@ -25,7 +25,7 @@ pub(super) fn read_text(name: &str, text: &str, directory: &Path) -> Result<Vec<
     Ok(layers)
 }
 
-/// `above` holds the files that led here, as shown and as they really are.
+/// Reads a file with its bases. `above` holds the chain of extending files: displayed and canonical path.
 fn read_chain(
     path: &Path,
     above: &mut Vec<(String, PathBuf)>,
@@ -85,7 +85,7 @@ fn unreadable(name: &str, above: &[(String, PathBuf)], error: &std::io::Error) -
     Error::Config(format!("cannot read config {name}{wanted}: {reason}"))
 }
 
-/// The path without `.` and `x/..`, as a reader would write it.
+/// The path without `.` and `x/..`, for messages.
 fn shown(path: &Path) -> String {
     let mut short = PathBuf::new();
     for part in path.components() {

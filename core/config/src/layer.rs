@@ -1,4 +1,4 @@
-//! One layer of a config: values under their key paths, each with where it came from.
+//! One layer of a config: values by key path, each with its origin.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,8 @@ use isr_api::Error;
 
 use super::renamed;
 
-/// What the user typed for one key in the environment or with `-s`, before it was read as TOML.
+/// The raw text of an override, from an environment variable or `-s`, before it is parsed as TOML. Kept for keys
+/// of type string, whose value `1e3` is a text.
 #[derive(Clone, Debug)]
 pub(super) struct RawOverride {
     pub(super) key: String,
@@ -15,14 +16,14 @@ pub(super) struct RawOverride {
     pub(super) text: String,
 }
 
-/// Values that are set together, in this order.
+/// Assignments of one source, in order.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Layer {
     pub(super) assignments: Vec<Assignment>,
     pub(super) raw_overrides: Vec<RawOverride>,
 }
 
-/// One value and its key path (`judge.members[0].threshold`).
+/// A value and its key path (`judge.members[0].threshold`).
 #[derive(Clone, Debug)]
 pub(super) struct Assignment {
     key: String,
@@ -49,13 +50,13 @@ impl Source for Assignment {
 }
 
 impl Layer {
-    /// The keys of a TOML file; `origin` is its name.
+    /// Reads the keys of a TOML file. `origin` is its name in messages.
     pub(super) fn from_table(origin: &str, table: toml::Table) -> Self {
         let assignment = |(key, value): (String, toml::Value)| Assignment::new(key, traced(origin, value));
         Self { assignments: table.into_iter().map(assignment).collect(), raw_overrides: Vec::new() }
     }
 
-    /// The variables that begin with `ISR__`; `None` reads those of the process.
+    /// Reads the environment variables that begin with `ISR__`; `None` reads those of the process.
     pub(super) fn from_variables(variables: Option<BTreeMap<String, String>>) -> Result<Self, Error> {
         let source = Environment::with_prefix("ISR")
             .prefix_separator("__")
@@ -71,7 +72,7 @@ impl Layer {
         Ok(layer)
     }
 
-    /// `key=value` texts; of two for one key, the later holds.
+    /// Parses `key=value` texts. Later ones override earlier ones.
     pub(super) fn from_overrides(overrides: &[String]) -> Result<Self, Error> {
         let mut layer = Self::default();
         for text in overrides {
@@ -97,7 +98,7 @@ impl Layer {
     }
 }
 
-/// A name, and perhaps one index of at most four digits.
+/// Whether a text is a step of a key path: a name, optionally with an index of at most four digits.
 fn is_step(step: &str) -> bool {
     let (name, index) = match step.split_once('[') {
         Some((name, rest)) => (name, rest.strip_suffix(']').unwrap_or("-")),

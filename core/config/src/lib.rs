@@ -1,7 +1,7 @@
 //! The config engine of isr-dpo: component registry ([`registry`]), layered configs, and plugin files ([`plugin`]).
 //!
-//! A config is a TOML file with one section a component (`[judge]`, whose `type` is a registered name),
-//! and sections of numbers for the loop. It is read in layers, each above the one before:
+//! A config is a TOML file with one section per component (`[judge]`, whose `type` is a registered name) and
+//! sections of hyperparameters. [`Loader`] reads it in layers, from the lowest to the highest precedence:
 //!
 //! 1. the defaults of the config structs,
 //! 2. the files under `extends`, relative to the file that names them,
@@ -9,14 +9,13 @@
 //! 4. environment variables: `ISR__POLICY__MODEL=x` sets `policy.model`,
 //! 5. overrides: `-s policy.model=x`.
 //!
-//! Tables merge key by key; anything else is replaced. Where an upper layer changes the `type` of a
-//! section, the lower layers' keys of that section are forgotten, since another type has other keys.
-//! TOML has no null, so `"none"` in place of an optional section or number takes it away again:
-//! `-s retrospector=none`.
+//! Tables merge key by key; all other values are replaced. A layer that changes the `type` of a section discards
+//! the lower layers' keys of that section, since another type has other keys. TOML has no null, so `"none"`
+//! removes an optional section or number: `-s retrospector=none`.
 //!
-//! [`Loader`] checks the result against the JSON schema of the config struct, registered components
-//! included, and reports all problems at once with key path, origin and remedy. It loads any struct that
-//! implements [`Validate`]; [`RunConfig`] is that of `isr run`.
+//! [`Loader`] checks the result against the JSON schema of the config struct, registered components included, and
+//! reports all problems at once with key path, origin and remedy. It loads any struct that implements
+//! [`Validate`]; [`RunConfig`] is the config of `isr run`.
 
 mod check;
 mod component_schema;
@@ -53,7 +52,7 @@ pub use supervised::SupervisedConfig;
 pub use train::{Schedule, TrainConfig};
 pub use validate::{Invalid, Validate};
 
-/// Re-exports for the code that [`register!`] writes.
+/// Re-exports for the expansion of [`register!`].
 #[doc(hidden)]
 pub mod __private {
     pub use inventory;

@@ -1,4 +1,4 @@
-//! From layers to a config.
+//! [`Loader`]: reads, merges and checks the layers of a config.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -13,16 +13,16 @@ use super::output::schema_of;
 use super::{Validate, diagnostics, files, merge};
 use crate::plugin::{self, PluginFile, Plugins};
 
-/// A config, and how it came about.
+/// A loaded config with the origins of its values.
 #[derive(Debug)]
 pub struct LoadedConfig<T> {
     /// The config.
     pub value: T,
-    /// All of it as JSON, defaults included.
+    /// The resolved config as JSON, defaults included.
     pub settings: Value,
-    /// Where each value was set that is not a default: key path to file, environment variable or `-s`.
+    /// Origin of every value that is not a default: key path to file name, environment variable or `-s`.
     pub origins: BTreeMap<String, String>,
-    /// The plugins that it names.
+    /// The plugins that the config names.
     pub plugins: Plugins,
 }
 
@@ -39,11 +39,11 @@ impl<T: Validate> LoadedConfig<T> {
     }
 }
 
-/// Loads a config from layers. The lowest are the files and texts in the order in which they are added,
-/// above them is the environment, and above that are the overrides.
+/// Loads a config from layers: files and texts in the order in which they are added, above them environment
+/// variables, above those overrides.
 ///
 /// ```no_run
-/// use crate::{Loader, RunConfig};
+/// use isr_config::{Loader, RunConfig};
 ///
 /// let loader = Loader::new().file("configs/demo.toml").environment().overrides(["loop.iterations=3"]);
 /// let config = loader.load::<RunConfig>()?;
@@ -71,18 +71,18 @@ enum Variables {
 }
 
 impl Loader {
-    /// Only defaults.
+    /// Creates a loader without layers, which yields the defaults.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds a TOML file, and what it extends.
+    /// Adds a TOML file with the files that it extends.
     pub fn file(mut self, path: impl Into<PathBuf>) -> Self {
         self.inputs.push(Input::File(path.into()));
         self
     }
 
-    /// Adds TOML text. `name` stands for it in messages; what it extends is relative to `directory`.
+    /// Adds a TOML text. `name` is its name in messages; files that it extends are relative to `directory`.
     pub fn text(
         mut self,
         name: impl Into<String>,
@@ -94,13 +94,13 @@ impl Loader {
         self
     }
 
-    /// Reads the environment: `ISR__POLICY__MODEL=x` is `policy.model = "x"`.
+    /// Reads the environment variables of the process: `ISR__POLICY__MODEL=x` sets `policy.model` to `x`.
     pub fn environment(mut self) -> Self {
         self.variables = Variables::Process;
         self
     }
 
-    /// Takes these environment variables in place of the process's.
+    /// Reads these environment variables instead of those of the process.
     pub fn variables<K: Into<String>, V: Into<String>>(
         mut self,
         variables: impl IntoIterator<Item = (K, V)>,
@@ -110,17 +110,17 @@ impl Loader {
         self
     }
 
-    /// Adds overrides `key=value`, the last the strongest. The value is read as TOML (`3`, `[1, 2]`,
-    /// `{type = "dpo"}`), and as a string where it is not TOML, or where the key wants a string.
+    /// Adds overrides `key=value`; later ones take precedence. The value is parsed as TOML (`3`, `[1, 2]`,
+    /// `{type = "dpo"}`). It is a string if it is not TOML, or if the key is of type string.
     pub fn overrides<S: Into<String>>(mut self, overrides: impl IntoIterator<Item = S>) -> Self {
         self.overrides.extend(overrides.into_iter().map(Into::into));
         self
     }
 
-    /// Merges the layers, checks every key and value, and reads the result.
+    /// Merges the layers, checks every key and value, and deserialises the result.
     ///
     /// # Errors
-    /// [`Error::Config`], with all that is wrong with the config.
+    /// [`Error::Config`] with all problems of the config.
     pub fn load<T: Validate>(&self) -> Result<LoadedConfig<T>, Error> {
         let layers = self.layers()?;
         let merged = merge::merge(&layers)?;
@@ -133,10 +133,10 @@ impl Loader {
         plugin::with_plugins(&plugins.clone(), || read(&merged, &raw_overrides, plugins))
     }
 
-    /// Loads the plugins that the config names, and nothing else of it.
+    /// Loads the plugins of the config without checking its other sections.
     ///
     /// # Errors
-    /// [`Error::Config`], with what is wrong with `plugins` or with the first file that is no plugin.
+    /// [`Error::Config`] for an invalid section `plugins` or the first file that cannot be loaded.
     pub fn plugins(&self) -> Result<Plugins, Error> {
         let layers = self.layers()?;
         let merged = merge::merge(&layers)?;

@@ -1,4 +1,4 @@
-//! The config of `isr run`.
+//! [`RunConfig`], the config of `isr run`.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -13,53 +13,52 @@ use crate::registry::{
     RetrospectorConfig, SelectionConfig, ValueConfig, VideoConfig,
 };
 
-/// Config of one run: the components, and the numbers of the loop.
+/// Config of one run: its components and the hyperparameters of the loop.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RunConfig {
     /// Name of the run and of its directory: letters, digits, `.`, `_` and `-`. Default "run".
     #[serde(default = "default_name")]
     pub name: String,
-    /// Every random draw of the run derives from this. Default 0.
+    /// Run seed, from which all random streams derive. Default 0.
     #[serde(default)]
     pub seed: u64,
-    /// Plugin files: paths, or tables of a `path` and limits. What they give can then be named like what is
-    /// built in. Default none.
+    /// Plugin files: paths, or tables with a `path` and limits. Their components are selected by name like
+    /// built-in ones. Default none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub plugins: Vec<PluginFile>,
-    /// Where samples come from.
+    /// Source of training and evaluation samples.
     pub data: Box<dyn DataConfig>,
-    /// How videos are decoded, and which frames are kept.
+    /// Video decoding and frame sampling.
     pub video: Box<dyn VideoConfig>,
-    /// What turns frames into visual features. Default: the encoder of the policy's own checkpoint, whose
+    /// Frozen vision tower that computes visual features. Default: the encoder of the policy's own checkpoint, whose
     /// weights are then in memory once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encoder: Option<Box<dyn EncoderConfig>>,
-    /// The model that is aligned.
+    /// Model to align.
     pub policy: Box<dyn PolicyConfig>,
-    /// What writes the visual context that the judge sees. Default none: the judge sees no context.
+    /// Writer of the visual contexts that the judge reads. Default none: the judge reads no context.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retrospector: Option<Box<dyn RetrospectorConfig>>,
-    /// What compares two answers.
+    /// Pairwise judge of responses.
     pub judge: Box<dyn JudgeConfig>,
-    /// The preference loss.
+    /// Preference loss.
     pub objective: Box<dyn ObjectiveConfig>,
-    /// Which judged pairs are trained on.
+    /// Rule that turns verdicts into preference pairs.
     pub selection: Box<dyn SelectionConfig>,
-    /// What measures answers to held-out samples. Default none: nothing is measured.
+    /// Metrics of responses to held-out samples. Default none: no evaluation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evaluator: Option<Box<dyn EvaluatorConfig>>,
-    /// What records the run's figures beside its own files: a table each. Results do not depend on them.
-    /// Default none.
+    /// Experiment trackers and other observers, one table each. Results do not depend on them. Default none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub observers: Vec<Box<dyn ObserverConfig>>,
-    /// The iterations.
+    /// Iterations and sampling.
     #[serde(default)]
     pub r#loop: LoopConfig,
-    /// The training of each iteration.
+    /// Training in each iteration.
     #[serde(default)]
     pub train: TrainConfig,
-    /// The evaluation after each iteration.
+    /// Evaluation after each iteration.
     #[serde(default)]
     pub evaluation: EvaluationConfig,
 }
@@ -94,7 +93,7 @@ fn default_name() -> String {
     "run".to_owned()
 }
 
-/// What a component's `validate` says, under its section.
+/// Adds the result of a component's `validate` under its section.
 macro_rules! check_component {
     ($checks:ident, $section:literal, $component:expr) => {
         $checks.part($section, &keys($component), $component.validate())
@@ -128,7 +127,7 @@ impl Validate for RunConfig {
     }
 }
 
-/// Whether the text can name a directory on any system.
+/// Whether the text is a valid directory name on every operating system.
 fn is_name(text: &str) -> bool {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     !text.is_empty() && !text.starts_with('.') && text.chars().all(allowed)

@@ -1,4 +1,4 @@
-//! What a config struct must be to be loaded.
+//! [`Validate`], the trait of root config structs, and the collection of invalid values.
 
 use std::fmt::Display;
 
@@ -6,27 +6,27 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// A config that [`Loader`](super::Loader) can load.
+/// The root struct of a config file, which [`Loader`](super::Loader) can load and validate.
 ///
-/// Keys are checked by the JSON schema, so the two must agree: derive both, and write no serde aliases,
-/// which a schema does not show. A key named `type` is for choosing among variants only.
+/// Keys and types are checked against the JSON schema, so it must agree with the deserialiser: derive both, and
+/// use no serde aliases, which a schema does not contain. The key `type` is reserved for selecting a component.
 pub trait Validate: Serialize + DeserializeOwned + JsonSchema {
-    /// Values that are out of range. Empty where all is well.
+    /// Returns all values that are out of range; empty for a valid config. Default: empty.
     fn invalid(&self) -> Vec<Invalid> {
         Vec::new()
     }
 }
 
-/// A value that its key does not allow.
+/// An invalid value of a config.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Invalid {
-    /// Key path.
+    /// Key path: `train.epochs`.
     pub key: String,
-    /// What is wrong: `is 0; it must be at least 1`.
+    /// Problem and allowed range: `is 0; it must be at least 1`.
     pub reason: String,
 }
 
-/// Collects what is invalid in one section.
+/// Collects the invalid values of one section.
 pub(super) struct Checks {
     section: &'static str,
     found: Vec<Invalid>,
@@ -37,15 +37,15 @@ impl Checks {
         Self { section, found: Vec::new() }
     }
 
-    /// Notes the key's value unless it is valid.
+    /// Adds the value of a key unless it is valid.
     pub(super) fn require(&mut self, valid: bool, key: &str, value: impl Display, allowed: &str) {
         if !valid {
             self.add(key, format!("is {value}; it must be {allowed}"));
         }
     }
 
-    /// Notes what a component's or a part's `validate` says. Where that begins with a key of the
-    /// section, as it should, the key joins the path.
+    /// Adds the error of a component's or a nested struct's `validate`. A message that begins with a key of the
+    /// section, as it should, is filed under that key.
     pub(super) fn part(&mut self, part: &str, keys: &[String], result: Result<(), String>) {
         let Err(message) = result else { return };
         match message.split_once(' ') {
@@ -60,14 +60,14 @@ impl Checks {
         self.found
     }
 
-    /// Notes what is wrong with a key's value.
+    /// Adds the problem of a key.
     pub(super) fn add(&mut self, key: &str, reason: String) {
         let key = if self.section.is_empty() { key.to_owned() } else { format!("{}.{key}", self.section) };
         self.found.push(Invalid { key, reason });
     }
 }
 
-/// The keys of a value that serialises as a table.
+/// Keys of a value that serialises as a table.
 pub(super) fn keys(value: &impl Serialize) -> Vec<String> {
     match serde_json::to_value(value) {
         Ok(serde_json::Value::Object(map)) => map.keys().cloned().collect(),

@@ -1,4 +1,4 @@
-//! From a config to what it names.
+//! [`Components`]: the runtime objects of a run.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,30 +9,30 @@ use isr_api::{
 };
 use isr_config::RunConfig;
 
-/// The runtime objects that a [`RunConfig`] names.
+/// The runtime objects that a [`RunConfig`] selects.
 #[derive(Clone)]
 pub struct Components {
-    /// Where samples come from.
+    /// Source of samples.
     pub data: Arc<dyn SampleSource>,
-    /// Reads videos.
+    /// Video decoder and frame sampler.
     pub video: Arc<dyn VideoReader>,
-    /// Turns frames into features.
+    /// Frozen vision tower.
     pub encoder: Arc<dyn VideoEncoder>,
-    /// The model that is aligned.
+    /// Model to align.
     pub policy: Arc<dyn Policy>,
-    /// Writes the visual context; without it the judge sees none.
+    /// Writer of visual contexts; `None` in runs whose judge reads no context.
     pub retrospector: Option<Arc<dyn Retrospector>>,
-    /// Compares two answers.
+    /// Pairwise judge.
     pub judge: Arc<dyn Judge>,
-    /// The preference loss.
+    /// Preference loss.
     pub objective: Arc<dyn PreferenceObjective>,
-    /// Chooses the pairs to train on.
+    /// Rule that turns verdicts into preference pairs.
     pub selection: Arc<dyn Selection>,
-    /// Measures answers; without it nothing is measured.
+    /// Metrics of responses; `None` disables evaluation.
     pub evaluator: Option<Arc<dyn Evaluator>>,
 }
 
-/// One section's object, or the error that names the section and the component.
+/// Builds the component of one section; an error names section and component.
 macro_rules! built {
     ($kind:ident, $config:expr, $cx:expr) => {
         named(Kind::$kind, $config.name(), $config.build($cx))
@@ -40,10 +40,10 @@ macro_rules! built {
 }
 
 impl Components {
-    /// Builds every component that the config names.
+    /// Builds every component of a config, in the order of its sections.
     ///
     /// # Errors
-    /// [`Error::Build`] of the first component that cannot be built.
+    /// [`Error::Build`] for the first component that cannot be built.
     pub fn build(config: &RunConfig, cx: &BuildContext) -> Result<Self, Error> {
         ComponentValues::default().complete(config, cx)
     }

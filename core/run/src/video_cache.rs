@@ -21,8 +21,8 @@ impl Weighter<String, VideoInput> for Bytes {
     }
 }
 
-/// Videos by path: decoded, and encoded where there is an encoder, once while they fit the budget, however
-/// many tasks ask.
+/// A memory cache of videos by path, decoded and (with an encoder) encoded. Concurrent requests for one video share
+/// the work.
 pub struct VideoCache {
     reader: Arc<dyn VideoReader>,
     encoder: Option<Arc<dyn VideoEncoder>>,
@@ -31,8 +31,7 @@ pub struct VideoCache {
 }
 
 impl VideoCache {
-    /// Videos as `reader` decodes them, of which `budget_mb` MiB are kept in memory; without an encoder,
-    /// scenes have no features.
+    /// Creates a cache of `budget_mb` MiB. Without an encoder, videos have no features.
     pub fn new(
         reader: Arc<dyn VideoReader>,
         encoder: Option<Arc<dyn VideoEncoder>>,
@@ -43,17 +42,17 @@ impl VideoCache {
         Self { reader, encoder, cache, disk: None }
     }
 
-    /// With features kept on disk too.
+    /// Adds an on-disk cache of features.
     #[must_use]
     pub fn with_disk(mut self, disk: Option<FeatureCache>) -> Self {
         self.disk = disk;
         self
     }
 
-    /// The scene of a video.
+    /// Returns a video from the cache, or decodes and encodes it.
     ///
     /// # Errors
-    /// What the reader and the encoder say; [`ComponentError::Failed`] where they return what cannot be.
+    /// Errors of reader and encoder; [`ComponentError::Failed`] if one returns data of the wrong size.
     pub async fn open(&self, video: &Path) -> Result<VideoInput, ComponentError> {
         let key = video_key(video);
         let load = async {
@@ -67,12 +66,12 @@ impl VideoCache {
         self.cache.get_or_insert_async(&key, load).await
     }
 
-    /// The scene of a video that is cropped to a window drawn by `seed` ([`isr_api::View::ChosenCorrupted`]).
+    /// Returns a video cropped to a window drawn by `seed`, for [`isr_api::View::ChosenCorrupted`].
     ///
     /// # Errors
     /// As [`open`](Self::open).
     pub(crate) async fn cropped(&self, video: &Path, seed: u64) -> Result<VideoInput, ComponentError> {
-        // No path has a zero in it.
+        // Paths contain no NUL, so the key cannot collide with one.
         let key = format!("{}\0{seed}", video_key(video));
         let load = async {
             let whole = self.open(video).await?;
@@ -83,7 +82,7 @@ impl VideoCache {
         self.cache.get_or_insert_async(&key, load).await
     }
 
-    /// The features of a video: those on disk, else newly encoded ones.
+    /// Returns the features of a video from disk, or encodes it and stores them.
     async fn features(
         &self,
         video: &Path,
@@ -112,7 +111,7 @@ impl VideoCache {
         Ok(Some(features))
     }
 
-    /// The name of a video's features on disk; `None` where its bytes cannot be read.
+    /// The key of a video's features on disk; `None` if its bytes cannot be read.
     async fn key(
         &self,
         encoder: &dyn VideoEncoder,
@@ -128,9 +127,9 @@ impl VideoCache {
                 return Ok(None);
             }
         };
-        let (contract, encoder, device_key) =
+        let (reader, encoder, device_key) =
             (self.reader.fingerprint(), encoder.fingerprint(), encoder.device_key());
-        Ok(Some(FeatureKey { video, contract, encoder, device_key, frames }))
+        Ok(Some(FeatureKey { video, reader, encoder, device_key, frames }))
     }
 }
 
@@ -140,7 +139,7 @@ async fn encode(encoder: &dyn VideoEncoder, frames: &Frames) -> Result<VisualFea
     Ok(features)
 }
 
-/// Runs what blocks on a thread where it may.
+/// Runs blocking work on a thread for it.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, ComponentError> {
@@ -148,13 +147,13 @@ async fn blocking<T: Send + 'static>(
     outcome.map_err(|error| ComponentError::Panicked(error.to_string()))
 }
 
-/// Readers and encoders may come from outside: sizes that lie would surface far from their cause.
+/// Checks sizes where frames enter, so that the error names the reader.
 fn check_frames(frames: &Frames) -> Result<(), ComponentError> {
     if frames.is_empty() {
         return Err(ComponentError::bad_input("the video has no frame"));
     }
     let Frames { width, height, rgb, .. } = frames;
-    // Wide enough for any width and height that a header may claim.
+    // u128 holds the product for any width and height in a header.
     let wanted = u128::from(*width) * u128::from(*height) * 3 * frames.len() as u128;
     let got = rgb.len();
     if wanted == 0 || wanted != got as u128 {

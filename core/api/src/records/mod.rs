@@ -279,3 +279,32 @@ pub struct Summary {
     /// Completed iterations, in order.
     pub iterations: Vec<IterationSummary>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn comparisons_are_written_as_rounds_and_only_if_there_are_any() {
+        let comparison = ComparisonRecord { compared: [0, 2], seed: 1, verdict: Verdict::of(1.0) };
+        let record = |comparisons| VerdictRecord {
+            sample: "a".into(),
+            seed: 1,
+            context: None,
+            context_of: None,
+            compared: [0, 2],
+            verdict: Verdict::of(1.0),
+            comparisons,
+            oracle: false,
+        };
+        let keys = |record: &VerdictRecord| -> Vec<String> {
+            serde_json::to_value(record).unwrap().as_object().unwrap().keys().cloned().collect()
+        };
+        let single = keys(&record(Vec::new()));
+        assert!(!single.iter().any(|key| key == "rounds" || key == "comparisons"), "{single:?}");
+        let several = record(vec![comparison]);
+        assert!(keys(&several).iter().any(|key| key == "rounds"));
+        let text = serde_json::to_string(&several).unwrap();
+        assert_eq!(serde_json::from_str::<VerdictRecord>(&text).unwrap(), several);
+    }
+}

@@ -1,4 +1,4 @@
-//! Values that may take one of several forms.
+//! Checks of `oneOf` and `anyOf`: values of one of several forms.
 
 use config::{Map, Value, ValueKind};
 use serde_json::Value as Json;
@@ -8,7 +8,7 @@ use super::{Checker, has_type, problems};
 use crate::{diagnostics, plugin};
 
 impl<'s> Checker<'s> {
-    /// Picks the form by null, by listed strings, by tag, or else the form with the fewest problems.
+    /// Selects the form by null, by enumerated strings, by tag, or else by the fewest problems.
     pub(super) fn choice(
         &mut self,
         at: &str,
@@ -35,7 +35,7 @@ impl<'s> Checker<'s> {
         }
     }
 
-    /// Whether the string "none" is a value of this form in its own right.
+    /// Whether this form accepts the string "none" as a value.
     fn reads_none(&self, form: &'s Json) -> bool {
         match (literals(form), self.view.options(form)) {
             (Some(listed), _) => listed.contains(&"none"),

@@ -1,8 +1,7 @@
-//! Checks a merged config against a JSON schema, and turns it into JSON on the way.
+//! Checks a merged config against a JSON schema and converts it to JSON.
 //!
-//! Serde would stop at the first error and would not know which file it stands in. So the walk here
-//! goes through the whole tree, collects every problem with key path and origin, and leaves to serde
-//! what can no longer fail.
+//! Serde stops at the first error and does not know its file. [`Checker`] walks the whole tree and collects every
+//! problem with key path and origin; deserialisation of a checked config cannot fail.
 
 mod choice;
 mod problems;
@@ -18,7 +17,7 @@ use self::schema_view::SchemaView;
 use super::diagnostics::{self, reject};
 use super::layer::RawOverride;
 
-/// The walk's state. `'s` is the schema's.
+/// State of the walk. `'s` is the lifetime of the schema.
 pub(super) struct Checker<'s> {
     view: SchemaView<'s>,
     raw_overrides: &'s [RawOverride],
@@ -31,13 +30,13 @@ impl<'s> Checker<'s> {
         Self { view: SchemaView::new(root), raw_overrides, problems: Vec::new(), origins: BTreeMap::new() }
     }
 
-    /// Where each value came from, or all problems.
+    /// Returns the origins of all values, or one error with all problems.
     pub(super) fn finish(self) -> Result<BTreeMap<String, String>, Error> {
         reject(self.problems)?;
         Ok(self.origins)
     }
 
-    /// Checks the value at key path `at`. What it returns is of use only if there are no problems.
+    /// Checks the value at key path `at` and converts it. The result is meaningful only without problems.
     pub(super) fn value(&mut self, at: &str, value: &Value, schema: &'s Json) -> Json {
         let schema = self.view.resolve(schema);
         if !matches!(value.kind, ValueKind::Table(_)) {
@@ -118,7 +117,7 @@ impl<'s> Checker<'s> {
         Json::Array(items.iter().enumerate().map(check).collect())
     }
 
-    /// The value as it stands.
+    /// Converts a value without a schema.
     fn json(&mut self, at: &str, value: &Value) -> Json {
         match &value.kind {
             ValueKind::Nil => Json::Null,
@@ -160,7 +159,7 @@ impl<'s> Checker<'s> {
         }
     }
 
-    /// What the user typed for a key that wants a string, where it happened to look like a number.
+    /// The raw text of an override for a key of type string, whose value parsed as another type.
     fn raw_text(&self, at: &str, value: &Value) -> Option<&'s str> {
         let is_this = |raw_overrides: &&RawOverride| {
             raw_overrides.key == at && Some(raw_overrides.origin.as_str()) == value.origin()
@@ -188,7 +187,7 @@ fn has_type(kind: &ValueKind, name: &str) -> bool {
     }
 }
 
-/// Entries in the order of their keys, so that messages come in one order.
+/// Entries sorted by key, for a deterministic order of messages.
 fn sorted(table: &Map<String, Value>) -> BTreeMap<&String, &Value> {
     table.iter().collect()
 }

@@ -8,7 +8,7 @@ use super::{Checker, sorted};
 use crate::diagnostics::{hint, join, listed};
 
 impl<'s> Checker<'s> {
-    /// Notes a problem of the value at a key.
+    /// Reports a problem of the value at a key path.
     pub(super) fn problem(&mut self, at: &str, value: &Value, what: &str) -> Json {
         self.problems.push(format!("`{at}`{} {what}", origin(value)));
         Json::Null
@@ -54,13 +54,13 @@ impl<'s> Checker<'s> {
     }
 }
 
-/// The first sentence of a schema's description, without its full stop.
+/// First sentence of a schema's description, without the full stop.
 fn help(schema: &Json) -> Option<String> {
     let text = schema.get("description")?.as_str()?;
     Some(first_sentence(text).trim_end_matches('.').to_owned())
 }
 
-/// ` in configs/demo.toml`, or nothing for a value of unknown origin.
+/// Origin of a value, ` in configs/demo.toml`; empty if unknown.
 pub(super) fn origin(value: &Value) -> String {
     source(value).map(in_source).unwrap_or_default()
 }
@@ -69,7 +69,7 @@ fn in_source(source: &str) -> String {
     format!(" in {source}")
 }
 
-/// Merged tables have lost their origin; their first value has not.
+/// Origin of a value. Merging drops the origin of tables, so theirs is that of their first value.
 fn source(value: &Value) -> Option<&str> {
     let within = || match &value.kind {
         ValueKind::Table(table) => sorted(table).into_values().find_map(source),
@@ -79,7 +79,7 @@ fn source(value: &Value) -> Option<&str> {
     value.origin().or_else(within)
 }
 
-/// Whether an optional key is reset to nothing.
+/// Whether the value is `"none"`, which resets an optional key.
 pub(super) fn is_none(value: &Value) -> bool {
     matches!(&value.kind, ValueKind::String(text) if text == "none")
 }

@@ -1,8 +1,8 @@
-//! Reading a JSON schema as schemars writes it.
+//! A read-only view of a JSON schema in the shape that schemars writes.
 
 use serde_json::Value as Json;
 
-/// A schema with its definitions.
+/// A root schema, for resolving references into its definitions.
 #[derive(Clone, Copy)]
 pub(super) struct SchemaView<'s> {
     root: &'s Json,
@@ -24,13 +24,13 @@ impl<'s> SchemaView<'s> {
         schema
     }
 
-    /// The schemas that a value has to fit one of.
+    /// The alternatives of `oneOf` or `anyOf`, resolved.
     pub(super) fn options(self, schema: &'s Json) -> Option<Vec<&'s Json>> {
         let options = schema.get("oneOf").or_else(|| schema.get("anyOf"))?.as_array()?;
         Some(options.iter().map(|option| self.resolve(option)).collect())
     }
 
-    /// The options of a schema that is a choice by tag, seen through `Option`, and the choice itself.
+    /// The tagged union that a schema describes, possibly inside an `Option`.
     pub(super) fn tagged(self, schema: &'s Json) -> Option<Tagged<'s>> {
         let schema = self.resolve(schema);
         let mut options = self.options(schema)?;
@@ -42,13 +42,13 @@ impl<'s> SchemaView<'s> {
     }
 }
 
-/// A choice among tables, each with its own constant under the same key, which is the tag.
+/// A tagged union: tables with one common key, the tag, whose constant identifies the variant.
 pub(super) struct Tagged<'s> {
     /// The tag's key.
     pub(super) tag: &'s str,
-    /// What the schema calls itself.
+    /// Title of the schema.
     pub(super) title: Option<&'s str>,
-    /// Tag value and schema of each.
+    /// Tag value and schema of each variant.
     pub(super) variants: Vec<(&'s str, &'s Json)>,
 }
 
@@ -74,7 +74,7 @@ fn constant(schema: &Json) -> Option<&str> {
     schema.get("const").or_else(one)?.as_str()
 }
 
-/// The type names of a schema; empty if it allows any.
+/// Type names of a schema; empty if any type is allowed.
 pub(super) fn types(schema: &Json) -> Vec<&str> {
     match schema.get("type") {
         Some(Json::String(name)) => vec![name],
@@ -84,7 +84,7 @@ pub(super) fn types(schema: &Json) -> Vec<&str> {
     }
 }
 
-/// The strings that a schema allows, if it lists them.
+/// Enumerated strings of a schema; `None` if it enumerates none.
 pub(super) fn literals(schema: &Json) -> Option<Vec<&str>> {
     if let Some(text) = schema.get("const") {
         return text.as_str().map(|text| vec![text]);
@@ -93,13 +93,13 @@ pub(super) fn literals(schema: &Json) -> Option<Vec<&str>> {
     listed.iter().filter(|one| !one.is_null()).map(Json::as_str).collect()
 }
 
-/// Keys that a table must have.
+/// Required keys of a table.
 pub(super) fn required(schema: &Json) -> impl Iterator<Item = &str> {
     let listed = schema.get("required").and_then(Json::as_array);
     listed.into_iter().flatten().filter_map(Json::as_str)
 }
 
-/// Least and largest number allowed.
+/// Minimum and maximum of a number, from the bounds or the integer format.
 pub(super) fn bounds(schema: &Json) -> (Option<f64>, Option<f64>) {
     let limit = |key| schema.get(key).and_then(Json::as_f64);
     let (least, most) = match schema.get("format").and_then(Json::as_str) {

@@ -1,5 +1,7 @@
-//! The plugins of the config that this thread is reading: schemas and configs of components are made by
-//! traits of serde and schemars, which hand nothing on.
+//! The plugins of the config that the current thread loads.
+//!
+//! Schemas and configs of components come from `JsonSchema` and `Deserialize`, whose methods take no context, so a
+//! thread-local variable carries it.
 
 use std::cell::RefCell;
 
@@ -9,18 +11,18 @@ thread_local! {
     static CURRENT: RefCell<Plugins> = RefCell::default();
 }
 
-/// Those of the innermost [`with_plugins`]; outside, none.
+/// The plugins of the innermost [`with_plugins`]; none outside.
 pub(crate) fn current_plugins() -> Plugins {
     CURRENT.with_borrow(Plugins::clone)
 }
 
-/// Does something while these are the current ones.
+/// Runs `work` with these plugins as the current ones.
 pub(crate) fn with_plugins<T>(plugins: &Plugins, work: impl FnOnce() -> T) -> T {
     let _end = End(CURRENT.replace(plugins.clone()));
     work()
 }
 
-/// Restores what was current before, whatever happens.
+/// Restores the previous plugins on drop, also during a panic.
 struct End(Plugins);
 
 impl Drop for End {

@@ -1,8 +1,8 @@
-//! The config of a component that a plugin gives: its name and its settings.
+//! The config of a component from a plugin: its name and its settings.
 //!
-//! Configs are told apart by their tag, and the tags are those of compiled types. So a checked section of a
-//! plugin's component is [`tag`] before it is read: its tag becomes [`TAG`], and the name moves into a
-//! key of that name. What is written of a config is [`untag`].
+//! typetag selects the config type by tag, and knows only the tags of compiled types. A checked section of a
+//! plugin's component is therefore [tagged](tag) before deserialisation: `type` becomes [`TAG`], and the name moves
+//! into a key called [`TAG`]. [`untag`] reverts this in serialised configs.
 
 use std::sync::Arc;
 
@@ -15,10 +15,10 @@ use serde_json::{Map, Value};
 use super::{LoadedPlugin, PluginError, PluginSettings, checked, current_plugins};
 use crate::registry::{EncoderConfig, JudgeConfig, ObjectiveConfig, PolicyConfig, RetrospectorConfig};
 
-/// No key or name of a component may have brackets.
+/// Tag of all plugin configs. It cannot collide: keys and names contain no parentheses.
 const TAG: &str = "(plugin)";
 
-/// A checked section with the tag that reads as a component of a plugin.
+/// Tags a checked section as the config of a plugin's component.
 pub(crate) fn tag(section: Value, name: &str) -> Value {
     let Value::Object(mut section) = section else { return section };
     section.insert("type".to_owned(), TAG.into());
@@ -26,7 +26,7 @@ pub(crate) fn tag(section: Value, name: &str) -> Value {
     Value::Object(section)
 }
 
-/// A value with all marks taken away.
+/// Reverts [`tag`] in a value, at any depth.
 pub(crate) fn untag(value: Value) -> Value {
     match value {
         Value::Object(mut object) => {
@@ -40,7 +40,7 @@ pub(crate) fn untag(value: Value) -> Value {
     }
 }
 
-/// What a section says, and who builds it.
+/// Name and settings of a component, with the plugin that builds it.
 #[derive(Debug)]
 struct PluginConfig {
     name: String,
@@ -77,7 +77,7 @@ impl PluginConfig {
 
 macro_rules! plugin_configs {
     ($($kind:ident: $config:ident, $build:ident => $built:ident, $checked:path;)+) => {$(
-        /// Of that kind.
+        /// Config of a plugin's component of this kind.
         #[derive(Debug)]
         struct $kind(PluginConfig);
 

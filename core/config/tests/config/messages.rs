@@ -68,13 +68,13 @@ fn choices_list_what_is_allowed() {
 fn missing_keys_and_sections_say_what_they_are_for() {
     insta::assert_snapshot!(message(&text("run.toml", "")), @"
     7 problems in the config:
-    - missing section `[data]` (Where samples come from); known values of `type`: list
-    - missing section `[video]` (How videos are decoded, and which frames are kept); known values of `type`: frames
-    - missing section `[encoder]` (What turns frames into visual features); known values of `type`: follows
-    - missing section `[policy]` (The model that is aligned); known values of `type`: broken, tiny
-    - missing section `[judge]` (What compares two answers); known values of `type`: self, vote
-    - missing section `[objective]` (The preference loss); known values of `type`: dpo
-    - missing section `[selection]` (Which judged pairs are trained on); known values of `type`: all
+    - missing section `[data]` (Source of training and evaluation samples); known values of `type`: list
+    - missing section `[video]` (Video decoding and frame sampling); known values of `type`: frames
+    - missing section `[encoder]` (Frozen vision tower that computes visual features); known values of `type`: follows
+    - missing section `[policy]` (Model to align); known values of `type`: broken, tiny
+    - missing section `[judge]` (Pairwise judge of responses); known values of `type`: self, vote
+    - missing section `[objective]` (Preference loss); known values of `type`: dpo
+    - missing section `[selection]` (Rule that turns verdicts into preference pairs); known values of `type`: all
     ");
     insta::assert_snapshot!(wrong("[judge]\ntype = 'vote'"), @"missing key `judge.members` in run.toml (Who votes)");
     insta::assert_snapshot!(wrong("[policy]\nlora = { alpha = 1.0 }"), @"missing key `policy.lora.rank` in run.toml (Rank)");

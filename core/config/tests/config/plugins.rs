@@ -220,7 +220,7 @@ fn what_is_no_plugin_file_is_refused_with_the_remedy() {
     insta::assert_snapshot!(said("[{ call = 3 }]"), @"
     2 problems in the config:
     - unknown key `plugins[0].call` in `-s plugins=[{ call = 3 }]`; did you mean `call_s`?
-    - missing key `plugins[0].path` in `-s plugins=[{ call = 3 }]` (The file)
+    - missing key `plugins[0].path` in `-s plugins=[{ call = 3 }]` (Path of the file)
     ");
 }
 

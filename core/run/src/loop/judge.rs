@@ -70,7 +70,7 @@ impl IterativeLoop {
             let task = JudgeTask {
                 record: record.clone(),
                 context: context.cloned(),
-                scenes: Arc::clone(&self.scenes),
+                videos: Arc::clone(&self.videos),
                 judge: Arc::clone(&self.parts.components.judge),
                 policy: self.frozen.clone(),
                 seed: self.streams.seed(t, Stage::Judge.name(), record.sample.as_str()),
@@ -113,7 +113,7 @@ impl IterativeLoop {
 struct JudgeTask {
     record: ResponseRecord,
     context: Option<VisualContext>,
-    scenes: Arc<VideoCache>,
+    videos: Arc<VideoCache>,
     judge: Arc<dyn Judge>,
     policy: FrozenPolicy,
     seed: u64,
@@ -139,7 +139,7 @@ impl JudgeTask {
             _ => Streams::new(self.seed).seed(0, "round", &format!("{one}-{other}")),
         };
         let case = JudgeCase {
-            scene: self.scenes.open(self.record.video.as_ref()).await?,
+            scene: self.videos.open(self.record.video.as_ref()).await?,
             instruction: self.record.instruction.clone(),
             context: self.context.clone(),
             first: self.record.responses[one].clone(),

@@ -1,22 +1,22 @@
-//! The best and the worst of several responses.
+//! Ranking of more than two responses by pairwise comparisons.
 
 use std::collections::BTreeMap;
 
 use isr_api::ComponentError;
 use isr_api::records::ComparisonRecord;
 
-/// The comparison of the best response with the worst, by the mean probability of being better than another
-/// one, and all comparisons where there are several. Ties go to the response that was sampled first.
+/// Ranks responses by their mean probability of winning a comparison. Returns the comparison between the best and
+/// the worst one, and all comparisons if there are several. Ties go to the response that was sampled first.
 ///
-/// A judge need not be transitive: where it prefers the worst to the best, face to face, the verdict on them
-/// is marked inconsistent.
+/// Judges need not be transitive: if the direct comparison prefers the worst response, its verdict is marked
+/// inconsistent.
 pub(super) fn best_and_worst(
     mut comparisons: Vec<ComparisonRecord>,
 ) -> Result<(ComparisonRecord, Vec<ComparisonRecord>), ComponentError> {
     if comparisons.len() == 1 {
         return Ok((comparisons.remove(0), Vec::new()));
     }
-    // Each response is in as many comparisons as any other, so sums rank as means do.
+    // Every response takes part in equally many comparisons, so sums rank as means do.
     let mut points: BTreeMap<usize, f64> = BTreeMap::new();
     for ComparisonRecord { compared: [one, other], verdict, .. } in &comparisons {
         *points.entry(*one).or_default() += verdict.p_first;

@@ -1,4 +1,4 @@
-//! Training: pi_{t+1} from pi_t and the pairs, with pi_t as the reference.
+//! The training stage: pi_{t+1} from pi_t and the preference pairs, with pi_t as the reference policy.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Instant;
@@ -22,14 +22,14 @@ use super::stage::in_iteration;
 use crate::stage_cache::EntryMeta;
 use crate::training::{Batches, Training};
 
-/// What training leaves for the summary.
+/// Statistics of selection and training for the summary.
 pub(super) struct Trained {
     pub(super) pairs: PairSummary,
     pub(super) training: TrainSummary,
 }
 
 impl IterativeLoop {
-    /// Trains on the pairs and writes the checkpoint, unless that was done before.
+    /// Trains on the pairs and writes the checkpoint, or reuses an existing one.
     pub(super) async fn train(
         &self,
         t: u32,
@@ -78,7 +78,7 @@ impl IterativeLoop {
     }
 }
 
-/// The pairs, each epoch in an order of its own.
+/// Batches of preference pairs, reshuffled in each epoch.
 struct PairBatches<'a> {
     of: &'a IterativeLoop,
     t: u32,
@@ -103,19 +103,19 @@ impl PairBatches<'_> {
         order.into_iter().skip(within as usize * self.size()).take(self.size()).collect()
     }
 
-    /// What the policy is trained on; a video that is no longer in memory is read again.
+    /// Builds the training example of a pair; decodes the video again if it was evicted from memory.
     async fn example(&self, pair: &PairRecord) -> Result<TrainExample, ComponentError> {
         let id = pair.id.as_str();
         let (chosen, rejected) =
             (self.response(id, pair.chosen_index)?, self.response(id, pair.rejected_index)?);
-        let scene = self.of.scenes.open(pair.video.as_ref()).await?;
+        let scene = self.of.videos.open(pair.video.as_ref()).await?;
         let prompt = |scene| Prompt::about(scene, pair.prompt.clone());
         let mut example = TrainExample::new(prompt(&scene), target(chosen), Some(target(rejected)));
         let Some(ReferenceRecord { corrupted, mismatched, .. }) = self.references.get(id) else {
             return Ok(example);
         };
         if let Some(CorruptedRecord { seed, logprobs }) = corrupted {
-            let scene = self.of.scenes.cropped(pair.video.as_ref(), *seed).await?;
+            let scene = self.of.videos.cropped(pair.video.as_ref(), *seed).await?;
             let target = scored(chosen, logprobs);
             example.corrupted = Some(PromptedTarget { prompt: prompt(&scene), target });
         }
@@ -148,7 +148,7 @@ fn target(response: &Response) -> Target {
     scored(response, &response.logprobs)
 }
 
-/// An answer with its log-probs under the reference.
+/// A response as a training target with reference log-probs.
 fn scored(response: &Response, logprobs: &[f32]) -> Target {
     Target {
         continuation: Continuation::Tokens(response.token_ids.clone()),

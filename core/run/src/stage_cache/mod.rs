@@ -16,7 +16,7 @@
 //! ```
 //!
 //! # Concurrency
-//! When several runs need the same stage, one holds its lock (a [`Lease`]) and computes, the others wait. The
+//! When several runs need the same stage, one holds its lock (a lease) and computes, the others wait. The
 //! operating system releases the lock of a process that dies. On a file system without locks the cache is
 //! disabled. Checkpoints are hard links where the cache lies on the run's file system, else copies. The directory
 //! may be deleted whenever no run uses it.

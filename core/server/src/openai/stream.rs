@@ -109,6 +109,7 @@ impl Streaming {
                     self.push(&self.head.piece(answer, &text));
                 }
             }
+            _ => {}
         }
     }
 
