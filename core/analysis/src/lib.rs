@@ -1,8 +1,8 @@
 //! Analysis of run directories.
 //!
-//! | to read | where |
+//! | analysis | module |
 //! |---|---|
-//! | how reliable a run's judges are, and judging its responses again: `isr audit` | [`audit`] |
+//! | reliability of a run's judges, and judging its responses again: `isr audit` | [`audit`] |
 //! | a self-contained HTML report of one or several runs: `isr report` | [`report`] |
 //! | preference data in the formats of other trainers: `isr export` | [`export`] |
 //! | async entry points that take frames and facts from the run's own config | [`from_config`] |

@@ -19,7 +19,7 @@ pub struct SweepFile {
     pub seeds: Vec<u64>,
     /// Name of the arm that others are compared with. Default: none.
     pub baseline: Option<String>,
-    /// SchedulerConfig of all arms, by config path. `{seed}` in a text stands for the seed.
+    /// Settings of all arms, by config path. `{seed}` in a string is replaced by the seed.
     #[serde(default)]
     pub set: Table,
     /// Named arms.

@@ -1,4 +1,4 @@
-//! The pairs of a run.
+//! Preference pairs of a run.
 
 use std::collections::HashMap;
 use std::fs;
@@ -9,7 +9,7 @@ use isr_run::store::{iteration_dir, read_journal};
 
 use crate::export::error::ExportError;
 
-/// One chosen and one rejected answer.
+/// A preference pair.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Pair {
     /// Unique among all pairs of the run.
@@ -24,7 +24,7 @@ pub(crate) struct Pair {
 }
 
 impl Pair {
-    /// Whether there is anything to learn from it.
+    /// Whether the texts differ and the verdict is decided.
     pub(crate) fn is_decided(&self) -> bool {
         self.chosen != self.rejected && self.p_chosen != 0.5
     }
@@ -44,7 +44,7 @@ impl Pair {
     }
 }
 
-/// The pairs that are asked for, in the order of iterations and journals.
+/// Reads pairs in the order of iterations and journals; see [`Export`](crate::export::Export) for the options.
 pub(crate) fn read(
     run: &Path,
     iteration: Option<u32>,
@@ -86,7 +86,7 @@ fn iterations(run: &Path) -> Vec<u32> {
     numbers
 }
 
-/// A pair of every verdict, as the judge's probability says.
+/// A pair per verdict, ordered by the judge's probability.
 fn of_verdicts(run: &Path, dir: &Path, iteration: u32, root: &Path) -> Result<Vec<Pair>, ExportError> {
     let responses: Vec<ResponseRecord> = read_journal(&dir.join("responses.jsonl"))?;
     let responses: HashMap<_, _> = responses.into_iter().map(|it| (it.sample.clone(), it)).collect();

@@ -1,8 +1,8 @@
-//! The samples that the page shows of an iteration, picked from its journals.
+//! Judged pairs that the page shows of an iteration, and counts of its journals.
 //!
-//! Picked by a hash of the sample's id, never by how good they look: a fixed mix of pairs that were
-//! kept, pairs on which the two orders disagree, and pairs that selection dropped. The same ids come
-//! first in every iteration and in every run, so that a reader can follow a sample.
+//! Pairs are picked by a hash of the sample id, independent of their content: a fixed mix of kept pairs, pairs on which the two
+//! presentation orders disagree, and dropped pairs. The same ids come first in every iteration and run, so that a reader can
+//! follow a sample.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
@@ -15,10 +15,10 @@ use isr_run::store::iteration_dir;
 use crate::report::error::ReportError;
 use crate::report::journal::{self, Answer, PairLine, ResponseLine};
 
-/// JudgedPairs shown of an iteration.
+/// Pairs shown per iteration.
 const SHOWN: usize = 5;
 
-/// What the journals of an iteration hold, in numbers and in a few cases.
+/// Counts of an iteration's journals, and the pairs to show.
 #[derive(Default)]
 pub(crate) struct JudgedPairs {
     pub(crate) contexts: usize,
@@ -30,7 +30,7 @@ pub(crate) struct JudgedPairs {
     pub(crate) shown: Vec<JudgedPair>,
 }
 
-/// One judged pair with everything around it.
+/// A judged pair with its responses, verdict and visual contexts.
 pub(crate) struct JudgedPair {
     pub(crate) sample: SampleId,
     pub(crate) video: String,
@@ -47,7 +47,7 @@ pub(crate) struct JudgedPair {
     pub(crate) parent: Option<VisualContext>,
 }
 
-/// What became of a judged pair.
+/// Selection's decision on a judged pair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     /// Trained on, with the answer of this position (0 or 1) chosen.

@@ -1,4 +1,4 @@
-//! The page: everything that the templates are given, and their rendering.
+//! Template context and rendering of the page.
 
 use minijinja::{Environment, UndefinedBehavior, context};
 use serde::Serialize;
@@ -64,11 +64,11 @@ pub(crate) fn render(runs: &[Run], frames: &FrameSource<'_>) -> Result<String, R
     render_page(("report.html", include_str!("templates/report.html")), &page)
 }
 
-/// Renders another page with the style, charts and tables of the report: a template that may include `style.css`,
-/// `chart.html` (of a `chart`, a [`ChartView`]) and import from `parts.html`. Its `page` is what it is given.
+/// Renders another page in the report's style, from a template name and its source. The template may include `style.css` and
+/// `chart.html` (for a variable `chart`, a [`ChartView`]) and import from `parts.html`; its context is the variable `page`.
 ///
 /// # Errors
-/// [`ReportError::Template`] for a template that is wrong.
+/// [`ReportError::Template`] for an invalid template.
 pub fn render_page((name, source): (&str, &str), page: &impl Serialize) -> Result<String, ReportError> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);

@@ -1,4 +1,4 @@
-//! A run directory, read.
+//! Reading of a run directory.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -18,7 +18,7 @@ use crate::report::judged_pairs::{self, JudgedPairs};
 /// The format of `summary.json` that this crate reads.
 const SCHEMA: u32 = 1;
 
-/// What the page needs of one run.
+/// Data of one run.
 pub(crate) struct Run {
     pub(crate) dir: PathBuf,
     pub(crate) name: String,

@@ -1,4 +1,4 @@
-//! From the starting model to the final one, in a few figures.
+//! Summary cards: starting model against final model.
 
 use isr_api::records::{EvaluationRecord, evaluation_metrics};
 use serde::Serialize;
@@ -7,12 +7,12 @@ use crate::report::format::{MISSING, Unit, binomial_error};
 use crate::report::run::Run;
 use crate::report::table::{Table, with_error};
 
-/// A figure of the headline.
+/// Metric of the summary.
 struct Figure {
     title: &'static str,
     metric: &'static str,
     unit: Unit,
-    /// Whether more is better (1), worse (-1) or neither (0).
+    /// Direction: 1 if higher is better, -1 if lower is, 0 if neither.
     good: f64,
 }
 
@@ -22,7 +22,7 @@ const FIGURES: [Figure; 3] = [
     Figure { title: "Response tokens", metric: "response_tokens", unit: Unit::Tokens, good: 0.0 },
 ];
 
-/// One figure, greedy and sampled.
+/// One metric, greedy and sampled.
 #[derive(Serialize)]
 pub(crate) struct Card {
     title: &'static str,

@@ -1,4 +1,4 @@
-//! The tables of a run: one row an iteration.
+//! Tables of a run, with one row per iteration.
 
 use std::collections::{BTreeMap, BTreeSet};
 

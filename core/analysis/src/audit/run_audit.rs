@@ -1,4 +1,4 @@
-//! The audit of a run: every figure, for each iteration and judge.
+//! Audit of a run, by iteration and judge.
 
 use std::collections::HashMap;
 use std::fs;
@@ -17,57 +17,57 @@ use crate::audit::length::Length;
 use crate::audit::people::People;
 use crate::audit::position::Position;
 
-/// How good an answer to a sample is by the facts, larger is better
-/// ([`isr_api::Assessment::quality`]); `None` where nothing is known of it.
+/// Callback that returns the quality of a response to a sample by the facts; higher is better
+/// ([`isr_api::Assessment::quality`]). `None` where it is unknown.
 pub type TruthSource<'a> = dyn Fn(&SampleId, &str) -> Option<f64> + 'a;
 
-/// All judges of a run.
+/// Audit of all judges of a run.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct RunAudit {
-    /// The run's folder.
+    /// Run directory.
     pub run: PathBuf,
-    /// One entry for each iteration and judge: the run's own first, then those below `audits/`, then those
-    /// that were named.
+    /// One entry per iteration and judge: the run's own, then those below `audits/`, then those named by the caller.
     pub judges: Vec<JudgeAudit>,
 }
 
-/// What one judge did in one iteration.
+/// Audit of one judge in one iteration.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct JudgeAudit {
     /// The iteration, from 1.
     pub iteration: u32,
-    /// The judge: `run` is the run's own, any other is named as its folder.
+    /// Name of the judge: `run` for the run's own, else the name of its folder.
     pub judge: String,
-    /// Whether it knows what is true.
+    /// Whether the judge is an oracle, which knows the facts.
     pub oracle: bool,
-    /// Verdicts given.
+    /// Number of verdicts.
     pub verdicts: usize,
-    /// Verdicts of exactly one half, which prefer neither answer.
+    /// Verdicts with a probability of exactly one half.
     pub undecided: usize,
-    /// Cases without a verdict.
+    /// Cases that the judge failed on.
     pub failures: Failures,
-    /// Agreement with the facts; null where none are known.
+    /// Agreement with the facts; null where they are unknown.
     pub truth: Option<Agreement>,
     /// Agreement with the run's own judge on the same answers; null for that judge itself.
     pub run_judge: Option<Agreement>,
-    /// Agreement with people, each of them on each sample; null where nobody was asked.
+    /// Agreement with human annotators, each on each sample; null without annotations.
     pub people: Option<Agreement>,
-    /// What the order of showing does.
+    /// Position bias.
     pub position: Position,
-    /// What length does.
+    /// Length bias.
     pub length: Length,
-    /// Wall-clock seconds of the stage; null where they were not recorded.
+    /// Wall-clock seconds of the judge stage; null where not recorded.
     pub seconds: Option<f64>,
 }
 
-/// The name of the run's own judge.
+/// Name of the run's own judge.
 const OWN: &str = "run";
 
-/// Audits a run's own judge, those below `RUN/audits/`, and those whose verdicts lie in the folders `others`.
+/// Audits the run's own judge, those below `RUN/audits/`, and those with verdicts in the folders `others`.
 ///
 /// # Errors
-/// [`AuditError::NoVerdicts`] for what is no run, [`AuditError::OtherAnswers`] for another judge who judged
-/// other answers, [`AuditError::Store`] for files that cannot be read.
+/// [`AuditError::NoVerdicts`] for a folder without verdicts, [`AuditError::NoAnswers`] for verdicts whose responses are missing,
+/// [`AuditError::OtherAnswers`] for a folder with no verdict on the run's responses, [`AuditError::Store`] for files that
+/// cannot be read.
 pub fn audit(run: &Path, others: &[PathBuf], truth: &TruthSource<'_>) -> Result<RunAudit, AuditError> {
     let iterations = judgments::judged_iterations(run);
     if iterations.is_empty() {
@@ -95,7 +95,7 @@ fn audits_of(run: &Path) -> Vec<PathBuf> {
     folders
 }
 
-/// What all judges of a run are measured by.
+/// Inputs of the audit shared by all judges of a run.
 struct Case<'a> {
     run: &'a Path,
     truth: &'a TruthSource<'a>,
@@ -103,7 +103,7 @@ struct Case<'a> {
 }
 
 impl Case<'_> {
-    /// Another judge, in the iterations that it judged.
+    /// Audits another judge in the iterations that it judged.
     fn of_other(&self, folder: &Path) -> Result<Vec<JudgeAudit>, AuditError> {
         let judged = judgments::judged_iterations(folder);
         if judged.is_empty() {
@@ -130,7 +130,7 @@ impl Case<'_> {
         Ok(judges)
     }
 
-    /// The figures of verdicts that lie in `folder`, without those beside the run's own judge.
+    /// Audits the verdicts in `folder`, without agreement with the run's own judge.
     fn figures(
         &self,
         folder: &Path,
@@ -165,7 +165,7 @@ impl Case<'_> {
         })
     }
 
-    /// The better answer by the facts, where they are known of both.
+    /// The better response by the facts, if they are known for both.
     fn better(&self, judgment: &Judgment) -> Option<Choice> {
         let quality = |text: &str| (self.truth)(&judgment.sample, text);
         let [first, second] = &judgment.texts;
@@ -173,7 +173,7 @@ impl Case<'_> {
     }
 }
 
-/// The name of the draws of an interval.
+/// Name of the random stream of an interval.
 fn stream(judge: &str, iteration: u32, with: &str) -> String {
     format!("{judge}/{iteration}/{with}")
 }
