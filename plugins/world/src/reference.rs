@@ -1,9 +1,8 @@
-//! The judge `reference`: knows what is true.
+//! The judge `reference`: an oracle that reads the ground truth.
 //!
-//! It bounds what judges can do: whatever a run with it reaches, no judge that has to look at the video will
-//! exceed. It breaks the rule that nothing in training reads what is true, on purpose and in the open: its
-//! config must say `oracle = true`, by which the loop marks every record of its verdicts
-//! ([`isr_config::is_oracle`]).
+//! It is an upper bound for judges that have to look at the video. It deliberately breaks the rule that training
+//! reads no ground truth: its config must set `oracle = true`, by which the loop marks every record of its
+//! verdicts ([`isr_config::is_oracle`]).
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -23,13 +22,13 @@ use crate::evaluator::{WorldEvaluator, WorldEvaluatorConfig};
 use crate::question::Truth;
 use crate::samples::samples;
 
-/// Prefers the answer that is better by the synthetic world's facts: an oracle, the bound of all judges.
-/// For data `world` alone; equally good answers get a probability of exactly one half. Every verdict, pair
-/// and summary of a run with it says that the judge was an oracle.
+/// Oracle judge that prefers the answer that is better by the synthetic world's facts, an upper bound for
+/// judges. Requires data `world`; equally good answers get a probability of exactly one half. All verdicts,
+/// pairs and summaries of a run are marked as an oracle's.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ReferenceJudgeConfig {
-    /// Must be true: what is trained on these verdicts has seen the truth. Default false.
+    /// Acknowledgement, must be true: training on these verdicts uses the ground truth. Default false.
     pub oracle: bool,
 }
 
@@ -53,7 +52,7 @@ impl Component for ReferenceJudgeConfig {
 
 isr_config::register!(Judge "reference" => ReferenceJudgeConfig, example = "oracle = true\n");
 
-/// The world that the run's samples come from.
+/// World of the run's samples, from the section `data`.
 fn world_of(settings: &Value) -> Result<WorldConfig, Cause> {
     let data = settings.get("data").cloned().unwrap_or_default();
     match data.get("type").and_then(Value::as_str) {
@@ -70,7 +69,7 @@ fn world_of(settings: &Value) -> Result<WorldConfig, Cause> {
     Ok(config)
 }
 
-/// What is true, by video and instruction.
+/// Ground truth by video and instruction.
 type Truths = HashMap<(String, String), Truth>;
 
 fn truths(world: &WorldConfig) -> Result<Truths, serde_json::Error> {
