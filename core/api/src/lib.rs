@@ -7,6 +7,7 @@
 //! | how a component is configured, built and listed | [`Component`], [`BuildContext`], [`Kind`], [`Manifest`] |
 //! | lines and files of a run directory | [`records`] |
 //! | seeded random streams | [`Streams`] |
+//! | messages to components in libraries, processes and sandboxes | [`messages`] |
 //! | errors | [`ComponentError`] of components, [`Error`] of runs |
 //!
 //! Links no tensor library, reads no config file, and runs no loop: `isr-config` and `isr-run` do. The Rust SDK
@@ -17,6 +18,7 @@ mod encoder;
 mod error;
 mod fingerprint;
 mod judge;
+pub mod messages;
 mod objective;
 mod observer;
 mod policy;
