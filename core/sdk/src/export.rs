@@ -10,11 +10,11 @@ use serde::de::DeserializeOwned;
 
 use crate::current::{self, HostHandle};
 use crate::error::RemoteError;
-use crate::form::Described;
 use crate::guard::guarded;
 use crate::interface::{HostBox, Instance_TO, InstanceBox, Module, ModuleRef, RawError};
-use crate::serve::{Built, Component, Served};
-use crate::{logging, together};
+use crate::messages::Described;
+use crate::serve::{Built, Component, ComponentServer};
+use crate::{batching, logging};
 
 /// One exported component.
 pub struct Export {
@@ -96,7 +96,7 @@ fn module<E: Exports>() -> ModuleRef {
 
 extern "C" fn describe<E: Exports>(features: RStr<'_>) -> RResult<RString, RawError> {
     let text = guarded(|| {
-        together::learn(&features);
+        batching::set_host_features(&features);
         let components = E::exports().iter().map(Export::manifest).collect();
         let described = Described { sdk: crate::VERSION.to_owned(), components };
         serde_json::to_string(&described).map_err(|error| RemoteError::from_error(&error))
@@ -121,10 +121,10 @@ extern "C" fn construct<E: Exports>(
 ) -> RResult<InstanceBox, RawError> {
     let host = HostHandle::new(host);
     let instance = guarded(|| {
-        current::keep(&host);
+        current::set_fallback_host(&host);
         logging::forward();
-        let built = current::during(&host, || (find::<E>(&kind, &name)?.build)(&settings))?;
-        Ok(Instance_TO::from_value(Served::new(built, &name, host.clone()), TD_Opaque))
+        let built = current::with_host(&host, || (find::<E>(&kind, &name)?.build)(&settings))?;
+        Ok(Instance_TO::from_value(ComponentServer::new(built, &name, host.clone()), TD_Opaque))
     });
     instance.map_err(RawError::from).into()
 }

@@ -8,11 +8,11 @@ use abi_stable::std_types::{RResult, RSlice, RStr};
 use isr_api::{Manifest, ObjectiveBatch, ObjectiveValue};
 
 use crate::error::RemoteError;
-use crate::form::Described;
 use crate::interface::{
     Host, Host_TO, HostBox, InstanceBox, ModuleRef, RawError, RawMessage, RawReply, RawView,
 };
 use crate::message::Message;
+use crate::messages::Described;
 
 /// Optional capabilities of this program that a plugin may use: a JSON list of names. `together`, since 0.1.1, is
 /// a method of [`HostSide::ask`] that answers several questions.

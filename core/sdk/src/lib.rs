@@ -54,24 +54,24 @@
 //! | part | where |
 //! |---|---|
 //! | the interface, frozen | `src/interface.rs` |
-//! | messages and their forms | `src/message.rs`, `src/form.rs`, `src/pack.rs`, `src/calls.rs` |
-//! | the plugin's side | `src/export.rs`, `src/serve.rs`, `src/asked.rs`, `src/together.rs`, `src/current.rs`, `src/logging.rs` |
-//! | the program's side | [`host`], and the crate `isr-dynamic` |
+//! | messages | [`isr_api::messages`]; with blobs: `src/message.rs`, `src/messages.rs`, `src/pack.rs`, `src/calls.rs` |
+//! | the plugin's side | `src/export.rs`, `src/serve.rs`, `src/host_proxies.rs`, `src/batching.rs`, `src/current.rs`, `src/logging.rs` |
+//! | the program's side | [`host`], and the crate `isr-native` |
 
-mod asked;
+mod batching;
 mod calls;
 mod current;
 mod error;
 mod export;
-mod form;
 mod guard;
 pub mod host;
+mod host_proxies;
 mod interface;
 mod logging;
 mod message;
+mod messages;
 mod pack;
 mod serve;
-mod together;
 #[doc(hidden)]
 pub mod wire;
 
