@@ -7,6 +7,7 @@
 //! | configuration and listing of components | [`Component`], [`BuildContext`], [`Kind`], [`Manifest`] |
 //! | file formats of a run directory | [`records`] |
 //! | seeded random streams | [`Streams`] |
+//! | messages to components in libraries, processes and sandboxes | [`messages`] |
 //! | errors | [`ComponentError`] of components, [`Error`] of runs |
 //!
 //! The crate links no tensor library, reads no config file and runs no loop; `isr-config` and `isr-run` build on
@@ -17,6 +18,7 @@ mod encoder;
 mod error;
 mod fingerprint;
 mod judge;
+pub mod messages;
 mod objective;
 mod observer;
 mod policy;

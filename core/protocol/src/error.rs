@@ -1,12 +1,12 @@
-//! What goes wrong with a plugin's process.
+//! Errors of a plugin's process.
 
 use std::time::Duration;
 use std::{fmt, io};
 
-/// The cause of an error.
+/// The cause of a [`SessionError`].
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum Fault {
+pub enum SessionErrorKind {
     /// The executable cannot be started.
     #[error("cannot start `{executable}`: {cause}")]
     NotStarted {
@@ -74,10 +74,10 @@ pub enum Fault {
     Closed,
 }
 
-impl Fault {
-    /// Whether the case is at fault, and another may work: what the plugin says is, what it answered
-    /// nonsense to, and what ended its process when it was sent alone.
-    pub fn is_the_case(&self) -> bool {
+impl SessionErrorKind {
+    /// Whether the error is due to the case, so that its sample is quarantined: the plugin said so, its answer
+    /// cannot be used, or the call ended the process when it was retried alone.
+    pub fn is_bad_input(&self) -> bool {
         match self {
             Self::Reported { code, .. } => code == "bad_input",
             Self::NotStarted { .. } | Self::Restarts { .. } | Self::Closed | Self::Undeclared(_) => false,
@@ -86,28 +86,28 @@ impl Fault {
     }
 }
 
-/// A fault with the last that the process wrote to stderr.
+/// An error of a plugin's process, with the end of its stderr.
 #[derive(Debug, thiserror::Error)]
 pub struct SessionError {
-    /// What went wrong.
+    /// The cause.
     #[source]
-    pub fault: Fault,
-    /// Its last lines on stderr, oldest first; empty where they say nothing of the fault.
-    pub stderr: Vec<String>,
+    pub kind: SessionErrorKind,
+    /// Its last lines on stderr, oldest first; empty for an error that the plugin reported itself.
+    pub stderr_tail: Vec<String>,
 }
 
 impl fmt::Display for SessionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.fault)?;
-        match self.stderr.as_slice() {
+        write!(f, "{}", self.kind)?;
+        match self.stderr_tail.as_slice() {
             [] => Ok(()),
-            lines => write!(f, "; its last words: {}", lines.join(" | ")),
+            lines => write!(f, "; its last lines on stderr: {}", lines.join(" | ")),
         }
     }
 }
 
-impl From<Fault> for SessionError {
-    fn from(fault: Fault) -> Self {
-        Self { fault, stderr: Vec::new() }
+impl From<SessionErrorKind> for SessionError {
+    fn from(kind: SessionErrorKind) -> Self {
+        Self { kind, stderr_tail: Vec::new() }
     }
 }

@@ -3,10 +3,10 @@
 //!
 //! | part | what it is | where |
 //! |---|---|---|
-//! | messages | what a line may be | `message.rs` |
-//! | forms | cases, prompts and values as they stand in messages | `form/` |
-//! | process | a child process, its lines, its last words | `process/` |
-//! | session | calls to a process that is restarted where it ends | `session/` |
+//! | envelope | the lines; what they carry is [`isr_api::messages`] | `message.rs`, `keys.rs` |
+//! | process | a child process, its lines, the end of its stderr | `process/` |
+//! | session | calls to a process that is restarted when it ends | `session/` |
+//! | questions | what the policy and the video answer during a call | `questions.rs` |
 //! | components | judge, retrospector and objective on a session | `component/` |
 //! | plugin | a program's components, each with a session of its own | `plugin.rs` |
 //!
@@ -16,23 +16,25 @@
 //! - A process that ends, is silent for too long or breaks the protocol is ended, and started again while
 //!   [`Limits::restarts`] lasts. A call that was open then is sent once more, alone; if that ends the
 //!   process again, the case is at fault.
-//! - Whatever a process writes, memory is bounded: lines by [`Limits::line_bytes`], stderr by its last
-//!   lines.
+//! - Whatever a process writes, and whether or not it reads, memory is bounded: lines by [`Limits::line_bytes`],
+//!   stderr by its last lines, questions by [`QuestionLimits`](isr_api::messages::QuestionLimits), messages to it
+//!   by [`Limits::unread`].
 
 mod component;
 mod error;
-mod form;
+mod keys;
 mod limits;
 mod message;
 mod plugin;
 mod process;
 mod program;
+mod questions;
 mod session;
 
 pub use component::{RemoteJudge, RemoteObjective, RemoteRetrospector};
-pub use error::{Fault, SessionError};
+pub use error::{SessionError, SessionErrorKind};
 pub use limits::Limits;
-pub use message::{Answer, Ask, Call, Declared, FromPlugin, ToPlugin, VERSION};
+pub use message::{Answer, Call, Declared, FromPlugin, HostRequest, ToPlugin, VERSION};
 pub use plugin::RemotePlugin;
 pub use program::Program;
 pub use session::{Session, hello};

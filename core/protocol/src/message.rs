@@ -1,4 +1,5 @@
-//! The messages: one JSON object a line, told apart by `type`.
+//! The envelope of protocol version 1: one JSON object a line, distinguished by `type`. Parameters and values inside
+//! are [`isr_api::messages`].
 
 use isr_api::Kind;
 use serde::{Deserialize, Serialize};
@@ -11,19 +12,19 @@ pub const VERSION: u32 = 1;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub enum ToPlugin {
-    /// The first line.
+    /// Greeting, the first line.
     Hello {
         /// Versions of the protocol that isr speaks.
         protocols: Vec<u32>,
         /// Name and version of the program.
         host: String,
     },
-    /// Calls that wait together; each is answered on its own, in any order.
+    /// A batch of calls; each is answered on its own, in any order.
     Calls {
         /// At least one.
         calls: Vec<Call>,
     },
-    /// The answer to what the plugin asked.
+    /// Answer to a question of the plugin.
     Answer {
         /// The question's id.
         id: u64,
@@ -31,21 +32,21 @@ pub enum ToPlugin {
         #[serde(flatten)]
         answer: Answer,
     },
-    /// Nobody waits for this call any more. It is answered all the same, with whatever.
+    /// Cancellation of a call. The plugin still answers it; the value is discarded.
     Cancel {
         /// The call's id.
         id: u64,
     },
 }
 
-/// One call.
+/// One call of a component's method.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Call {
     /// Unique in the life of the process.
     pub id: u64,
     /// `configure`, `judge`, `describe`, `requirements` or `evaluate`.
     pub method: String,
-    /// What the method takes.
+    /// Parameters, as [`isr_api::messages`] defines them.
     pub params: Value,
 }
 
@@ -53,25 +54,25 @@ pub struct Call {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub enum FromPlugin {
-    /// The answer to the hello.
+    /// Reply to the greeting.
     Hello {
         /// The version that it speaks from now on, one of those offered.
         protocol: u32,
-        /// What it is written with, for messages.
+        /// Name and version of its SDK, for error messages.
         #[serde(default)]
         sdk: String,
-        /// What it can be configured as.
+        /// Its components.
         components: Vec<Declared>,
     },
-    /// A call is done.
+    /// Result of a call.
     Result {
         /// The call's id.
         id: u64,
-        /// What the method returns.
+        /// Return value, as [`isr_api::messages`] defines it.
         #[serde(default)]
         value: Value,
     },
-    /// A call failed.
+    /// Error of a call.
     Error {
         /// The call's id.
         id: u64,
@@ -80,8 +81,8 @@ pub enum FromPlugin {
         /// What went wrong.
         message: String,
     },
-    /// The plugin wants something of isr while it works on a call.
-    Ask(Ask),
+    /// A question to isr during a call.
+    Ask(HostRequest),
     /// A line for the log.
     Log {
         /// `error`, `warn`, `info` or `debug`.
@@ -101,7 +102,7 @@ pub struct Declared {
     /// Version of the plugin.
     #[serde(default)]
     pub version: String,
-    /// What it does; the first sentence stands in lists.
+    /// Help text; `isr plugins list` shows the first sentence.
     pub help: String,
     /// JSON schema of its settings, an object; none for a component without settings.
     #[serde(default)]
@@ -109,7 +110,7 @@ pub struct Declared {
     /// TOML body of a valid section, without the `type` line.
     #[serde(default)]
     pub example: String,
-    /// How many messages of calls it works on at a time. Default 1.
+    /// Number of [`ToPlugin::Calls`] messages that it works on concurrently. Default 1.
     #[serde(default = "one")]
     pub workers: usize,
 }
@@ -118,16 +119,16 @@ fn one() -> usize {
     1
 }
 
-/// A question of the plugin.
+/// A plugin's question: a request for the policy's answers or for a frame.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Ask {
+pub struct HostRequest {
     /// Unique in the life of the process.
     pub id: u64,
     /// The open call that it belongs to.
     pub call: u64,
     /// `generate`, `score` or `frame`.
     pub method: String,
-    /// What the method takes.
+    /// Parameters, as [`isr_api::messages`] defines them.
     pub params: Value,
 }
 

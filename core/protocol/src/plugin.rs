@@ -1,10 +1,11 @@
-//! A program that speaks the protocol, as a plugin.
+//! A program that speaks the protocol, as a [`Plugin`].
 
 use std::sync::Arc;
 
+use isr_api::messages::ComponentSpec;
 use isr_api::{Cause, Judge, Kind, Manifest, PreferenceObjective, Retrospector};
 use isr_config::plugin::{Plugin, PluginFile, PluginSettings};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::component::{RemoteJudge, RemoteObjective, RemoteRetrospector};
 use crate::limits::Limits;
@@ -12,7 +13,7 @@ use crate::message::Declared;
 use crate::program::Program;
 use crate::session::{Session, hello};
 
-/// A plugin whose components each have a process of their own.
+/// A plugin with one process for each component that is used.
 pub struct RemotePlugin {
     program: Program,
     limits: Limits,
@@ -20,10 +21,10 @@ pub struct RemotePlugin {
 }
 
 impl RemotePlugin {
-    /// Asks a program what it gives.
+    /// Starts a program to ask for its components.
     ///
     /// # Errors
-    /// What went wrong when it was started and asked.
+    /// It does not start, or does not greet in time and in a known version of the protocol.
     pub fn load(program: Program, options: &PluginFile) -> Result<Self, Cause> {
         let limits = limits(options);
         let manifests = hello(&program, &limits)?.into_iter().map(manifest).collect();
@@ -31,8 +32,8 @@ impl RemotePlugin {
     }
 
     fn session(&self, kind: Kind, name: &str, with: &PluginSettings<'_>) -> Result<Session, Cause> {
-        let settings = Value::Object(with.settings.clone());
-        Ok(Session::start(self.program.clone(), kind, name, settings, self.limits)?)
+        let component = ComponentSpec { kind, name: name.to_owned(), settings: with.settings.clone() };
+        Ok(Session::start(self.program.clone(), component, self.limits)?)
     }
 }
 

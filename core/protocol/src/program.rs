@@ -1,4 +1,4 @@
-//! How a plugin's process is started.
+//! Command line of a plugin's process.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -10,15 +10,15 @@ use tempfile::TempDir;
 /// A program that speaks the protocol on its standard input and output.
 #[derive(Clone, Debug)]
 pub struct Program {
-    /// Its name in messages, such as the plugin's file.
+    /// Its name in errors and in the log, such as the plugin's file.
     pub name: String,
     /// The executable.
     pub executable: PathBuf,
     /// Its arguments.
     pub arguments: Vec<OsString>,
-    /// Environment variables, beside those of this process.
+    /// Environment variables, added to those of this process.
     pub environment: Vec<(OsString, OsString)>,
-    /// A folder that it needs, removed with the last clone.
+    /// A temporary folder that it needs, removed with the last clone.
     pub files: Option<Arc<TempDir>>,
 }
 

@@ -1,50 +1,146 @@
-//! Batches and values of objectives as messages.
+//! Domain types as messages with blobs, and back.
 
-use isr_api::{ObjectiveBatch, ObjectiveValue, ViewLogProbs};
+use std::sync::Arc;
+
+use isr_api::messages::{
+    BatchMessage, DescribeMessage, GenerateMessage, JudgeMessage, ScoreMessage, TurnMessage, ValueMessage,
+    prompt_from_turns, prompt_to_turns,
+};
+use isr_api::{
+    GenerateRequest, JudgeCase, ObjectiveBatch, ObjectiveValue, Prompt, PromptedTarget, RetrospectionCase,
+    ScoreRequest, Target, TrainExample, TrainStep, VideoInput, VisualFeatures,
+};
 
 use crate::error::RemoteError;
-use crate::form::{BatchForm, Number, ValueForm, ViewForm, view_named};
 use crate::message::{Message, to_bytes, to_numbers};
-use crate::pack::Packing;
+use crate::messages::{ExampleMessage, PromptedMessage, TargetMessage, TrainMessage, VideoMessage};
+use crate::pack::{self, Packing};
 
-/// A batch as a message.
-pub(crate) fn batch_message(batch: &ObjectiveBatch) -> Result<Message, RemoteError> {
+/// Parameters of `judge`.
+pub fn judge_message(case: &JudgeCase) -> Result<Message, RemoteError> {
     let mut packing = Packing::default();
-    let view = |it: &ViewLogProbs| ViewForm {
-        view: it.view.name().to_owned(),
-        policy: packing.add(to_bytes(&it.policy)),
-        reference: packing.add(to_bytes(&it.reference)),
-        lengths: it.lengths.clone(),
-    };
-    let form = BatchForm { views: batch.views.iter().map(view).collect() };
-    Message::new(&form, packing.blobs)
+    let message = JudgeMessage::new(case, packing.video(&case.scene, false));
+    Message::new(&message, packing.blobs)
 }
 
-/// The batch of a message.
-pub fn batch(message: &Message) -> Result<ObjectiveBatch, RemoteError> {
-    let view = |form: ViewForm| {
-        Ok(ViewLogProbs {
-            view: view_named(&form.view)?,
-            policy: to_numbers(message.blob(form.policy)?),
-            reference: to_numbers(message.blob(form.reference)?),
-            lengths: form.lengths,
+/// The case of a `judge` message.
+pub(crate) fn judge_case(message: &Message) -> Result<JudgeCase, RemoteError> {
+    let case: JudgeMessage<VideoMessage> = message.read()?;
+    let scene = pack::video(message, case.scene.clone())?;
+    Ok(case.into_case(scene))
+}
+
+/// Parameters of `describe`.
+pub fn describe_message(case: &RetrospectionCase) -> Result<Message, RemoteError> {
+    let mut packing = Packing::default();
+    let message = DescribeMessage::new(case, packing.video(&case.scene, false));
+    Message::new(&message, packing.blobs)
+}
+
+/// The case of a `describe` message.
+pub(crate) fn retrospection_case(message: &Message) -> Result<RetrospectionCase, RemoteError> {
+    let case: DescribeMessage<VideoMessage> = message.read()?;
+    let scene = pack::video(message, case.scene.clone())?;
+    Ok(case.into_case(scene))
+}
+
+/// Parameters of `generate`. Videos among `known` cross by index.
+pub fn generate_message(request: &GenerateRequest, known: &[VideoInput]) -> Result<Message, RemoteError> {
+    let mut packing = Packing { known, ..Packing::default() };
+    let message = GenerateMessage::new(request, |input| packing.part(input));
+    Message::new(&message, packing.blobs)
+}
+
+/// The request of a `generate` message, which may refer to `known`.
+pub fn generate_request(message: &Message, known: &[VideoInput]) -> Result<GenerateRequest, RemoteError> {
+    let request: GenerateMessage<VideoMessage> = message.read()?;
+    request.into_request(known, |video| pack::video(message, video).map(Some))
+}
+
+/// Parameters of `score`. Videos among `known` cross by index.
+pub fn score_message(request: &ScoreRequest, known: &[VideoInput]) -> Result<Message, RemoteError> {
+    let mut packing = Packing { known, ..Packing::default() };
+    let message = ScoreMessage::new(request, |input| packing.part(input));
+    Message::new(&message, packing.blobs)
+}
+
+/// The request of a `score` message, which may refer to `known`.
+pub fn score_request(message: &Message, known: &[VideoInput]) -> Result<ScoreRequest, RemoteError> {
+    let request: ScoreMessage<VideoMessage> = message.read()?;
+    request.into_request(known, |video| pack::video(message, video).map(Some))
+}
+
+/// Reply to `encode`.
+pub(crate) fn features_message(features: VisualFeatures) -> Result<Message, RemoteError> {
+    let mut packing = Packing::default();
+    let message = packing.features(&Arc::new(features));
+    Message::new(&message, packing.blobs)
+}
+
+/// Parameters of `train_step`.
+pub fn train_message(step: TrainStep) -> Result<Message, RemoteError> {
+    let TrainStep { examples, step, learning_rate, max_grad_norm } = step;
+    let mut packing = Packing::default();
+    let target = |it: Target| TargetMessage { continuation: it.continuation, reference: it.reference };
+    let mut turns = |prompt: &Prompt| prompt_to_turns(prompt, |input| packing.part(input));
+    let example = |it: TrainExample| ExampleMessage {
+        prompt: turns(&it.prompt),
+        chosen: target(it.chosen),
+        rejected: it.rejected.map(target),
+        corrupted: it
+            .corrupted
+            .map(|own| PromptedMessage { prompt: turns(&own.prompt), target: target(own.target) }),
+        mismatched: it.mismatched.map(target),
+    };
+    let examples = examples.into_iter().map(example).collect();
+    Message::new(&TrainMessage { examples, step, learning_rate, max_grad_norm }, packing.blobs)
+}
+
+/// The step of a `train_step` message.
+pub(crate) fn train_step(message: &Message) -> Result<TrainStep, RemoteError> {
+    let TrainMessage { examples, step, learning_rate, max_grad_norm } = message.read()?;
+    let target = |it: TargetMessage| Target { continuation: it.continuation, reference: it.reference };
+    let prompt = |turns: Vec<TurnMessage<VideoMessage>>| {
+        prompt_from_turns(turns, &[], |video| pack::video(message, video).map(Some))
+    };
+    let prompted = |it: PromptedMessage| {
+        Ok::<_, RemoteError>(PromptedTarget { prompt: prompt(it.prompt)?, target: target(it.target) })
+    };
+    let example = |it: ExampleMessage| {
+        Ok(TrainExample {
+            prompt: prompt(it.prompt)?,
+            chosen: target(it.chosen),
+            rejected: it.rejected.map(target),
+            corrupted: it.corrupted.map(prompted).transpose()?,
+            mismatched: it.mismatched.map(target),
         })
     };
-    let form: BatchForm = message.form()?;
-    Ok(ObjectiveBatch { views: form.views.into_iter().map(view).collect::<Result<_, RemoteError>>()? })
+    let examples = examples.into_iter().map(example).collect::<Result<_, RemoteError>>()?;
+    Ok(TrainStep { examples, step, learning_rate, max_grad_norm })
 }
 
-/// A value as a message.
+/// Parameters of `evaluate`, as a policy asks its host.
+pub(crate) fn batch_message(batch: &ObjectiveBatch) -> Result<Message, RemoteError> {
+    let mut packing = Packing::default();
+    let message =
+        BatchMessage::new(batch, |_, numbers| Ok::<_, RemoteError>(packing.add(to_bytes(numbers))))?;
+    Message::new(&message, packing.blobs)
+}
+
+/// The batch of an `evaluate` message.
+pub fn batch(message: &Message) -> Result<ObjectiveBatch, RemoteError> {
+    let batch: BatchMessage<usize> = message.read()?;
+    batch.into_batch(|index| message.blob(index).map(to_numbers))
+}
+
+/// Reply to `evaluate`; the gradients are its blobs, in order.
 pub fn value_message(value: &ObjectiveValue) -> Result<Message, RemoteError> {
-    let metrics = value.metrics.iter().map(|(name, number)| (name.clone(), Number(*number)));
-    let form = ValueForm { loss: Number(value.loss), metrics: metrics.collect() };
-    Message::new(&form, value.gradients.iter().map(|gradient| to_bytes(gradient)).collect())
+    let gradients = value.gradients.iter().map(|gradient| to_bytes(gradient)).collect();
+    Message::new(&ValueMessage::without_gradients(value), gradients)
 }
 
-/// The value of a message.
+/// The value of a reply to `evaluate`.
 pub(crate) fn value(message: &Message) -> Result<ObjectiveValue, RemoteError> {
-    let form: ValueForm = message.form()?;
     let gradients = message.blobs.iter().map(|blob| to_numbers(blob.bytes())).collect();
-    let metrics = form.metrics.into_iter().map(|(name, number)| (name, number.0)).collect();
-    Ok(ObjectiveValue { loss: form.loss.0, gradients, metrics })
+    Ok(message.read::<ValueMessage>()?.with_gradients(gradients))
 }

@@ -1,4 +1,4 @@
-//! The program as seen from a plugin: of the call that a thread is at, or else of the last component built.
+//! The host as seen from a plugin: that of the call on this thread, else that of the last component built.
 
 use std::cell::RefCell;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,7 +7,7 @@ use crate::error::RemoteError;
 use crate::interface::HostBox;
 use crate::message::Message;
 
-/// The program's side of a call. Cheap to clone.
+/// Shared handle of the host's side of a call.
 #[derive(Clone)]
 pub(crate) struct HostHandle(Arc<HostBox>);
 
@@ -38,16 +38,17 @@ thread_local! {
     static CALL: RefCell<Option<HostHandle>> = const { RefCell::new(None) };
 }
 
-/// That of the last component built: for threads that are at no call.
-static LAST: Mutex<Option<HostHandle>> = Mutex::new(None);
+/// Host of the last component built, for threads that are in no call.
+static FALLBACK: Mutex<Option<HostHandle>> = Mutex::new(None);
 
-pub(crate) fn keep(host: &HostHandle) {
-    *LAST.lock().unwrap_or_else(PoisonError::into_inner) = Some(host.clone());
+/// Sets the host for threads that are in no call.
+pub(crate) fn set_fallback_host(host: &HostHandle) {
+    *FALLBACK.lock().unwrap_or_else(PoisonError::into_inner) = Some(host.clone());
 }
 
-/// Works on a call.
-pub(crate) fn during<T>(host: &HostHandle, work: impl FnOnce() -> T) -> T {
-    /// Restores what was there before, whatever happens.
+/// Runs `work` with this thread's host set, and restores the previous one.
+pub(crate) fn with_host<T>(host: &HostHandle, work: impl FnOnce() -> T) -> T {
+    /// Restores the previous host, on a panic too.
     struct End(Option<HostHandle>);
     impl Drop for End {
         fn drop(&mut self) {
@@ -58,13 +59,14 @@ pub(crate) fn during<T>(host: &HostHandle, work: impl FnOnce() -> T) -> T {
     work()
 }
 
+/// The host of this thread's call, else the fallback.
 pub(crate) fn host() -> Option<HostHandle> {
     let of_call = CALL.try_with(|call| call.borrow().clone()).ok().flatten();
-    of_call.or_else(|| LAST.lock().unwrap_or_else(PoisonError::into_inner).clone())
+    of_call.or_else(|| FALLBACK.lock().unwrap_or_else(PoisonError::into_inner).clone())
 }
 
-/// Whether nobody waits for the call any more that this thread is at: the run is being stopped, say. A call
-/// that takes long looks at this now and then, and returns
+/// Whether the call on this thread was cancelled, for example because the run is being stopped. A long call polls
+/// this and returns
 /// [`ComponentError::Cancelled`](isr_api::ComponentError::Cancelled).
 pub fn cancelled() -> bool {
     let call = CALL.with_borrow(Clone::clone);

@@ -1,10 +1,11 @@
-//! Errors on their way across the boundary.
+//! Errors that cross the boundary: code, message and chain of causes.
 
 use std::error::Error as StdError;
 use std::fmt;
 
 use abi_stable::std_types::{RString, RVec};
 use isr_api::ComponentError;
+use isr_api::messages::MessageError;
 use serde::{Deserialize, Serialize};
 
 use crate::interface::RawError;
@@ -86,6 +87,12 @@ impl fmt::Display for RemoteError {
 }
 
 impl StdError for RemoteError {}
+
+impl From<MessageError> for RemoteError {
+    fn from(error: MessageError) -> Self {
+        Self::failed(error.to_string())
+    }
+}
 
 impl From<RawError> for RemoteError {
     fn from(raw: RawError) -> Self {

@@ -1,4 +1,4 @@
-//! What [`export!`](crate::export) writes down.
+//! The items behind [`export!`](crate::export): manifests, and the functions of the library's root module.
 
 use abi_stable::library::{__call_root_module_loader, CheckTypeLayout, LibHeader, RootModuleResult};
 use abi_stable::prefix_type::PrefixTypeTrait;
@@ -10,13 +10,13 @@ use serde::de::DeserializeOwned;
 
 use crate::current::{self, HostHandle};
 use crate::error::RemoteError;
-use crate::form::Described;
 use crate::guard::guarded;
 use crate::interface::{HostBox, Instance_TO, InstanceBox, Module, ModuleRef, RawError};
-use crate::serve::{Built, Component, Served};
-use crate::{logging, together};
+use crate::messages::Described;
+use crate::serve::{Built, Component, ComponentServer};
+use crate::{batching, logging};
 
-/// One exported component.
+/// An exported component: its manifest, validation and construction.
 pub struct Export {
     kind: Kind,
     name: &'static str,
@@ -29,11 +29,11 @@ pub struct Export {
 
 /// The components of a library; implemented by [`export!`](crate::export).
 pub trait Exports: 'static {
-    /// All of them.
+    /// All exported components.
     fn exports() -> Vec<Export>;
 }
 
-/// An entry of the list. `kind` is that of what the config builds.
+/// An exported component of config `C`; its kind is that of `C::Built`.
 pub fn export<C>(name: &'static str, version: &'static str, example: &'static str) -> Export
 where
     C: Config + DeserializeOwned + JsonSchema,
@@ -74,7 +74,7 @@ impl Export {
     }
 }
 
-/// The header by which a library is known.
+/// The header by which `abi_stable` finds and checks a library.
 pub const fn header<E: Exports>() -> LibHeader {
     // SAFETY: `root` returns what `__call_root_module_loader` made of a `ModuleRef`, and that is the type
     // whose layout stands in the header.
@@ -96,7 +96,7 @@ fn module<E: Exports>() -> ModuleRef {
 
 extern "C" fn describe<E: Exports>(features: RStr<'_>) -> RResult<RString, RawError> {
     let text = guarded(|| {
-        together::learn(&features);
+        batching::set_host_features(&features);
         let components = E::exports().iter().map(Export::manifest).collect();
         let described = Described { sdk: crate::VERSION.to_owned(), components };
         serde_json::to_string(&described).map_err(|error| RemoteError::from_error(&error))
@@ -121,10 +121,10 @@ extern "C" fn construct<E: Exports>(
 ) -> RResult<InstanceBox, RawError> {
     let host = HostHandle::new(host);
     let instance = guarded(|| {
-        current::keep(&host);
+        current::set_fallback_host(&host);
         logging::forward();
-        let built = current::during(&host, || (find::<E>(&kind, &name)?.build)(&settings))?;
-        Ok(Instance_TO::from_value(Served::new(built, &name, host.clone()), TD_Opaque))
+        let built = current::with_host(&host, || (find::<E>(&kind, &name)?.build)(&settings))?;
+        Ok(Instance_TO::from_value(ComponentServer::new(built, &name, host.clone()), TD_Opaque))
     });
     instance.map_err(RawError::from).into()
 }
@@ -134,7 +134,7 @@ fn find<E: Exports>(kind: &str, name: &str) -> Result<Export, RemoteError> {
     found.ok_or_else(|| RemoteError::failed(format!("this library has no {kind} `{name}`")))
 }
 
-/// Exports components from a `cdylib`: one line each, as [`register!`](isr_config::register) has them.
+/// Exports components from a `cdylib`, one line each: kind, name, config struct and an example section.
 ///
 /// ```ignore
 /// isr_plugin::export! {
@@ -167,7 +167,7 @@ macro_rules! export {
     };
 }
 
-/// That a config builds what its kind says.
+/// Checks that a config builds its kind.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __kind {

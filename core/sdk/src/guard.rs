@@ -1,4 +1,4 @@
-//! Panics become errors before they reach the boundary: `abi_stable` would end the process.
+//! Conversion of panics to errors at the boundary, where `abi_stable` would abort the process.
 
 use std::any::Any;
 use std::cell::RefCell;
@@ -8,20 +8,20 @@ use std::sync::Once;
 use crate::error::RemoteError;
 
 thread_local! {
-    /// Where this thread last panicked.
-    static PLACE: RefCell<Option<String>> = const { RefCell::new(None) };
+    /// Source location of this thread's last panic.
+    static LOCATION: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-/// Calls what may panic.
+/// Calls `work`; a panic becomes an error with the code `panicked`.
 pub(crate) fn guarded<T>(work: impl FnOnce() -> Result<T, RemoteError>) -> Result<T, RemoteError> {
-    keep_places();
+    install_hook();
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(result) => result,
         Err(payload) => Err(RemoteError::new("panicked", text(payload))),
     }
 }
 
-/// Drops what may panic; says so if it does.
+/// Drops a value; a panic becomes an error.
 pub(crate) fn drop_guarded<T>(value: T) -> Result<(), RemoteError> {
     guarded(move || {
         drop(value);
@@ -29,9 +29,9 @@ pub(crate) fn drop_guarded<T>(value: T) -> Result<(), RemoteError> {
     })
 }
 
-/// The message of a panic, with its place where that is known.
+/// The message of a panic, with its source location where that is known.
 fn text(payload: Box<dyn Any + Send>) -> String {
-    let place = PLACE.take().map(|place| format!(" ({place})")).unwrap_or_default();
+    let place = LOCATION.take().map(|place| format!(" ({place})")).unwrap_or_default();
     let text = payload.downcast_ref::<String>().cloned();
     let text = text.or_else(|| payload.downcast_ref::<&str>().map(|text| (*text).to_owned()));
     let text = text.unwrap_or_else(|| "no message".to_owned());
@@ -40,14 +40,14 @@ fn text(payload: Box<dyn Any + Send>) -> String {
     format!("{text}{place}")
 }
 
-/// Notes where panics happen instead of printing them: a library has a panic hook of its own.
-fn keep_places() {
+/// Installs a panic hook that records the location instead of printing it: a library has a hook of its own.
+fn install_hook() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         if !cfg!(test) && crate::is_plugin() {
             std::panic::set_hook(Box::new(|info| {
                 let place = info.location().map(|it| format!("{}:{}", it.file(), it.line()));
-                PLACE.set(place);
+                LOCATION.set(place);
             }));
         }
     });

@@ -1,4 +1,4 @@
-//! The program's side: opens a library, and calls what it builds.
+//! The host's side of the binary interface: opening libraries, building components and calling them.
 
 use std::path::Path;
 
@@ -8,25 +8,25 @@ use abi_stable::std_types::{RResult, RSlice, RStr};
 use isr_api::{Manifest, ObjectiveBatch, ObjectiveValue};
 
 use crate::error::RemoteError;
-use crate::form::Described;
 use crate::interface::{
     Host, Host_TO, HostBox, InstanceBox, ModuleRef, RawError, RawMessage, RawReply, RawView,
 };
 use crate::message::Message;
+use crate::messages::Described;
 
-/// Optional capabilities of this program that a plugin may use: a JSON list of names. `together`, since 0.1.1, is
-/// a method of [`HostSide::ask`] that answers several questions.
+/// Optional capabilities of this host, as a JSON list of names. `together`, since 0.1.1, is a method of
+/// [`HostSide::ask`] that answers a batch of requests.
 const FEATURES: &str = "[\"together\"]";
 
-/// What a plugin may ask of the program.
+/// The host's side of one call.
 pub trait HostSide: Send + Sync + 'static {
-    /// Whether messages of that level (1 error .. 5 trace) are wanted.
+    /// Whether log messages of `level` (1 error to 5 trace) are enabled.
     fn wants(&self, level: u8) -> bool;
-    /// Logs a message.
+    /// Logs a message of the plugin.
     fn log(&self, level: u8, target: &str, message: &str);
-    /// Whether nobody waits for the call any more.
+    /// Whether the call was cancelled.
     fn cancelled(&self) -> bool;
-    /// Answers a question.
+    /// Answers a request of the plugin.
     fn ask(&self, method: &str, request: &Message) -> Result<Message, RemoteError>;
 }
 
@@ -53,7 +53,7 @@ fn boxed(host: impl HostSide) -> HostBox {
     Host_TO::from_value(Answers(host), TD_Opaque)
 }
 
-/// A library that was opened. It stays in memory until the process ends.
+/// An open library. It stays in memory until the process ends.
 pub struct Library {
     module: ModuleRef,
     manifests: Vec<Manifest>,
@@ -63,7 +63,7 @@ impl Library {
     /// Opens the library of an absolute path.
     ///
     /// # Errors
-    /// One sentence that says why it is no plugin of this program, and what to do.
+    /// Why it is not a compatible plugin, and what to do, in one sentence.
     pub fn open(path: &Path) -> Result<Self, String> {
         let header = lib_header_from_path(path).map_err(|error| summary(&error))?;
         let version = header.version_strings();
@@ -77,24 +77,24 @@ impl Library {
         Ok(Self { module, manifests: described.components })
     }
 
-    /// Its components.
+    /// Manifests of its components.
     pub fn manifests(&self) -> &[Manifest] {
         &self.manifests
     }
 
-    /// Checks settings, a JSON object.
+    /// Validates settings, a JSON object.
     ///
     /// # Errors
-    /// What the component's config says of them.
+    /// The component's own message, a panic included.
     pub fn validate(&self, kind: &str, name: &str, settings: &str) -> Result<(), RemoteError> {
         let checked = self.module.validate()(kind.into(), name.into(), settings.into());
         checked.into_result().map_err(RemoteError::from)
     }
 
-    /// Builds a component. `host` is asked by whatever it starts that outlasts a call.
+    /// Builds a component. `host` serves the log of threads that outlive a call.
     ///
     /// # Errors
-    /// What building it came to, a panic included.
+    /// The component's own error, a panic included.
     pub fn construct(
         &self,
         kind: &str,
@@ -107,14 +107,14 @@ impl Library {
     }
 }
 
-/// A component of a library.
+/// A built component of a library.
 pub struct Instance(InstanceBox);
 
 impl Instance {
-    /// Makes a call, and waits for it.
+    /// Makes a blocking call.
     ///
     /// # Errors
-    /// What the component says, a panic included.
+    /// The component's own error, a panic included.
     pub fn call(
         &self,
         method: &str,
@@ -125,10 +125,10 @@ impl Instance {
         reply.into_result().map(Message::from).map_err(RemoteError::from)
     }
 
-    /// Evaluates an objective, whose numbers cross as slices.
+    /// Evaluates an objective; its numbers cross as slices, not as JSON.
     ///
     /// # Errors
-    /// What the component says, a panic included.
+    /// The component's own error, a panic included.
     pub fn evaluate(&self, batch: &ObjectiveBatch) -> Result<ObjectiveValue, RemoteError> {
         let lengths = batch.views.iter().map(|view| view.lengths.iter().map(|&it| it as u64).collect());
         let lengths: Vec<Vec<u64>> = lengths.collect();
@@ -146,7 +146,7 @@ impl Instance {
     }
 }
 
-/// Versions that agree in their first number that is not 0 have the same interface.
+/// Checks that the first non-zero number of a version is ours: then the binary interface is the same.
 fn check_version(found: &str) -> Result<(), String> {
     let part = |version: &str| {
         let mut numbers = version.split('.').map(|number| number.parse::<u64>().ok());
@@ -164,7 +164,7 @@ fn check_version(found: &str) -> Result<(), String> {
     }
 }
 
-/// The first sentence or two of an error that may run to hundreds of lines.
+/// A short form of an error that may run to hundreds of lines.
 fn summary(error: &LibraryError) -> String {
     match error {
         LibraryError::OpenError { err, .. } => {
@@ -189,7 +189,7 @@ fn summary(error: &LibraryError) -> String {
     }
 }
 
-/// What a report on layouts says of the first difference, between `Error:` and the next empty line.
+/// The first difference in a report on type layouts.
 fn difference(report: &str) -> String {
     let after = |label: &str| {
         let text = report.split_once(label)?.1;

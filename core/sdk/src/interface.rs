@@ -1,8 +1,8 @@
-//! What crosses the library boundary: the only types of the ABI.
+//! The binary interface: the only types that cross the library boundary.
 //!
-//! They are frozen. `abi_stable` compares the layout of all of them when a library is loaded, and refuses
-//! one that differs. So the interface does not grow by new types or methods: whatever is structured crosses
-//! as JSON with blobs beside it, methods are called by name, and a new method is an optional capability
+//! They are frozen: `abi_stable` compares their layout when a library is loaded, and refuses one that differs. So
+//! the interface does not grow by types or methods. Structured data crosses as JSON with blobs
+//! ([`isr_api::messages`]), methods are called by name, and a new method is an optional capability
 //! whose name stands in the manifest's or the host's `features`. `docs/plugins.md` has the policy.
 
 // The derives write `unsafe` implementations; the crate itself has none here.
@@ -13,7 +13,7 @@ use abi_stable::sabi_types::VersionStrings;
 use abi_stable::std_types::{RBox, RResult, RSlice, RStr, RString, RVec, Tuple2};
 use abi_stable::{StableAbi, declare_root_module_statics, package_version_strings, sabi_trait};
 
-/// Why a call has no result.
+/// Error of a call.
 #[repr(C)]
 #[derive(StableAbi, Debug, Clone)]
 pub struct RawError {
@@ -24,7 +24,7 @@ pub struct RawError {
     pub chain: RVec<RString>,
 }
 
-/// JSON, and the bytes that it refers to by index.
+/// JSON, and the blobs that it refers to by index.
 #[repr(C)]
 #[derive(StableAbi, Clone, Copy)]
 pub struct RawMessage<'a> {
@@ -40,18 +40,18 @@ pub struct RawReply {
     pub blobs: RVec<RVec<u8>>,
 }
 
-/// Log-probs of one view.
+/// Log-probs of one view of a batch.
 #[repr(C)]
 #[derive(StableAbi, Clone, Copy)]
 pub struct RawView<'a> {
-    /// `chosen` or `rejected`.
+    /// Name of the view: `isr_api::View::name`.
     pub view: RStr<'a>,
     pub policy: RSlice<'a, f64>,
     pub reference: RSlice<'a, f64>,
     pub lengths: RSlice<'a, u64>,
 }
 
-/// An objective's value.
+/// Value and gradient of an objective.
 #[repr(C)]
 #[derive(StableAbi, Debug, Clone)]
 pub struct RawValue {
@@ -60,20 +60,20 @@ pub struct RawValue {
     pub metrics: RVec<Tuple2<RString, f64>>,
 }
 
-/// What a plugin may ask of the program.
+/// The host, as a plugin calls it.
 #[sabi_trait]
 pub trait Host: Send + Sync {
-    /// Whether messages of that level (1 error .. 5 trace) are wanted.
+    /// Whether log messages of that level (1 error to 5 trace) are enabled.
     fn wants(&self, level: u8) -> bool;
     fn log(&self, level: u8, target: RStr<'_>, message: RStr<'_>);
-    /// Whether nobody waits for the call any more.
+    /// Whether the call was cancelled.
     fn cancelled(&self) -> bool;
     fn ask(&self, method: RStr<'_>, request: RawMessage<'_>) -> RResult<RawReply, RawError>;
 }
 
 pub type HostBox = Host_TO<'static, RBox<()>>;
 
-/// A component that was built.
+/// A built component.
 #[sabi_trait]
 pub trait Instance: Send + Sync {
     fn call(&self, method: RStr<'_>, request: RawMessage<'_>, host: HostBox)
@@ -85,7 +85,7 @@ pub trait Instance: Send + Sync {
 
 pub type InstanceBox = Instance_TO<'static, RBox<()>>;
 
-/// What a library exports.
+/// The root module of a library.
 #[repr(C)]
 #[derive(StableAbi)]
 #[sabi(kind(Prefix(prefix_ref = ModuleRef, prefix_fields = ModulePrefix)))]

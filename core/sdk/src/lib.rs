@@ -41,37 +41,38 @@
 //! }
 //! ```
 //!
-//! What crosses the boundary, and what is promised of it, is in `docs/plugins.md`. In short:
+//! `docs/plugins.md` documents the binary interface and its compatibility. In short:
 //!
-//! - Calls are synchronous. A component's futures are polled on the calling thread by a plain executor, so
-//!   a runtime of its own is started by the plugin that needs one. Questions to the policy that are open at
-//!   the same time, as of `try_join`, are asked together.
-//! - A panic in any call, in building or in dropping is caught and becomes an error with the plugin's name.
-//!   A plugin that aborts ends the process; build it with `panic = "unwind"`, the default.
-//! - `tracing` events go to the program's log. [`cancelled`] says whether a long call may give up.
-//! - The policy that a judge or retrospector is handed answers from the program.
+//! - Calls are synchronous. A component's futures are polled on the calling thread by a plain executor: a
+//!   plugin that needs an async runtime starts its own. Requests to the policy that are open at the same time,
+//!   for example by `try_join`, are sent in one batch.
+//! - A panic in a call, a constructor or a destructor becomes an error with the plugin's name. An abort ends the
+//!   process, so build with `panic = "unwind"`, the default.
+//! - `tracing` events go to the host's log. A long call polls [`cancelled`].
+//! - The policy of a judge or retrospector is a proxy of the host's, within the limits of
+//!   [`QuestionLimits`](isr_api::messages::QuestionLimits).
 //!
 //! | part | where |
 //! |---|---|
-//! | the interface, frozen | `src/interface.rs` |
-//! | messages and their forms | `src/message.rs`, `src/form.rs`, `src/pack.rs`, `src/calls.rs` |
-//! | the plugin's side | `src/export.rs`, `src/serve.rs`, `src/asked.rs`, `src/together.rs`, `src/current.rs`, `src/logging.rs` |
-//! | the program's side | [`host`], and the crate `isr-dynamic` |
+//! | the binary interface, frozen | `src/interface.rs` |
+//! | messages | [`isr_api::messages`]; with blobs: `src/message.rs`, `src/messages.rs`, `src/pack.rs`, `src/calls.rs` |
+//! | the plugin's side | `src/export.rs`, `src/serve.rs`, `src/host_proxies.rs`, `src/batching.rs`, `src/current.rs`, `src/logging.rs` |
+//! | the host's side | [`host`], and the crate `isr-native` |
 
-mod asked;
+mod batching;
 mod calls;
 mod current;
 mod error;
 mod export;
-mod form;
 mod guard;
 pub mod host;
+mod host_proxies;
 mod interface;
 mod logging;
 mod message;
+mod messages;
 mod pack;
 mod serve;
-mod together;
 #[doc(hidden)]
 pub mod wire;
 
@@ -91,10 +92,10 @@ pub use isr_api::{
 };
 pub use tracing;
 
-/// The version of the SDK.
+/// Version of the SDK; libraries of the same `0.x` are binary compatible.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// Set in the copy of this crate that a library has.
+/// Whether this copy of the crate is part of a loaded library.
 static PLUGIN: AtomicBool = AtomicBool::new(false);
 
 fn loaded_as_plugin() {
@@ -105,7 +106,7 @@ fn is_plugin() -> bool {
     PLUGIN.load(Ordering::SeqCst)
 }
 
-/// For the code that [`export!`] writes.
+/// Items that the expansion of [`export!`] names.
 #[doc(hidden)]
 pub mod __private {
     pub use abi_stable::library::LibHeader;

@@ -1,4 +1,4 @@
-//! `tracing` events of a plugin go to the program: a library has its own `tracing`, where nobody listens.
+//! Forwarding of a plugin's `tracing` events to the host: a library has its own copy of `tracing`, without a subscriber.
 
 use std::fmt::{Debug, Write};
 use std::sync::Once;
@@ -9,7 +9,7 @@ use tracing::{Event, Level, Metadata, Subscriber};
 
 use crate::current;
 
-/// Sends events on. Called when a component is built, in a library only.
+/// Installs the forwarding subscriber, in a library only.
 pub(crate) fn forward() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -28,7 +28,7 @@ impl Subscriber for Forward {
     }
 
     fn register_callsite(&self, _: &'static Metadata<'static>) -> tracing::subscriber::Interest {
-        // What is wanted depends on the call.
+        // The enabled level depends on the call's host.
         tracing::subscriber::Interest::sometimes()
     }
 
@@ -61,7 +61,7 @@ fn number(level: Level) -> u8 {
     }
 }
 
-/// The message, then `field=value`.
+/// An event's text: the message, then `field=value` pairs.
 #[derive(Default)]
 struct Text(String);
 

@@ -1,4 +1,4 @@
-//! JSON with blobs: built on one side, read on the other.
+//! JSON with binary blobs: serialised on one side of the boundary, read on the other.
 
 use std::sync::Arc;
 
@@ -10,19 +10,19 @@ use serde::de::DeserializeOwned;
 use crate::error::RemoteError;
 use crate::interface::{RawMessage, RawReply};
 
-/// Bytes beside JSON, not copied before they cross.
+/// Binary data beside the JSON; frames and features are shared, not copied, until they cross.
 #[derive(Clone, Debug)]
 pub enum Blob {
-    /// `frames.rgb`.
+    /// [`Frames::rgb`].
     Frames(Arc<Frames>),
-    /// `features.bytes`.
+    /// [`VisualFeatures::bytes`].
     Features(Arc<VisualFeatures>),
-    /// Any other.
+    /// Any other bytes.
     Bytes(Vec<u8>),
 }
 
 impl Blob {
-    /// The bytes.
+    /// The blob's content.
     pub fn bytes(&self) -> &[u8] {
         match self {
             Self::Frames(frames) => &frames.rgb,
@@ -32,45 +32,45 @@ impl Blob {
     }
 }
 
-/// A message of either side: JSON and the blobs that it refers to by index.
+/// JSON and the blobs that it refers to by index.
 #[derive(Clone, Debug, Default)]
 pub struct Message {
-    /// The JSON text.
+    /// UTF-8 JSON.
     pub json: Vec<u8>,
-    /// What it refers to.
+    /// The blobs, in the order of their indices.
     pub blobs: Vec<Blob>,
 }
 
 impl Message {
-    /// Writes a form and its blobs.
+    /// Serialises a message's JSON part.
     ///
     /// # Errors
-    /// Where the form has no JSON, as a map with keys that are no texts.
-    pub fn new(form: &impl Serialize, blobs: Vec<Blob>) -> Result<Self, RemoteError> {
-        let json = serde_json::to_vec(form)
+    /// A value that JSON cannot hold, such as a map whose keys are not strings.
+    pub fn new(content: &impl Serialize, blobs: Vec<Blob>) -> Result<Self, RemoteError> {
+        let json = serde_json::to_vec(content)
             .map_err(|error| RemoteError::failed(format!("a message cannot be written: {error}")))?;
         Ok(Self { json, blobs })
     }
 
-    /// Reads the form.
+    /// Deserialises the JSON part.
     ///
     /// # Errors
-    /// Where the JSON is not that of the form.
-    pub fn form<T: DeserializeOwned>(&self) -> Result<T, RemoteError> {
+    /// JSON of another shape.
+    pub fn read<T: DeserializeOwned>(&self) -> Result<T, RemoteError> {
         serde_json::from_slice(&self.json)
             .map_err(|error| RemoteError::failed(format!("a message cannot be read: {error}")))
     }
 
-    /// A blob's bytes.
+    /// The bytes of blob `index`.
     ///
     /// # Errors
-    /// Where there are not so many.
+    /// An index past the last blob.
     pub fn blob(&self, index: usize) -> Result<&[u8], RemoteError> {
         let found = self.blobs.get(index).map(Blob::bytes);
         found.ok_or_else(|| RemoteError::failed(format!("a message lacks its blob {index}")))
     }
 
-    /// Lends it to the boundary.
+    /// Calls `to` with a borrowed view of the message for the boundary.
     pub(crate) fn lend<T>(&self, to: impl FnOnce(RawMessage<'_>) -> T) -> T {
         let blobs: Vec<RSlice<'_, u8>> = self.blobs.iter().map(|it| RSlice::from(it.bytes())).collect();
         to(RawMessage { json: RSlice::from(&self.json[..]), blobs: RSlice::from(&blobs[..]) })

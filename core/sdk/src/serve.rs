@@ -1,28 +1,26 @@
-//! A built component behind the boundary.
+//! The plugin's side of a component: dispatch of calls.
 
 use std::sync::Arc;
 
 use abi_stable::std_types::{RResult, RSlice, RStr, RVec, Tuple2};
+use isr_api::messages::{RequirementsMessage, VerdictMessage, view_named};
 use isr_api::{
-    ComponentError, FrozenPolicy, GenerateRequest, Judge, JudgeCase, Kind, ObjectiveBatch, Policy,
-    PreferenceObjective, PromptedTarget, RetrospectionCase, Retrospector, ScoreRequest, Target,
-    TrainExample, TrainStep, VideoEncoder, VideoInput, ViewLogProbs,
+    ComponentError, FrozenPolicy, Judge, Kind, ObjectiveBatch, Policy, PreferenceObjective, Retrospector,
+    VideoEncoder, VideoInput, ViewLogProbs,
 };
 
-use crate::asked::{HostObjective, HostPolicy};
+use crate::batching::RequestBatcher;
+use crate::calls;
 use crate::current::{self, HostHandle};
 use crate::error::RemoteError;
-use crate::form::{
-    DescribeForm, ExampleForm, FramesForm, GenerateForm, JudgeForm, Number, PromptedForm, RequirementsForm,
-    ScoreForm, SnapshotForm, TargetForm, TextForm, TrainForm, VerdictForm, VoteForm, view_named,
-};
 use crate::guard::{drop_guarded, guarded};
+use crate::host_proxies::{HostObjective, HostPolicy};
 use crate::interface::{HostBox, Instance, RawError, RawMessage, RawReply, RawValue, RawView};
 use crate::message::Message;
-use crate::pack::{self, Packing};
-use crate::together::Questions;
+use crate::messages::{CheckpointMessage, FramesMessage, TextMessage};
+use crate::pack;
 
-/// What a component's config builds.
+/// A built component of any kind.
 #[derive(Clone)]
 pub enum Built {
     /// A judge.
@@ -37,11 +35,11 @@ pub enum Built {
     Policy(Arc<dyn Policy>),
 }
 
-/// `Arc<dyn Judge>` and the like: what a plugin may build.
+/// The types that a component's config may build, such as `Arc<dyn Judge>`.
 pub trait Component: Sized {
-    /// Its kind.
+    /// The kind that it is exported as.
     const KIND: Kind;
-    /// As one of all kinds.
+    /// The component as a [`Built`].
     fn built(self) -> Built;
 }
 
@@ -60,20 +58,20 @@ component!(
     VideoEncoder => Encoder, Policy => Policy
 );
 
-/// Answers calls; a panic, that of a drop included, goes no further.
-pub(crate) struct Served {
+/// A component behind the boundary: dispatches calls by method name, and turns panics, in drops too, into errors.
+pub(crate) struct ComponentServer {
     built: Option<Built>,
     name: String,
     host: HostHandle,
 }
 
-impl Served {
+impl ComponentServer {
     pub(crate) fn new(built: Built, name: &str, host: HostHandle) -> Self {
         Self { built: Some(built), name: name.to_owned(), host }
     }
 }
 
-impl Drop for Served {
+impl Drop for ComponentServer {
     fn drop(&mut self) {
         if let Err(error) = drop_guarded(self.built.take()) {
             let message = format!("plugin `{}`, drop: panicked: {error}", self.name);
@@ -82,7 +80,7 @@ impl Drop for Served {
     }
 }
 
-impl Instance for Served {
+impl Instance for ComponentServer {
     fn call(
         &self,
         method: RStr<'_>,
@@ -92,7 +90,7 @@ impl Instance for Served {
         let host = HostHandle::new(host);
         let reply = guarded(|| {
             let request = Message::from(request);
-            current::during(&host, || self.dispatch(method.as_str(), &request, &host))
+            current::with_host(&host, || self.dispatch(method.as_str(), &request, &host))
         });
         reply.map(Message::into_raw).map_err(RawError::from).into()
     }
@@ -102,13 +100,14 @@ impl Instance for Served {
     }
 }
 
-impl Served {
+impl ComponentServer {
     fn dispatch(&self, method: &str, request: &Message, host: &HostHandle) -> Result<Message, RemoteError> {
         match (&self.built, method) {
             (Some(Built::Judge(judge)), "judge") => judge_case(judge.as_ref(), request, host),
             (Some(Built::Retrospector(it)), "describe") => describe(it.as_ref(), request, host),
             (Some(Built::Objective(objective)), "requirements") => {
-                Message::new(&RequirementsForm::from(&objective.requirements()), Vec::new())
+                let required = RequirementsMessage::from(&objective.requirements()).with_per_token();
+                Message::new(&required, Vec::new())
             }
             (Some(Built::Encoder(it)), "fingerprint") => text(it.fingerprint().as_str()),
             (Some(Built::Encoder(it)), "computed_on") => text(&it.device_key()),
@@ -143,57 +142,44 @@ fn unknown(method: &str) -> RemoteError {
 }
 
 fn text(text: &str) -> Result<Message, RemoteError> {
-    Message::new(&TextForm { text: text.to_owned() }, Vec::new())
+    Message::new(&TextMessage { text: text.to_owned() }, Vec::new())
 }
 
-/// Completes a call about one video, in which the policy may be asked.
-fn asking<T>(
+/// Completes a call about one video, during which the policy answers requests.
+fn with_policy<T>(
     host: &HostHandle,
     scene: &VideoInput,
     call: impl AsyncFnOnce(FrozenPolicy) -> Result<T, ComponentError>,
 ) -> Result<T, RemoteError> {
-    let questions = Arc::new(Questions::new(host));
+    let requests = Arc::new(RequestBatcher::new(host));
     let (host, known) = (host.clone(), vec![scene.clone()]);
-    let policy = HostPolicy { host, questions: Arc::clone(&questions), known };
-    let answered = questions.answer_while(call(FrozenPolicy::new(Arc::new(policy))));
+    let policy = HostPolicy { host, requests: Arc::clone(&requests), known };
+    let answered = requests.block_on(call(FrozenPolicy::new(Arc::new(policy))));
     answered.map_err(|error| RemoteError::from_component(&error))
 }
 
-/// Completes a call in which it may not.
+/// Completes a call during which the policy cannot be asked.
 fn wait<T>(
     host: &HostHandle,
     call: impl Future<Output = Result<T, ComponentError>>,
 ) -> Result<T, RemoteError> {
-    Questions::new(host).answer_while(call).map_err(|error| RemoteError::from_component(&error))
+    RequestBatcher::new(host).block_on(call).map_err(|error| RemoteError::from_component(&error))
 }
 
 fn judge_case(judge: &dyn Judge, request: &Message, host: &HostHandle) -> Result<Message, RemoteError> {
-    let JudgeForm { scene, instruction, context, first, second, seed } = request.form()?;
-    let scene = pack::scene(request, scene)?;
-    let case = JudgeCase { scene, instruction, context, first, second, seed };
-    let verdict = asking(host, &case.scene, async |policy| judge.judge(&case, &policy).await)?;
-    let vote = |vote: &isr_api::Vote| VoteForm {
-        first_shown_first: vote.first_shown_first,
-        p_first: Number(vote.p_first),
-    };
-    let votes = verdict.votes.iter().map(vote).collect();
-    let p_first = Number(verdict.p_first);
-    Message::new(&VerdictForm { p_first, votes, consistent: verdict.consistent }, Vec::new())
+    let case = calls::judge_case(request)?;
+    let verdict = with_policy(host, &case.scene, async |policy| judge.judge(&case, &policy).await)?;
+    Message::new(&VerdictMessage::from(&verdict), Vec::new())
 }
 
 fn describe(it: &dyn Retrospector, request: &Message, host: &HostHandle) -> Result<Message, RemoteError> {
-    let DescribeForm { scene, previous, seed } = request.form()?;
-    let scene = pack::scene(request, scene)?;
-    let case = RetrospectionCase { scene, previous, seed };
-    text(&asking(host, &case.scene, async |policy| it.describe(&case, &policy).await)?)
+    let case = calls::retrospection_case(request)?;
+    text(&with_policy(host, &case.scene, async |policy| it.describe(&case, &policy).await)?)
 }
 
 fn encode(it: &dyn VideoEncoder, request: &Message, host: &HostHandle) -> Result<Message, RemoteError> {
-    let frames = pack::frames(request, request.form::<FramesForm>()?)?;
-    let features = wait(host, it.encode(&frames))?;
-    let mut packing = Packing::default();
-    let form = packing.features(&Arc::new(features));
-    Message::new(&form, packing.blobs)
+    let frames = pack::frames(request, request.read::<FramesMessage>()?)?;
+    calls::features_message(wait(host, it.encode(&frames))?)
 }
 
 fn policy_call(
@@ -204,52 +190,27 @@ fn policy_call(
 ) -> Result<Message, RemoteError> {
     match method {
         "generate" => {
-            let GenerateForm { prompt, sampling, n, seed } = request.form()?;
-            let prompt = pack::prompt(request, prompt, &[])?;
-            let asked = GenerateRequest { prompt, sampling, n, seed };
+            let asked = calls::generate_request(request, &[])?;
             Message::new(&wait(host, policy.generate(asked))?, Vec::new())
         }
         "score" => {
-            let ScoreForm { prompt, continuations } = request.form()?;
-            let asked = ScoreRequest { prompt: pack::prompt(request, prompt, &[])?, continuations };
+            let asked = calls::score_request(request, &[])?;
             Message::new(&wait(host, policy.score(asked))?, Vec::new())
         }
         "train_step" => {
-            let step = train_step(request)?;
+            let step = calls::train_step(request)?;
             let objective = Arc::new(HostObjective::new(host.clone())?);
             Message::new(&wait(host, policy.train_step(step, objective))?, Vec::new())
         }
         "save" | "load" => {
-            let form: SnapshotForm = request.form()?;
-            let what = form.what();
+            let checkpoint: CheckpointMessage = request.read()?;
+            let kind = checkpoint.kind();
             match method {
-                "save" => wait(host, policy.save(&form.dir, what))?,
-                _ => wait(host, policy.load(&form.dir, what))?,
+                "save" => wait(host, policy.save(&checkpoint.dir, kind))?,
+                _ => wait(host, policy.load(&checkpoint.dir, kind))?,
             }
             Message::new(&(), Vec::new())
         }
         other => Err(unknown(other)),
     }
-}
-
-fn train_step(request: &Message) -> Result<TrainStep, RemoteError> {
-    let TrainForm { examples, step, learning_rate, max_grad_norm } = request.form()?;
-    let target = |form: TargetForm| Target { continuation: form.continuation, reference: form.reference };
-    let example = |form: ExampleForm| {
-        let prompted = |PromptedForm { prompt, target: of }: PromptedForm| {
-            Ok::<_, RemoteError>(PromptedTarget {
-                prompt: pack::prompt(request, prompt, &[])?,
-                target: target(of),
-            })
-        };
-        Ok(TrainExample {
-            prompt: pack::prompt(request, form.prompt, &[])?,
-            chosen: target(form.chosen),
-            rejected: form.rejected.map(target),
-            corrupted: form.corrupted.map(prompted).transpose()?,
-            mismatched: form.mismatched.map(target),
-        })
-    };
-    let examples = examples.into_iter().map(example).collect::<Result<_, RemoteError>>()?;
-    Ok(TrainStep { examples, step, learning_rate, max_grad_norm })
 }

@@ -1,78 +1,81 @@
-//! What a plugin asks, answered.
+//! The host's side of a call: log, cancellation, and answers to the plugin's questions.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use futures::future::join_all;
-use isr_api::{
-    ComponentError, FrozenPolicy, GenerateRequest, PreferenceObjective, ScoreRequest, VideoInput,
-};
+use futures::{StreamExt, stream};
+use isr_api::messages::MessageError;
+use isr_api::{ComponentError, FrozenPolicy, PreferenceObjective, VideoInput};
 use isr_plugin::host::HostSide;
 use isr_plugin::wire::{
-    self, GenerateForm, Message, RemoteError, RequirementsForm, ScoreForm, TOGETHER, TextForm,
+    self, Message, QuestionLimits, RemoteError, RequirementsMessage, TOGETHER, TextMessage,
 };
 use tokio::runtime::Handle;
 use tracing::level_filters::LevelFilter;
 
 use crate::watch::Clock;
 
-/// The program's side of one call.
+/// Limits of a library's questions.
+const LIMITS: QuestionLimits = QuestionLimits::DEFAULT;
+
+/// The host's side of one call.
 #[derive(Clone)]
 pub(crate) struct Answers {
     plugin: Arc<str>,
-    /// Answers of the policy are awaited here.
+    /// Where the policy's answers are awaited.
     runtime: Option<Handle>,
     policy: Option<FrozenPolicy>,
     known: Vec<VideoInput>,
     objective: Option<Arc<dyn PreferenceObjective>>,
     cancelled: Arc<AtomicBool>,
     clock: Option<Clock>,
+    /// Number of questions to the policy so far.
+    asked: Arc<AtomicUsize>,
 }
 
 impl Answers {
-    /// For calls in which nobody may be asked.
+    /// For a call without questions.
     pub(crate) fn nobody(plugin: &str) -> Self {
         let plugin = Arc::from(plugin);
-        let (known, cancelled) = Default::default();
-        Self { plugin, runtime: None, policy: None, known, objective: None, cancelled, clock: None }
+        let (known, cancelled, asked) = Default::default();
+        Self { plugin, runtime: None, policy: None, known, objective: None, cancelled, clock: None, asked }
     }
 
-    /// For a call about one video, in which the policy may be asked.
+    /// For a call about one video, during which the policy may be asked.
     pub(crate) fn policy(plugin: &str, policy: &FrozenPolicy, scene: &VideoInput) -> Self {
         let (policy, known) = (Some(policy.clone()), vec![scene.clone()]);
         Self { policy, known, ..Self::nobody(plugin) }
     }
 
-    /// For a training step.
+    /// For a training step, during which the objective is evaluated.
     pub(crate) fn objective(plugin: &str, objective: Arc<dyn PreferenceObjective>) -> Self {
         Self { objective: Some(objective), ..Self::nobody(plugin) }
     }
 
-    /// With who awaits, who is told that nobody waits, and who is told that the plugin is not silent.
+    /// With the call's runtime, cancellation flag and clock.
     pub(crate) fn of_call(self, runtime: Option<Handle>, cancelled: Arc<AtomicBool>, clock: Clock) -> Self {
         Self { runtime, cancelled, clock: Some(clock), ..self }
     }
 
-    /// Answers one question.
+    /// Answers one question, within the limits.
     async fn answer(&self, method: &str, request: &Message) -> Result<Message, RemoteError> {
         match (method, &self.policy, &self.objective) {
             ("fingerprint", Some(policy), _) => {
-                Message::new(&TextForm { text: policy.fingerprint().to_string() }, Vec::new())
+                Message::new(&TextMessage { text: policy.fingerprint().to_string() }, Vec::new())
             }
             ("generate", Some(policy), _) => {
-                let GenerateForm { prompt, sampling, n, seed } = request.form()?;
-                let prompt = wire::prompt(request, prompt, &self.known)?;
-                let asked = GenerateRequest { prompt, sampling, n, seed };
+                let asked = wire::generate_request(request, &self.known)?;
+                self.admit(LIMITS.check_generate(&asked))?;
                 Message::new(&self.wait(policy.generate(asked)).await?, Vec::new())
             }
             ("score", Some(policy), _) => {
-                let ScoreForm { prompt, continuations } = request.form()?;
-                let prompt = wire::prompt(request, prompt, &self.known)?;
-                let asked = ScoreRequest { prompt, continuations };
+                let asked = wire::score_request(request, &self.known)?;
+                self.admit(LIMITS.check_score(&asked))?;
                 Message::new(&self.wait(policy.score(asked)).await?, Vec::new())
             }
             ("requirements", _, Some(objective)) => {
-                Message::new(&RequirementsForm::from(&objective.requirements()), Vec::new())
+                let required = RequirementsMessage::from(&objective.requirements()).with_per_token();
+                Message::new(&required, Vec::new())
             }
             ("evaluate", _, Some(objective)) => {
                 let value = objective.evaluate(&wire::batch(request)?);
@@ -82,11 +85,27 @@ impl Answers {
         }
     }
 
-    /// Answers several questions at the same time.
-    async fn together(&self, request: &Message) -> Result<Message, RemoteError> {
+    /// Counts a question to the policy, and refuses one that exceeds a limit. A refusal is logged too, since the
+    /// plugin may keep it to itself.
+    fn admit(&self, size: Result<(), MessageError>) -> Result<(), RemoteError> {
+        let asked = self.asked.fetch_add(1, Ordering::Relaxed) + 1;
+        let admitted = size.and_then(|()| LIMITS.check_count(asked));
+        admitted.map_err(|error| {
+            tracing::warn!(plugin = self.plugin.as_ref(), "a question is refused: {error}");
+            error.into()
+        })
+    }
+
+    /// Answers a batch of questions, so many at a time as may be in flight.
+    async fn batch(&self, request: &Message) -> Result<Message, RemoteError> {
         let questions = wire::questions(request)?;
+        if questions.len() > LIMITS.open {
+            let (count, most) = (questions.len(), LIMITS.open);
+            let text = format!("{count} questions in one batch; a plugin may ask at most {most} at once");
+            return Err(RemoteError::failed(text));
+        }
         let answers = questions.iter().map(|(method, request)| self.answer(method, request));
-        wire::answers_message(join_all(answers).await)
+        wire::answers_message(stream::iter(answers).buffered(LIMITS.in_flight).collect().await)
     }
 
     async fn wait<T>(
@@ -105,7 +124,7 @@ impl Answers {
         };
         runtime.block_on(async {
             match method {
-                TOGETHER => self.together(request).await,
+                TOGETHER => self.batch(request).await,
                 _ => self.answer(method, request).await,
             }
         })

@@ -5,12 +5,13 @@
 //!
 //! | part | where |
 //! |---|---|
-//! | the loader, and what it says of a file that is no plugin | `src/loader.rs` |
+//! | the loader, and its check of a file | `src/loader.rs` |
 //! | building components from a library | `src/library.rs` |
-//! | a call on a thread where it may block | `src/runner.rs` |
-//! | what a plugin asks, answered | `src/answers.rs` |
-//! | calls that are silent for too long, noticed | `src/watch.rs` |
-//! | the five traits on top of calls | `src/component/` |
+//! | blocking calls of a component | `src/runner.rs` |
+//! | the host's side of a call: log, cancellation, the policy's answers | `src/answers.rs` |
+//! | warnings about calls that exceed `call_s` | `src/watch.rs` |
+//! | the five traits | `src/component/` |
+//! | work that may hang | `src/timeout.rs` |
 //! | a library in a process of its own, both sides | `src/isolated/` |
 //!
 //! A library is never unloaded: threads that it started may be anywhere in its code.
@@ -21,6 +22,7 @@ mod isolated;
 mod library;
 mod loader;
 mod runner;
+mod timeout;
 mod watch;
 
 pub use isolated::{serve, use_host};

@@ -1,4 +1,4 @@
-//! A library as a plugin.
+//! A library as a [`Plugin`].
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,10 +11,10 @@ use serde_json::{Map, Value};
 
 use crate::answers::Answers;
 use crate::component::{NativeEncoder, NativeJudge, NativeObjective, NativePolicy, NativeRetrospector};
-use crate::loader::within;
 use crate::runner::Runner;
+use crate::timeout::with_timeout;
 
-/// An open library, and the limits of its calls.
+/// An open library, with the time limits of its calls.
 pub(crate) struct NativePlugin {
     library: Arc<Library>,
     path: PathBuf,
@@ -28,20 +28,20 @@ impl NativePlugin {
         Self { library: Arc::new(library), path: path.to_owned(), start, call }
     }
 
-    /// Builds a component, on a thread that may hang.
+    /// Builds a component within `start_s`.
     fn build(&self, kind: Kind, name: &str, with: &PluginSettings<'_>) -> Result<Runner, Cause> {
         let (library, owned) = (Arc::clone(&self.library), name.to_owned());
         let settings = Value::from(with.settings.clone()).to_string();
         let host = Answers::nobody(name);
-        let built = within(self.start, "construct", move || {
+        let built = with_timeout(self.start, "construct", move || {
             library.construct(kind.section(), &owned, &settings, host)
         })?;
-        Ok(Runner::new(name, built.map_err(said)?, self.call))
+        Ok(Runner::new(name, built.map_err(cause)?, self.call))
     }
 }
 
-/// A panic says that it was one.
-fn said(error: isr_plugin::wire::RemoteError) -> Cause {
+/// An error of the library as a cause; a panic says that it was one.
+fn cause(error: isr_plugin::wire::RemoteError) -> Cause {
     match error.code.as_str() {
         "panicked" => format!("panicked: {error}").into(),
         _ => error.into(),
@@ -56,8 +56,9 @@ impl Plugin for NativePlugin {
     fn validate(&self, kind: Kind, name: &str, settings: &Map<String, Value>) -> Result<(), String> {
         let (library, owned) = (Arc::clone(&self.library), name.to_owned());
         let settings = Value::from(settings.clone()).to_string();
-        let checked =
-            within(self.start, "validate", move || library.validate(kind.section(), &owned, &settings));
+        let checked = with_timeout(self.start, "validate", move || {
+            library.validate(kind.section(), &owned, &settings)
+        });
         let file = self.path.display();
         match checked {
             Ok(Err(error)) if error.code == "panicked" => {

@@ -1,10 +1,7 @@
-//! `.so`, `.dylib` and `.dll`.
+//! The plugin loader for `.so`, `.dylib` and `.dll`.
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::{RecvTimeoutError, channel};
-use std::thread;
-use std::time::Duration;
 
 use isr_api::Cause;
 use isr_config::plugin::{Plugin, PluginFile, PluginLoader};
@@ -13,6 +10,7 @@ use isr_protocol::RemotePlugin;
 
 use crate::isolated::program;
 use crate::library::NativePlugin;
+use crate::timeout::with_timeout;
 
 /// Loads native libraries.
 pub struct NativeLoader;
@@ -34,7 +32,7 @@ impl PluginLoader for NativeLoader {
 
     fn load(&self, path: &Path, options: &PluginFile) -> Result<Arc<dyn Plugin>, Cause> {
         // The system's loader maps what a file's headers say, and a read past its end kills the process.
-        whole(path)?;
+        check_complete(path)?;
         if options.isolated() {
             return Ok(Arc::new(RemotePlugin::load(program(path, options)?, options)?));
         }
@@ -44,39 +42,19 @@ impl PluginLoader for NativeLoader {
             return Err(text.into());
         }
         let (file, limit) = (path.to_owned(), options.start_limit());
-        let library = within(limit, "load", move || Library::open(&file))??;
+        let library = with_timeout(limit, "load", move || Library::open(&file))??;
         Ok(Arc::new(NativePlugin::new(library, path, options)))
     }
 }
 
-/// The first option that only a process of its own can honour.
+/// The first given option that needs a process of its own.
 fn only_isolated(options: &PluginFile) -> Option<&'static str> {
     let given = [("memory_mb", options.memory_mb.is_some()), ("restarts", options.restarts.is_some())];
     given.into_iter().find(|(_, given)| *given).map(|(name, _)| name)
 }
 
-/// Does something that may hang, and gives up on it after `limit`; its thread cannot be stopped.
-pub(crate) fn within<T: Send + 'static>(
-    limit: Duration,
-    what: &str,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, Cause> {
-    let (sender, receiver) = channel();
-    let thread = thread::Builder::new().name("plugin".to_owned());
-    // Nobody listens where the limit has passed.
-    let thread = thread.spawn(move || drop(sender.send(work())));
-    thread.map_err(|error| format!("no thread can be started: {error}"))?;
-    receiver.recv_timeout(limit).map_err(|error| match error {
-        RecvTimeoutError::Timeout => {
-            let seconds = limit.as_secs_f64();
-            format!("it did not {what} within {seconds} s (`start_s`), and is left to itself").into()
-        }
-        RecvTimeoutError::Disconnected => format!("it panicked while it was to {what}").into(),
-    })
-}
-
-/// Whether an ELF file is as long as its headers say.
-fn whole(path: &Path) -> Result<(), Cause> {
+/// Checks that an ELF file is as long as its headers say.
+fn check_complete(path: &Path) -> Result<(), Cause> {
     use std::io::{Read, Seek, SeekFrom};
     let mut file = std::fs::File::open(path)?;
     let length = file.metadata()?.len();

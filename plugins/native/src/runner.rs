@@ -1,4 +1,4 @@
-//! Calls of a component on threads where they may block.
+//! Blocking calls of a component, on threads of their own.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,17 +13,17 @@ use tokio::runtime::Handle;
 use crate::answers::Answers;
 use crate::watch::Watched;
 
-/// A component of a library, its name and the limit of its calls.
+/// A component of a library, with its name and the time limit of its calls.
 pub(crate) struct Runner {
     name: Arc<str>,
     instance: Arc<Instance>,
     limit: Duration,
 }
 
-/// Says that nobody waits any more when it is dropped.
-struct Waiting(Arc<AtomicBool>);
+/// Sets its flag when it is dropped.
+struct CancelOnDrop(Arc<AtomicBool>);
 
-impl Drop for Waiting {
+impl Drop for CancelOnDrop {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
     }
@@ -38,8 +38,8 @@ impl Runner {
         &self.name
     }
 
-    /// Makes a call on a thread of its own. Where the future is dropped, the plugin learns that nobody
-    /// waits, and the call goes on without an effect.
+    /// Makes a call on a blocking thread. If the future is dropped, the plugin sees that the call is cancelled, and
+    /// its result is discarded.
     pub(crate) async fn call(
         &self,
         method: &'static str,
@@ -48,7 +48,7 @@ impl Runner {
     ) -> Result<Message, ComponentError> {
         let request = request.map_err(RemoteError::into_component)?;
         let cancelled = Arc::new(AtomicBool::new(false));
-        let _waiting = Waiting(Arc::clone(&cancelled));
+        let _cancel = CancelOnDrop(Arc::clone(&cancelled));
         let (instance, name, limit) = (Arc::clone(&self.instance), Arc::clone(&self.name), self.limit);
         let runtime = Handle::current();
         let task = runtime.clone().spawn_blocking(move || {
@@ -62,7 +62,7 @@ impl Runner {
         }
     }
 
-    /// Makes a short call in which nobody is asked, here and now.
+    /// Makes a short call on this thread, without a policy to ask.
     pub(crate) fn call_now(
         &self,
         method: &'static str,
@@ -73,21 +73,25 @@ impl Runner {
         self.instance.call(method, request, host).map_err(|error| self.failed(method, error))
     }
 
-    /// Evaluates an objective, here and now.
+    /// Evaluates an objective on this thread.
     pub(crate) fn evaluate(&self, batch: &ObjectiveBatch) -> Result<ObjectiveValue, ComponentError> {
         let _watched = Watched::begin(&self.name, "evaluate", self.limit);
         self.instance.evaluate(batch).map_err(|error| self.failed("evaluate", error))
     }
 
-    /// A reply that does not read as what it should be.
+    /// Reads a reply.
+    ///
+    /// # Errors
+    /// JSON of another shape, as an error of the call.
     pub(crate) fn read<T: serde::de::DeserializeOwned>(
         &self,
         method: &'static str,
         reply: &Message,
     ) -> Result<T, ComponentError> {
-        reply.form().map_err(|error| self.failed(method, error))
+        reply.read().map_err(|error| self.failed(method, error))
     }
 
+    /// An error of the library as the component's.
     pub(crate) fn failed(&self, call: &'static str, error: RemoteError) -> ComponentError {
         let failed = PluginError::new(self.name.as_ref(), call, error.to_string());
         match error.code.as_str() {

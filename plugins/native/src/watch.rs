@@ -1,4 +1,4 @@
-//! Notices calls that are silent for too long. A library's thread cannot be stopped, but it can be named.
+//! Warnings about calls that exceed `call_s`: a library's thread cannot be stopped, but it can be named.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How often calls are looked at.
+/// Period of the checks.
 const PERIOD: Duration = Duration::from_millis(250);
 
-/// Calls under way.
+/// Calls in progress, by id.
 type Calls = Mutex<HashMap<u64, Arc<Call>>>;
 
 #[derive(Debug)]
@@ -22,18 +22,18 @@ struct Call {
 
 #[derive(Debug)]
 struct Times {
-    /// When it last said something; `None` while the program works for it.
+    /// Start of its silence; `None` while it waits for the host.
     silent_since: Option<Instant>,
     warned: u32,
 }
 
-/// A call that is watched until this is dropped.
+/// A call that is watched until the value is dropped.
 pub(crate) struct Watched {
     id: u64,
     call: Arc<Call>,
 }
 
-/// A call's clock.
+/// The clock of a call.
 #[derive(Clone)]
 pub(crate) struct Clock(Arc<Call>);
 
@@ -59,7 +59,7 @@ impl Watched {
 }
 
 impl Clock {
-    /// Stops the clock while the program works for the plugin.
+    /// Stops the clock while `work` answers the plugin.
     pub(crate) fn paused<T>(&self, work: impl FnOnce() -> T) -> T {
         lock(&self.0.times).silent_since = None;
         let result = work();
@@ -72,7 +72,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The calls under way; the first caller starts the thread that looks at them.
+/// The calls in progress; the first use starts the thread that checks them.
 fn calls() -> &'static Calls {
     static CALLS: OnceLock<Calls> = OnceLock::new();
     static THREAD: OnceLock<()> = OnceLock::new();
@@ -81,7 +81,7 @@ fn calls() -> &'static Calls {
         let look = || {
             loop {
                 thread::sleep(PERIOD);
-                lock(calls).values().for_each(|call| call.look());
+                lock(calls).values().for_each(|call| call.check());
             }
         };
         if let Err(error) = thread::Builder::new().name("plugin-watch".to_owned()).spawn(look) {
@@ -92,8 +92,8 @@ fn calls() -> &'static Calls {
 }
 
 impl Call {
-    /// Warns once each time that the limit has passed again.
-    fn look(&self) {
+    /// Warns each time that another multiple of the limit has passed.
+    fn check(&self) {
         let mut times = lock(&self.times);
         let Some(since) = times.silent_since else { return };
         let silent = since.elapsed();

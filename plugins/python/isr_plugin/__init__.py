@@ -18,7 +18,7 @@ import base64
 from dataclasses import dataclass, field
 from typing import Any, Dict, List, Optional
 
-from ._wire import write
+from ._wire import read, write
 
 __all__ = ["BadInput", "Context", "Judge", "JudgeCase", "Objective", "Response", "RetrospectionCase",
            "Retrospector", "Scene", "View", "Vote", "log", "serve"]
@@ -76,7 +76,7 @@ class _Case:
         temperature, top_p, top_k, max_new_tokens, stop. Draws depend on `seed` alone, by default the case's."""
         params = {"prompt": _prompt(prompt, video), "sampling": sampling, "n": n}
         params["seed"] = self.seed if seed is None else seed
-        return [Response(**answer) for answer in self.scene._ask("generate", params)]
+        return [read(Response, answer) for answer in self.scene._ask("generate", params)]
 
     def score(self, prompt, answers, video=True) -> List[List[float]]:
         """Log-probs of the tokens of each answer after the prompt. An answer is a text, or
@@ -173,7 +173,7 @@ class Retrospector(Component):
 class Objective(Component):
     """Override `evaluate`, and say what it needs."""
     kind = "objective"
-    views = ("chosen", "rejected")
+    views = ("chosen", "rejected")  # or also "chosen_corrupted", "mismatched"
     granularity = "summed"  # or "per_token"
     reference = True
 

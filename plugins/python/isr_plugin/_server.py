@@ -11,7 +11,7 @@ import traceback
 
 from . import (BadInput, Context, Judge, JudgeCase, Response, RetrospectionCase, Scene, View, Vote,
                __version__, caught)
-from ._wire import take_over, write
+from ._wire import read, take_over, write
 
 PROTOCOL = 1
 
@@ -83,7 +83,7 @@ class Server:
     def call(self, call):
         method, params = call["method"], call["params"]
         if method == "configure":
-            return self.configure(**params)
+            return self.configure(params["kind"], params["name"], params["settings"])
         if method == "judge":
             return self.component.judge(self.case(call, JudgeCase))
         if method == "describe":
@@ -92,7 +92,7 @@ class Server:
             it = self.component
             return {"views": list(it.views), "granularity": it.granularity, "reference": it.reference}
         if method == "evaluate":
-            loss, gradients, *metrics = self.component.evaluate(*(View(**view) for view in params["views"]))
+            loss, gradients, *metrics = self.component.evaluate(*(read(View, view) for view in params["views"]))
             return {"loss": loss, "gradients": list(gradients), "metrics": dict(*metrics)}
         raise ValueError(f"there is no method {method}")
 
@@ -104,16 +104,16 @@ class Server:
         for _ in range(self.component.workers - 1):
             threading.Thread(target=self.work, daemon=True).start()
 
-    def case(self, call, form):
+    def case(self, call, cls):
         def ask(method, params):
             return self.ask(call["id"], method, params)
 
         params = dict(call["params"])
-        params["scene"] = Scene(**params["scene"], _ask=ask)
+        params["scene"] = read(Scene, params["scene"], _ask=ask)
         for key, of in (("context", Context), ("previous", Context), ("first", Response), ("second", Response)):
             if params.get(key) is not None:
-                params[key] = of(**params[key])
-        return form(**params)
+                params[key] = read(of, params[key])
+        return read(cls, params)
 
     def ask(self, call, method, params):
         with self.lock:

@@ -1,9 +1,19 @@
-"""The pipe to isr: JSON lines, and nothing else."""
+"""The pipe to isr: JSON lines, and the names that stand in them.
 
+The names are those of the Rust module `isr_api::messages`; a test compares them."""
+
+import dataclasses
 import json
 import os
 import sys
 import threading
+
+VIEWS = ("chosen", "rejected", "chosen_corrupted", "mismatched")
+GRANULARITIES = ("summed", "per_token")
+FINISH_REASONS = ("stop", "length")
+ROLES = ("system", "user", "assistant")
+CONTINUATIONS = ("answer", "opening", "tokens")
+SAMPLING = ("temperature", "top_p", "top_k", "max_new_tokens", "stop")
 
 _incoming = None
 _outgoing = None
@@ -32,6 +42,12 @@ def write(message):
         with _writing:
             _outgoing.write(line + "\n")
             _outgoing.flush()
+
+
+def read(cls, values, **others):
+    """A dataclass from a message. Keys that it does not have are ignored: the protocol may gain some."""
+    names = {field.name for field in dataclasses.fields(cls)}
+    return cls(**{key: value for key, value in values.items() if key in names}, **others)
 
 
 def _plain(value):

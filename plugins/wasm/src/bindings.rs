@@ -1,4 +1,4 @@
-//! What `wit/isr.wit` says, in Rust: one module a world, with the types of the first in all.
+//! Bindings generated from `wit/isr.wit`: one module a world, which share the types of the first.
 
 #![allow(missing_docs, unreachable_pub, reason = "generated")]
 
@@ -21,6 +21,17 @@ pub(crate) mod objective {
     wasmtime::component::bindgen!({
         path: "wit",
         world: "objective-plugin",
+        with: {
+            "isr:plugin/types@0.1.0": super::judge::isr::plugin::types,
+            "isr:plugin/host@0.1.0": super::judge::isr::plugin::host,
+        },
+    });
+}
+
+pub(crate) mod objective_by_name {
+    wasmtime::component::bindgen!({
+        path: "wit",
+        world: "objective-by-name-plugin",
         with: {
             "isr:plugin/types@0.1.0": super::judge::isr::plugin::types,
             "isr:plugin/host@0.1.0": super::judge::isr::plugin::host,

@@ -1,11 +1,13 @@
-//! Between the types of `isr-api` and those of `wit/isr.wit`.
+//! Conversions between the domain types and the bindings of `wit/isr.wit`.
 
 use isr_api as core;
 use isr_api::VideoInput;
+use isr_api::messages::{GranularityMessage, RequirementsMessage};
 
 use crate::bindings::host::{Continuation, Message, Part, Role, Sampling, TokenLogprobs};
 use crate::bindings::judge::exports::isr::plugin::judge as judging;
-use crate::bindings::objective::exports::isr::plugin::objective as weighing;
+use crate::bindings::objective::exports::isr::plugin::objective as by_view;
+use crate::bindings::objective_by_name::exports::isr::plugin::objective_by_name as by_name;
 use crate::bindings::retrospector::exports::isr::plugin::retrospector as describing;
 use crate::bindings::types::{self, FinishReason, Response, VisualContext};
 
@@ -95,38 +97,74 @@ pub(crate) fn token_logprobs(scored: core::TokenLogProbs) -> TokenLogprobs {
     TokenLogprobs { token_ids: scored.token_ids, logprobs: scored.logprobs }
 }
 
-pub(crate) fn requirements(form: weighing::Requirements) -> Result<core::Requirements, String> {
+/// Requirements of the interface `objective`.
+pub(crate) fn requirements(required: by_view::Requirements) -> RequirementsMessage {
     let view = |view| match view {
-        weighing::View::Chosen => core::View::Chosen,
-        weighing::View::Rejected => core::View::Rejected,
+        by_view::View::Chosen => core::View::Chosen,
+        by_view::View::Rejected => core::View::Rejected,
     };
-    let views: Vec<_> = form.views.into_iter().map(view).collect();
-    let twice = (1..views.len()).any(|index| views[..index].contains(&views[index]));
-    if views.is_empty() || twice {
-        return Err("its `views` must name `chosen`, `rejected` or both, each once".to_owned());
+    let granularity = match required.granularity {
+        by_view::Granularity::Summed => GranularityMessage::Summed,
+        by_view::Granularity::PerToken => GranularityMessage::PerToken,
+    };
+    RequirementsMessage {
+        views: required.views.into_iter().map(|it| view(it).name().to_owned()).collect(),
+        granularity: Some(granularity),
+        per_token: None,
+        reference: required.reference,
     }
-    let granularity = match form.granularity {
-        weighing::Granularity::Summed => core::Granularity::Summed,
-        weighing::Granularity::PerToken => core::Granularity::PerToken,
-    };
-    Ok(core::Requirements { views, granularity, reference: form.reference })
 }
 
-pub(crate) fn views(batch: &core::ObjectiveBatch) -> Result<Vec<weighing::ViewLogprobs>, String> {
+/// Requirements of the interface `objective-by-name`.
+pub(crate) fn named_requirements(required: by_name::Requirements) -> RequirementsMessage {
+    let granularity = match required.granularity {
+        by_name::Granularity::Summed => GranularityMessage::Summed,
+        by_name::Granularity::PerToken => GranularityMessage::PerToken,
+    };
+    let (views, reference) = (required.views, required.reference);
+    RequirementsMessage { views, granularity: Some(granularity), per_token: None, reference }
+}
+
+/// A batch for the interface `objective`.
+///
+/// # Errors
+/// A view that the interface does not have.
+pub(crate) fn views(batch: &core::ObjectiveBatch) -> Result<Vec<by_view::ViewLogprobs>, String> {
     let of = |of: &core::ViewLogProbs| {
         let view = match of.view {
-            core::View::Chosen => weighing::View::Chosen,
-            core::View::Rejected => weighing::View::Rejected,
-            other => return Err(format!("the interface has no view {other:?}")),
+            core::View::Chosen => by_view::View::Chosen,
+            core::View::Rejected => by_view::View::Rejected,
+            other => return Err(format!("the interface `objective` has no view {other:?}")),
         };
-        let lengths = of.lengths.iter().map(|length| u32::try_from(*length).unwrap_or(u32::MAX)).collect();
         let (policy, reference) = (of.policy.clone(), of.reference.clone());
-        Ok(weighing::ViewLogprobs { view, policy, reference, lengths })
+        Ok(by_view::ViewLogprobs { view, policy, reference, lengths: lengths(&of.lengths) })
     };
     batch.views.iter().map(of).collect()
 }
 
-pub(crate) fn value(value: weighing::ObjectiveValue) -> core::ObjectiveValue {
-    let weighing::ObjectiveValue { loss, gradients, metrics } = value;
+/// A batch for the interface `objective-by-name`.
+pub(crate) fn named_views(batch: &core::ObjectiveBatch) -> Vec<by_name::ViewLogprobs> {
+    let of = |of: &core::ViewLogProbs| by_name::ViewLogprobs {
+        view: of.view.name().to_owned(),
+        policy: of.policy.clone(),
+        reference: of.reference.clone(),
+        lengths: lengths(&of.lengths),
+    };
+    batch.views.iter().map(of).collect()
+}
+
+fn lengths(lengths: &[usize]) -> Vec<u32> {
+    lengths.iter().map(|length| u32::try_from(*length).unwrap_or(u32::MAX)).collect()
+}
+
+/// A value of the interface `objective`.
+pub(crate) fn value(value: by_view::ObjectiveValue) -> core::ObjectiveValue {
+    let by_view::ObjectiveValue { loss, gradients, metrics } = value;
+    core::ObjectiveValue { loss, gradients, metrics: metrics.into_iter().collect() }
+}
+
+/// A value of the interface `objective-by-name`.
+pub(crate) fn named_value(value: by_name::ObjectiveValue) -> core::ObjectiveValue {
+    let by_name::ObjectiveValue { loss, gradients, metrics } = value;
     core::ObjectiveValue { loss, gradients, metrics: metrics.into_iter().collect() }
 }

@@ -1,20 +1,20 @@
-//! What goes wrong with a WebAssembly plugin.
+//! Errors of WebAssembly plugins.
 
 use std::time::Duration;
 
 use isr_api::ComponentError;
 use isr_config::plugin::PluginError;
 
-use crate::bindings::types::{Failure, Fault as Whose};
+use crate::bindings::types::{Failure, Fault};
 
-/// The cause of an error.
+/// An error of a file, a sandbox or a call in it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum Fault {
-    /// The file is no plugin that can be used.
+pub enum SandboxError {
+    /// The file is not a usable plugin.
     #[error("{0}")]
     Module(String),
-    /// It imports something that nobody gives.
+    /// It imports a function that the host does not define.
     #[error("it imports what is not given: {0}; it may import `isr:plugin/host` and WASI 0.2")]
     Import(String),
     /// It used up its instructions.
@@ -26,7 +26,7 @@ pub enum Fault {
     /// It ran for too long.
     #[error("no answer within {} s", .0.as_secs_f64())]
     Time(Duration),
-    /// It ended itself.
+    /// It trapped.
     #[error("it trapped: {0}")]
     Trap(String),
     /// It refused its settings.
@@ -40,26 +40,26 @@ pub enum Fault {
         /// What it said.
         message: String,
     },
-    /// The batch is none that it can be given.
+    /// The batch does not fit its requirements.
     #[error("{0}")]
     Batch(String),
     /// What it returned cannot be used.
     #[error("its answer cannot be used: {0}")]
     Unusable(String),
-    /// The call is no longer wanted.
+    /// The call was cancelled.
     #[error("cancelled")]
     Cancelled,
 }
 
-impl From<Failure> for Fault {
+impl From<Failure> for SandboxError {
     fn from(Failure { fault, message }: Failure) -> Self {
-        Self::Reported { bad_input: matches!(fault, Whose::BadInput), message }
+        Self::Reported { bad_input: matches!(fault, Fault::BadInput), message }
     }
 }
 
-impl Fault {
-    /// As the error of a call on a case: the sample is quarantined unless the plugin itself says that it
-    /// cannot go on. A trap or a limit depends on the case alone, since each has an instance of its own.
+impl SandboxError {
+    /// The error of a call on a case: bad input, unless the plugin reported that it cannot go on. A trap or a limit
+    /// depends on the case alone, since each call has a fresh instance.
     pub(crate) fn of_case(self, plugin: &str, call: &'static str) -> ComponentError {
         match self {
             Self::Cancelled => ComponentError::Cancelled,
@@ -68,7 +68,7 @@ impl Fault {
         }
     }
 
-    /// As the error of a call that no sample is to blame for.
+    /// The error of a call that no sample is to blame for.
     pub(crate) fn of_call(self, plugin: &str, call: &'static str) -> ComponentError {
         PluginError::new(plugin, call, self.to_string()).failed()
     }

@@ -1,4 +1,4 @@
-//! A file made a component.
+//! Conversion of a file to a component.
 //!
 //! A component is taken as it is. A core module that exports what a world of `wit/isr.wit` asks for, by the
 //! names of the canonical ABI, is wrapped here: so a compiler that writes WebAssembly is all that an author
@@ -11,38 +11,40 @@ use wasmparser::{Parser, Payload};
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
-use crate::error::Fault;
+use crate::error::SandboxError;
 
 const WIT: &str = include_str!("../wit/isr.wit");
 
-/// Worlds, and a function that only modules of that world export.
-const WORLDS: [(&str, &str); 3] = [
+/// Worlds, each with a function that only its modules export.
+const WORLDS: [(&str, &str); 4] = [
     ("judge-plugin", "isr:plugin/judge@0.1.0#judge"),
     ("retrospector-plugin", "isr:plugin/retrospector@0.1.0#describe-video"),
     ("objective-plugin", "isr:plugin/objective@0.1.0#evaluate"),
+    ("objective-by-name-plugin", "isr:plugin/objective-by-name@0.1.0#evaluate"),
 ];
 
-/// The component of a file's bytes.
-pub(crate) fn component(bytes: Vec<u8>) -> Result<Vec<u8>, Fault> {
+/// The component in a file's bytes; a core module is wrapped.
+pub(crate) fn component(bytes: Vec<u8>) -> Result<Vec<u8>, SandboxError> {
     if Parser::is_component(&bytes) {
         return Ok(bytes);
     }
     if !Parser::is_core_wasm(&bytes) {
-        return Err(Fault::Module(
+        return Err(SandboxError::Module(
             "it is not WebAssembly; compile the plugin to a `.wasm` file".to_owned(),
         ));
     }
-    let outline = Outline::of(&bytes).map_err(|error| Fault::Module(format!("it is damaged: {error}")))?;
+    let outline =
+        Outline::of(&bytes).map_err(|error| SandboxError::Module(format!("it is damaged: {error}")))?;
     wrap(bytes, &outline).map_err(|reason| {
-        Fault::Module(format!("it is a core module that cannot be made a component: {reason}"))
+        SandboxError::Module(format!("it is a core module that cannot be made a component: {reason}"))
     })
 }
 
-/// What a core module says of itself.
+/// What a core module exports.
 #[derive(Default)]
 struct Outline {
     exports: Vec<String>,
-    /// Whether a binding generator has written the world into the module.
+    /// Whether a binding generator has embedded the world's type.
     has_world: bool,
 }
 

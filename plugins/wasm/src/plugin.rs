@@ -10,18 +10,35 @@ use wasmtime::component::{Component, InstancePre};
 
 use crate::bindings::judge::JudgePluginPre;
 use crate::bindings::objective::ObjectivePluginPre;
+use crate::bindings::objective_by_name::ObjectiveByNamePluginPre;
 use crate::bindings::retrospector::RetrospectorPluginPre;
 use crate::bindings::types;
-use crate::component::{Shared, WasmJudge, WasmObjective, WasmRetrospector};
-use crate::error::Fault;
+use crate::component::{ObjectiveExport, Shared, WasmJudge, WasmObjective, WasmRetrospector};
+use crate::error::SandboxError;
 use crate::module;
 use crate::sandbox::{self, Call, Limits, State};
 
-/// What a file exports, ready to be instantiated.
+/// The world that a file exports, ready to be instantiated.
 enum World {
     Judge(JudgePluginPre<State>),
     Retrospector(RetrospectorPluginPre<State>),
-    Objective(ObjectivePluginPre<State>),
+    Objective(ObjectiveExport),
+}
+
+/// Calls a function of the interface `plugin`, whatever world exports it.
+macro_rules! call_plugin {
+    ($world:expr, $store:ident, $function:ident($($argument:expr),*)) => {
+        match $world {
+            World::Judge(it) => it.instantiate(&mut *$store)?.isr_plugin_plugin().$function($store, $($argument),*),
+            World::Retrospector(it) => it.instantiate(&mut *$store)?.isr_plugin_plugin().$function($store, $($argument),*),
+            World::Objective(ObjectiveExport::ByView(it)) => {
+                it.instantiate(&mut *$store)?.isr_plugin_plugin().$function($store, $($argument),*)
+            }
+            World::Objective(ObjectiveExport::ByName(it)) => {
+                it.instantiate(&mut *$store)?.isr_plugin_plugin().$function($store, $($argument),*)
+            }
+        }
+    };
 }
 
 /// A file's one component.
@@ -32,10 +49,10 @@ pub(crate) struct WasmPlugin {
 }
 
 impl WasmPlugin {
-    pub(crate) fn load(path: &Path, limits: Limits) -> Result<Self, Fault> {
-        let bytes = std::fs::read(path).map_err(|error| Fault::Module(error.to_string()))?;
+    pub(crate) fn load(path: &Path, limits: Limits) -> Result<Self, SandboxError> {
+        let bytes = std::fs::read(path).map_err(|error| SandboxError::Module(error.to_string()))?;
         let component = sandbox::compile(&module::component(bytes)?)?;
-        let import = |error: wasmtime::Error| Fault::Import(format!("{error:#}"));
+        let import = |error: wasmtime::Error| SandboxError::Import(format!("{error:#}"));
         let instance = sandbox::linker()?.instantiate_pre(&component).map_err(import)?;
         let world = World::of(&component, instance)?;
         let starting = Limits { call: limits.start, ..limits.clone() };
@@ -44,8 +61,8 @@ impl WasmPlugin {
         Ok(Self { world, limits: Arc::new(limits), manifest })
     }
 
-    /// What a component of this file shares, once it has taken the settings.
-    fn configured(&self, name: &str, with: &PluginSettings<'_>) -> Result<Shared, Fault> {
+    /// Checks the settings by `configure`.
+    fn configured(&self, name: &str, with: &PluginSettings<'_>) -> Result<Shared, SandboxError> {
         let settings = Value::Object(with.settings.clone()).to_string();
         let limits = Arc::clone(&self.limits);
         self.world.configure(name, &limits, &settings)?;
@@ -54,28 +71,37 @@ impl WasmPlugin {
 }
 
 impl World {
-    fn of(component: &Component, instance: InstancePre<State>) -> Result<Self, Fault> {
+    fn of(component: &Component, instance: InstancePre<State>) -> Result<Self, SandboxError> {
         let engine = sandbox::engine()?;
         let kind = component.component_type();
         let exports: Vec<_> = kind.exports(engine).map(|(name, _)| name.to_owned()).collect();
         let exports = |name: &str| exports.iter().any(|export| export.starts_with(name));
         let misfit = |error: wasmtime::Error| {
-            Fault::Module(format!("it does not fit `isr:plugin@0.1.0`: {:#}", error.root_cause()))
+            SandboxError::Module(format!("it does not fit `isr:plugin@0.1.0`: {:#}", error.root_cause()))
         };
-        let [judge, retrospector, objective] =
-            ["isr:plugin/judge@", "isr:plugin/retrospector@", "isr:plugin/objective@"].map(exports);
-        match [judge, retrospector, objective] {
-            [true, false, false] => JudgePluginPre::new(instance).map(Self::Judge).map_err(misfit),
-            [false, true, false] => {
-                RetrospectorPluginPre::new(instance).map(Self::Retrospector).map_err(misfit)
+        let interfaces = [
+            "isr:plugin/judge@",
+            "isr:plugin/retrospector@",
+            "isr:plugin/objective@",
+            "isr:plugin/objective-by-name@",
+        ];
+        let world = match interfaces.map(exports) {
+            [true, false, false, false] => JudgePluginPre::new(instance).map(Self::Judge),
+            [false, true, false, false] => RetrospectorPluginPre::new(instance).map(Self::Retrospector),
+            [false, false, true, false] => {
+                ObjectivePluginPre::new(instance).map(|it| Self::Objective(ObjectiveExport::ByView(it)))
             }
-            [false, false, true] => ObjectivePluginPre::new(instance).map(Self::Objective).map_err(misfit),
-            _ => Err(Fault::Module(
-                "it must export one of `isr:plugin/judge`, `isr:plugin/retrospector` and \
-                 `isr:plugin/objective`"
-                    .to_owned(),
-            )),
-        }
+            [false, false, false, true] => ObjectiveByNamePluginPre::new(instance)
+                .map(|it| Self::Objective(ObjectiveExport::ByName(it))),
+            _ => {
+                return Err(SandboxError::Module(
+                    "it must export one of `isr:plugin/judge`, `isr:plugin/retrospector`, \
+                     `isr:plugin/objective` and `isr:plugin/objective-by-name`"
+                        .to_owned(),
+                ));
+            }
+        };
+        world.map_err(misfit)
     }
 
     fn kind(&self) -> Kind {
@@ -86,27 +112,14 @@ impl World {
         }
     }
 
-    fn describe(&self, plugin: &str, limits: &Arc<Limits>) -> Result<types::Manifest, Fault> {
-        Call::new(plugin, limits).run(|store| match self {
-            Self::Judge(it) => it.instantiate(&mut *store)?.isr_plugin_plugin().call_describe(store),
-            Self::Retrospector(it) => it.instantiate(&mut *store)?.isr_plugin_plugin().call_describe(store),
-            Self::Objective(it) => it.instantiate(&mut *store)?.isr_plugin_plugin().call_describe(store),
-        })
+    fn describe(&self, plugin: &str, limits: &Arc<Limits>) -> Result<types::Manifest, SandboxError> {
+        Call::new(plugin, limits).run(|store| call_plugin!(self, store, call_describe()))
     }
 
-    fn configure(&self, plugin: &str, limits: &Arc<Limits>, settings: &str) -> Result<(), Fault> {
-        let taken = Call::new(plugin, limits).run(|store| match self {
-            Self::Judge(it) => {
-                it.instantiate(&mut *store)?.isr_plugin_plugin().call_configure(store, settings)
-            }
-            Self::Retrospector(it) => {
-                it.instantiate(&mut *store)?.isr_plugin_plugin().call_configure(store, settings)
-            }
-            Self::Objective(it) => {
-                it.instantiate(&mut *store)?.isr_plugin_plugin().call_configure(store, settings)
-            }
-        })?;
-        taken.map_err(Fault::Settings)
+    fn configure(&self, plugin: &str, limits: &Arc<Limits>, settings: &str) -> Result<(), SandboxError> {
+        let call = Call::new(plugin, limits);
+        let configured = call.run(|store| call_plugin!(self, store, call_configure(settings)))?;
+        configured.map_err(SandboxError::Settings)
     }
 }
 
@@ -140,18 +153,18 @@ impl Plugin for WasmPlugin {
     ) -> Result<Arc<dyn PreferenceObjective>, Cause> {
         let shared = self.configured(name, with)?;
         match &self.world {
-            World::Objective(plugin) => Ok(Arc::new(WasmObjective::new(shared, plugin.clone())?)),
+            World::Objective(export) => Ok(Arc::new(WasmObjective::new(shared, export.clone())?)),
             _ => Err("it is no objective".into()),
         }
     }
 }
 
-fn manifest(kind: Kind, described: types::Manifest) -> Result<Manifest, Fault> {
+fn manifest(kind: Kind, described: types::Manifest) -> Result<Manifest, SandboxError> {
     let types::Manifest { name, help, schema, example } = described;
     let schema = match schema.trim() {
         "" => json!({ "type": "object", "properties": {}, "additionalProperties": false }),
         text => serde_json::from_str(text)
-            .map_err(|error| Fault::Module(format!("its config schema is not JSON: {error}")))?,
+            .map_err(|error| SandboxError::Module(format!("its config schema is not JSON: {error}")))?,
     };
     let (version, features) = (String::new(), Vec::new());
     Ok(Manifest { kind, name, version, help, schema, example, features })

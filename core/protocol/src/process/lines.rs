@@ -1,45 +1,52 @@
-//! The lines of a process, none of them longer than a limit.
+//! Lines of a process's stdout and stderr, of bounded length.
 
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::Heard;
-use crate::error::Fault;
+use super::ProcessEvent;
+use crate::error::SessionErrorKind;
 use crate::message::FromPlugin;
 
-/// Lines of stderr that are kept.
+/// Number of stderr lines that are kept.
 const KEPT: usize = 12;
-/// Bytes of such a line.
+/// Longest stderr line in bytes; a longer one is split.
 const STDERR_LINE: u64 = 2000;
-/// Characters of a line that is shown in a message.
+/// Longest excerpt of a line in an error message, in characters.
 const SHOWN: usize = 120;
 
-/// Hears messages until the output ends, or is none.
-pub(super) fn hear(stdout: impl Read, limit: usize, plugin: &str, hear: impl Fn(Heard)) {
+/// Reads messages until the output ends or a line is no message.
+pub(super) fn read_messages(
+    stdout: impl Read,
+    limit: usize,
+    plugin: &str,
+    on_event: impl Fn(ProcessEvent),
+) {
     let mut stdout = BufReader::new(stdout);
     loop {
         let mut line = Vec::new();
         // One byte more tells a line of just the limit from a longer one.
         let read = (&mut stdout).take(limit as u64 + 1).read_until(b'\n', &mut line);
         match read {
-            Ok(0) | Err(_) => return hear(Heard::Closed),
-            Ok(_) if line.len() > limit => return hear(Heard::Broken(Fault::LongLine { limit })),
+            Ok(0) | Err(_) => return on_event(ProcessEvent::Closed),
+            Ok(_) if line.len() > limit => {
+                return on_event(ProcessEvent::Broken(SessionErrorKind::LongLine { limit }));
+            }
             Ok(_) => {}
         }
         match parse(&line) {
             Ok(FromPlugin::Log { level, message }) => log(plugin, &level, &message),
-            Ok(message) => hear(Heard::Message(message)),
-            Err(fault) => return hear(Heard::Broken(fault)),
+            Ok(message) => on_event(ProcessEvent::Message { message, bytes: line.len() }),
+            Err(kind) => return on_event(ProcessEvent::Broken(kind)),
         }
     }
 }
 
-fn parse(line: &[u8]) -> Result<FromPlugin, Fault> {
+fn parse(line: &[u8]) -> Result<FromPlugin, SessionErrorKind> {
     serde_json::from_slice(line).map_err(|error| {
         let line = String::from_utf8_lossy(line);
         let line = line.trim_end().chars().take(SHOWN).collect();
-        Fault::NoMessage { line, reason: error.to_string() }
+        SessionErrorKind::NoMessage { line, reason: error.to_string() }
     })
 }
 
@@ -52,8 +59,8 @@ fn log(plugin: &str, level: &str, message: &str) {
     }
 }
 
-/// Logs the lines of stderr, and keeps the last.
-pub(super) fn keep(stderr: impl Read, tail: &Tail, plugin: &str) {
+/// Logs the lines of stderr, and keeps the last of them.
+pub(super) fn read_stderr(stderr: impl Read, tail: &StderrTail, plugin: &str) {
     let mut stderr = BufReader::new(stderr);
     loop {
         let mut line = Vec::new();
@@ -69,11 +76,11 @@ pub(super) fn keep(stderr: impl Read, tail: &Tail, plugin: &str) {
     }
 }
 
-/// The last lines that were written.
+/// The last lines of stderr.
 #[derive(Clone, Default)]
-pub(super) struct Tail(Arc<Mutex<VecDeque<String>>>);
+pub(super) struct StderrTail(Arc<Mutex<VecDeque<String>>>);
 
-impl Tail {
+impl StderrTail {
     fn push(&self, line: String) {
         let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if lines.len() == KEPT {
@@ -93,40 +100,42 @@ mod tests {
 
     use super::*;
 
-    fn heard(text: &str, limit: usize) -> Vec<String> {
+    fn events(text: &str, limit: usize) -> Vec<String> {
         let all = RefCell::new(Vec::new());
-        hear(text.as_bytes(), limit, "p", |heard| {
-            all.borrow_mut().push(match heard {
-                Heard::Message(message) => format!("{message:?}"),
-                Heard::Broken(fault) => fault.to_string(),
-                Heard::Closed => "closed".to_owned(),
+        read_messages(text.as_bytes(), limit, "p", |event| {
+            all.borrow_mut().push(match event {
+                ProcessEvent::Message { message, .. } => format!("{message:?}"),
+                ProcessEvent::Broken(kind) => kind.to_string(),
+                ProcessEvent::Closed => "closed".to_owned(),
+                other => format!("{other:?}"),
             });
         });
         all.into_inner()
     }
 
     #[test]
-    fn messages_are_heard_until_something_is_none() {
-        let heard = heard("{\"type\":\"result\",\"id\":3}\nnonsense\n{\"type\":\"result\",\"id\":4}\n", 99);
-        assert_eq!(heard[0], "Result { id: 3, value: Null }");
+    fn messages_are_read_until_a_line_is_none() {
+        let events =
+            events("{\"type\":\"result\",\"id\":3}\nnonsense\n{\"type\":\"result\",\"id\":4}\n", 99);
+        assert_eq!(events[0], "Result { id: 3, value: Null }");
         let refused = "it wrote a line that is no message of the protocol (expected ident at line 1 column 2): \
                        `nonsense`";
-        assert_eq!(heard[1..], [refused]);
+        assert_eq!(events[1..], [refused]);
     }
 
     #[test]
     fn a_line_is_never_longer_than_the_limit() {
         let line = "{\"type\":\"result\",\"id\":3}\n";
-        assert_eq!(heard(line, line.len()).len(), 2);
-        assert_eq!(heard(line, line.len() - 1), ["it wrote a line of more than 24 bytes"]);
-        assert_eq!(heard(&"x".repeat(1000), 10), ["it wrote a line of more than 10 bytes"]);
+        assert_eq!(events(line, line.len()).len(), 2);
+        assert_eq!(events(line, line.len() - 1), ["it wrote a line of more than 24 bytes"]);
+        assert_eq!(events(&"x".repeat(1000), 10), ["it wrote a line of more than 10 bytes"]);
     }
 
     #[test]
     fn the_last_lines_of_stderr_are_kept() {
-        let tail = Tail::default();
+        let tail = StderrTail::default();
         let text: String = (0..40).map(|n| format!("line {n}\n\n")).collect();
-        keep(text.as_bytes(), &tail, "p");
+        read_stderr(text.as_bytes(), &tail, "p");
         assert_eq!(tail.lines().len(), KEPT);
         assert_eq!(tail.lines()[KEPT - 1], "line 39");
     }

@@ -1,33 +1,38 @@
-//! The calls of a session: those that wait, those that must be alone, those that are open.
+//! The calls of a session: waiting, to be retried alone, and open.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde_json::Value;
 
-use super::Reply;
+use super::{Outcome, Question};
 use crate::message::Call;
 
-/// Tells the caller something; it may have gone.
-pub(super) type Tell = Box<dyn Fn(Reply) + Send>;
+/// Hands a question to the caller; false where it cannot take it.
+pub(super) type OnQuestion = Box<dyn FnMut(Question) -> bool + Send>;
 
-/// A call that somebody waits for.
+/// Hands the outcome to the caller, which may be gone.
+pub(super) type OnDone = Box<dyn FnOnce(Outcome) + Send>;
+
+/// A call whose caller waits.
 pub(super) struct Waiting {
     pub(super) id: u64,
     pub(super) method: &'static str,
     pub(super) params: Value,
-    pub(super) tell: Tell,
-    /// Whether a process has ended with it.
-    pub(super) suspect: bool,
+    pub(super) on_question: OnQuestion,
+    pub(super) on_done: OnDone,
+    /// Whether a process has ended with it, so that it is sent again without others.
+    pub(super) retry_alone: bool,
 }
 
 /// A call that a process works on.
 struct Open {
-    /// `None` where nobody waits for it any more.
+    /// `None` after its cancellation.
     call: Option<Waiting>,
-    /// The message that it was sent in.
+    /// Number of the message that it was sent in.
     message: u64,
-    /// Questions that are not answered yet, and how many there were.
+    /// Questions that the caller is answering.
     asking: BTreeSet<u64>,
+    /// Number of questions so far.
     asked: usize,
 }
 
@@ -35,21 +40,21 @@ struct Open {
 #[derive(Default)]
 pub(super) struct Calls {
     waiting: VecDeque<Waiting>,
-    suspects: VecDeque<Waiting>,
+    retries: VecDeque<Waiting>,
     open: BTreeMap<u64, Open>,
     messages: u64,
 }
 
-/// What becomes of a question.
-pub(super) enum Asking<'a> {
-    /// It is for this caller.
-    Of(&'a Tell),
-    /// Nobody waits for the call any more.
-    Nobody,
-    /// The call has asked too much.
+/// Whether a question may be asked.
+pub(super) enum Admission {
+    /// It may.
+    Admitted,
+    /// The call was cancelled.
+    Cancelled,
+    /// The call has asked too many.
     TooMany,
-    /// The call is not open, or the question has been asked.
-    Wrong,
+    /// The call is not open, or the id is in use.
+    Invalid,
 }
 
 impl Calls {
@@ -58,23 +63,23 @@ impl Calls {
     }
 
     pub(super) fn is_waiting(&self) -> bool {
-        !self.waiting.is_empty() || !self.suspects.is_empty()
+        !self.waiting.is_empty() || !self.retries.is_empty()
     }
 
-    /// Whether the process has work, and waits for no answer: the time that counts.
+    /// Whether the process has work and waits for no answer, so that its silence counts.
     pub(super) fn is_working(&self) -> bool {
         !self.open.is_empty() && self.open.values().all(|open| open.asking.is_empty())
     }
 
-    /// The calls of the next message: a suspect where nothing is open, else what waits, while fewer than
-    /// `workers` messages are open.
+    /// The calls of the next message: a retry where nothing is open, else up to `batch` waiting calls, while fewer
+    /// than `workers` messages are open.
     pub(super) fn next_message(&mut self, workers: usize, batch: usize) -> Option<Vec<Call>> {
         let open: BTreeSet<_> = self.open.values().map(|open| open.message).collect();
-        if !self.suspects.is_empty() {
-            let suspect = if open.is_empty() { self.suspects.pop_front() } else { None };
-            return suspect.map(|suspect| vec![self.send(suspect)]);
+        if !self.retries.is_empty() {
+            let retry = if open.is_empty() { self.retries.pop_front() } else { None };
+            return retry.map(|call| vec![self.send(call)]);
         }
-        let alone = self.open.values().any(|open| open.call.as_ref().is_some_and(|call| call.suspect));
+        let alone = self.open.values().any(|open| open.call.as_ref().is_some_and(|call| call.retry_alone));
         if self.waiting.is_empty() || alone || open.len() >= workers.max(1) {
             return None;
         }
@@ -91,65 +96,72 @@ impl Calls {
         sent
     }
 
-    /// Ends an open call; `None` where it is not open, `Some(None)` where nobody waits.
-    pub(super) fn end(&mut self, id: u64) -> Option<Option<Waiting>> {
-        self.open.remove(&id).map(|open| open.call)
+    /// Ends an open call, and returns it with its unanswered questions. `None` where it is not open; without a
+    /// call after its cancellation.
+    pub(super) fn end(&mut self, id: u64) -> Option<(Option<Waiting>, BTreeSet<u64>)> {
+        self.open.remove(&id).map(|open| (open.call, open.asking))
     }
 
-    /// Forgets who waits for a call. True where it is open.
-    pub(super) fn cancel(&mut self, id: u64) -> bool {
+    /// Cancels a call. Where it is open, returns its unanswered questions.
+    pub(super) fn cancel(&mut self, id: u64) -> Option<BTreeSet<u64>> {
         self.waiting.retain(|call| call.id != id);
-        self.suspects.retain(|call| call.id != id);
-        let open = self.open.get_mut(&id);
-        open.is_some_and(|open| open.call.take().is_some())
+        self.retries.retain(|call| call.id != id);
+        let open = self.open.get_mut(&id)?;
+        open.call.take().map(|_| std::mem::take(&mut open.asking))
     }
 
-    /// Notes a question of an open call.
-    pub(super) fn ask(&mut self, call: u64, question: u64, limit: usize) -> Asking<'_> {
+    /// Counts a question of an open call.
+    pub(super) fn admit(&mut self, call: u64, question: u64, most: usize) -> Admission {
         if self.open.values().any(|open| open.asking.contains(&question)) {
-            return Asking::Wrong;
+            return Admission::Invalid;
         }
-        let Some(open) = self.open.get_mut(&call) else {
-            return Asking::Wrong;
-        };
+        let Some(open) = self.open.get_mut(&call) else { return Admission::Invalid };
         open.asked += 1;
         match &open.call {
-            None => Asking::Nobody,
-            Some(_) if open.asked > limit => Asking::TooMany,
-            Some(call) => {
-                open.asking.insert(question);
-                Asking::Of(&call.tell)
-            }
+            None => Admission::Cancelled,
+            Some(_) if open.asked > most => Admission::TooMany,
+            Some(_) => Admission::Admitted,
         }
     }
 
-    /// Notes the answer to a question. False where it has not been asked.
+    /// Hands a question to the caller of its call; false where the caller cannot take it.
+    pub(super) fn ask(&mut self, question: Question) -> bool {
+        let Some(open) = self.open.get_mut(&question.request.call) else { return false };
+        let (id, Some(call)) = (question.request.id, &mut open.call) else { return false };
+        let taken = (call.on_question)(question);
+        if taken {
+            open.asking.insert(id);
+        }
+        taken
+    }
+
+    /// Notes the answer to a question; false where it is not being asked.
     pub(super) fn answer(&mut self, question: u64) -> bool {
         self.open.values_mut().any(|open| open.asking.remove(&question))
     }
 
-    /// The process has ended, with fault or silently. The call that must have done it is returned; others
-    /// that were open are sent again, each alone.
+    /// Takes note of the process's end, `silent` where it did not answer in time. Returns the call that caused it,
+    /// where that is certain; other open calls are retried, each alone.
     pub(super) fn process_ended(&mut self, silent: bool) -> Option<Waiting> {
         let open = std::mem::take(&mut self.open);
         let alone = open.len() == 1;
-        let mut guilty = None;
+        let mut culprit = None;
         for mut call in open.into_values().filter_map(|open| open.call) {
-            if alone && (call.suspect || silent) {
-                guilty = Some(call);
+            if alone && (call.retry_alone || silent) {
+                culprit = Some(call);
             } else {
-                call.suspect = true;
-                self.suspects.push_back(call);
+                call.retry_alone = true;
+                self.retries.push_back(call);
             }
         }
-        guilty
+        culprit
     }
 
     /// All calls, whatever their state.
     pub(super) fn take_all(&mut self) -> Vec<Waiting> {
         let open = std::mem::take(&mut self.open);
         let open = open.into_values().filter_map(|open| open.call);
-        open.chain(self.suspects.drain(..)).chain(self.waiting.drain(..)).collect()
+        open.chain(self.retries.drain(..)).chain(self.waiting.drain(..)).collect()
     }
 }
 
@@ -160,8 +172,9 @@ mod tests {
     fn calls(ids: impl IntoIterator<Item = u64>) -> Calls {
         let mut calls = Calls::default();
         for id in ids {
-            let tell = Box::new(drop);
-            calls.add(Waiting { id, method: "judge", params: Value::Null, tell, suspect: false });
+            let (on_question, on_done) = (Box::new(|_| true), Box::new(drop));
+            let params = Value::Null;
+            calls.add(Waiting { id, method: "judge", params, on_question, on_done, retry_alone: false });
         }
         calls
     }
@@ -191,8 +204,8 @@ mod tests {
         assert!(calls.process_ended(false).is_none());
         assert_eq!(next(&mut calls, 4, 3), [1]);
         assert!(next(&mut calls, 4, 3).is_empty(), "1 is alone");
-        let guilty = calls.process_ended(false).map(|call| call.id);
-        assert_eq!(guilty, Some(1));
+        let culprit = calls.process_ended(false).map(|call| call.id);
+        assert_eq!(culprit, Some(1));
         assert_eq!(next(&mut calls, 4, 3), [3]);
         calls.end(3);
         assert_eq!(next(&mut calls, 4, 3), [4]);
@@ -214,11 +227,11 @@ mod tests {
     #[test]
     fn cancelled_calls_are_not_sent_and_not_sent_again() {
         let mut calls = calls(1..=3);
-        assert!(!calls.cancel(2));
+        assert!(calls.cancel(2).is_none());
         assert_eq!(next(&mut calls, 1, 9), [1, 3]);
-        assert!(calls.cancel(3));
-        assert!(!calls.cancel(3));
-        assert!(matches!(calls.end(3), Some(None)));
+        assert!(calls.cancel(3).is_some());
+        assert!(calls.cancel(3).is_none());
+        assert!(matches!(calls.end(3), Some((None, _))));
         assert!(calls.end(3).is_none(), "answered twice");
         calls.process_ended(false);
         assert_eq!(next(&mut calls, 1, 9), [1]);

@@ -1,16 +1,17 @@
-//! The first messages of a process.
+//! Greeting and configuration of a process.
 
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use super::Wanted;
-use crate::error::{Fault, SessionError};
+use isr_api::messages::ComponentSpec;
+
+use crate::error::{SessionError, SessionErrorKind};
 use crate::limits::Limits;
 use crate::message::{Call, Declared, FromPlugin, ToPlugin, VERSION};
-use crate::process::{Heard, Process};
+use crate::process::{Process, ProcessEvent};
 use crate::program::Program;
 
-/// Id of the call that configures; those of other calls are larger.
+/// Id of the call `configure`, smaller than all others.
 pub(super) const CONFIGURE: u64 = 0;
 
 /// Starts a program, and returns what it declares.
@@ -18,25 +19,31 @@ pub(super) const CONFIGURE: u64 = 0;
 /// # Errors
 /// It does not start, or does not say hello in time or in a version of the protocol that is spoken here.
 pub fn hello(program: &Program, limits: &Limits) -> Result<Vec<Declared>, SessionError> {
-    let (hear, heard) = mpsc::channel();
-    let process = Process::start(program, limits.line_bytes, move |it| drop(hear.send(it)))?;
-    process.write(&greeting());
-    let said = match heard.recv_timeout(limits.start) {
-        Ok(Heard::Message(message)) => declared(message),
-        Ok(Heard::Broken(fault)) => Err(fault),
-        Ok(Heard::Closed) => Err(Fault::Ended(String::new())),
-        Err(_) => Err(Fault::Silent { limit: limits.start, what: " to the hello" }),
+    let (send, events) = mpsc::sync_channel(1);
+    let process = Process::start(program, limits, move |event| drop(send.send(event)))?;
+    process.write(&greeting())?;
+    let said = match events.recv_timeout(limits.start) {
+        Ok(ProcessEvent::Message { message, .. }) => declared(message),
+        Ok(ProcessEvent::Broken(kind)) => Err(kind),
+        Ok(ProcessEvent::Closed | ProcessEvent::AnswerWritten(_)) => {
+            Err(SessionErrorKind::Ended(String::new()))
+        }
+        Err(_) => Err(SessionErrorKind::Silent { limit: limits.start, what: " to the hello" }),
     };
-    let grace = if matches!(said, Err(Fault::Silent { .. })) { Duration::ZERO } else { GRACE };
-    let (status, stderr) = process.end(grace);
+    // What else it writes is read and dropped, so that it can exit.
+    drop(events);
+    let grace = if matches!(said, Err(SessionErrorKind::Silent { .. })) { Duration::ZERO } else { GRACE };
+    let (status, stderr_tail) = process.end(grace);
     match said {
         Ok(components) => Ok(components),
-        Err(Fault::Ended(_)) => Err(SessionError { fault: Fault::Ended(status), stderr }),
-        Err(fault) => Err(SessionError { fault, stderr }),
+        Err(SessionErrorKind::Ended(_)) => {
+            Err(SessionError { kind: SessionErrorKind::Ended(status), stderr_tail })
+        }
+        Err(kind) => Err(SessionError { kind, stderr_tail }),
     }
 }
 
-/// How long a process may take to end after its input is closed.
+/// Time to exit after the input is closed.
 pub(super) const GRACE: Duration = Duration::from_millis(500);
 
 pub(super) fn greeting() -> ToPlugin {
@@ -44,26 +51,29 @@ pub(super) fn greeting() -> ToPlugin {
     ToPlugin::Hello { protocols: vec![VERSION], host }
 }
 
-/// What a hello declares.
-pub(super) fn declared(message: FromPlugin) -> Result<Vec<Declared>, Fault> {
+/// The components that a greeting declares.
+pub(super) fn declared(message: FromPlugin) -> Result<Vec<Declared>, SessionErrorKind> {
     match message {
         FromPlugin::Hello { protocol: VERSION, components, .. } => Ok(components),
-        FromPlugin::Hello { protocol, sdk, .. } => Err(Fault::Protocol(format!(
+        FromPlugin::Hello { protocol, sdk, .. } => Err(SessionErrorKind::Protocol(format!(
             "it speaks version {protocol} of the protocol ({sdk}), and this program version {VERSION}; use \
              an isr_plugin of this program's version"
         ))),
-        _ => Err(Fault::Protocol("its first message is no hello".to_owned())),
+        _ => Err(SessionErrorKind::Protocol("its first message is no hello".to_owned())),
     }
 }
 
-/// The component that is wanted, among those declared.
-pub(super) fn choose<'d>(wanted: &Wanted, declared: &'d [Declared]) -> Result<&'d Declared, Fault> {
+/// The declaration of the wanted component.
+pub(super) fn choose<'d>(
+    wanted: &ComponentSpec,
+    declared: &'d [Declared],
+) -> Result<&'d Declared, SessionErrorKind> {
     let found = declared.iter().find(|it| it.kind == wanted.kind && it.name == wanted.name);
     found.ok_or_else(|| {
         let all: Vec<_> =
             declared.iter().map(|it| format!("{} `{}`", it.kind.section(), it.name)).collect();
         let all = if all.is_empty() { "nothing".to_owned() } else { all.join(", ") };
-        Fault::Undeclared(format!(
+        SessionErrorKind::Undeclared(format!(
             "it declares no {} `{}`, but {all}; has the file changed since it was loaded?",
             wanted.kind.section(),
             wanted.name
@@ -71,24 +81,23 @@ pub(super) fn choose<'d>(wanted: &Wanted, declared: &'d [Declared]) -> Result<&'
     })
 }
 
-pub(super) fn configure(wanted: &Wanted) -> ToPlugin {
-    let Wanted { kind, name, settings } = wanted;
-    let params = serde_json::json!({ "kind": kind, "name": name, "settings": settings });
+pub(super) fn configure(wanted: &ComponentSpec) -> ToPlugin {
+    let params = serde_json::json!(wanted);
     ToPlugin::Calls { calls: vec![Call { id: CONFIGURE, method: "configure".to_owned(), params }] }
 }
 
-/// Where a process stands.
+/// Phase of a process's life.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Phase {
-    /// It has been greeted.
+    /// It was sent the greeting.
     Greeted {
-        /// When its patience ends.
-        until: Instant,
+        /// Deadline of its reply.
+        deadline: Instant,
     },
-    /// It is being configured.
+    /// It was sent `configure`.
     Configuring {
-        /// When its patience ends.
-        until: Instant,
+        /// Deadline of its reply.
+        deadline: Instant,
         /// See [`Declared::workers`].
         workers: usize,
     },

@@ -1,65 +1,64 @@
-//! A session: calls to one configured component, whatever becomes of its process.
+//! A session: calls to one configured component, across restarts of its process.
 
 mod calls;
 mod driver;
 mod greeting;
+mod questions;
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{self, Sender};
+use std::sync::mpsc::{self, SyncSender};
 use std::thread;
 
-use calls::{Tell, Waiting};
+use calls::{OnDone, OnQuestion, Waiting};
 use driver::Driver;
 use futures::StreamExt;
-use futures::channel::mpsc::unbounded;
-use isr_api::Kind;
+use futures::channel::oneshot;
+use futures::future::{Either, ready, select};
+use isr_api::messages::ComponentSpec;
 use serde_json::Value;
 
-use crate::error::{Fault, SessionError};
-use crate::form::{self, Asked};
+use crate::error::{SessionError, SessionErrorKind};
 use crate::limits::Limits;
-use crate::message::{Answer, Ask};
-use crate::process::Heard;
+use crate::message::{Answer, HostRequest};
+use crate::process::ProcessEvent;
 use crate::program::Program;
+use crate::questions::{self as answers, CaseContext};
 
 pub use greeting::hello;
 
-/// What a session's thread is told.
+/// Events that wait for a session's thread. Whoever sends more waits: a process until it is read, a caller until its
+/// call is taken.
+const EVENTS: usize = 256;
+
+/// Input of a session's thread.
 enum Event {
-    /// Somebody calls.
+    /// A new call.
     Call(Waiting),
-    /// Somebody no longer waits.
+    /// The caller of this call is gone.
     Cancel(u64),
-    /// Somebody answers what the process of this number asked.
+    /// The answer to a question of the process of this number.
     Answered { process: u64, id: u64, answer: Answer },
-    /// The process of this number says something.
-    Heard { process: u64, heard: Heard },
-    /// The session is over.
+    /// An event of the process of this number.
+    Process { process: u64, event: ProcessEvent },
+    /// The end of the session.
     Close,
 }
 
-/// What a caller is told.
+/// A question, with the number of the process that asks it.
 #[derive(Debug)]
-enum Reply {
-    /// The process of this number asks.
-    Ask { process: u64, ask: Ask },
-    /// The call is done.
-    Done(Result<Value, SessionError>),
+struct Question {
+    process: u64,
+    request: HostRequest,
 }
 
-/// The component that a session is about.
-#[derive(Clone, Debug)]
-pub(crate) struct Wanted {
-    pub(crate) kind: Kind,
-    pub(crate) name: String,
-    pub(crate) settings: Value,
-}
+type Outcome = Result<Value, SessionError>;
 
 /// A running, configured component. Dropping it ends the process.
 pub struct Session {
-    events: Sender<Event>,
+    events: SyncSender<Event>,
     ids: AtomicU64,
+    limits: Limits,
 }
 
 impl Session {
@@ -68,82 +67,85 @@ impl Session {
     /// # Errors
     /// It does not start, does not speak the protocol, does not declare the component, or refuses the
     /// settings.
-    pub fn start(
-        program: Program,
-        kind: Kind,
-        name: &str,
-        settings: Value,
-        limits: Limits,
-    ) -> Result<Self, SessionError> {
-        let wanted = Wanted { kind, name: name.to_owned(), settings };
-        let (events, heard) = mpsc::channel();
-        let (ready, started) = mpsc::channel();
-        let driver = Driver::new(program, wanted, limits, events.clone());
-        thread::spawn(move || driver.run(&heard, &ready));
-        started.recv().unwrap_or_else(|_| Err(Fault::Closed.into()))?;
-        Ok(Self { events, ids: AtomicU64::new(1) })
+    pub fn start(program: Program, component: ComponentSpec, limits: Limits) -> Result<Self, SessionError> {
+        let (events, received) = mpsc::sync_channel(EVENTS);
+        let (ready, started) = mpsc::sync_channel(1);
+        let driver = Driver::new(program, component, limits, events.clone());
+        thread::spawn(move || driver.run(&received, &ready));
+        started.recv().unwrap_or_else(|_| Err(SessionErrorKind::Closed.into()))?;
+        Ok(Self { events, ids: AtomicU64::new(1), limits })
     }
 
-    /// Calls a method. What the process asks meanwhile is about `asked`, or refused.
+    /// Calls a method. Questions of the process are about `context`, or refused without one.
     pub(crate) async fn call(
         &self,
         method: &'static str,
         params: Value,
-        asked: Option<Asked<'_>>,
-    ) -> Result<Value, SessionError> {
-        let (tell, replies) = unbounded();
-        let mut open = self.begin(method, params, Box::new(move |it| drop(tell.unbounded_send(it))));
-        let react = async |reply| match reply {
-            Reply::Done(result) => Some(result),
-            Reply::Ask { process, ask } => {
-                let id = ask.id;
-                let answer = match asked {
-                    Some(asked) => form::answer(ask, asked).await,
-                    None => refuse(&ask, method),
-                };
-                let _ = self.events.send(Event::Answered { process, id, answer });
-                None
-            }
+        context: Option<CaseContext<'_>>,
+    ) -> Outcome {
+        let limits = &self.limits.questions;
+        // Twice as many as are in flight: a retried call still has the questions of the process that ended.
+        let (mut ask, questions) = futures::channel::mpsc::channel(2 * limits.in_flight);
+        let (done, outcome) = oneshot::channel();
+        let on_question = Box::new(move |question| ask.try_send(question).is_ok());
+        let on_done = Box::new(move |outcome| drop(done.send(outcome)));
+        let mut open = self.begin(method, params, on_question, on_done);
+        let react = async |Question { process, request }| {
+            let id = request.id;
+            let answer = match context {
+                Some(context) => answers::answer(request, context, limits).await,
+                None => refuse(&request, method),
+            };
+            let _ = self.events.send(Event::Answered { process, id, answer });
         };
-        // Questions that are open together are answered together; their number is bounded by the limits.
-        let mut reactions = pin!(replies.map(react).buffer_unordered(usize::MAX));
-        while let Some(reaction) = reactions.next().await {
-            if let Some(result) = reaction {
-                open.done = true;
-                return result;
-            }
-        }
-        Err(Fault::Closed.into())
+        // Questions that are open at the same time are answered at the same time.
+        let answering = questions.map(react).buffer_unordered(limits.in_flight).for_each(ready);
+        let outcome = match select(outcome, pin!(answering)).await {
+            Either::Left((outcome, _)) => outcome,
+            Either::Right(((), outcome)) => outcome.await,
+        };
+        open.done = outcome.is_ok();
+        outcome.unwrap_or_else(|_| Err(SessionErrorKind::Closed.into()))
     }
 
-    /// The same on a thread that may wait; what the process asks is refused.
-    pub(crate) fn call_blocking(&self, method: &'static str, params: Value) -> Result<Value, SessionError> {
-        let (tell, replies) = mpsc::channel();
-        let mut open = self.begin(method, params, Box::new(move |it| drop(tell.send(it))));
+    /// Calls a method on a thread that may block; questions of the process are refused.
+    pub(crate) fn call_blocking(&self, method: &'static str, params: Value) -> Outcome {
+        let (send, replies) = mpsc::sync_channel(self.limits.questions.in_flight + 1);
+        let ask = send.clone();
+        let on_question = Box::new(move |question| ask.try_send(Either::Left(question)).is_ok());
+        let on_done = Box::new(move |outcome| drop(send.send(Either::Right(outcome))));
+        let mut open = self.begin(method, params, on_question, on_done);
         for reply in replies {
             match reply {
-                Reply::Done(result) => {
+                Either::Right(outcome) => {
                     open.done = true;
-                    return result;
+                    return outcome;
                 }
-                Reply::Ask { process, ask } => {
-                    let (id, answer) = (ask.id, refuse(&ask, method));
+                Either::Left(Question { process, request }) => {
+                    let (id, answer) = (request.id, refuse(&request, method));
                     let _ = self.events.send(Event::Answered { process, id, answer });
                 }
             }
         }
-        Err(Fault::Closed.into())
+        Err(SessionErrorKind::Closed.into())
     }
 
-    fn begin(&self, method: &'static str, params: Value, tell: Tell) -> OpenCall<'_> {
+    fn begin(
+        &self,
+        method: &'static str,
+        params: Value,
+        on_question: OnQuestion,
+        on_done: OnDone,
+    ) -> OpenCall<'_> {
         let id = self.ids.fetch_add(1, Ordering::Relaxed);
-        let _ = self.events.send(Event::Call(Waiting { id, method, params, tell, suspect: false }));
+        let call = Waiting { id, method, params, on_question, on_done, retry_alone: false };
+        let _ = self.events.send(Event::Call(call));
         OpenCall { events: &self.events, id, done: false }
     }
 }
 
-fn refuse(ask: &Ask, method: &str) -> Answer {
-    let message = format!("there is nothing to `{}` during `{method}`", ask.method);
+fn refuse(request: &HostRequest, method: &str) -> Answer {
+    let message = format!("there is nothing to `{}` during `{method}`", request.method);
     Answer::Error { code: "failed".to_owned(), message }
 }
 
@@ -153,9 +155,9 @@ impl Drop for Session {
     }
 }
 
-/// Cancels its call unless that is done.
+/// Cancels its call when it is dropped, unless the call is done.
 struct OpenCall<'a> {
-    events: &'a Sender<Event>,
+    events: &'a SyncSender<Event>,
     id: u64,
     done: bool,
 }

@@ -1,4 +1,4 @@
-//! The traits on top of calls.
+//! Components of a library as implementations of the traits.
 
 mod encoder;
 mod judge;

@@ -1,22 +1,22 @@
 //! Objectives.
 
 use isr_api::{Cause, ComponentError, ObjectiveBatch, ObjectiveValue, PreferenceObjective, Requirements};
-use isr_plugin::wire::{Message, RemoteError, RequirementsForm};
+use isr_plugin::wire::{Message, RequirementsMessage};
 
 use crate::runner::Runner;
 
+/// An objective of a library.
 pub(crate) struct NativeObjective {
     runner: Runner,
     requirements: Requirements,
 }
 
 impl NativeObjective {
-    /// Asks for the requirements, once: they do not change.
+    /// An objective whose requirements are asked for once, since they do not change.
     pub(crate) fn new(runner: Runner) -> Result<Self, Cause> {
         let reply = runner.call_now("requirements", &Message::default())?;
-        let requirements: Result<_, RemoteError> =
-            runner.read::<RequirementsForm>("requirements", &reply)?.try_into();
-        Ok(Self { runner, requirements: requirements? })
+        let requirements: RequirementsMessage = runner.read("requirements", &reply)?;
+        Ok(Self { runner, requirements: requirements.try_into()? })
     }
 }
 

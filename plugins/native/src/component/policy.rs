@@ -1,4 +1,4 @@
-//! Policies: requests and batches of pairs cross as plain data.
+//! Policies: requests, training batches and checkpoints' folders cross as plain data.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -6,24 +6,22 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use isr_api::{
     CheckpointKind, ComponentError, Fingerprint, GenerateRequest, Policy, PreferenceObjective, Response,
-    ScoreRequest, StepReport, Target, TokenLogProbs, TrainExample, TrainStep,
+    ScoreRequest, StepReport, TokenLogProbs, TrainStep,
 };
-use isr_plugin::wire::{
-    self, ExampleForm, GenerateForm, Message, Packing, PromptedForm, ScoreForm, SnapshotForm, TargetForm,
-    TextForm, TrainForm,
-};
+use isr_plugin::wire::{self, CheckpointMessage, Message, RemoteError, TextMessage};
 
 use crate::answers::Answers;
 use crate::runner::Runner;
 
+/// A policy of a library.
 pub(crate) struct NativePolicy(pub(crate) Runner);
 
 #[async_trait]
 impl Policy for NativePolicy {
     fn fingerprint(&self) -> Fingerprint {
         let reply = self.0.call_now("fingerprint", &Message::default());
-        match reply.and_then(|reply| self.0.read::<TextForm>("fingerprint", &reply)) {
-            Ok(form) => wire::parse_fingerprint(&form.text),
+        match reply.and_then(|reply| self.0.read::<TextMessage>("fingerprint", &reply)) {
+            Ok(reply) => wire::parse_fingerprint(&reply.text),
             // The trait allows no error here. The next call tells what is wrong.
             Err(error) => {
                 tracing::error!("{error}");
@@ -33,18 +31,12 @@ impl Policy for NativePolicy {
     }
 
     async fn generate(&self, request: GenerateRequest) -> Result<Vec<Response>, ComponentError> {
-        let GenerateRequest { prompt, sampling, n, seed } = request;
-        let mut packing = Packing::default();
-        let form = GenerateForm { prompt: packing.prompt(&prompt), sampling, n, seed };
-        let reply = self.call("generate", Message::new(&form, packing.blobs)).await?;
+        let reply = self.call("generate", wire::generate_message(&request, &[])).await?;
         self.0.read("generate", &reply)
     }
 
     async fn score(&self, request: ScoreRequest) -> Result<Vec<TokenLogProbs>, ComponentError> {
-        let ScoreRequest { prompt, continuations } = request;
-        let mut packing = Packing::default();
-        let form = ScoreForm { prompt: packing.prompt(&prompt), continuations };
-        let reply = self.call("score", Message::new(&form, packing.blobs)).await?;
+        let reply = self.call("score", wire::score_message(&request, &[])).await?;
         self.0.read("score", &reply)
     }
 
@@ -53,33 +45,17 @@ impl Policy for NativePolicy {
         step: TrainStep,
         objective: Arc<dyn PreferenceObjective>,
     ) -> Result<StepReport, ComponentError> {
-        let TrainStep { examples, step, learning_rate, max_grad_norm } = step;
-        let mut packing = Packing::default();
-        let target = |it: Target| TargetForm { continuation: it.continuation, reference: it.reference };
-        let example = |it: TrainExample| ExampleForm {
-            prompt: packing.prompt(&it.prompt),
-            chosen: target(it.chosen),
-            rejected: it.rejected.map(target),
-            corrupted: it.corrupted.map(|own| PromptedForm {
-                prompt: packing.prompt(&own.prompt),
-                target: target(own.target),
-            }),
-            mismatched: it.mismatched.map(target),
-        };
-        let examples = examples.into_iter().map(example).collect();
-        let form = TrainForm { examples, step, learning_rate, max_grad_norm };
-        let request = Message::new(&form, packing.blobs);
         let answers = Answers::objective(self.0.name(), objective);
-        let reply = self.0.call("train_step", request, answers).await?;
+        let reply = self.0.call("train_step", wire::train_message(step), answers).await?;
         self.0.read("train_step", &reply)
     }
 
     async fn save(&self, dir: &Path, what: CheckpointKind) -> Result<(), ComponentError> {
-        self.call("save", snapshot(dir, what)).await.map(drop)
+        self.call("save", checkpoint(dir, what)).await.map(drop)
     }
 
     async fn load(&self, dir: &Path, what: CheckpointKind) -> Result<(), ComponentError> {
-        self.call("load", snapshot(dir, what)).await.map(drop)
+        self.call("load", checkpoint(dir, what)).await.map(drop)
     }
 }
 
@@ -87,13 +63,12 @@ impl NativePolicy {
     async fn call(
         &self,
         method: &'static str,
-        request: Result<Message, wire::RemoteError>,
+        request: Result<Message, RemoteError>,
     ) -> Result<Message, ComponentError> {
         self.0.call(method, request, Answers::nobody(self.0.name())).await
     }
 }
 
-fn snapshot(dir: &Path, what: CheckpointKind) -> Result<Message, wire::RemoteError> {
-    let form = SnapshotForm { dir: dir.to_owned(), training: what == CheckpointKind::TrainerState };
-    Message::new(&form, Vec::new())
+fn checkpoint(dir: &Path, kind: CheckpointKind) -> Result<Message, RemoteError> {
+    Message::new(&CheckpointMessage::new(dir, kind), Vec::new())
 }

@@ -1,113 +1,62 @@
-//! Cases, batches and values as the protocol has them.
+//! The protocol's messages on the side of the hosting process.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use isr_api::{
-    ComponentError, Frames, Granularity, JudgeCase, ObjectiveBatch, ObjectiveValue, Requirements, Response,
-    RetrospectionCase, VideoInput, View, ViewLogProbs, VisualContext,
+use isr_api::messages::{
+    BatchMessage, DescribeMessage, FrameMessage, JudgeMessage, MessageError, VideoInfo,
 };
-use serde::Deserialize;
-use serde_json::{Value, json};
+use isr_api::{ComponentError, Frames, JudgeCase, ObjectiveBatch, RetrospectionCase, VideoInput};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::pipe::Pipe;
 
-#[derive(Deserialize)]
-struct SceneForm {
-    video: PathBuf,
-    width: u32,
-    height: u32,
-    timestamps: Vec<f64>,
-}
-
-#[derive(Deserialize)]
-struct JudgeForm {
-    scene: SceneForm,
-    instruction: String,
-    context: Option<VisualContext>,
-    first: Response,
-    second: Response,
-    seed: u64,
-}
-
-#[derive(Deserialize)]
-struct DescribeForm {
-    scene: SceneForm,
-    previous: Option<VisualContext>,
-    seed: u64,
-}
-
-#[derive(Deserialize)]
-struct BatchForm {
-    views: Vec<ViewForm>,
-}
-
-#[derive(Deserialize)]
-struct ViewForm {
-    view: String,
-    policy: Vec<f64>,
-    reference: Vec<f64>,
-    lengths: Vec<usize>,
-}
-
-fn read<T: for<'de> Deserialize<'de>>(params: Value) -> Result<T, ComponentError> {
+/// Reads parameters.
+pub(super) fn read<T: DeserializeOwned>(params: Value) -> Result<T, ComponentError> {
     serde_json::from_value(params).map_err(ComponentError::failed)
 }
 
-/// A component may look at all frames, so all are fetched before it is called.
-async fn scene(pipe: &Pipe, call: u64, form: SceneForm) -> Result<VideoInput, ComponentError> {
-    let SceneForm { video, width, height, timestamps } = form;
+/// Writes parameters or a value.
+pub(super) fn write(message: impl Serialize) -> Result<Value, ComponentError> {
+    serde_json::to_value(message).map_err(ComponentError::failed)
+}
+
+/// Fetches all frames of the case's video: a component may look at any of them.
+async fn video(pipe: &Pipe, call: u64, info: &VideoInfo) -> Result<VideoInput, ComponentError> {
+    let VideoInfo { video, width, height, timestamps } = info.clone();
     let mut rgb = Vec::new();
     for index in 0..timestamps.len() {
-        let frame: String = pipe.ask(call, "frame", json!({ "index": index })).await?;
+        let frame: String = pipe.ask(call, "frame", write(FrameMessage { index })?).await?;
         rgb.extend(STANDARD.decode(frame).map_err(ComponentError::failed)?);
     }
-    Ok(VideoInput { video, frames: Arc::new(Frames { width, height, rgb, timestamps }), features: None })
+    let frames = Arc::new(Frames { width, height, rgb, timestamps });
+    Ok(VideoInput { video: PathBuf::from(video), frames, features: None })
 }
 
+/// The case of `judge`.
 pub(super) async fn judge_case(pipe: &Pipe, call: u64, params: Value) -> Result<JudgeCase, ComponentError> {
-    let JudgeForm { scene: of, instruction, context, first, second, seed } = read(params)?;
-    let scene = scene(pipe, call, of).await?;
-    Ok(JudgeCase { scene, instruction, context, first, second, seed })
+    let case: JudgeMessage<VideoInfo> = read(params)?;
+    let input = video(pipe, call, &case.scene).await?;
+    Ok(case.into_case(input))
 }
 
+/// The case of `describe`.
 pub(super) async fn retrospection_case(
     pipe: &Pipe,
     call: u64,
     params: Value,
 ) -> Result<RetrospectionCase, ComponentError> {
-    let DescribeForm { scene: of, previous, seed } = read(params)?;
-    Ok(RetrospectionCase { scene: scene(pipe, call, of).await?, previous, seed })
+    let case: DescribeMessage<VideoInfo> = read(params)?;
+    let input = video(pipe, call, &case.scene).await?;
+    Ok(case.into_case(input))
 }
 
+/// The batch of `evaluate`.
 pub(super) fn batch(params: Value) -> Result<ObjectiveBatch, ComponentError> {
-    let view = |form: ViewForm| {
-        let ViewForm { view: name, policy, reference, lengths } = form;
-        let view = View::named(&name)
-            .ok_or_else(|| ComponentError::failed(format!("there is no view `{name}`")))?;
-        Ok(ViewLogProbs { view, policy, reference, lengths })
-    };
-    let form: BatchForm = read(params)?;
-    Ok(ObjectiveBatch { views: form.views.into_iter().map(view).collect::<Result<_, _>>()? })
-}
-
-/// JSON has no number that is none, and writing null for it would hide a fault.
-pub(super) fn value(value: &ObjectiveValue) -> Result<Value, ComponentError> {
-    let ObjectiveValue { loss, gradients, metrics } = value;
-    let numbers = gradients.iter().flatten().chain(metrics.values()).chain([loss]);
-    match numbers.into_iter().find(|number| !number.is_finite()) {
-        Some(number) => Err(ComponentError::failed(format!("its value has the number {number}"))),
-        None => Ok(json!({ "loss": loss, "gradients": gradients, "metrics": metrics })),
-    }
-}
-
-pub(super) fn requirements(wanted: &Requirements) -> Value {
-    let granularity = match wanted.granularity {
-        Granularity::Summed => "summed",
-        Granularity::PerToken => "per_token",
-    };
-    let views: Vec<&str> = wanted.views.iter().map(|view| view.name()).collect();
-    json!({ "views": views, "granularity": granularity, "reference": wanted.reference })
+    let batch: BatchMessage<Vec<f64>> = read(params)?;
+    batch.into_batch(Ok::<_, MessageError>).map_err(ComponentError::failed)
 }

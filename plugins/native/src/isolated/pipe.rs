@@ -1,4 +1,4 @@
-//! The hosting process's way to the program: messages out, and answers to what is asked.
+//! The hosting process's connection to isr: messages out, and the answers to its questions.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -8,16 +8,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
+use isr_api::messages::{GenerateMessage, PartMessage, ScoreMessage};
 use isr_api::{
-    CheckpointKind, ComponentError, Fingerprint, GenerateRequest, Part, Policy, PreferenceObjective,
-    Prompt, Response, ScoreRequest, StepReport, TokenLogProbs, TrainStep,
+    CheckpointKind, ComponentError, Fingerprint, GenerateRequest, Policy, PreferenceObjective, Response,
+    ScoreRequest, StepReport, TokenLogProbs, TrainStep,
 };
-use isr_protocol::{Answer, Ask, FromPlugin};
+use isr_protocol::{Answer, FromPlugin, HostRequest};
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::sync::oneshot;
 
-/// The way out, and who waits for an answer.
+use super::case;
+
+/// The protocol's output, and the questions that await an answer.
 pub(super) struct Pipe {
     out: Mutex<File>,
     waiting: Mutex<HashMap<u64, oneshot::Sender<Answer>>>,
@@ -33,7 +36,7 @@ impl Pipe {
         Self { out: Mutex::new(out), waiting: Mutex::default(), asked: AtomicU64::new(1) }
     }
 
-    /// Writes a line. Where the program is gone, there is nobody to tell.
+    /// Writes a message. An error is ignored: isr is gone, and this process ends with its input.
     pub(super) fn write(&self, message: &FromPlugin) {
         if let Ok(mut line) = serde_json::to_vec(message) {
             line.push(b'\n');
@@ -47,7 +50,7 @@ impl Pipe {
         }
     }
 
-    /// Asks in a call.
+    /// Asks a question of an open call.
     pub(super) async fn ask<T: DeserializeOwned>(
         &self,
         call: u64,
@@ -57,7 +60,7 @@ impl Pipe {
         let id = self.asked.fetch_add(1, Ordering::Relaxed);
         let (sender, receiver) = oneshot::channel();
         lock(&self.waiting).insert(id, sender);
-        self.write(&FromPlugin::Ask(Ask { id, call, method: method.to_owned(), params }));
+        self.write(&FromPlugin::Ask(HostRequest { id, call, method: method.to_owned(), params }));
         match receiver.await {
             Ok(Answer::Value(value)) => serde_json::from_value(value).map_err(ComponentError::failed),
             Ok(Answer::Error { code, message }) if code == "bad_input" => {
@@ -69,26 +72,16 @@ impl Pipe {
     }
 }
 
-/// The policy of one call.
+/// The policy of one call, which isr answers for.
 pub(super) struct PipePolicy {
     pub(super) pipe: Arc<Pipe>,
     pub(super) call: u64,
-    /// The protocol does not ask for it: that of the weights that answered.
+    /// Fingerprint of the weights that sampled the first response: the protocol has no question for it.
     pub(super) fingerprint: Fingerprint,
 }
 
-/// The protocol's form: the video is the case's.
-fn conversation(prompt: &Prompt) -> Value {
-    let part = |part: &Part| match part {
-        Part::Text(text) => json!({ "text": text }),
-        Part::Video(_) => json!({ "video": true }),
-    };
-    let message = |message: &isr_api::Message| {
-        let parts: Vec<Value> = message.parts.iter().map(part).collect();
-        json!({ "role": message.role, "parts": parts })
-    };
-    prompt.messages.iter().map(message).collect()
-}
+/// A prompt can show the case's video only.
+const CASE_VIDEO: PartMessage<bool> = PartMessage::Video(true);
 
 #[async_trait]
 impl Policy for PipePolicy {
@@ -97,15 +90,13 @@ impl Policy for PipePolicy {
     }
 
     async fn generate(&self, request: GenerateRequest) -> Result<Vec<Response>, ComponentError> {
-        let GenerateRequest { prompt, sampling, n, seed } = request;
-        let params = json!({ "prompt": conversation(&prompt), "sampling": sampling, "n": n, "seed": seed });
-        self.pipe.ask(self.call, "generate", params).await
+        let message = GenerateMessage::new(&request, |_| CASE_VIDEO);
+        self.pipe.ask(self.call, "generate", case::write(message)?).await
     }
 
     async fn score(&self, request: ScoreRequest) -> Result<Vec<TokenLogProbs>, ComponentError> {
-        let ScoreRequest { prompt, continuations } = request;
-        let params = json!({ "prompt": conversation(&prompt), "continuations": continuations });
-        self.pipe.ask(self.call, "score", params).await
+        let message = ScoreMessage::new(&request, |_| CASE_VIDEO);
+        self.pipe.ask(self.call, "score", case::write(message)?).await
     }
 
     async fn train_step(

@@ -21,7 +21,7 @@ pub(crate) fn program(path: &Path, options: &PluginFile) -> std::io::Result<Prog
     if let Some(mb) = options.memory_mb {
         arguments.extend(["--memory-mb".into(), mb.to_string().into()]);
     }
-    // Its last words are to be what happened, not where.
+    // The end of its stderr should be the error, not a backtrace.
     let environment = vec![("RUST_BACKTRACE".into(), "0".into())];
     Ok(Program { name: path.display().to_string(), executable, arguments, environment, files: None })
 }

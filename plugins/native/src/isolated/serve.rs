@@ -7,14 +7,14 @@ use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
+use isr_api::messages::{ComponentSpec, RequirementsMessage, ValueMessage};
 use isr_api::{
     BuildContext, Cause, ComponentError, Fingerprint, FrozenPolicy, Judge, Kind, Manifest,
     PreferenceObjective, Retrospector,
 };
 use isr_config::plugin::{Plugin, PluginFile, PluginLoader, PluginSettings};
 use isr_protocol::{Call, Declared, FromPlugin, ToPlugin, VERSION};
-use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use tokio::runtime::{Builder, Handle};
 use tokio::task::AbortHandle;
 
@@ -22,7 +22,7 @@ use super::case;
 use super::pipe::{Pipe, PipePolicy};
 use crate::NativeLoader;
 
-/// What the protocol can carry.
+/// The kinds that the protocol has.
 const KINDS: [Kind; 3] = [Kind::Judge, Kind::Retrospector, Kind::Objective];
 
 /// Loads a library and serves it on standard input and output, until the input ends. What the library
@@ -61,13 +61,6 @@ struct Server {
     plugin: Arc<dyn Plugin>,
     pipe: Arc<Pipe>,
     component: OnceLock<Component>,
-}
-
-#[derive(Deserialize)]
-struct Configure {
-    kind: Kind,
-    name: String,
-    settings: Map<String, Value>,
 }
 
 impl Server {
@@ -129,7 +122,7 @@ impl Server {
                         let text = format!("its probability is {p}, not in [0, 1]");
                         Err(ComponentError::bad_input(text))
                     }
-                    None => serde_json::to_value(verdict).map_err(ComponentError::failed),
+                    None => case::write(verdict),
                 }
             }
             ("describe", Some(Component::Retrospector(retrospector))) => {
@@ -138,10 +131,11 @@ impl Server {
                 Ok(retrospector.describe(&case, &policy).await?.into())
             }
             ("requirements", Some(Component::Objective(objective))) => {
-                Ok(case::requirements(&objective.requirements()))
+                case::write(RequirementsMessage::from(&objective.requirements()))
             }
             ("evaluate", Some(Component::Objective(objective))) => {
-                case::value(&objective.evaluate(&case::batch(params)?)?)
+                let value = objective.evaluate(&case::batch(params)?)?;
+                case::write(ValueMessage::inline(&value).map_err(ComponentError::failed)?)
             }
             _ => Err(ComponentError::failed(format!("there is no call `{method}` of this component"))),
         }
@@ -152,8 +146,7 @@ impl Server {
     }
 
     fn configure(&self, params: Value) -> Result<Value, ComponentError> {
-        let Configure { kind, name, settings } =
-            serde_json::from_value(params).map_err(ComponentError::failed)?;
+        let ComponentSpec { kind, name, settings } = case::read(params)?;
         self.plugin.validate(kind, &name, &settings).map_err(ComponentError::failed)?;
         let with = PluginSettings { settings: &settings, cx: &BuildContext::default() };
         let built = match kind {

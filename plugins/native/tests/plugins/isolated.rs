@@ -80,6 +80,22 @@ async fn memory_is_bounded() {
     assert!(said.contains("memory allocation of"), "{said}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn questions_beyond_the_limits_are_refused_in_a_process_and_in_this_one() {
+    for isolation in [Isolation::Process, Isolation::InProcess] {
+        let plugins = load(fixture(), |file| file.isolation = Some(isolation));
+        for (text, says) in [
+            ("ask for too much", "max_new_tokens is 5000; a plugin may ask for at most 4096"),
+            ("ask too often", "the call has asked 1000 questions, more than it may"),
+        ] {
+            let judge = judge(&plugins, "hostile", &behaviour(text)).unwrap();
+            let said = verdict(&judge).await.unwrap_err().to_string();
+            assert!(said.starts_with("plugin `hostile`, judge: "), "{said}");
+            assert!(said.contains(says), "{isolation:?}: {said}");
+        }
+    }
+}
+
 #[test]
 fn limits_that_this_process_cannot_hold_are_refused() {
     let file = PluginFile { memory_mb: Some(64), ..PluginFile::new(fixture()) };

@@ -74,6 +74,31 @@ async fn wrong_questions_are_refused() {
     assert!(said.contains("RuntimeError: the call has asked 1000 questions"), "{said}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_asks_and_does_not_read_is_ended_at_its_limit() {
+    let file = File::new(
+        "import json\nfrom isr_plugin import _server, _wire\n\n\
+         class It(Judge): pass\n\n\
+         incoming = _wire.take_over()\n\
+         for line in incoming:\n    \
+             message = json.loads(line)\n    \
+             if message['type'] == 'hello':\n        \
+                 _wire.write({'type': 'hello', 'protocol': 1, 'components': [_server.declare(It)]})\n    \
+             elif message['calls'][0]['method'] == 'configure':\n        \
+                 _wire.write({'type': 'result', 'id': 0})\n    \
+             else:\n        \
+                 for id in range(100000):\n            \
+                     _wire.write({'type': 'ask', 'id': id, 'call': message['calls'][0]['id'],\n\
+         \x20                            'method': 'frame', 'params': {'index': 0}})\n        \
+                 time.sleep(60)",
+    );
+    let said = judged(&file).await;
+    assert_quarantines(
+        &said,
+        &["it broke the protocol: it does not read its input, where 1024 messages wait"],
+    );
+}
+
 #[test]
 fn a_file_of_another_protocol_is_refused() {
     let file = File::new("from isr_plugin import _server\n_server.PROTOCOL = 2\nclass It(Judge): pass");

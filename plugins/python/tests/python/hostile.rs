@@ -30,10 +30,11 @@ fn assert_says(error: &ComponentError, parts: &[&str]) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_process_that_dies_is_tried_twice_and_quotes_its_last_words() {
+async fn a_process_that_dies_is_tried_twice_and_quotes_its_stderr() {
     let file = File::judging("print('so long')\nopen(__file__ + '.log', 'a').write('x')\nos._exit(7)");
     let died = judged(&file).await;
-    let parts = ["plugin `it`, judge: the process ended (with status 7); its last words: so long"];
+    let parts =
+        ["plugin `it`, judge: the process ended (with status 7); its last lines on stderr: so long"];
     assert_quarantines(&died, &parts);
     assert_eq!(std::fs::read_to_string(file.beside("plugin.py.log")).unwrap(), "xx");
 }
@@ -94,7 +95,7 @@ async fn a_process_that_cannot_be_configured_again_stops_the_run() {
 fn files_that_cannot_be_loaded_say_why() {
     let refused = |body: &str| File::new(body).load().err().unwrap();
     let broken = refused("class Broken(:");
-    assert!(broken.starts_with("the process ended (with status 1); its last words:"), "{broken}");
+    assert!(broken.starts_with("the process ended (with status 1); its last lines on stderr:"), "{broken}");
     assert!(broken.contains("SyntaxError"), "{broken}");
     assert!(refused("import no_such_module").contains("No module named 'no_such_module'"));
     let slow =

@@ -30,6 +30,8 @@ async fn what_cannot_be_asked_is_an_exception_in_the_plugin() {
     let file = File::judging(
         "said = []\n\
          for ask in (lambda: case.generate('x', temperature=-1.0), lambda: case.generate('x', n=65),\n\
+         \x20           lambda: case.generate('x', max_new_tokens=5000),\n\
+         \x20           lambda: case.score('x', ['a'] * 1025),\n\
          \x20           lambda: case.generate('x', heat=1), lambda: case.scene.frame(2)):\n\
          \x20   try:\n\
          \x20       ask()\n\
@@ -43,6 +45,8 @@ async fn what_cannot_be_asked_is_an_exception_in_the_plugin() {
     for part in [
         "temperature is -1",
         "n is 65; it must be 1 to 64",
+        "max_new_tokens is 5000; a plugin may ask for at most 4096",
+        "1025 continuations; a plugin may ask for at most 1024 at once",
         "unknown field `heat`",
         "IndexError: frame 2 of 2",
     ] {

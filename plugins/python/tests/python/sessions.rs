@@ -1,11 +1,17 @@
 //! Many calls at once: batches, crashes in company, callers that go away.
 
 use std::fs;
+use std::future::pending;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use futures::future::join_all;
-use isr_api::{ComponentError, FrozenPolicy, Judge, Verdict};
+use isr_api::{
+    CheckpointKind, ComponentError, Fingerprint, FrozenPolicy, GenerateRequest, Judge, Policy,
+    PreferenceObjective, Response, ScoreRequest, StepReport, TokenLogProbs, TrainStep, Verdict,
+};
 use isr_testing::FakePolicy;
 use isr_testing::fixtures::case;
 
@@ -102,4 +108,51 @@ async fn the_process_ends_with_its_judge() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     panic!("process {pid} is still there");
+}
+
+/// A policy that never answers.
+struct Stuck;
+
+#[async_trait]
+impl Policy for Stuck {
+    fn fingerprint(&self) -> Fingerprint {
+        Fingerprint::of("stuck")
+    }
+
+    async fn generate(&self, _: GenerateRequest) -> Result<Vec<Response>, ComponentError> {
+        pending().await
+    }
+
+    async fn score(&self, _: ScoreRequest) -> Result<Vec<TokenLogProbs>, ComponentError> {
+        pending().await
+    }
+
+    async fn train_step(
+        &self,
+        _: TrainStep,
+        _: Arc<dyn PreferenceObjective>,
+    ) -> Result<StepReport, ComponentError> {
+        pending().await
+    }
+
+    async fn save(&self, _: &Path, _: CheckpointKind) -> Result<(), ComponentError> {
+        pending().await
+    }
+
+    async fn load(&self, _: &Path, _: CheckpointKind) -> Result<(), ComponentError> {
+        pending().await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_questions_of_a_cancelled_call_are_refused_and_hold_up_nobody() {
+    let file = File::judging("if case.first.text == 'ask': case.generate('x')\nreturn 0.5");
+    let judge = file.judge().unwrap();
+    let policy = FrozenPolicy::new(Arc::new(Stuck));
+    let asking = case("ask", "-");
+    let asked = tokio::time::timeout(Duration::from_millis(300), judge.judge(&asking, &policy)).await;
+    assert!(asked.is_err());
+    let other = case("other", "-");
+    let verdict = tokio::time::timeout(Duration::from_secs(10), judge.judge(&other, &policy)).await;
+    assert_eq!(verdict.unwrap().unwrap().p_first, 0.5);
 }

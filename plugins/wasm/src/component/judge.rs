@@ -6,7 +6,7 @@ use isr_api::{ComponentError, FrozenPolicy, Judge, JudgeCase, Verdict};
 use super::{Shared, on_case};
 use crate::bindings::judge::JudgePluginPre;
 use crate::convert;
-use crate::error::Fault;
+use crate::error::SandboxError;
 use crate::sandbox::State;
 
 /// A [`Judge`] that a component exports.
@@ -24,10 +24,10 @@ impl Judge for WasmJudge {
             call.run(|store| {
                 let instance = plugin.instantiate(&mut *store)?;
                 if let Err(reason) = instance.isr_plugin_plugin().call_configure(&mut *store, &settings)? {
-                    return Ok(Err(Fault::Settings(reason)));
+                    return Ok(Err(SandboxError::Settings(reason)));
                 }
                 let verdict = instance.isr_plugin_judge().call_judge(&mut *store, &asked)?;
-                Ok(verdict.map_err(Fault::from))
+                Ok(verdict.map_err(SandboxError::from))
             })?
         });
         let verdict = outcome.await.map_err(|fault| fault.of_case(&self.shared.name, "judge"))?;

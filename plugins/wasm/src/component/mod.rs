@@ -5,7 +5,7 @@ mod objective;
 mod retrospector;
 
 pub(crate) use judge::WasmJudge;
-pub(crate) use objective::WasmObjective;
+pub(crate) use objective::{ObjectiveExport, WasmObjective};
 pub(crate) use retrospector::WasmRetrospector;
 
 use std::sync::Arc;
@@ -14,10 +14,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use isr_api::{FrozenPolicy, VideoInput};
 use tokio::runtime::Handle;
 
-use crate::error::Fault;
-use crate::sandbox::{Asked, Call, Limits};
+use crate::error::SandboxError;
+use crate::sandbox::{Call, CaseContext, Limits};
 
-/// What the components of a file have in common.
+/// What all components of a file need.
 #[derive(Clone)]
 pub(crate) struct Shared {
     /// The component's name.
@@ -27,30 +27,30 @@ pub(crate) struct Shared {
     pub(crate) limits: Arc<Limits>,
 }
 
-/// Does a call about a case on a thread that may wait; it ends where nobody waits for it any more.
+/// Makes a call about a case on a blocking thread; dropping the future ends the call.
 async fn on_case<T: Send + 'static>(
     shared: &Shared,
-    scene: &VideoInput,
+    video: &VideoInput,
     policy: &FrozenPolicy,
     seed: u64,
-    work: impl FnOnce(Call) -> Result<T, Fault> + Send + 'static,
-) -> Result<T, Fault> {
-    let asked = Asked { scene: scene.clone(), policy: policy.clone(), runtime: Handle::current() };
-    let end = EndOnDrop(Arc::default());
+    work: impl FnOnce(Call) -> Result<T, SandboxError> + Send + 'static,
+) -> Result<T, SandboxError> {
+    let context = CaseContext { video: video.clone(), policy: policy.clone(), runtime: Handle::current() };
+    let cancel = CancelOnDrop(Arc::default());
     let call = Call {
-        asked: Some(asked),
+        context: Some(context),
         seed,
-        cancelled: Arc::clone(&end.0),
+        cancelled: Arc::clone(&cancel.0),
         ..Call::new(&shared.name, &shared.limits)
     };
     let done = tokio::task::spawn_blocking(move || work(call)).await;
-    done.unwrap_or_else(|error| Err(Fault::Trap(error.to_string())))
+    done.unwrap_or_else(|error| Err(SandboxError::Trap(error.to_string())))
 }
 
-/// Tells a call that nobody waits for it.
-struct EndOnDrop(Arc<AtomicBool>);
+/// Sets its flag when it is dropped.
+struct CancelOnDrop(Arc<AtomicBool>);
 
-impl Drop for EndOnDrop {
+impl Drop for CancelOnDrop {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
     }

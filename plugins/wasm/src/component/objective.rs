@@ -2,46 +2,108 @@
 
 use std::thread;
 
+use isr_api::messages::{RequirementsMessage, check_lengths};
 use isr_api::{ComponentError, ObjectiveBatch, ObjectiveValue, PreferenceObjective, Requirements};
 use wasmtime::Store;
 
 use super::Shared;
-use crate::bindings::objective::{ObjectivePlugin, ObjectivePluginPre};
+use crate::bindings::objective::ObjectivePluginPre;
+use crate::bindings::objective_by_name::ObjectiveByNamePluginPre;
 use crate::convert;
-use crate::error::Fault;
+use crate::error::SandboxError;
 use crate::sandbox::{Call, State};
+
+/// The interface by which a component exports its objective.
+#[derive(Clone)]
+pub(crate) enum ObjectiveExport {
+    /// `objective`: the views `chosen` and `rejected`, as an enum.
+    ByView(ObjectivePluginPre<State>),
+    /// `objective-by-name`: all views, as texts.
+    ByName(ObjectiveByNamePluginPre<State>),
+}
+
+/// Outcome of a call: an error of wasmtime, an error of the plugin, or a value.
+type Outcome<T> = wasmtime::Result<Result<T, SandboxError>>;
+
+impl ObjectiveExport {
+    fn needs(&self, store: &mut Store<State>, settings: &str) -> Outcome<RequirementsMessage> {
+        let configured = match self {
+            Self::ByView(plugin) => {
+                let instance = plugin.instantiate(&mut *store)?;
+                match instance.isr_plugin_plugin().call_configure(&mut *store, settings)? {
+                    Ok(()) => Ok(convert::requirements(instance.isr_plugin_objective().call_needs(store)?)),
+                    Err(reason) => Err(reason),
+                }
+            }
+            Self::ByName(plugin) => {
+                let instance = plugin.instantiate(&mut *store)?;
+                match instance.isr_plugin_plugin().call_configure(&mut *store, settings)? {
+                    Ok(()) => {
+                        let required = instance.isr_plugin_objective_by_name().call_needs(store)?;
+                        Ok(convert::named_requirements(required))
+                    }
+                    Err(reason) => Err(reason),
+                }
+            }
+        };
+        Ok(configured.map_err(SandboxError::Settings))
+    }
+
+    fn evaluate(
+        &self,
+        store: &mut Store<State>,
+        settings: &str,
+        batch: &ObjectiveBatch,
+    ) -> Outcome<ObjectiveValue> {
+        match self {
+            Self::ByView(plugin) => {
+                let views = match convert::views(batch) {
+                    Ok(views) => views,
+                    Err(reason) => return Ok(Err(SandboxError::Batch(reason))),
+                };
+                let instance = plugin.instantiate(&mut *store)?;
+                if let Err(reason) = instance.isr_plugin_plugin().call_configure(&mut *store, settings)? {
+                    return Ok(Err(SandboxError::Settings(reason)));
+                }
+                let value = instance.isr_plugin_objective().call_evaluate(store, &views)?;
+                Ok(value.map(convert::value).map_err(SandboxError::from))
+            }
+            Self::ByName(plugin) => {
+                let views = convert::named_views(batch);
+                let instance = plugin.instantiate(&mut *store)?;
+                if let Err(reason) = instance.isr_plugin_plugin().call_configure(&mut *store, settings)? {
+                    return Ok(Err(SandboxError::Settings(reason)));
+                }
+                let value = instance.isr_plugin_objective_by_name().call_evaluate(store, &views)?;
+                Ok(value.map(convert::named_value).map_err(SandboxError::from))
+            }
+        }
+    }
+}
 
 /// A [`PreferenceObjective`] that a component exports.
 pub(crate) struct WasmObjective {
     shared: Shared,
-    plugin: ObjectivePluginPre<State>,
+    export: ObjectiveExport,
     requirements: Requirements,
 }
 
 impl WasmObjective {
-    /// Asks what it requires.
-    pub(crate) fn new(shared: Shared, plugin: ObjectivePluginPre<State>) -> Result<Self, Fault> {
-        let form = call(&shared, &plugin, |instance, store| {
-            Ok(Ok(instance.isr_plugin_objective().call_needs(store)?))
-        })?;
-        let requirements = convert::requirements(form).map_err(Fault::Unusable)?;
-        Ok(Self { shared, plugin, requirements })
+    /// An objective whose requirements are asked for once.
+    pub(crate) fn new(shared: Shared, export: ObjectiveExport) -> Result<Self, SandboxError> {
+        let required = call(&shared, |store| export.needs(store, &shared.settings))?;
+        let unusable = |error: isr_api::messages::MessageError| SandboxError::Unusable(error.to_string());
+        let requirements = required.try_into().map_err(unusable)?;
+        Ok(Self { shared, export, requirements })
     }
 
-    fn try_evaluate(&self, batch: &ObjectiveBatch) -> Result<ObjectiveValue, Fault> {
-        batch.check(&self.requirements).map_err(Fault::Batch)?;
-        let views = convert::views(batch).map_err(Fault::Batch)?;
-        let value = call(&self.shared, &self.plugin, |instance, store| {
-            let value = instance.isr_plugin_objective().call_evaluate(store, &views)?;
-            Ok(value.map_err(Fault::from))
-        })?;
-        let wanted: Vec<_> = batch.views.iter().map(|view| view.policy.len()).collect();
-        let got: Vec<_> = value.gradients.iter().map(Vec::len).collect();
-        if got != wanted {
-            let text = format!("its gradients have {got:?} numbers for {wanted:?} log-probs");
-            return Err(Fault::Unusable(text));
-        }
-        Ok(convert::value(value))
+    fn try_evaluate(&self, batch: &ObjectiveBatch) -> Result<ObjectiveValue, SandboxError> {
+        batch.check(&self.requirements).map_err(SandboxError::Batch)?;
+        let settings = &self.shared.settings;
+        let value = call(&self.shared, |store| self.export.evaluate(store, settings, batch))?;
+        check_lengths(&value.gradients, batch)
+            .map_err(|error| SandboxError::Unusable(error.to_string()))?;
+        Ok(value)
     }
 }
 
@@ -57,20 +119,11 @@ impl PreferenceObjective for WasmObjective {
 
 fn call<T: Send>(
     shared: &Shared,
-    plugin: &ObjectivePluginPre<State>,
-    work: impl FnOnce(&ObjectivePlugin, &mut Store<State>) -> wasmtime::Result<Result<T, Fault>> + Send,
-) -> Result<T, Fault> {
+    work: impl FnOnce(&mut Store<State>) -> Outcome<T> + Send,
+) -> Result<T, SandboxError> {
     let call = Call::new(&shared.name, &shared.limits);
-    let run = move || {
-        call.run(|store| {
-            let instance = plugin.instantiate(&mut *store)?;
-            match instance.isr_plugin_plugin().call_configure(&mut *store, &shared.settings)? {
-                Ok(()) => work(&instance, store),
-                Err(reason) => Ok(Err(Fault::Settings(reason))),
-            }
-        })?
-    };
+    let run = move || call.run(work)?;
     // A trainer may call from a thread of an async runtime, where WASI must not wait.
     let done = thread::scope(|scope| scope.spawn(run).join());
-    done.unwrap_or_else(|_| Err(Fault::Trap("the host panicked".to_owned())))
+    done.unwrap_or_else(|_| Err(SandboxError::Trap("the host panicked".to_owned())))
 }

@@ -6,7 +6,7 @@ use isr_api::{ComponentError, FrozenPolicy, RetrospectionCase, Retrospector};
 use super::{Shared, on_case};
 use crate::bindings::retrospector::RetrospectorPluginPre;
 use crate::convert;
-use crate::error::Fault;
+use crate::error::SandboxError;
 use crate::sandbox::State;
 
 /// A [`Retrospector`] that a component exports.
@@ -28,11 +28,11 @@ impl Retrospector for WasmRetrospector {
             call.run(|store| {
                 let instance = plugin.instantiate(&mut *store)?;
                 if let Err(reason) = instance.isr_plugin_plugin().call_configure(&mut *store, &settings)? {
-                    return Ok(Err(Fault::Settings(reason)));
+                    return Ok(Err(SandboxError::Settings(reason)));
                 }
                 let described =
                     instance.isr_plugin_retrospector().call_describe_video(&mut *store, &asked)?;
-                Ok(described.map_err(Fault::from))
+                Ok(described.map_err(SandboxError::from))
             })?
         });
         outcome.await.map_err(|fault| fault.of_case(&self.shared.name, "describe"))

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use wasmtime::{Config, Engine};
 
-use crate::error::Fault;
+use crate::error::SandboxError;
 
 /// How often running code looks at the clock.
 const TICK: Duration = Duration::from_millis(10);
 
 /// The engine, whose epoch advances every [`TICK`].
-pub(crate) fn engine() -> Result<&'static Engine, Fault> {
+pub(crate) fn engine() -> Result<&'static Engine, SandboxError> {
     static ENGINE: OnceLock<Result<Engine, String>> = OnceLock::new();
     let engine = ENGINE.get_or_init(|| {
         let mut config = Config::new();
@@ -27,5 +27,5 @@ pub(crate) fn engine() -> Result<&'static Engine, Fault> {
         });
         Ok(engine)
     });
-    engine.as_ref().map_err(|reason| Fault::Module(format!("WebAssembly cannot run here: {reason}")))
+    engine.as_ref().map_err(|reason| SandboxError::Module(format!("WebAssembly cannot run here: {reason}")))
 }

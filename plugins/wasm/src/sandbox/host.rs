@@ -1,20 +1,20 @@
-//! What the host does for a plugin: its log, the policy's answers, the video's frames.
+//! The interface `host`: log, answers of the policy, frames of the video.
 
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Instant;
 
+use isr_api::messages::{MessageError, QuestionLimits};
 use isr_api::{ComponentError, GenerateRequest, ScoreRequest};
 use wasmtime::component::{HasSelf, Linker};
 
-use super::limits::ASKS;
-use super::state::{Asked, State};
+use super::state::{CaseContext, State};
 use crate::bindings::host::{self, Continuation, Level, Message, Sampling, TokenLogprobs};
 use crate::bindings::types::{self, Failure, Fault, Response};
 use crate::convert;
 
-/// Most answers of one request.
-const MOST_ANSWERS: u32 = 64;
+/// Limits of a plugin's questions.
+const LIMITS: QuestionLimits = QuestionLimits::DEFAULT;
 
 pub(super) fn add(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     host::add_to_linker::<State, HasSelf<State>>(linker, |state| state)?;
@@ -41,15 +41,11 @@ impl host::Host for State {
         n: u32,
         seed: u64,
     ) -> Result<Vec<Response>, Failure> {
-        let asked = self.ask()?;
-        let sampling = convert::sampling(sampling);
-        sampling.validate().map_err(failed)?;
-        if n == 0 || n > MOST_ANSWERS {
-            return Err(failed(format!("n is {n}; it must be 1 to {MOST_ANSWERS}")));
-        }
-        let prompt = convert::prompt(prompt, &asked.scene);
+        let context = self.context()?;
+        let (prompt, sampling) = (convert::prompt(prompt, &context.video), convert::sampling(sampling));
         let request = GenerateRequest { prompt, sampling, n: n as usize, seed };
-        let responses = self.wait(&asked, asked.policy.generate(request))?;
+        self.admit(LIMITS.check_generate(&request))?;
+        let responses = self.wait(&context, context.policy.generate(request))?;
         Ok(responses.into_iter().map(convert::response).collect())
     }
 
@@ -58,38 +54,47 @@ impl host::Host for State {
         prompt: Vec<Message>,
         continuations: Vec<Continuation>,
     ) -> Result<Vec<TokenLogprobs>, Failure> {
-        let asked = self.ask()?;
-        let prompt = convert::prompt(prompt, &asked.scene);
+        let context = self.context()?;
+        let prompt = convert::prompt(prompt, &context.video);
         let continuations = continuations.into_iter().map(convert::continuation).collect();
-        let scores = self.wait(&asked, asked.policy.score(ScoreRequest { prompt, continuations }))?;
+        let request = ScoreRequest { prompt, continuations };
+        self.admit(LIMITS.check_score(&request))?;
+        let scores = self.wait(&context, context.policy.score(request))?;
         Ok(scores.into_iter().map(convert::token_logprobs).collect())
     }
 
     fn frame(&mut self, index: u32) -> Option<Vec<u8>> {
-        let frames = &self.asked.as_ref()?.scene.frames;
+        let frames = &self.context.as_ref()?.video.frames;
         let index = usize::try_from(index).ok().filter(|index| *index < frames.len())?;
         frames.frame(index).map(<[u8]>::to_vec)
     }
 }
 
 impl State {
-    fn ask(&mut self) -> Result<Arc<Asked>, Failure> {
-        self.asks += 1;
-        if self.asks > ASKS {
-            return Err(failed(format!("the call has asked {ASKS} questions, more than it may")));
-        }
-        let asked = self.asked.as_ref().map(Arc::clone);
-        asked.ok_or_else(|| failed("there is no policy to ask during this call".to_owned()))
+    fn context(&self) -> Result<Arc<CaseContext>, Failure> {
+        let context = self.context.as_ref().map(Arc::clone);
+        context.ok_or_else(|| failed("there is no policy to ask during this call".to_owned()))
+    }
+
+    /// Counts a question, and refuses one that exceeds a limit. A refusal is logged too, since the plugin may keep
+    /// it to itself.
+    fn admit(&mut self, size: Result<(), MessageError>) -> Result<(), Failure> {
+        self.asked += 1;
+        let admitted = size.and_then(|()| LIMITS.check_count(self.asked));
+        admitted.map_err(|error| {
+            tracing::warn!(plugin = self.plugin, "a question is refused: {error}");
+            failed(error.to_string())
+        })
     }
 
     /// Waits for the policy; the plugin's clock stands still meanwhile.
     fn wait<T>(
         &mut self,
-        asked: &Asked,
+        context: &CaseContext,
         answer: impl Future<Output = Result<T, ComponentError>>,
     ) -> Result<T, Failure> {
         let start = Instant::now();
-        let outcome = asked.runtime.block_on(answer);
+        let outcome = context.runtime.block_on(answer);
         self.extend(start.elapsed());
         outcome.map_err(|error| {
             let fault =

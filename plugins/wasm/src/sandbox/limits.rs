@@ -1,14 +1,11 @@
-//! What a plugin may use.
+//! Resource limits of calls.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use isr_config::plugin::PluginFile;
 
-/// Most questions to the policy in one call.
-pub(crate) const ASKS: usize = 1000;
-
-/// Limits of a plugin file's calls.
+/// Limits of the calls of a plugin file.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Limits {
     /// Longest time of a call without what it waits for the policy.

@@ -1,4 +1,4 @@
-//! Where a plugin's code runs: a fresh store for every call.
+//! The sandbox: a fresh store for every call.
 
 mod engine;
 mod host;
@@ -12,22 +12,22 @@ use std::time::Instant;
 use wasmtime::component::{Component, Linker};
 use wasmtime::{Store, Trap, UpdateDeadline};
 
-use crate::error::Fault;
+use crate::error::SandboxError;
 pub(crate) use engine::engine;
 pub(crate) use limits::Limits;
-pub(crate) use state::{Asked, State};
+pub(crate) use state::{CaseContext, State};
 
-/// What one call may use, and what it is about.
+/// Limits and context of one call.
 pub(crate) struct Call {
-    /// The plugin, in log lines.
+    /// The plugin's name in log lines.
     pub(crate) plugin: String,
     /// Limits of the call.
     pub(crate) limits: Arc<Limits>,
-    /// What it may ask about; `None` for calls that have no case.
-    pub(crate) asked: Option<Asked>,
-    /// What its random numbers derive from.
+    /// What its questions are about; `None` for calls without a case.
+    pub(crate) context: Option<CaseContext>,
+    /// Seed of its random numbers.
     pub(crate) seed: u64,
-    /// Set when nobody waits any more.
+    /// Set when the caller is gone.
     pub(crate) cancelled: Arc<AtomicBool>,
 }
 
@@ -35,14 +35,14 @@ impl Call {
     /// A call without a case.
     pub(crate) fn new(plugin: &str, limits: &Arc<Limits>) -> Self {
         let (plugin, limits) = (plugin.to_owned(), Arc::clone(limits));
-        Self { plugin, limits, asked: None, seed: 0, cancelled: Arc::default() }
+        Self { plugin, limits, context: None, seed: 0, cancelled: Arc::default() }
     }
 
-    /// Runs something in a store of its own.
+    /// Runs `work` in a fresh store.
     pub(crate) fn run<T>(
         self,
         work: impl FnOnce(&mut Store<State>) -> wasmtime::Result<T>,
-    ) -> Result<T, Fault> {
+    ) -> Result<T, SandboxError> {
         let (limits, cancelled) = (Arc::clone(&self.limits), Arc::clone(&self.cancelled));
         let mut store = self.store()?;
         let outcome = work(&mut store);
@@ -50,11 +50,11 @@ impl Call {
         outcome.map_err(|error| fault(&error, &limits, store.data(), &cancelled))
     }
 
-    fn store(self) -> Result<Store<State>, Fault> {
+    fn store(self) -> Result<Store<State>, SandboxError> {
         let fuel = self.limits.fuel;
         let mut store = Store::new(engine()?, State::new(self)?);
         store.limiter(|state| state);
-        store.set_fuel(fuel).map_err(|error| Fault::Module(error.to_string()))?;
+        store.set_fuel(fuel).map_err(|error| SandboxError::Module(error.to_string()))?;
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(|store| {
             if store.data().is_over(Instant::now()) {
@@ -66,30 +66,30 @@ impl Call {
     }
 }
 
-/// Why a call failed.
-fn fault(error: &wasmtime::Error, limits: &Limits, state: &State, cancelled: &AtomicBool) -> Fault {
+/// The error of a failed call.
+fn fault(error: &wasmtime::Error, limits: &Limits, state: &State, cancelled: &AtomicBool) -> SandboxError {
     if state.memory_refused() {
-        return Fault::Memory(limits.memory_mb);
+        return SandboxError::Memory(limits.memory_mb);
     }
     match error.downcast_ref::<Trap>() {
-        Some(Trap::OutOfFuel) => Fault::Fuel(limits.fuel),
-        Some(Trap::Interrupt) if cancelled.load(Ordering::Relaxed) => Fault::Cancelled,
-        Some(Trap::Interrupt) => Fault::Time(limits.call),
-        Some(trap) => Fault::Trap(trap.to_string()),
-        None => Fault::Trap(format!("{:#}", error.root_cause())),
+        Some(Trap::OutOfFuel) => SandboxError::Fuel(limits.fuel),
+        Some(Trap::Interrupt) if cancelled.load(Ordering::Relaxed) => SandboxError::Cancelled,
+        Some(Trap::Interrupt) => SandboxError::Time(limits.call),
+        Some(trap) => SandboxError::Trap(trap.to_string()),
+        None => SandboxError::Trap(format!("{:#}", error.root_cause())),
     }
 }
 
 /// A linker with all that a plugin may import.
-pub(crate) fn linker() -> Result<Linker<State>, Fault> {
+pub(crate) fn linker() -> Result<Linker<State>, SandboxError> {
     let mut linker = Linker::new(engine()?);
     let added = wasmtime_wasi::p2::add_to_linker_sync(&mut linker).and_then(|()| host::add(&mut linker));
-    added.map_err(|error| Fault::Module(format!("{error:#}")))?;
+    added.map_err(|error| SandboxError::Module(format!("{error:#}")))?;
     Ok(linker)
 }
 
 /// Compiles a component.
-pub(crate) fn compile(bytes: &[u8]) -> Result<Component, Fault> {
+pub(crate) fn compile(bytes: &[u8]) -> Result<Component, SandboxError> {
     Component::new(engine()?, bytes)
-        .map_err(|error| Fault::Module(format!("it cannot be compiled: {:#}", error.root_cause())))
+        .map_err(|error| SandboxError::Module(format!("it cannot be compiled: {:#}", error.root_cause())))
 }

@@ -1,4 +1,4 @@
-//! What a store holds: the plugin's view of the world.
+//! Data of a store: what a plugin's instance can reach.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,17 +13,17 @@ use wasmtime_wasi::random::Deterministic;
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
 use super::Call;
-use crate::error::Fault;
+use crate::error::SandboxError;
 
 /// Bytes of output that are logged.
 const OUTPUT: usize = 16 << 10;
 /// Most elements of a table.
 const TABLE: usize = 1 << 20;
 
-/// What a plugin may ask about.
-pub(crate) struct Asked {
+/// What a call's questions are about.
+pub(crate) struct CaseContext {
     /// The video of the case.
-    pub(crate) scene: VideoInput,
+    pub(crate) video: VideoInput,
     /// The policy.
     pub(crate) policy: FrozenPolicy,
     /// Where the policy's work is done.
@@ -33,8 +33,9 @@ pub(crate) struct Asked {
 /// The data of a store.
 pub(crate) struct State {
     pub(crate) plugin: String,
-    pub(crate) asked: Option<Arc<Asked>>,
-    pub(crate) asks: usize,
+    pub(crate) context: Option<Arc<CaseContext>>,
+    /// Number of questions to the policy so far.
+    pub(crate) asked: usize,
     deadline: Instant,
     cancelled: Arc<AtomicBool>,
     memory: usize,
@@ -45,8 +46,8 @@ pub(crate) struct State {
 }
 
 impl State {
-    pub(crate) fn new(call: Call) -> Result<Self, Fault> {
-        let Call { plugin, limits, asked, seed, cancelled } = call;
+    pub(crate) fn new(call: Call) -> Result<Self, SandboxError> {
+        let Call { plugin, limits, context, seed, cancelled } = call;
         let output = MemoryOutputPipe::new(OUTPUT);
         let random = || Deterministic::new(Fingerprint::of(seed.to_le_bytes()).as_str().into());
         let mut wasi = WasiCtxBuilder::new();
@@ -55,13 +56,14 @@ impl State {
         wasi.allow_tcp(false).allow_udp(false);
         for folder in &limits.read {
             let name = folder.to_string_lossy();
-            wasi.preopened_dir(folder, name, FsPerms::ReadOnly)
-                .map_err(|error| Fault::Module(format!("`read` names {}: {error:#}", folder.display())))?;
+            wasi.preopened_dir(folder, name, FsPerms::ReadOnly).map_err(|error| {
+                SandboxError::Module(format!("`read` names {}: {error:#}", folder.display()))
+            })?;
         }
         Ok(Self {
             plugin,
-            asked: asked.map(Arc::new),
-            asks: 0,
+            context: context.map(Arc::new),
+            asked: 0,
             deadline: Instant::now() + limits.call,
             cancelled,
             memory: limits.memory_mb.saturating_mul(1 << 20),

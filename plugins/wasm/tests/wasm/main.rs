@@ -7,6 +7,7 @@ mod contract;
 mod example;
 mod files;
 mod hostile;
+mod interface;
 mod objective;
 mod refused;
 mod retrospector;

@@ -10,8 +10,8 @@ use serde_json::Map;
 
 use crate::support::{load_bytes, options};
 
-/// Asks "[video] describe it." with the case's seed and `n`, and returns the first answer.
-fn module(n: u32) -> Vec<u8> {
+/// Asks "[video] describe it." with the case's seed, `n` and `max_new_tokens`, and returns the first answer.
+fn module(n: u32, tokens: u32) -> Vec<u8> {
     let text = format!(
         r#"(module
   (import "isr:plugin/host@0.1.0" "generate"
@@ -34,7 +34,7 @@ fn module(n: u32) -> Vec<u8> {
   (func (export "isr:plugin/retrospector@0.1.0#describe-video")
     (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (param $seed i64) (result i32)
     (call $generate (i32.const 800) (i32.const 1)
-      (f64.const 0.5) (f64.const 1) (i32.const 0) (i32.const 64) (i32.const 0) (i32.const 0)
+      (f64.const 0.5) (f64.const 1) (i32.const 0) (i32.const {tokens}) (i32.const 0) (i32.const 0)
       (i32.const {n}) (local.get $seed) (i32.const 960))
     ;; an error becomes ours: tag, fault, message
     (if (i32.load8_u (i32.const 960)) (then
@@ -48,8 +48,8 @@ fn module(n: u32) -> Vec<u8> {
     wat::parse_str(text).unwrap()
 }
 
-fn built(n: u32) -> Arc<dyn Retrospector> {
-    let plugin = load_bytes(&module(n), &options()).unwrap();
+fn built(n: u32, tokens: u32) -> Arc<dyn Retrospector> {
+    let plugin = load_bytes(&module(n, tokens), &options()).unwrap();
     let (settings, cx) = (&Map::new(), &BuildContext::default());
     plugin
         .retrospector("seer", &PluginSettings { settings, cx })
@@ -59,7 +59,7 @@ fn built(n: u32) -> Arc<dyn Retrospector> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn it_keeps_the_contract_of_retrospectors() {
-    let found = isr_testing::retrospector(built(1), &Arc::default()).await;
+    let found = isr_testing::retrospector(built(1, 64), &Arc::default()).await;
     assert!(found.is_empty(), "{found:#?}");
 }
 
@@ -68,8 +68,13 @@ async fn it_hears_the_policy_and_its_refusals() {
     let policy = Arc::new(FakePolicy::replying(|request, drawn| {
         format!("{} {drawn}", request.prompt.transcript().replace('\n', " "))
     }));
-    let said = built(1).describe(&retrospection(None), &policy.frozen()).await.unwrap();
+    let said = built(1, 64).describe(&retrospection(None), &policy.frozen()).await.unwrap();
     assert!(said.starts_with("<video> describe it. "), "{said}");
-    let refused = built(65).describe(&retrospection(None), &policy.frozen()).await.unwrap_err();
-    assert_eq!(refused.to_string(), "plugin `seer`, describe: n is 65; it must be 1 to 64");
+    for (n, tokens, says) in [
+        (65, 64, "n is 65; it must be 1 to 64"),
+        (1, 5000, "max_new_tokens is 5000; a plugin may ask for at most 4096"),
+    ] {
+        let described = built(n, tokens).describe(&retrospection(None), &policy.frozen()).await;
+        assert_eq!(described.unwrap_err().to_string(), format!("plugin `seer`, describe: {says}"));
+    }
 }

@@ -3,23 +3,23 @@
 
 #![allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping")]
 
-use isr_plugin::wire::{Described, RemoteError, RequirementsForm, SceneForm, VerdictForm};
+use isr_plugin::wire::{Described, RemoteError, RequirementsMessage, VerdictMessage, VideoMessage};
 use isr_plugin::{ComponentError, Granularity, Requirements, View};
 
 #[test]
 fn what_a_newer_side_adds_is_ignored() {
     let text = r#"{"p_first": 0.25, "votes": [], "consistent": true, "reason": "it is shorter"}"#;
-    assert_eq!(serde_json::from_str::<VerdictForm>(text).unwrap().p_first.0, 0.25);
+    assert_eq!(serde_json::from_str::<VerdictMessage>(text).unwrap().p_first.unwrap().0, 0.25);
     let text = r#"{"video": "a.mp4", "sound": 3,
         "frames": {"width": 1, "height": 1, "timestamps": [0.0], "rgb": 0, "depth": 1}}"#;
-    assert!(serde_json::from_str::<SceneForm>(text).unwrap().features.is_none());
+    assert!(serde_json::from_str::<VideoMessage>(text).unwrap().features.is_none());
 }
 
 #[test]
 fn what_an_older_side_leaves_out_has_a_default() {
     let text = r#"{"p_first": "NaN", "consistent": false}"#;
-    let verdict = serde_json::from_str::<VerdictForm>(text).unwrap();
-    assert!(verdict.p_first.0.is_nan() && verdict.votes.is_empty());
+    let verdict = serde_json::from_str::<VerdictMessage>(text).unwrap();
+    assert!(verdict.p_first.unwrap().0.is_nan() && verdict.votes.is_empty());
     let text = r#"{"sdk": "0.1.0", "components": [{"kind": "judge", "name": "old", "help": "Old."}]}"#;
     let described = serde_json::from_str::<Described>(text).unwrap();
     assert!(described.components[0].features.is_empty());
@@ -28,19 +28,21 @@ fn what_an_older_side_leaves_out_has_a_default() {
 #[test]
 fn a_view_that_is_not_known_is_an_error() {
     let text = r#"{"views": ["chosen", "third"], "per_token": false, "reference": true}"#;
-    let form = serde_json::from_str::<RequirementsForm>(text).unwrap();
-    let error = Requirements::try_from(form).unwrap_err();
-    assert_eq!(error.to_string(), "there is no view `third`");
+    let message = serde_json::from_str::<RequirementsMessage>(text).unwrap();
+    let error = Requirements::try_from(message).unwrap_err();
+    assert!(error.to_string().starts_with("there is no view `third`; there are `chosen`"), "{error}");
 }
 
 #[test]
 fn every_view_crosses_by_its_name() {
     let (views, granularity) = (View::ALL.to_vec(), Granularity::PerToken);
     let wanted = Requirements { views, granularity, reference: true };
-    let text = serde_json::to_string(&RequirementsForm::from(&wanted)).unwrap();
+    let message = RequirementsMessage::from(&wanted).with_per_token();
+    let text = serde_json::to_string(&message).unwrap();
+    assert!(text.contains(r#""per_token":true"#), "{text}");
     assert!(text.contains(r#"["chosen","rejected","chosen_corrupted","mismatched"]"#), "{text}");
-    let form = serde_json::from_str::<RequirementsForm>(&text).unwrap();
-    assert_eq!(Requirements::try_from(form).unwrap(), wanted);
+    let message = serde_json::from_str::<RequirementsMessage>(&text).unwrap();
+    assert_eq!(Requirements::try_from(message).unwrap(), wanted);
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! Questions that a component has open at the same time, as `try_join` opens them: they cross together, so that
-//! the program's policy can batch them. A program that does not list this among its features is asked one by one.
+//! Batching of requests that a component has open at the same time, for example by `try_join`: they cross in one
+//! `together` request, so that the host's policy can batch them. A host without that feature is asked one by one.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -12,29 +12,29 @@ use futures::channel::oneshot;
 
 use crate::current::HostHandle;
 use crate::error::RemoteError;
-use crate::form::{AnswerForm, AnswersForm, QuestionForm, QuestionsForm};
 use crate::message::{Blob, Message};
+use crate::messages::{AnswerMessage, AnswersMessage, QuestionMessage, QuestionsMessage};
 
-/// The name of the method, and of the program's feature.
+/// Name of the batch method, and of the host's feature.
 pub const TOGETHER: &str = "together";
 
-/// Whether the program that loaded this library has the feature.
-static LISTED: AtomicBool = AtomicBool::new(false);
+/// Whether the host has the feature [`TOGETHER`].
+static SUPPORTED: AtomicBool = AtomicBool::new(false);
 
-/// Learns what the program can do: a JSON list of names.
-pub(crate) fn learn(features: &str) {
+/// Reads the host's features, a JSON list of names.
+pub(crate) fn set_host_features(features: &str) {
     let features: Vec<String> = serde_json::from_str(features).unwrap_or_default();
-    LISTED.store(features.iter().any(|name| name == TOGETHER), Ordering::Relaxed);
+    SUPPORTED.store(features.iter().any(|name| name == TOGETHER), Ordering::Relaxed);
 }
 
-/// The questions of one call, and the executor of its component.
-pub(crate) struct Questions {
+/// The open requests of one call, and the executor of its component's future.
+pub(crate) struct RequestBatcher {
     host: HostHandle,
     waker: Waker,
-    open: Mutex<Vec<Question>>,
+    open: Mutex<Vec<Request>>,
 }
 
-struct Question {
+struct Request {
     method: &'static str,
     request: Message,
     answer: oneshot::Sender<Result<Message, RemoteError>>,
@@ -48,15 +48,16 @@ impl Wake for Unpark {
     }
 }
 
-impl Questions {
-    /// For a call on this thread.
+impl RequestBatcher {
+    /// A batcher for a call on this thread.
     pub(crate) fn new(host: &HostHandle) -> Self {
         let waker = Waker::from(Arc::new(Unpark(thread::current())));
         Self { host: host.clone(), waker, open: Mutex::default() }
     }
 
-    /// Completes a future of the component on this thread. When it waits, it waits for what it asked.
-    pub(crate) fn answer_while<T>(&self, work: impl Future<Output = T>) -> T {
+    /// Polls a component's future on this thread until it completes; whenever it is pending, the open requests are
+    /// sent to the host.
+    pub(crate) fn block_on<T>(&self, work: impl Future<Output = T>) -> T {
         let (mut work, mut context) = (pin!(work), Context::from_waker(&self.waker));
         loop {
             if let Poll::Ready(done) = work.as_mut().poll(&mut context) {
@@ -69,22 +70,22 @@ impl Questions {
         }
     }
 
-    /// Asks, together with what else is asked before the component waits.
+    /// Sends a request, in one batch with all others that are opened before the future is pending.
     pub(crate) async fn ask(&self, method: &'static str, request: Message) -> Result<Message, RemoteError> {
-        // Another executor, as of a runtime that the component started, would wait for ever.
+        // Another executor, such as a runtime that the component started, would wait for ever.
         if !poll_fn(|context| Poll::Ready(self.waker.will_wake(context.waker()))).await {
             return self.host.ask(method, &request);
         }
         let (answer, answered) = oneshot::channel();
-        let question = Question { method, request, answer };
+        let question = Request { method, request, answer };
         self.open.lock().unwrap_or_else(PoisonError::into_inner).push(question);
         answered.await.unwrap_or_else(|_| Err(RemoteError::failed("a question was left without an answer")))
     }
 
-    fn answer(&self, open: Vec<Question>) {
+    fn answer(&self, open: Vec<Request>) {
         let (senders, asked): (Vec<_>, Vec<_>) =
             open.into_iter().map(|it| (it.answer, (it.method.to_owned(), it.request))).unzip();
-        let replies = if asked.len() > 1 && LISTED.load(Ordering::Relaxed) {
+        let replies = if asked.len() > 1 && SUPPORTED.load(Ordering::Relaxed) {
             self.all(asked)
         } else {
             asked.iter().map(|(method, request)| self.host.ask(method, request)).collect()
@@ -122,40 +123,43 @@ fn take(blobs: &mut impl Iterator<Item = Blob>, count: usize) -> Result<Message,
     if blobs.len() < count { Err(lacks()) } else { Ok(Message { json, blobs }) }
 }
 
-/// Questions, each a method and its request, as one message.
+/// Requests, each a method and its message, as one message.
 fn questions_message(asked: Vec<(String, Message)>) -> Result<Message, RemoteError> {
     let mut blobs = Vec::new();
-    let form = |(method, request)| QuestionForm { method, blobs: add(&mut blobs, request) };
-    let questions = asked.into_iter().map(form).collect();
-    Message::new(&QuestionsForm { questions }, blobs)
+    let one = |(method, request)| QuestionMessage { method, blobs: add(&mut blobs, request) };
+    let questions = asked.into_iter().map(one).collect();
+    Message::new(&QuestionsMessage { questions }, blobs)
 }
 
-/// The questions of a message.
+/// The requests of a `together` message, each a method and its message.
+///
+/// # Errors
+/// A message that lacks blobs.
 pub fn questions(message: &Message) -> Result<Vec<(String, Message)>, RemoteError> {
     let mut blobs = message.blobs.iter().cloned();
-    let question = |form: QuestionForm| Ok((form.method, take(&mut blobs, form.blobs)?));
-    message.form::<QuestionsForm>()?.questions.into_iter().map(question).collect()
+    let question = |it: QuestionMessage| Ok((it.method, take(&mut blobs, it.blobs)?));
+    message.read::<QuestionsMessage>()?.questions.into_iter().map(question).collect()
 }
 
-/// Answers as one message, in the order of the questions.
+/// Reply to `together`, in the order of the requests.
 pub fn answers_message(answers: Vec<Result<Message, RemoteError>>) -> Result<Message, RemoteError> {
     let mut blobs = Vec::new();
-    let form = |answer| match answer {
-        Ok(reply) => AnswerForm { error: None, blobs: add(&mut blobs, reply) },
-        Err(error) => AnswerForm { error: Some(error), blobs: 0 },
+    let one = |answer| match answer {
+        Ok(reply) => AnswerMessage { error: None, blobs: add(&mut blobs, reply) },
+        Err(error) => AnswerMessage { error: Some(error), blobs: 0 },
     };
-    let answers = answers.into_iter().map(form).collect();
-    Message::new(&AnswersForm { answers }, blobs)
+    let answers = answers.into_iter().map(one).collect();
+    Message::new(&AnswersMessage { answers }, blobs)
 }
 
-/// The answers of a message.
+/// The answers of a reply to `together`.
 fn answers(message: &Message) -> Result<Vec<Result<Message, RemoteError>>, RemoteError> {
     let mut blobs = message.blobs.iter().cloned();
-    let answer = |form: AnswerForm| match form.error {
+    let answer = |it: AnswerMessage| match it.error {
         Some(error) => Ok(Err(error)),
-        None => take(&mut blobs, form.blobs).map(Ok),
+        None => take(&mut blobs, it.blobs).map(Ok),
     };
-    message.form::<AnswersForm>()?.answers.into_iter().map(answer).collect()
+    message.read::<AnswersMessage>()?.answers.into_iter().map(answer).collect()
 }
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
-//! How a process ends.
+//! Exit of a process.
 
 use std::process::{Child, ExitStatus};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Waits until it ends, ends it after `grace`, and says how it ended.
+/// Waits for the process to exit, kills it after `grace`, and returns how it ended.
 pub(super) fn wait(child: &mut Child, grace: Duration) -> String {
     let until = Instant::now() + grace;
     loop {

@@ -1,51 +1,46 @@
-//! What a component asks of the program: the policy and the objective, as the traits that it knows.
+//! The host's policy and objective as the traits that a component knows: each call is a request to the host.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use isr_api::messages::RequirementsMessage;
 use isr_api::{
     CheckpointKind, ComponentError, Fingerprint, GenerateRequest, ObjectiveBatch, ObjectiveValue, Policy,
     PreferenceObjective, Requirements, Response, ScoreRequest, StepReport, TokenLogProbs, TrainStep,
     VideoInput,
 };
 
+use crate::batching::RequestBatcher;
 use crate::calls;
 use crate::current::HostHandle;
 use crate::error::RemoteError;
-use crate::form::{GenerateForm, RequirementsForm, ScoreForm, TextForm};
 use crate::message::Message;
-use crate::pack::Packing;
-use crate::together::Questions;
+use crate::messages::TextMessage;
 
-/// The policy of the call under way.
+/// The host's policy during one call, read-only.
 pub(crate) struct HostPolicy {
     pub(crate) host: HostHandle,
-    pub(crate) questions: Arc<Questions>,
-    /// The videos of the call.
+    pub(crate) requests: Arc<RequestBatcher>,
+    /// The videos of the call, which cross by index.
     pub(crate) known: Vec<VideoInput>,
 }
 
 #[async_trait]
 impl Policy for HostPolicy {
     fn fingerprint(&self) -> Fingerprint {
-        let reply = self.host.ask("fingerprint", &Message::default()).and_then(|it| it.form::<TextForm>());
+        let reply = self.host.ask("fingerprint", &Message::default());
+        let reply = reply.and_then(|it| it.read::<TextMessage>());
         // The trait allows no error here; a name that no policy has says as much.
         reply.map_or_else(|error| Fingerprint::of(error.to_string()), |it| parse_fingerprint(&it.text))
     }
 
     async fn generate(&self, request: GenerateRequest) -> Result<Vec<Response>, ComponentError> {
-        let GenerateRequest { prompt, sampling, n, seed } = request;
-        let mut packing = Packing { known: &self.known, ..Packing::default() };
-        let form = GenerateForm { prompt: packing.prompt(&prompt), sampling, n, seed };
-        self.ask("generate", Message::new(&form, packing.blobs)).await
+        self.ask("generate", calls::generate_message(&request, &self.known)).await
     }
 
     async fn score(&self, request: ScoreRequest) -> Result<Vec<TokenLogProbs>, ComponentError> {
-        let ScoreRequest { prompt, continuations } = request;
-        let mut packing = Packing { known: &self.known, ..Packing::default() };
-        let form = ScoreForm { prompt: packing.prompt(&prompt), continuations };
-        self.ask("score", Message::new(&form, packing.blobs)).await
+        self.ask("score", calls::score_message(&request, &self.known)).await
     }
 
     async fn train_step(
@@ -69,7 +64,7 @@ fn frozen() -> ComponentError {
     ComponentError::failed("the policy is frozen")
 }
 
-/// A fingerprint from its text.
+/// A fingerprint from its text; the fingerprint of the text where it is none.
 pub fn parse_fingerprint(text: &str) -> Fingerprint {
     serde_json::from_value(text.into()).unwrap_or_else(|_| Fingerprint::of(text))
 }
@@ -81,12 +76,12 @@ impl HostPolicy {
         request: Result<Message, RemoteError>,
     ) -> Result<T, ComponentError> {
         let request = request.map_err(RemoteError::into_component)?;
-        let reply = self.questions.ask(method, request).await;
-        reply.and_then(|reply| reply.form()).map_err(RemoteError::into_component)
+        let reply = self.requests.ask(method, request).await;
+        reply.and_then(|reply| reply.read()).map_err(RemoteError::into_component)
     }
 }
 
-/// The objective that a policy is trained by.
+/// The host's objective during a training step.
 pub(crate) struct HostObjective {
     host: HostHandle,
     requirements: Requirements,
@@ -95,7 +90,7 @@ pub(crate) struct HostObjective {
 impl HostObjective {
     pub(crate) fn new(host: HostHandle) -> Result<Self, RemoteError> {
         let reply = host.ask("requirements", &Message::default())?;
-        let requirements = reply.form::<RequirementsForm>()?.try_into()?;
+        let requirements = reply.read::<RequirementsMessage>()?.try_into()?;
         Ok(Self { host, requirements })
     }
 }

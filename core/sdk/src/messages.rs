@@ -1,0 +1,166 @@
+//! Messages that only native libraries have. The others are [`isr_api::messages`], with [`VideoMessage`] as the
+//! video and a blob's index as an array. Fields may be added; readers ignore unknown keys, and have a default for
+//! every key that was added later.
+
+use std::path::{Path, PathBuf};
+
+use isr_api::{CheckpointKind, Continuation, FeatureType, Fingerprint, Manifest, messages::TurnMessage};
+use serde::{Deserialize, Serialize};
+
+use crate::error::RemoteError;
+
+/// Manifest of a library.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Described {
+    /// Version of the SDK that it was built with.
+    pub sdk: String,
+    /// Its components.
+    pub components: Vec<Manifest>,
+}
+
+/// Reply that is a text: a description, a fingerprint, a device key.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct TextMessage {
+    /// The text.
+    pub text: String,
+}
+
+/// Decoded frames; parameters of `encode`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct FramesMessage {
+    /// Width in pixels.
+    pub width: u32,
+    /// Height in pixels.
+    pub height: u32,
+    /// Presentation time of each frame in seconds.
+    pub timestamps: Vec<f64>,
+    /// Index of the blob with `u8` samples of shape `[frames, height, width, 3]`.
+    pub rgb: usize,
+}
+
+/// Visual features; reply to `encode`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct FeaturesMessage {
+    /// Element type.
+    pub dtype: FeatureType,
+    /// `[frames, tokens, dim]`.
+    pub shape: [usize; 3],
+    /// Fingerprint of the encoder.
+    pub encoder: Fingerprint,
+    /// Index of the blob with the elements, little-endian and row-major.
+    pub bytes: usize,
+}
+
+/// A video with its frames, and its features where the receiver may need them.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct VideoMessage {
+    /// Path of the file or folder.
+    pub video: PathBuf,
+    /// Decoded frames.
+    pub frames: FramesMessage,
+    /// Visual features; default none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub features: Option<FeaturesMessage>,
+}
+
+/// Parameters of `together`. The blobs hold, for each request in order, its JSON and then its own blobs.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct QuestionsMessage {
+    /// The requests.
+    pub questions: Vec<QuestionMessage>,
+}
+
+/// One request of a batch.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct QuestionMessage {
+    /// Method: `generate` or `score`.
+    pub method: String,
+    /// Number of the request's own blobs.
+    pub blobs: usize,
+}
+
+/// Reply to `together`. The blobs hold, for each answer in order that is no error, its JSON and then its own blobs.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct AnswersMessage {
+    /// One answer a request, in order.
+    pub answers: Vec<AnswerMessage>,
+}
+
+/// One answer of a batch.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct AnswerMessage {
+    /// The error, where the request failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<RemoteError>,
+    /// Number of the answer's own blobs.
+    pub blobs: usize,
+}
+
+/// A continuation to train on.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct TargetMessage {
+    /// The continuation.
+    pub continuation: Continuation,
+    /// Log-probs of its tokens under the reference policy, where they are known.
+    pub reference: Option<Vec<f32>>,
+}
+
+/// A continuation to train on, after a prompt of its own.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct PromptedMessage {
+    /// The conversation.
+    pub prompt: Vec<TurnMessage<VideoMessage>>,
+    /// The continuation.
+    pub target: TargetMessage,
+}
+
+/// A training example.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ExampleMessage {
+    /// The conversation.
+    pub prompt: Vec<TurnMessage<VideoMessage>>,
+    /// The preferred answer.
+    pub chosen: TargetMessage,
+    /// The dispreferred answer; none for a demonstration.
+    pub rejected: Option<TargetMessage>,
+    /// The preferred answer after the prompt with a corrupted video, where the objective requires it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub corrupted: Option<PromptedMessage>,
+    /// Another pair's answer, where the objective requires it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mismatched: Option<TargetMessage>,
+}
+
+/// Parameters of `train_step`.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct TrainMessage {
+    /// The batch.
+    pub examples: Vec<ExampleMessage>,
+    /// Optimiser step, from 0.
+    pub step: u64,
+    /// Learning rate of this step.
+    pub learning_rate: f64,
+    /// Gradient clipping: largest L2 norm.
+    pub max_grad_norm: Option<f64>,
+}
+
+/// Parameters of `save` and `load`.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct CheckpointMessage {
+    /// Folder of the checkpoint.
+    pub dir: PathBuf,
+    /// Whether optimiser state is part of it.
+    pub training: bool,
+}
+
+impl CheckpointMessage {
+    /// A checkpoint of a kind in a folder.
+    pub fn new(dir: &Path, kind: CheckpointKind) -> Self {
+        Self { dir: dir.to_owned(), training: kind == CheckpointKind::TrainerState }
+    }
+
+    /// The checkpoint's kind.
+    pub fn kind(&self) -> CheckpointKind {
+        if self.training { CheckpointKind::TrainerState } else { CheckpointKind::Model }
+    }
+}

@@ -1,0 +1,95 @@
+//! `isr_plugin` has the fields and names of `isr_api::messages`.
+
+use std::path::Path;
+use std::process::Command;
+
+use isr_api::messages::{
+    DescribeMessage, FrameMessage, GenerateMessage, GranularityMessage, JudgeMessage, RequirementsMessage,
+    ScoreMessage, ValueMessage, VideoInfo, ViewMessage, VoteMessage, names,
+};
+use isr_api::{Continuation, FinishReason, Response, Role, Sampling, View, VisualContext};
+use serde_json::{Value, json};
+
+/// Prints what the package reads and writes: fields of its dataclasses, keys of its messages, its names.
+const SCRIPT: &str = r#"
+import dataclasses, json
+import isr_plugin
+from isr_plugin import _server, _wire
+
+def fields(cls):
+    return [field.name for field in dataclasses.fields(cls) if not field.name.startswith("_")]
+
+asked = {}
+
+def ask(method, params):
+    asked[method] = list(params)
+    return "" if method == "frame" else []
+
+class Margin(isr_plugin.Objective):
+    def evaluate(self, *views):
+        return 0.0, [[0.0]], {"margin": 1.0}
+
+scene = isr_plugin.Scene("a", 1, 1, [0.0], ask)
+response = isr_plugin.Response("a", [], [], "stop")
+case = isr_plugin.JudgeCase(scene, "?", None, response, response, 1)
+case.generate("?")
+case.score("?", ["a"])
+scene.frame(0)
+server = _server.Server.__new__(_server.Server)
+server.component = Margin()
+call = lambda method, params: list(server.call({"id": 1, "method": method, "params": params}))
+newer = {"text": "a", "token_ids": [], "logprobs": [], "finish_reason": "stop", "policy": "", "of_tomorrow": 1}
+assert _wire.read(isr_plugin.Response, newer).text == "a"
+print(json.dumps({
+    **{it.__name__: fields(it) for it in (
+        isr_plugin.Scene, isr_plugin.Response, isr_plugin.Context, isr_plugin.JudgeCase,
+        isr_plugin.RetrospectionCase, isr_plugin.Vote, isr_plugin.View)},
+    **{name: getattr(_wire, name) for name in (
+        "VIEWS", "GRANULARITIES", "FINISH_REASONS", "ROLES", "CONTINUATIONS", "SAMPLING")},
+    **asked, "requirements": call("requirements", None), "evaluate": call("evaluate", {"views": []}),
+}))
+"#;
+
+fn said() -> Value {
+    let python = std::env::var_os("ISR_PYTHON").unwrap_or_else(|| "python3".into());
+    let mut command = Command::new(python);
+    command.arg("-c").arg(SCRIPT).env("PYTHONPATH", Path::new(env!("CARGO_MANIFEST_DIR")));
+    let output = command.env("PYTHONDONTWRITEBYTECODE", "1").output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[test]
+fn the_package_has_the_names_of_the_messages() {
+    let said = said();
+    let sorted = |names: &[&str]| {
+        let mut names = names.to_vec();
+        names.sort_unstable();
+        json!(names)
+    };
+    let requirements: Vec<&str> =
+        names::<RequirementsMessage>().iter().copied().filter(|name| *name != "per_token").collect();
+    for (python, names) in [
+        ("Scene", names::<VideoInfo>()),
+        ("Response", names::<Response>()),
+        ("Context", names::<VisualContext>()),
+        ("JudgeCase", names::<JudgeMessage<VideoInfo>>()),
+        ("RetrospectionCase", names::<DescribeMessage<VideoInfo>>()),
+        ("Vote", names::<VoteMessage>()),
+        ("View", names::<ViewMessage<Vec<f64>>>()),
+        ("generate", names::<GenerateMessage<bool>>()),
+        ("score", names::<ScoreMessage<bool>>()),
+        ("frame", names::<FrameMessage>()),
+        ("requirements", requirements.as_slice()),
+        ("evaluate", names::<ValueMessage>()),
+        ("VIEWS", &View::ALL.map(View::name)),
+        ("GRANULARITIES", names::<GranularityMessage>()),
+        ("FINISH_REASONS", names::<FinishReason>()),
+        ("ROLES", names::<Role>()),
+        ("CONTINUATIONS", names::<Continuation>()),
+        ("SAMPLING", names::<Sampling>()),
+    ] {
+        let found: Vec<&str> = said[python].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+        assert_eq!(sorted(&found), sorted(names), "{python}");
+    }
+}
