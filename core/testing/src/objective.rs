@@ -106,7 +106,7 @@ fn check_pure(objective: &dyn PreferenceObjective, batch: &ObjectiveBatch, findi
     findings.require(first == again, "pure", || format!("one batch gave {first:?} and then {again:?}"));
 }
 
-/// Compares every entry of the gradient with one-sided and central differences of the loss.
+/// Compares every entry of the gradient with one-sided differences of the loss.
 fn check_gradient(
     objective: &dyn PreferenceObjective,
     batch: &ObjectiveBatch,

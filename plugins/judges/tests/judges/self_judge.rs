@@ -15,11 +15,11 @@ pub(crate) fn case(context: Option<&str>) -> JudgeCase {
 
 /// The prefixes that a request scores.
 fn prefixes(request: &ScoreRequest) -> Vec<&str> {
-    let prefix = |continuation| match continuation {
-        &Continuation::Prefix(ref text) => text.as_str(),
+    let prefixes = request.continuations.iter().map(|continuation| match continuation {
+        Continuation::Prefix(text) => text.as_str(),
         _ => panic!("a choice is scored as the prefix of a reply"),
-    };
-    request.continuations.iter().map(prefix).collect()
+    });
+    prefixes.collect()
 }
 
 /// Log-probs of choices with these probabilities.
