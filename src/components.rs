@@ -1,15 +1,27 @@
-//! Links the plugins, and builds what a config names.
+//! Links the components of this repository, and builds what a config names.
 
 use isr_api::{Cause, Error, Kind};
 
 // Components register themselves, but only in crates that the linker keeps.
+#[cfg(feature = "data")]
 use isr_data as _;
+#[cfg(feature = "judges")]
 use isr_judges as _;
+#[cfg(feature = "native")]
 use isr_native as _;
+#[cfg(feature = "objectives")]
 use isr_objectives as _;
+#[cfg(feature = "observers")]
 use isr_observers as _;
+#[cfg(feature = "python")]
 use isr_python as _;
+#[cfg(feature = "torch")]
+use isr_torch as _;
+#[cfg(feature = "video")]
+use isr_video as _;
+#[cfg(feature = "wasm")]
 use isr_wasm as _;
+#[cfg(feature = "world")]
 use isr_world as _;
 
 /// The error that names the section and the component.

@@ -10,8 +10,10 @@
 //! use isr_dpo::config::{Loader, RunConfig};
 //!
 //! # async fn run() -> Result<(), isr_dpo::Error> {
-//! let config = Loader::new().file("configs/quickstart.toml").load::<RunConfig>()?;
-//! let run = isr_dpo::open_run(config, Path::new("runs/mine"), Vec::new(), CancellationToken::new())?;
+//! let run = Run::builder("configs/quickstart.toml")
+//!     .observer(|event: &Event<'_>| println!("{event:?}"))
+//!     .open("runs/mine")
+//!     .await?;
 //! let summary = run.run().await?;
 //! println!("{} iterations", summary.iterations.len());
 //! # Ok(())
@@ -21,7 +23,7 @@
 //! | to do | with |
 //! |---|---|
 //! | read a config | [`config::Loader`] |
-//! | run the loop, or go on with a run | [`open_run`] |
+//! | run the loop, or continue a run, with components of a config or given as values | [`Run::builder`] |
 //! | share stages among runs | [`stage_cache()`] |
 //! | warm-start a model | [`SftConfig`], [`open_sft`] |
 //! | make a report | [`write_report`] |
@@ -33,23 +35,24 @@
 //! `provenance.json` (command, time, machine), `timings.jsonl` (seconds), and `report.html`, which shows
 //! the former. All others are the same bytes on the same CPU.
 
-mod audit;
 mod components;
-mod export;
 mod provenance;
+#[cfg(feature = "analysis")]
 mod rejudge;
-mod report;
 mod run;
+#[cfg(feature = "torch")]
 mod sft;
 mod shared;
 mod timings;
 
-pub use audit::{Audited, audit_run};
-pub use export::write_export;
+#[cfg(feature = "analysis")]
 pub use isr_analysis::audit::{
     Agreement, AuditError, Failures, JudgeAudit, Length, Position, Rejudging, RunAudit, Slope,
 };
+#[cfg(feature = "analysis")]
 pub use isr_analysis::export::{Export, ExportError, Exported, Format as ExportFormat};
+#[cfg(feature = "analysis")]
+pub use isr_analysis::from_config::{Audited, audit_run, write_export, write_report};
 pub use isr_api::{
     Assessment, BuildContext, Candidate, Cause, CheckpointKind, Component, ComponentError, Continuation,
     Decision, Demonstration, Demonstrations, Error, Evaluator, Event, FeatureType, Fingerprint,
@@ -62,15 +65,30 @@ pub use isr_api::{
     records, video_key,
 };
 pub use isr_config::{self as config, plugin, register, register_loader, registry};
+#[cfg(feature = "data")]
+pub use isr_data as data;
+#[cfg(feature = "judges")]
+pub use isr_judges as judges;
+#[cfg(feature = "objectives")]
+pub use isr_objectives as objectives;
 pub use isr_run::{
-    Components, IterativeLoop, LoopParts, SupervisedParts, SupervisedTraining, VideoCache, feature_cache,
-    first_difference, store,
+    ComponentValues, Components, IterativeLoop, LoopParts, SupervisedParts, SupervisedTraining, VideoCache,
+    feature_cache, first_difference, store,
 };
-pub use isr_torch::{InspectConfig, Inspection, LlavaConfig, NewModelConfig, inspect, merge};
+#[cfg(feature = "torch")]
+pub use isr_torch as torch;
+#[cfg(feature = "torch")]
+pub use isr_torch::{InspectConfig, Inspection, NewModelConfig, TorchPolicyConfig, inspect, merge};
+#[cfg(feature = "video")]
+pub use isr_video as video;
+#[cfg(feature = "video")]
 pub use isr_video::FfmpegConfig;
+#[cfg(feature = "world")]
+pub use isr_world as world;
+#[cfg(feature = "analysis")]
 pub use rejudge::{AuditConfig, audit_dir, open_rejudging};
-pub use report::write_report;
-pub use run::open_run;
+pub use run::{ConfigSource, Run, RunBuilder};
+#[cfg(feature = "torch")]
 pub use sft::{SftConfig, open_sft};
 pub use shared::stage_cache;
 pub use timings::TimingsObserver;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use isr_api::{Error, Fingerprint, Kind, Manifest};
-use isr_config::plugin::{Loaded, Plugins};
+use isr_config::plugin::{LoadedPlugin, Plugins};
 use isr_run::store::{read_json, write_json};
 use serde::{Deserialize, Serialize};
 
@@ -92,7 +92,7 @@ impl Session {
     }
 }
 
-fn outside((manifest, loaded): (&Manifest, &Loaded)) -> Outside {
+fn outside((manifest, loaded): (&Manifest, &LoadedPlugin)) -> Outside {
     Outside {
         kind: manifest.kind,
         name: manifest.name.clone(),

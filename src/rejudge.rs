@@ -7,7 +7,7 @@ use isr_analysis::audit::{Rejudging, Seen, SeenVideo};
 use isr_api::{BuildContext, Error, Kind, Observer};
 use isr_config::plugin::PluginFile;
 use isr_config::registry::JudgeConfig;
-use isr_config::{Invalid, LoadedConfig, Loader, RunConfig, Settings, is_oracle, to_toml};
+use isr_config::{Invalid, LoadedConfig, Loader, RunConfig, Validate, is_oracle, to_toml};
 use isr_run::VideoCache;
 use isr_run::feature_cache::FeatureCache;
 use isr_run::store::{RunDir, read_json, write_json};
@@ -58,7 +58,7 @@ fn yes() -> bool {
     true
 }
 
-impl Settings for AuditConfig {
+impl Validate for AuditConfig {
     fn invalid(&self) -> Vec<Invalid> {
         let invalid = |key: &str, reason: String| Invalid { key: key.to_owned(), reason };
         let mut found = Vec::new();
@@ -105,11 +105,17 @@ pub fn open_rejudging(
     if let Some(judge) = settings.get("judge").filter(|judge| !judge.is_null()) {
         run_settings["judge"] = judge.clone();
     }
-    let cx = BuildContext { settings: run_settings };
+    let cx = BuildContext { config: run_settings };
     let reader = built(Kind::Video, of_run.video.name(), of_run.video.build(&cx))?;
-    let encoder = built(Kind::Encoder, of_run.encoder.name(), of_run.encoder.build(&cx))?;
     let built_judge = built(Kind::Judge, judge.name(), judge.build(&cx))?;
     let policy = built(Kind::Policy, of_run.policy.name(), of_run.policy.build(&cx))?;
+    let encoder = match &of_run.encoder {
+        Some(section) => built(Kind::Encoder, section.name(), section.build(&cx))?,
+        None => {
+            let missing = || format!("policy `{}` has no encoder of its own", of_run.policy.name()).into();
+            built(Kind::Encoder, "the policy's own", policy.encoder().ok_or_else(missing))?
+        }
+    };
     let now = json!({ "video": reader.fingerprint(), "encoder": encoder.fingerprint() });
     check_fingerprints(run, &now)?;
     let store = RunDir::open(out, &settings, &to_toml(&audit)?)?;
@@ -129,7 +135,7 @@ pub fn open_rejudging(
         scenes: Arc::new(scenes),
         seen,
         samples: audit.samples,
-        in_flight: of_run.r#loop.in_flight,
+        concurrency: of_run.r#loop.concurrency,
         observers,
         cancel,
     })
@@ -144,7 +150,7 @@ pub fn audit_dir(run: &Path, config: &AuditConfig) -> PathBuf {
 fn check_fingerprints(run: &Path, now: &Value) -> Result<(), Error> {
     let path = run.join("fingerprints.json");
     let then: Value = read_json(&path)?.unwrap_or_default();
-    let changed = [("video", "the frame-sampling contract"), ("encoder", "the encoder")];
+    let changed = [("video", "the frame sampling of the video reader"), ("encoder", "the encoder")];
     match changed.into_iter().find(|(key, _)| then.get(key).is_some_and(|then| *then != now[key])) {
         Some((_, what)) => {
             let run = run.display();

@@ -1,59 +1,316 @@
-//! `isr run`: the iterations.
+//! A run of the loop: from a config, and components given as values, to an open run directory.
 
-use std::path::Path;
+use std::any::type_name;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use isr_api::{BuildContext, Error, Fingerprint, Kind, Observer};
-use isr_config::{LoadedConfig, RunConfig, is_oracle, to_toml};
+use isr_api::records::Summary;
+use isr_api::{
+    BuildContext, Error, Evaluator, Event, Fingerprint, Judge, Kind, Observer, Policy, PreferenceObjective,
+    Retrospector, SampleSource, Selection, VideoEncoder, VideoReader,
+};
+use isr_config::registry::ValueConfig;
+use isr_config::{LoadedConfig, Loader, RunConfig, is_oracle, to_toml};
 use isr_run::store::RunDir;
-use isr_run::{Components, IterativeLoop, LoopParts};
+use isr_run::{ComponentValues, IterativeLoop, LoopParts};
 use tokio_util::sync::CancellationToken;
 
 use crate::components::built;
 use crate::provenance;
+use crate::shared::stage_cache;
 use crate::timings::TimingsObserver;
 
-/// Builds what the config names, and opens the run directory `out`, which is continued where it holds
-/// a part of the same run. Writes `config.toml` and `provenance.json`.
+/// An open run of the iterative preference optimisation loop.
 ///
-/// Blocks while weights are read.
-///
-/// # Errors
-/// [`Error::Build`] for a component that cannot be built, before `out` is touched;
-/// [`Error::OtherRun`] where `out` holds a run with another config.
-pub fn open_run(
-    config: LoadedConfig<RunConfig>,
-    out: &Path,
-    mut observers: Vec<Arc<dyn Observer>>,
+/// The run directory is locked against other processes until the value is dropped or [closed](Self::close).
+/// Dropping it does not block: models are freed on a thread of their own, once the operation that they are at
+/// has ended.
+pub struct Run {
+    inner: Option<IterativeLoop>,
+    dir: PathBuf,
     cancel: CancellationToken,
-) -> Result<IterativeLoop, Error> {
-    let LoadedConfig { value, settings, plugins, .. } = config;
-    let toml = to_toml(&value)?;
-    let fingerprint = Fingerprint::of_json(&without_observers(&settings));
-    let cx = BuildContext { settings: settings.clone() };
-    let components = Components::build(&value, &cx)?;
-    for observer in &value.observers {
-        observers.push(built(Kind::Observer, observer.name(), observer.build(&cx))?);
-    }
-    let store = RunDir::open(out, &settings, &toml)?;
-    provenance::record(store.path(), &fingerprint, value.seed, &plugins)?;
-    observers.push(Arc::new(TimingsObserver::open(store.path())?));
-    Ok(IterativeLoop::new(LoopParts {
-        name: value.name,
-        config: fingerprint,
-        seed: value.seed,
-        settings: value.r#loop,
-        train: value.train,
-        evaluation: value.evaluation,
-        oracle: is_oracle(value.judge.as_ref()),
-        components,
-        store,
-        observers,
-        cancel,
-    }))
 }
 
-/// What the results of a run depend on: who watches it does not belong to that.
+impl Run {
+    /// Starts building a run from a config: a path, a [`LoadedConfig`], or a [`RunConfig`] made in code.
+    pub fn builder(config: impl Into<ConfigSource>) -> RunBuilder {
+        RunBuilder {
+            config: config.into(),
+            values: ComponentValues::default(),
+            names: Vec::new(),
+            oracle: false,
+            observers: Vec::new(),
+            cancel: CancellationToken::new(),
+            stage_cache: None,
+        }
+    }
+
+    /// Runs all iterations that are not complete, and returns the summary of all.
+    ///
+    /// # Errors
+    /// [`Error::Cancelled`] after a cancellation, [`Error::Component`] for a component that failed, and the other
+    /// variants by their documentation. What was done is on disk: the same builder on the same directory continues.
+    pub async fn run(&self) -> Result<Summary, Error> {
+        match &self.inner {
+            Some(inner) => inner.run().await,
+            None => Err(Error::Cancelled),
+        }
+    }
+
+    /// The run directory.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// A token that stops the run in a state that can be continued.
+    pub fn cancellation_token(&self) -> CancellationToken {
+        self.cancel.clone()
+    }
+
+    /// Unlocks the directory, and waits until the models are freed.
+    pub async fn close(mut self) {
+        if let Some(inner) = self.inner.take() {
+            // Joining the thread of a policy blocks.
+            let _ = tokio::task::spawn_blocking(move || drop(inner)).await;
+        }
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        let Some(inner) = self.inner.take() else { return };
+        // Unlocks the directory at once; the rest may wait for an operation of the policy.
+        let components = inner.into_components();
+        std::thread::spawn(move || drop(components));
+    }
+}
+
+/// What a run is configured by.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ConfigSource {
+    /// A TOML file, read with the environment's `ISR__SECTION__KEY` above it.
+    File(PathBuf),
+    /// A config that was loaded from layers.
+    Loaded(Box<LoadedConfig<RunConfig>>),
+    /// A config that was built in code.
+    Built(Box<RunConfig>),
+}
+
+impl From<&Path> for ConfigSource {
+    fn from(path: &Path) -> Self {
+        Self::File(path.to_owned())
+    }
+}
+
+impl From<PathBuf> for ConfigSource {
+    fn from(path: PathBuf) -> Self {
+        Self::File(path)
+    }
+}
+
+impl From<&str> for ConfigSource {
+    fn from(path: &str) -> Self {
+        Self::File(path.into())
+    }
+}
+
+impl From<LoadedConfig<RunConfig>> for ConfigSource {
+    fn from(config: LoadedConfig<RunConfig>) -> Self {
+        Self::Loaded(Box::new(config))
+    }
+}
+
+impl From<RunConfig> for ConfigSource {
+    fn from(config: RunConfig) -> Self {
+        Self::Built(Box::new(config))
+    }
+}
+
+impl ConfigSource {
+    fn load(self) -> Result<LoadedConfig<RunConfig>, Error> {
+        match self {
+            Self::File(path) => Loader::new().file(path).environment().load(),
+            Self::Loaded(config) => Ok(*config),
+            Self::Built(config) => LoadedConfig::of(*config),
+        }
+    }
+}
+
+/// Builds a [`Run`]; made by [`Run::builder`].
+///
+/// A component that is given as a value takes the place of its section in the config. It stands in `config.toml`
+/// as `{ type = "value", name = ... }` by the name of its Rust type, and must be given again to continue the run.
+#[must_use = "a run is opened by `open`"]
+pub struct RunBuilder {
+    config: ConfigSource,
+    values: ComponentValues,
+    names: Vec<(Kind, String)>,
+    oracle: bool,
+    observers: Vec<Arc<dyn Observer>>,
+    cancel: CancellationToken,
+    stage_cache: Option<PathBuf>,
+}
+
+macro_rules! value_setters {
+    ($($(#[$doc:meta])* $name:ident: $kind:ident, $component:ident;)+) => {
+        $(
+            $(#[$doc])*
+            pub fn $name<T: $component + 'static>(mut self, value: T) -> Self {
+                self.values.$name = Some(Arc::new(value));
+                self.names.push((Kind::$kind, short_name::<T>()));
+                self
+            }
+        )+
+    };
+}
+
+impl RunBuilder {
+    value_setters! {
+        /// Gives the source of samples.
+        data: Data, SampleSource;
+        /// Gives the video reader.
+        video: Video, VideoReader;
+        /// Gives the video encoder.
+        encoder: Encoder, VideoEncoder;
+        /// Gives the policy that is trained.
+        policy: Policy, Policy;
+        /// Gives the retrospector, which writes the visual contexts.
+        retrospector: Retrospector, Retrospector;
+        /// Gives the judge.
+        judge: Judge, Judge;
+        /// Gives the preference objective.
+        objective: Objective, PreferenceObjective;
+        /// Gives the selection of pairs.
+        selection: Selection, Selection;
+        /// Gives the evaluator of held-out samples.
+        evaluator: Evaluator, Evaluator;
+    }
+
+    /// Marks the given judge as one that knows the truth; every record of its verdicts says so.
+    pub fn oracle_judge(mut self) -> Self {
+        self.oracle = true;
+        self
+    }
+
+    /// Calls a function with each event of the run, from the loop's own task: it must return soon.
+    pub fn observer(self, observe: impl Fn(&Event<'_>) + Send + Sync + 'static) -> Self {
+        self.shared_observer(Arc::new(Callback(observe)))
+    }
+
+    /// Adds an observer, beside those that the config names.
+    pub fn shared_observer(mut self, observer: Arc<dyn Observer>) -> Self {
+        self.observers.push(observer);
+        self
+    }
+
+    /// Stops the run when the token is cancelled, in a state that can be continued.
+    pub fn cancelled_by(mut self, token: CancellationToken) -> Self {
+        self.cancel = token;
+        self
+    }
+
+    /// Takes over stages that equal runs left in this folder, and leaves those of this run; results do not depend
+    /// on it. Has no effect on a run with components that were given as values, whose code it cannot identify.
+    pub fn stage_cache(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.stage_cache = Some(dir.into());
+        self
+    }
+
+    /// Builds the components, and opens the run directory `dir`, which is continued where it holds a part of the
+    /// same run. Writes `config.toml` and `provenance.json`. Weights are read on a blocking thread.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a config that cannot be used, [`Error::Build`] for a component that cannot be built (both
+    /// before `dir` is touched), [`Error::OtherRun`] where `dir` holds a run with another config.
+    pub async fn open(self, dir: impl Into<PathBuf>) -> Result<Run, Error> {
+        let dir = dir.into();
+        match tokio::task::spawn_blocking(move || self.open_blocking(dir)).await {
+            Ok(opened) => opened,
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(_) => Err(Error::Cancelled),
+            },
+        }
+    }
+
+    fn open_blocking(self, dir: PathBuf) -> Result<Run, Error> {
+        let mut config = self.config.load()?;
+        for (kind, name) in &self.names {
+            put_placeholder(&mut config, *kind, name);
+        }
+        let cache =
+            self.stage_cache.filter(|_| self.names.is_empty()).map(|dir| stage_cache(&dir, &config));
+        let LoadedConfig { value, settings, plugins, .. } = config;
+        let toml = to_toml(&value)?;
+        let fingerprint = Fingerprint::of_json(&without_observers(&settings));
+        let cx = BuildContext { config: settings.clone() };
+        let components = self.values.complete(&value, &cx)?;
+        let mut observers = self.observers;
+        for observer in &value.observers {
+            observers.push(built(Kind::Observer, observer.name(), observer.build(&cx))?);
+        }
+        let store = RunDir::open(&dir, &settings, &toml)?;
+        provenance::record(store.path(), &fingerprint, value.seed, &plugins)?;
+        observers.push(Arc::new(TimingsObserver::open(store.path())?));
+        let inner = IterativeLoop::new(LoopParts {
+            name: value.name,
+            config: fingerprint,
+            seed: value.seed,
+            settings: value.r#loop,
+            train: value.train,
+            evaluation: value.evaluation,
+            oracle: self.oracle || is_oracle(value.judge.as_ref()),
+            components,
+            store,
+            observers,
+            cancel: self.cancel.clone(),
+        });
+        let inner = match cache {
+            Some(cache) => inner.with_stage_cache(cache),
+            None => inner,
+        };
+        Ok(Run { inner: Some(inner), dir, cancel: self.cancel })
+    }
+}
+
+/// Puts the name of a value where a section of the config would stand.
+fn put_placeholder(config: &mut LoadedConfig<RunConfig>, kind: Kind, name: &str) {
+    let placeholder = || Box::new(ValueConfig::named(name));
+    let value = &mut config.value;
+    match kind {
+        Kind::Data => value.data = placeholder(),
+        Kind::Video => value.video = placeholder(),
+        Kind::Encoder => value.encoder = Some(placeholder()),
+        Kind::Policy => value.policy = placeholder(),
+        Kind::Retrospector => value.retrospector = Some(placeholder()),
+        Kind::Judge => value.judge = placeholder(),
+        Kind::Objective => value.objective = placeholder(),
+        Kind::Selection => value.selection = placeholder(),
+        Kind::Evaluator => value.evaluator = Some(placeholder()),
+        // The builder takes no other kind as a named value.
+        _ => return,
+    }
+    config.settings[kind.section()] = serde_json::json!({ "type": "value", "name": name });
+}
+
+/// `MyJudge` of `my_crate::judging::MyJudge`.
+fn short_name<T>() -> String {
+    let path = type_name::<T>();
+    let plain = path.split('<').next().unwrap_or(path);
+    plain.rsplit("::").next().unwrap_or(plain).to_owned()
+}
+
+/// An observer that is a function.
+struct Callback<F>(F);
+
+impl<F: Fn(&Event<'_>) + Send + Sync> Observer for Callback<F> {
+    fn observe(&self, event: &Event<'_>) {
+        (self.0)(event);
+    }
+}
+
+/// What the results of a run depend on, which observers do not belong to.
 fn without_observers(settings: &serde_json::Value) -> serde_json::Value {
     let mut settings = settings.clone();
     if let Some(settings) = settings.as_object_mut() {

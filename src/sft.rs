@@ -8,7 +8,7 @@ use isr_config::plugin::PluginFile;
 use isr_config::registry::{
     DemonstrationsConfig, EncoderConfig, ObjectiveConfig, PolicyConfig, VideoConfig,
 };
-use isr_config::{Invalid, LoadedConfig, Settings, SupervisedConfig, to_toml};
+use isr_config::{Invalid, LoadedConfig, SupervisedConfig, Validate, to_toml};
 use isr_run::store::{PendingDir, RunDir};
 use isr_run::{SupervisedParts, SupervisedTraining};
 use isr_torch::NewModelConfig;
@@ -59,7 +59,7 @@ fn default_name() -> String {
     "sft".to_owned()
 }
 
-impl Settings for SftConfig {
+impl Validate for SftConfig {
     fn invalid(&self) -> Vec<Invalid> {
         let mut checks = vec![
             ("demonstrations", self.demonstrations.validate()),
@@ -147,7 +147,7 @@ pub async fn open_sft(
 ) -> Result<SupervisedTraining, Error> {
     let LoadedConfig { value, settings, plugins, .. } = config;
     let toml = to_toml(&value)?;
-    let cx = BuildContext { settings };
+    let cx = BuildContext { config: settings };
     let demonstrations =
         built(Kind::Demonstrations, value.demonstrations.name(), value.demonstrations.build(&cx))?;
     value.create_model(demonstrations.as_ref()).await?;
@@ -156,8 +156,8 @@ pub async fn open_sft(
     let encoder = encoder.map(|it| built(Kind::Encoder, it.name(), it.build(&cx))).transpose()?;
     let policy = built(Kind::Policy, value.policy.name(), value.policy.build(&cx))?;
     let objective = built(Kind::Objective, value.objective.name(), value.objective.build(&cx))?;
-    let store = RunDir::open(out, &cx.settings, &toml)?;
-    provenance::record(store.path(), &Fingerprint::of_json(&cx.settings), value.seed, &plugins)?;
+    let store = RunDir::open(out, &cx.config, &toml)?;
+    provenance::record(store.path(), &Fingerprint::of_json(&cx.config), value.seed, &plugins)?;
     observers.push(Arc::new(TimingsObserver::open(store.path())?));
     Ok(SupervisedTraining::new(SupervisedParts {
         name: value.name,

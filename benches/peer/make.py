@@ -34,11 +34,11 @@ type = "ffmpeg"
 sampling = {{ rule = "uniform", frames = {frames} }}
 
 [encoder]
-type = "clip"
+type = "vision_tower"
 precision = "{precision}"
 
 [policy]
-type = "llava"
+type = "torch"
 model = "{folder}/model"
 batch = {batch}
 device = "{device}"

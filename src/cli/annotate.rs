@@ -7,8 +7,8 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::Args;
 use isr_api::Error;
-use isr_server::annotate::{AnnotateError, Session as Annotating, router};
-use isr_server::http::{Guard, listen, serve};
+use isr_server::annotate::{AnnotateError, AnnotateOptions, router};
+use isr_server::http::{Auth, listen, serve};
 
 use super::output::print_line;
 use super::session::Session;
@@ -41,7 +41,7 @@ pub(super) struct AnnotateArgs {
 impl AnnotateArgs {
     pub(super) fn execute(&self, session: &Session) -> Result<()> {
         let user = || std::env::var("USER").ok().filter(|name| !name.trim().is_empty());
-        let annotating = Annotating {
+        let annotating = AnnotateOptions {
             run: self.run.clone(),
             iteration: self.iteration,
             annotator: self.annotator.clone().or_else(user).unwrap_or_else(|| "annotator".to_owned()),
@@ -49,7 +49,7 @@ impl AnnotateArgs {
         };
         let router = router(&annotating).map_err(report)?;
         let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        let listener = session.block_on(listen(loopback, self.port, &Guard::Loopback));
+        let listener = session.block_on(listen(loopback, self.port, &Auth::Loopback));
         let listener = listener.map_err(|error| Error::Config(error.to_string()))?;
         let stop = session.cancelled_by_signals();
         print_line(format_args!("open http://{} as {}", listener.local_addr()?, annotating.annotator))?;

@@ -72,7 +72,7 @@ impl AuditArgs {
     pub(super) fn execute(&self, session: &Session) -> Result<()> {
         let mut others = self.against.clone();
         others.extend(self.judge_again(session)?);
-        let audit = |run: &PathBuf| audit_run(run, &others, session.handle());
+        let audit = |run: &PathBuf| session.block_on(audit_run(run, &others));
         let audited = self.runs.iter().map(audit).collect::<Result<Vec<_>, _>>().map_err(report)?;
         if self.json {
             return print_line(json!({ "schema": SCHEMA, "runs": audited }));

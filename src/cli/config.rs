@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
-use isr_config::{LoadedConfig, RunConfig, Settings, file_schema, to_toml};
+use isr_config::{LoadedConfig, RunConfig, Validate, file_schema, to_toml};
 use isr_dpo::{AuditConfig, SftConfig};
 use serde_json::Value;
 
@@ -86,7 +86,7 @@ impl ConfigCommands {
     }
 }
 
-fn shown<T: Settings>(config: &LoadedConfig<T>, origins: bool) -> Result<String> {
+fn shown<T: Validate>(config: &LoadedConfig<T>, origins: bool) -> Result<String> {
     if !origins {
         return Ok(to_toml(&config.value)?);
     }

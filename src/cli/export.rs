@@ -53,7 +53,7 @@ impl ExportArgs {
             video_root: self.video_root.clone(),
         };
         let frames = self.frames.as_deref();
-        let exported = write_export(&self.run, &export, &self.out, frames, session.handle());
+        let exported = session.block_on(write_export(&self.run, &export, &self.out, frames));
         let Exported { pairs, equal, placeholders, unreadable } = exported.map_err(report)?;
         let mut line = format!("{}: {pairs} pairs", self.out.display());
         let left_out = [

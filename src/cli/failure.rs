@@ -55,7 +55,9 @@ fn reader_is_gone(error: &anyhow::Error) -> bool {
 
 fn code(error: &anyhow::Error) -> u8 {
     match error.downcast_ref::<Error>() {
-        Some(Error::Config(_) | Error::Build { .. } | Error::OtherRun { .. }) => UNUSABLE,
+        Some(Error::Config(_) | Error::Build { .. } | Error::Locked { .. } | Error::OtherRun { .. }) => {
+            UNUSABLE
+        }
         Some(Error::Cancelled) => INTERRUPTED,
         Some(_) => FAILED,
         None if error.is::<Unusable>() => UNUSABLE,

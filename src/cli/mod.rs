@@ -1,5 +1,6 @@
 //! The command line: one file a command, one declaration a flag.
 
+#[cfg(feature = "annotate")]
 mod annotate;
 mod audit;
 mod cache;
@@ -13,16 +14,19 @@ mod merge;
 mod model;
 mod output;
 mod plugin_check;
+#[cfg(feature = "native")]
 mod plugin_host;
 mod plugin_new;
 mod plugins;
 mod report;
 mod run;
 mod score;
+#[cfg(feature = "serve")]
 mod serve;
 mod session;
 mod sft;
 mod summary_table;
+#[cfg(feature = "sweep")]
 mod sweep;
 mod world;
 
@@ -31,7 +35,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
-use isr_config::{LoadedConfig, Loader, Settings};
+use isr_config::{LoadedConfig, Loader, Validate};
 use session::Session;
 
 /// Aligns video LMMs by iterative self-retrospective preference optimisation (ISR-DPO).
@@ -55,7 +59,7 @@ Environment:
   ISR__SECTION__KEY  sets `section.key` of a config, above its files and below -s
   ISR_FFMPEG         the ffmpeg program
   ISR_PLUGIN_PATH    folders in which plugins are looked for by name, as in PATH
-  RUST_LOG           what is logged to stderr, as `isr_core=debug`; above -v and -q";
+  RUST_LOG           what is logged to stderr, as `isr_run=debug`; above -v and -q";
 
 /// How much is said on stderr.
 #[derive(Args)]
@@ -72,14 +76,17 @@ struct Verbosity {
 enum Command {
     Run(run::RunArgs),
     Sft(sft::SftArgs),
+    #[cfg(feature = "sweep")]
     Sweep(sweep::SweepArgs),
     Generate(generate::GenerateArgs),
     Score(score::ScoreArgs),
+    #[cfg(feature = "serve")]
     Serve(serve::ServeArgs),
     Inspect(inspect::InspectArgs),
     Merge(merge::MergeArgs),
     Report(report::ReportArgs),
     Audit(audit::AuditArgs),
+    #[cfg(feature = "annotate")]
     Annotate(annotate::AnnotateArgs),
     Export(export::ExportArgs),
     Plugins(plugins::PluginsArgs),
@@ -99,7 +106,7 @@ struct ConfigArgs {
 }
 
 impl ConfigArgs {
-    fn load<T: Settings>(&self) -> Result<LoadedConfig<T>> {
+    fn load<T: Validate>(&self) -> Result<LoadedConfig<T>> {
         let loader = Loader::new().file(&self.config).environment().overrides(&self.set);
         Ok(loader.load()?)
     }
@@ -122,14 +129,17 @@ impl Command {
         match self {
             Self::Run(args) => args.execute(session),
             Self::Sft(args) => args.execute(session),
+            #[cfg(feature = "sweep")]
             Self::Sweep(args) => args.execute(session),
             Self::Generate(args) => args.execute(session),
             Self::Score(args) => args.execute(session),
+            #[cfg(feature = "serve")]
             Self::Serve(args) => args.execute(session),
             Self::Inspect(args) => args.execute(),
             Self::Merge(args) => args.execute(),
             Self::Report(args) => args.execute(session),
             Self::Audit(args) => args.execute(session),
+            #[cfg(feature = "annotate")]
             Self::Annotate(args) => args.execute(session),
             Self::Export(args) => args.execute(session),
             Self::Plugins(args) => args.execute(session),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::{Result, anyhow};
 use clap::Args;
 use isr_api::{BuildContext, Component, ComponentError, Error, Policy, Prompt, VideoInput, VideoReader};
-use isr_dpo::{FfmpegConfig, LlavaConfig};
+use isr_dpo::{FfmpegConfig, TorchPolicyConfig};
 
 use super::session::for_the_process;
 
@@ -40,6 +40,7 @@ pub(super) struct Model {
 
 impl ModelArgs {
     /// The model's name for those who see no folders: the last part of its path.
+    #[cfg(feature = "serve")]
     pub(super) fn name(&self) -> String {
         let real = self.model.canonicalize().unwrap_or_else(|_| self.model.clone());
         real.file_name().map_or_else(|| "model".to_owned(), |name| name.to_string_lossy().into_owned())
@@ -51,10 +52,10 @@ impl ModelArgs {
         let video: FfmpegConfig = serde_json::from_value(video)?;
         let frames = |reason: String| reason.replace("sampling.frames", "--frames");
         video.validate().map_err(|reason| Error::Config(frames(reason)))?;
-        let config = LlavaConfig {
+        let config = TorchPolicyConfig {
             device: self.device.clone(),
             precision: serde_json::from_value(self.precision.clone().into())?,
-            ..LlavaConfig::new(&self.model)
+            ..TorchPolicyConfig::new(&self.model)
         };
         config.validate().map_err(|reason| Error::Config(format!("--{reason}")))?;
         let cx = BuildContext::default();

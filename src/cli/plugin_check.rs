@@ -6,9 +6,9 @@ use std::sync::Arc;
 use anyhow::{Result, anyhow, bail};
 use clap::Args;
 use isr_api::{BuildContext, Cause, Kind, Manifest};
-use isr_config::plugin::{self, Loaded, PluginFile, Plugins};
+use isr_config::plugin::{self, LoadedPlugin, PluginFile, Plugins};
 use isr_config::registry::{EncoderConfig, JudgeConfig, ObjectiveConfig, PolicyConfig, RetrospectorConfig};
-use isr_config::{Loader, Settings};
+use isr_config::{Loader, Validate};
 use isr_testing::{Failure, JudgeRules, ObjectiveRules};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -52,7 +52,7 @@ struct Section {
     objective: Option<Box<dyn ObjectiveConfig>>,
 }
 
-impl Settings for Section {}
+impl Validate for Section {}
 
 impl CheckArgs {
     pub(super) fn execute(&self, session: &Session) -> Result<()> {
@@ -81,9 +81,9 @@ impl CheckArgs {
     }
 
     /// Builds and checks one. A component that cannot be built is one that fails.
-    fn check(&self, manifest: &Manifest, loaded: &Loaded, session: &Session) -> Result<Vec<Failure>> {
+    fn check(&self, manifest: &Manifest, loaded: &LoadedPlugin, session: &Session) -> Result<Vec<Failure>> {
         let settings = self.settings(manifest, loaded)?;
-        let with = plugin::Settings { settings: &settings, cx: &BuildContext::default() };
+        let with = plugin::PluginSettings { settings: &settings, cx: &BuildContext::default() };
         let (plugin, name) = (loaded.plugin.as_ref(), manifest.name.as_str());
         if let Err(reason) = plugin.validate(manifest.kind, name, &settings) {
             return Ok(vec![Failure { rule: "example", found: reason }]);
@@ -110,7 +110,7 @@ impl CheckArgs {
     }
 
     /// The settings of the example, checked by the schema as a config's are.
-    fn settings(&self, manifest: &Manifest, loaded: &Loaded) -> Result<Map<String, Value>> {
+    fn settings(&self, manifest: &Manifest, loaded: &LoadedPlugin) -> Result<Map<String, Value>> {
         let (section, name) = (manifest.kind.section(), &manifest.name);
         let file = toml::Value::String(loaded.path.to_string_lossy().into_owned());
         let text = format!("plugins = [{file}]\n[{section}]\ntype = \"{name}\"\n{}", manifest.example);

@@ -14,6 +14,7 @@ use super::describe;
 use super::failure::Unusable;
 use super::output::{print, print_line};
 use super::plugin_check::CheckArgs;
+#[cfg(feature = "native")]
 use super::plugin_host::HostArgs;
 use super::plugin_new::NewArgs;
 use super::session::Session;
@@ -31,6 +32,7 @@ enum PluginsCommand {
     Describe(DescribeArgs),
     Check(CheckArgs),
     New(NewArgs),
+    #[cfg(feature = "native")]
     #[command(hide = true)]
     Host(HostArgs),
 }
@@ -80,6 +82,7 @@ impl PluginsArgs {
             PluginsCommand::Describe(args) => args.execute()?,
             PluginsCommand::Check(args) => args.execute(session)?,
             PluginsCommand::New(args) => args.execute()?,
+            #[cfg(feature = "native")]
             PluginsCommand::Host(args) => args.execute()?,
         }
         Ok(())

@@ -28,7 +28,7 @@ impl ReportArgs {
             [run] => run.join("report.html"),
             _ => PathBuf::from("report.html"),
         });
-        write_report(&self.runs, &out, session.handle())?;
+        session.block_on(write_report(&self.runs, &out))?;
         print_line(out.display())?;
         Ok(())
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::Result;
 use clap::Args;
 use isr_config::RunConfig;
-use isr_dpo::{open_run, stage_cache, write_report};
+use isr_dpo::{Run, write_report};
 
 use super::output::{print, print_line};
 use super::session::{Session, for_the_process};
@@ -35,17 +35,16 @@ impl RunArgs {
         let out = self.out.clone().unwrap_or_else(|| PathBuf::from("runs").join(&config.value.name));
         let cancel = session.cancelled_by_ctrl_c();
         session.progress.line("loading models");
-        let observers = vec![Arc::new(session.progress.clone()) as Arc<_>];
-        let cache = self.stage_cache.as_ref().map(|dir| stage_cache(dir, &config));
-        let run = open_run(config, &out, observers, cancel)?;
-        let run = for_the_process(match cache {
-            Some(cache) => run.with_stage_cache(cache),
-            None => run,
-        });
+        let observer = Arc::new(session.progress.clone());
+        let mut run = Run::builder(config).shared_observer(observer).cancelled_by(cancel);
+        if let Some(dir) = &self.stage_cache {
+            run = run.stage_cache(dir);
+        }
+        let run = for_the_process(session.block_on(run.open(&out))?);
         session.progress.line("preparing data");
         let summary = session.block_on(run.run())?;
         let report = out.join("report.html");
-        write_report(std::slice::from_ref(&out), &report, session.handle())?;
+        session.block_on(write_report(std::slice::from_ref(&out), &report))?;
         print(summary_table::render(&summary))?;
         print_line(format_args!("run     {}", out.display()))?;
         print_line(format_args!("report  {}", report.display()))?;

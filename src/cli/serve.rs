@@ -8,7 +8,7 @@ use anyhow::{Result, anyhow};
 use clap::Args;
 use isr_api::{BuildContext, Component, Error, FrozenPolicy};
 use isr_dpo::FfmpegConfig;
-use isr_server::http::{Guard, WebError, listen, serve};
+use isr_server::http::{Auth, WebError, listen, serve};
 use isr_server::openai::{ServeOptions, Served, router};
 
 use super::model::ModelArgs;
@@ -55,9 +55,9 @@ pub(super) struct ServeArgs {
 
 impl ServeArgs {
     pub(super) fn execute(&self, session: &Session) -> Result<()> {
-        let guard = Guard::from_env(self.token_env.as_deref()).map_err(unusable)?;
+        let auth = Auth::from_env(self.token_env.as_deref()).map_err(unusable)?;
         // Before the model is loaded, which takes longer than to say that the port is taken.
-        let listener = session.block_on(listen(self.host, self.port, &guard)).map_err(unusable)?;
+        let listener = session.block_on(listen(self.host, self.port, &auth)).map_err(unusable)?;
         let model = self.model.load()?;
         let served = Served {
             name: self.name.clone().unwrap_or_else(|| self.model.name()),
@@ -68,7 +68,7 @@ impl ServeArgs {
             system: model.system.clone(),
         };
         let options = ServeOptions {
-            guard,
+            auth,
             allowed: self.allow_dir.clone(),
             max_tokens: self.max_tokens,
             queue: self.queue,

@@ -5,7 +5,7 @@ use std::io::{IsTerminal, Write};
 
 use anyhow::{Context, Result};
 use isr_dpo::CancellationToken;
-use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::runtime::{Builder, Runtime};
 use tracing_subscriber::EnvFilter;
 
 use super::Verbosity;
@@ -42,11 +42,6 @@ impl Session {
         Ok(Self { runtime, progress })
     }
 
-    /// For what calls back from outside of asynchronous code.
-    pub(crate) fn handle(&self) -> &Handle {
-        self.runtime.handle()
-    }
-
     /// Runs a future to its end.
     pub(crate) fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
         self.runtime.block_on(future)
@@ -69,6 +64,7 @@ impl Session {
         token
     }
 
+    #[cfg(any(feature = "annotate", feature = "serve", feature = "sweep"))]
     /// A token that Ctrl-C and SIGTERM cancel, for what runs until it is told to stop.
     pub(crate) fn cancelled_by_signals(&self) -> CancellationToken {
         let token = self.cancelled_by_ctrl_c();

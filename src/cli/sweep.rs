@@ -7,8 +7,10 @@ use anyhow::{Context, Result, anyhow};
 use clap::Args;
 use indicatif::HumanDuration;
 use isr_api::Error;
-use isr_sweep::scheduler::Settings;
-use isr_sweep::{ArmResult, Forecast, Plan, Progress, Results, Seconds, SweepError, results, run};
+use isr_sweep::scheduler::SchedulerConfig;
+use isr_sweep::{
+    ArmResult, Forecast, Plan, Progress, Results, Seconds, SweepError, results, run, write_results,
+};
 
 use super::failure::Unusable;
 use super::output::{aligned, print, print_line};
@@ -59,7 +61,7 @@ impl SweepArgs {
             .block_on(run(&plan, scheduler.as_ref(), &program, &mut watch, &cancel))
             .map_err(report)?;
         let results = results(&plan, &outcome).map_err(report)?;
-        results.write(&plan.dir).map_err(report)?;
+        write_results(&results, &plan.dir).map_err(report)?;
         print(table(&results))?;
         print_line(format_args!("sweep   {}", plan.dir.display()))?;
         if cancel.is_cancelled() {
@@ -74,10 +76,10 @@ impl SweepArgs {
         }
     }
 
-    fn scheduler(&self, plan: &Plan) -> Result<Settings> {
+    fn scheduler(&self, plan: &Plan) -> Result<SchedulerConfig> {
         let mut settings = plan.file.scheduler.clone();
         match (&mut settings, self.jobs) {
-            (Settings::Local(local), Some(jobs)) => local.jobs = Some(jobs as usize),
+            (SchedulerConfig::Local(local), Some(jobs)) => local.jobs = Some(jobs as usize),
             (_, None) => {}
             (_, Some(_)) => {
                 let message =

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use isr_api::{BuildContext, ComponentError, Error, SampleSource};
-use isr_config::{Invalid, RunConfig, Settings};
+use isr_config::{Invalid, RunConfig, Validate};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -34,7 +34,7 @@ enum WorldCommand {
 #[serde(transparent)]
 struct DataOfRun(RunConfig);
 
-impl Settings for DataOfRun {
+impl Validate for DataOfRun {
     fn invalid(&self) -> Vec<Invalid> {
         let reason = self.0.data.validate().err();
         reason.map(|reason| Invalid { key: "data".to_owned(), reason }).into_iter().collect()
@@ -46,7 +46,7 @@ impl WorldArgs {
         let WorldCommand::Render { config } = &self.command;
         let config = config.load::<DataOfRun>()?;
         let data = &config.value.0.data;
-        let built = data.build(&BuildContext { settings: config.settings });
+        let built = data.build(&BuildContext { config: config.settings });
         let source =
             built.map_err(|cause| Error::Build { kind: "data", name: data.name().to_owned(), cause })?;
         let cancel = session.cancelled_by_ctrl_c();

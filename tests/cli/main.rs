@@ -6,7 +6,6 @@ mod audit;
 mod cache;
 mod configs;
 mod contracts;
-mod embedding;
 mod errors;
 mod export;
 mod help;

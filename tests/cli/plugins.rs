@@ -42,7 +42,7 @@ fn every_component_is_described_with_every_key_and_an_example() {
 #[test]
 fn a_description_has_types_defaults_and_required_keys() {
     insta::assert_snapshot!(said("plugins describe dpo").result());
-    let policy = said("plugins describe policy llava").result();
+    let policy = said("plugins describe policy torch").result();
     assert!(policy.contains("\n  model: string, required\n"), "{policy}");
     assert!(
         policy.contains("\n  precision: \"float32\" | \"bfloat16\", default \"float32\"\n"),

@@ -124,9 +124,9 @@ size = 32
 type = "ffmpeg"
 sampling = { rule = "uniform", frames = 2 }
 [encoder]
-type = "clip"
+type = "vision_tower"
 [policy]
-type = "llava"
+type = "torch"
 model = "model"
 batch = 8
 threads = 1
@@ -147,7 +147,7 @@ type = "consistent"
 type = "world"
 [loop]
 iterations = 2
-in_flight = 4
+concurrency = 4
 sampling = { max_new_tokens = 8 }
 [train]
 batch_size = 3
@@ -172,7 +172,7 @@ count = 16
 type = "ffmpeg"
 sampling = { rule = "uniform", frames = 2 }
 [policy]
-type = "llava"
+type = "torch"
 model = "new-model"
 threads = 1
 training.tower = true

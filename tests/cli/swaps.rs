@@ -13,9 +13,9 @@ use isr_dpo::registry::{Entry, entries};
 use isr_dpo::store::{Journal, read_journal};
 use isr_dpo::{
     BuildContext, CancellationToken, Cause, Component, Error, FfmpegConfig, FrozenPolicy, GenerateRequest,
-    Kind, Policy, Streams,
+    Kind, Policy, Run, Streams,
 };
-use isr_server::http::{Guard, listen, serve};
+use isr_server::http::{Auth, listen, serve};
 use isr_server::openai::{ServeOptions, Served, router};
 use isr_testing::FakePolicy;
 use schemars::JsonSchema;
@@ -85,7 +85,7 @@ fn run(runtime: &Runtime, folder: &Path, name: &str, config: &str) -> Result<Sum
         format!("loop.feature_cache_dir={:?}", path("features")),
         "loop.iterations=1".to_owned(),
     ];
-    if config.contains("type = \"llava\"") {
+    if config.contains("type = \"torch\"") {
         overrides.push(format!("policy.model={:?}", path("model")));
     } else {
         overrides.push(format!("encoder.model={:?}", path("model")));
@@ -93,8 +93,7 @@ fn run(runtime: &Runtime, folder: &Path, name: &str, config: &str) -> Result<Sum
         overrides.push("loop.sampling.max_new_tokens=300".to_owned());
     }
     let loaded = Loader::new().text(name, config, folder).overrides(overrides).load::<RunConfig>()?;
-    let run = isr_dpo::open_run(loaded, &folder.join(name), Vec::new(), CancellationToken::new())?;
-    runtime.block_on(run.run())
+    runtime.block_on(async { Run::builder(loaded).open(folder.join(name)).await?.run().await })
 }
 
 /// That pairs were judged and trained on.
@@ -178,7 +177,7 @@ fn serving(runtime: &Runtime) -> (String, CancellationToken) {
         system: None,
     };
     let router = router(served, ServeOptions::default()).unwrap();
-    let listener = runtime.block_on(listen(Ipv4Addr::LOCALHOST.into(), 0, &Guard::Loopback)).unwrap();
+    let listener = runtime.block_on(listen(Ipv4Addr::LOCALHOST.into(), 0, &Auth::Loopback)).unwrap();
     let (address, stop) = (listener.local_addr().unwrap().to_string(), CancellationToken::new());
     runtime.spawn(serve(listener, router, stop.clone(), Duration::from_secs(1)));
     (address, stop)

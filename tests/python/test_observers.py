@@ -84,10 +84,10 @@ def test_tensorboard_reads_each_step_once(folder):
         events = EventAccumulator(str(folder / f"run/tensorboard/iteration-{iteration:02}")).Reload()
         expected = [(it["step"], pytest.approx(it["loss"], rel=1e-6)) for it in steps(folder, iteration)]
         assert len(expected) > 3
-        assert [(it.step, it.value) for it in events.Scalars("train/loss")] == expected
+        assert [(it.step, it.value) for it in events.Scalars("training/loss")] == expected
     events = EventAccumulator(str(folder / "run/tensorboard/iterations")).Reload()
-    accuracy = {it.step: it.value for it in events.Scalars("evaluation/greedy/accuracy")}
-    assert len(events.Scalars("evaluation/greedy/accuracy")) == len(accuracy)
+    accuracy = {it.step: it.value for it in events.Scalars("greedy/accuracy")}
+    assert len(events.Scalars("greedy/accuracy")) == len(accuracy)
     assert accuracy == pytest.approx(evaluations(folder), rel=1e-6)
     verdicts = [(it.step, it.value) for it in events.Scalars("judge/verdicts")]
     assert verdicts == [(row["iteration"], row["judge"]["verdicts"]) for row in summary(folder)["iterations"]]
@@ -104,10 +104,10 @@ def test_mlflow_reads_each_step_once(folder, monkeypatch):
     assert run.info.status == "FINISHED"
     assert run.data.params["train/batch_size"] == "2"
     for iteration in [1, 2]:
-        history = client.get_metric_history(run.info.run_id, f"iteration-{iteration:02}/train/loss")
+        history = client.get_metric_history(run.info.run_id, f"iteration-{iteration:02}/training/loss")
         expected = [(it["step"], it["loss"]) for it in steps(folder, iteration)]
         assert [(it.step, it.value) for it in history] == expected
-    history = client.get_metric_history(run.info.run_id, "iterations/evaluation/greedy/accuracy")
+    history = client.get_metric_history(run.info.run_id, "iterations/greedy/accuracy")
     assert {it.step: it.value for it in history} == evaluations(folder)
     assert len(history) == len(evaluations(folder))
 

@@ -1,4 +1,4 @@
-//! Slurm and Ray, on which `plugins/schedule` is tested.
+//! Slurm and Ray, on which `core/sweep` is tested.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

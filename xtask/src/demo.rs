@@ -16,6 +16,9 @@ use crate::{process, repository};
 /// the run directory.
 const STEPS: &[&[&str]] = &[&["run", "configs/quickstart.toml", "--out", "{run}"], &["report", "{run}"]];
 
+/// Features that the demo needs: its config and its commands.
+const FEATURES: &str = "cli,world";
+
 /// The files whose presence says that a run is complete.
 const COMPLETE: [&str; 2] = ["summary.json", "report.html"];
 
@@ -58,14 +61,30 @@ fn is_complete(run_dir: &Path) -> bool {
 
 fn make(root: &Path, run_dir: &Path) -> Result<()> {
     setup::run(&SetupArgs::default())?;
-    build(root)?;
+    build_for_demo(root)?;
     for step in STEPS {
         let arguments: Vec<String> = step.iter().map(|word| fill(word, run_dir)).collect();
-        let mut isr = Command::new(release_binary(root));
+        let mut isr = Command::new(binary(root, "demo"));
         isr.args(&arguments).current_dir(root);
         timed(&format!("isr {}", arguments.join(" ")), &mut isr)?;
     }
     Ok(())
+}
+
+/// Builds `isr` with what the demo needs, in the profile that compiles fast.
+fn build_for_demo(root: &Path) -> Result<()> {
+    let mut build = Command::new(repository::cargo());
+    build.args([
+        "build",
+        "--profile",
+        "demo",
+        "--bin",
+        "isr",
+        "--no-default-features",
+        "--features",
+        FEATURES,
+    ]);
+    timed("cargo build --profile demo", build.current_dir(root))
 }
 
 /// Builds the release binary.
@@ -81,8 +100,13 @@ fn fill(word: &str, run_dir: &Path) -> String {
 
 /// Where [`build`] puts it.
 pub(crate) fn release_binary(root: &Path) -> PathBuf {
+    binary(root, "release")
+}
+
+/// `isr` as a profile builds it.
+fn binary(root: &Path, profile: &str) -> PathBuf {
     let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
-    root.join(target).join("release/isr")
+    root.join(target).join(profile).join("isr")
 }
 
 /// Runs a command, with a heading and the time that it took.

@@ -15,10 +15,14 @@ mod clusters;
 mod counts;
 mod cuda_stub;
 mod demo;
+mod embedder;
+mod features;
 mod ffmpeg;
+mod layout;
 mod libtorch;
 mod pip;
 mod process;
+mod public_api;
 mod repository;
 mod setup;
 mod test;
@@ -48,6 +52,8 @@ enum Command {
     Base(base::BaseArgs),
     /// Run every check: format, lints, tests, docs, licences, Python goldens
     Test(test::TestArgs),
+    /// Compare the public items of isr-api and isr-plugin with their lists, or write those anew
+    Api(public_api::ApiArgs),
     /// Compare one iteration with transformers and TRL on this machine
     Bench(bench::BenchArgs),
 }
@@ -58,6 +64,7 @@ fn main() -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::Base(args) => base::run(&args),
         Command::Test(args) => test::run(&args),
+        Command::Api(args) => public_api::run(&args),
         Command::Bench(args) => bench::run(&args),
     };
     match result {

@@ -1,7 +1,8 @@
 //! `cargo xtask setup`: what the build and the tests need beyond crates.
 
-use std::fs::File;
-use std::path::Path;
+use std::env;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::Args;
@@ -18,6 +19,9 @@ pub(crate) struct SetupArgs {
     /// libtorch without CUDA (0.6 GB), even if a GPU is found
     #[arg(long)]
     cpu: bool,
+    /// Into the user's cache folder, for programs that embed isr-dpo; prints what they need to know
+    #[arg(long)]
+    user: bool,
 }
 
 impl SetupArgs {
@@ -32,11 +36,28 @@ impl SetupArgs {
 
 /// Installs libtorch and ffmpeg. Does nothing where both are there.
 pub(crate) fn run(args: &SetupArgs) -> Result<()> {
-    let root = repository::root()?;
+    let root = if args.user { user_folder()? } else { repository::root()? };
     let _lock = lock(&root)?;
     libtorch::clear_leftovers(&root)?;
     libtorch::ensure_installed(&root, args.variant())?;
-    ffmpeg::ensure_installed(&root)
+    ffmpeg::ensure_installed(&root)?;
+    if args.user {
+        println!(
+            "\nA program that depends on isr-dpo finds libtorch by its own .cargo/config.toml:\n\n    \
+             [env]\n    LIBTORCH = {:?}\n\nand ffmpeg without a setting.",
+            root.join(".libtorch/torch")
+        );
+    }
+    Ok(())
+}
+
+/// `isr-dpo` in the user's cache folder, created.
+fn user_folder() -> Result<PathBuf> {
+    let named = env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    let cache = named.or_else(|| Some(env::home_dir()?.join(".cache")));
+    let folder = cache.context("there is no home folder; set XDG_CACHE_HOME")?.join("isr-dpo");
+    fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    Ok(folder)
 }
 
 /// One setup at a time in a checkout; the lock ends with the process.

@@ -11,8 +11,9 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 
 use crate::counts::{self, Counts};
+use crate::public_api::{self, ApiArgs};
 use crate::setup::{self, SetupArgs};
-use crate::{browser, clusters, process, repository, venv, zig};
+use crate::{browser, clusters, embedder, features, process, repository, venv, zig};
 
 /// What to check.
 #[derive(Args)]
@@ -28,6 +29,9 @@ pub(crate) struct TestArgs {
     /// missing: Slurm by apt-get, as root, Ray from PyPI into .venv-ray
     #[arg(long, conflicts_with_all = ["python", "ci", "filter"])]
     clusters: bool,
+    /// Check only that each cargo feature of the root package compiles alone
+    #[arg(long, conflicts_with_all = ["python", "ci", "clusters", "filter"])]
+    features: bool,
     /// Run only the tests whose name contains this, and none of the other checks
     filter: Option<String>,
 }
@@ -41,7 +45,7 @@ enum Outcome {
 
 /// A step that was run or skipped.
 struct Step {
-    name: &'static str,
+    name: String,
     outcome: Outcome,
     took: Duration,
     counts: Counts,
@@ -68,6 +72,11 @@ pub(crate) fn run(args: &TestArgs) -> Result<()> {
         session.clusters()?;
         return summarise(&session.steps);
     }
+    if args.features {
+        let mut session = Session { root: &root, args, steps: Vec::new() };
+        session.features();
+        return summarise(&session.steps);
+    }
     zig::ensure_installed(&root)?;
     let mut session = Session { root: &root, args, steps: Vec::new() };
     if args.filter.is_none() {
@@ -76,6 +85,8 @@ pub(crate) fn run(args: &TestArgs) -> Result<()> {
     session.rust_tests();
     if args.filter.is_none() {
         session.documentation();
+        session.embedder();
+        session.public_api();
         session.licences();
     }
     if args.python || args.ci {
@@ -104,7 +115,7 @@ impl Session<'_> {
     fn clusters(&mut self) -> Result<()> {
         clusters::ensure_slurm()?;
         let ray = clusters::ensure_ray(self.root)?;
-        let tests = ["test", "--package=isr-schedule", "--no-fail-fast", "--test=slurm", "--test=ray"];
+        let tests = ["test", "--package=isr-sweep", "--no-fail-fast", "--test=slurm", "--test=ray"];
         let mut test = self.cargo(&tests, true);
         test.args(["--", "--ignored"]).env("ISR_TEST_RAY", ray);
         self.suite("clusters", &mut test, counts::cargo_line);
@@ -114,6 +125,33 @@ impl Session<'_> {
     fn documentation(&mut self) {
         let mut doc = self.cargo(&["doc", "--workspace", "--no-deps"], true);
         self.check("doc", doc.env("RUSTDOCFLAGS", "-D warnings"));
+    }
+
+    /// A program outside the workspace, with its own target folder: built, and started without a variable of ours.
+    fn embedder(&mut self) {
+        let start = Instant::now();
+        heading("embedder", "examples/embedder, with the least features");
+        let outcome =
+            embedder::check(self.root, self.args.ci).map_or_else(|error| failed(&error), |()| Outcome::Ok);
+        self.end("embedder", outcome, start, Counts::default());
+    }
+
+    fn public_api(&mut self) {
+        let start = Instant::now();
+        heading("api", "public items of isr-api and isr-plugin");
+        let outcome =
+            public_api::run(&ApiArgs::default()).map_or_else(|error| failed(&error), |()| Outcome::Ok);
+        self.end("api", outcome, start, Counts::default());
+    }
+
+    /// Each feature of the root package alone, and none.
+    fn features(&mut self) {
+        for features in std::iter::once(String::new()).chain(features::all(self.root)) {
+            let mut check = self.cargo(&["check", "--package=isr-dpo", "--no-default-features"], true);
+            check.arg(format!("--features={features}"));
+            let name = format!("feature {}", if features.is_empty() { "none" } else { &features });
+            self.check(&name, check.env("RUSTFLAGS", "-D warnings"));
+        }
     }
 
     fn licences(&mut self) {
@@ -179,7 +217,7 @@ impl Session<'_> {
     }
 
     /// A step that either succeeds or fails.
-    fn check(&mut self, name: &'static str, command: &mut Command) {
+    fn check(&mut self, name: &str, command: &mut Command) {
         let start = Instant::now();
         heading(name, &process::line(command));
         let outcome = match process::run(command) {
@@ -190,7 +228,7 @@ impl Session<'_> {
     }
 
     /// A step whose output says how many tests passed and failed.
-    fn suite(&mut self, name: &'static str, command: &mut Command, parse: LineParser) {
+    fn suite(&mut self, name: &str, command: &mut Command, parse: LineParser) {
         let start = Instant::now();
         heading(name, &process::line(command));
         let (outcome, counts) = match tee(command, parse, &mut stdout()) {
@@ -203,18 +241,18 @@ impl Session<'_> {
         self.end(name, outcome, start, counts);
     }
 
-    fn skip(&mut self, name: &'static str, reason: &str) {
+    fn skip(&mut self, name: &str, reason: &str) {
         self.end(name, Outcome::Skipped(reason.to_owned()), Instant::now(), Counts::default());
     }
 
-    fn end(&mut self, name: &'static str, outcome: Outcome, start: Instant, counts: Counts) {
+    fn end(&mut self, name: &str, outcome: Outcome, start: Instant, counts: Counts) {
         let took = start.elapsed();
         match &outcome {
             Outcome::Ok => println!("{name}: ok ({:.1} s)", took.as_secs_f64()),
             Outcome::Failed(why) => println!("{name}: failed ({:.1} s): {why}", took.as_secs_f64()),
             Outcome::Skipped(why) => println!("{name}: skipped: {why}"),
         }
-        self.steps.push(Step { name, outcome, took, counts });
+        self.steps.push(Step { name: name.to_owned(), outcome, took, counts });
     }
 }
 
@@ -266,7 +304,7 @@ fn heading(name: &str, what: &str) {
 
 /// Prints the table and the total; the error names the steps that failed.
 fn summarise(steps: &[Step]) -> Result<()> {
-    println!("\n{:<8} {:<8} {:>8}", "step", "result", "seconds");
+    println!("\n{:<20} {:<8} {:>8}", "step", "result", "seconds");
     let mut total = Counts::default();
     let mut failures = Vec::new();
     for step in steps {
@@ -275,10 +313,10 @@ fn summarise(steps: &[Step]) -> Result<()> {
             Outcome::Failed(_) => "failed",
             Outcome::Skipped(_) => "skipped",
         };
-        println!("{:<8} {result:<8} {:>8.1}", step.name, step.took.as_secs_f64());
+        println!("{:<20} {result:<8} {:>8.1}", step.name, step.took.as_secs_f64());
         total += step.counts;
         if result == "failed" {
-            failures.push(step.name);
+            failures.push(step.name.as_str());
         }
     }
     println!("{total}");

@@ -1,13 +1,15 @@
 //! Analysis of run directories.
 //!
-//! | to read | where |
+//! | analysis | module |
 //! |---|---|
-//! | how reliable a run's judges are, and judging its responses again: `isr audit` | [`audit`] |
+//! | reliability of a run's judges, and judging its responses again: `isr audit` | [`audit`] |
 //! | a self-contained HTML report of one or several runs: `isr report` | [`report`] |
 //! | preference data in the formats of other trainers: `isr export` | [`export`] |
+//! | async entry points that take frames and facts from the run's own config | [`from_config`] |
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping"))]
 
 pub mod audit;
 pub mod export;
+pub mod from_config;
 pub mod report;

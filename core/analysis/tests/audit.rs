@@ -1,4 +1,4 @@
-//! Audits of run directories that are written through the record types of `isr-core`.
+//! Audits of run directories that are written through the record types of `isr-api`.
 
 #![allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping")]
 
@@ -69,7 +69,7 @@ fn verdict(index: usize, [shown_first, shown_second]: [f64; 2]) -> VerdictRecord
         context: None,
         compared: [0, 1],
         verdict: Verdict::from_votes(votes),
-        rounds: Vec::new(),
+        comparisons: Vec::new(),
         oracle: false,
     }
 }

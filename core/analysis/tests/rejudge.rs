@@ -115,7 +115,7 @@ fn run(videos: &[&str]) -> TempDir {
                 context: Some(iteration),
                 compared: [0, 1],
                 verdict: Verdict { p_first: 0.9, votes: Vec::new(), consistent: true },
-                rounds: Vec::new(),
+                comparisons: Vec::new(),
                 oracle: false,
             }),
         );
@@ -146,7 +146,7 @@ fn rejudging(run: &Path, seen: Seen) -> Rejudging {
         scenes: Arc::new(VideoCache::new(seen.through(Arc::new(Pixel)), None, 1)),
         seen,
         samples: None,
-        in_flight: 2,
+        concurrency: 2,
         observers: Vec::new(),
         cancel: Default::default(),
     }

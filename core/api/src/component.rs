@@ -1,40 +1,41 @@
-//! How a component is configured, built and listed.
+//! Configuration of components: the kinds, the trait of a config struct, and the manifest for listings.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::Cause;
 
-/// A kind of component; its name is the section of the config that chooses one.
+/// A kind of component. Its lower-case name is the section of the config that selects one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Kind {
-    /// Sources of samples.
+    /// A [`SampleSource`](crate::SampleSource).
     Data,
-    /// Video readers.
+    /// A [`VideoReader`](crate::VideoReader).
     Video,
-    /// Video encoders.
+    /// A [`VideoEncoder`](crate::VideoEncoder).
     Encoder,
-    /// Policies.
+    /// A [`Policy`](crate::Policy).
     Policy,
-    /// Retrospectors.
+    /// A [`Retrospector`](crate::Retrospector).
     Retrospector,
-    /// Judges.
+    /// A [`Judge`](crate::Judge).
     Judge,
-    /// Preference objectives.
+    /// A [`PreferenceObjective`](crate::PreferenceObjective).
     Objective,
-    /// Selections of pairs.
+    /// A [`Selection`](crate::Selection) of preference pairs.
     Selection,
-    /// Evaluators.
+    /// An [`Evaluator`](crate::Evaluator).
     Evaluator,
-    /// Demonstrations for supervised training.
+    /// A set of [`Demonstrations`](crate::Demonstrations) for supervised fine-tuning.
     Demonstrations,
-    /// Observers, of which a config may name several.
+    /// An [`Observer`](crate::Observer). The only kind of which a config may select several.
     Observer,
 }
 
 impl Kind {
-    /// All kinds, in the order of a config.
+    /// All kinds, in the order of a config's sections.
     pub const ALL: [Self; 11] = [
         Self::Data,
         Self::Video,
@@ -49,7 +50,7 @@ impl Kind {
         Self::Observer,
     ];
 
-    /// The section of the config.
+    /// Returns the config section: `judge`, `policy`, and so on; `observers` for [`Kind::Observer`].
     pub fn section(self) -> &'static str {
         match self {
             Self::Data => "data",
@@ -67,55 +68,67 @@ impl Kind {
     }
 }
 
-/// What a component may use while it is built.
+/// What [`Component::build`] may read besides the component's own config.
 #[derive(Clone, Debug, Default)]
 pub struct BuildContext {
-    /// The whole resolved config as JSON, for defaults that follow another component's setting, as
-    /// `encoder.model` follows `policy.model`. Null outside a run.
-    pub settings: Value,
+    /// The resolved config of the whole run as JSON, defaults included; null outside a run. Read it for
+    /// defaults that follow another component, as `encoder.model` follows `policy.model`.
+    pub config: Value,
 }
 
 impl BuildContext {
-    /// A text setting by JSON pointer (`/policy/model`).
+    /// Returns the string at a JSON pointer (`/policy/model`) into [`config`](Self::config); `None` where there
+    /// is none.
     pub fn setting(&self, pointer: &str) -> Option<&str> {
-        self.settings.pointer(pointer).and_then(Value::as_str)
+        self.config.pointer(pointer).and_then(Value::as_str)
     }
 }
 
-/// A component's config: data that is validated, and then builds the runtime object.
+/// The config struct of a component: plain data that validates itself and builds the runtime object.
+///
+/// Derive `Deserialize` and `JsonSchema` for it with `#[serde(deny_unknown_fields)]`. Its doc comment is the
+/// component's help text, the doc comments of its fields are the help texts of its keys.
 pub trait Component {
-    /// The runtime object: `Arc<dyn Judge>` and the like.
+    /// The runtime object: `Arc<dyn Judge>`, `Arc<dyn Policy>`, ...
     type Built;
 
-    /// Names the first value that is out of range, and what it may be. Called before any work.
+    /// Checks the ranges of values; runs when the config is loaded, before anything is built.
+    ///
+    /// # Errors
+    /// One message, which begins with the key: `beta is 0; it must be more than 0`.
     fn validate(&self) -> Result<(), String> {
         Ok(())
     }
 
-    /// Builds the runtime object.
+    /// Builds the runtime object: loads weights, opens files, connects.
+    ///
+    /// # Errors
+    /// Any error; the run reports it as [`Error::Build`](crate::Error::Build) with section and name.
     fn build(&self, cx: &BuildContext) -> Result<Self::Built, Cause>;
 }
 
-/// A component as it is listed and described.
+/// Description of a component for listings, help texts and config checks.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
-    /// What it is; an encoder, policy, retrospector, judge or objective for a plugin.
+    /// Kind of the component. A plugin file may provide encoders, policies, retrospectors, judges and
+    /// objectives.
     pub kind: Kind,
-    /// The value of `type` in the config: letters in lower case, digits, `_` and `-`.
+    /// Name that selects it: the value of `type` in its config section. 1 to 64 lower-case letters, digits, `_`
+    /// and `-`, beginning with a letter.
     pub name: String,
-    /// Version of the plugin.
+    /// Version of the plugin; empty for a built-in component.
     #[serde(default)]
     pub version: String,
-    /// What it does. The first sentence stands in lists.
+    /// Help text in Markdown. Listings show the first sentence.
     pub help: String,
-    /// JSON schema (draft 2020-12) of its settings, an object; `type` excluded. It may refer to
-    /// `#/$defs/...`.
+    /// JSON schema (draft 2020-12) of the config section without `type`. An object; references may only point
+    /// into its own `#/$defs/`. Default: an object without properties.
     #[serde(default = "no_settings")]
     pub schema: Value,
-    /// TOML body of a valid section, without the `type` line.
+    /// TOML body of a valid config section, without the `type` line. Default: empty.
     #[serde(default)]
     pub example: String,
-    /// Optional capabilities that it uses or offers.
+    /// Optional capabilities that the component uses or offers. Default: none.
     #[serde(default)]
     pub features: Vec<String>,
 }
@@ -125,13 +138,13 @@ fn no_settings() -> Value {
 }
 
 impl Manifest {
-    /// The first sentence of the help.
+    /// Returns the first sentence of the help text, on one line.
     pub fn summary(&self) -> String {
         first_sentence(&self.help)
     }
 }
 
-/// The first sentence of a doc comment, on one line.
+/// Returns the first sentence of a doc comment, on one line.
 pub fn first_sentence(text: &str) -> String {
     let paragraph = text.split("\n\n").next().unwrap_or_default().replace('\n', " ");
     match paragraph.find(". ") {

@@ -1,4 +1,4 @@
-//! The first of the five traits.
+//! The [`VideoEncoder`] trait.
 
 use async_trait::async_trait;
 
@@ -6,30 +6,31 @@ use crate::error::ComponentError;
 use crate::fingerprint::Fingerprint;
 use crate::video::{Frames, VisualFeatures};
 
-/// Turns frames into visual features, which the policy projects into its token space.
+/// A frozen vision tower: maps frames to visual features, which the policy projects into its token space.
 ///
 /// # Contract
-/// - Features have shape `[frames, tokens, dim]`, one entry a frame, tokens and dim constant for one
+/// - Features have shape `[frames, tokens, dim]`: one entry per frame, `tokens` and `dim` constant for one
 ///   encoder unless its documentation says otherwise.
-/// - Pure: the same frames give the same bytes on the same device. The loop caches features under
-///   (video, reader fingerprint, encoder fingerprint) and relies on it.
-/// - The encoder is frozen: nothing in the loop trains it.
-/// - Safe to call concurrently; batch inside if that pays.
+/// - Deterministic: equal frames give equal bytes on the same device. The loop caches features under (video,
+///   reader fingerprint, encoder fingerprint, device key).
+/// - Never trained by the loop.
+/// - Called concurrently. An implementation that benefits from batches forms them itself.
 ///
 /// # Errors
-/// [`ComponentError::BadInput`] for frames that it cannot take (the sample is quarantined),
+/// [`ComponentError::BadInput`] for frames that it does not support (the sample is quarantined),
 /// [`ComponentError::Failed`] for everything else.
 #[async_trait]
 pub trait VideoEncoder: Send + Sync {
-    /// Identifies weights, preprocessing and the layer taken.
+    /// Returns a digest of weights, preprocessing and selected layer. Part of the cache key of features.
     fn fingerprint(&self) -> Fingerprint;
 
-    /// Names what else decides the last bits of features, such as the device. Features that are kept on
-    /// disk are not shared between encoders that differ in it. Default: nothing.
+    /// Returns an identifier of everything besides weights that affects numerics (device, kernels, dtype of
+    /// computation). Part of the on-disk cache key, so encoders with different keys share no cached features.
+    /// Default: the empty string.
     fn device_key(&self) -> String {
         String::new()
     }
 
-    /// Encodes the frames of one video.
+    /// Encodes all frames of one video.
     async fn encode(&self, frames: &Frames) -> Result<VisualFeatures, ComponentError>;
 }

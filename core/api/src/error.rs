@@ -1,91 +1,101 @@
-//! Errors of components and of runs.
+//! Error types of components ([`ComponentError`]) and of runs ([`Error`]).
 
 use std::error::Error as StdError;
 use std::path::PathBuf;
 
-/// A cause, of whatever type the plugin uses.
+/// A boxed error of any type: whatever the component's own code returns.
 pub type Cause = Box<dyn StdError + Send + Sync>;
 
-/// What a component reports when it cannot do what it was asked.
+/// Error of a component's call.
 ///
-/// The variant decides what becomes of the run: [`BadInput`](Self::BadInput) quarantines the sample
-/// and goes on, everything else stops the run in a state that can be continued.
+/// The variant decides what the run does: [`BadInput`](Self::BadInput) quarantines the sample and the run
+/// continues; every other variant stops the run in a state from which it can be resumed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ComponentError {
-    /// This input cannot be processed; another may. The sample is quarantined with the reason.
+    /// This input cannot be processed, others may be. The sample is quarantined with this reason.
     #[error("{0}")]
     BadInput(#[source] Cause),
-    /// The component cannot go on.
+    /// The component failed for a reason that is not this input. The run stops.
     #[error("{0}")]
     Failed(#[source] Cause),
-    /// The component panicked; the message is the panic's.
+    /// The component panicked; holds the panic message. The run stops.
     #[error("panicked: {0}")]
     Panicked(String),
-    /// The run is being stopped.
+    /// The call was abandoned because the run is being cancelled.
     #[error("cancelled")]
     Cancelled,
 }
 
 impl ComponentError {
-    /// The input is at fault.
+    /// Creates a [`BadInput`](Self::BadInput) from an error or a message.
     pub fn bad_input(cause: impl Into<Cause>) -> Self {
         Self::BadInput(cause.into())
     }
 
-    /// The component is at fault.
+    /// Creates a [`Failed`](Self::Failed) from an error or a message.
     pub fn failed(cause: impl Into<Cause>) -> Self {
         Self::Failed(cause.into())
     }
 }
 
-/// What can go wrong in the loop, the registry, the config and the run store.
+/// Error of the loop, the registry, the config engine or the run store.
+///
+/// Messages are complete sentences for users: they name the file, key or component and the remedy. Programs
+/// match on the variant.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The config is wrong; the message names file, key and remedy.
+    /// The config, or data that the config names, is invalid. The message names file, key and remedy.
     #[error("{0}")]
     Config(String),
-    /// A component could not be built.
+    /// A component could not be built from its config section.
     #[error("cannot build {kind} `{name}`: {cause}")]
     Build {
-        /// The kind of component, as in the config (`judge`, `policy`, ...).
+        /// Config section of the component (`judge`, `policy`, ...).
         kind: &'static str,
-        /// The component's registered name.
+        /// Registered name of the component.
         name: String,
-        /// What went wrong.
+        /// The component's own error.
         #[source]
         cause: Cause,
     },
-    /// A component failed while running.
+    /// A component's call failed with anything but [`ComponentError::BadInput`] and
+    /// [`ComponentError::Cancelled`].
     #[error("{stage}, {subject}: {source}")]
     Component {
-        /// The stage that was under way.
+        /// Stage of the run, for example `iteration 2, judge`.
         stage: String,
-        /// The sample, video or step that was being processed.
+        /// The sample, video or training step that was being processed.
         subject: String,
-        /// What the component said.
+        /// The component's error.
         source: ComponentError,
     },
-    /// A file of the run could not be read or written.
+    /// A file operation failed.
     #[error("cannot {action} {path}: {source}")]
     Io {
-        /// `read`, `write`, `create`, ...
+        /// Verb for the message: `read`, `write`, `create`, ...
         action: &'static str,
-        /// The file.
+        /// The file or directory.
         path: PathBuf,
-        /// The system's error.
+        /// The operating system's error.
         source: std::io::Error,
     },
-    /// A file of the run does not hold what it should.
+    /// A file of the run directory does not parse, or contradicts another one.
     #[error("{path} is damaged: {reason}; move the run aside, or restore the file from a copy")]
     Damaged {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// What is wrong with the content.
         reason: String,
     },
-    /// The run directory belongs to a run with another config.
+    /// The directory is locked by another process.
+    #[error("{path} is in use by another process; wait for it, or choose another --out")]
+    Locked {
+        /// The run's or the sweep's directory.
+        path: PathBuf,
+    },
+    /// The run directory belongs to a run with a different config, or with different data or weights.
     #[error(
         "{path} holds a run with another config ({difference}); choose another --out, or repeat the \
          config that it was started with"
@@ -93,46 +103,46 @@ pub enum Error {
     OtherRun {
         /// The run directory.
         path: PathBuf,
-        /// The first key that differs, and both values.
+        /// The first key that differs, with both values.
         difference: String,
     },
-    /// Too many samples were quarantined.
+    /// The quarantined share of an iteration's samples exceeds `loop.quarantine_limit`.
     #[error(
         "{quarantined} of {total} samples are quarantined in {stage}, more than the share of {limit} \
          that `loop.quarantine_limit` allows; the first reason: {first}"
     )]
     TooManyQuarantined {
-        /// The stage that gave up.
+        /// Stage of the run, for example `iteration 2, respond`.
         stage: String,
-        /// Samples quarantined in this iteration.
+        /// Samples quarantined by this stage.
         quarantined: usize,
         /// Samples of this iteration.
         total: usize,
-        /// The configured share.
+        /// The configured limit, in [0, 1].
         limit: f64,
-        /// The first sample's reason.
+        /// Subject and reason of the first quarantined sample.
         first: String,
     },
-    /// No pair survived selection, so there is nothing to train on.
+    /// Selection dropped every candidate, so there are no preference pairs to train on.
     #[error(
         "iteration {iteration}: selection kept no pair of {candidates} candidates ({reasons}); loosen \
          `selection`, or add samples"
     )]
     NoPairs {
-        /// The iteration.
+        /// The iteration, from 1.
         iteration: u32,
-        /// How many verdicts there were.
+        /// Number of dropped candidates.
         candidates: usize,
-        /// Why they were dropped, with counts.
+        /// Reasons with counts.
         reasons: String,
     },
-    /// The run was asked to stop; it can be continued.
+    /// The run was cancelled through its token. Starting it again resumes it.
     #[error("stopped on request; the same command continues the run")]
     Cancelled,
 }
 
 impl Error {
-    /// An [`Error::Io`]: what could not be done (`read`, `write`, `create`, ...) with which file.
+    /// Creates an [`Error::Io`] from the failed action (`read`, `write`, `create`, ...), the path and the cause.
     pub fn io(action: &'static str, path: impl Into<PathBuf>, source: std::io::Error) -> Self {
         Self::Io { action, path: path.into(), source }
     }

@@ -1,30 +1,31 @@
-//! Content fingerprints: the names of weights, contracts and configs in caches and records.
+//! Content digests of weights, configs and inputs, for cache keys and records.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// A 128-bit BLAKE3 digest in hexadecimal. Equal fingerprints mean interchangeable content.
+/// A 128-bit BLAKE3 digest, as 32 hexadecimal digits. Equal fingerprints mean interchangeable content.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Fingerprint(String);
 
 impl Fingerprint {
-    /// Fingerprint of some bytes.
+    /// Computes the digest of one byte string.
     pub fn of(bytes: impl AsRef<[u8]>) -> Self {
         let mut builder = FingerprintBuilder::default();
         builder.update(bytes.as_ref());
         builder.finish()
     }
 
-    /// Fingerprint of a value's JSON form; for configs, whose field order is fixed by their struct.
+    /// Computes the digest of a value's JSON form. Meant for structs, whose field order is fixed; the digest of a
+    /// hash map depends on its iteration order.
     pub fn of_json(value: &impl Serialize) -> Self {
-        // A config that cannot be written as JSON still needs a name that differs from all others.
+        // A value without a JSON form (a map whose keys are no strings) still gets a digest, that of the error's text.
         let text = serde_json::to_string(value).unwrap_or_else(|error| error.to_string());
         Self::of(text)
     }
 
-    /// The hexadecimal text.
+    /// Returns the 32 hexadecimal digits.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -36,21 +37,22 @@ impl fmt::Display for Fingerprint {
     }
 }
 
-/// Builds a fingerprint from several parts, each delimited by its length.
+/// Incremental digest of several parts. Each part is prefixed with its length, so `["ab", "c"]` and
+/// `["a", "bc"]` differ.
 #[derive(Default)]
 pub struct FingerprintBuilder {
     hasher: blake3::Hasher,
 }
 
 impl FingerprintBuilder {
-    /// Adds one part.
+    /// Appends one part.
     pub fn update(&mut self, part: &[u8]) -> &mut Self {
         self.hasher.update(&(part.len() as u64).to_le_bytes());
         self.hasher.update(part);
         self
     }
 
-    /// The fingerprint of all parts in their order.
+    /// Returns the digest of all parts so far.
     pub fn finish(&self) -> Fingerprint {
         let mut bytes = [0_u8; 16];
         self.hasher.finalize_xof().fill(&mut bytes);

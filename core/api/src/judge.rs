@@ -1,4 +1,4 @@
-//! The fourth trait: says which of two answers is better.
+//! The [`Judge`] trait: pairwise comparison of responses.
 
 use async_trait::async_trait;
 use schemars::JsonSchema;
@@ -10,25 +10,25 @@ use crate::response::Response;
 use crate::retrospector::VisualContext;
 use crate::video::VideoInput;
 
-/// What a judge is asked: which answer to the instruction is better, given video and context.
+/// The input of one [`Judge`] call: two responses to the same instruction about the same video.
 #[derive(Clone, Debug)]
 pub struct JudgeCase {
-    /// The video.
+    /// The video V.
     pub scene: VideoInput,
-    /// What both responses answer.
+    /// The instruction x that both responses answer.
     pub instruction: String,
-    /// c_t, the evidence; `None` in runs without a retrospector.
+    /// The visual context c_t, textual evidence about the video; `None` in runs without a retrospector.
     pub context: Option<VisualContext>,
-    /// One answer.
+    /// Response y1.
     pub first: Response,
-    /// The other answer.
+    /// Response y2.
     pub second: Response,
-    /// Seed for every random draw of this case.
+    /// Seed of this call's random draws.
     pub seed: u64,
 }
 
 impl JudgeCase {
-    /// The same question with the answers in each other's place.
+    /// Returns the case with `first` and `second` exchanged, to ask in the other presentation order.
     #[must_use]
     pub fn swapped(&self) -> Self {
         let mut case = self.clone();
@@ -37,18 +37,18 @@ impl JudgeCase {
     }
 }
 
-/// In which order the two answers are shown.
+/// Presentation orders in which a judge compares the two responses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Orders {
-    /// Once each way round; the probability is the mean.
+    /// Both orders; the probability is the mean. Cancels position bias at twice the cost.
     Both,
-    /// Only as sampled: half the cost, and a position bias goes into the pairs.
+    /// Only the order of sampling. Half the cost, but position bias enters the preference pairs.
     Given,
 }
 
 impl Orders {
-    /// Whether `first` is shown first, for each time that a judge asks.
+    /// Returns one entry per comparison: whether `first` is presented first.
     pub fn first_shown_first(self) -> &'static [bool] {
         match self {
             Self::Both => &[true, false],
@@ -57,28 +57,37 @@ impl Orders {
     }
 }
 
-/// One look at the two answers, in one order of showing them.
+/// The result of comparing two responses in one presentation order.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Vote {
-    /// True where `first` was shown first.
+    /// Presentation order: true if `first` was presented first.
     pub first_shown_first: bool,
-    /// Probability that `first` is better, whatever the order of showing.
+    /// Probability that `first` is better, in [0, 1], independent of the presentation order.
     pub p_first: f64,
 }
 
-/// A judge's answer.
+/// The result of one [`Judge`] call.
+///
+/// Build it with [`Verdict::of`] or [`Verdict::from_votes`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Verdict {
     /// Probability that `first` is better, in [0, 1].
     pub p_first: f64,
-    /// The looks that it was made from; empty for a judge that shows no order.
+    /// Individual comparisons, one per presentation order. Empty for a judge that does not depend on it.
     pub votes: Vec<Vote>,
-    /// True where all votes prefer the same answer.
+    /// True if all votes prefer the same response. False marks position bias.
     pub consistent: bool,
 }
 
 impl Verdict {
-    /// Averages votes; consistent where all lie on the same side of one half.
+    /// Creates a verdict without votes, for a judge that does not depend on the presentation order. It counts as
+    /// consistent.
+    pub fn of(p_first: f64) -> Self {
+        Self { p_first, votes: Vec::new(), consistent: true }
+    }
+
+    /// Creates a verdict from votes: `p_first` is their mean, and it is consistent if either all of them or none
+    /// has `p_first` above 0.5.
     pub fn from_votes(votes: Vec<Vote>) -> Self {
         let p_first = votes.iter().map(|vote| vote.p_first).sum::<f64>() / votes.len().max(1) as f64;
         let prefers_first = |vote: &Vote| vote.p_first > 0.5;
@@ -86,7 +95,7 @@ impl Verdict {
         Self { p_first, votes, consistent }
     }
 
-    /// The verdict on the same answers in each other's place.
+    /// Returns the verdict for the [`swapped`](JudgeCase::swapped) case.
     #[must_use]
     pub fn mirrored(&self) -> Self {
         let mirrored =
@@ -95,10 +104,10 @@ impl Verdict {
         Self { p_first: 1.0 - self.p_first, votes, consistent: self.consistent }
     }
 
-    /// Whether all probabilities are such.
+    /// Checks that all probabilities are in [0, 1].
     ///
     /// # Errors
-    /// [`ComponentError::BadInput`] names the first that is not in [0, 1].
+    /// [`ComponentError::BadInput`] with the first value that is not, NaN included.
     pub fn check(&self) -> Result<(), ComponentError> {
         let mut probabilities = self.votes.iter().map(|vote| vote.p_first).chain([self.p_first]);
         match probabilities.find(|p| !(0.0..=1.0).contains(p)) {
@@ -110,37 +119,37 @@ impl Verdict {
         }
     }
 
-    /// True where `first` is preferred.
+    /// Returns whether `first` is preferred; false for a tie.
     pub fn prefers_first(&self) -> bool {
         self.p_first > 0.5
     }
 
-    /// Distance of the probability from one half, in [0, 0.5].
+    /// Returns the margin |`p_first` - 0.5|, in [0, 0.5].
     pub fn margin(&self) -> f64 {
         (self.p_first - 0.5).abs()
     }
 }
 
-/// Judges pairs of answers: p(y1 > y2 | V, x, c_t) (arXiv 2406.11280).
+/// Judges pairs of responses: p(y1 > y2 | V, x, c_t) (ISR-DPO, arXiv 2406.11280).
 ///
 /// # Contract
-/// - `p_first` is a finite number in [0, 1]; the loop refuses anything else.
-/// - A judge whose answer may depend on the order of showing shows both orders and reports a vote
-///   for each.
-/// - Draws randomness from `case.seed` alone.
-/// - Sees what a [`JudgeCase`] holds and what the policy says; never a reference answer, but for an oracle
-///   ([`isr_config::is_oracle`]).
-/// - Safe to call concurrently.
+/// - `p_first` is a finite number in [0, 1]; the loop rejects anything else.
+/// - A judge whose output may depend on the presentation order compares in both orders and reports one vote for
+///   each.
+/// - Draws randomness from `case.seed` only.
+/// - Uses the fields of [`JudgeCase`] and the policy only. A judge that reads reference answers or facts is an
+///   oracle: its config has a key `oracle`, and it refuses to be built unless that key is true.
+/// - Called concurrently.
 ///
 /// # Errors
-/// [`ComponentError::BadInput`] where no verdict can be had for this case (the reply does not parse,
-/// the prompt does not fit): the sample is quarantined, never guessed.
+/// [`ComponentError::BadInput`] if there is no verdict on this case (the reply does not parse, the prompt
+/// exceeds the context): the sample is quarantined.
 ///
 /// # Example
-/// A judge that prefers the shorter answer:
+/// A judge that prefers the shorter response:
 /// ```
 /// use async_trait::async_trait;
-/// use crate::{ComponentError, FrozenPolicy, Judge, JudgeCase, Verdict};
+/// use isr_api::{ComponentError, FrozenPolicy, Judge, JudgeCase, Verdict};
 ///
 /// struct Brevity;
 ///
@@ -148,16 +157,15 @@ impl Verdict {
 /// impl Judge for Brevity {
 ///     async fn judge(&self, case: &JudgeCase, _: &FrozenPolicy) -> Result<Verdict, ComponentError> {
 ///         let shorter = case.first.text.len() < case.second.text.len();
-///         let p_first = if shorter { 1.0 } else { 0.0 };
-///         Ok(Verdict { p_first, votes: Vec::new(), consistent: true })
+///         Ok(Verdict::of(if shorter { 1.0 } else { 0.0 }))
 ///     }
 /// }
 /// ```
-/// Wrong: returning `p_first: 0.5` for a reply that could not be understood. That hides the failure
-/// in the data; return [`ComponentError::bad_input`] instead.
+/// Do not return `p_first: 0.5` for a reply that could not be parsed: that hides the failure in the data.
+/// Return [`ComponentError::bad_input`].
 #[async_trait]
 pub trait Judge: Send + Sync {
-    /// Judges one case.
+    /// Compares the two responses of one case.
     async fn judge(&self, case: &JudgeCase, policy: &FrozenPolicy) -> Result<Verdict, ComponentError>;
 }
 
@@ -174,7 +182,12 @@ mod tests {
         assert_eq!(mirrored.votes, [vote(false, 0.25), vote(true, 0.75)]);
         assert_eq!((mirrored.p_first, mirrored.consistent), (0.5, false));
         assert_eq!(mirrored.mirrored(), verdict);
-        assert_eq!(Verdict { p_first: 1.0, votes: vec![], consistent: true }.mirrored().p_first, 0.0);
+        assert_eq!(Verdict::of(1.0).mirrored(), Verdict::of(0.0));
+    }
+
+    #[test]
+    fn a_verdict_without_votes_is_consistent() {
+        assert_eq!(Verdict::of(0.3), Verdict { p_first: 0.3, votes: vec![], consistent: true });
     }
 
     #[test]

@@ -1,17 +1,17 @@
-//! The traits and domain types of isr-dpo: what a component implements, and what it exchanges with the loop.
+//! Traits and domain types of isr-dpo: what a component implements, and what it exchanges with the loop.
 //!
-//! | to read | where |
+//! | topic | items |
 //! |---|---|
-//! | the components of the algorithm | [`VideoEncoder`], [`Policy`], [`Retrospector`], [`Judge`], [`PreferenceObjective`] |
-//! | the components around it | [`SampleSource`], [`VideoReader`], [`Selection`], [`Evaluator`], [`Demonstrations`], [`Observer`] |
-//! | how a component is configured, built and listed | [`Component`], [`BuildContext`], [`Kind`], [`Manifest`] |
-//! | lines and files of a run directory | [`records`] |
+//! | components of the algorithm | [`VideoEncoder`], [`Policy`], [`Retrospector`], [`Judge`], [`PreferenceObjective`] |
+//! | components around it | [`SampleSource`], [`VideoReader`], [`Selection`], [`Evaluator`], [`Demonstrations`], [`Observer`] |
+//! | configuration and listing of components | [`Component`], [`BuildContext`], [`Kind`], [`Manifest`] |
+//! | file formats of a run directory | [`records`] |
 //! | seeded random streams | [`Streams`] |
 //! | messages to components in libraries, processes and sandboxes | [`messages`] |
 //! | errors | [`ComponentError`] of components, [`Error`] of runs |
 //!
-//! Links no tensor library, reads no config file, and runs no loop: `isr-config` and `isr-run` do. The Rust SDK
-//! for plugins (`isr-plugin`) depends on this crate alone.
+//! The crate links no tensor library, reads no config file and runs no loop; `isr-config` and `isr-run` build on
+//! it. The Rust SDK for plugins (`isr-plugin`) depends on this crate alone.
 
 mod component;
 mod encoder;

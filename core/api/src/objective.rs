@@ -1,29 +1,30 @@
-//! The fifth trait: a loss on log-probs, without tensors.
+//! The [`PreferenceObjective`] trait: a loss on log-probs, without tensors.
 
 use std::collections::BTreeMap;
 
 use crate::error::ComponentError;
 
-/// A continuation whose log-probs an objective can ask for.
+/// A completion of a training example whose log-probs an objective can request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum View {
-    /// The preferred answer (or the demonstration).
+    /// The chosen response y_w, or the demonstration in supervised fine-tuning.
     Chosen,
-    /// The answer that lost.
+    /// The rejected response y_l.
     Rejected,
-    /// The preferred answer again, after the same prompt with a corrupted video (mDPO, arXiv 2406.11839): every
-    /// frame is cropped to one random window of 1 to 20 % of the area, scaled up to the frame's size.
+    /// The chosen response conditioned on a corrupted video (mDPO, arXiv 2406.11839, section 3.1): all frames
+    /// are cropped to one random window of 1 to 20 % of the area, and scaled back to the frame size.
     ChosenCorrupted,
-    /// An answer of another pair, after this pair's prompt (KTO's estimate of the divergence, arXiv 2402.01306).
+    /// A response of another pair conditioned on this pair's prompt, for KTO's estimate of the KL divergence
+    /// (arXiv 2402.01306).
     Mismatched,
 }
 
 impl View {
-    /// All of them, in their order.
+    /// All views, in the order of the variants.
     pub const ALL: [Self; 4] = [Self::Chosen, Self::Rejected, Self::ChosenCorrupted, Self::Mismatched];
 
-    /// The name by which plugins in other languages and processes know it.
+    /// Returns the snake-case name, which plugin protocols and error messages use.
     pub fn name(self) -> &'static str {
         match self {
             Self::Chosen => "chosen",
@@ -33,61 +34,92 @@ impl View {
         }
     }
 
-    /// The view of that name.
+    /// Returns the view with this [`name`](Self::name).
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|view| view.name() == name)
     }
 }
 
-/// How finely log-probs are handed over.
+/// Whether an objective receives log-probs per completion or per token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Granularity {
-    /// One number a pair: the sum over the answer's tokens.
+    /// One number per pair: the sum of the log-probs of the completion's tokens.
     Summed,
-    /// One number a token.
+    /// One number per token of the completion.
     PerToken,
 }
 
-/// What an objective needs; the trainer computes that and nothing else.
+/// The log-probs that an objective requests. The trainer computes exactly these.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Requirements {
-    /// The views, in the order in which they are handed over.
+    /// Requested views, in the order of [`ObjectiveBatch::views`].
     pub views: Vec<View>,
-    /// Sums or tokens.
+    /// Sequence-level or token-level log-probs.
     pub granularity: Granularity,
-    /// Whether the reference's log-probs are needed.
+    /// Whether log-probs under the reference policy are needed too.
     pub reference: bool,
 }
 
-/// Log-probs of one view for a batch of pairs.
+impl Requirements {
+    /// Requests summed log-probs of these views under the policy, without the reference policy.
+    ///
+    /// ```
+    /// use isr_api::{Requirements, View};
+    ///
+    /// let dpo = Requirements::new([View::Chosen, View::Rejected]).with_reference();
+    /// let sft = Requirements::new([View::Chosen]).per_token();
+    /// # assert!(dpo.reference && !sft.reference);
+    /// ```
+    pub fn new(views: impl IntoIterator<Item = View>) -> Self {
+        Self { views: views.into_iter().collect(), granularity: Granularity::Summed, reference: false }
+    }
+
+    /// Requests one log-prob per token in place of the sum.
+    #[must_use]
+    pub fn per_token(mut self) -> Self {
+        self.granularity = Granularity::PerToken;
+        self
+    }
+
+    /// Requests log-probs under the reference policy too.
+    #[must_use]
+    pub fn with_reference(mut self) -> Self {
+        self.reference = true;
+        self
+    }
+}
+
+/// Log-probs (natural logarithm) of one view for a batch of n pairs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ViewLogProbs {
-    /// Which answer.
+    /// The completion that was scored.
     pub view: View,
-    /// Under the policy: one number a pair if [`Granularity::Summed`], else all tokens of pair 0,
-    /// then of pair 1, and so on.
+    /// Log-probs under the policy. With [`Granularity::Summed`] n numbers; with [`Granularity::PerToken`] the
+    /// tokens of pair 0, then of pair 1, and so on: `lengths.iter().sum()` numbers.
     pub policy: Vec<f64>,
-    /// Under the reference, laid out like `policy`; empty where not required.
+    /// Log-probs under the reference policy, laid out as `policy`; empty unless required.
     pub reference: Vec<f64>,
-    /// Tokens of each pair's answer; one entry a pair.
+    /// Tokens of each pair's completion: n numbers.
     pub lengths: Vec<usize>,
 }
 
-/// A batch of pairs: one [`ViewLogProbs`] a required view, in the required order.
+/// The input of [`PreferenceObjective::evaluate`]: log-probs of a batch of pairs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ObjectiveBatch {
-    /// The views.
+    /// One entry per required view, in the order of [`Requirements::views`].
     pub views: Vec<ViewLogProbs>,
 }
 
 impl ObjectiveBatch {
-    /// Number of pairs.
+    /// Returns the number of pairs n.
     pub fn pairs(&self) -> usize {
         self.views.first().map_or(0, |view| view.lengths.len())
     }
 
-    /// Says what is wrong with a batch for an objective that requires this: for objectives that cannot check
-    /// it themselves.
+    /// Checks views and lengths against the requirements, for objectives that cannot check them themselves.
+    ///
+    /// # Errors
+    /// A message with the lengths found and expected.
     pub fn check(&self, required: &Requirements) -> Result<(), String> {
         let views: Vec<View> = self.views.iter().map(|view| view.view).collect();
         if views != required.views || self.pairs() == 0 {
@@ -115,44 +147,79 @@ impl ObjectiveBatch {
         Ok(())
     }
 
-    /// The log-probs of a view.
+    /// Returns the log-probs of a view.
     ///
     /// # Errors
-    /// Where the trainer did not hand it over: a bug in the trainer, or a view that the objective
-    /// did not require.
+    /// [`ComponentError::Failed`] if the batch lacks the view: the objective did not require it, or the trainer
+    /// has a bug.
     pub fn view(&self, view: View) -> Result<&ViewLogProbs, ComponentError> {
         let found = self.views.iter().find(|candidate| candidate.view == view);
         found.ok_or_else(|| ComponentError::failed(format!("log-probs of {view:?} are missing")))
     }
 }
 
-/// An objective's value and gradient on a batch.
+/// Loss, gradient and metrics of an objective on a batch.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ObjectiveValue {
-    /// The loss: a mean over pairs.
+    /// The loss, a mean over pairs.
     pub loss: f64,
-    /// d loss / d policy log-prob: one vector a view, laid out like that view's `policy`.
+    /// Derivatives of `loss` by the policy's log-probs: one vector per view, laid out as
+    /// [`ViewLogProbs::policy`].
     pub gradients: Vec<Vec<f64>>,
-    /// Figures for the training log, means over pairs (`reward_margin`, `accuracy`, ...).
+    /// Metrics for the training log, means over pairs: `reward_margin`, `accuracy`, ...
     pub metrics: BTreeMap<String, f64>,
 }
 
-/// A preference objective: log-probs in, loss and exact gradient out.
+impl ObjectiveValue {
+    /// Creates a value without metrics. `gradients` has one vector per required view.
+    pub fn new(loss: f64, gradients: Vec<Vec<f64>>) -> Self {
+        Self { loss, gradients, metrics: BTreeMap::new() }
+    }
+
+    /// Adds a metric, a mean over pairs.
+    #[must_use]
+    pub fn with_metric(mut self, name: impl Into<String>, value: f64) -> Self {
+        self.metrics.insert(name.into(), value);
+        self
+    }
+}
+
+/// A preference objective: maps log-probs to a loss and its exact gradient.
+///
+/// The trainer backpropagates the gradient through the model, so an objective needs no tensor library.
 ///
 /// # Contract
-/// - Pure: the same batch gives the same value.
-/// - `loss` is a mean over pairs, so the trainer may split a batch and weigh the parts by their
-///   number of pairs.
-/// - `gradients[v][k]` is the derivative of `loss` by `batch.views[v].policy[k]`; the contract tests
-///   compare it with finite differences.
-/// - Finite for every finite input, log-ratios of +-1e4 included.
+/// - Deterministic: equal batches give equal values.
+/// - `loss` is a mean over pairs, so that the trainer may split a batch and weight the parts by their number of
+///   pairs.
+/// - `gradients[v][k]` is the derivative of `loss` by `batch.views[v].policy[k]`. The contract tests compare it
+///   with finite differences.
+/// - Finite for every finite input, including log-ratios of +-1e4.
 ///
 /// # Errors
-/// A view or reference that it needs is missing, or lengths disagree.
+/// [`ComponentError::Failed`] if a required view or reference is missing, or lengths disagree.
 pub trait PreferenceObjective: Send + Sync {
-    /// What must be handed to [`evaluate`](Self::evaluate).
+    /// Returns the log-probs that [`evaluate`](Self::evaluate) needs. Constant.
     fn requirements(&self) -> Requirements;
 
-    /// Loss and gradient of a batch.
+    /// Computes loss and gradient of a batch.
     fn evaluate(&self, batch: &ObjectiveBatch) -> Result<ObjectiveValue, ComponentError>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requirements_are_built_step_by_step() {
+        let views = vec![View::Chosen, View::Rejected];
+        let built = Requirements::new([View::Chosen, View::Rejected]).per_token().with_reference();
+        assert_eq!(built, Requirements { views, granularity: Granularity::PerToken, reference: true });
+    }
+
+    #[test]
+    fn a_value_gathers_metrics() {
+        let value = ObjectiveValue::new(0.5, vec![vec![1.0]]).with_metric("accuracy", 1.0);
+        assert_eq!((value.loss, value.metrics["accuracy"]), (0.5, 1.0));
+    }
 }

@@ -1,4 +1,4 @@
-//! Observers watch a run: progress bars, logs, metric sinks. The loop does not know what they do.
+//! The [`Observer`] trait: events of a run for progress bars, logs and experiment trackers.
 
 use std::path::Path;
 
@@ -8,22 +8,22 @@ use crate::records::{EvaluationRecord, IterationSummary};
 /// A stage of an iteration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Stage {
-    /// Writing visual contexts.
+    /// Writes visual contexts.
     Retrospect,
-    /// Sampling responses.
+    /// Samples responses (rollouts).
     Respond,
-    /// Judging them.
+    /// Judges the responses to each sample.
     Judge,
-    /// Scoring what the objective asks for beside the pairs.
+    /// Scores additional completions under the reference policy, for objectives that require them.
     Reference,
-    /// Training.
+    /// Trains on the preference pairs.
     Train,
-    /// Evaluating on held-out samples.
+    /// Evaluates on held-out samples.
     Evaluate,
 }
 
 impl Stage {
-    /// Name in journals, random streams and logs.
+    /// Returns the lower-case name, as in journals, random streams and logs.
     pub fn name(self) -> &'static str {
         match self {
             Self::Retrospect => "retrospect",
@@ -36,93 +36,93 @@ impl Stage {
     }
 }
 
-/// Something that happened.
+/// An event of a run.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Event<'a> {
-    /// The run starts, or goes on, at `iteration`.
+    /// The run starts or resumes at `iteration`.
     RunStarted {
-        /// The run's name.
+        /// Name of the run.
         run: &'a str,
-        /// The run's directory.
+        /// Run directory.
         dir: &'a Path,
-        /// First iteration with work left.
+        /// First incomplete iteration, from 1.
         iteration: u32,
-        /// Iterations in all.
+        /// Total number of iterations.
         iterations: u32,
     },
-    /// A stage starts; `done` of `total` items were done in an earlier session. Iteration 0 is the
-    /// starting model's evaluation.
+    /// A stage starts or resumes.
     StageStarted {
-        /// The iteration, from 1.
+        /// The iteration, from 1; 0 for the evaluation of the initial policy.
         iteration: u32,
-        /// The stage.
+        /// Stage of the iteration.
         stage: Stage,
-        /// Items done before.
+        /// Items completed in earlier sessions. In training, optimiser steps.
         done: usize,
-        /// Items in all.
+        /// Total number of items or steps.
         total: usize,
     },
-    /// One more item of the current stage is journalled.
+    /// The result of one item was journalled.
     ItemDone {
-        /// The stage.
+        /// Stage of the iteration.
         stage: Stage,
     },
     /// A sample was quarantined.
     Quarantined {
-        /// The stage.
+        /// Stage of the iteration.
         stage: Stage,
-        /// The sample or video.
+        /// Id of the sample, or key of the video.
         subject: &'a str,
-        /// Why.
+        /// Error message of the component.
         reason: &'a str,
     },
     /// One optimiser step was taken.
     TrainStep {
-        /// The iteration.
+        /// The iteration, from 1.
         iteration: u32,
-        /// The step, from 0.
+        /// Optimiser step within this iteration, from 0.
         step: u64,
-        /// Its figures.
+        /// Loss, gradient norm and metrics.
         report: &'a StepReport,
     },
     /// A stage is complete.
     StageFinished {
-        /// The iteration.
+        /// The iteration, from 1.
         iteration: u32,
-        /// The stage.
+        /// Stage of the iteration.
         stage: Stage,
-        /// Wall-clock seconds in this session.
+        /// Wall-clock seconds spent in this session.
         seconds: f64,
     },
-    /// A stage was taken over from a run that it is the same in.
+    /// The results of a stage came from the stage cache.
     StageShared {
-        /// The iteration.
+        /// The iteration, from 1.
         iteration: u32,
-        /// The stage.
+        /// Stage of the iteration.
         stage: Stage,
-        /// Seconds that it took there.
+        /// Wall-clock seconds that the stage took in the run that computed it.
         seconds: f64,
     },
-    /// The starting model was evaluated.
+    /// The initial policy was evaluated.
     BaseEvaluated {
-        /// Its figures.
+        /// Means over the held-out samples.
         evaluation: &'a EvaluationRecord,
     },
     /// An iteration is complete.
     IterationFinished {
-        /// Its row of the summary.
+        /// The iteration's row of `summary.json`.
         summary: &'a IterationSummary,
     },
     /// All iterations are complete.
     RunFinished,
 }
 
-/// Watches a run.
+/// Receives the events of a run.
 ///
 /// # Contract
-/// Called from the loop's own task in order; must return soon. It cannot change the run.
+/// Events arrive in order, from the task that drives the loop: an observer that blocks stalls the run. It
+/// cannot influence the results.
 pub trait Observer: Send + Sync {
-    /// Sees one event.
+    /// Handles one event.
     fn observe(&self, event: &Event<'_>);
 }

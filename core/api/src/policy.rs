@@ -1,4 +1,4 @@
-//! The model being trained, and the view of it that judges and retrospectors get.
+//! The [`Policy`] trait, its requests, and [`FrozenPolicy`], the inference-only handle.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -8,128 +8,131 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::UnboundedSender;
 
+use crate::encoder::VideoEncoder;
 use crate::error::ComponentError;
 use crate::fingerprint::Fingerprint;
 use crate::objective::{PreferenceObjective, View};
 use crate::prompt::Prompt;
 use crate::response::{Response, Sampling};
 
-/// Asks for `n` answers to one prompt.
+/// A request for `n` responses to one prompt.
 #[derive(Clone, Debug)]
 pub struct GenerateRequest {
-    /// The conversation so far.
+    /// The conversation to continue.
     pub prompt: Prompt,
-    /// How tokens are drawn.
+    /// Temperature, truncation, length limit and stop strings.
     pub sampling: Sampling,
-    /// How many answers, drawn independently.
+    /// Number of independent responses.
     pub n: usize,
-    /// Seed of the draws; answer `i` uses stream `i` of it. Greedy decoding ignores it.
+    /// Seed of the draws; response `i` uses stream `i` of it. Ignored by greedy decoding.
     pub seed: u64,
 }
 
-/// What can be told of answers before they are complete.
+/// Progress of a generation, sent before the responses are complete.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Progress {
-    /// The prompt is understood; it takes so many places in the model's context.
+    /// The prompt was tokenised.
     Prompt {
-        /// Tokens and visual features.
+        /// Length of the prompt in the model's context: text tokens and visual tokens.
         tokens: usize,
     },
-    /// More of an answer. The pieces of an answer, put together, are how its final text begins.
+    /// The next piece of a response. The concatenated pieces are a prefix of its final text.
     Text {
-        /// Index of the answer, below `n`.
+        /// Index of the response, below `n`.
         answer: usize,
-        /// The piece, never empty.
+        /// The piece; never empty.
         text: String,
     },
 }
 
-/// Where progress is told. A policy spares itself the trouble once the receiver is gone.
+/// Channel for [`Progress`]. If the receiver is dropped, the policy may stop sending.
 pub type ProgressSender = UnboundedSender<Progress>;
 
-/// What to score after a prompt.
+/// A completion to score or to train on, given a prompt.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Continuation {
-    /// A complete answer: tokenised as the assistant's turn, end-of-turn token included.
+    /// A complete assistant turn, as text: scored with its end-of-turn token.
     Answer(String),
-    /// The beginning of an answer: the same without the end-of-turn token.
+    /// The beginning of an assistant turn, as text: scored without an end-of-turn token.
     #[serde(rename = "opening")]
     Prefix(String),
-    /// Exactly these tokens.
+    /// Token ids, scored as they are.
     Tokens(Vec<u32>),
 }
 
-/// Asks for the log-probs of given continuations of one prompt.
+/// A request for the log-probs of continuations of one prompt.
 #[derive(Clone, Debug)]
 pub struct ScoreRequest {
-    /// The conversation so far.
+    /// The conversation that all continuations share.
     pub prompt: Prompt,
-    /// The continuations, each scored on its own after the prompt.
+    /// Continuations, each scored independently.
     pub continuations: Vec<Continuation>,
 }
 
-/// Log-probs of one continuation.
+/// Per-token log-probs of one continuation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TokenLogProbs {
-    /// The tokens that were scored.
+    /// Scored tokens.
     pub token_ids: Vec<u32>,
-    /// Natural-log probability of each, given the prompt and the tokens before it.
+    /// Natural-log probability of each token given the prompt and the preceding tokens, at temperature 1. Same
+    /// length as `token_ids`.
     pub logprobs: Vec<f32>,
 }
 
 impl TokenLogProbs {
-    /// Log-prob of the whole continuation.
+    /// Returns the log-prob of the whole continuation: the sum over tokens, in f64.
     pub fn sum(&self) -> f64 {
         self.logprobs.iter().map(|&value| f64::from(value)).sum()
     }
 }
 
-/// A continuation to train on.
+/// A training target: a continuation with its reference log-probs.
 #[derive(Clone, Debug)]
 pub struct Target {
-    /// The answer.
+    /// The completion.
     pub continuation: Continuation,
-    /// Its per-token log-probs under the reference, where they are known. An objective that needs a
+    /// Per-token log-probs under the reference policy; `None` where unknown. An objective that requires the
     /// reference fails on a target without them.
     pub reference: Option<Vec<f32>>,
 }
 
-/// A continuation to train on, after a prompt of its own.
+/// A training target with a prompt of its own.
 #[derive(Clone, Debug)]
 pub struct PromptedTarget {
-    /// The conversation so far.
+    /// The conversation before the completion.
     pub prompt: Prompt,
-    /// The continuation.
+    /// The completion.
     pub target: Target,
 }
 
-/// One training example: a preference pair, or (without `rejected`) a demonstration.
+/// One training example: a preference pair, or without `rejected` a demonstration.
 #[derive(Clone, Debug)]
 pub struct TrainExample {
-    /// The conversation so far.
+    /// The conversation before `chosen` and `rejected`.
     pub prompt: Prompt,
-    /// The preferred answer, or the demonstration.
+    /// The chosen response, or the demonstration.
     pub chosen: Target,
-    /// The answer that lost.
+    /// The rejected response; `None` in supervised fine-tuning.
     pub rejected: Option<Target>,
-    /// The preferred answer after the prompt with a corrupted video: where the objective asks for
+    /// The chosen response after the prompt with a corrupted video. Set if the objective requires
     /// [`View::ChosenCorrupted`].
     pub corrupted: Option<PromptedTarget>,
-    /// Another pair's answer: where the objective asks for [`View::Mismatched`].
+    /// A response of another pair. Set if the objective requires [`View::Mismatched`].
     pub mismatched: Option<Target>,
 }
 
 impl TrainExample {
-    /// A pair or a demonstration, and nothing more.
+    /// Creates a preference pair, or without `rejected` a demonstration, without additional views.
     pub fn new(prompt: Prompt, chosen: Target, rejected: Option<Target>) -> Self {
         Self { prompt, chosen, rejected, corrupted: None, mismatched: None }
     }
 
-    /// What a view shows: an answer, and the prompt that it comes after.
+    /// Returns prompt and completion of a view.
     ///
     /// # Errors
-    /// The example does not have it.
+    /// [`ComponentError::Failed`] if the example lacks the view.
     pub fn view(&self, view: View) -> Result<(&Prompt, &Target), ComponentError> {
         let found = match view {
             View::Chosen => Some((&self.prompt, &self.chosen)),
@@ -146,73 +149,83 @@ impl TrainExample {
     }
 }
 
-/// One optimiser step.
+/// A request for one optimiser step.
 #[derive(Clone, Debug)]
 pub struct TrainStep {
-    /// The examples of the step; the loss is the objective's mean over them. A policy that holds
-    /// fewer in memory accumulates gradients.
+    /// The batch. The loss is the objective's mean over it; a policy whose memory holds fewer examples
+    /// accumulates gradients.
     pub examples: Vec<TrainExample>,
-    /// Index of the step within this training, from 0. Step 0 starts from a fresh optimiser state.
+    /// Index within this training, from 0. Step 0 resets the optimiser state.
     pub step: u64,
-    /// Learning rate of this step; the schedule is the loop's.
+    /// Learning rate of this step. The caller applies the learning-rate schedule.
     pub learning_rate: f64,
-    /// Gradients are scaled down to this global L2 norm; `None` leaves them.
+    /// Gradient clipping threshold, a global L2 norm; `None` disables clipping.
     pub max_grad_norm: Option<f64>,
 }
 
-/// What one optimiser step did.
+/// The result of one optimiser step.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct StepReport {
-    /// The objective's loss before the step, mean over the examples.
+    /// Loss before the step, mean over the batch.
     pub loss: f64,
-    /// Global L2 norm of the gradient before clipping.
+    /// Global L2 norm of the gradient, before clipping.
     pub grad_norm: f64,
-    /// Answer tokens that the loss was computed from.
+    /// Completion tokens in the loss.
     pub tokens: u64,
-    /// The objective's own figures, mean over the examples (`reward_margin`, `accuracy`, ...).
+    /// Metrics of the objective, means over the batch: `reward_margin`, `accuracy`, ...
     pub metrics: BTreeMap<String, f64>,
 }
 
-/// What of a policy is written to disk.
+/// Which parts of the policy a checkpoint contains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CheckpointKind {
-    /// What a user deploys: weights and everything needed to load them, in a documented layout.
+    /// Weights with everything needed to load them for inference, in a documented layout.
     Model,
-    /// Weights and optimiser state: enough to continue training with the same result.
+    /// Weights and optimiser state, so that resumed training gives the same result as uninterrupted training.
     TrainerState,
 }
 
-/// The video LMM being trained.
+/// The video large multimodal model that is aligned.
 ///
 /// # Contract
-/// - One request at a time in the signature: concurrent calls are the normal case, and a policy
-///   batches those that are waiting. Results do not depend on what else was in the batch.
-/// - `generate` with the same weights, prompt, sampling and seed returns the same tokens; on a CPU
+/// - Batching: each method takes one request, and is called concurrently. The policy batches waiting requests.
+///   Results do not depend on what else is in the batch.
+/// - Determinism: `generate` with the same weights, prompt, sampling and seed returns the same tokens; on a CPU
 ///   the same bytes.
-/// - `score` of the tokens of a [`Response`] after the same prompt returns its `logprobs` (within
-///   1e-4 in float32).
-/// - `train_step` computes the log-probs that the objective's
-///   [`requirements`](PreferenceObjective::requirements) name, hands them to the objective, and
-///   backpropagates the gradient that it returns. `generate` and `score` between two steps see the
-///   weights after the former.
-/// - `load` of a directory that `save` wrote restores the state bit for bit, and leaves the policy
-///   as it was if it fails.
-/// - A call whose future is dropped may finish in the background, with no effect but lost time.
+/// - Consistency: `score` of the tokens of a [`Response`] after the same prompt returns its `logprobs`, within
+///   1e-4 in float32.
+/// - Training: `train_step` computes the log-probs that the objective
+///   [requires](PreferenceObjective::requirements), calls the objective, and backpropagates the returned
+///   gradient. `generate` and `score` calls after a step use the updated weights.
+/// - Checkpoints: `load` of a directory that `save` wrote restores the state bit for bit. A failed `load` leaves
+///   the policy unchanged.
+/// - Cancellation: a call whose future is dropped may finish in the background, without further effect.
 ///
 /// # Errors
-/// [`ComponentError::BadInput`] for a prompt that it cannot take (empty, too long for the context):
+/// [`ComponentError::BadInput`] for a prompt that the model does not support (empty, longer than the context):
 /// the sample is quarantined. [`ComponentError::Failed`] for everything else.
 #[async_trait]
 pub trait Policy: Send + Sync {
-    /// Identifies the current weights and how they are used (dtype, chat template); changes with
-    /// every training step.
+    /// Returns a digest of the current weights and of the settings that affect their use (dtype, chat template).
+    /// Changes with every training step.
     fn fingerprint(&self) -> Fingerprint;
 
-    /// Samples `request.n` answers.
+    /// Returns the encoder that is part of the policy's own checkpoint, sharing its weights; `None` if there is none.
+    ///
+    /// The encoder is frozen, as every [`VideoEncoder`]: its features and fingerprint are those of the checkpoint
+    /// that the policy was built from, whatever training and loading do to the policy. A policy whose tower is
+    /// trained keeps a copy of the original tower for it; request the encoder before the first `train_step` or
+    /// `load`, since a policy may return `None` once the original tower is gone. Blocks while the policy is busy.
+    /// Default: `None`.
+    fn encoder(&self) -> Option<Arc<dyn VideoEncoder>> {
+        None
+    }
+
+    /// Samples `request.n` responses.
     async fn generate(&self, request: GenerateRequest) -> Result<Vec<Response>, ComponentError>;
 
-    /// As [`generate`](Self::generate), and tells of the answers while they are written. A policy that does
-    /// not implement this tells nothing.
+    /// Samples responses as [`generate`](Self::generate) does, and sends progress meanwhile. The default
+    /// implementation sends none.
     async fn generate_streaming(
         &self,
         request: GenerateRequest,
@@ -221,33 +234,33 @@ pub trait Policy: Send + Sync {
         self.generate(request).await
     }
 
-    /// Scores each continuation.
+    /// Computes the log-probs of each continuation, in the order of the request.
     async fn score(&self, request: ScoreRequest) -> Result<Vec<TokenLogProbs>, ComponentError>;
 
-    /// Takes one optimiser step.
+    /// Takes one optimiser step on the loss of `objective`.
     async fn train_step(
         &self,
         step: TrainStep,
         objective: Arc<dyn PreferenceObjective>,
     ) -> Result<StepReport, ComponentError>;
 
-    /// Writes a snapshot into `dir`, an existing empty directory that the caller publishes whole.
+    /// Writes a checkpoint into `dir`, an existing empty directory. The caller publishes it atomically.
     async fn save(&self, dir: &Path, what: CheckpointKind) -> Result<(), ComponentError>;
 
-    /// Replaces weights (and optimiser state) by those of a directory that `save` wrote.
+    /// Loads a checkpoint of the same kind that `save` wrote.
     async fn load(&self, dir: &Path, what: CheckpointKind) -> Result<(), ComponentError>;
 }
 
-/// A policy that can generate and score, and cannot train: what judges, retrospectors and
-/// evaluators are handed.
+/// An inference-only handle on a policy, for judges and retrospectors. It can generate and score; training
+/// through it does not compile.
 /// ```
-/// async fn judge(policy: &crate::FrozenPolicy, request: crate::ScoreRequest) {
+/// async fn judge(policy: &isr_api::FrozenPolicy, request: isr_api::ScoreRequest) {
 ///     let _ = policy.score(request).await;
 /// }
 /// ```
 /// ```compile_fail,E0599
 /// use std::sync::Arc;
-/// use crate::{FrozenPolicy, Policy, PreferenceObjective, TrainStep};
+/// use isr_api::{FrozenPolicy, Policy, PreferenceObjective, TrainStep};
 ///
 /// async fn judge(policy: &FrozenPolicy, step: TrainStep, objective: Arc<dyn PreferenceObjective>) {
 ///     let _ = policy.train_step(step, objective).await;
@@ -259,22 +272,22 @@ pub struct FrozenPolicy {
 }
 
 impl FrozenPolicy {
-    /// Hides the training half of a policy.
+    /// Wraps a policy.
     pub fn new(policy: Arc<dyn Policy>) -> Self {
         Self { policy }
     }
 
-    /// See [`Policy::fingerprint`].
+    /// Calls [`Policy::fingerprint`].
     pub fn fingerprint(&self) -> Fingerprint {
         self.policy.fingerprint()
     }
 
-    /// See [`Policy::generate`].
+    /// Calls [`Policy::generate`].
     pub async fn generate(&self, request: GenerateRequest) -> Result<Vec<Response>, ComponentError> {
         self.policy.generate(request).await
     }
 
-    /// See [`Policy::generate_streaming`].
+    /// Calls [`Policy::generate_streaming`].
     pub async fn generate_streaming(
         &self,
         request: GenerateRequest,
@@ -283,7 +296,10 @@ impl FrozenPolicy {
         self.policy.generate_streaming(request, progress).await
     }
 
-    /// Samples one answer.
+    /// Samples one response.
+    ///
+    /// # Errors
+    /// Those of [`Policy::generate`]; [`ComponentError::Failed`] if it returns no response.
     pub async fn answer(
         &self,
         prompt: Prompt,
@@ -295,7 +311,7 @@ impl FrozenPolicy {
         responses.pop().ok_or_else(|| ComponentError::failed("the policy returned no answer"))
     }
 
-    /// See [`Policy::score`].
+    /// Calls [`Policy::score`].
     pub async fn score(&self, request: ScoreRequest) -> Result<Vec<TokenLogProbs>, ComponentError> {
         self.policy.score(request).await
     }

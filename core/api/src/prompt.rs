@@ -1,41 +1,41 @@
-//! Structured prompts. A policy renders them with its own chat template; nobody else writes
-//! `USER:` or counts visual tokens.
+//! Structured prompts. The policy renders them with its own chat template; no other code writes role markers or
+//! visual tokens.
 
 use serde::{Deserialize, Serialize};
 
 use crate::video::VideoInput;
 
-/// Who speaks.
+/// The author of a [`Message`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
-    /// Standing instructions.
+    /// The system prompt.
     System,
-    /// The person who asks.
+    /// The user.
     User,
     /// The model.
     Assistant,
 }
 
-/// A piece of a message.
+/// A piece of a message's content.
 #[derive(Clone, Debug)]
 pub enum Part {
-    /// Plain text; the policy inserts no white space around it.
+    /// Text; the policy adds no white space around it.
     Text(String),
-    /// A video, rendered as the policy's visual tokens.
+    /// A video, which the policy renders as visual tokens.
     Video(VideoInput),
 }
 
-/// One turn of the conversation.
+/// One turn of a conversation.
 #[derive(Clone, Debug)]
 pub struct Message {
-    /// The speaker.
+    /// Author of the turn.
     pub role: Role,
-    /// What is said, in order.
+    /// Content, in order.
     pub parts: Vec<Part>,
 }
 
-/// A conversation that awaits the assistant's next turn.
+/// A conversation that ends before the assistant's next turn.
 #[derive(Clone, Debug, Default)]
 pub struct Prompt {
     /// The turns so far, oldest first.
@@ -43,18 +43,19 @@ pub struct Prompt {
 }
 
 impl Prompt {
-    /// A user's question about a video, the video first (so that prompts on one video share a prefix).
+    /// Creates one user turn of a video and a text. The video comes first, so that prompts on one video share a
+    /// prefix in the KV cache.
     pub fn about(scene: &VideoInput, text: impl Into<String>) -> Self {
         let parts = vec![Part::Video(scene.clone()), Part::Text(text.into())];
         Self { messages: vec![Message { role: Role::User, parts }] }
     }
 
-    /// A user's question without a video.
+    /// Creates one user turn of text, without a video.
     pub fn text(text: impl Into<String>) -> Self {
         Self { messages: vec![Message { role: Role::User, parts: vec![Part::Text(text.into())] }] }
     }
 
-    /// The same conversation with standing instructions in front.
+    /// Inserts a system prompt before the first turn.
     #[must_use]
     pub fn with_system(mut self, text: impl Into<String>) -> Self {
         let message = Message { role: Role::System, parts: vec![Part::Text(text.into())] };
@@ -62,7 +63,7 @@ impl Prompt {
         self
     }
 
-    /// All text of the conversation, videos as `<video>`, turns on lines of their own: for records.
+    /// Renders the conversation for logs and records: one turn per line, videos as `<video>`, no role markers.
     pub fn transcript(&self) -> String {
         let turn = |message: &Message| -> String {
             let part = |part: &Part| match part {

@@ -1,25 +1,24 @@
 //! Named random streams.
 //!
-//! Every random draw comes from a stream whose seed is derived from what it is for: (run seed,
-//! iteration, stage, subject). So a draw does not depend on scheduling, on other draws, or on where
-//! a run was cut and continued.
+//! Every random draw comes from a stream that is named by its purpose: (run seed, iteration, stage, subject).
+//! Draws therefore do not depend on scheduling, on other draws, or on where a run was interrupted and resumed.
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha12Rng;
 
-/// The root of a run's random streams.
+/// Derives the seeds of a run's random streams from the run seed, by BLAKE3.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Streams {
     seed: u64,
 }
 
 impl Streams {
-    /// The streams of a run.
+    /// Creates the streams of a run with this seed.
     pub fn new(seed: u64) -> Self {
         Self { seed }
     }
 
-    /// The 64-bit seed of the stream for `subject` in `stage` of `iteration`.
+    /// Returns the 64-bit seed of the stream (`iteration`, `stage`, `subject`).
     pub fn seed(&self, iteration: u32, stage: &str, subject: &str) -> u64 {
         let mut hasher = blake3::Hasher::new();
         hasher.update(&self.seed.to_le_bytes());
@@ -33,7 +32,7 @@ impl Streams {
         u64::from_le_bytes(bytes)
     }
 
-    /// A generator at the start of that stream.
+    /// Returns a ChaCha12 generator at the start of the stream (`iteration`, `stage`, `subject`).
     pub fn rng(&self, iteration: u32, stage: &str, subject: &str) -> ChaCha12Rng {
         ChaCha12Rng::seed_from_u64(self.seed(iteration, stage, subject))
     }

@@ -1,51 +1,51 @@
-//! What a policy says, and how it was made to say it.
+//! Responses of the policy, and the sampling parameters.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::fingerprint::Fingerprint;
 
-/// Why generation ended.
+/// The reason why generation ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FinishReason {
-    /// The model ended its turn, or wrote a stop string.
+    /// The model produced the end-of-turn token or a stop string.
     Stop,
-    /// `max_new_tokens` were written.
+    /// The limit `max_new_tokens` was reached.
     Length,
 }
 
-/// One sampled answer.
+/// One response sampled from the policy.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Response {
     /// Decoded text, without special tokens.
     pub text: String,
-    /// The sampled tokens; the end-of-turn token is included where the model wrote it.
+    /// Sampled tokens, including the end-of-turn token if the model produced it.
     pub token_ids: Vec<u32>,
-    /// Natural-log probability of each token under the policy that sampled it, at temperature 1 and
-    /// without truncation of the distribution, whatever the sampling was. So they serve as the
-    /// reference's log-probs in training. Same length as `token_ids`.
+    /// Natural-log probability of each token under the policy that sampled it, at temperature 1 and without
+    /// truncation (top-k, top-p), whatever the sampling parameters. They serve as reference log-probs in
+    /// training. Same length as `token_ids`.
     pub logprobs: Vec<f32>,
-    /// Why it ended.
+    /// Why generation ended.
     pub finish_reason: FinishReason,
-    /// Fingerprint of the weights that sampled it.
+    /// Fingerprint of the policy that sampled it.
     pub policy: Fingerprint,
 }
 
-/// How to draw tokens. The order of operations is that of transformers' `generate`: temperature,
-/// then top-k, then top-p.
+/// Sampling parameters. Applied in the order of transformers' `generate`: temperature, then top-k, then top-p.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Sampling {
-    /// Softmax temperature; 0 takes the most probable token (greedy decoding). Default 1.
+    /// Softmax temperature; 0 is greedy decoding. Default 1.
     pub temperature: f64,
-    /// Keep the smallest set of tokens whose probability reaches this, in (0, 1]. Default 1 (all).
+    /// Nucleus sampling: keep the smallest set of tokens whose cumulative probability reaches this, in (0, 1].
+    /// Default 1 (off).
     pub top_p: f64,
-    /// Keep this many of the most probable tokens; 0 keeps all. Default 0.
+    /// Keep this many of the most probable tokens. Default 0 (off).
     pub top_k: usize,
-    /// Longest answer in tokens, end-of-turn token included. Default 256.
+    /// Maximum response length in tokens, including the end-of-turn token. Default 256.
     pub max_new_tokens: usize,
-    /// Strings that end the answer; they are cut from the text. Default none.
+    /// Strings that end the response; they are removed from the text. Default none.
     pub stop: Vec<String>,
 }
 
@@ -56,12 +56,15 @@ impl Default for Sampling {
 }
 
 impl Sampling {
-    /// Greedy decoding of at most `max_new_tokens`.
+    /// Creates the parameters of greedy decoding with this length limit.
     pub fn greedy(max_new_tokens: usize) -> Self {
         Self { temperature: 0.0, max_new_tokens, ..Self::default() }
     }
 
-    /// Names the first value that is out of range.
+    /// Checks the ranges of all values.
+    ///
+    /// # Errors
+    /// A message that begins with the key of the first invalid value.
     pub fn validate(&self) -> Result<(), String> {
         if !self.temperature.is_finite() || self.temperature < 0.0 {
             return Err(format!("temperature is {}; it must be 0 or more", self.temperature));

@@ -1,4 +1,4 @@
-//! The third trait: describes a video with its previous description in view.
+//! The [`Retrospector`] trait: visual contexts, refined from iteration to iteration.
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -7,43 +7,42 @@ use crate::error::ComponentError;
 use crate::policy::FrozenPolicy;
 use crate::video::VideoInput;
 
-/// The text c_t that a retrospector wrote about a video.
+/// The visual context c_t of a video: a description in text, which the judge reads as evidence.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct VisualContext {
-    /// The video, as [`VideoInput::key`] names it.
+    /// Key of the video ([`VideoInput::key`]).
     pub video: String,
-    /// The iteration t that wrote it, from 1.
+    /// Iteration t in which it was written, from 1.
     pub iteration: u32,
-    /// The iteration of the context that it was conditioned on; `None` for the first.
+    /// Iteration of the context that it was conditioned on; `None` for a video's first context.
     pub parent: Option<u32>,
     /// The description.
     pub text: String,
 }
 
-/// What a retrospector is asked.
+/// The input of one [`Retrospector`] call.
 #[derive(Clone, Debug)]
 pub struct RetrospectionCase {
     /// The video.
     pub scene: VideoInput,
-    /// c_{t-1}, where there is one.
+    /// The video's previous context c_{t-1}; `None` for a video that has none yet.
     pub previous: Option<VisualContext>,
-    /// Seed for every random draw of this case.
+    /// Seed of this call's random draws.
     pub seed: u64,
 }
 
-/// Writes the visual context of a video: c_t ~ pi_t(V, c_{t-1}) (arXiv 2406.11280).
+/// Writes the visual context of a video: c_t ~ pi_t(V, c_{t-1}) (ISR-DPO, arXiv 2406.11280).
 ///
 /// # Contract
-/// - Returns a description of `scene`, not empty. It may use `previous`, and nothing else of earlier
-///   iterations.
-/// - Draws randomness from `seed` alone, so a resumed run writes the same context.
-/// - Safe to call concurrently, one call a video and iteration.
+/// - Returns a non-empty description of `case.scene`. Of earlier iterations it may use `case.previous` only.
+/// - Draws randomness from `case.seed` only, so that a resumed run writes the same context.
+/// - Called concurrently, once per video and iteration.
 ///
 /// # Errors
 /// [`ComponentError::BadInput`] quarantines the samples of this video.
 #[async_trait]
 pub trait Retrospector: Send + Sync {
-    /// Describes the video.
+    /// Writes the description.
     async fn describe(
         &self,
         case: &RetrospectionCase,

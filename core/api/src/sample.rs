@@ -1,4 +1,4 @@
-//! What the loop learns from: a video and an instruction, and who may see the answer.
+//! Samples with and without reference answers.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -6,13 +6,13 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Identifies a sample within its source; unique there, and stable between runs.
+/// Identifier of a sample: unique within its source and stable between runs.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct SampleId(pub String);
 
 impl SampleId {
-    /// The identifier as text.
+    /// Returns the identifier as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -30,38 +30,39 @@ impl From<&str> for SampleId {
     }
 }
 
-/// One (video, instruction) that the policy learns from.
+/// A training input: one video with one instruction.
 ///
-/// It has no field for a reference answer: everything that trains takes a `Sample`, so nothing that
-/// trains can read one. Evaluation takes a [`LabelledSample`].
+/// It has no reference answer. Training code takes a `Sample` and therefore cannot read one; evaluation takes a
+/// [`LabelledSample`].
 /// ```
-/// fn train_on(sample: &crate::Sample) -> &str {
+/// fn train_on(sample: &isr_api::Sample) -> &str {
 ///     &sample.instruction
 /// }
 /// ```
 /// ```compile_fail,E0609
-/// fn train_on(sample: &crate::Sample) -> &str {
+/// fn train_on(sample: &isr_api::Sample) -> &str {
 ///     &sample.reference
 /// }
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sample {
-    /// Identifier, unique within the source.
+    /// Identifier.
     pub id: SampleId,
-    /// A video file, or a folder of frames.
+    /// Path of a video file or of a folder of frames.
     pub video: PathBuf,
-    /// What the model is asked about the video.
+    /// The instruction about the video, as text for the user turn.
     pub instruction: String,
 }
 
-/// A sample with what is known to be true of it. Only measuring code receives one.
+/// A sample with its reference answer and facts. Only evaluation and audit code receives one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LabelledSample {
-    /// The part that a policy may see.
+    /// The part that the policy may see.
     pub sample: Sample,
     /// The reference answer.
     pub reference: String,
-    /// Facts in the source's own form, for an evaluator that understands them; null where unknown.
+    /// Ground truth in the source's own format, for an [`Evaluator`](crate::Evaluator) that reads it; null where
+    /// unknown.
     #[serde(default)]
     pub facts: serde_json::Value,
 }

@@ -1,4 +1,4 @@
-//! Which judged pairs are trained on.
+//! The [`Selection`] trait: which judged pairs become preference pairs.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,34 +9,34 @@ use crate::sample::SampleId;
 /// A judged pair of responses to one sample.
 #[derive(Clone, Debug)]
 pub struct Candidate {
-    /// The sample.
+    /// Id of the sample.
     pub sample: SampleId,
-    /// One response.
+    /// The response that the verdict calls `first`.
     pub first: Response,
-    /// The other response.
+    /// The response that the verdict calls `second`.
     pub second: Response,
-    /// The verdict on them.
+    /// The judge's verdict on the two.
     pub verdict: Verdict,
 }
 
-/// What becomes of a candidate.
+/// The decision on one [`Candidate`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Decision {
-    /// Train with `first` chosen.
+    /// Trains with `first` as the chosen and `second` as the rejected response.
     ChooseFirst,
-    /// Train with `second` chosen.
+    /// Trains with `second` as the chosen and `first` as the rejected response.
     ChooseSecond,
-    /// Leave it out; the reason is counted in the summary.
+    /// Drops the pair. The summary counts drops by this reason, so keep reasons few: `tie`, `low margin`.
     Drop(String),
 }
 
-/// Chooses what to train on.
+/// Turns the verdicts of an iteration into preference pairs.
 ///
 /// # Contract
-/// Returns one decision a candidate, in order. Pure: it sees responses and verdicts of one whole
-/// iteration, and no truth.
+/// - Returns one decision per candidate, in the same order.
+/// - Deterministic. It sees the responses and verdicts of the whole iteration, and no reference answer.
 pub trait Selection: Send + Sync {
-    /// Decides on all candidates of an iteration.
+    /// Decides on all candidates of one iteration.
     fn select(&self, candidates: &[Candidate]) -> Vec<Decision>;
 }

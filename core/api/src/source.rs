@@ -1,4 +1,4 @@
-//! Where samples come from, and how answers are measured.
+//! Data sources ([`SampleSource`], [`Demonstrations`]) and metrics of responses ([`Evaluator`]).
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -9,81 +9,81 @@ use serde::{Deserialize, Serialize};
 use crate::error::ComponentError;
 use crate::sample::{LabelledSample, Sample};
 
-/// A set of samples.
+/// A dataset for the loop.
 ///
 /// # Contract
-/// - Each list has a fixed order and unique ids.
+/// - Each split has a fixed order and unique ids.
 /// - `training` and `evaluation` share no video.
 #[async_trait]
 pub trait SampleSource: Send + Sync {
-    /// Makes what must exist before the first sample is read (renders, converts, downloads). It does
-    /// nothing where that was done before.
+    /// Prepares the data (renders, converts, downloads) before the first sample is read. Idempotent. Default:
+    /// nothing to prepare.
     async fn prepare(&self) -> Result<(), ComponentError> {
         Ok(())
     }
 
-    /// What the policy learns from.
+    /// Returns the training split.
     async fn training(&self) -> Result<Vec<Sample>, ComponentError>;
 
-    /// Held-out samples with their answers.
+    /// Returns the held-out split with reference answers.
     async fn evaluation(&self) -> Result<Vec<LabelledSample>, ComponentError>;
 
-    /// Training samples with what is true of them, to measure judges and contexts with. No training
-    /// code receives it. Empty where no truth is known.
+    /// Returns training samples with their ground truth, to measure judges and visual contexts. Training code
+    /// never receives them. Default: empty, no ground truth is known.
     async fn audit(&self) -> Result<Vec<LabelledSample>, ComponentError> {
         Ok(Vec::new())
     }
 }
 
-/// How good a text is, by the facts.
+/// An evaluation of one text against the ground truth.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Assessment {
-    /// Overall quality, larger is better; two answers to one sample are compared by it.
+    /// Scalar quality, larger is better. Judges are audited by comparing it between two responses.
     pub quality: f64,
-    /// Named figures that are averaged over samples (`accuracy`, `hallucination`, ...).
+    /// Metrics, averaged over samples: `accuracy`, `hallucination`, ...
     pub metrics: BTreeMap<String, f64>,
 }
 
-/// Measures texts against what is known. Pure.
+/// Computes metrics of texts against the ground truth of a sample. Deterministic.
 pub trait Evaluator: Send + Sync {
-    /// Assesses an answer to the sample's instruction; `None` where the sample's facts do not allow it.
+    /// Evaluates a response to the sample's instruction; `None` if the sample's facts do not suffice.
     fn answer(&self, sample: &LabelledSample, answer: &str) -> Option<Assessment>;
 
-    /// Assesses a description of the sample's video; `None` where that cannot be done.
+    /// Evaluates a description of the sample's video; `None` if the sample's facts do not suffice.
     fn context(&self, sample: &LabelledSample, text: &str) -> Option<Assessment>;
 }
 
-/// A prompt and the answer to learn, for supervised training.
+/// A prompt with its target response, for supervised fine-tuning.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Demonstration {
     /// Identifier, unique within the source.
     pub id: String,
-    /// A video file or a folder of frames; `None` where the prompt is text alone.
+    /// Path of a video file or of a folder of frames; `None` for a text-only prompt.
     #[serde(default)]
     pub video: Option<PathBuf>,
-    /// What the model reads.
+    /// Text of the user turn.
     pub prompt: String,
-    /// What it learns to write.
+    /// Text of the assistant turn, the target.
     pub answer: String,
 }
 
-/// A set of demonstrations for a warm start.
+/// A dataset of demonstrations for supervised fine-tuning, the warm start of the loop.
 ///
 /// # Contract
-/// Demonstration `index` is always the same one.
+/// `get` is deterministic: the same index returns the same demonstration.
 #[async_trait]
 pub trait Demonstrations: Send + Sync {
-    /// Makes what must exist before the first demonstration is read; nothing where that was done.
+    /// Prepares the data before the first demonstration is read. Idempotent. Default: nothing to prepare.
     async fn prepare(&self) -> Result<(), ComponentError> {
         Ok(())
     }
 
-    /// How many there are; training goes through them in order, and starts over at the end.
+    /// Returns the number of demonstrations. Training iterates over them in order, cyclically.
     async fn count(&self) -> Result<u64, ComponentError>;
 
-    /// Demonstration `index`, below `count`.
+    /// Returns demonstration `index`, which is below [`count`](Self::count).
     async fn get(&self, index: u64) -> Result<Demonstration, ComponentError>;
 
-    /// Texts from which a tokenizer can be trained.
+    /// Returns texts to train a tokenizer on, for a model that is created from scratch.
     async fn corpus(&self) -> Result<Vec<String>, ComponentError>;
 }

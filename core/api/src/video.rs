@@ -1,4 +1,4 @@
-//! Video as the loop sees it: decoded frames, visual features, and a scene that holds both.
+//! Decoded frames, visual features, and [`VideoInput`], which holds both; the [`VideoReader`] trait.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,36 +9,64 @@ use serde::{Deserialize, Serialize};
 use crate::error::ComponentError;
 use crate::fingerprint::Fingerprint;
 
-/// Decoded RGB frames in host memory.
+/// Decoded RGB frames of one video, in host memory.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Frames {
-    /// Width in pixels, equal for all frames.
+    /// Width of every frame in pixels.
     pub width: u32,
-    /// Height in pixels, equal for all frames.
+    /// Height of every frame in pixels.
     pub height: u32,
-    /// `u8` samples of shape `[frames, height, width, 3]`, row-major, sRGB as decoded.
+    /// Pixels: `u8` of shape `[frames, height, width, 3]`, row-major, sRGB as decoded.
     pub rgb: Vec<u8>,
-    /// Presentation time of each frame in seconds from the clip's start; `NaN`-free, non-decreasing.
+    /// Presentation times in seconds from the start of the clip, one per frame: finite, non-decreasing.
     pub timestamps: Vec<f64>,
 }
 
 impl Frames {
-    /// Number of frames.
+    /// Creates frames from pixels of shape `[frames, height, width, 3]` and one timestamp per frame.
+    ///
+    /// # Errors
+    /// [`ComponentError::BadInput`] without a frame; [`ComponentError::Failed`] if the length of `rgb` does not
+    /// match the shape, or the timestamps are not finite and non-decreasing.
+    pub fn new(
+        width: u32,
+        height: u32,
+        rgb: Vec<u8>,
+        timestamps: Vec<f64>,
+    ) -> Result<Self, ComponentError> {
+        if timestamps.is_empty() {
+            return Err(ComponentError::bad_input("the video has no frame"));
+        }
+        let (frames, bytes) = (timestamps.len(), rgb.len());
+        // u128 holds the product of any two u32 and a usize.
+        let expected = u128::from(width) * u128::from(height) * 3 * frames as u128;
+        if expected == 0 || expected != bytes as u128 {
+            let text = format!("{frames} frames of {width}x{height} need {expected} bytes, got {bytes}");
+            return Err(ComponentError::failed(text));
+        }
+        let finite = timestamps.iter().all(|time| time.is_finite());
+        if !finite || !timestamps.is_sorted() {
+            return Err(ComponentError::failed("timestamps must be finite and non-decreasing"));
+        }
+        Ok(Self { width, height, rgb, timestamps })
+    }
+
+    /// Returns the number of frames.
     pub fn len(&self) -> usize {
         self.timestamps.len()
     }
 
-    /// True where there is no frame; a [`VideoReader`] never returns such a value.
+    /// Returns whether there is no frame. Never true for the result of a [`VideoReader`].
     pub fn is_empty(&self) -> bool {
         self.timestamps.is_empty()
     }
 
-    /// Bytes of one frame: `height * width * 3`.
+    /// Returns the bytes of one frame: `height * width * 3`.
     pub fn frame_bytes(&self) -> usize {
         self.width as usize * self.height as usize * 3
     }
 
-    /// Frame `index` as `[height, width, 3]`, or `None` past the end.
+    /// Returns the pixels of frame `index`, of shape `[height, width, 3]`; `None` past the end.
     pub fn frame(&self, index: usize) -> Option<&[u8]> {
         let size = self.frame_bytes();
         self.rgb.get(index * size..(index + 1) * size)
@@ -49,14 +77,14 @@ impl Frames {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FeatureType {
-    /// IEEE 754 binary32.
+    /// IEEE 754 single precision, 4 bytes.
     F32,
-    /// bfloat16.
+    /// bfloat16, 2 bytes.
     Bf16,
 }
 
 impl FeatureType {
-    /// Bytes of one element.
+    /// Returns the size of one element in bytes.
     pub fn size(self) -> usize {
         match self {
             Self::F32 => 4,
@@ -65,57 +93,112 @@ impl FeatureType {
     }
 }
 
-/// What a [`crate::VideoEncoder`] makes of frames, in host memory so that it can be cached and sent.
+/// Output of a [`VideoEncoder`](crate::VideoEncoder) for one video: a tensor in host memory, for caching and
+/// transport.
 #[derive(Clone, Debug, PartialEq)]
 pub struct VisualFeatures {
-    /// Element type of `bytes`.
+    /// Element type.
     pub dtype: FeatureType,
-    /// `[frames, tokens, dim]`.
+    /// Shape `[frames, tokens, dim]`.
     pub shape: [usize; 3],
-    /// Little-endian, row-major elements: `frames * tokens * dim * dtype.size()` bytes.
+    /// Elements, little-endian and row-major: `frames * tokens * dim * dtype.size()` bytes.
     pub bytes: Vec<u8>,
-    /// The encoder's fingerprint.
+    /// Fingerprint of the encoder.
     pub encoder: Fingerprint,
 }
 
-/// A video that is ready to be talked about: what prompts carry. Cheap to clone.
+impl VisualFeatures {
+    /// Creates features of shape `[frames, tokens, dim]` from little-endian, row-major elements.
+    ///
+    /// # Errors
+    /// [`ComponentError::Failed`] if the shape is empty or the number of bytes does not match shape and dtype.
+    pub fn new(
+        dtype: FeatureType,
+        shape: [usize; 3],
+        bytes: Vec<u8>,
+        encoder: Fingerprint,
+    ) -> Result<Self, ComponentError> {
+        let mut sizes = shape.into_iter().chain([dtype.size()]);
+        let expected = sizes.try_fold(1_usize, usize::checked_mul);
+        if expected != Some(bytes.len()) || bytes.is_empty() {
+            let text = format!("features of shape {shape:?} and type {dtype:?} in {} bytes", bytes.len());
+            return Err(ComponentError::failed(text));
+        }
+        Ok(Self { dtype, shape, bytes, encoder })
+    }
+}
+
+/// A decoded and encoded video, as prompts carry it. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct VideoInput {
-    /// The file or folder that it was read from; also its name in journals.
+    /// Path of the video file or folder of frames.
     pub video: PathBuf,
-    /// The frames that the sampling contract chose.
+    /// Sampled frames.
     pub frames: Arc<Frames>,
-    /// The encoder's features of those frames; `None` where no encoder ran, and the policy's own tower
-    /// sees the frames.
+    /// The encoder's features of `frames`; `None` without an encoder, in which case the policy's own vision
+    /// tower reads `frames`.
     pub features: Option<Arc<VisualFeatures>>,
 }
 
 impl VideoInput {
-    /// The video's name in journals and random streams: its path, with `/` between parts.
+    /// Returns the video's key in journals and random streams; see [`video_key`].
     pub fn key(&self) -> String {
         video_key(&self.video)
     }
 }
 
-/// The name under which a video stands in journals and random streams; also a path that opens it.
+/// Returns the key of a video in journals and random streams: its path with `/` as the separator. The key is
+/// also a path that opens the video.
 pub fn video_key(video: &Path) -> String {
     let text = video.to_string_lossy();
-    // Elsewhere a backslash is a letter like any other.
+    // On other systems a backslash is part of a file name.
     if cfg!(windows) { text.replace('\\', "/") } else { text.into_owned() }
 }
 
-/// Turns a video file, or a folder of frames, into the frames of its sampling contract.
+/// Decodes a video file or a folder of frames, and samples frames from it.
 ///
 /// # Contract
-/// - Returns at least one frame, all of one size, and the same bytes for the same input.
-/// - A missing, empty, truncated or hostile video is [`ComponentError::BadInput`] naming the path;
-///   it never panics, hangs or exhausts memory.
-/// - Safe to call concurrently.
+/// - Returns at least one frame, all of the same size. Deterministic: the same input gives the same bytes.
+/// - A missing, empty, truncated or malicious video is [`ComponentError::BadInput`] with its path. It causes no
+///   panic, no hang and no unbounded use of memory.
+/// - Called concurrently.
 #[async_trait]
 pub trait VideoReader: Send + Sync {
-    /// Identifies the sampling contract; part of every cache key and run record.
+    /// Returns a digest of the frame sampling: which frames are chosen, and how they are decoded and scaled. Part
+    /// of cache keys and of the run's record.
     fn fingerprint(&self) -> Fingerprint;
 
-    /// Reads the frames that the contract chooses.
+    /// Decodes the sampled frames.
     async fn read(&self, video: &Path) -> Result<Frames, ComponentError>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_of_wrong_lengths_are_refused() {
+        assert_eq!(Frames::new(2, 1, vec![0; 12], vec![0.0, 0.5]).unwrap().len(), 2);
+        let refused = |width, bytes, times: &[f64]| {
+            Frames::new(width, 1, vec![0; bytes], times.to_vec()).unwrap_err().to_string()
+        };
+        assert_eq!(refused(2, 0, &[]), "the video has no frame");
+        assert_eq!(refused(2, 11, &[0.0, 0.5]), "2 frames of 2x1 need 12 bytes, got 11");
+        assert_eq!(refused(0, 0, &[0.0]), "1 frames of 0x1 need 0 bytes, got 0");
+        for times in [[0.5, 0.0], [0.0, f64::NAN], [0.0, f64::INFINITY]] {
+            assert_eq!(refused(2, 12, &times), "timestamps must be finite and non-decreasing");
+        }
+    }
+
+    #[test]
+    fn features_of_wrong_lengths_are_refused() {
+        let new =
+            |shape, bytes| VisualFeatures::new(FeatureType::Bf16, shape, bytes, Fingerprint::of("it"));
+        assert_eq!(new([1, 2, 3], vec![0; 12]).unwrap().shape, [1, 2, 3]);
+        assert_eq!(
+            new([1, 2, 3], vec![0; 24]).unwrap_err().to_string(),
+            "features of shape [1, 2, 3] and type Bf16 in 24 bytes"
+        );
+        assert!(new([0, 2, 3], Vec::new()).is_err() && new([usize::MAX, 2, 3], vec![0; 12]).is_err());
+    }
 }

@@ -1,4 +1,4 @@
-//! JSON schema of a section that names a component: `oneOf` over what is registered.
+//! JSON schema of a component section: `oneOf` over registered components and those of the current plugins.
 
 use std::borrow::Cow;
 
@@ -20,7 +20,7 @@ macro_rules! component_schema {
             }
 
             fn schema_id() -> Cow<'static, str> {
-                concat!("crate::registry::", stringify!($config)).into()
+                concat!("isr_config::registry::", stringify!($config)).into()
             }
 
             fn json_schema(generator: &mut SchemaGenerator) -> Schema {
@@ -47,9 +47,9 @@ component_schema!(
 fn one_of(kind: Kind, generator: &mut SchemaGenerator) -> Schema {
     let registered = entries().into_iter().filter(|entry| entry.kind == kind);
     let mut variants: Vec<Schema> = registered.map(|entry| registered_variant(entry, generator)).collect();
-    let plugins = plugin::current();
-    let foreign = plugins.components().map(|(manifest, _)| manifest).filter(|it| it.kind == kind);
-    variants.extend(foreign.map(|manifest| foreign_variant(manifest, generator)));
+    let plugins = plugin::current_plugins();
+    let manifests = plugins.components().map(|(manifest, _)| manifest).filter(|it| it.kind == kind);
+    variants.extend(manifests.map(|manifest| plugin_variant(manifest, generator)));
     let mut schema = Schema::default();
     schema.insert("title".to_owned(), kind.section().into());
     schema.insert("oneOf".to_owned(), json!(variants));
@@ -61,12 +61,12 @@ fn registered_variant(entry: &Entry, generator: &mut SchemaGenerator) -> Schema 
     variant(entry.name, schema)
 }
 
-fn foreign_variant(manifest: &Manifest, generator: &mut SchemaGenerator) -> Schema {
+fn plugin_variant(manifest: &Manifest, generator: &mut SchemaGenerator) -> Schema {
     let schema = manifest.subschema(generator);
     variant(&manifest.name, schema)
 }
 
-/// The component's own schema with the key `type` in front.
+/// The component's own schema with `type` as its first key.
 fn variant(component: &str, mut schema: Schema) -> Schema {
     let description = schema.get("description").and_then(Value::as_str).unwrap_or_default();
     let help = first_sentence(description);

@@ -1,11 +1,12 @@
-//! What changed between two configs.
+//! The first difference between two configs.
 
 use serde_json::{Map, Value};
 
-/// The first key that differs, with both values: `` `train.epochs` was 1, is 2 ``.
+/// Returns the first key that differs with both values, `` `train.epochs` was 1, is 2 ``; `None` if the configs
+/// are equal.
 ///
-/// The key paths in `ignore`, and all below them, may differ. The order of keys does not matter, and a
-/// null is the same as an absent key.
+/// Ignores the key paths in `ignore` with everything below them, and the order of keys. A null equals an absent
+/// key.
 pub fn difference(old: &Value, new: &Value, ignore: &[&str]) -> Option<String> {
     differs("", old, new, ignore)
 }
@@ -16,7 +17,7 @@ fn differs(path: &str, old: &Value, new: &Value, ignore: &[&str]) -> Option<Stri
     }
     match (old, new) {
         (Value::Object(old), Value::Object(new)) => return objects_differ(path, old, new, ignore),
-        // A section that came or went: its first key tells more than all of it.
+        // An added or removed section is reported by its first key.
         (Value::Null, Value::Object(new)) if !new.is_empty() => {
             return objects_differ(path, &Map::new(), new, ignore);
         }

@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-/// What a config says for the folder of the user's.
+/// Value of `feature_cache_dir` that stands for [`default_dir`].
 const AUTO: &str = "auto";
 
-/// Those of a config's two keys that cannot be used, and why: `is ...; it must be ...`.
+/// Checks both keys; returns the invalid ones with a reason: `is ...; it must be ...`.
 pub(crate) fn invalid(dir: Option<&Path>, gibibytes: f64) -> Vec<(&'static str, String)> {
     let mut found = Vec::new();
     if !(gibibytes.is_finite() && gibibytes > 0.0) {
@@ -24,13 +24,13 @@ pub(crate) fn invalid(dir: Option<&Path>, gibibytes: f64) -> Vec<(&'static str, 
     found
 }
 
-/// The folder that a value of `feature_cache_dir` stands for: `auto` is [`default_dir`].
+/// Resolves a value of `feature_cache_dir`: `auto` is [`default_dir`], anything else is the path itself.
 pub fn resolve(dir: &Path) -> Option<PathBuf> {
     if dir == Path::new(AUTO) { default_dir() } else { Some(dir.to_owned()) }
 }
 
-/// The folder that `auto` stands for: `isr-dpo/features` in the user's cache folder, which is
-/// `XDG_CACHE_HOME`, else `.cache` in the home folder; `None` where there is neither.
+/// Returns the directory that `auto` stands for: `isr-dpo/features` in the user's cache directory, which is
+/// `XDG_CACHE_HOME`, else `~/.cache`. `None` if there is neither.
 pub fn default_dir() -> Option<PathBuf> {
     let variable = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let user = variable("XDG_CACHE_HOME").or_else(|| Some(std::env::home_dir()?.join(".cache")))?;

@@ -1,4 +1,4 @@
-//! Config files, and the files that they extend.
+//! Config files and the files that they extend.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -6,18 +6,18 @@ use std::path::{Component, Path, PathBuf};
 
 use isr_api::Error;
 
-use super::check::nearest;
+use super::diagnostics::did_you_mean;
 use super::layer::Layer;
 use crate::plugin;
 
-/// The file's layers, the lowest first: what it extends, then itself.
+/// Reads the layers of a file, the lowest first: the files that it extends, then itself.
 pub(super) fn read(path: &Path) -> Result<Vec<Layer>, Error> {
     let mut layers = Vec::new();
     read_chain(path, &mut Vec::new(), &mut layers)?;
     Ok(layers)
 }
 
-/// The layers of a text that is not a file; what it extends is relative to `directory`.
+/// Reads the layers of a text. Files that it extends are relative to `directory`.
 pub(super) fn read_text(name: &str, text: &str, directory: &Path) -> Result<Vec<Layer>, Error> {
     let mut layers = Vec::new();
     let mut above = vec![(name.to_owned(), PathBuf::new())];
@@ -25,7 +25,7 @@ pub(super) fn read_text(name: &str, text: &str, directory: &Path) -> Result<Vec<
     Ok(layers)
 }
 
-/// `above` holds the files that led here, as shown and as they really are.
+/// Reads a file with its bases. `above` holds the chain of extending files: displayed and canonical path.
 fn read_chain(
     path: &Path,
     above: &mut Vec<(String, PathBuf)>,
@@ -85,36 +85,7 @@ fn unreadable(name: &str, above: &[(String, PathBuf)], error: &std::io::Error) -
     Error::Config(format!("cannot read config {name}{wanted}: {reason}"))
 }
 
-/// `; did you mean data/train.jsonl?` for a path that does not exist, where something like it does; else
-/// nothing.
-pub fn did_you_mean(path: &Path) -> String {
-    nearest_path(path).map(|near| format!("; did you mean {}?", near.display())).unwrap_or_default()
-}
-
-/// The path with its first part that does not exist replaced by the name beside it that is most like
-/// that part, if that makes a path that exists.
-fn nearest_path(path: &Path) -> Option<PathBuf> {
-    let mut existing = PathBuf::new();
-    let mut parts = path.components();
-    for part in parts.by_ref() {
-        let next = existing.join(part);
-        if next.exists() {
-            existing = next;
-            continue;
-        }
-        let folder = if existing.as_os_str().is_empty() { Path::new(".") } else { &existing };
-        let entries = fs::read_dir(folder).ok()?.flatten().map(|entry| entry.file_name());
-        let mut names: Vec<String> = entries.filter_map(|name| name.into_string().ok()).collect();
-        names.sort();
-        let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let mut near = existing.join(nearest(part.as_os_str().to_str()?, &names)?);
-        near.extend(parts);
-        return Some(near).filter(|near| near.exists());
-    }
-    None
-}
-
-/// The path without `.` and `x/..`, as a reader would write it.
+/// The path without `.` and `x/..`, for messages.
 fn shown(path: &Path) -> String {
     let mut short = PathBuf::new();
     for part in path.components() {

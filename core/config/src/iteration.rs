@@ -1,4 +1,4 @@
-//! `[loop]`.
+//! [`LoopConfig`], the section `[loop]`.
 
 use std::path::PathBuf;
 
@@ -7,42 +7,41 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::feature_cache;
-use super::settings::{Checks, Invalid, keys};
+use super::validate::{Checks, Invalid, keys};
 
-/// What happens in each iteration, training apart.
+/// Iterations, rollouts and caches of the loop.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct LoopConfig {
-    /// Iterations to run. Default 9, as in the paper.
+    /// Number of iterations. Default 9, as in the paper.
     pub iterations: u32,
-    /// Answers sampled to each instruction, at least 2. Of more than 2, each is compared with each other
-    /// one that differs, n (n - 1) / 2 cases for the judge in place of one, and the best and the worst make
-    /// the pair. Default 2, as in the paper.
+    /// Responses sampled per instruction, at least 2. With n > 2 distinct responses the judge compares all
+    /// n (n - 1) / 2 pairs, and the best and the worst response form the preference pair. Default 2, as in the
+    /// paper.
     pub responses: usize,
-    /// Training samples per iteration, drawn anew each iteration. Default all.
+    /// Training samples per iteration, redrawn without replacement in each iteration. Default all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub samples: Option<usize>,
-    /// How answers are sampled. The paper does not publish its settings; the defaults (temperature 1,
-    /// at most 256 tokens) are ours.
+    /// Sampling parameters of the responses. The paper does not publish its values; the defaults (temperature 1,
+    /// at most 256 tokens) are a choice of this project.
     pub sampling: Sampling,
-    /// A control: each sample is judged with the description of another video, that of the next in a random
-    /// round through all, drawn anew each iteration. What a judge gains by its own video's description, beside
-    /// the gain by having any, is the difference. Descriptions themselves go on as without. Default false.
+    /// Control experiment: the judge reads the visual context of another video, by a random permutation that is
+    /// redrawn in each iteration. The difference to a run without it is what the judge gains from the content of
+    /// a context, as opposed to its presence. The contexts themselves are written as usual. Default false.
     pub mismatched_contexts: bool,
-    /// Samples under way at once. Results do not depend on it. Default 32.
-    pub in_flight: usize,
-    /// Share of an iteration's samples, in [0, 1], that may be quarantined before the run stops.
+    /// Number of samples processed concurrently. Results do not depend on it. Default 32.
+    pub concurrency: usize,
+    /// Share of an iteration's samples, in [0, 1], that may be quarantined before the run stops with an error.
     /// Default 0.1.
     pub quarantine_limit: f64,
-    /// Memory for decoded frames and visual features, in MiB. Default 1024.
+    /// Size of the memory cache of decoded frames and visual features, in MiB. Default 1024.
     pub feature_cache_mb: usize,
-    /// Folder of visual features that iterations, stages and runs share, from which features come where
-    /// the same video was encoded before; `auto` is one in the user's cache folder. Results do not depend
-    /// on it. Default none: features are not kept on disk.
+    /// Directory of the on-disk cache of visual features, which iterations, stages and runs share. `auto` is
+    /// `isr-dpo/features` in the user's cache directory. Results do not depend on it. Default none: no cache on
+    /// disk.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub feature_cache_dir: Option<PathBuf>,
-    /// Most that this folder may hold, in GiB; the features that were not used for the longest are
-    /// removed. Default 20.
+    /// Size limit of that directory, in GiB; the least recently used features are evicted. Default 20.
     pub feature_cache_gb: f64,
 }
 
@@ -54,7 +53,7 @@ impl Default for LoopConfig {
             samples: None,
             sampling: Sampling::default(),
             mismatched_contexts: false,
-            in_flight: 32,
+            concurrency: 32,
             quarantine_limit: 0.1,
             feature_cache_mb: 1024,
             feature_cache_dir: None,
@@ -70,7 +69,7 @@ impl LoopConfig {
         checks.require(self.iterations > 0, "iterations", self.iterations, at_least_one);
         checks.require(self.responses > 1, "responses", self.responses, "at least 2");
         checks.require(self.samples != Some(0), "samples", 0, at_least_one);
-        checks.require(self.in_flight > 0, "in_flight", self.in_flight, at_least_one);
+        checks.require(self.concurrency > 0, "concurrency", self.concurrency, at_least_one);
         let share = (0.0..=1.0).contains(&self.quarantine_limit);
         checks.require(share, "quarantine_limit", self.quarantine_limit, "in [0, 1]");
         let cache = feature_cache::invalid(self.feature_cache_dir.as_deref(), self.feature_cache_gb);

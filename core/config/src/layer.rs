@@ -1,30 +1,42 @@
-//! One layer of a config: values under their key paths, each with where it came from.
+//! One layer of a config: values by key path, each with its origin.
 
 use std::collections::BTreeMap;
 
 use config::{Environment, Map, Source, Value, ValueKind};
 use isr_api::Error;
 
-/// What the user typed for one key in the environment or with `-s`, before it was read as TOML.
+use super::renamed;
+
+/// The raw text of an override, from an environment variable or `-s`, before it is parsed as TOML. Kept for keys
+/// of type string, whose value `1e3` is a text.
 #[derive(Clone, Debug)]
-pub(super) struct Typed {
+pub(super) struct RawOverride {
     pub(super) key: String,
     pub(super) origin: String,
     pub(super) text: String,
 }
 
-/// Values that are set together, in this order.
+/// Assignments of one source, in order.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Layer {
     pub(super) assignments: Vec<Assignment>,
-    pub(super) typed: Vec<Typed>,
+    pub(super) raw_overrides: Vec<RawOverride>,
 }
 
-/// One value and its key path (`judge.members[0].threshold`).
+/// A value and its key path (`judge.members[0].threshold`).
 #[derive(Clone, Debug)]
 pub(super) struct Assignment {
     key: String,
     value: Value,
+}
+
+impl Assignment {
+    /// Under the names of today.
+    fn new(key: String, mut value: Value) -> Self {
+        let key = renamed::key(&key).unwrap_or(key);
+        renamed::value(&key, &mut value);
+        Self { key, value }
+    }
 }
 
 impl Source for Assignment {
@@ -38,14 +50,13 @@ impl Source for Assignment {
 }
 
 impl Layer {
-    /// The keys of a TOML file; `origin` is its name.
+    /// Reads the keys of a TOML file. `origin` is its name in messages.
     pub(super) fn from_table(origin: &str, table: toml::Table) -> Self {
-        let assignment =
-            |(key, value): (String, toml::Value)| Assignment { key, value: traced(origin, value) };
-        Self { assignments: table.into_iter().map(assignment).collect(), typed: Vec::new() }
+        let assignment = |(key, value): (String, toml::Value)| Assignment::new(key, traced(origin, value));
+        Self { assignments: table.into_iter().map(assignment).collect(), raw_overrides: Vec::new() }
     }
 
-    /// The variables that begin with `ISR__`; `None` reads those of the process.
+    /// Reads the environment variables that begin with `ISR__`; `None` reads those of the process.
     pub(super) fn from_variables(variables: Option<BTreeMap<String, String>>) -> Result<Self, Error> {
         let source = Environment::with_prefix("ISR")
             .prefix_separator("__")
@@ -61,7 +72,7 @@ impl Layer {
         Ok(layer)
     }
 
-    /// `key=value` texts; of two for one key, the later holds.
+    /// Parses `key=value` texts. Later ones override earlier ones.
     pub(super) fn from_overrides(overrides: &[String]) -> Result<Self, Error> {
         let mut layer = Self::default();
         for text in overrides {
@@ -79,14 +90,15 @@ impl Layer {
             return Err(Error::Config(format!("{origin}: `{key}` is not a key; {reason}")));
         }
         let value = text.parse().unwrap_or_else(|_| toml::Value::String(text.to_owned()));
-        self.assignments.push(Assignment { key: key.to_owned(), value: traced(origin, value) });
-        let (key, origin, text) = (key.to_owned(), origin.to_owned(), text.to_owned());
-        self.typed.push(Typed { key, origin, text });
+        let assignment = Assignment::new(key.to_owned(), traced(origin, value));
+        let (key, origin, text) = (assignment.key.clone(), origin.to_owned(), text.to_owned());
+        self.assignments.push(assignment);
+        self.raw_overrides.push(RawOverride { key, origin, text });
         Ok(())
     }
 }
 
-/// A name, and perhaps one index of at most four digits.
+/// Whether a text is a step of a key path: a name, optionally with an index of at most four digits.
 fn is_step(step: &str) -> bool {
     let (name, index) = match step.split_once('[') {
         Some((name, rest)) => (name, rest.strip_suffix(']').unwrap_or("-")),

@@ -1,7 +1,7 @@
 //! The config engine of isr-dpo: component registry ([`registry`]), layered configs, and plugin files ([`plugin`]).
 //!
-//! A config is a TOML file with one section a component (`[judge]`, whose `type` is a registered name),
-//! and sections of numbers for the loop. It is read in layers, each above the one before:
+//! A config is a TOML file with one section per component (`[judge]`, whose `type` is a registered name) and
+//! sections of hyperparameters. [`Loader`] reads it in layers, from the lowest to the highest precedence:
 //!
 //! 1. the defaults of the config structs,
 //! 2. the files under `extends`, relative to the file that names them,
@@ -9,17 +9,17 @@
 //! 4. environment variables: `ISR__POLICY__MODEL=x` sets `policy.model`,
 //! 5. overrides: `-s policy.model=x`.
 //!
-//! Tables merge key by key; anything else is replaced. Where an upper layer changes the `type` of a
-//! section, the lower layers' keys of that section are forgotten, since another type has other keys.
-//! TOML has no null, so `"none"` in place of an optional section or number takes it away again:
-//! `-s retrospector=none`.
+//! Tables merge key by key; all other values are replaced. A layer that changes the `type` of a section discards
+//! the lower layers' keys of that section, since another type has other keys. TOML has no null, so `"none"`
+//! removes an optional section or number: `-s retrospector=none`.
 //!
-//! [`Loader`] checks the result against the JSON schema of the config struct, registered components
-//! included, and reports all problems at once with key path, origin and remedy. It loads any struct that
-//! implements [`Settings`]; [`RunConfig`] is that of `isr run`.
+//! [`Loader`] checks the result against the JSON schema of the config struct, registered components included, and
+//! reports all problems at once with key path, origin and remedy. It loads any struct that implements
+//! [`Validate`]; [`RunConfig`] is the config of `isr run`.
 
 mod check;
 mod component_schema;
+mod diagnostics;
 mod difference;
 mod evaluation;
 mod feature_cache;
@@ -32,25 +32,27 @@ mod oracle;
 mod output;
 pub mod plugin;
 pub mod registry;
+mod renamed;
 mod run;
-mod settings;
 mod supervised;
 mod train;
+mod validate;
 
+pub use diagnostics::did_you_mean;
 pub use difference::difference;
 pub use evaluation::EvaluationConfig;
 pub use feature_cache::{default_dir as default_feature_cache_dir, resolve as feature_cache_dir};
-pub use files::did_you_mean;
 pub use iteration::LoopConfig;
 pub use loader::{LoadedConfig, Loader};
 pub use oracle::is_oracle;
 pub use output::{file_schema, schema, to_toml};
+pub use renamed::with_current_names;
 pub use run::RunConfig;
-pub use settings::{Invalid, Settings};
 pub use supervised::SupervisedConfig;
 pub use train::{Schedule, TrainConfig};
+pub use validate::{Invalid, Validate};
 
-/// Re-exports for the code that [`register!`] writes.
+/// Re-exports for the expansion of [`register!`].
 #[doc(hidden)]
 pub mod __private {
     pub use inventory;

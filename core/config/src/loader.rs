@@ -1,4 +1,4 @@
-//! From layers to a config.
+//! [`Loader`]: reads, merges and checks the layers of a config.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -8,29 +8,42 @@ use isr_api::Error;
 use serde_json::Value;
 
 use super::check::Checker;
-use super::layer::{Layer, Typed};
+use super::layer::{Layer, RawOverride};
 use super::output::schema_of;
-use super::{Settings, files, merge};
+use super::{Validate, diagnostics, files, merge};
 use crate::plugin::{self, PluginFile, Plugins};
 
-/// A config, and how it came about.
+/// A loaded config with the origins of its values.
 #[derive(Debug)]
 pub struct LoadedConfig<T> {
     /// The config.
     pub value: T,
-    /// All of it as JSON, defaults included.
+    /// The resolved config as JSON, defaults included.
     pub settings: Value,
-    /// Where each value was set that is not a default: key path to file, environment variable or `-s`.
+    /// Origin of every value that is not a default: key path to file name, environment variable or `-s`.
     pub origins: BTreeMap<String, String>,
-    /// The plugins that it names.
+    /// The plugins that the config names.
     pub plugins: Plugins,
 }
 
-/// Loads a config from layers. The lowest are the files and texts in the order in which they are added,
-/// above them is the environment, and above that are the overrides.
+impl<T: Validate> LoadedConfig<T> {
+    /// A config that was built in code, checked as one that is read from files.
+    ///
+    /// # Errors
+    /// [`Error::Config`], with all values that are out of range.
+    pub fn of(value: T) -> Result<Self, Error> {
+        reject_invalid(&value, &BTreeMap::new())?;
+        let settings = serde_json::to_value(&value).map_err(|error| Error::Config(error.to_string()))?;
+        let settings = plugin::untag(settings);
+        Ok(Self { value, settings, origins: BTreeMap::new(), plugins: Plugins::default() })
+    }
+}
+
+/// Loads a config from layers: files and texts in the order in which they are added, above them environment
+/// variables, above those overrides.
 ///
 /// ```no_run
-/// use crate::{Loader, RunConfig};
+/// use isr_config::{Loader, RunConfig};
 ///
 /// let loader = Loader::new().file("configs/demo.toml").environment().overrides(["loop.iterations=3"]);
 /// let config = loader.load::<RunConfig>()?;
@@ -58,18 +71,18 @@ enum Variables {
 }
 
 impl Loader {
-    /// Only defaults.
+    /// Creates a loader without layers, which yields the defaults.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds a TOML file, and what it extends.
+    /// Adds a TOML file with the files that it extends.
     pub fn file(mut self, path: impl Into<PathBuf>) -> Self {
         self.inputs.push(Input::File(path.into()));
         self
     }
 
-    /// Adds TOML text. `name` stands for it in messages; what it extends is relative to `directory`.
+    /// Adds a TOML text. `name` is its name in messages; files that it extends are relative to `directory`.
     pub fn text(
         mut self,
         name: impl Into<String>,
@@ -81,13 +94,13 @@ impl Loader {
         self
     }
 
-    /// Reads the environment: `ISR__POLICY__MODEL=x` is `policy.model = "x"`.
+    /// Reads the environment variables of the process: `ISR__POLICY__MODEL=x` sets `policy.model` to `x`.
     pub fn environment(mut self) -> Self {
         self.variables = Variables::Process;
         self
     }
 
-    /// Takes these environment variables in place of the process's.
+    /// Reads these environment variables instead of those of the process.
     pub fn variables<K: Into<String>, V: Into<String>>(
         mut self,
         variables: impl IntoIterator<Item = (K, V)>,
@@ -97,44 +110,50 @@ impl Loader {
         self
     }
 
-    /// Adds overrides `key=value`, the last the strongest. The value is read as TOML (`3`, `[1, 2]`,
-    /// `{type = "dpo"}`), and as a string where it is not TOML, or where the key wants a string.
+    /// Adds overrides `key=value`; later ones take precedence. The value is parsed as TOML (`3`, `[1, 2]`,
+    /// `{type = "dpo"}`). It is a string if it is not TOML, or if the key is of type string.
     pub fn overrides<S: Into<String>>(mut self, overrides: impl IntoIterator<Item = S>) -> Self {
         self.overrides.extend(overrides.into_iter().map(Into::into));
         self
     }
 
-    /// Merges the layers, checks every key and value, and reads the result.
+    /// Merges the layers, checks every key and value, and deserialises the result.
     ///
     /// # Errors
-    /// [`Error::Config`], with all that is wrong with the config.
-    pub fn load<T: Settings>(&self) -> Result<LoadedConfig<T>, Error> {
+    /// [`Error::Config`] with all problems of the config.
+    pub fn load<T: Validate>(&self) -> Result<LoadedConfig<T>, Error> {
         let layers = self.layers()?;
         let merged = merge::merge(&layers)?;
-        let typed: Vec<Typed> = layers.into_iter().flat_map(|layer| layer.typed).collect();
+        let raw_overrides: Vec<RawOverride> =
+            layers.into_iter().flat_map(|layer| layer.raw_overrides).collect();
         let plugins = match schema_of::<T>().to_value().pointer("/properties/plugins") {
-            Some(_) => self.load_plugins(&merged, &typed)?,
+            Some(_) => self.load_plugins(&merged, &raw_overrides)?,
             None => Plugins::default(),
         };
-        plugin::within(&plugins.clone(), || read(&merged, &typed, plugins))
+        plugin::with_plugins(&plugins.clone(), || read(&merged, &raw_overrides, plugins))
     }
 
-    /// Loads the plugins that the config names, and nothing else of it.
+    /// Loads the plugins of the config without checking its other sections.
     ///
     /// # Errors
-    /// [`Error::Config`], with what is wrong with `plugins` or with the first file that is no plugin.
+    /// [`Error::Config`] for an invalid section `plugins` or the first file that cannot be loaded.
     pub fn plugins(&self) -> Result<Plugins, Error> {
         let layers = self.layers()?;
         let merged = merge::merge(&layers)?;
-        let typed: Vec<Typed> = layers.into_iter().flat_map(|layer| layer.typed).collect();
-        self.load_plugins(&merged, &typed)
+        let raw_overrides: Vec<RawOverride> =
+            layers.into_iter().flat_map(|layer| layer.raw_overrides).collect();
+        self.load_plugins(&merged, &raw_overrides)
     }
 
-    fn load_plugins(&self, merged: &config::Value, typed: &[Typed]) -> Result<Plugins, Error> {
+    fn load_plugins(
+        &self,
+        merged: &config::Value,
+        raw_overrides: &[RawOverride],
+    ) -> Result<Plugins, Error> {
         let config::ValueKind::Table(table) = &merged.kind else { return Ok(Plugins::default()) };
         let Some(named) = table.get("plugins") else { return Ok(Plugins::default()) };
         let schema = schemars::schema_for!(Vec<PluginFile>).to_value();
-        let mut checker = Checker::new(&schema, typed);
+        let mut checker = Checker::new(&schema, raw_overrides);
         let files = checker.value("plugins", named, &schema);
         checker.finish()?;
         let files: Vec<PluginFile> = serde_json::from_value(files)
@@ -168,37 +187,26 @@ impl Loader {
     }
 }
 
-fn read<T: Settings>(
+fn read<T: Validate>(
     merged: &config::Value,
-    typed: &[Typed],
+    raw_overrides: &[RawOverride],
     plugins: Plugins,
 ) -> Result<LoadedConfig<T>, Error> {
     let schema = schema_of::<T>().to_value();
-    let mut checker = Checker::new(&schema, typed);
+    let mut checker = Checker::new(&schema, raw_overrides);
     let settings = checker.value("", merged, &schema);
     let origins = checker.finish()?;
     let value: T = serde_json::from_value(settings)
         .map_err(|error| Error::Config(format!("the config cannot be read: {error}")))?;
     reject_invalid(&value, &origins)?;
     let settings = serde_json::to_value(&value).map_err(|error| Error::Config(error.to_string()))?;
-    Ok(LoadedConfig { value, settings: plugin::restored(settings), origins, plugins })
+    Ok(LoadedConfig { value, settings: plugin::untag(settings), origins, plugins })
 }
 
-fn reject_invalid<T: Settings>(value: &T, origins: &BTreeMap<String, String>) -> Result<(), Error> {
+fn reject_invalid<T: Validate>(value: &T, origins: &BTreeMap<String, String>) -> Result<(), Error> {
     let invalid = value.invalid().into_iter().map(|invalid| {
         let origin = origins.get(&invalid.key).map(|origin| format!(" in {origin}")).unwrap_or_default();
         format!("`{}`{origin} {}", invalid.key, invalid.reason)
     });
-    reject(invalid.collect())
-}
-
-/// One error for all problems.
-pub(super) fn reject(mut problems: Vec<String>) -> Result<(), Error> {
-    match problems.len() {
-        0 => Ok(()),
-        1 => Err(Error::Config(problems.remove(0))),
-        count => {
-            Err(Error::Config(format!("{count} problems in the config:\n- {}", problems.join("\n- "))))
-        }
-    }
+    diagnostics::reject(invalid.collect())
 }

@@ -1,14 +1,14 @@
-//! Layers on top of each other.
+//! Merging of config layers.
 
 use config::{Config, Map, Value, ValueKind};
 use isr_api::Error;
 
 use super::layer::Layer;
 
-/// Merges the layers, the lowest first. Tables merge key by key; all else is replaced.
+/// Merges layers, the lowest first: tables key by key, all other values by replacement.
 ///
-/// Where a layer changes the `type` of a table, what the lower layers say in that table is forgotten:
-/// another type has other keys.
+/// A layer that changes the `type` of a table discards the lower layers' keys of that table, since another type
+/// has other keys.
 pub(super) fn merge(layers: &[Layer]) -> Result<Value, Error> {
     let mut merged = Config::default();
     for layer in layers {

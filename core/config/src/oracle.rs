@@ -1,18 +1,18 @@
-//! Judges that know what is true.
+//! Oracles: judges that read ground truth.
 
 use serde_json::Value;
 
 use crate::registry::JudgeConfig;
 
-/// The key by which a judge's config says that the judge knows what is true.
+/// Config key that marks an oracle.
 const KEY: &str = "oracle";
 
-/// Whether a judge, or one that it is made of, knows what is true: whether a key `oracle` of its config is
-/// true, at whatever depth.
+/// Returns whether a judge, or a judge nested in it, reads ground truth: whether its config has a key `oracle`
+/// that is true, at any depth.
 ///
-/// A judge that reads reference answers or facts has to have that key, and to refuse to be built unless it is
-/// true. It bounds what judges can do, and nothing that was trained on its verdicts may be taken for more: so
-/// each record of them says `"oracle": true`.
+/// A judge that reads reference answers or facts must have that key, and must refuse to be built unless it is
+/// true. Results of an oracle are an upper bound for judges without ground truth, so every record of its verdicts
+/// carries `"oracle": true`.
 pub fn is_oracle(judge: &dyn JudgeConfig) -> bool {
     serde_json::to_value(judge).is_ok_and(|settings| has_true_key(&settings))
 }

@@ -1,4 +1,4 @@
-//! Configs written out: as TOML, and as a JSON schema.
+//! Output of configs as TOML and of their JSON schema.
 
 use isr_api::Error;
 use schemars::Schema;
@@ -6,10 +6,10 @@ use schemars::generate::SchemaSettings;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::{RunConfig, Settings};
+use super::{RunConfig, Validate};
 use crate::plugin;
 
-/// The config as TOML that loads to the same config.
+/// Writes a config as TOML, which loads to the same config.
 ///
 /// # Errors
 /// [`Error::Config`] where TOML has no form for a value (an integer above 2^63 - 1, a null in a list).
@@ -17,11 +17,11 @@ pub fn to_toml<T: Serialize>(config: &T) -> Result<String, Error> {
     let unwritable =
         |reason: String| Error::Config(format!("the config cannot be written as TOML: {reason}"));
     let value = serde_json::to_value(config).map_err(|error| unwritable(error.to_string()))?;
-    toml::to_string_pretty(&without_nulls(plugin::restored(value)))
+    toml::to_string_pretty(&without_nulls(plugin::untag(value)))
         .map_err(|error| unwritable(error.to_string()))
 }
 
-/// TOML has no null; an absent key says the same.
+/// Drops nulls, which TOML lacks; an absent key has the same meaning.
 fn without_nulls(value: Value) -> Value {
     match value {
         Value::Object(map) => {
@@ -33,14 +33,14 @@ fn without_nulls(value: Value) -> Value {
     }
 }
 
-/// JSON schema (draft 2020-12) of a run's config file with every registered component, for editors.
+/// Returns the JSON schema (draft 2020-12) of a run's config file with every registered component, for editors.
 pub fn schema() -> Schema {
     file_schema::<RunConfig>()
 }
 
-/// JSON schema of a file that [`Loader`](super::Loader) loads as `T`: the schema of `T`, and `extends`.
-/// A file that extends another need not have the required sections.
-pub fn file_schema<T: Settings>() -> Schema {
+/// Returns the JSON schema of a file that [`Loader`](super::Loader) loads as `T`: the schema of `T` with the key
+/// `extends`. In a file that extends another one, no section is required.
+pub fn file_schema<T: Validate>() -> Schema {
     let mut schema = schema_of::<T>();
     if let Some(Value::Object(properties)) = schema.get_mut("properties") {
         properties.insert("extends".to_owned(), extends_schema());
@@ -52,8 +52,8 @@ pub fn file_schema<T: Settings>() -> Schema {
     schema
 }
 
-/// The schema that a merged config is checked by.
-pub(super) fn schema_of<T: Settings>() -> Schema {
+/// The schema of a merged config.
+pub(super) fn schema_of<T: Validate>() -> Schema {
     SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<T>()
 }
 

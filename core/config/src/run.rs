@@ -1,86 +1,115 @@
-//! The config of `isr run`.
+//! [`RunConfig`], the config of `isr run`.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::evaluation::EvaluationConfig;
 use super::iteration::LoopConfig;
-use super::settings::{Checks, Invalid, Settings, keys};
 use super::train::TrainConfig;
+use super::validate::{Checks, Invalid, Validate, keys};
 use crate::plugin::PluginFile;
 use crate::registry::{
     DataConfig, EncoderConfig, EvaluatorConfig, JudgeConfig, ObjectiveConfig, ObserverConfig, PolicyConfig,
-    RetrospectorConfig, SelectionConfig, VideoConfig,
+    RetrospectorConfig, SelectionConfig, ValueConfig, VideoConfig,
 };
 
-/// Config of one run: the components, and the numbers of the loop.
+/// Config of one run: its components and the hyperparameters of the loop.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RunConfig {
     /// Name of the run and of its directory: letters, digits, `.`, `_` and `-`. Default "run".
     #[serde(default = "default_name")]
     pub name: String,
-    /// Every random draw of the run derives from this. Default 0.
+    /// Run seed, from which all random streams derive. Default 0.
     #[serde(default)]
     pub seed: u64,
-    /// Plugin files: paths, or tables of a `path` and limits. What they give can then be named like what is
-    /// built in. Default none.
+    /// Plugin files: paths, or tables with a `path` and limits. Their components are selected by name like
+    /// built-in ones. Default none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub plugins: Vec<PluginFile>,
-    /// Where samples come from.
+    /// Source of training and evaluation samples.
     pub data: Box<dyn DataConfig>,
-    /// How videos are decoded, and which frames are kept.
+    /// Video decoding and frame sampling.
     pub video: Box<dyn VideoConfig>,
-    /// What turns frames into visual features.
-    pub encoder: Box<dyn EncoderConfig>,
-    /// The model that is aligned.
+    /// Frozen vision tower that computes visual features. Default: the encoder of the policy's own checkpoint, whose
+    /// weights are then in memory once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encoder: Option<Box<dyn EncoderConfig>>,
+    /// Model to align.
     pub policy: Box<dyn PolicyConfig>,
-    /// What writes the visual context that the judge sees. Default none: the judge sees no context.
+    /// Writer of the visual contexts that the judge reads. Default none: the judge reads no context.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retrospector: Option<Box<dyn RetrospectorConfig>>,
-    /// What compares two answers.
+    /// Pairwise judge of responses.
     pub judge: Box<dyn JudgeConfig>,
-    /// The preference loss.
+    /// Preference loss.
     pub objective: Box<dyn ObjectiveConfig>,
-    /// Which judged pairs are trained on.
+    /// Rule that turns verdicts into preference pairs.
     pub selection: Box<dyn SelectionConfig>,
-    /// What measures answers to held-out samples. Default none: nothing is measured.
+    /// Metrics of responses to held-out samples. Default none: no evaluation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evaluator: Option<Box<dyn EvaluatorConfig>>,
-    /// What records the run's figures beside its own files: a table each. Results do not depend on them.
-    /// Default none.
+    /// Experiment trackers and other observers, one table each. Results do not depend on them. Default none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub observers: Vec<Box<dyn ObserverConfig>>,
-    /// The iterations.
+    /// Iterations and sampling.
     #[serde(default)]
     pub r#loop: LoopConfig,
-    /// The training of each iteration.
+    /// Training in each iteration.
     #[serde(default)]
     pub train: TrainConfig,
-    /// The evaluation after each iteration.
+    /// Evaluation after each iteration.
     #[serde(default)]
     pub evaluation: EvaluationConfig,
+}
+
+/// A config to be completed in code: no component is chosen yet ([`ValueConfig`] stands in each required section),
+/// and all numbers have their defaults.
+impl Default for RunConfig {
+    fn default() -> Self {
+        let open = ValueConfig::default;
+        Self {
+            name: default_name(),
+            seed: 0,
+            plugins: Vec::new(),
+            data: Box::new(open()),
+            video: Box::new(open()),
+            encoder: None,
+            policy: Box::new(open()),
+            retrospector: None,
+            judge: Box::new(open()),
+            objective: Box::new(open()),
+            selection: Box::new(open()),
+            evaluator: None,
+            observers: Vec::new(),
+            r#loop: LoopConfig::default(),
+            train: TrainConfig::default(),
+            evaluation: EvaluationConfig::default(),
+        }
+    }
 }
 
 fn default_name() -> String {
     "run".to_owned()
 }
 
-/// What a component's `validate` says, under its section.
+/// Adds the result of a component's `validate` under its section.
 macro_rules! check_component {
     ($checks:ident, $section:literal, $component:expr) => {
         $checks.part($section, &keys($component), $component.validate())
     };
 }
 
-impl Settings for RunConfig {
+impl Validate for RunConfig {
     fn invalid(&self) -> Vec<Invalid> {
         let mut checks = Checks::of("");
         let allowed = "letters, digits, `.`, `_` and `-`, not beginning with `.`";
         checks.require(is_name(&self.name), "name", format_args!("{:?}", self.name), allowed);
         check_component!(checks, "data", &self.data);
         check_component!(checks, "video", &self.video);
-        check_component!(checks, "encoder", &self.encoder);
+        if let Some(encoder) = &self.encoder {
+            check_component!(checks, "encoder", encoder);
+        }
         check_component!(checks, "policy", &self.policy);
         if let Some(retrospector) = &self.retrospector {
             check_component!(checks, "retrospector", retrospector);
@@ -98,7 +127,7 @@ impl Settings for RunConfig {
     }
 }
 
-/// Whether the text can name a directory on any system.
+/// Whether the text is a valid directory name on every operating system.
 fn is_name(text: &str) -> bool {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     !text.is_empty() && !text.starts_with('.') && text.chars().all(allowed)

@@ -1,4 +1,4 @@
-//! `[training]` of `isr sft`.
+//! [`SupervisedConfig`], the section `[training]` of `isr sft`.
 
 use std::path::PathBuf;
 
@@ -8,30 +8,30 @@ use serde::{Deserialize, Serialize};
 use super::feature_cache;
 use super::train::{Schedule, TrainConfig};
 
-/// How the policy learns from demonstrations.
+/// Supervised fine-tuning on demonstrations.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SupervisedConfig {
-    /// Optimiser steps. Default 1000.
+    /// Number of optimiser steps. Default 1000.
     pub steps: u64,
-    /// Demonstrations per step. Default 32.
+    /// Demonstrations per optimiser step. Default 32.
     pub batch_size: u64,
     /// Peak learning rate. Default 1e-3.
     pub learning_rate: f64,
-    /// Course of the learning rate after warm-up. Default cosine.
+    /// Learning-rate schedule after warm-up. Default cosine.
     pub schedule: Schedule,
-    /// Share of the steps over which the learning rate rises to its peak. Default 0.02.
+    /// Share of the steps, in [0, 1], with linear warm-up of the learning rate from 0 to its peak. Default 0.02.
     pub warmup_ratio: f64,
-    /// Largest L2 norm of the gradient. Default 1.
+    /// Gradient clipping threshold, a global L2 norm. Default 1.
     pub max_grad_norm: f64,
-    /// Steps between snapshots from which a training that was cut off continues. Default 200.
+    /// Optimiser steps between snapshots, from which an interrupted training resumes. Default 200.
     pub snapshot_every: u64,
-    /// Decoded frames and features kept in memory, in MiB. Default 1024.
+    /// Size of the memory cache of decoded frames and visual features, in MiB. Default 1024.
     pub feature_cache_mb: usize,
-    /// Folder of visual features that runs share, as `loop.feature_cache_dir`. Default none.
+    /// Directory of the on-disk cache of visual features, as `loop.feature_cache_dir`. Default none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub feature_cache_dir: Option<PathBuf>,
-    /// Most that this folder may hold, in GiB. Default 20.
+    /// Size limit of that directory, in GiB. Default 20.
     pub feature_cache_gb: f64,
 }
 
@@ -53,7 +53,10 @@ impl Default for SupervisedConfig {
 }
 
 impl SupervisedConfig {
-    /// Names the first value that is out of range.
+    /// Checks the ranges of all values.
+    ///
+    /// # Errors
+    /// A message that begins with the key of the first invalid value.
     pub fn validate(&self) -> Result<(), String> {
         let positive = [
             ("steps", self.steps),
@@ -70,7 +73,7 @@ impl SupervisedConfig {
         cache.first().map_or(Ok(()), |(key, reason)| Err(format!("{key} {reason}")))
     }
 
-    /// Learning rate of a step, counted from 0.
+    /// Returns the learning rate of optimiser step `step`, from 0.
     pub fn learning_rate_at(&self, step: u64) -> f64 {
         let schedule = TrainConfig {
             learning_rate: self.learning_rate,

@@ -1,47 +1,45 @@
-//! `[train]`.
+//! [`TrainConfig`], the section `[train]`, and the learning-rate schedules.
 
 use std::f64::consts::PI;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::settings::{Checks, Invalid};
+use super::validate::{Checks, Invalid};
 
-/// How the policy is trained in each iteration. The optimiser starts anew in each.
+/// Training in each iteration. Each iteration starts with a fresh optimiser state.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TrainConfig {
-    /// Passes over the iteration's pairs. Default 1.
+    /// Epochs over the iteration's preference pairs. Default 1.
     pub epochs: u64,
-    /// Pairs per optimiser step, over all devices. Default 128, as in LLaVA-Hound.
+    /// Global batch size: pairs per optimiser step, over all devices. Default 128, as in LLaVA-Hound.
     pub batch_size: usize,
     /// Peak learning rate. Default 5e-7.
     pub learning_rate: f64,
-    /// How the learning rate goes on after warm-up. Default linear.
+    /// Learning-rate schedule after warm-up. Default linear.
     pub schedule: Schedule,
-    /// Share of the steps, in [0, 1], over which the learning rate rises from 0 to its peak.
-    /// Default 0.1.
+    /// Share of the steps, in [0, 1], with linear warm-up of the learning rate from 0 to its peak. Default 0.1.
     pub warmup_ratio: f64,
-    /// Largest L2 norm of the gradient; a larger one is scaled down to it. 0 turns clipping off.
-    /// Default 1.
+    /// Gradient clipping threshold, a global L2 norm; 0 disables clipping. Default 1.
     #[serde(with = "zero_is_none")]
     #[schemars(with = "f64")]
     pub max_grad_norm: Option<f64>,
-    /// Optimiser steps between snapshots of a training under way. Default none: a training that was
-    /// cut off starts again from its first step.
+    /// Optimiser steps between snapshots, from which an interrupted training resumes. Default none: it restarts
+    /// from the first step.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub snapshot_every: Option<u64>,
 }
 
-/// The course of the learning rate after warm-up.
+/// Learning-rate schedule after warm-up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Schedule {
-    /// Falls to 0 in a straight line.
+    /// Linear decay to 0.
     Linear,
-    /// Falls to 0 along half a cosine wave.
+    /// Cosine decay to 0, half a period.
     Cosine,
-    /// Stays at its peak.
+    /// Constant at the peak.
     Constant,
 }
 
@@ -60,12 +58,12 @@ impl Default for TrainConfig {
 }
 
 impl TrainConfig {
-    /// Learning rate of optimiser step `step` (from 0) of `total_steps`.
+    /// Returns the learning rate of optimiser step `step` (from 0) of `total_steps`.
     ///
-    /// The same numbers as `get_linear_schedule_with_warmup`, `get_cosine_schedule_with_warmup` and
+    /// Equal to `get_linear_schedule_with_warmup`, `get_cosine_schedule_with_warmup` and
     /// `get_constant_schedule_with_warmup` of transformers (4.57.1, `optimization.py`), with
-    /// `ceil(warmup_ratio * total_steps)` warm-up steps as in its `TrainingArguments`. So the first
-    /// step of a schedule with warm-up has a learning rate of 0.
+    /// `ceil(warmup_ratio * total_steps)` warm-up steps as in its `TrainingArguments`. With
+    /// warm-up, the first step therefore has a learning rate of 0.
     pub fn learning_rate_at(&self, step: u64, total_steps: u64) -> f64 {
         let (step, total) = (step as f64, total_steps as f64);
         let warmup = (self.warmup_ratio * total).ceil();
@@ -99,7 +97,7 @@ impl TrainConfig {
     }
 }
 
-/// TOML has no null, so a limit that is off by choice is written as 0.
+/// Writes `None` as 0, since TOML has no null.
 mod zero_is_none {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 

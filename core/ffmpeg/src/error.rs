@@ -4,31 +4,31 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// What can go wrong in finding and running `ffmpeg`.
+/// Errors of locating and running `ffmpeg`.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FfmpegError {
-    /// There is no ffmpeg in any place that is searched.
+    /// No ffmpeg in any of the searched locations.
     #[error(
         "ffmpeg was not found: run `cargo xtask setup`, or install it (Debian: apt-get install ffmpeg), \
          or set ISR_FFMPEG"
     )]
     NotFound,
-    /// `ISR_FFMPEG` names something that cannot be run.
+    /// `ISR_FFMPEG` is not the path of an executable file.
     #[error("ISR_FFMPEG is `{0}`, which is no executable file: correct it, or unset it")]
     NotExecutable(PathBuf),
-    /// The program did not start.
+    /// The program cannot be started.
     #[error("cannot start {program}: {source}")]
     Start {
-        /// The program.
+        /// Path of the program.
         program: PathBuf,
-        /// The system's error.
+        /// Error of the operating system.
         source: io::Error,
     },
-    /// The program ran past its time limit, and was killed.
+    /// The program exceeded its wall-clock limit, given here, and was killed.
     #[error("ffmpeg was stopped after {} s", .0.as_secs_f64())]
     TimedOut(Duration),
-    /// The pipes to the program broke.
+    /// I/O error on the pipes to the program.
     #[error("lost the connection to ffmpeg: {0}")]
     Pipe(#[source] io::Error),
 }

@@ -1,10 +1,7 @@
-//! The program `ffmpeg`: where it is, and how to run it without trusting what it is given.
+//! Sandboxed execution of the program `ffmpeg`: [`locate()`] finds it, [`run()`] runs it under limits.
 //!
-//! A library that plugins share, no plugin itself: it registers nothing and knows no type of the loop.
-//!
-//! A decoder of a hundred formats in C is the part of this system that meets hostile bytes, so it runs
-//! as its own process and under limits: it cannot outlive its caller, stall it, or fill its memory, and
-//! a crash of it is an exit status. [`run()`] is that one door; [`locate()`] finds the program.
+//! ffmpeg decodes untrusted files in C, so it runs in a process of its own with limits on time, memory and
+//! output. It cannot outlive, stall or exhaust its caller, and a crash is an exit status.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping"))]
 

@@ -1,16 +1,16 @@
-//! Splits a byte stream of unknown size and content into lines of bounded size.
+//! Splitting of an untrusted byte stream into lines of bounded length.
 
-/// Bytes of a line that are kept; the rest of it is dropped.
+/// Maximum length of a line in bytes; the rest is dropped.
 const LONGEST: usize = 4096;
 
-/// Collects bytes and hands out whole lines, without their end, lossily as UTF-8.
+/// Incremental line splitter. Lines are decoded as UTF-8 with replacement, without their terminator.
 #[derive(Default)]
 pub(crate) struct Lines {
     line: Vec<u8>,
 }
 
 impl Lines {
-    /// Adds some bytes; calls back for each line that they complete. Empty lines are skipped.
+    /// Appends bytes, and calls back for each completed line. Skips empty lines.
     pub(crate) fn push(&mut self, bytes: &[u8], on_line: &mut dyn FnMut(&str)) {
         let mut pieces = bytes.split(|byte| matches!(byte, b'\n' | b'\r'));
         if let Some(first) = pieces.next() {
@@ -22,7 +22,7 @@ impl Lines {
         }
     }
 
-    /// Hands out the last line, which nothing ended.
+    /// Calls back for the last, unterminated line.
     pub(crate) fn finish(&mut self, on_line: &mut dyn FnMut(&str)) {
         if !self.line.is_empty() {
             on_line(&String::from_utf8_lossy(&self.line));

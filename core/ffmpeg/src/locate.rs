@@ -1,4 +1,4 @@
-//! Where `ffmpeg` is.
+//! Location of the `ffmpeg` program.
 
 use std::env;
 use std::ffi::OsStr;
@@ -6,14 +6,18 @@ use std::path::{Path, PathBuf};
 
 use crate::FfmpegError;
 
-/// The program's path inside a checkout that `cargo xtask setup` prepared.
+/// Path of the program within a checkout, as installed by `cargo xtask setup`.
 const IN_CHECKOUT: &str = ".ffmpeg/ffmpeg";
 
-/// The `ffmpeg` to use: `ISR_FFMPEG`; else `.ffmpeg/ffmpeg` in a folder above this executable, then in
-/// the current folder or one above it; else the one on `PATH`.
+/// Locates `ffmpeg`: the path in `ISR_FFMPEG`; else `.ffmpeg/ffmpeg` in an ancestor folder of this executable,
+/// then in the current folder or an ancestor; else that of `cargo xtask setup --user` in the user's cache folder; else
+/// the program on `PATH`.
 ///
-/// `ISR_FFMPEG` is a path, not a name, and is never passed over: a wrong one is an error. Looks at the
-/// file system at each call; keep the result.
+/// Searches the file system on each call; callers should cache the result.
+///
+/// # Errors
+/// [`FfmpegError::NotExecutable`] for an invalid `ISR_FFMPEG`, which has no fallback;
+/// [`FfmpegError::NotFound`].
 pub fn locate() -> Result<PathBuf, FfmpegError> {
     if let Some(named) = env::var_os("ISR_FFMPEG").filter(|value| !value.is_empty()) {
         return explicit(PathBuf::from(named));
@@ -23,6 +27,7 @@ pub fn locate() -> Result<PathBuf, FfmpegError> {
         .iter()
         .flatten()
         .find_map(|start| in_ancestors(start))
+        .or_else(in_user_cache)
         .or_else(|| env::var_os("PATH").and_then(|path| on_path(&path)))
         .ok_or(FfmpegError::NotFound)
 }
@@ -35,10 +40,17 @@ fn in_ancestors(start: &Path) -> Option<PathBuf> {
     start.ancestors().map(|folder| folder.join(IN_CHECKOUT)).find(|path| is_executable(path))
 }
 
+/// Where `cargo xtask setup --user` puts it.
+fn in_user_cache() -> Option<PathBuf> {
+    let named = env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    let cache = named.or_else(|| Some(env::home_dir()?.join(".cache")))?;
+    Some(cache.join("isr-dpo").join(IN_CHECKOUT)).filter(|path| is_executable(path))
+}
+
 fn on_path(path: &OsStr) -> Option<PathBuf> {
     let program = format!("ffmpeg{}", env::consts::EXE_SUFFIX);
     env::split_paths(path)
-        // A relative entry would name another file once the process runs somewhere else.
+        // A relative entry would depend on the working directory.
         .filter(|folder| folder.is_absolute())
         .map(|folder| folder.join(&program))
         .find(|candidate| is_executable(candidate))

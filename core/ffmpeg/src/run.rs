@@ -1,4 +1,4 @@
-//! Runs the program under limits.
+//! Execution under limits.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -11,44 +11,44 @@ use tokio::process::{Child, ChildStdin, Command};
 use crate::FfmpegError;
 use crate::lines::Lines;
 
-/// Bytes that are read from a pipe at once; Linux pipes hold as many.
+/// Size of reads from a pipe in bytes: the capacity of a Linux pipe.
 const CHUNK: usize = 64 * 1024;
 
-/// What one run may use.
+/// Resource limits of a run.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Wall-clock time from start to end.
+    /// Wall-clock time.
     pub wall: Duration,
-    /// Address space of the process in bytes, its libraries included. Enforced where the system has
-    /// `ulimit -v` (Linux); elsewhere it limits single allocations only.
+    /// Address space of the process in bytes, including libraries. Enforced with `ulimit -v` (Linux);
+    /// elsewhere it limits single allocations only.
     pub memory: u64,
-    /// Bytes that are taken from standard output; the process is killed when it writes more.
+    /// Size of standard output in bytes; the process is killed when it writes more.
     pub output: usize,
 }
 
-/// How a run ended.
+/// End of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// The program ended; not necessarily with success.
+    /// The program exited, not necessarily with success.
     Exited(ExitStatus),
-    /// The program wrote more than [`Limits::output`], and was killed.
+    /// The program exceeded [`Limits::output`] and was killed.
     OutputLimit,
 }
 
-/// What a run left.
+/// Result of a run.
 #[derive(Debug)]
 pub struct Outcome {
-    /// How it ended.
+    /// Exit status, or the exceeded output limit.
     pub ending: Ending,
-    /// Standard output, at most [`Limits::output`] bytes of it.
+    /// Standard output, truncated to [`Limits::output`] bytes.
     pub stdout: Vec<u8>,
 }
 
-/// Runs `program` with `args` within `limits`, feeds it `input`, and hands each line of its standard
-/// error to `on_line` as it comes (cut to 4 KiB, so a flood of them takes no memory).
+/// Runs `program` with `args` under `limits`, with `input` as standard input, and calls `on_line` for each line
+/// of standard error as it arrives, truncated to 4 KiB.
 ///
-/// Arguments go to the program as they are, past any shell. Standard input is null where `input` is
-/// empty. Dropping the future kills the process. An exit status other than zero is no error here.
+/// Arguments are passed verbatim, without interpretation by a shell. With an empty `input`, standard input is
+/// null. Dropping the future kills the process. A nonzero exit status is not an error here.
 ///
 /// # Errors
 /// [`FfmpegError::Start`], [`FfmpegError::TimedOut`] or [`FfmpegError::Pipe`].
@@ -75,15 +75,15 @@ pub async fn run(
     match done {
         Ok(outcome) => outcome.map_err(FfmpegError::Pipe),
         Err(_) => {
-            // Reaped here, lest a run that times out often leaves zombies behind.
+            // Reaps the process, so that time-outs leave no zombies.
             child.kill().await.map_err(FfmpegError::Pipe)?;
             Err(FfmpegError::TimedOut(limits.wall))
         }
     }
 }
 
-/// The shell sets the limit on itself and becomes the program: the only way to a resource limit that
-/// needs no `unsafe` here. What follows the script are its arguments, which it never interprets.
+/// A shell sets the limit on itself and then replaces itself by the program, which needs no `unsafe`. The
+/// program and its arguments are positional parameters of the script, so they are not interpreted.
 #[cfg(unix)]
 fn command(program: &Path, limits: &Limits) -> Command {
     const SCRIPT: &str = r#"ulimit -v "$1" 2>/dev/null; shift; exec "$@""#;
@@ -97,7 +97,7 @@ fn command(program: &Path, _: &Limits) -> Command {
     clean(Command::new(program))
 }
 
-/// Takes away the variables with which the caller's environment would change the program's log.
+/// Removes environment variables that would change the program's log.
 fn clean(mut command: Command) -> Command {
     command.env_remove("FFREPORT").env_remove("AV_LOG_FORCE_COLOR").env("AV_LOG_FORCE_NOCOLOR", "1");
     command
@@ -125,7 +125,7 @@ async fn exchange(
     Ok(Outcome { ending, stdout })
 }
 
-/// The bytes up to `limit`, and whether that was all.
+/// Reads up to `limit` bytes; the flag is false if there were more.
 async fn read_up_to(
     from: Option<impl AsyncRead + Unpin>,
     limit: usize,
@@ -162,7 +162,7 @@ async fn read_lines(
 
 async fn feed(stdin: Option<ChildStdin>, input: &[u8]) {
     if let Some(mut stdin) = stdin {
-        // A program that has read enough closes the pipe; its exit status tells whether it was content.
+        // A program that has read enough closes the pipe; its exit status tells whether it succeeded.
         stdin.write_all(input).await.ok();
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use isr_api::messages::ComponentSpec;
 use isr_api::{Cause, Judge, Kind, Manifest, PreferenceObjective, Retrospector};
-use isr_config::plugin::{Plugin, PluginFile, Settings};
+use isr_config::plugin::{Plugin, PluginFile, PluginSettings};
 use serde_json::json;
 
 use crate::component::{RemoteJudge, RemoteObjective, RemoteRetrospector};
@@ -31,7 +31,7 @@ impl RemotePlugin {
         Ok(Self { program, limits, manifests })
     }
 
-    fn session(&self, kind: Kind, name: &str, with: &Settings<'_>) -> Result<Session, Cause> {
+    fn session(&self, kind: Kind, name: &str, with: &PluginSettings<'_>) -> Result<Session, Cause> {
         let component = ComponentSpec { kind, name: name.to_owned(), settings: with.settings.clone() };
         Ok(Session::start(self.program.clone(), component, self.limits)?)
     }
@@ -42,15 +42,19 @@ impl Plugin for RemotePlugin {
         &self.manifests
     }
 
-    fn judge(&self, name: &str, with: &Settings<'_>) -> Result<Arc<dyn Judge>, Cause> {
+    fn judge(&self, name: &str, with: &PluginSettings<'_>) -> Result<Arc<dyn Judge>, Cause> {
         Ok(Arc::new(RemoteJudge::new(name, self.session(Kind::Judge, name, with)?)))
     }
 
-    fn retrospector(&self, name: &str, with: &Settings<'_>) -> Result<Arc<dyn Retrospector>, Cause> {
+    fn retrospector(&self, name: &str, with: &PluginSettings<'_>) -> Result<Arc<dyn Retrospector>, Cause> {
         Ok(Arc::new(RemoteRetrospector::new(name, self.session(Kind::Retrospector, name, with)?)))
     }
 
-    fn objective(&self, name: &str, with: &Settings<'_>) -> Result<Arc<dyn PreferenceObjective>, Cause> {
+    fn objective(
+        &self,
+        name: &str,
+        with: &PluginSettings<'_>,
+    ) -> Result<Arc<dyn PreferenceObjective>, Cause> {
         Ok(Arc::new(RemoteObjective::new(name, self.session(Kind::Objective, name, with)?)?))
     }
 }

@@ -1,4 +1,4 @@
-//! From a config to what it names.
+//! [`Components`]: the runtime objects of a run.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,30 +9,30 @@ use isr_api::{
 };
 use isr_config::RunConfig;
 
-/// The runtime objects that a [`RunConfig`] names.
+/// The runtime objects that a [`RunConfig`] selects.
 #[derive(Clone)]
 pub struct Components {
-    /// Where samples come from.
+    /// Source of samples.
     pub data: Arc<dyn SampleSource>,
-    /// Reads videos.
+    /// Video decoder and frame sampler.
     pub video: Arc<dyn VideoReader>,
-    /// Turns frames into features.
+    /// Frozen vision tower.
     pub encoder: Arc<dyn VideoEncoder>,
-    /// The model that is aligned.
+    /// Model to align.
     pub policy: Arc<dyn Policy>,
-    /// Writes the visual context; without it the judge sees none.
+    /// Writer of visual contexts; `None` in runs whose judge reads no context.
     pub retrospector: Option<Arc<dyn Retrospector>>,
-    /// Compares two answers.
+    /// Pairwise judge.
     pub judge: Arc<dyn Judge>,
-    /// The preference loss.
+    /// Preference loss.
     pub objective: Arc<dyn PreferenceObjective>,
-    /// Chooses the pairs to train on.
+    /// Rule that turns verdicts into preference pairs.
     pub selection: Arc<dyn Selection>,
-    /// Measures answers; without it nothing is measured.
+    /// Metrics of responses; `None` disables evaluation.
     pub evaluator: Option<Arc<dyn Evaluator>>,
 }
 
-/// One section's object, or the error that names the section and the component.
+/// Builds the component of one section; an error names section and component.
 macro_rules! built {
     ($kind:ident, $config:expr, $cx:expr) => {
         named(Kind::$kind, $config.name(), $config.build($cx))
@@ -40,25 +40,84 @@ macro_rules! built {
 }
 
 impl Components {
-    /// Builds every component that the config names.
+    /// Builds every component of a config, in the order of its sections.
+    ///
+    /// # Errors
+    /// [`Error::Build`] for the first component that cannot be built.
+    pub fn build(config: &RunConfig, cx: &BuildContext) -> Result<Self, Error> {
+        ComponentValues::default().complete(config, cx)
+    }
+}
+
+/// Components that a program gives as values, in place of what a config names.
+#[derive(Clone, Default)]
+#[allow(missing_docs, reason = "the fields are those of `Components`")]
+pub struct ComponentValues {
+    pub data: Option<Arc<dyn SampleSource>>,
+    pub video: Option<Arc<dyn VideoReader>>,
+    pub encoder: Option<Arc<dyn VideoEncoder>>,
+    pub policy: Option<Arc<dyn Policy>>,
+    pub retrospector: Option<Arc<dyn Retrospector>>,
+    pub judge: Option<Arc<dyn Judge>>,
+    pub objective: Option<Arc<dyn PreferenceObjective>>,
+    pub selection: Option<Arc<dyn Selection>>,
+    pub evaluator: Option<Arc<dyn Evaluator>>,
+}
+
+/// The value, or what the section builds.
+macro_rules! given_or_built {
+    ($given:expr, $kind:ident, $config:expr, $cx:expr) => {
+        match $given {
+            Some(value) => value,
+            None => built!($kind, $config, $cx)?,
+        }
+    };
+}
+
+impl ComponentValues {
+    /// Builds every component that the config names, but for those that are given.
     ///
     /// # Errors
     /// [`Error::Build`] of the first component that cannot be built.
-    pub fn build(config: &RunConfig, cx: &BuildContext) -> Result<Self, Error> {
-        let retrospector = config.retrospector.as_ref();
-        let evaluator = config.evaluator.as_ref();
-        Ok(Self {
-            data: built!(Data, config.data, cx)?,
-            video: built!(Video, config.video, cx)?,
-            encoder: built!(Encoder, config.encoder, cx)?,
-            policy: built!(Policy, config.policy, cx)?,
-            retrospector: retrospector.map(|c| built!(Retrospector, c, cx)).transpose()?,
-            judge: built!(Judge, config.judge, cx)?,
-            objective: built!(Objective, config.objective, cx)?,
-            selection: built!(Selection, config.selection, cx)?,
-            evaluator: evaluator.map(|c| built!(Evaluator, c, cx)).transpose()?,
+    pub fn complete(self, config: &RunConfig, cx: &BuildContext) -> Result<Components, Error> {
+        let optional = config.retrospector.as_ref();
+        let retrospector = match (self.retrospector, optional) {
+            (None, Some(section)) => Some(built!(Retrospector, section, cx)?),
+            (given, _) => given,
+        };
+        let evaluator = match (self.evaluator, config.evaluator.as_ref()) {
+            (None, Some(section)) => Some(built!(Evaluator, section, cx)?),
+            (given, _) => given,
+        };
+        let data = given_or_built!(self.data, Data, config.data, cx);
+        let video = given_or_built!(self.video, Video, config.video, cx);
+        let policy = given_or_built!(self.policy, Policy, config.policy, cx);
+        let encoder = match (self.encoder, &config.encoder) {
+            (Some(value), _) => value,
+            (None, Some(section)) => built!(Encoder, section, cx)?,
+            (None, None) => policy.encoder().ok_or_else(|| no_encoder(config))?,
+        };
+        let judge = given_or_built!(self.judge, Judge, config.judge, cx);
+        let objective = given_or_built!(self.objective, Objective, config.objective, cx);
+        let selection = given_or_built!(self.selection, Selection, config.selection, cx);
+        Ok(Components {
+            data,
+            video,
+            encoder,
+            policy,
+            retrospector,
+            judge,
+            objective,
+            selection,
+            evaluator,
         })
     }
+}
+
+fn no_encoder(config: &RunConfig) -> Error {
+    let cause =
+        format!("policy `{}` has no encoder of its own; choose one in [encoder]", config.policy.name());
+    Error::Build { kind: Kind::Encoder.section(), name: "the policy's own".to_owned(), cause: cause.into() }
 }
 
 fn named<T>(kind: Kind, name: &str, built: Result<T, Cause>) -> Result<T, Error> {

@@ -1,19 +1,19 @@
-//! A video that shows less: mDPO's corruption (arXiv 2406.11839, section 3.1).
+//! Corrupted videos of mDPO (arXiv 2406.11839, section 3.1).
 //!
-//! The authors crop an image at random to 1 to 20 % of its area and scale the rest up (`RandomResizedCrop` in
-//! `bunny/modeling_bunny_phi.py` of luka-group/mDPO). Here all frames of a video are cropped to the same
-//! window, so that what moves in it still moves alike, and the video has as many tokens as before.
+//! The authors crop an image to a random window of 1 to 20 % of its area and resize it to the original size
+//! (`RandomResizedCrop` in `bunny/modeling_bunny_phi.py` of luka-group/mDPO). Here all frames of a video share one
+//! window, so motion is preserved, and the number of visual tokens does not change.
 
 use isr_api::Frames;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha12Rng;
 
-/// Share of the area that is left.
+/// Range of the window's share of the area.
 const SCALE: std::ops::Range<f64> = 0.01..0.2;
-/// Logarithm of the largest ratio of the window's sides to those of a square: 4 / 3.
+/// Natural logarithm of the largest aspect ratio of the window, 4 / 3.
 const LOG_RATIO: f64 = 0.287_682_072_451_780_9;
 
-/// The same window of every frame, scaled to the frame's size.
+/// Crops every frame to one window drawn by `seed`, and resizes it to the frame size.
 pub(crate) fn cropped(frames: &Frames, seed: u64) -> Frames {
     let window = Window::drawn(frames.width, frames.height, &mut ChaCha12Rng::seed_from_u64(seed));
     let rgb = (0..frames.len()).filter_map(|index| frames.frame(index));
@@ -21,7 +21,7 @@ pub(crate) fn cropped(frames: &Frames, seed: u64) -> Frames {
     Frames { rgb, width: frames.width, height: frames.height, timestamps: frames.timestamps.clone() }
 }
 
-/// A part of a frame, in pixels.
+/// A crop window in pixels.
 #[derive(Clone, Copy, Debug)]
 struct Window {
     left: u32,
@@ -40,7 +40,7 @@ impl Window {
         Self { left: at(width, w), top: at(height, h), width: w, height: h }
     }
 
-    /// Bilinear, pixels being squares around their centres.
+    /// Resizes the window bilinearly, with pixel centres at half-integers (`align_corners = false`).
     fn scaled(&self, frame: &[u8], width: u32, height: u32) -> Vec<u8> {
         let columns: Vec<Between> =
             (0..width).map(|x| Between::new(x, width, self.left, self.width)).collect();
@@ -59,7 +59,7 @@ impl Window {
     }
 }
 
-/// Two neighbouring pixels of a line, and how far behind the first a point lies.
+/// Interpolation between two neighbouring pixels: their indices and the weight of the second.
 struct Between {
     low: usize,
     high: usize,
@@ -67,7 +67,7 @@ struct Between {
 }
 
 impl Between {
-    /// Where pixel `index` of `count` comes from, in the `length` pixels from `start` on.
+    /// Source of output pixel `index` of `count` within `length` input pixels from `start`.
     fn new(index: u32, count: u32, start: u32, length: u32) -> Self {
         let place = (f64::from(index) + 0.5) * f64::from(length) / f64::from(count) - 0.5;
         let place = place.clamp(0.0, f64::from(length - 1));

@@ -1,5 +1,4 @@
-//! Calls into components: they end when the work is cancelled, and a panic becomes an error that names the
-//! component.
+//! Calls into components with cancellation, and with panics converted to errors.
 
 use std::any::Any;
 use std::future::Future;
@@ -10,7 +9,7 @@ use isr_api::{ComponentError, Error};
 use tokio::task::JoinError;
 use tokio_util::sync::CancellationToken;
 
-/// Awaits something, unless `cancel` comes first.
+/// Awaits a future until it completes or `cancel` fires, whichever is first.
 pub(crate) async fn unless_cancelled<T>(
     cancel: &CancellationToken,
     future: impl Future<Output = T>,
@@ -22,7 +21,7 @@ pub(crate) async fn unless_cancelled<T>(
     }
 }
 
-/// Awaits a component's call, unless `cancel` comes first.
+/// Awaits a component's call until it completes or `cancel` fires. A panic becomes [`ComponentError::Panicked`].
 pub(crate) async fn interruptible<T>(
     cancel: &CancellationToken,
     call: impl Future<Output = Result<T, ComponentError>>,
@@ -34,7 +33,7 @@ pub(crate) async fn interruptible<T>(
     outcome.map_err(|source| component_error(stage, subject, source))
 }
 
-/// Calls a component that computes without waiting.
+/// Runs a synchronous call of a component. A panic becomes [`ComponentError::Panicked`].
 pub(crate) fn caught<T>(
     stage: &str,
     subject: &str,
@@ -44,7 +43,7 @@ pub(crate) fn caught<T>(
     outcome.map_err(|source| component_error(stage, subject, source))
 }
 
-/// What a component's error means for the work.
+/// Converts a component's error to one of the run.
 pub(crate) fn component_error(stage: &str, subject: &str, source: ComponentError) -> Error {
     match source {
         ComponentError::Cancelled => Error::Cancelled,
@@ -52,7 +51,7 @@ pub(crate) fn component_error(stage: &str, subject: &str, source: ComponentError
     }
 }
 
-/// What became of a task that returned nothing.
+/// Converts the failure of a spawned task.
 pub(crate) fn join_error(error: JoinError) -> ComponentError {
     match error.try_into_panic() {
         Ok(payload) => panicked(payload),

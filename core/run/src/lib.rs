@@ -1,27 +1,29 @@
-//! The iterative preference optimisation loop of isr-dpo, and what it stands on.
+//! The iterative preference optimisation loop of isr-dpo, with run directories and caches.
 //!
-//! | to read | where |
+//! | topic | where |
 //! |---|---|
-//! | the algorithm | [`IterativeLoop`] (`src/loop`) |
-//! | supervised training on demonstrations | [`SupervisedTraining`] |
-//! | run directories: journals, atomic files, locks | [`store`] |
-//! | visual features that iterations and runs share, on disk | [`feature_cache`] |
-//! | stage results that runs share | [`stage_cache`] |
+//! | iterative DPO | [`IterativeLoop`] |
+//! | supervised fine-tuning on demonstrations | [`SupervisedTraining`] |
+//! | run directories: layout, journals, atomic writes, locks | [`store`] |
+//! | on-disk cache of visual features | [`feature_cache`] |
+//! | cache of stage results, shared by runs | [`stage_cache`] |
+//! | decoded and encoded videos in memory | [`VideoCache`] |
 //!
-//! Links no tensor library, starts no process, and knows no component by name.
+//! The crate links no tensor library, starts no process, and depends on no concrete component.
 
 mod components;
 mod crop;
 pub mod feature_cache;
 mod guard;
 mod r#loop;
-mod scenes;
 pub mod stage_cache;
 pub mod store;
 mod supervised;
 mod training;
+mod video_cache;
 
-pub use components::Components;
-pub use r#loop::{IterativeLoop, LoopParts, first_difference};
-pub use scenes::VideoCache;
+pub use components::{ComponentValues, Components};
+pub use r#loop::{IterativeLoop, LoopParts};
+pub use store::first_difference;
 pub use supervised::{SupervisedParts, SupervisedTraining};
+pub use video_cache::VideoCache;

@@ -1,4 +1,4 @@
-//! Supervised training on demonstrations: the warm start that the loop begins with.
+//! Supervised fine-tuning on demonstrations, the warm start of the loop.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,54 +14,54 @@ use tokio_util::sync::CancellationToken;
 
 use crate::feature_cache::FeatureCache;
 use crate::guard::interruptible;
-use crate::scenes::VideoCache;
 use crate::store::RunDir;
 use crate::training::{Batches, Training};
+use crate::video_cache::VideoCache;
 
-/// What a supervised training runs on.
+/// The inputs of a [`SupervisedTraining`].
 pub struct SupervisedParts {
-    /// Its name, for observers.
+    /// Name of the training, for observers.
     pub name: String,
-    /// Settings.
+    /// Config section `[training]`.
     pub settings: SupervisedConfig,
-    /// What is learned from.
+    /// Training data.
     pub demonstrations: Arc<dyn Demonstrations>,
-    /// Reads videos.
+    /// Video decoder and frame sampler.
     pub video: Arc<dyn VideoReader>,
-    /// Encodes them; `None` where the policy's own tower does, as it must while it is trained.
+    /// Frozen vision tower; `None` if the policy's own tower encodes the frames, as it must while it is trained.
     pub encoder: Option<Arc<dyn VideoEncoder>>,
-    /// What is trained.
+    /// Model to train.
     pub policy: Arc<dyn Policy>,
-    /// A loss on chosen answers alone.
+    /// Loss that requires [`View::Chosen`](isr_api::View::Chosen) only.
     pub objective: Arc<dyn PreferenceObjective>,
-    /// Where metrics, snapshots and the checkpoint go.
+    /// Directory of metrics, snapshots and checkpoint.
     pub store: RunDir,
-    /// Who watches.
+    /// Receivers of events.
     pub observers: Vec<Arc<dyn Observer>>,
-    /// Stops the training in a state that can be continued.
+    /// Cancels the training; it can be resumed.
     pub cancel: CancellationToken,
 }
 
-/// A supervised training: `metrics.jsonl`, snapshots under `training/`, and at its end `checkpoint/`.
+/// Supervised fine-tuning. Writes `metrics.jsonl`, snapshots under `training/`, and finally `checkpoint/`.
 pub struct SupervisedTraining {
     parts: SupervisedParts,
-    scenes: VideoCache,
+    videos: VideoCache,
 }
 
 impl SupervisedTraining {
-    /// A training that is ready to run.
+    /// Creates a training. Reads and writes nothing yet.
     pub fn new(parts: SupervisedParts) -> Self {
         let (video, encoder) = (parts.video.clone(), parts.encoder.clone());
         let SupervisedConfig { feature_cache_dir: dir, feature_cache_gb: size, .. } = &parts.settings;
-        let scenes = VideoCache::new(video, encoder, parts.settings.feature_cache_mb)
+        let videos = VideoCache::new(video, encoder, parts.settings.feature_cache_mb)
             .with_disk(FeatureCache::configured(dir.as_deref(), *size));
-        Self { parts, scenes }
+        Self { parts, videos }
     }
 
-    /// Trains, or goes on with a training that was cut; returns the checkpoint's path.
+    /// Trains, or resumes an interrupted training; returns the path of the checkpoint.
     ///
     /// # Errors
-    /// The first demonstration or step that fails. What was done since the last snapshot is done again.
+    /// The first demonstration or step that fails. A resumed training repeats the steps since the last snapshot.
     pub async fn run(&self) -> Result<PathBuf, Error> {
         let SupervisedParts { settings, store, demonstrations, cancel, .. } = &self.parts;
         let checkpoint = Training::checkpoint(store.path());
@@ -99,7 +99,7 @@ impl SupervisedTraining {
     async fn example(&self, index: u64) -> Result<TrainExample, ComponentError> {
         let Demonstration { video, prompt, answer, .. } = self.parts.demonstrations.get(index).await?;
         let prompt = match video {
-            Some(video) => Prompt::about(&self.scenes.open(&video).await?, prompt),
+            Some(video) => Prompt::about(&self.videos.open(&video).await?, prompt),
             None => Prompt::text(prompt),
         };
         let chosen = Target { continuation: Continuation::Answer(answer), reference: None };
@@ -107,10 +107,10 @@ impl SupervisedTraining {
     }
 }
 
-/// The name of what runs, in errors.
+/// Name of the stage in errors.
 const STAGE: &str = "supervised training";
 
-/// The demonstrations in their order, again and again.
+/// Batches of demonstrations in order, cyclically.
 struct DemonstrationBatches<'a> {
     of: &'a SupervisedTraining,
     count: u64,

@@ -1,8 +1,8 @@
-//! Optimiser steps: what the loop's training and the supervised one share. Each step is journalled, and a
-//! training that was cut goes on from its newest snapshot.
+//! The training loop over optimiser steps, shared by preference and supervised training. Each step is journalled,
+//! and an interrupted training resumes from its newest snapshot.
 //!
-//! A training's folder holds `metrics.jsonl`, `training/step-NNNNNN/` (the newest snapshot, while it runs)
-//! and, once it is finished, `checkpoint/`.
+//! The directory holds `metrics.jsonl`, `training/step-NNNNNN/` (the newest snapshot, during training) and, after
+//! training, `checkpoint/`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -20,29 +20,29 @@ use tokio_util::sync::CancellationToken;
 use crate::guard::{component_error, interruptible};
 use crate::store::{Journal, PendingDir, read_journal, remove_dir, to_lines, write_atomic};
 
-/// What is learned from, step by step.
+/// The batches of a training, by step.
 #[async_trait]
 pub(crate) trait Batches: Sync {
-    /// The epoch that a step belongs to, from 0.
+    /// Returns the epoch of a step, from 0.
     fn epoch(&self, step: u64) -> u64;
 
-    /// The examples of a step; the same at every call.
+    /// Returns the examples of a step. Deterministic.
     async fn examples(&self, step: u64) -> Result<Vec<TrainExample>, ComponentError>;
 }
 
 /// A training of a fixed number of steps.
 pub(crate) struct Training<'a> {
-    /// Where metrics, snapshots and the checkpoint go.
+    /// Directory of metrics, snapshots and checkpoint.
     pub(crate) dir: &'a Path,
-    /// For observers.
+    /// Iteration in events.
     pub(crate) iteration: u32,
-    /// For errors.
+    /// Stage name in errors.
     pub(crate) stage: &'a str,
     pub(crate) steps: u64,
-    /// Steps between snapshots; none where absent.
+    /// Steps between snapshots; `None` disables them.
     pub(crate) snapshot_every: Option<u64>,
     pub(crate) max_grad_norm: Option<f64>,
-    /// The learning rate of each step.
+    /// Learning-rate schedule: step to learning rate.
     pub(crate) learning_rate: &'a (dyn Fn(u64) -> f64 + Sync),
     pub(crate) policy: &'a dyn Policy,
     pub(crate) objective: &'a Arc<dyn PreferenceObjective>,
@@ -51,13 +51,12 @@ pub(crate) struct Training<'a> {
 }
 
 impl Training<'_> {
-    /// The folder that exists when the training is finished.
+    /// Path of the checkpoint, which exists once the training is complete.
     pub(crate) fn checkpoint(dir: &Path) -> PathBuf {
         dir.join("checkpoint")
     }
 
-    /// Takes the steps that are left and writes the checkpoint, unless that was done before; returns the
-    /// journal's records.
+    /// Takes the remaining steps and writes the checkpoint, unless it exists; returns the records of all steps.
     pub(crate) async fn run(&self, batches: &impl Batches) -> Result<Vec<TrainRecord>, Error> {
         let checkpoint = Self::checkpoint(self.dir);
         if !checkpoint.exists() {
@@ -68,7 +67,7 @@ impl Training<'_> {
             let finished = Event::StageFinished { iteration: self.iteration, stage: Stage::Train, seconds };
             self.observe(&finished);
         }
-        // A kill may have come right here, so this does not hang on what was done above.
+        // Also after a kill between the checkpoint and this line, hence outside the branch.
         remove_dir(&self.snapshots())?;
         read_journal(&self.metrics())
     }
@@ -102,7 +101,7 @@ impl Training<'_> {
         Ok(TrainRecord { step, epoch: batches.epoch(step), learning_rate, report })
     }
 
-    /// Loads the newest snapshot, if there is one; returns the step to go on with.
+    /// Loads the newest snapshot, if there is one; returns the next step.
     async fn restore(&self) -> Result<u64, Error> {
         let Some((step, path)) = newest_snapshot(&self.snapshots()) else {
             return Ok(0);
@@ -112,7 +111,7 @@ impl Training<'_> {
         Ok(step)
     }
 
-    /// Saves a snapshot, then removes the one before.
+    /// Saves a snapshot, then removes the previous one.
     async fn snapshot(&self, done: u64) -> Result<(), Error> {
         let folder = self.snapshots();
         let old = newest_snapshot(&folder);
@@ -120,7 +119,7 @@ impl Training<'_> {
         old.map_or(Ok(()), |(_, path)| remove_dir(&path))
     }
 
-    /// Saves something that appears whole or not at all.
+    /// Saves a checkpoint atomically.
     async fn save(&self, path: &Path, what: CheckpointKind) -> Result<(), Error> {
         let pending = PendingDir::create(path)?;
         self.call(self.policy.save(pending.dir(), what), "save", &path.display().to_string()).await?;
@@ -151,7 +150,7 @@ impl Training<'_> {
     }
 }
 
-/// A training that has left the finite numbers cannot be mended by going on.
+/// Rejects NaN and infinities: a diverged training does not recover.
 fn check_report(report: &StepReport) -> Result<(), ComponentError> {
     let own = [("loss", report.loss), ("gradient norm", report.grad_norm)];
     let metrics = report.metrics.iter().map(|(name, value)| (name.as_str(), *value));
@@ -163,7 +162,7 @@ fn check_report(report: &StepReport) -> Result<(), ComponentError> {
     }
 }
 
-/// A journal of the first `steps` records; later ones belong to work that was lost.
+/// Truncates the journal to the first `steps` records; later ones belong to lost work.
 fn truncated(path: &Path, steps: u64) -> Result<Journal<TrainRecord>, Error> {
     let mut records: Vec<TrainRecord> = read_journal(path)?;
     records.retain(|record| record.step < steps);

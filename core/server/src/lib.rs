@@ -1,6 +1,6 @@
 //! The HTTP servers of isr-dpo.
 //!
-//! | to read | where |
+//! | server | module |
 //! |---|---|
 //! | an OpenAI-compatible server over a policy: `isr serve` | [`openai`] |
 //! | annotation of a run's pairs by people in a browser: `isr annotate` | [`annotate`] |

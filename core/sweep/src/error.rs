@@ -2,14 +2,14 @@
 
 use std::path::PathBuf;
 
-/// What can go wrong with a sweep as a whole; a run that fails is no such error.
+/// Error of a sweep as a whole. A run that fails is reported in [`Results`](crate::Results) instead.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SweepError {
-    /// The sweep file cannot be used; the message names file, key and remedy.
+    /// The sweep file is invalid. The message names file, key and remedy.
     #[error("{0}")]
     Unusable(String),
-    /// The sweep's folder holds runs of an arm that the file now describes differently.
+    /// The sweep's folder holds runs of an arm whose config has changed.
     #[error(
         "arm `{arm}` was run with other settings ({difference}) in {run}; choose another --out, undo the change, \
          or remove that folder to run it anew"
@@ -19,18 +19,18 @@ pub enum SweepError {
         arm: String,
         /// Its run directory.
         run: PathBuf,
-        /// The first key that differs, and both values.
+        /// First key that differs, with both values.
         difference: String,
     },
-    /// A component that makes data, or a file of a run.
+    /// A run's file cannot be read or written.
     #[error(transparent)]
     Core(#[from] isr_api::Error),
-    /// The page could not be made.
+    /// `sweep.html` could not be rendered.
     #[error(transparent)]
     Page(#[from] isr_analysis::report::ReportError),
-    /// Runs cannot be run at all.
+    /// The scheduler cannot run jobs.
     #[error(transparent)]
-    Schedule(#[from] crate::scheduler::Error),
+    Schedule(#[from] crate::scheduler::SchedulerError),
     /// A file of the sweep could not be read or written.
     #[error("cannot {action} {path}: {source}")]
     Io {
@@ -41,12 +41,12 @@ pub enum SweepError {
         /// The system's error.
         source: std::io::Error,
     },
-    /// The table of metrics could not be written.
+    /// `metrics.parquet` could not be written.
     #[error("cannot write {path}: {source}")]
     Parquet {
         /// The file.
         path: PathBuf,
-        /// What the writer said.
+        /// Error of the Parquet writer.
         source: parquet::errors::ParquetError,
     },
 }

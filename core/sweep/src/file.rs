@@ -7,46 +7,46 @@ use toml::{Table, Value};
 
 use crate::error::SweepError;
 
-/// A sweep file as it is written. `docs/sweeps.md` shows one.
+/// Contents of a sweep file (TOML). `docs/sweeps.md` has an example.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SweepFile {
-    /// The config that all arms change, relative to the sweep file.
+    /// Base config, relative to the sweep file.
     pub extends: PathBuf,
     /// Name of the sweep and of its folder. Default: the file's name.
     pub name: Option<String>,
-    /// The seeds that each arm is run with.
+    /// Seeds; every arm is run with each of them.
     pub seeds: Vec<u64>,
-    /// The arm that the others are compared with. Default: none.
+    /// Name of the arm that others are compared with. Default: none.
     pub baseline: Option<String>,
-    /// Settings of all arms, by config path. `{seed}` in a text stands for the seed.
+    /// Settings of all arms, by config path. `{seed}` in a string is replaced by the seed.
     #[serde(default)]
     pub set: Table,
-    /// Arms by name.
+    /// Named arms.
     #[serde(default)]
     pub arms: Vec<NamedArm>,
-    /// Lists of values by config path: every combination, of every named arm.
+    /// Grid search: lists of values by config path. Every named arm gets every combination.
     #[serde(default)]
     pub grid: Table,
-    /// Arms with values that are drawn independently.
+    /// Random search: values drawn independently.
     pub random: Option<Draws>,
-    /// Arms with values of a Halton sequence, which cover the ranges more evenly.
+    /// Quasi-random search: values from a Halton sequence, which cover the ranges more evenly.
     pub quasi_random: Option<Draws>,
-    /// Combinations that are left out: tables of config path to value, all of which an arm sets.
+    /// Excluded combinations: tables of config path to value. An arm that sets all values of a table is left out.
     #[serde(default)]
     pub exclude: Vec<Table>,
-    /// Stops arms that do badly. Default: every arm is run to its end.
+    /// Early stopping by successive halving. Default: none.
     pub halving: Option<Halving>,
-    /// Where runs run: `{ type = "local", jobs = 2 }`, and what else `isr-schedule` knows. Default: this machine.
+    /// Scheduler: `{ type = "local", jobs = 2 }`, `slurm` or `ray` (`docs/schedulers.md`). Default: local.
     #[serde(default)]
-    pub scheduler: crate::scheduler::Settings,
-    /// Whether arms take over from each other what is the same in both. Default true.
+    pub scheduler: crate::scheduler::SchedulerConfig,
+    /// Whether arms reuse each other's identical stages and visual features. Default true.
     #[serde(default = "yes")]
     pub share: bool,
-    /// Processors of a run: what a scheduler counts, and its threads. Default 1.
+    /// CPU cores of a run: reserved by the scheduler, and its number of threads. Default 1.
     #[serde(default = "one")]
     pub cpus: u32,
-    /// GPUs that a run is given. Default 0.
+    /// GPUs of a run. Default 0.
     #[serde(default)]
     pub gpus: u32,
 }
@@ -57,7 +57,7 @@ pub struct SweepFile {
 pub struct NamedArm {
     /// The arm's name, and that of its folder.
     pub name: String,
-    /// What is different in it, by config path: values, or whole tables.
+    /// Settings of the arm, by config path: values or whole tables.
     #[serde(default)]
     pub set: Table,
 }
@@ -66,40 +66,40 @@ pub struct NamedArm {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Draws {
-    /// How many.
+    /// Number of draws, from 1.
     pub draws: u32,
-    /// Root of the draws; a Halton sequence is shifted by it. Default 0.
+    /// Seed of the draws; of a Halton sequence, the seed of its random shift. Default 0.
     #[serde(default)]
     pub seed: u64,
-    /// What to draw from, by config path: a list of values, or `{ low = 0.01, high = 1.0 }`, with `log = true`
+    /// Search space by config path: a list of values, or `{ low = 0.01, high = 1.0 }`, with `log = true`
     /// for draws even in the logarithm and `integer = true` for whole numbers.
     pub values: Table,
 }
 
-/// `[halving]`: successive halving (Jamieson and Talwalkar 2016) of arms, by their mean over seeds.
+/// `[halving]`: successive halving (Jamieson and Talwalkar 2016, arXiv 1502.07943). Arms are ranked by the mean of a metric over seeds.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Halving {
-    /// The metric, as `sweep.json` names it: `greedy.accuracy`.
+    /// Metric that ranks arms, named as in `sweep.json`: `greedy.accuracy`.
     pub metric: String,
-    /// Whether more of it is better. Default `maximise`.
+    /// Direction of the metric. Default `maximise`.
     #[serde(default)]
     pub goal: Goal,
-    /// After which iterations arms are compared, ascending.
+    /// Iterations after which arms are compared, ascending, from 1.
     pub rungs: Vec<u32>,
-    /// Share of the arms that goes on at each rung, in (0, 1). Default 0.5. The baseline always does.
+    /// Share of arms kept at each rung, in (0, 1). Default 0.5. The baseline is always kept.
     #[serde(default = "half")]
     pub keep: f64,
 }
 
-/// Which way is better.
+/// Direction of optimisation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Goal {
-    /// More is better.
+    /// Higher is better.
     #[default]
     Maximise,
-    /// Less is better.
+    /// Lower is better.
     Minimise,
 }
 
@@ -116,7 +116,7 @@ fn half() -> f64 {
 }
 
 impl SweepFile {
-    /// Reads a sweep file, and checks what can be told without its base config.
+    /// Reads a sweep file and validates everything that does not need its base config.
     ///
     /// # Errors
     /// [`SweepError::Unusable`], naming file, key and remedy.
@@ -166,7 +166,7 @@ fn repeated(seeds: &[u64]) -> Option<u64> {
     sorted.windows(2).find(|two| two[0] == two[1]).map(|two| two[0])
 }
 
-/// Whether two values are the same setting: `1` and `1.0` are.
+/// Equality of settings, by which `1` equals `1.0`.
 pub(crate) fn same(one: &Value, other: &Value) -> bool {
     match (one, other) {
         (Value::Integer(one), Value::Float(other)) | (Value::Float(other), Value::Integer(one)) => {

@@ -1,7 +1,6 @@
-//! What a sweep will share, and how long it takes: told from configs alone, before anything runs.
+//! Forecast of a sweep's stages and time, from configs and earlier timings, before anything runs.
 //!
-//! Two runs share a stage where all that leads to it is the same: then its contents will be, as far as the device
-//! repeats its results.
+//! Two runs share a stage where all of its inputs are the same. On a device with reproducible results its outputs are then too.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -14,36 +13,36 @@ use serde_json::Value;
 use crate::error::SweepError;
 use crate::plan::{Member, Plan, setting};
 
-/// The work of a sweep.
+/// Stages and estimated time of a sweep.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Forecast {
-    /// Each iteration's stages, in order; iteration 0 is the starting model's evaluation.
+    /// Stages by iteration, in order. Iteration 0 is the starting model's evaluation.
     pub stages: Vec<StageForecast>,
-    /// Seconds of all runs one after the other; `None` where no run of the sweep was timed yet.
+    /// Estimated seconds of all runs in sequence; `None` before any run of the sweep was timed.
     pub seconds: Option<Seconds>,
 }
 
-/// A stage of an iteration, over all runs.
+/// Number of runs that need and compute a stage.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StageForecast {
     /// The iteration.
     pub iteration: u32,
     /// The stage.
     pub stage: Stage,
-    /// Runs that have it.
+    /// Runs that need the stage.
     pub needed: usize,
-    /// Runs that compute it.
+    /// Runs that compute it; the others reuse its result.
     pub computed: usize,
 }
 
-/// Estimates from the stages that were timed: of others, the mean of the same stage.
+/// Estimated wall-clock seconds. A stage that was not timed counts as the mean of timed stages of its kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Seconds {
     /// Without sharing.
     pub alone: f64,
     /// With sharing, if the sweep shares.
     pub shared: f64,
-    /// Of the latter, what is left to do.
+    /// Seconds of `shared` that are left to do.
     pub left: f64,
 }
 
@@ -55,7 +54,7 @@ struct Timing {
     seconds: f64,
 }
 
-/// A stage of a run, and the name of what it is made from.
+/// A stage of a run, named by the fingerprint of its inputs.
 struct Step {
     iteration: u32,
     stage: Stage,
@@ -65,10 +64,10 @@ struct Step {
 }
 
 impl Forecast {
-    /// The work of a plan.
+    /// Forecasts a plan.
     ///
     /// # Errors
-    /// Where files of earlier runs cannot be read.
+    /// [`SweepError::Core`] where files of earlier runs cannot be read.
     pub fn of(plan: &Plan) -> Result<Self, SweepError> {
         let mut steps = Vec::new();
         for (place, member) in plan.members.iter().enumerate() {
@@ -78,7 +77,7 @@ impl Forecast {
         Ok(Self { stages: stages(&steps), seconds: seconds(&steps) })
     }
 
-    /// How many stages are taken over, of how many.
+    /// Number of reused stages, and of all stages.
     pub fn taken_over(&self) -> (usize, usize) {
         let needed: usize = self.stages.iter().map(|stage| stage.needed).sum();
         (needed - self.stages.iter().map(|stage| stage.computed).sum::<usize>(), needed)
@@ -105,7 +104,7 @@ fn order(stage: Stage) -> usize {
     all.iter().position(|other| *other == stage).unwrap_or(all.len())
 }
 
-/// What runs that share a stage say of it differs by what taking it over cost.
+/// Totals over all stages. A shared stage counts with its longest timing, since the shorter ones are those of reuse.
 fn seconds(steps: &[Step]) -> Option<Seconds> {
     let mut timed: HashMap<&Fingerprint, f64> = HashMap::new();
     for (step, seconds) in steps.iter().filter_map(|step| Some((step, step.seconds?))) {
@@ -133,7 +132,7 @@ fn seconds(steps: &[Step]) -> Option<Seconds> {
     Some(total)
 }
 
-/// All stages of a run. `own` sets it apart from other runs.
+/// All stages of a run. `own` makes their names unique to the run, so that nothing is shared.
 fn steps_of(member: &Member, own: Option<usize>) -> Result<Vec<Step>, SweepError> {
     let settings = &member.config.settings;
     let mut timings: HashMap<(u32, String), f64> = HashMap::new();

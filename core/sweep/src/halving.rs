@@ -1,19 +1,18 @@
-//! Successive halving: after some iterations, only the best arms go on.
+//! Successive halving: only the best arms continue after a rung.
 
 use crate::error::SweepError;
 use crate::file::Goal;
+use crate::outcome::Outcome;
 use crate::plan::Plan;
 use crate::results::values;
-use crate::run::Outcome;
 
-/// The iterations to bring runs to, one after the other; the last is their end.
+/// Iterations up to which runs are continued, in order; `None` is the end of the run.
 pub(crate) fn targets(plan: &Plan) -> Vec<Option<u32>> {
     let rungs = plan.file.halving.iter().flat_map(|halving| &halving.rungs);
     rungs.map(|&rung| Some(rung)).chain([None]).collect()
 }
 
-/// The arms that go on no further after a rung. It depends on the runs' figures alone, so a sweep that was cut
-/// decides the same again.
+/// Arms stopped at a rung, with the rung. The decision depends on the runs' metrics alone, so a resumed sweep repeats it.
 pub(crate) fn stopped(
     plan: &Plan,
     target: Option<u32>,
@@ -25,7 +24,7 @@ pub(crate) fn stopped(
     for arm in (0..plan.arms.len()).filter(|arm| !outcome.stopped.contains_key(arm)) {
         let values = values(plan, arm)?;
         let of = values.get(&halving.metric).and_then(|by_iteration| by_iteration.get(&rung));
-        // An arm without a figure failed, and is reported as that.
+        // An arm without a value has failed, and is reported as failed.
         if let Some(of) = of {
             means.push((arm, sign * of.values().sum::<f64>() / of.len() as f64));
         }

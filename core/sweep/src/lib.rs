@@ -1,16 +1,16 @@
-//! `isr sweep`: many runs from one file.
+//! Hyperparameter sweeps and ablations over seeds: `isr sweep`.
 //!
 //! | step | where |
 //! |---|---|
 //! | the sweep file | `file` |
 //! | file -> arms: named, grid, draws, constraints | `expand` |
 //! | arms x seeds -> configs, read and checked | `plan` |
-//! | configs -> what will be shared, and how long it takes | `forecast` |
-//! | runs in processes of their own | `run`, `halving` |
-//! | run directories -> figures, means, intervals, differences | `metrics`, `results` |
-//! | these -> files | `table` (Parquet), `page` (HTML) |
+//! | configs -> shared stages and estimated time | `forecast` |
+//! | runs, each in its own process | `run`, `halving`, `scheduler` |
+//! | run directories -> metrics, means, confidence intervals, paired differences | `metrics`, `results` |
+//! | these -> files | `output`, `table` (Parquet), `page` (HTML) |
 //!
-//! A sweep's folder says how far it is, as a run's does: what is complete is left alone, what was cut goes on.
+//! A sweep is resumed from its folder: complete runs are skipped, interrupted ones continue.
 //!
 //! ```text
 //! sweeps/NAME/
@@ -28,6 +28,8 @@ mod file;
 mod forecast;
 mod halving;
 mod metrics;
+mod outcome;
+mod output;
 mod page;
 mod plan;
 mod results;
@@ -40,6 +42,8 @@ pub use expand::{Arm, expand};
 pub use file::{Draws, Goal, Halving, NamedArm, SweepFile};
 pub use forecast::{Forecast, Seconds, StageForecast};
 pub use metrics::{Figure, figures};
+pub use outcome::Outcome;
+pub use output::write_results;
 pub use plan::{Member, Plan};
 pub use results::{ArmResult, Estimate, Point, Results, RunResult, SCHEMA, Status, results};
-pub use run::{Outcome, Progress, run};
+pub use run::{Progress, run};

@@ -1,4 +1,4 @@
-//! `sweep.html`: the sweep as a page of its own, in the look of a run's report.
+//! `sweep.html`, in the style of a run's report.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::error::SweepError;
 use crate::results::{ArmResult, Estimate, Point, Results, RunResult, Status};
 
-/// Metrics of the first table and charts, where they are known.
+/// Metrics of the first table and charts, where measured.
 const HEADLINE: [&str; 8] = [
     "greedy.accuracy",
     "sampled.accuracy",
@@ -119,7 +119,7 @@ fn run_view(run: &RunResult, dir: &Path) -> RunView {
     }
 }
 
-/// One row an arm, of its last iteration.
+/// One row per arm, at its last iteration.
 fn table<'a>(
     results: &'a Results,
     metrics: &[&str],
@@ -142,7 +142,7 @@ fn table<'a>(
     table
 }
 
-/// The same of differences from the baseline; empty without one.
+/// Paired differences from the baseline; empty without one.
 fn differences(results: &Results, metrics: &[&str]) -> Table {
     let Some(baseline) = &results.baseline else { return Table::default() };
     let caption = format!("Difference from {baseline} with the same seed: mean and 95% bootstrap interval");
@@ -186,7 +186,7 @@ fn settings(results: &Results) -> Table {
     table
 }
 
-/// A line an arm, in a band of its interval.
+/// Chart of a metric: one line per arm, in a band of its confidence interval.
 fn plot(results: &Results, metric: &str) -> Plot {
     let unit = unit(metric);
     let mut table = Table::new(title(metric), ["iteration"]);

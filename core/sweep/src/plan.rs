@@ -1,4 +1,4 @@
-//! The runs of a sweep: each arm with each seed, its config read and checked before anything starts.
+//! Runs of a sweep: each arm with each seed, with a validated config.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -13,36 +13,36 @@ use crate::expand::name::plain;
 use crate::expand::{Arm, expand};
 use crate::file::SweepFile;
 
-/// A sweep, ready to run.
+/// A validated sweep.
 pub struct Plan {
-    /// Its name.
+    /// Name of the sweep.
     pub name: String,
-    /// Its folder.
+    /// Folder of the sweep.
     pub dir: PathBuf,
-    /// What it was read from.
+    /// The sweep file.
     pub file: SweepFile,
-    /// The arms, in the file's order.
+    /// Arms in the file's order.
     pub arms: Vec<Arm>,
-    /// One entry for each arm and seed, arm by arm.
+    /// Runs: one for each arm and seed, arm by arm.
     pub members: Vec<Member>,
 }
 
-/// A run of a sweep.
+/// One run of a sweep: an arm with a seed.
 pub struct Member {
-    /// Index of its arm.
+    /// Index in [`Plan::arms`].
     pub arm: usize,
-    /// Its seed.
+    /// Seed of the run.
     pub seed: u64,
-    /// Its run directory.
+    /// Run directory.
     pub dir: PathBuf,
-    /// Its config.
+    /// Resolved config.
     pub config: LoadedConfig<RunConfig>,
-    /// The config as TOML.
+    /// The resolved config as TOML.
     pub toml: String,
 }
 
 impl Plan {
-    /// Reads and checks a sweep. `out` is its folder, by default `sweeps/NAME`.
+    /// Reads and validates a sweep file and the config of every arm. `out` is the sweep's folder, by default `sweeps/NAME`.
     ///
     /// # Errors
     /// [`SweepError::Unusable`], with the problems of every arm.
@@ -77,27 +77,27 @@ impl Plan {
         }
     }
 
-    /// The name of a member's arm.
+    /// Name of a member's arm.
     pub fn arm(&self, member: &Member) -> &str {
         &self.arms[member.arm].name
     }
 
-    /// The first run of each `[data]` that differs.
+    /// First run of each distinct `[data]` section.
     pub fn data_sets(&self) -> Vec<&Member> {
         let mut seen = HashSet::new();
         let data = |member: &&Member| member.config.settings.get("data").map(ToString::to_string);
         self.members.iter().filter(|member| seen.insert(data(member))).collect()
     }
 
-    /// Where stages that arms have in common are kept; `None` where the file wants none to be shared.
+    /// Folder of shared stages; `None` with `share = false`.
     pub fn stages(&self) -> Option<PathBuf> {
         self.file.share.then(|| self.dir.join("shared").join("stages"))
     }
 
-    /// Refuses a file that describes an arm otherwise than its runs were made.
+    /// Checks that existing run directories have the configs of this plan.
     ///
     /// # Errors
-    /// [`SweepError::OtherArm`] of the first such arm.
+    /// [`SweepError::OtherArm`] for the first run directory with another config.
     pub fn check_earlier_runs(&self) -> Result<(), SweepError> {
         for member in &self.members {
             if let Some(difference) = config_difference(&member.dir, &member.config.settings)? {
@@ -110,31 +110,31 @@ impl Plan {
 }
 
 impl Member {
-    /// What the run wrote down so far; `None` before its first figures.
+    /// The run's `summary.json`; `None` before its first evaluation or iteration is complete.
     ///
     /// # Errors
-    /// Where the file cannot be read.
+    /// [`SweepError::Core`] where the file cannot be read.
     pub fn summary(&self) -> Result<Option<Summary>, SweepError> {
         Ok(read_json(&self.dir.join("summary.json"))?)
     }
 
-    /// Complete iterations.
+    /// Number of complete iterations.
     pub(crate) fn complete(&self) -> Result<u32, SweepError> {
         Ok(self.summary()?.map_or(0, |summary| summary.iterations.len() as u32))
     }
 
-    /// Iterations that its config asks for.
+    /// Iterations in the run's config.
     pub fn iterations(&self) -> u32 {
         self.config.value.r#loop.iterations
     }
 
-    /// What the run said.
+    /// File with the run's standard output and error.
     pub fn log(&self) -> PathBuf {
         self.dir.with_extension("log")
     }
 }
 
-/// The config of an arm and seed. The environment has no say: runs may be made on other machines.
+/// Loads the config of an arm and seed. Environment variables are ignored, since runs may be made on other machines.
 fn config(
     base: &Path,
     file: &SweepFile,
@@ -158,7 +158,7 @@ fn config(
     Ok((config, toml))
 }
 
-/// The value with `{seed}` in its texts replaced.
+/// Replaces `{seed}` in the strings of a value.
 fn with_seed(value: &toml::Value, seed: u64) -> toml::Value {
     match value {
         toml::Value::String(text) => text.replace("{seed}", &seed.to_string()).into(),
@@ -172,7 +172,7 @@ fn with_seed(value: &toml::Value, seed: u64) -> toml::Value {
     }
 }
 
-/// A config's value at a dotted path.
+/// Value at a dotted config path.
 pub(crate) fn setting<'a>(settings: &'a Value, path: &str) -> Option<&'a Value> {
     path.split('.').try_fold(settings, |value, key| value.get(key))
 }

@@ -1,7 +1,7 @@
-//! What came out: `sweep.json`. The structs are its documentation; fields are only ever added within a schema.
+//! Results of a sweep, as in `sweep.json`. The structs document the format; fields are only added within a schema version.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use isr_analysis::audit::mean_interval;
 use serde::{Deserialize, Serialize};
@@ -9,8 +9,8 @@ use serde_json::Value;
 
 use crate::error::SweepError;
 use crate::metrics::{Figure, figures};
+use crate::outcome::Outcome;
 use crate::plan::{Member, Plan};
-use crate::run::Outcome;
 
 /// Version of `sweep.json`.
 pub const SCHEMA: u32 = 1;
@@ -22,91 +22,91 @@ pub struct Results {
     pub schema: u32,
     /// The sweep's name.
     pub sweep: String,
-    /// The arm that the others are compared with; null where none is named.
+    /// Arm that the others are compared with; null without one.
     pub baseline: Option<String>,
-    /// The seeds.
+    /// Seeds of every arm.
     pub seeds: Vec<u64>,
-    /// The arms, in the file's order.
+    /// Arms in the file's order.
     pub arms: Vec<ArmResult>,
 }
 
-/// What came out of an arm.
+/// Results of an arm.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ArmResult {
-    /// Its name.
+    /// Name of the arm.
     pub name: String,
-    /// What it changes of the base config, by config path.
+    /// Settings that differ from the base config, by config path.
     pub set: BTreeMap<String, Value>,
-    /// The iteration after which it was stopped, being worse than others; null where it was not.
+    /// Iteration after which successive halving stopped the arm; null if it did not.
     pub stopped_after: Option<u32>,
-    /// Its runs, by seed in the order of `seeds`.
+    /// Runs in the order of `seeds`.
     pub runs: Vec<RunResult>,
-    /// Every metric by iteration: [`Point`]s in ascending order. 0 is the starting model.
+    /// Points by metric, in ascending order of iterations. Iteration 0 is the starting model. Metric names are those of [`isr_api::records::iteration_metrics`].
     pub metrics: BTreeMap<String, Vec<Point>>,
 }
 
-/// What came out of a run.
+/// State of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunResult {
-    /// Its seed.
+    /// Seed of the run.
     pub seed: u64,
-    /// Its directory, relative to the sweep's folder.
+    /// Run directory, relative to the sweep's folder.
     pub dir: PathBuf,
-    /// How far it is.
+    /// Completion state.
     pub status: Status,
-    /// Complete iterations.
+    /// Number of complete iterations.
     pub iterations: u32,
-    /// Of a run that failed: how it ended, and the last lines of its log; else null.
+    /// Exit status and last log lines of a failed run; else null.
     pub error: Option<String>,
 }
 
-/// How far a run is.
+/// Completion state of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
     /// All iterations are complete.
     Complete,
-    /// It ended with an error.
+    /// The process ended with an error.
     Failed,
-    /// Its arm was stopped early.
+    /// Successive halving stopped the arm.
     Stopped,
-    /// It was not begun, or cut; the same command continues it.
+    /// Not begun or interrupted; the same command continues it.
     Unfinished,
 }
 
-/// A metric of an arm after an iteration.
+/// A metric of an arm at one iteration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Point {
     /// The iteration.
     pub iteration: u32,
-    /// Mean over the runs that have a value.
+    /// Mean over the seeds that have a value.
     #[serde(flatten)]
     pub estimate: Estimate,
-    /// Mean of the differences from the baseline's run of the same seed; null for the baseline itself, and
-    /// where no seed has both.
+    /// Mean paired difference from the baseline: arm minus baseline at the same seed. Null for the baseline, and where no seed
+    /// has both values.
     pub difference: Option<Estimate>,
-    /// The values by seed.
+    /// Values by seed.
     pub values: BTreeMap<u64, f64>,
 }
 
 /// A mean over seeds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Estimate {
-    /// The mean.
+    /// Arithmetic mean.
     pub mean: f64,
-    /// Its 95% percentile bootstrap interval over seeds ([`isr_analysis::audit::mean_interval`]); null of one seed.
+    /// 95% percentile bootstrap interval over seeds ([`isr_analysis::audit::mean_interval`]); null for one seed.
     pub interval: Option<[f64; 2]>,
-    /// Seeds.
+    /// Number of seeds.
     pub n: usize,
 }
 
 /// Values of an arm: metric, iteration, seed.
 type Values = BTreeMap<String, BTreeMap<u32, BTreeMap<u64, f64>>>;
 
-/// Reads the runs of a sweep.
+/// Collects the results of a sweep from its run directories.
 ///
 /// # Errors
-/// Where a run's summary cannot be read.
+/// [`SweepError::Core`] where a run's summary cannot be read.
 pub fn results(plan: &Plan, outcome: &Outcome) -> Result<Results, SweepError> {
     let values: Vec<Values> =
         (0..plan.arms.len()).map(|arm| values(plan, arm)).collect::<Result<_, _>>()?;
@@ -133,7 +133,7 @@ pub fn results(plan: &Plan, outcome: &Outcome) -> Result<Results, SweepError> {
     })
 }
 
-/// Every figure of an arm.
+/// All metrics of an arm.
 pub(crate) fn values(plan: &Plan, arm: usize) -> Result<Values, SweepError> {
     let mut values = Values::new();
     for member in plan.members.iter().filter(|member| member.arm == arm) {
@@ -185,18 +185,8 @@ fn json(value: &toml::Value) -> Value {
 }
 
 impl Results {
-    /// All metrics that some arm has.
+    /// Names of all metrics that any arm has.
     pub fn metrics(&self) -> BTreeSet<&str> {
         self.arms.iter().flat_map(|arm| arm.metrics.keys().map(String::as_str)).collect()
-    }
-
-    /// Writes `sweep.json`, `metrics.parquet` and `sweep.html` into a folder.
-    ///
-    /// # Errors
-    /// Where they cannot be written.
-    pub fn write(&self, dir: &Path) -> Result<(), SweepError> {
-        crate::table::write(self, &dir.join("metrics.parquet"))?;
-        crate::page::write(self, dir)?;
-        Ok(isr_run::store::write_json(&dir.join("sweep.json"), self)?)
     }
 }

@@ -1,6 +1,6 @@
-//! Running a sweep: each run is a process of its own, so that none takes another with it.
+//! Execution of a sweep. Each run is a process of its own, so that a crash affects no other run.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -10,53 +10,44 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::SweepError;
 use crate::halving;
+use crate::outcome::Outcome;
 use crate::plan::{Member, Plan};
 use crate::scheduler::{Job, JobEnd, JobEvent, Scheduler};
 
-/// Last lines of a log that are shown of a run that failed.
+/// Number of log lines quoted for a failed run.
 const TAIL: usize = 12;
 
-/// What became of the runs.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Outcome {
-    /// Runs that failed, by their place among the plan's members: how, and the end of their logs.
-    pub failed: BTreeMap<usize, String>,
-    /// Arms that were stopped early, and after which iteration.
-    pub stopped: BTreeMap<usize, u32>,
-}
-
-/// What is told of a sweep under way.
+/// Progress of a sweep.
 #[non_exhaustive]
 pub enum Progress<'a> {
-    /// So many runs have work left, of so many.
+    /// A round begins.
     Begins {
-        /// With work left.
+        /// Runs with work left.
         left: usize,
-        /// In all.
+        /// All runs.
         of: usize,
     },
-    /// A run was started.
+    /// A run's process started.
     Started(&'a Member),
-    /// A run is complete, up to the iterations that it was to do.
+    /// A run reached the iterations of this round.
     Done(&'a Member),
-    /// A run failed.
+    /// A run failed, with its exit status and the end of its log.
     Failed(&'a Member, &'a str),
-    /// An arm goes on no further.
+    /// Successive halving stopped an arm.
     Stopped {
-        /// Its name.
+        /// Name of the arm.
         arm: &'a str,
-        /// The iteration after which it was compared.
+        /// Iteration of the rung.
         after: u32,
     },
 }
 
-/// Runs what is left of a sweep, and returns what became of it.
-///
-/// `program` is the binary `isr`. Runs that are complete are not touched.
+/// Runs all incomplete runs of a sweep with `scheduler`. Complete runs are not touched. `program` is the path of the `isr` binary.
+/// After `cancel`, returns the outcome so far.
 ///
 /// # Errors
-/// [`SweepError::OtherArm`] before anything starts; where the sweep's folder cannot be written, or the
-/// scheduler cannot go on. A run that fails is no error.
+/// [`SweepError::OtherArm`] before anything starts, [`SweepError::Io`] where the sweep's folder cannot be written,
+/// [`SweepError::Schedule`] where the scheduler cannot continue. A failed run is part of the outcome.
 pub async fn run(
     plan: &Plan,
     scheduler: &dyn Scheduler,
@@ -82,7 +73,7 @@ pub async fn run(
     Ok(outcome)
 }
 
-/// Brings all runs that are still in the sweep to an iteration, or to their end.
+/// Continues all remaining runs up to iteration `target`, or to their end.
 async fn step(
     plan: &Plan,
     target: Option<u32>,
@@ -124,7 +115,7 @@ async fn step(
     Ok(())
 }
 
-/// The process that makes, or continues, a run.
+/// The job that starts or continues a run.
 fn job(plan: &Plan, member: &Member, iterations: u32, program: &Path) -> Result<Job, SweepError> {
     fs::create_dir_all(&member.dir).map_err(SweepError::io("create", &member.dir))?;
     let config = member.dir.join("config.toml");
@@ -153,7 +144,7 @@ fn text(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }
 
-/// How a run ended, with the end of what it said.
+/// Exit status and last log lines of a failed run.
 fn failure(status: &str, log: &PathBuf) -> String {
     let said = fs::read(log).unwrap_or_default();
     let said = String::from_utf8_lossy(&said);
@@ -162,11 +153,11 @@ fn failure(status: &str, log: &PathBuf) -> String {
     format!("{status}; {}:\n{tail}", log.display())
 }
 
-/// Makes the data of all arms, each once. What fails here fails again in a run, which then says so.
+/// Prepares each distinct data set once. A failure is logged only: the run meets it again and reports it.
 async fn prepare_data(plan: &Plan, cancel: &CancellationToken) {
     for member in plan.data_sets() {
         let (data, settings) = (&member.config.value.data, &member.config.settings);
-        let Ok(source) = data.build(&BuildContext { settings: settings.clone() }) else { continue };
+        let Ok(source) = data.build(&BuildContext { config: settings.clone() }) else { continue };
         let prepared = tokio::select! {
             () = cancel.cancelled() => return,
             prepared = source.prepare() => prepared,

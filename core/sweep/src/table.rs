@@ -1,4 +1,4 @@
-//! `metrics.parquet`: one row for each arm, seed, iteration and metric.
+//! `metrics.parquet`: one row per arm, seed, iteration and metric.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ const COLUMNS: &str = "message metrics {
     required double value;
 }";
 
-/// The columns.
+/// Columns of the table.
 #[derive(Default)]
 struct Rows {
     arm: Vec<ByteArray>,
@@ -39,7 +39,7 @@ pub(crate) fn write(results: &Results, path: &Path) -> Result<(), SweepError> {
             for point in points {
                 for (&seed, &value) in &point.values {
                     rows.arm.push(arm.name.as_str().into());
-                    // The column says that the bits are unsigned.
+                    // The schema marks the column as unsigned.
                     rows.seed.push(seed.cast_signed());
                     rows.iteration.push(point.iteration.cast_signed());
                     rows.metric.push(metric.as_str().into());

@@ -8,7 +8,7 @@ mod support;
 use std::env;
 use std::process::Command;
 
-use isr_sweep::scheduler::{Ray, Settings};
+use isr_sweep::scheduler::{Ray, SchedulerConfig};
 use support::daemons::{Daemon, ports};
 use support::{Jobs, scenarios, wait_for};
 use tempfile::TempDir;
@@ -42,8 +42,8 @@ impl Cluster {
         Self { _head: head, _folder: folder, address: format!("http://127.0.0.1:{dashboard}") }
     }
 
-    fn settings(&self, jobs: usize) -> Settings {
-        Settings::Ray(Ray { address: self.address.clone(), jobs, poll: 0.5 })
+    fn settings(&self, jobs: usize) -> SchedulerConfig {
+        SchedulerConfig::Ray(Ray { address: self.address.clone(), jobs, poll: 0.5 })
     }
 }
 
@@ -60,7 +60,7 @@ async fn ray_runs_jobs_remembers_them_and_cancels_them() {
 async fn a_server_that_does_not_answer_is_named() {
     let [port] = ports();
     let (jobs, address) = (Jobs::new(), format!("http://127.0.0.1:{port}/"));
-    let settings = Settings::Ray(Ray { address, jobs: 1, poll: 0.1 });
+    let settings = SchedulerConfig::Ray(Ray { address, jobs: 1, poll: 0.1 });
     let scheduler = settings.open(&jobs.folder().join("state")).unwrap();
     let mut watch = |_: &isr_sweep::scheduler::Job, _| {};
     let error = scheduler.run(vec![jobs.shell("a", "true")], &mut watch, CancellationToken::new()).await;

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use isr_sweep::scheduler::{Settings, Slurm};
+use isr_sweep::scheduler::{SchedulerConfig, Slurm};
 use support::daemons::{Daemon, ports, program};
 use support::{scenarios, wait_for};
 use tempfile::TempDir;
@@ -93,7 +93,7 @@ fn conf(folder: &Path, host: &str, controller: u16, node: u16) -> String {
 #[ignore = "needs a Slurm that can be started here: `cargo xtask test --clusters`"]
 async fn slurm_runs_jobs_remembers_them_and_cancels_them() {
     let cluster = Cluster::start().await;
-    let settings = Settings::Slurm(cluster.settings());
+    let settings = SchedulerConfig::Slurm(cluster.settings());
     scenarios::runs_jobs(&settings).await;
     scenarios::survives_a_cut(&settings, |_| {}).await;
     // Cut after `sbatch`, before its answer was written.
@@ -102,7 +102,7 @@ async fn slurm_runs_jobs_remembers_them_and_cancels_them() {
         fs::remove_file(array.join("id")).unwrap();
     };
     scenarios::survives_a_cut(&settings, without_id).await;
-    scenarios::cancels(&Settings::Slurm(Slurm { jobs: Some(1), ..cluster.settings() })).await;
+    scenarios::cancels(&SchedulerConfig::Slurm(Slurm { jobs: Some(1), ..cluster.settings() })).await;
     let left = Command::new(cluster.folder.path().join("bin/squeue")).arg("--noheader").output().unwrap();
     assert_eq!(String::from_utf8_lossy(&left.stdout), "");
 }

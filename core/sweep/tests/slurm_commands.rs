@@ -8,7 +8,7 @@ mod support;
 use std::fs;
 use std::path::PathBuf;
 
-use isr_sweep::scheduler::{Job, JobEnd, JobEvent, Settings, Slurm};
+use isr_sweep::scheduler::{Job, JobEnd, JobEvent, SchedulerConfig, Slurm};
 use support::daemons::program;
 use support::{Jobs, failed, run};
 use tokio_util::sync::CancellationToken;
@@ -41,13 +41,13 @@ impl Fake {
     }
 
     async fn end(&self) -> JobEnd {
-        let scheduler = Settings::Slurm(self.settings()).open(&self.path("state")).unwrap();
+        let scheduler = SchedulerConfig::Slurm(self.settings()).open(&self.path("state")).unwrap();
         let mut ends = run(&*scheduler, vec![self.0.shell("a", "")], CancellationToken::new()).await;
         ends.remove("a").unwrap()
     }
 
     async fn error(&self, settings: Slurm) -> String {
-        let scheduler = Settings::Slurm(settings).open(&self.path("state")).unwrap();
+        let scheduler = SchedulerConfig::Slurm(settings).open(&self.path("state")).unwrap();
         let mut watch = |_: &Job, _: JobEvent| {};
         let jobs = vec![self.0.shell("a", "")];
         scheduler.run(jobs, &mut watch, CancellationToken::new()).await.unwrap_err().to_string()
@@ -65,7 +65,7 @@ async fn an_array_is_one_submission_with_what_its_jobs_need() {
     let options = vec!["--partition=gpu".into(), "--time=4:00:00".into()];
     let slurm = Slurm { jobs: Some(2), options, ..fake.settings() };
     let all = ["a", "b", "c"].map(|name| Job { cpus: 4, gpus: 1, ..fake.0.shell(name, "") });
-    let scheduler = Settings::Slurm(slurm).open(&fake.path("state")).unwrap();
+    let scheduler = SchedulerConfig::Slurm(slurm).open(&fake.path("state")).unwrap();
     let ends = run(&*scheduler, all.to_vec(), CancellationToken::new()).await;
     assert_eq!(ends["c"], failed("TIMEOUT (Slurm's job 12_2)"));
     let asked = fake.asked();

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
 
-use isr_sweep::{ArmResult, Estimate, Point, Results, SCHEMA};
+use isr_sweep::{ArmResult, Estimate, Point, Results, SCHEMA, write_results};
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::{Field, Row, RowAccessor};
 
@@ -15,7 +15,7 @@ fn results(arms: Vec<ArmResult>) -> Results {
 }
 
 fn rows(results: &Results, dir: &Path) -> Vec<Row> {
-    results.write(dir).unwrap();
+    write_results(results, dir).unwrap();
     let reader = SerializedFileReader::new(File::open(dir.join("metrics.parquet")).unwrap()).unwrap();
     reader.get_row_iter(None).unwrap().map(Result::unwrap).collect()
 }

@@ -1,4 +1,4 @@
-//! Calls into components that may do anything.
+//! Calls of untrusted components, with panics caught and a time limit.
 
 use std::any::Any;
 use std::future::Future;
@@ -10,16 +10,16 @@ use isr_api::ComponentError;
 
 use crate::finding::Findings;
 
-/// Longest that a suite waits for one call.
+/// Time limit of a single call.
 pub const LONGEST_CALL: Duration = Duration::from_secs(120);
 
-/// How a call ended, with what was said.
+/// Outcome of a call, with its value or message.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Outcome<T> {
     Returned(T),
     /// [`ComponentError::BadInput`].
     Refused(String),
-    /// Another error.
+    /// Any other error.
     Failed(String),
     Panicked(String),
     TookTooLong,
@@ -35,7 +35,7 @@ impl<T> Outcome<T> {
         }
     }
 
-    /// The value; anything but a value or a refusal breaks the rule `errors`.
+    /// The value, or `None` for a refusal; anything else breaks the rule `errors`.
     pub(crate) fn value_or_refusal(self, findings: &mut Findings, what: &str) -> Option<T> {
         let wrong = match self {
             Self::Returned(value) => return Some(value),
@@ -53,7 +53,7 @@ impl<T> Outcome<T> {
         None
     }
 
-    /// The value; anything else breaks the rule `errors`.
+    /// The value; anything else, a refusal included, breaks the rule `errors`.
     pub(crate) fn value(self, findings: &mut Findings, what: &str) -> Option<T> {
         if let Self::Refused(text) = self {
             findings.note("errors", format!("{what} was refused with \"{text}\""));
@@ -63,7 +63,7 @@ impl<T> Outcome<T> {
     }
 }
 
-/// Awaits a call.
+/// Runs an asynchronous call.
 pub(crate) async fn call<T>(future: impl Future<Output = Result<T, ComponentError>>) -> Outcome<T> {
     let caught = AssertUnwindSafe(future).catch_unwind();
     match tokio::time::timeout(LONGEST_CALL, caught).await {
@@ -73,7 +73,7 @@ pub(crate) async fn call<T>(future: impl Future<Output = Result<T, ComponentErro
     }
 }
 
-/// Makes a call that does not wait.
+/// Runs a synchronous call, without a time limit.
 pub(crate) fn call_now<T>(work: impl FnOnce() -> Result<T, ComponentError>) -> Outcome<T> {
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(result) => Outcome::of(result),

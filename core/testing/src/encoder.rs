@@ -1,4 +1,4 @@
-//! The contract of encoders.
+//! Contract tests of encoders.
 
 use std::sync::Arc;
 
@@ -9,9 +9,9 @@ use crate::call::{Outcome, call};
 use crate::finding::{Failure, Findings};
 use crate::fixtures::frames;
 
-/// Checks an encoder.
+/// Tests an encoder against its contract.
 ///
-/// | rule | what must hold |
+/// | rule | requirement |
 /// |---|---|
 /// | `features` | ordinary clips are encoded |
 /// | `layout` | `frames * tokens * dim` elements of the type, none of them zero, frames no more than given |
@@ -103,7 +103,7 @@ async fn check_hostile(encoder: &Arc<dyn VideoEncoder>, findings: &mut Findings)
         ("bytes missing", short),
     ];
     for (what, clip) in clips {
-        // It may say that its caller is at fault.
+        // Any error is allowed here, as the caller is at fault.
         if let Outcome::Panicked(text) = call(encoder.encode(&clip)).await {
             findings.note("errors", format!("a clip of {what} made it panic with \"{text}\""));
         }

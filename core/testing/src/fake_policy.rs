@@ -1,4 +1,4 @@
-//! A policy without a model: deterministic, trainable, and able to give verdicts and scores.
+//! A deterministic, trainable policy of two numbers.
 
 use std::fmt;
 use std::path::Path;
@@ -12,12 +12,15 @@ use isr_api::{
 };
 use serde::{Deserialize, Serialize};
 
-/// Text of the reply to a request, drawn with the seed of its stream.
+/// Text of the reply to a request, given a seed.
 type Replies = Box<dyn Fn(&GenerateRequest, u64) -> String + Send + Sync>;
 
-/// A policy of two numbers. A token is a letter; its log-prob is `ln sigmoid(weight * s + h)` with `s` of
-/// -1 or 1 and `h` drawn from the prompt, the place and the token. Training moves the weight by gradient
-/// descent with momentum, so that answers change with it, and a snapshot without the momentum is noticed.
+/// Deterministic, trainable policy with one weight and its momentum.
+///
+/// A token is a character; its log-prob is `ln sigmoid(weight * s + h)`, with `s` of -1 or 1 and `h` in [-2, 2)
+/// hashed from prompt, position and token. Training is gradient descent with momentum 0.9 on the weight, so
+/// log-probs change, and a [`CheckpointKind::TrainerState`] without the momentum is detectable. Texts come from
+/// a closure and do not depend on the weight.
 pub struct FakePolicy {
     replies: Replies,
     state: Mutex<State>,
@@ -30,7 +33,7 @@ struct State {
 }
 
 impl Default for FakePolicy {
-    /// Gives what is asked for, as far as it can tell: `A` or `B`, a number from 1 to 5, or three words.
+    /// Replies with `A` or `B`, a number from 1 to 5, or three words, by keywords of the prompt.
     fn default() -> Self {
         Self::replying(|request, drawn| {
             let text = request.prompt.transcript();
@@ -48,12 +51,12 @@ impl Default for FakePolicy {
 }
 
 impl FakePolicy {
-    /// Answers with whatever the function says of a request and a seed; the seed is 0 for greedy decoding.
+    /// Replies with the closure's text for a request and a seed; the seed is 0 for greedy decoding.
     pub fn replying(replies: impl Fn(&GenerateRequest, u64) -> String + Send + Sync + 'static) -> Self {
         Self { replies: Box::new(replies), state: Mutex::default() }
     }
 
-    /// The view that judges and retrospectors get.
+    /// The inference-only handle that judges and retrospectors get.
     pub fn frozen(self: &Arc<Self>) -> FrozenPolicy {
         FrozenPolicy::new(Arc::clone(self) as Arc<dyn Policy>)
     }
@@ -113,7 +116,7 @@ impl Policy for FakePolicy {
         Ok((0..request.n).map(|index| self.answer(&request, index)).collect())
     }
 
-    /// Tells each answer whole.
+    /// Emits each answer as a single progress event.
     async fn generate_streaming(
         &self,
         request: GenerateRequest,
@@ -124,7 +127,7 @@ impl Policy for FakePolicy {
         let whole = responses.iter().enumerate().filter(|(_, response)| !response.text.is_empty());
         let text = whole.map(|(answer, response)| Progress::Text { answer, text: response.text.clone() });
         for told in std::iter::once(Progress::Prompt { tokens }).chain(text) {
-            // Nobody need listen.
+            // The receiver may be dropped.
             let _ = progress.send(told);
         }
         Ok(responses)
@@ -189,7 +192,7 @@ fn require_prompt(prompt: &Prompt) -> Result<(), ComponentError> {
     }
 }
 
-/// What an objective wants to see, and the derivative of each of its numbers by the weight.
+/// The batch that an objective requires, and the derivative of each of its log-probs by the weight.
 fn batch(
     weight: f64,
     examples: &[TrainExample],
@@ -221,7 +224,7 @@ fn batch(
     Ok((ObjectiveBatch { views }, slopes))
 }
 
-/// Adds an answer's numbers, or their sum.
+/// Appends per-token values, or their sum.
 fn add(to: &mut Vec<f64>, numbers: impl Iterator<Item = f64>, per_token: bool) {
     if per_token { to.extend(numbers) } else { to.push(numbers.sum()) }
 }

@@ -1,13 +1,13 @@
-//! What a suite finds.
+//! Findings of a suite.
 
 use std::fmt;
 
-/// A rule that a component breaks.
+/// A rule of a contract that a component breaks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// The rule, in a word or two: `probability`, `deterministic`, `mirrored`, ...
+    /// Name of the rule: `probability`, `deterministic`, `mirrored`, ...
     pub rule: &'static str,
-    /// What was done, what came of it, and what should have.
+    /// Input, actual result and expected result.
     pub found: String,
 }
 
@@ -31,19 +31,19 @@ impl Findings {
         }
     }
 
-    /// Notes a failure unless the rule holds.
+    /// Records a failure unless the rule holds.
     pub(crate) fn require(&mut self, holds: bool, rule: &'static str, found: impl FnOnce() -> String) {
         if !holds {
             self.note(rule, found());
         }
     }
 
-    /// Notes that a call did not return: the next would not either.
+    /// Records that a call did not return, so that the suite ends early.
     pub(crate) fn hang(&mut self) {
         self.hung = true;
     }
 
-    /// Whether there is no point in going on.
+    /// Whether a call did not return.
     pub(crate) fn hung(&self) -> bool {
         self.hung
     }

@@ -1,4 +1,4 @@
-//! Inputs: ordinary ones, and such as a component meets once in a hundred thousand samples.
+//! Test inputs: ordinary cases, and rare texts that break careless components.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -7,24 +7,24 @@ use isr_api::{
     Fingerprint, FinishReason, Frames, JudgeCase, Response, RetrospectionCase, VideoInput, VisualContext,
 };
 
-/// A clip of `count` frames of that size, each pixel another colour.
+/// A clip of `count` frames of a size in pixels, with varying colours and one frame per second.
 pub fn frames(count: u8, width: u32, height: u32) -> Frames {
     let bytes = usize::from(count) * width as usize * height as usize * 3;
     let rgb = (0..bytes).map(|index| (index * 37 % 251) as u8).collect();
     Frames { width, height, rgb, timestamps: (0..count).map(f64::from).collect() }
 }
 
-/// A video of two small frames, without features.
+/// A video of two 4 x 4 frames, without features.
 pub fn scene() -> VideoInput {
     scene_named("clips/7.mp4")
 }
 
-/// The same under another path.
+/// [`scene`] with another path.
 pub fn scene_named(path: &str) -> VideoInput {
     VideoInput { video: PathBuf::from(path), frames: Arc::new(frames(2, 4, 4)), features: None }
 }
 
-/// A sampled answer of a token a byte.
+/// A response with one token per byte, each of log-prob -0.5.
 pub fn response(text: &str) -> Response {
     let token_ids: Vec<u32> = text.bytes().map(u32::from).collect();
     let logprobs = vec![-0.5; token_ids.len()];
@@ -32,12 +32,12 @@ pub fn response(text: &str) -> Response {
     Response { text: text.to_owned(), token_ids, logprobs, finish_reason: FinishReason::Stop, policy }
 }
 
-/// A description of [`scene`] from iteration 2.
+/// A visual context of [`scene`], of iteration 2.
 pub fn context(text: &str) -> VisualContext {
     VisualContext { video: scene().key(), iteration: 2, parent: Some(1), text: text.to_owned() }
 }
 
-/// A case of these two answers, with a context.
+/// A judge case with these two answers and a context; its seed is 11.
 pub fn case(first: &str, second: &str) -> JudgeCase {
     JudgeCase {
         scene: scene(),
@@ -49,12 +49,12 @@ pub fn case(first: &str, second: &str) -> JudgeCase {
     }
 }
 
-/// A description that is to be continued.
+/// A retrospection case with an optional previous description; its seed is 11.
 pub fn retrospection(previous: Option<&str>) -> RetrospectionCase {
     RetrospectionCase { scene: scene(), previous: previous.map(context), seed: 11 }
 }
 
-/// Cases as a run has them: several answers and seeds, with and without a context.
+/// Ordinary judge cases: several answers and seeds, with and without a context.
 pub fn cases() -> Vec<JudgeCase> {
     const ANSWERS: [(&str, &str); 4] = [
         ("the bar is red.", "the bar is blue. it moves to the left."),
@@ -76,7 +76,7 @@ pub fn cases() -> Vec<JudgeCase> {
     cases
 }
 
-/// Texts that break what was not written with care, each with what it is.
+/// Hostile texts, each with its description.
 pub fn hostile_texts() -> Vec<(&'static str, String)> {
     vec![
         ("an empty text", String::new()),

@@ -1,4 +1,4 @@
-//! The contract of judges.
+//! Contract tests of judges.
 
 use std::sync::Arc;
 
@@ -10,12 +10,12 @@ use crate::call::{Outcome, call};
 use crate::finding::{Failure, Findings};
 use crate::fixtures::{case, cases, hostile_texts};
 
-/// What the suite for judges assumes.
+/// Parameters of the suite for judges.
 #[derive(Clone, Debug)]
 pub struct JudgeRules {
-    /// What the judge is handed. Default: [`FakePolicy::default`].
+    /// Policy that the judge gets. Default: [`FakePolicy::default`].
     pub policy: Arc<FakePolicy>,
-    /// The least share of ordinary cases that must get a verdict. Default one half.
+    /// Minimum share of ordinary cases that must get a verdict. Default 0.5.
     pub least_verdicts: f64,
     /// Ordinary cases. Default: [`cases`].
     pub cases: Vec<JudgeCase>,
@@ -27,16 +27,16 @@ impl Default for JudgeRules {
     }
 }
 
-/// Checks a judge.
+/// Tests a judge against its contract.
 ///
-/// | rule | what must hold |
+/// | rule | requirement |
 /// |---|---|
-/// | `verdicts` | ordinary cases get verdicts, most of them |
-/// | `probability` | `p_first`, and that of each vote, is in [0, 1] |
+/// | `verdicts` | at least [`JudgeRules::least_verdicts`] of the ordinary cases get verdicts |
+/// | `probability` | `p_first` of the verdict and of each vote is in [0, 1] |
 /// | `deterministic` | the same case and seed get the same verdict |
-/// | `mirrored` | swapped answers get the mirrored verdict, but from a judge that shows one order only |
-/// | `concurrent` | cases that are judged together get the verdicts that they get alone |
-/// | `errors` | no panic, whatever the texts; what cannot be judged is `BadInput` |
+/// | `mirrored` | swapped answers get the mirrored verdict, except from a judge with a single presentation order |
+/// | `concurrent` | concurrent calls give the same verdicts as sequential ones |
+/// | `errors` | no panic for any text; cases that cannot be judged are `BadInput` |
 pub async fn judge(judge: Arc<dyn Judge>, rules: &JudgeRules) -> Vec<Failure> {
     let policy = rules.policy.frozen();
     let mut findings = Findings::default();
@@ -60,7 +60,7 @@ pub async fn judge(judge: Arc<dyn Judge>, rules: &JudgeRules) -> Vec<Failure> {
     findings.done()
 }
 
-/// The verdict, checked by itself.
+/// Calls the judge and checks its verdict.
 async fn verdict(
     judge: &Arc<dyn Judge>,
     case: &JudgeCase,
@@ -126,7 +126,7 @@ async fn check_mirrored(
     });
 }
 
-/// It says by its votes that it looks at the answers in one order, and so may lean to a place.
+/// Whether the votes show a single presentation order, so that position bias is allowed.
 fn shows_one_order(verdict: &Verdict) -> bool {
     let mut orders = verdict.votes.iter().map(|vote| vote.first_shown_first);
     orders.next().is_some_and(|first| orders.all(|other| other == first))

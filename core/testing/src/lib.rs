@@ -1,7 +1,7 @@
-//! What every component of a kind must hold for: one suite a trait, for built-in components, for those of
-//! plugins, and for whoever writes one.
+//! Contract tests of components: one suite per trait, for built-in components and plugins, and test doubles of
+//! policies.
 //!
-//! | suite | of |
+//! | suite | trait |
 //! |---|---|
 //! | [`judge`] | [`Judge`](isr_api::Judge) |
 //! | [`retrospector`] | [`Retrospector`](isr_api::Retrospector) |
@@ -9,10 +9,13 @@
 //! | [`encoder`] | [`VideoEncoder`](isr_api::VideoEncoder) |
 //! | [`policy`] | [`Policy`](isr_api::Policy) |
 //!
-//! Each takes a component and returns what it found wrong: the first [`Failure`] of each rule, and none
-//! where the contract holds. A suite takes a second or so on a component that costs nothing itself, asks
-//! [`FakePolicy`] where a policy is needed, and survives components that panic. One that never returns is
-//! given up after [`LONGEST_CALL`]; a thread that it blocks stays blocked.
+//! A suite takes a component and returns the first [`Failure`] of each broken rule; an empty list means that the
+//! contract holds. It takes about a second for a component without costs of its own, supplies [`FakePolicy`]
+//! as policy, and survives panics. A call that does not return is abandoned after [`LONGEST_CALL`]; a thread
+//! that it blocks stays blocked.
+//!
+//! [`FakePolicy`] is a deterministic, trainable policy of two numbers; [`ScriptedPolicy`] replies as a test
+//! dictates and records its requests. [`fixtures`] has inputs.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -31,7 +34,7 @@
 //! # #[tokio::main]
 //! # async fn main() {
 //! let found = judge(Arc::new(Constant(0.9)), &JudgeRules::default()).await;
-//! // Whichever answer stands first, it likes it best.
+//! // It prefers the first answer in either order.
 //! assert_eq!(found[0].rule, "mirrored");
 //! assert!(judge(Arc::new(Constant(0.5)), &JudgeRules::default()).await.is_empty());
 //! # }
@@ -47,6 +50,7 @@ mod objective;
 mod objective_batches;
 mod policy;
 mod retrospector;
+mod scripted_policy;
 
 pub use call::LONGEST_CALL;
 pub use encoder::encoder;
@@ -56,3 +60,4 @@ pub use judge::{JudgeRules, judge};
 pub use objective::{ObjectiveRules, objective};
 pub use policy::policy;
 pub use retrospector::retrospector;
+pub use scripted_policy::ScriptedPolicy;

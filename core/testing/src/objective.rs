@@ -1,4 +1,4 @@
-//! The contract of objectives.
+//! Contract tests of objectives.
 
 use std::sync::Arc;
 
@@ -11,17 +11,16 @@ use crate::objective_batches::{Pair, batch, extremes, ordinary};
 /// Batches of each kind.
 const BATCHES: u64 = 24;
 
-/// What the suite for objectives assumes.
+/// Parameters of the suite for objectives.
 #[derive(Clone, Debug)]
 pub struct ObjectiveRules {
-    /// Whether the gradient is that of the loss as it stands. False for losses with a factor that counts
-    /// as a constant. Default true.
+    /// Whether the gradient is the exact derivative of the loss. False for losses with a stop-gradient factor.
+    /// Default true.
     pub exact_gradient: bool,
-    /// Whether the loss of a batch is the mean of the losses of its parts. False for losses that compare
-    /// pairs with each other. Default true.
+    /// Whether the loss of a batch is the weighted mean of the losses of its parts. False for losses that
+    /// couple pairs. Default true.
     pub splits: bool,
-    /// Views by which the loss has no gradient, although it depends on them: the gradient must be 0. Default
-    /// none.
+    /// Views with stop-gradient: the loss depends on them, but their gradient must be 0. Default none.
     pub constant: Vec<View>,
 }
 
@@ -31,17 +30,17 @@ impl Default for ObjectiveRules {
     }
 }
 
-/// Checks an objective.
+/// Tests an objective against its contract.
 ///
-/// | rule | what must hold |
+/// | rule | requirement |
 /// |---|---|
-/// | `requirements` | at least one view, none twice, always the same |
-/// | `layout` | a gradient for each view, with a number for each log-prob |
+/// | `requirements` | at least one view, no duplicates, constant |
+/// | `layout` | one gradient per view, with one entry per log-prob |
 /// | `finite` | loss, gradients and metrics are finite, log-ratios of +-1e4 included |
-/// | `gradient` | gradients are those of finite differences of the loss |
-/// | `mean` | the value of a batch is the mean of the values of its parts |
+/// | `gradient` | gradients agree with finite differences of the loss |
+/// | `mean` | the value of a batch is the mean of the values of its parts, weighted by their pairs |
 /// | `pure` | the same batch gives the same value |
-/// | `errors` | no panic; a missing view and lengths that disagree are errors |
+/// | `errors` | no panic; a missing view or inconsistent lengths are errors |
 pub fn objective(objective: Arc<dyn PreferenceObjective>, rules: &ObjectiveRules) -> Vec<Failure> {
     let mut findings = Findings::default();
     let objective = objective.as_ref();
@@ -79,7 +78,7 @@ fn check_requirements(objective: &dyn PreferenceObjective, findings: &mut Findin
     findings.require(now == wanted, "requirements", || format!("they were {wanted:?} and are {now:?}"));
 }
 
-/// The value, its layout checked, and that all of it is finite.
+/// Evaluates a batch and checks that the value has the right layout and is finite.
 fn evaluate(
     objective: &dyn PreferenceObjective,
     batch: &ObjectiveBatch,
@@ -107,7 +106,7 @@ fn check_pure(objective: &dyn PreferenceObjective, batch: &ObjectiveBatch, findi
     findings.require(first == again, "pure", || format!("one batch gave {first:?} and then {again:?}"));
 }
 
-/// Compares every entry of the gradient with differences of the loss on both sides.
+/// Compares every entry of the gradient with one-sided and central differences of the loss.
 fn check_gradient(
     objective: &dyn PreferenceObjective,
     batch: &ObjectiveBatch,
@@ -132,11 +131,11 @@ fn check_gradient(
             let (Some(below), Some(above)) = (loss_at(-step), loss_at(step)) else { return };
             let (left, right) = ((value.loss - below) / step, (above - value.loss) / step);
             let gradient = value.gradients[v][k];
-            // The differences lose digits: rounding of the loss over the step, and the step squared.
+            // Error of the differences: rounding of the loss over the step, plus the step squared.
             let largest = value.loss.abs().max(below.abs()).max(above.abs());
             let tolerance =
                 1e-7 + 16.0 * f64::EPSILON * largest / step + 10.0 * step * step * (1.0 + gradient.abs());
-            // At a kink the gradient lies between the slopes of both sides.
+            // At a kink the gradient lies between the one-sided derivatives.
             let (low, high) = (left.min(right) - tolerance, left.max(right) + tolerance);
             findings.require((low..=high).contains(&gradient), "gradient", || {
                 format!(

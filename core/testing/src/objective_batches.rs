@@ -1,15 +1,15 @@
-//! Batches for objectives.
+//! Batches for the contract tests of objectives.
 
 use isr_api::{Granularity, ObjectiveBatch, PreferenceObjective, View, ViewLogProbs};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha12Rng;
 
-/// One answer: log-probs of its tokens under the policy and the reference.
+/// Token log-probs of one answer under the policy and the reference.
 pub(crate) type Answer = Vec<(f64, f64)>;
 /// The answers to one prompt.
 pub(crate) type Pair = [Answer; 2];
 
-/// A batch as a trainer would hand it over.
+/// The batch that an objective requires of these pairs.
 pub(crate) fn batch(objective: &dyn PreferenceObjective, pairs: &[Pair]) -> ObjectiveBatch {
     let wanted = objective.requirements();
     let view = |&view: &View| {
@@ -30,7 +30,7 @@ pub(crate) fn batch(objective: &dyn PreferenceObjective, pairs: &[Pair]) -> Obje
     ObjectiveBatch { views: wanted.views.iter().map(view).collect() }
 }
 
-/// What a view shows of a pair. The further views have tokens of the first two, and other numbers.
+/// The log-probs of a view; those of additional views are derived from chosen and rejected answer.
 fn shown(pair: &Pair, view: View) -> Answer {
     let turned = |answer: &Answer| answer.iter().map(|&(policy, reference)| (reference, policy)).collect();
     match view {
@@ -41,7 +41,7 @@ fn shown(pair: &Pair, view: View) -> Answer {
     }
 }
 
-/// Pairs as a model gives them: the same for the same seed.
+/// Pairs with ordinary log-probs, drawn with a seed.
 pub(crate) fn ordinary(seed: u64, count: usize) -> Vec<Pair> {
     let mut rng = ChaCha12Rng::seed_from_u64(seed);
     let mut answer = || -> Answer {

@@ -1,4 +1,4 @@
-//! The contract of policies.
+//! Contract tests of policies.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,20 +14,20 @@ use crate::call::{Outcome, call};
 use crate::finding::{Failure, Findings};
 use crate::fixtures::{hostile_texts, scene};
 
-/// Largest difference between log-probs of sampling and of scoring.
+/// Maximum difference between log-probs of sampling and of scoring.
 const CLOSE: f32 = 1e-4;
 
-/// Checks a policy. It is trained by two steps, and is left as the snapshots of the first step have it.
+/// Tests a policy against its contract. Trains it by two steps and leaves it at the checkpoint of the first.
 ///
-/// | rule | what must hold |
+/// | rule | requirement |
 /// |---|---|
-/// | `answers` | as many as asked for, a log-prob of at most 0 for each token, no more tokens than allowed |
-/// | `deterministic` | the same request and seed get the same tokens |
-/// | `concurrent` | requests that are made together get the answers that they get alone |
+/// | `answers` | the requested number, a log-prob of at most 0 per token, at most `max_new_tokens` tokens |
+/// | `deterministic` | the same request and seed give the same tokens |
+/// | `concurrent` | concurrent requests give the same answers as sequential ones |
 /// | `scores` | scoring a sampled answer's tokens gives its log-probs, within 1e-4 |
-/// | `training` | a step changes the fingerprint; its report has finite figures |
-/// | `snapshots` | `load` of what `save` wrote restores the fingerprint and the answers; of an empty folder, it fails and changes nothing |
-/// | `errors` | no panic; a prompt that cannot be taken is `BadInput` |
+/// | `training` | a step changes the fingerprint; its report is finite |
+/// | `snapshots` | `load` of a saved checkpoint restores fingerprint and answers; of a missing folder, it fails and changes nothing |
+/// | `errors` | no panic; an invalid prompt is `BadInput` |
 pub async fn policy(policy: Arc<dyn Policy>) -> Vec<Failure> {
     let mut findings = Findings::default();
     let first = check_answers(&policy, &mut findings).await;
@@ -109,7 +109,7 @@ async fn check_scores(policy: &Arc<dyn Policy>, answers: &[Response], findings: 
     }
 }
 
-/// The mean of chosen less rejected log-probs, with the sign that raises it.
+/// Objective that raises the mean margin of chosen over rejected log-probs.
 struct Difference;
 
 impl PreferenceObjective for Difference {
@@ -197,7 +197,7 @@ async fn check_refuses(policy: &Arc<dyn Policy>, missing: &Path, findings: &mut 
 
 async fn check_hostile(policy: &Arc<dyn Policy>, findings: &mut Findings) {
     let empty = ("no message", Prompt::default());
-    // Longer than any context will do: a tokenizer takes seconds for a megabyte.
+    // 65,536 characters exceed any context; a tokenizer takes seconds for a megabyte.
     let cut = |text: String| text.chars().take(1 << 16).collect::<String>();
     let texts = hostile_texts().into_iter().map(|(what, text)| (what, Prompt::text(cut(text))));
     for (what, prompt) in texts.chain([empty]) {

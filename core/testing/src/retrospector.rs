@@ -1,4 +1,4 @@
-//! The contract of retrospectors.
+//! Contract tests of retrospectors.
 
 use std::sync::Arc;
 
@@ -10,14 +10,14 @@ use crate::call::{Outcome, call};
 use crate::finding::{Failure, Findings};
 use crate::fixtures::{hostile_texts, retrospection, scene_named};
 
-/// Checks a retrospector.
+/// Tests a retrospector against its contract.
 ///
-/// | rule | what must hold |
+/// | rule | requirement |
 /// |---|---|
-/// | `description` | an ordinary video gets a description that is not empty |
-/// | `deterministic` | the same case and seed get the same description |
-/// | `concurrent` | videos that are described together get what they get alone |
-/// | `errors` | no panic, whatever the previous description; what cannot be described is `BadInput` |
+/// | `description` | an ordinary video gets a non-empty description |
+/// | `deterministic` | the same case and seed give the same description |
+/// | `concurrent` | concurrent calls give the same descriptions as sequential ones |
+/// | `errors` | no panic for any previous description; videos that cannot be described are `BadInput` |
 pub async fn retrospector(retrospector: Arc<dyn Retrospector>, policy: &Arc<FakePolicy>) -> Vec<Failure> {
     let policy = policy.frozen();
     let mut findings = Findings::default();
@@ -54,7 +54,7 @@ pub async fn retrospector(retrospector: Arc<dyn Retrospector>, policy: &Arc<Fake
     findings.done()
 }
 
-/// As a run has them.
+/// Ordinary cases, with and without previous descriptions.
 fn cases() -> Vec<RetrospectionCase> {
     let mut cases = Vec::new();
     for previous in [None, Some("a bar moves."), Some("a red bar moves to the left.")] {
@@ -65,7 +65,7 @@ fn cases() -> Vec<RetrospectionCase> {
     cases
 }
 
-/// The description of an ordinary video.
+/// Calls the retrospector on an ordinary video and checks the description.
 async fn describe(
     retrospector: &Arc<dyn Retrospector>,
     case: &RetrospectionCase,

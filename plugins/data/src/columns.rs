@@ -1,4 +1,4 @@
-//! A column map: which column of a list is which part of a sample.
+//! Column maps: which column of a list holds which part of a sample.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -6,21 +6,21 @@ use serde_json::Value;
 
 use crate::row::{Object, Texts, no_column, text, video};
 
-/// Which column is which part of a sample. A dot goes into an object or a list: `messages.0.content`.
+/// Column map of a list. A dot accesses a field of an object or an element of a list: `messages.0.content`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Columns {
-    /// Column of the id, a text or a number. By default samples are numbered from 1 in their order.
+    /// Column of the id, a string or a number. By default samples are numbered from 1 in file order.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
-    /// Column of the video's path; the default is "video". It may hold an object with `path`, as the
-    /// `Video` feature of `datasets` does.
+    /// Column of the video's path; the default is "video". May contain an object with `path`, like the `Video`
+    /// feature of Hugging Face `datasets`.
     pub video: String,
     /// Column of the instruction; the default is "instruction".
     pub instruction: String,
     /// Column of the reference answer, read for evaluation and audit lists only; the default is "answer".
     pub answer: String,
-    /// Column of facts for an evaluator. Default none.
+    /// Column of ground-truth facts for an evaluator. Default none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub facts: Option<String>,
 }
@@ -39,7 +39,7 @@ impl Default for Columns {
 }
 
 impl Columns {
-    /// Names the first column that cannot be one.
+    /// Checks column names; the message names the first invalid one.
     pub(crate) fn validate(&self) -> Result<(), String> {
         let mut named = self.named().into_iter();
         match named.find(|(_, column)| column.split('.').any(|part| part.trim().is_empty())) {
@@ -48,7 +48,7 @@ impl Columns {
         }
     }
 
-    /// The parts that are mapped, with their columns.
+    /// Mapped parts of a sample, with their columns.
     pub(crate) fn named(&self) -> Vec<(&'static str, &str)> {
         let own = [
             ("id", self.id.as_ref()),
@@ -60,7 +60,7 @@ impl Columns {
         own.into_iter().filter_map(|(part, column)| Some((part, column?.as_str()))).collect()
     }
 
-    /// The texts of a row; `number` is its place among the list's samples, from 1.
+    /// Extracts the texts of a row; `number` is its position among the list's samples, from 1.
     pub(crate) fn read(&self, row: &Object, number: usize, labelled: bool) -> Result<Texts, String> {
         let needed = |column: &str| find(row, column).ok_or_else(|| no_column(row, column));
         let filled = |column: &str| {
@@ -90,7 +90,7 @@ impl Columns {
     }
 }
 
-/// The value of a column: that of the whole name, else what the parts between dots lead to.
+/// Value of a column: by its full name, else by the path between its dots.
 fn find<'r>(row: &'r Object, column: &str) -> Option<&'r Value> {
     if let Some(value) = row.get(column) {
         return Some(value);

@@ -5,17 +5,17 @@ use std::path::PathBuf;
 
 use isr_api::{ComponentError, SampleId};
 
-/// Where in a file a sample stands, counted from 1.
+/// Position of a sample in a file, counted from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// A line of a text file.
+    /// Line of a text file.
     Line(usize),
-    /// A row of a table.
+    /// Row of a table.
     Row(usize),
 }
 
 impl Place {
-    /// As a part of a sentence.
+    /// The position as part of a sentence.
     pub(crate) fn words(self) -> String {
         match self {
             Self::Line(number) => format!("on line {number}"),
@@ -33,76 +33,77 @@ impl fmt::Display for Place {
     }
 }
 
-/// What can go wrong in reading samples.
+/// Errors of reading samples.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DataError {
-    /// A setting cannot be used.
+    /// Invalid setting.
     #[error("{0}")]
     Config(String),
-    /// A file or folder could not be read.
+    /// A file or folder cannot be read.
     #[error("cannot read {path}: {source}")]
     Io {
-        /// The file or folder.
+        /// Path of the file or folder.
         path: PathBuf,
-        /// The system's error.
+        /// Error of the operating system.
         source: std::io::Error,
     },
-    /// A file is no Parquet file, or is damaged.
+    /// A file is no valid Parquet file.
+    #[cfg(feature = "parquet")]
     #[error("cannot read {path} as Parquet: {source}")]
     Parquet {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// The reader's error.
+        /// Error of the Parquet reader.
         source: parquet::errors::ParquetError,
     },
     /// A table lacks a column that the config names.
     #[error("{path}: {reason}")]
     Table {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What is missing, and what is there.
+        /// Missing column, and the existing ones.
         reason: String,
     },
-    /// A line or row is no sample.
+    /// A line or row is no valid sample.
     #[error("{path}{place}: {reason}")]
     Row {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Where in it.
+        /// Position in the file.
         place: Place,
-        /// What is wrong, and what is expected.
+        /// Reason, and what is expected.
         reason: String,
     },
-    /// A sample that is meant for measuring has no reference answer.
+    /// A sample of an evaluation or audit list has no reference answer.
     #[error("{path}: sample `{id}` has no `{key}`; a sample of an evaluation or audit list needs one")]
     NoAnswer {
-        /// The list.
+        /// Path of the list.
         path: PathBuf,
-        /// The first such sample.
+        /// Id of the first such sample.
         id: SampleId,
-        /// Where the answer was looked for.
+        /// Key or column of the answer.
         key: String,
     },
-    /// Training and evaluation share a video.
+    /// Training and evaluation data share a video.
     #[error(
         "{evaluation} and {training} share the video {video}; evaluation must be on videos that are not \
          trained on"
     )]
     SharedVideo {
-        /// The training list or folder.
+        /// Path of the training list or folder.
         training: PathBuf,
-        /// The evaluation list.
+        /// Path of the evaluation list.
         evaluation: PathBuf,
-        /// The first video that is in both.
+        /// First shared video.
         video: PathBuf,
     },
-    /// There is nothing to read.
+    /// A folder has no files of the expected kind.
     #[error("{path} holds no {wanted}")]
     Nothing {
-        /// The folder.
+        /// Path of the folder.
         path: PathBuf,
-        /// What was looked for.
+        /// Expected kind of file.
         wanted: String,
     },
 }

@@ -21,24 +21,24 @@ use crate::lists::Lists;
 use crate::question::Question;
 use crate::source::blocking;
 
-/// Endings of the files that are taken for videos, in any case.
+/// Extensions of video files, in any case.
 const EXTENSIONS: [&str; 13] =
     ["mp4", "m4v", "mkv", "webm", "avi", "mov", "mpg", "mpeg", "wmv", "flv", "ts", "3gp", "gif"];
 
-/// A folder of videos, with one question about each.
+/// Folder of videos, with one instruction for each.
 ///
-/// Every video file in it and in its subfolders is a sample, in the order of their paths; its id is the
-/// path relative to the folder. Hidden files and folders, and links to folders, are left out.
+/// Each video file in the folder and its subfolders is a sample, ordered by path; its id is the path relative
+/// to the folder. Hidden files and folders, and symbolic links to folders, are skipped.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FolderConfig {
-    /// The folder.
+    /// Path of the folder.
     pub path: PathBuf,
-    /// What is asked about each video. It may mention `{{ name }}` (the file's name without its ending),
+    /// Instruction for each video: a Jinja template over `{{ name }}` (the file's name without extension),
     /// `{{ folder }}` (the subfolder) and `{{ path }}`. Default "Describe the video in detail.".
     #[serde(default = "default_question")]
     pub question: String,
-    /// A held-out JSONL list with answers, as of `jsonl`; it may share no video with the folder.
+    /// Held-out JSONL list with reference answers, as of `jsonl`; must not share a video with the folder.
     /// Default: none.
     #[serde(default)]
     pub evaluation: Option<PathBuf>,
@@ -76,7 +76,7 @@ isr_config::register!(
     example = "path = \"data/videos\"\nquestion = \"What happens in the video?\"\n"
 );
 
-/// One sample a video file.
+/// Sample source with one sample per video file.
 #[derive(Clone, Debug)]
 struct FolderSource {
     config: FolderConfig,
@@ -102,7 +102,7 @@ impl FolderSource {
         Ok(samples)
     }
 
-    /// The held-out list, read as `jsonl` reads it.
+    /// Reads the held-out list, like `jsonl`.
     fn held_out(&self) -> Result<Vec<LabelledSample>, DataError> {
         let Some(list) = &self.config.evaluation else { return Ok(Vec::new()) };
         let lists = Lists {
@@ -131,8 +131,7 @@ impl FolderSource {
     }
 }
 
-/// The video files below a folder, hidden ones apart. Links to folders are left out, since they may lead
-/// in a circle.
+/// Collects the non-hidden video files below a folder. Skips links to folders, which may form cycles.
 fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), DataError> {
     for entry in fs::read_dir(folder).map_err(DataError::io(folder))? {
         let entry = entry.map_err(DataError::io(folder))?;

@@ -17,30 +17,30 @@ use crate::lists::{Lists, Taker, Wanted, fail};
 use crate::row::Object;
 use crate::source::ListSource;
 
-/// Your own videos: JSONL lists in LLaVA-Hound's layouts, or with any keys by a column map.
+/// JSONL lists of videos and instructions, in LLaVA-Hound's layouts or with any keys by a column map.
 ///
-/// One object a line: `id` and `video` with `conversations` (`train`), `prompt` (`dpo`) or `question`
-/// (`qa`), and for evaluation `answer`; or what `columns` names. Training reads no answers, whether the
-/// list has them or not.
+/// One object per line: `id` and `video` with `conversations` (`train`), `prompt` (`dpo`) or `question`
+/// (`qa`), and for evaluation `answer`; or the keys of `columns`. Training never reads answers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct JsonlConfig {
-    /// The training list.
+    /// Training list.
     pub training: PathBuf,
-    /// The held-out list, with answers; it may share no video with `training`. Default: none.
+    /// Held-out list with reference answers; must not share a video with `training`. Default: none.
     #[serde(default)]
     pub evaluation: Option<PathBuf>,
-    /// Training samples with answers, to measure judges and contexts with; no training code sees it.
-    /// Default: none.
+    /// List of training samples with reference answers, for measuring judges and contexts; training never
+    /// reads it. Default: none.
     #[serde(default)]
     pub audit: Option<PathBuf>,
-    /// Folder that relative `video` paths start from. Default: the folder of each list.
+    /// Base folder of relative `video` paths. Default: the folder of each list.
     #[serde(default)]
     pub video_root: Option<PathBuf>,
-    /// LLaVA-Hound's layout. By default (`auto`) each line tells by its keys.
+    /// LLaVA-Hound layout: `train`, `dpo`, `qa`, or by default `auto`, which detects it for each line by its
+    /// keys.
     #[serde(default)]
     pub layout: Layout,
-    /// The keys of lists in no such layout, in place of `layout`. Default: none.
+    /// Column map for lists in other layouts; replaces `layout`. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub columns: Option<Columns>,
 }
@@ -76,7 +76,7 @@ isr_config::register!(
     example = "training = \"data/train.jsonl\"\nevaluation = \"data/evaluation.jsonl\"\nvideo_root = \"data\"\n"
 );
 
-/// The objects of a JSONL file; blank lines are left out.
+/// Reads the objects of a JSONL file; skips blank lines.
 pub(crate) fn read_rows(path: &Path, _: &Wanted, take: Taker<'_>) -> Result<(), DataError> {
     let file = BufReader::new(File::open(path).map_err(DataError::io(path))?);
     for (index, line) in file.lines().enumerate() {

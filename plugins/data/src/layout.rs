@@ -1,13 +1,13 @@
-//! The layouts of LLaVA-Hound (arXiv 2404.01258), and how one is recognised.
+//! Layouts of LLaVA-Hound's lists (arXiv 2404.01258), and their detection.
 //!
-//! | layout | keys | where LLaVA-Hound has it |
+//! | layout | keys | use in LLaVA-Hound |
 //! |---|---|---|
 //! | `train` | `id`, `video`, `conversations` of `{"from": "human" or "gpt", "value"}` | captions and instructions |
-//! | `dpo` | `id`, `video`, `prompt`, and maybe `answer`, `chosen`, `rejected` | preference data |
+//! | `dpo` | `id`, `video`, `prompt`, optionally `answer`, `chosen`, `rejected` | preference data |
 //! | `qa` | `id` (or `question_id`), `video` (or `video_name`), `question`, `answer` | test sets |
 //!
-//! Of `conversations`, the first turn of each speaker counts. `chosen` and `rejected` are not read: the
-//! loop samples and judges answers of its own. Every layout may have `facts` for an evaluator.
+//! Only the first turn of each speaker in `conversations` is read. `chosen` and `rejected` are ignored: the
+//! loop samples and judges its own answers. Every layout may have `facts` for an evaluator.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -15,36 +15,36 @@ use serde_json::Value;
 
 use crate::row::{Object, Texts, id, missing, optional, required, video};
 
-/// Which of LLaVA-Hound's layouts the rows of a list have.
+/// Layout of the rows of a list, after LLaVA-Hound.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Layout {
-    /// Each row tells by the one of `conversations`, `prompt` and `question` that it has.
+    /// Detected for each row by the key `conversations`, `prompt` or `question`.
     #[default]
     Auto,
-    /// `conversations`.
+    /// Instruction and answer in `conversations`.
     Train,
-    /// `prompt`.
+    /// Instruction in `prompt`.
     Dpo,
-    /// `question`.
+    /// Instruction in `question`.
     Qa,
 }
 
-/// The layouts with the key that tells each.
-const TELLING: [(Layout, &str, &str); 3] = [
+/// Layouts, with their names and distinguishing keys.
+const LAYOUT_KEYS: [(Layout, &str, &str); 3] = [
     (Layout::Train, "train", "conversations"),
     (Layout::Dpo, "dpo", "prompt"),
     (Layout::Qa, "qa", "question"),
 ];
 
-/// Every key that some layout reads.
+/// All keys that layouts read.
 pub(crate) const KEYS: [&str; 9] =
     ["id", "question_id", "video", "video_name", "conversations", "prompt", "question", "answer", "facts"];
 
 impl Layout {
-    /// The texts of a row.
+    /// Extracts the texts of a row.
     pub(crate) fn read(self, row: &Object) -> Result<Texts, String> {
-        let layout = if self == Self::Auto { recognised(row)? } else { self };
+        let layout = if self == Self::Auto { detect(row)? } else { self };
         let key = layout.key();
         let (instruction, answer) = match layout {
             Self::Train => conversation(row.get(key).ok_or_else(|| missing(row, key))?)?,
@@ -66,13 +66,13 @@ impl Layout {
     }
 
     fn key(self) -> &'static str {
-        TELLING.iter().find(|(layout, ..)| *layout == self).map_or("prompt", |(_, _, key)| key)
+        LAYOUT_KEYS.iter().find(|(layout, ..)| *layout == self).map_or("prompt", |(_, _, key)| key)
     }
 }
 
-/// The layout whose key the row has.
-fn recognised(row: &Object) -> Result<Layout, String> {
-    let found: Vec<_> = TELLING.iter().filter(|(_, _, key)| row.contains_key(*key)).collect();
+/// Detects the layout by the row's keys; ambiguous rows are an error.
+fn detect(row: &Object) -> Result<Layout, String> {
+    let found: Vec<_> = LAYOUT_KEYS.iter().filter(|(_, _, key)| row.contains_key(*key)).collect();
     match found.as_slice() {
         [] => Err(missing(row, "prompt")),
         [(layout, ..)] => Ok(*layout),
@@ -86,7 +86,7 @@ fn either<'k>(row: &Object, usual: &'k str, other: &'k str) -> &'k str {
     if !row.contains_key(usual) && row.contains_key(other) { other } else { usual }
 }
 
-/// The first human turn and the first answer.
+/// First human turn and first answer.
 fn conversation(turns: &Value) -> Result<(String, Option<String>), String> {
     let turns = turns.as_array().ok_or("`conversations` is no list of turns")?;
     let first = |speaker: &str| {

@@ -1,18 +1,17 @@
-//! Samples from what people have: lists in JSONL and Parquet, and folders of videos.
+//! Sample sources: lists in JSONL and Parquet, and folders of videos.
 //!
-//! | `type` | what | file |
+//! | `type` | source | file |
 //! |---|---|---|
-//! | `jsonl` | LLaVA-Hound's layouts, or any keys by a column map | `src/lists.rs`, `src/jsonl.rs` |
+//! | `jsonl` | JSONL in LLaVA-Hound's layouts, or with any keys by a column map | `src/lists.rs`, `src/jsonl.rs` |
 //! | `parquet` | the same in Parquet files, such as those of Hugging Face `datasets` | `src/lists.rs`, `src/parquet.rs` |
-//! | `folder` | one question about each video of a folder | `src/folder.rs` |
+//! | `folder` | one instruction for each video of a folder | `src/folder.rs` |
 //!
-//! A list is read in two steps. A format turns a file into rows: JSON objects with a place in the file.
-//! A [`Layout`], or a column map ([`Columns`]), then says which part of a row is the id, the video, the
-//! instruction and the answer. So each format can hold each layout.
+//! Lists are read in two steps. A format reader turns a file into rows: JSON objects with a position in the
+//! file. A [`Layout`] or a column map ([`Columns`]) then extracts id, video, instruction and answer. So every
+//! format supports every layout.
 //!
-//! Every list is read before a run starts, and a row that cannot be used is named with file, line or
-//! row, and column. Answers reach measuring code only: what trains gets a
-//! [`Sample`](isr_api::Sample), which has no field for one.
+//! All lists are validated before a run starts; errors name file, line or row, and column. Reference answers
+//! reach measuring code only: training gets a [`Sample`](isr_api::Sample), which has no field for one.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping"))]
 
@@ -23,6 +22,7 @@ mod jsonl;
 mod layout;
 mod lists;
 mod names;
+#[cfg(feature = "parquet")]
 mod parquet;
 mod question;
 mod row;
@@ -33,4 +33,5 @@ pub use error::{DataError, Place};
 pub use folder::FolderConfig;
 pub use jsonl::JsonlConfig;
 pub use layout::Layout;
+#[cfg(feature = "parquet")]
 pub use parquet::ParquetConfig;

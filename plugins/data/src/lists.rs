@@ -1,4 +1,4 @@
-//! Lists of samples: files of one format, read by a layout or a column map.
+//! Lists of samples in any format, read by a layout or a column map.
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -11,21 +11,22 @@ use crate::error::{DataError, Place};
 use crate::layout::{KEYS, Layout};
 use crate::row::{Line, Object, Texts};
 
-/// Takes a row and its place; its error is the reason why the row cannot be used.
+/// Callback for a row and its position; its error is the reason why the row is invalid.
 pub(crate) type Taker<'a> = &'a mut dyn FnMut(Place, Object) -> Result<(), String>;
 
-/// Calls the taker with each row of a file, which has the wanted columns alone.
+/// Reader of a format: calls the callback for each row, with at least the wanted columns.
 pub(crate) type ReadRows = fn(&Path, &Wanted, Taker<'_>) -> Result<(), DataError>;
 
-/// The columns that a reader need read.
+/// Columns to read.
+#[cfg_attr(not(feature = "parquet"), allow(dead_code, reason = "JSON lines are read whole"))]
 pub(crate) enum Wanted {
-    /// These, where they are there.
+    /// Those of these that exist.
     Any(Vec<String>),
-    /// These, each of which must be there.
+    /// All of these; each must exist.
     All(Vec<String>),
 }
 
-/// The lists of a source.
+/// Lists of a sample source, with the settings for reading them.
 #[derive(Clone, Debug)]
 pub(crate) struct Lists {
     pub(crate) training: PathBuf,
@@ -38,7 +39,7 @@ pub(crate) struct Lists {
 }
 
 impl Lists {
-    /// Names the first setting that cannot be used.
+    /// Checks settings; the message names the first invalid one.
     pub(crate) fn validate(&self) -> Result<(), String> {
         let lists = [
             ("training", Some(&self.training)),
@@ -61,7 +62,7 @@ impl Lists {
         }
     }
 
-    /// Reads every list, so that a bad one is found before the run starts.
+    /// Reads and validates all lists, including that evaluation and training share no video path.
     pub(crate) fn check(&self) -> Result<(), DataError> {
         let training: HashSet<_> = self.training()?.into_iter().map(|line| line.sample.video).collect();
         self.labelled(self.audit.as_deref())?;
@@ -77,12 +78,12 @@ impl Lists {
         }
     }
 
-    /// The training list.
+    /// Reads the training list.
     pub(crate) fn training(&self) -> Result<Vec<Line>, DataError> {
         self.read(&self.training, false)
     }
 
-    /// A list whose samples must have answers; empty where there is no list.
+    /// Reads a list whose samples must have reference answers; empty without a path.
     pub(crate) fn labelled(&self, path: Option<&Path>) -> Result<Vec<LabelledSample>, DataError> {
         let Some(path) = path else { return Ok(Vec::new()) };
         let key = self.columns.as_ref().map_or("answer", |columns| &columns.answer);
@@ -129,7 +130,7 @@ impl Lists {
     }
 }
 
-/// The error of a row.
+/// Constructor of errors about a row.
 pub(crate) fn fail(path: &Path, place: Place) -> impl Fn(String) -> DataError {
     let path = path.to_owned();
     move |reason| DataError::Row { path: path.clone(), place, reason }

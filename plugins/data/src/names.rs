@@ -1,6 +1,6 @@
-//! The name that was meant.
+//! Suggestions for misspelt names.
 
-/// The name that differs from `wrong` by at most a third of its letters, the nearest first.
+/// Nearest name within a Damerau-Levenshtein distance of a third of its length.
 pub(crate) fn nearest<'a>(wrong: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let distance = |name: &str| strsim::damerau_levenshtein(&wrong.to_lowercase(), &name.to_lowercase());
     let near = names.into_iter().map(|name| (distance(name), name));
@@ -8,7 +8,7 @@ pub(crate) fn nearest<'a>(wrong: &str, names: impl IntoIterator<Item = &'a str>)
     near.min_by_key(|(distance, _)| *distance).map(|(_, name)| name)
 }
 
-/// `; did you mean ...?` where a name is near, else what there is.
+/// Suffix of an error message: the nearest name, else the existing names.
 pub(crate) fn hint(wrong: &str, names: &[&str]) -> String {
     match nearest(wrong, names.iter().copied()) {
         Some(name) => format!("; did you mean `{name}`?"),
@@ -17,7 +17,7 @@ pub(crate) fn hint(wrong: &str, names: &[&str]) -> String {
     }
 }
 
-/// The names in quotes; of many, the first ones.
+/// Quoted names, at most 12 of them.
 fn listed(names: &[&str]) -> String {
     const SHOWN: usize = 12;
     let mut quoted: Vec<String> = names.iter().take(SHOWN).map(|name| format!("`{name}`")).collect();

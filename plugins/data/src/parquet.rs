@@ -22,30 +22,31 @@ use crate::names::hint;
 use crate::row::Object;
 use crate::source::ListSource;
 
-/// Your own videos: lists in Parquet files, such as those of Hugging Face `datasets`, with the columns of
-/// LLaVA-Hound's layouts or with any by a column map.
+/// Parquet lists of videos and instructions, such as those of Hugging Face `datasets`, in LLaVA-Hound's layouts
+/// or with any columns by a column map.
 ///
-/// A list is a file, or a folder of `.parquet` files that are read in the order of their names. Only the
-/// columns that are needed are read. Videos are files: a table that holds their bytes is refused.
+/// A list is a file, or a folder of `.parquet` files, read in the order of their names. Only required columns
+/// are read. Videos must be files: a table that contains their bytes is refused.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ParquetConfig {
-    /// The training list: a `.parquet` file, or a folder of them.
+    /// Training list: a `.parquet` file, or a folder of them.
     pub training: PathBuf,
-    /// The held-out list, with answers; it may share no video with `training`. Default: none.
+    /// Held-out list with reference answers; must not share a video with `training`. Default: none.
     #[serde(default)]
     pub evaluation: Option<PathBuf>,
-    /// Training samples with answers, to measure judges and contexts with; no training code sees it.
-    /// Default: none.
+    /// List of training samples with reference answers, for measuring judges and contexts; training never
+    /// reads it. Default: none.
     #[serde(default)]
     pub audit: Option<PathBuf>,
-    /// Folder that relative `video` paths start from. Default: the folder of each list.
+    /// Base folder of relative `video` paths. Default: the folder of each list.
     #[serde(default)]
     pub video_root: Option<PathBuf>,
-    /// LLaVA-Hound's layout. By default (`auto`) each row tells by its columns.
+    /// LLaVA-Hound layout: `train`, `dpo`, `qa`, or by default `auto`, which detects it for each row by its
+    /// columns.
     #[serde(default)]
     pub layout: Layout,
-    /// The columns of lists in no such layout, in place of `layout`. Default: none.
+    /// Column map for lists in other layouts; replaces `layout`. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub columns: Option<Columns>,
 }
@@ -82,7 +83,7 @@ isr_config::register!(
                columns = { id = \"id\", video = \"video\", instruction = \"question\", answer = \"answer\" }\n"
 );
 
-/// The rows of a Parquet file, or of those of a folder.
+/// Reads the rows of a Parquet file, or of all Parquet files of a folder.
 fn read_rows(path: &Path, wanted: &Wanted, take: Taker<'_>) -> Result<(), DataError> {
     if !path.is_dir() {
         return read_guarded(path, wanted, take);
@@ -97,7 +98,7 @@ fn read_rows(path: &Path, wanted: &Wanted, take: Taker<'_>) -> Result<(), DataEr
     files.iter().try_for_each(|file| read_guarded(file, wanted, take))
 }
 
-/// As [`read_file`]; the reader panics at some damage, and that too is to be named by its file.
+/// Like [`read_file`], but turns panics of the Parquet reader, which some corrupt files cause, into errors.
 fn read_guarded(path: &Path, wanted: &Wanted, take: Taker<'_>) -> Result<(), DataError> {
     let outcome = catch_unwind(AssertUnwindSafe(|| read_file(path, wanted, take)));
     outcome.unwrap_or_else(|payload| {
@@ -124,7 +125,7 @@ fn read_file(path: &Path, wanted: &Wanted, take: Taker<'_>) -> Result<(), DataEr
     Ok(())
 }
 
-/// The part of the schema that is wanted.
+/// Projection of the schema to the wanted columns.
 fn projection<'s>(
     schema: &'s Type,
     wanted: &Wanted,
@@ -159,8 +160,7 @@ fn object(row: Row) -> Object {
     row.into_columns().into_iter().map(|(name, field)| (name, value(&field))).collect()
 }
 
-/// A field as JSON. Bytes that are no text become `{"bytes": their number}`: no path, and too long for a
-/// message.
+/// A field as JSON. Bytes that are not UTF-8 become `{"bytes": length}`.
 fn value(field: &Field) -> Value {
     match field {
         Field::Null => Value::Null,
@@ -193,7 +193,7 @@ fn value(field: &Field) -> Value {
             let pairs = map.entries().iter().map(|(name, field)| (key(name), value(field)));
             Value::Object(pairs.collect())
         }
-        // Dates, times and decimals, in the reader's own spelling.
+        // Dates, times and decimals, as the reader formats them.
         other => json!(other.to_string()),
     }
 }

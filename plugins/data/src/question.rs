@@ -1,14 +1,14 @@
-//! The question about each video of a folder.
+//! Instruction template of the source `folder`.
 
 use isr_api::video_key;
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, context};
 
 use crate::names::nearest;
 
-/// What a question may mention.
+/// Variables of the template.
 const VARIABLES: [&str; 3] = ["name", "folder", "path"];
 
-/// A template that has passed its checks.
+/// A validated template.
 #[derive(Clone, Debug)]
 pub(crate) struct Question {
     source: String,
@@ -16,7 +16,7 @@ pub(crate) struct Question {
 }
 
 impl Question {
-    /// Checks a template: it parses, and mentions known variables only.
+    /// Validates a template: syntax and variables.
     pub(crate) fn new(source: &str) -> Result<Self, String> {
         let mut environment = Environment::new();
         environment.set_auto_escape_callback(|_| AutoEscape::None);
@@ -39,7 +39,7 @@ impl Question {
         Ok(Self { source: source.to_owned(), environment })
     }
 
-    /// The question about the video at a path relative to the folder.
+    /// Renders the instruction for the video at a path relative to the folder.
     pub(crate) fn ask(&self, relative: &std::path::Path) -> Result<String, String> {
         let text = |part: Option<&std::path::Path>| video_key(part.unwrap_or("".as_ref()));
         let values = context! {

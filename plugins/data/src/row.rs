@@ -1,4 +1,4 @@
-//! One row of a list, and how texts are taken out of it.
+//! Rows of a list, and extraction of texts from them.
 
 use std::path::{Path, PathBuf};
 
@@ -7,34 +7,34 @@ use serde_json::{Map, Value};
 
 use crate::names::{hint, nearest};
 
-/// A row of whatever format.
+/// A row as a JSON object, independent of the format.
 pub(crate) type Object = Map<String, Value>;
 
-/// A sample as it was read.
+/// A parsed row.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Line {
-    /// The part that training may see.
+    /// Part that training may read.
     pub(crate) sample: Sample,
-    /// The reference answer, where the row has one.
+    /// Reference answer, if the row has one.
     pub(crate) answer: Option<String>,
-    /// What an evaluator may know; null where there is nothing.
+    /// Ground-truth facts for an evaluator; null if there are none.
     pub(crate) facts: Value,
 }
 
-/// The texts of a row, before they are checked.
+/// Texts of a row before validation.
 pub(crate) struct Texts {
     pub(crate) id: String,
     pub(crate) video: String,
     pub(crate) instruction: String,
-    /// The key that the instruction came from, for messages.
+    /// Key of the instruction, for error messages.
     pub(crate) instruction_key: String,
     pub(crate) answer: Option<String>,
     pub(crate) facts: Value,
 }
 
 impl Texts {
-    /// The sample, its video below `root` unless it is absolute. A placeholder `<video>` or `<image>` is
-    /// taken out of the instruction: the policy's own template places the video.
+    /// Converts to a sample, with relative video paths below `root`. Removes the placeholders `<video>` and
+    /// `<image>` from the instruction, as the policy's chat template places the video.
     pub(crate) fn into_line(self, root: &Path) -> Result<Line, String> {
         let instruction = self.instruction.replace("<video>", "").replace("<image>", "").trim().to_owned();
         if instruction.is_empty() {
@@ -46,7 +46,7 @@ impl Texts {
     }
 }
 
-/// A text that must be there.
+/// Required non-empty string.
 pub(crate) fn required(object: &Object, key: &str) -> Result<String, String> {
     match optional(object, key)? {
         Some(text) if !text.is_empty() => Ok(text),
@@ -55,12 +55,12 @@ pub(crate) fn required(object: &Object, key: &str) -> Result<String, String> {
     }
 }
 
-/// A text that may be absent or null.
+/// Optional string; `None` if absent or null.
 pub(crate) fn optional(object: &Object, key: &str) -> Result<Option<String>, String> {
     object.get(key).map_or(Ok(None), |value| text(key, value))
 }
 
-/// An id: a text or a number.
+/// Id: a string or a number.
 pub(crate) fn id(object: &Object, key: &str) -> Result<String, String> {
     match object.get(key) {
         Some(Value::Number(number)) => Ok(number.to_string()),
@@ -68,7 +68,7 @@ pub(crate) fn id(object: &Object, key: &str) -> Result<String, String> {
     }
 }
 
-/// The path of a video: a text, or an object with `path`, as the `Video` feature of `datasets` has it.
+/// Path of a video: a string, or an object with `path`, like the `Video` feature of `datasets`.
 pub(crate) fn video(key: &str, value: &Value) -> Result<String, String> {
     let Value::Object(parts) = value else {
         return text(key, value)?.filter(|text| !text.is_empty()).ok_or(format!("`{key}` is empty"));
@@ -83,7 +83,7 @@ pub(crate) fn video(key: &str, value: &Value) -> Result<String, String> {
     }
 }
 
-/// A value that should be a text; `None` for null.
+/// String value; `None` for null.
 pub(crate) fn text(key: &str, value: &Value) -> Result<Option<String>, String> {
     match value {
         Value::Null => Ok(None),
@@ -92,7 +92,7 @@ pub(crate) fn text(key: &str, value: &Value) -> Result<Option<String>, String> {
     }
 }
 
-/// That a key is missing, with the key that looks like a slip of it.
+/// Error message for a missing key, with the nearest existing key.
 pub(crate) fn missing(object: &Object, key: &str) -> String {
     match nearest(key, object.keys().map(String::as_str)) {
         Some(near) => format!("`{key}` is missing; did you mean it by `{near}`?"),
@@ -100,13 +100,13 @@ pub(crate) fn missing(object: &Object, key: &str) -> String {
     }
 }
 
-/// That a mapped column is missing, with the column that was meant.
+/// Error message for a missing mapped column, with the nearest existing column.
 pub(crate) fn no_column(object: &Object, column: &str) -> String {
     let names: Vec<&str> = object.keys().map(String::as_str).collect();
     format!("there is no column `{column}`{}", hint(column, &names))
 }
 
-/// The value as JSON, cut to what fits in a message.
+/// The value as JSON, truncated for an error message.
 fn shortened(value: &Value) -> String {
     const SHOWN: usize = 60;
     let text = value.to_string();

@@ -1,4 +1,4 @@
-//! Lists as a source of samples.
+//! Sample source over lists.
 
 use async_trait::async_trait;
 use isr_api::{ComponentError, LabelledSample, Sample, SampleSource};
@@ -6,7 +6,7 @@ use isr_api::{ComponentError, LabelledSample, Sample, SampleSource};
 use crate::error::DataError;
 use crate::lists::Lists;
 
-/// Samples from lists, which are read when they are asked for.
+/// Sample source that reads its lists on each call.
 #[derive(Clone, Debug)]
 pub(crate) struct ListSource(pub(crate) Lists);
 
@@ -34,7 +34,7 @@ impl SampleSource for ListSource {
     }
 }
 
-/// Runs what blocks on a thread where it may.
+/// Runs blocking work on tokio's blocking threads.
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, DataError> + Send + 'static,
 ) -> Result<T, ComponentError> {

@@ -1,9 +1,9 @@
-//! Whether judgments take the same side.
+//! Consistency of votes, and verdicts made from them.
 
 use isr_api::{Verdict, Vote};
 
-/// True where no two probabilities lie on opposite sides of one half; one half itself takes no side.
-/// Unlike a comparison with `> 0.5` this says the same of mirrored verdicts.
+/// Whether no two probabilities lie on opposite sides of one half. One half takes no side, so mirrored
+/// verdicts get the same result, unlike with a comparison `> 0.5`.
 pub(crate) fn agree(probabilities: impl IntoIterator<Item = f64>) -> bool {
     let (mut first, mut second) = (false, false);
     for p in probabilities {
@@ -13,18 +13,18 @@ pub(crate) fn agree(probabilities: impl IntoIterator<Item = f64>) -> bool {
     !(first && second)
 }
 
-/// The mean of some votes, consistent where they agree.
+/// Verdict with the mean of the votes, consistent if they agree.
 pub(crate) fn averaged(votes: Vec<Vote>) -> Verdict {
     let consistent = agree(votes.iter().map(|vote| vote.p_first));
     Verdict { consistent, ..Verdict::from_votes(votes) }
 }
 
-/// The verdict of a judge that shows no order.
+/// Verdict without votes, of a judge that compares without a presentation order; always consistent.
 pub(crate) fn orderless(p_first: f64) -> Verdict {
     Verdict { p_first, votes: Vec::new(), consistent: true }
 }
 
-/// A verdict that no pair is to be made of.
+/// Inconsistent verdict of one half, which no selection turns into a pair.
 pub(crate) fn undecided(votes: Vec<Vote>) -> Verdict {
     Verdict { p_first: 0.5, votes, consistent: false }
 }

@@ -4,138 +4,138 @@ use std::path::PathBuf;
 
 use crate::template::TemplateError;
 
-/// What goes wrong while judging.
+/// Errors of judges and retrospectors, in their settings or at run time.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum JudgeError {
-    /// A setting cannot be used; the message names it.
+    /// Invalid setting; the message names it.
     #[error("{0}")]
     Setting(String),
-    /// A rule or a regular expression cannot be used.
+    /// Invalid rule or regular expression.
     #[error("{key}: {reason}")]
     Pattern {
-        /// The config key that holds it.
+        /// Config key.
         key: String,
-        /// What is wrong with it.
+        /// Reason.
         reason: String,
     },
-    /// A prompt template cannot be used.
+    /// Invalid prompt template.
     #[error(transparent)]
     Template(#[from] TemplateError),
-    /// No reply could be read.
+    /// No reply of a case could be parsed.
     #[error(
         "no verdict in {attempts} replies; the last is `{reply}`, and it must say {wanted}: reword the \
          prompt, or fit the pattern to what the model writes"
     )]
     Unreadable {
-        /// How often the case was asked.
+        /// Number of replies sampled.
         attempts: usize,
-        /// What a reply must say.
+        /// Expected content of a reply.
         wanted: String,
-        /// The beginning of the last reply.
+        /// Beginning of the last reply.
         reply: String,
     },
-    /// The key is not there.
+    /// The environment variable of the API key is not set.
     #[error("environment variable {variable} is not set; set it to the key, or leave out api_key_env")]
     NoKey {
-        /// The variable.
+        /// Name of the variable.
         variable: String,
     },
-    /// The file of certificate authorities cannot be used.
+    /// Invalid file of certificate authorities.
     #[error("ca_file {path}: {reason}; it must hold certificates as PEM")]
     Authorities {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// Reason.
         reason: String,
     },
-    /// The HTTP client cannot be built or used.
+    /// Failure to build or use the HTTP client.
     #[error("cannot talk HTTP: {0}")]
     Client(String),
-    /// The server does not take a request.
+    /// The server rejected a request with a status that a retry cannot change.
     #[error("the server said {status}: {text}; see base_url, model, the key and the length of the prompt")]
     Refused {
-        /// Status code and its name.
+        /// Status code and reason phrase.
         status: String,
-        /// The beginning of what it said, without the key.
+        /// Beginning of the response body, without the key.
         text: String,
     },
-    /// A request failed as often as it may.
+    /// A request failed after all retries.
     #[error(
         "no reply after {attempts} requests: {reason}; the same command continues the run when the server \
          is well, or raise retries and timeout_s"
     )]
     GaveUp {
-        /// How often it was sent.
+        /// Number of times the request was sent.
         attempts: usize,
-        /// What went wrong the last time.
+        /// Reason of the last failure.
         reason: String,
     },
-    /// The server wants longer quiet than the config allows.
+    /// The server's `Retry-After` exceeds `max_wait_s`.
     #[error(
         "the server asks to wait {asked} s, more than max_wait_s ({limit}); continue the run later, or \
          raise max_wait_s"
     )]
     LongWait {
-        /// Seconds that it asks for.
+        /// Requested wait in seconds.
         asked: f64,
-        /// Seconds that are allowed.
+        /// Maximum wait in seconds.
         limit: f64,
     },
-    /// A budget is spent.
+    /// A budget is exhausted.
     #[error(
         "the budget of {limit} {what} is spent ({spent}); raise budget.{what} to go on, the same command \
          continues the run"
     )]
     Budget {
-        /// `requests`, `tokens` or `money`.
+        /// Resource: `requests`, `tokens` or `money`.
         what: &'static str,
-        /// What has been spent.
+        /// Amount spent.
         spent: f64,
-        /// What was allowed.
+        /// Maximum amount.
         limit: f64,
     },
-    /// The server does not say what a reply cost.
+    /// The server reports no token usage, which a budget of tokens or money needs.
     #[error(
         "the server's replies have no usage, so budget.tokens and budget.money cannot be kept; use budget.requests"
     )]
     NoUsage,
-    /// A frame cannot be sent.
+    /// A frame cannot be encoded as PNG.
     #[error("frame {index} cannot be written as PNG: {reason}")]
     Picture {
-        /// Its index.
+        /// Index of the frame.
         index: usize,
-        /// What is wrong.
+        /// Reason.
         reason: String,
     },
-    /// The judge is being torn down.
+    /// The judge's rate limiter is closed.
     #[error("the judge is closed")]
     Closed,
-    /// The policy said nothing about a video.
+    /// The policy wrote an empty description of a video.
     #[error("{video}: the policy wrote an empty description")]
     EmptyDescription {
         /// The video's key.
         video: String,
     },
-    /// The policy wants to say something other than one of the two choices.
+    /// The two choices together are too improbable for a verdict.
     #[error(
         "no verdict: `{first}` and `{second}` together have a probability of {mass:.2e}, less than \
          min_choice_mass ({limit}); the prompt must make the model answer with one of them"
     )]
     NoVerdict {
-        /// The first choice.
+        /// First choice.
         first: String,
-        /// The second choice.
+        /// Second choice.
         second: String,
-        /// Their probability together.
+        /// Total probability of both.
         mass: f64,
-        /// The configured minimum.
+        /// Minimum, `min_choice_mass`.
         limit: f64,
     },
-    /// The policy broke its contract.
+    /// The policy broke its contract: it must return one log-prob sum per choice.
     #[error("the policy was to score two choices, and returned log-probs {got:?}; each needs a number")]
     Scores {
-        /// Log-probs that came back, summed over tokens; 0 for a choice of no tokens.
+        /// Returned log-probs, summed over tokens; 0 for a choice without tokens.
         got: Vec<f64>,
     },
 }

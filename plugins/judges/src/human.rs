@@ -1,4 +1,4 @@
-//! The judge `human`.
+//! The judge `human`: verdicts from the annotations of a run.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -15,31 +15,34 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::OnceCell;
 
-/// What becomes of a pair that nobody has annotated.
+use crate::agreement::averaged;
+
+/// Treatment of a pair without annotation.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Missing {
-    /// Its sample is quarantined, and the run goes on.
+    /// Quarantine the sample and continue.
     #[default]
     Quarantine,
-    /// The run stops. Once the pair is annotated, the same command continues it.
+    /// Stop the run. Once the pair is annotated, the same command continues it.
     Stop,
 }
 
-/// Takes the verdicts that people gave with `isr annotate`: the mean over annotators, a tie being one half.
+/// Human verdicts collected with `isr annotate`: the mean over annotators, a tie counting one half.
 ///
-/// A verdict belongs to two texts about one video and instruction, and is never applied to other answers;
-/// the run directory that holds the file says which they were. The file is read when the first pair is
-/// judged, so a run may name its own: with `missing = "stop"` it stops for its pairs to be annotated.
+/// A verdict applies only to the video, instruction and two texts that were annotated, as recorded in the run
+/// directory of the file. The file is read when the first pair is judged, so a run may name its own: with
+/// `missing = "stop"` it stops until its pairs are annotated.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HumanJudgeConfig {
-    /// The file `annotations.jsonl` of a run directory, relative to the current directory. Required.
+    /// File `annotations.jsonl` of a run directory, relative to the current directory. Required.
     pub annotations: PathBuf,
-    /// Whose choices count. Default none: everybody's.
+    /// Name of the annotator whose choices count. Default none: all annotators.
     #[serde(default)]
     pub annotator: Option<String>,
-    /// What becomes of a pair that nobody has annotated: `quarantine` or `stop`. Default `quarantine`.
+    /// Treatment of a pair without annotation: `quarantine` its sample, or `stop` the run. Default
+    /// `quarantine`.
     #[serde(default)]
     pub missing: Missing,
 }
@@ -48,7 +51,7 @@ impl Component for HumanJudgeConfig {
     type Built = Arc<dyn Judge>;
 
     fn build(&self, _: &BuildContext) -> Result<Self::Built, Cause> {
-        Ok(Arc::new(HumanJudge { config: self.clone(), said: OnceCell::new() }))
+        Ok(Arc::new(HumanJudge { config: self.clone(), votes: OnceCell::new() }))
     }
 }
 
@@ -57,31 +60,31 @@ annotations = \"runs/first/annotations.jsonl\"
 missing = \"stop\"
 ");
 
-/// Video, instruction and both texts.
+/// Key of an annotated pair: video, instruction, text of the first and of the second answer.
 type Pair = [String; 4];
 
 struct HumanJudge {
     config: HumanJudgeConfig,
-    /// What was said of each pair, in the run's order of its answers.
-    said: OnceCell<HashMap<Pair, Vec<Vote>>>,
+    /// Votes on each pair, with the answers in the order of the run.
+    votes: OnceCell<HashMap<Pair, Vec<Vote>>>,
 }
 
 #[async_trait]
 impl Judge for HumanJudge {
     async fn judge(&self, case: &JudgeCase, _: &FrozenPolicy) -> Result<Verdict, ComponentError> {
-        let said = self.said.get_or_try_init(|| async { said(&self.config) }).await;
-        let said = said.map_err(ComponentError::failed)?;
+        let by_pair = self.votes.get_or_try_init(|| async { read_votes(&self.config) }).await;
+        let by_pair = by_pair.map_err(ComponentError::failed)?;
         let pair = |a: &str, b: &str| -> Pair {
             [case.scene.key(), case.instruction.clone(), a.to_owned(), b.to_owned()]
         };
         let (first, second) = (case.first.text.as_str(), case.second.text.as_str());
-        if let Some(votes) = said.get(&pair(first, second)) {
-            return Ok(verdict(votes));
+        if let Some(votes) = by_pair.get(&pair(first, second)) {
+            return Ok(averaged(votes.clone()));
         }
-        if let Some(votes) = said.get(&pair(second, first)) {
-            return Ok(verdict(votes).mirrored());
+        if let Some(votes) = by_pair.get(&pair(second, first)) {
+            return Ok(averaged(votes.clone()).mirrored());
         }
-        let text = self.nothing(case);
+        let text = self.missing_annotation(case);
         Err(match self.config.missing {
             Missing::Quarantine => ComponentError::bad_input(text),
             Missing::Stop => ComponentError::failed(text),
@@ -90,7 +93,7 @@ impl Judge for HumanJudge {
 }
 
 impl HumanJudge {
-    fn nothing(&self, case: &JudgeCase) -> String {
+    fn missing_annotation(&self, case: &JudgeCase) -> String {
         let path = &self.config.annotations;
         let run = folder(path).display().to_string();
         let who = self.config.annotator.as_deref().map_or_else(String::new, |name| format!(" of {name}"));
@@ -106,12 +109,12 @@ fn folder(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// The votes on each pair of a run.
-fn said(config: &HumanJudgeConfig) -> Result<HashMap<Pair, Vec<Vote>>, Error> {
+/// Reads the votes on each pair of a run.
+fn read_votes(config: &HumanJudgeConfig) -> Result<HashMap<Pair, Vec<Vote>>, Error> {
     let lines: Vec<Annotation> = read_journal(&config.annotations)?;
     let counts = |line: &Annotation| config.annotator.as_ref().is_none_or(|name| *name == line.annotator);
     let mut pairs: HashMap<u32, HashMap<String, Comparison>> = HashMap::new();
-    let mut said: HashMap<Pair, Vec<Vote>> = HashMap::new();
+    let mut votes: HashMap<Pair, Vec<Vote>> = HashMap::new();
     for line in lines.into_iter().filter(counts) {
         let cases = match pairs.entry(line.iteration) {
             Entry::Occupied(known) => known.into_mut(),
@@ -123,17 +126,11 @@ fn said(config: &HumanJudgeConfig) -> Result<HashMap<Pair, Vec<Vote>>, Error> {
         if let Some(case) = cases.get(line.sample.as_str()) {
             let [first, second] = case.answers.clone();
             let vote = Vote { first_shown_first: line.first_shown_first, p_first: line.choice.p_first() };
-            said.entry([case.video.clone(), case.instruction.clone(), first, second])
+            votes
+                .entry([case.video.clone(), case.instruction.clone(), first, second])
                 .or_default()
                 .push(vote);
         }
     }
-    Ok(said)
-}
-
-/// The mean, consistent where no two people chose differently; a tie takes no side.
-fn verdict(votes: &[Vote]) -> Verdict {
-    let opposed =
-        votes.iter().any(|vote| vote.p_first > 0.5) && votes.iter().any(|vote| vote.p_first < 0.5);
-    Verdict { consistent: !opposed, ..Verdict::from_votes(votes.to_vec()) }
+    Ok(votes)
 }

@@ -1,22 +1,22 @@
-//! Probabilities and log-odds.
+//! Log-odds, and lengths in words.
 
-/// The probability of some log-odds: `1 / (1 + exp(-x))`.
+/// Logistic function `1 / (1 + exp(-x))`.
 pub(crate) fn sigmoid(log_odds: f64) -> f64 {
     1.0 / (1.0 + (-log_odds).exp())
 }
 
-/// The log-odds of a probability, which is first moved into `[clip, 1 - clip]`: certainty has none.
+/// Log-odds of a probability that is first clamped to `[clip, 1 - clip]`, so that they are finite.
 pub(crate) fn logit(p: f64, clip: f64) -> f64 {
     let p = p.clamp(clip, 1.0 - clip);
     (p / (1.0 - p)).ln()
 }
 
-/// Words of a text: runs of anything but white space.
+/// Number of words, separated by white space.
 pub(crate) fn words(text: &str) -> usize {
     text.split_whitespace().count()
 }
 
-/// Words of `first` minus words of `second`.
+/// Number of words of `first` minus that of `second`.
 pub(crate) fn excess_words(first: &str, second: &str) -> f64 {
     words(first) as f64 - words(second) as f64
 }

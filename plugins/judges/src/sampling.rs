@@ -1,10 +1,10 @@
-//! Sampling settings laid over a component's own defaults.
+//! Deserialisation of sampling settings with a component's own defaults.
 
 use isr_api::Sampling;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 
-/// Reads sampling settings; keys left out keep their value in `default`, which need not be that of
+/// Deserialises sampling settings; missing keys take their value from `default`, which may differ from
 /// [`Sampling::default`].
 pub(crate) fn over<'de, D: Deserializer<'de>>(
     default: &Sampling,

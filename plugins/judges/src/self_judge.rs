@@ -1,13 +1,13 @@
 //! The judge `self`: `p(y1 > y2 | V, x, c_t)` (arXiv 2406.11280).
 //!
-//! The prompt shows the video, the context, the question and both answers, and asks for one of two
-//! choices. The verdict is not sampled: the policy scores both choices as openings of its reply, and the
-//! probability is the softmax over the two log-probs. That costs no decoding, has no parse errors, and
-//! gives a margin. Both orders of showing are asked (and cost one prefill of the video, as the video
-//! comes first), so a position bias cancels in the mean and shows as inconsistency.
+//! The prompt shows the video, the visual context, the question and both answers, and asks for one of two
+//! choices. The verdict is not sampled: the policy scores both choices as prefixes of its reply, and the
+//! probability is the softmax over the two log-probs. This needs no decoding, cannot fail to parse, and
+//! gives a margin. Both presentation orders are scored, at the cost of one prefill of the video, which comes
+//! first. Position bias cancels in the mean and shows as inconsistency.
 //!
-//! A policy that wants to say something else altogether has given no verdict, whatever the ratio of two
-//! tiny numbers says: below `min_choice_mass` the case is refused, and the loop quarantines the sample.
+//! If both choices together have less than `min_choice_mass` of probability, their ratio is meaningless: the
+//! case is refused as bad input, and the loop quarantines the sample.
 
 use std::sync::Arc;
 
@@ -17,12 +17,12 @@ use isr_api::{
     BuildContext, Cause, Component, ComponentError, Continuation, FrozenPolicy, Judge, JudgeCase, Orders,
     Prompt, ScoreRequest, TokenLogProbs, Verdict, Vote,
 };
-use minijinja::context;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::comparison_prompt::{ChoiceRule, ComparisonPrompt};
 use crate::error::JudgeError;
-use crate::template::{Template, TemplateError, Variables};
+use crate::prompt;
 
 const DEFAULT_PROMPT: &str = "\
 {% if context %}
@@ -42,33 +42,29 @@ Which answer is more accurate and helpful, judged by what the video shows? A lon
 better for its length. Reply with {{ choices[0] }} or {{ choices[1] }} only.
 ";
 
-const VARIABLES: Variables =
-    Variables { required: &["question", "first", "second"], optional: &["context", "choices"] };
-
-/// The policy judges its own answers with its description of the video in view: the retrospective
-/// self-judge (arXiv 2406.11280). The paper does not publish its prompt or how a verdict is read; the
-/// defaults are ours.
+/// Retrospective self-judge (ISR-DPO, arXiv 2406.11280): the policy judges its own answers given the video and
+/// its description of it. The paper publishes neither the prompt nor how a verdict is read; the defaults are
+/// this project's.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SelfJudgeConfig {
-    /// What the policy is asked, after the video: a Jinja template over `question`, `first` and `second`
-    /// (the answers as they are shown), `context` (the description; none without a retrospector) and
-    /// `choices`. Default: English instructions for a general video model.
+    /// Prompt after the video: a Jinja template over `question`, `first` and `second` (the answers in
+    /// presentation order), `context` (the description; none without a retrospector) and `choices`. Default:
+    /// English instructions for a general video model.
     pub prompt: String,
-    /// Standing instructions. Default none.
+    /// System prompt. Default none.
     pub system: Option<String>,
-    /// The replies that stand for the answer shown first and the answer shown second. Default `["A",
-    /// "B"]`.
+    /// Replies for the answer shown first and the answer shown second; neither may be a prefix of the other.
+    /// Default `["A", "B"]`.
     pub choices: [String; 2],
-    /// Which orders of showing are asked. Default `both`.
+    /// Presentation orders: `both`, or `given` for the sampled order only. Default `both`.
     pub orders: Orders,
-    /// Whether the description is shown; false is the self-rewarding ablation. Default true.
+    /// Whether the prompt shows the description; false is the self-rewarding ablation. Default true.
     pub use_context: bool,
-    /// Whether the video is shown; false judges by the description alone. Default true.
+    /// Whether the prompt shows the video; false judges by the description alone. Default true.
     pub video: bool,
-    /// Least probability that the two choices have together, in [0, 1); below it there is no verdict and
-    /// the sample is quarantined. 0 accepts everything. Default 0.01: a model that would say something
-    /// else 99 times in 100 has not understood what it was asked.
+    /// Minimum total probability of the two choices, in [0, 1); below it the sample is quarantined. 0 accepts
+    /// everything. Default 0.01.
     pub min_choice_mass: f64,
 }
 
@@ -87,39 +83,8 @@ impl Default for SelfJudgeConfig {
 }
 
 impl SelfJudgeConfig {
-    fn template(&self) -> Result<Template, TemplateError> {
-        let template = Template::new("prompt", &self.prompt, &VARIABLES)?;
-        if self.use_context {
-            // Else a run that says it has the method's context would silently be one without.
-            template.must_use("context", "use_context")?;
-        }
-        Ok(template)
-    }
-
-    /// The text of the prompt for answers in the order of showing.
-    fn render(
-        &self,
-        template: &Template,
-        question: &str,
-        context: Option<&str>,
-        [first, second]: [&str; 2],
-    ) -> Result<String, TemplateError> {
-        let choices = &self.choices;
-        template.render(context! { question, context, first, second, choices })
-    }
-
-    fn validate_choices(&self) -> Result<(), String> {
-        let [first, second] = &self.choices;
-        if first.trim().is_empty() || second.trim().is_empty() {
-            return Err("choices has an empty reply; give two words that the model can say".to_owned());
-        }
-        if first.starts_with(second.as_str()) || second.starts_with(first.as_str()) {
-            return Err(format!(
-                "choices are `{first}` and `{second}`; neither may begin with the other, or saying one \
-                 would count for both"
-            ));
-        }
-        Ok(())
+    fn comparison(&self) -> Result<ComparisonPrompt, JudgeError> {
+        ComparisonPrompt::new(&self.prompt, &self.choices, ChoiceRule::Scored, self.use_context)
     }
 }
 
@@ -127,20 +92,14 @@ impl Component for SelfJudgeConfig {
     type Built = Arc<dyn Judge>;
 
     fn validate(&self) -> Result<(), String> {
-        self.validate_choices()?;
         if !(0.0..1.0).contains(&self.min_choice_mass) {
             return Err(format!("min_choice_mass is {}; it must be in [0, 1)", self.min_choice_mass));
         }
-        let template = self.template().map_err(|error| error.to_string())?;
-        for context in [None, Some("a dog runs.")] {
-            let text = self.render(&template, "what runs?", context, ["a dog.", "a cat."]);
-            text.map_err(|error| error.to_string())?;
-        }
-        Ok(())
+        self.comparison().map(drop).map_err(|error| error.to_string())
     }
 
     fn build(&self, _: &BuildContext) -> Result<Self::Built, Cause> {
-        Ok(Arc::new(SelfJudge { template: self.template()?, config: self.clone() }))
+        Ok(Arc::new(SelfJudge { comparison: self.comparison()?, config: self.clone() }))
     }
 }
 
@@ -149,15 +108,15 @@ isr_config::register!(
     example = "choices = [\"A\", \"B\"]\norders = \"both\"\nuse_context = true\n"
 );
 
-/// The judge that [`SelfJudgeConfig`] builds.
+/// Judge built by [`SelfJudgeConfig`].
 #[derive(Debug)]
 pub struct SelfJudge {
     config: SelfJudgeConfig,
-    template: Template,
+    comparison: ComparisonPrompt,
 }
 
 impl SelfJudge {
-    /// Asks once, in one order of showing.
+    /// Scores both choices in one presentation order.
     async fn vote(
         &self,
         case: &JudgeCase,
@@ -173,20 +132,15 @@ impl SelfJudge {
     }
 
     fn prompt(&self, case: &JudgeCase, first_shown_first: bool) -> Result<Prompt, ComponentError> {
-        let (first, second) = (case.first.text.trim(), case.second.text.trim());
-        let answers = if first_shown_first { [first, second] } else { [second, first] };
-        let shown = case.context.as_ref().filter(|_| self.config.use_context);
-        let context = shown.map(|context| context.text.trim());
-        let text = self.config.render(&self.template, case.instruction.trim(), context, answers);
-        let text = text.map_err(ComponentError::bad_input)?;
-        let prompt = if self.config.video { Prompt::about(&case.scene, text) } else { Prompt::text(text) };
-        Ok(match &self.config.system {
-            Some(system) => prompt.with_system(system),
-            None => prompt,
-        })
+        let text = self.comparison.text(case, first_shown_first).map_err(ComponentError::bad_input)?;
+        let video = self.config.video.then_some(&case.scene);
+        Ok(prompt::assemble(video, self.config.system.as_deref(), text))
     }
 
-    /// The probability of the first choice among the two.
+    /// Softmax probability of the first choice.
+    ///
+    /// # Errors
+    /// [`ComponentError::BadInput`] below `min_choice_mass`.
     fn preference(&self, scores: &[TokenLogProbs]) -> Result<f64, ComponentError> {
         let [first, second] = log_probs(scores)?;
         let mass = first.exp() + second.exp();
@@ -203,7 +157,7 @@ impl SelfJudge {
     }
 }
 
-/// The log-probs of the two choices, as the policy's contract promises them.
+/// Log-probs of the two choices, summed over tokens; fails if the policy breaks its contract.
 fn log_probs(scores: &[TokenLogProbs]) -> Result<[f64; 2], ComponentError> {
     let sums: Vec<f64> = scores.iter().map(TokenLogProbs::sum).collect();
     let scored = scores.iter().all(|score| !score.logprobs.is_empty());
@@ -217,7 +171,7 @@ fn log_probs(scores: &[TokenLogProbs]) -> Result<[f64; 2], ComponentError> {
 impl Judge for SelfJudge {
     async fn judge(&self, case: &JudgeCase, policy: &FrozenPolicy) -> Result<Verdict, ComponentError> {
         let orders = self.config.orders.first_shown_first();
-        // Both at once, so that an engine can batch them on one prefix.
+        // Concurrently, so that an engine can batch both on one prefix.
         let votes = orders.iter().map(|&first_shown_first| self.vote(case, policy, first_shown_first));
         Ok(Verdict::from_votes(try_join_all(votes).await?))
     }

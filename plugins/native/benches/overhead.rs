@@ -16,7 +16,7 @@ use std::time::Instant;
 
 use async_trait::async_trait;
 use isr_api::{BuildContext, ComponentError, FrozenPolicy, Judge, JudgeCase, Kind, Verdict};
-use isr_config::plugin::{Isolation, PluginFile, Plugins, Settings};
+use isr_config::plugin::{Isolation, PluginFile, PluginSettings, Plugins};
 use isr_testing::FakePolicy;
 use isr_testing::fixtures::case;
 // They register the loaders.
@@ -54,7 +54,7 @@ fn loaded(file: PluginFile, name: &str) -> Arc<dyn Judge> {
     let plugins = Plugins::load(&[file], &[]).unwrap();
     let (_, loaded) = plugins.find(Kind::Judge, name).unwrap();
     let (settings, cx) = (Map::new(), BuildContext::default());
-    loaded.plugin.judge(name, &Settings { settings: &settings, cx: &cx }).unwrap()
+    loaded.plugin.judge(name, &PluginSettings { settings: &settings, cx: &cx }).unwrap()
 }
 
 /// The judge `nothing` of the fixture.

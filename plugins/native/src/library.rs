@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use isr_api::{Cause, Judge, Kind, Manifest, Policy, PreferenceObjective, Retrospector, VideoEncoder};
-use isr_config::plugin::{Plugin, PluginFile, Settings};
+use isr_config::plugin::{Plugin, PluginFile, PluginSettings};
 use isr_plugin::host::Library;
 use serde_json::{Map, Value};
 
@@ -29,7 +29,7 @@ impl NativePlugin {
     }
 
     /// Builds a component within `start_s`.
-    fn build(&self, kind: Kind, name: &str, with: &Settings<'_>) -> Result<Runner, Cause> {
+    fn build(&self, kind: Kind, name: &str, with: &PluginSettings<'_>) -> Result<Runner, Cause> {
         let (library, owned) = (Arc::clone(&self.library), name.to_owned());
         let settings = Value::from(with.settings.clone()).to_string();
         let host = Answers::nobody(name);
@@ -69,23 +69,27 @@ impl Plugin for NativePlugin {
         }
     }
 
-    fn judge(&self, name: &str, with: &Settings<'_>) -> Result<Arc<dyn Judge>, Cause> {
+    fn judge(&self, name: &str, with: &PluginSettings<'_>) -> Result<Arc<dyn Judge>, Cause> {
         Ok(Arc::new(NativeJudge(self.build(Kind::Judge, name, with)?)))
     }
 
-    fn retrospector(&self, name: &str, with: &Settings<'_>) -> Result<Arc<dyn Retrospector>, Cause> {
+    fn retrospector(&self, name: &str, with: &PluginSettings<'_>) -> Result<Arc<dyn Retrospector>, Cause> {
         Ok(Arc::new(NativeRetrospector(self.build(Kind::Retrospector, name, with)?)))
     }
 
-    fn objective(&self, name: &str, with: &Settings<'_>) -> Result<Arc<dyn PreferenceObjective>, Cause> {
+    fn objective(
+        &self,
+        name: &str,
+        with: &PluginSettings<'_>,
+    ) -> Result<Arc<dyn PreferenceObjective>, Cause> {
         Ok(Arc::new(NativeObjective::new(self.build(Kind::Objective, name, with)?)?))
     }
 
-    fn encoder(&self, name: &str, with: &Settings<'_>) -> Result<Arc<dyn VideoEncoder>, Cause> {
+    fn encoder(&self, name: &str, with: &PluginSettings<'_>) -> Result<Arc<dyn VideoEncoder>, Cause> {
         Ok(Arc::new(NativeEncoder::new(self.build(Kind::Encoder, name, with)?)?))
     }
 
-    fn policy(&self, name: &str, with: &Settings<'_>) -> Result<Arc<dyn Policy>, Cause> {
+    fn policy(&self, name: &str, with: &PluginSettings<'_>) -> Result<Arc<dyn Policy>, Cause> {
         Ok(Arc::new(NativePolicy(self.build(Kind::Policy, name, with)?)))
     }
 }

@@ -1,26 +1,26 @@
-//! What a setting may be, and the sentence that says so.
+//! Ranges of settings and their error messages.
 
 use crate::divergence::Divergence;
 
-/// The values that a setting may have.
+/// Range of a setting.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Bounds {
-    /// More than 0. The upper bound keeps products with log-ratios of 1e4 far from overflow.
+    /// `(0, 1e6]`. The upper bound keeps products with log-ratios of 1e4 far from overflow.
     Positive,
-    /// At least 0, and at most 1e6 for the same reason.
+    /// `[0, 1e6]`; see [`Positive`](Self::Positive) for the upper bound.
     NotNegative,
-    /// From the first to the second, without the second.
+    /// `[low, high)`.
     Below(f64, f64),
-    /// Between the two, without either.
+    /// `(low, high)`.
     Inside(f64, f64),
-    /// From the first to the second, both included.
+    /// `[low, high]`.
     Within(f64, f64),
-    /// Any value of the type.
+    /// Any finite value.
     Any,
 }
 
 impl Bounds {
-    fn hold(self, value: f64) -> bool {
+    fn contains(self, value: f64) -> bool {
         match self {
             Self::Positive => value > 0.0 && value <= 1e6,
             Self::NotNegative => (0.0..=1e6).contains(&value),
@@ -31,7 +31,7 @@ impl Bounds {
         }
     }
 
-    fn sentence(self) -> String {
+    fn description(self) -> String {
         match self {
             Self::Positive => "more than 0 (and at most 1e6)".to_owned(),
             Self::NotNegative => "at least 0 (and at most 1e6)".to_owned(),
@@ -43,17 +43,18 @@ impl Bounds {
     }
 }
 
-/// A setting that can be checked.
+/// A type of setting that can be checked against [`Bounds`].
 pub(crate) trait Checked {
-    /// Names the setting and what it may be where it is out of bounds.
+    /// # Errors
+    /// A message with the setting's name, value and range if it is out of range.
     fn check(&self, name: &str, bounds: Bounds) -> Result<(), String>;
 }
 
 impl Checked for f64 {
     fn check(&self, name: &str, bounds: Bounds) -> Result<(), String> {
-        match bounds.hold(*self) {
+        match bounds.contains(*self) {
             true => Ok(()),
-            false => Err(format!("{name} is {self}; it must be {}", bounds.sentence())),
+            false => Err(format!("{name} is {self}; it must be {}", bounds.description())),
         }
     }
 }
@@ -64,7 +65,7 @@ impl Checked for Option<f64> {
     }
 }
 
-/// A type without wrong values.
+/// Implements [`Checked`] for types whose every value is valid.
 macro_rules! always_valid {
     ($($ty:ty),+) => {
         $(impl Checked for $ty {

@@ -1,5 +1,5 @@
-//! Losses that teach the policy to look: the chosen answer has to be likelier after the video than after a
-//! corrupted one (mDPO, arXiv 2406.11839).
+//! Losses of visual grounding (mDPO, arXiv 2406.11839): the chosen answer must be likelier given the video than
+//! given a corrupted one.
 
 use std::sync::Arc;
 
@@ -11,16 +11,16 @@ use crate::absolute::AnchorConfig;
 use crate::declare::pair_loss;
 use crate::dpo::DpoConfig;
 use crate::mix::{MixConfig, MixPart};
+use crate::numerics::log_sigmoid;
 use crate::pair_loss::Pair;
-use crate::stable::log_sigmoid;
 
 pair_loss! {
     /// Conditional preference, mDPO's second term (CoPO, arXiv 2406.11839, equation 4). `-log sigmoid(beta
-    /// (u - u_corrupted))`, with `u` the chosen answer's log-ratio to the reference, and `u_corrupted` the same
-    /// where both see a corrupted video: every frame cropped to one random window of 1 to 20 % of the area.
-    /// Alone it knows no rejected answer; a part of `mix`.
+    /// (u - u_corrupted))`, with `u` the chosen answer's log-ratio to the reference given the video, and
+    /// `u_corrupted` that given a corrupted video: every frame cropped to one random window of 1 to 20 % of
+    /// the area. Ignores the rejected answer, so use it as a part of `mix`.
     "copo" => CopoConfig, corrupted, copo {
-        /// Scale of the rewards; more than 0. Default 0.1.
+        /// Scale of the rewards, per nat of log-ratio; more than 0. Default 0.1.
         beta: f64 = 0.1, Positive;
     }
 }
@@ -30,13 +30,14 @@ fn copo(config: &CopoConfig, pair: &Pair) -> Dual64 {
 }
 
 pair_loss! { @config
-    /// mDPO, which makes the policy look at the video (arXiv 2406.11839). The sum of `dpo`, of `copo`, which
-    /// compares the chosen answer with itself under a corrupted video, and of `anchor`, which keeps the chosen
-    /// answer likely. Logs what they log, and each one's loss as `loss.1_dpo`, `loss.2_copo` and `loss.3_anchor`.
+    /// Multimodal DPO (mDPO, arXiv 2406.11839), which grounds the preference in the video. The sum of `dpo`,
+    /// of `copo`, which compares the chosen answer given the video and given a corrupted one, and of `anchor`,
+    /// which keeps the chosen answer likely. Logs the metrics of all three, and their losses as `loss.1_dpo`,
+    /// `loss.2_copo` and `loss.3_anchor`.
     MdpoConfig {
-        /// Scale of the rewards; more than 0. Default 0.1.
+        /// Scale of the rewards, per nat of log-ratio; more than 0. Default 0.1.
         beta: f64 = 0.1, Positive;
-        /// What the chosen answer's reward has to pass, the paper's delta; in [-1e6, 1e6]. Default 0.
+        /// Target of the chosen answer's reward, the paper's delta; in [-1e6, 1e6]. Default 0.
         anchor: f64 = 0.0, Within(-1e6, 1e6);
     }
 }

@@ -1,30 +1,38 @@
-//! The macro that declares a loss of pairs: config, validation and registration from one list.
+//! The macro that declares a pair loss: config, validation and registration from one list of settings.
 
-/// Declares the config of a [`PairLoss`](crate::PairLoss) and registers it.
+/// Declares the config of a [`PairLoss`](crate::PairLoss), implements the trait and registers the objective.
 ///
 /// ```text
 /// pair_loss! {
-///     /// What it is. Formula, paper.
+///     /// Name, paper, formula.
 ///     "name" => NameConfig, ratios, name_loss {
-///         /// What the setting does.
+///         /// Meaning, range, default.
 ///         beta: f64 = 0.1, Positive;
 ///     }
 /// }
 /// fn name_loss(config: &NameConfig, pair: &Pair) -> Dual64 { ... }
 /// ```
 ///
-/// After the config's name stands what the loss is a function of. It brings settings along:
-/// `scores` (the margin of scores) `f_divergence_type`, `f_alpha_divergence_coef`, `ld_alpha`, `wpo`;
-/// `ratios` (log-ratios) `ld_alpha`, `wpo`; `pairs` (log-ratios and lengths) none; `decayed` (log-ratios that
-/// the loss's own `gamma` weighs) none; `corrupted` (the chosen answer and the same under a corrupted video)
-/// none; `sums` and `means` (log-probs without a reference) none. `beta` is every loss's first setting.
+/// The word after the config's name is the loss's argument. It determines the [`LossSpec`](crate::LossSpec)
+/// and adds settings:
+///
+/// | word | argument | added settings |
+/// |---|---|---|
+/// | `scores` | score margin | `f_divergence_type`, `f_alpha_divergence_coef`, `ld_alpha`, `wpo` |
+/// | `ratios` | log-ratios to the reference | `ld_alpha`, `wpo` |
+/// | `pairs` | log-ratios and lengths | |
+/// | `decayed` | log-ratios, with token weights `gamma^t`; the loss has a setting `gamma` | |
+/// | `corrupted` | log-ratios of the chosen answer given the video and given a corrupted one | |
+/// | `sums`, `means` | log-probs under the policy, no reference; `means` logs rewards per token | |
+///
+/// The first setting of every loss is `beta`.
 macro_rules! pair_loss {
     ($(#[$doc:meta])* $name:literal => $config:ident, scores, $loss:path { $($own:tt)* }) => {
         pair_loss! { @more $(#[$doc])* $name => $config, scores, $loss { $($own)*
-            /// Divergence that keeps the policy near the reference (f-DPO, arXiv 2309.16240).
+            /// f-divergence that regularises the policy towards the reference (f-DPO, arXiv 2309.16240).
             /// Default `reverse_kl`.
             f_divergence_type: $crate::divergence::Divergence = Default::default(), Any;
-            /// Alpha of `alpha_divergence`; 1 is the reverse KL. Default 0.5.
+            /// Alpha of `alpha_divergence`, in [-10, 10]; 1 is the reverse KL. Default 0.5.
             f_alpha_divergence_coef: f64 = 0.5, Within(-10.0, 10.0);
         } }
     };
@@ -40,9 +48,9 @@ macro_rules! pair_loss {
             /// 2409.06411); 1 changes nothing. Default: none.
             #[serde(skip_serializing_if = "Option::is_none")]
             ld_alpha: Option<f64> = None, Within(0.0, 1.0);
-            /// Weigh each pair by the product of both answers' mean token probabilities, without gradient
-            /// (WPO, arXiv 2406.11827, without its alignment; TRL's `use_weighting` aligns by the sum of
-            /// squared probabilities, which policies do not hand over). Default false.
+            /// Whether each pair is weighted by the product of both answers' mean token probabilities, without
+            /// gradient (WPO, arXiv 2406.11827, without its weight alignment: TRL's `use_weighting` divides by
+            /// the sum of squared probabilities, which policies do not return). Default false.
             wpo: bool = false, Any;
         } }
     };
@@ -74,9 +82,9 @@ macro_rules! pair_loss {
                 $loss(self, pair)
             }
 
-            fn treatment(&self) -> $crate::pair_loss::Treatment {
-                let plain = $crate::pair_loss::Treatment { beta: self.beta, ..Default::default() };
-                pair_loss!(@treatment $on, self, plain)
+            fn spec(&self) -> $crate::spec::LossSpec {
+                let plain = $crate::spec::LossSpec { beta: self.beta, ..Default::default() };
+                pair_loss!(@spec $on, self, plain)
             }
         }
     };
@@ -105,8 +113,8 @@ macro_rules! pair_loss {
             }
         }
     };
-    (@treatment scores, $config:expr, $plain:expr) => {
-        $crate::pair_loss::Treatment {
+    (@spec scores, $config:expr, $plain:expr) => {
+        $crate::spec::LossSpec {
             divergence: $config.f_divergence_type,
             divergence_alpha: $config.f_alpha_divergence_coef,
             ld_alpha: $config.ld_alpha,
@@ -114,23 +122,23 @@ macro_rules! pair_loss {
             ..$plain
         }
     };
-    (@treatment ratios, $config:expr, $plain:expr) => {
-        $crate::pair_loss::Treatment { ld_alpha: $config.ld_alpha, wpo: $config.wpo, ..$plain }
+    (@spec ratios, $config:expr, $plain:expr) => {
+        $crate::spec::LossSpec { ld_alpha: $config.ld_alpha, wpo: $config.wpo, ..$plain }
     };
-    (@treatment decayed, $config:expr, $plain:expr) => {
-        $crate::pair_loss::Treatment { gamma: Some($config.gamma), ..$plain }
+    (@spec decayed, $config:expr, $plain:expr) => {
+        $crate::spec::LossSpec { gamma: Some($config.gamma), ..$plain }
     };
-    (@treatment corrupted, $config:expr, $plain:expr) => {
-        $crate::pair_loss::Treatment { against: isr_api::View::ChosenCorrupted, ..$plain }
+    (@spec corrupted, $config:expr, $plain:expr) => {
+        $crate::spec::LossSpec { against: isr_api::View::ChosenCorrupted, ..$plain }
     };
-    (@treatment pairs, $config:expr, $plain:expr) => {
+    (@spec pairs, $config:expr, $plain:expr) => {
         $plain
     };
-    (@treatment sums, $config:expr, $plain:expr) => {
-        $crate::pair_loss::Treatment { reference: false, ..$plain }
+    (@spec sums, $config:expr, $plain:expr) => {
+        $crate::spec::LossSpec { reference: false, ..$plain }
     };
-    (@treatment means, $config:expr, $plain:expr) => {
-        $crate::pair_loss::Treatment { reference: false, per_token_rewards: true, ..$plain }
+    (@spec means, $config:expr, $plain:expr) => {
+        $crate::spec::LossSpec { reference: false, per_token_rewards: true, ..$plain }
     };
 }
 

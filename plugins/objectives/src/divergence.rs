@@ -1,7 +1,7 @@
-//! What keeps the policy near the reference: the f-divergence behind a score.
+//! f-divergences between policy and reference (f-DPO, arXiv 2309.16240).
 //!
-//! With `u = log pi(y) - log ref(y)` and `f` the generator of the divergence, f-DPO (arXiv 2309.16240)
-//! replaces the log-ratio in DPO by `f'(exp u)`, up to a constant that cancels:
+//! With `u = log pi(y) - log ref(y)` and `f` the generator of the divergence, f-DPO replaces the log-ratio in
+//! DPO by the score `f'(exp u)`, up to a constant that cancels in the margin:
 //!
 //! ```text
 //! reverse_kl         u
@@ -10,31 +10,31 @@
 //! alpha_divergence   (exp((alpha - 1) u) - 1) / (alpha - 1)
 //! ```
 //!
-//! Exponents are cut at 80, as TRL does for `alpha_divergence` in float32.
+//! Exponents are clamped at 80, as TRL does for `alpha_divergence` in float32.
 
 use num_dual::Dual64;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::stable::{capped_exp, log_sigmoid};
+use crate::numerics::{capped_exp, log_sigmoid};
 
-/// The divergence between policy and reference.
+/// f-divergence that regularises the policy towards the reference.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Divergence {
-    /// That of DPO.
+    /// Reverse Kullback-Leibler divergence, that of DPO: the score is the log-ratio.
     #[default]
     ReverseKl,
-    /// Kullback-Leibler with the arguments exchanged.
+    /// Forward Kullback-Leibler divergence.
     ForwardKl,
-    /// Jensen-Shannon.
+    /// Jensen-Shannon divergence.
     JsDivergence,
-    /// Between the two first, by `f_alpha_divergence_coef`.
+    /// Alpha-divergence with `f_alpha_divergence_coef`: reverse KL at 1, forward KL at 0.
     AlphaDivergence,
 }
 
 impl Divergence {
-    /// The score of an answer whose log-ratio is `ratio`.
+    /// Score of an answer with log-ratio `ratio` (nats); `alpha` is that of the alpha-divergence.
     pub(crate) fn score(self, ratio: Dual64, alpha: f64) -> Dual64 {
         match self {
             Self::ReverseKl => ratio,

@@ -1,45 +1,45 @@
-//! Errors of `isr-objectives`: all of them are faults of the trainer that hands a batch over.
+//! Errors of `isr-objectives`. All of them report faults of the trainer that built the batch.
 
 use isr_api::{ComponentError, View};
 
-/// A batch from which no loss can be computed.
+/// Invalid batch of an objective.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ObjectiveError {
-    /// There is nothing to average over.
+    /// The batch has no pairs, so no mean.
     #[error("the batch has no pairs; hand over at least one")]
     Empty,
-    /// A slice does not have the length that the batch implies.
+    /// A slice's length does not match the number of pairs or tokens.
     #[error("{view:?}: {what} has {got} entries; {expected} are expected")]
     Length {
-        /// The view that is wrong.
+        /// View of the slice.
         view: View,
-        /// `policy`, `reference` or `lengths`.
+        /// Slice: `policy`, `reference` or `lengths`.
         what: &'static str,
-        /// Entries that the other slices imply.
+        /// Expected number of entries.
         expected: usize,
-        /// Entries found.
+        /// Actual number of entries.
         got: usize,
     },
-    /// A number that cannot be a log-prob.
+    /// A value that is no log-prob: NaN, infinite, or beyond 1e100.
     #[error(
         "{view:?}: {what}[{index}] is {value}, which is no log-prob; the model's weights or its \
          learning rate are the likely cause"
     )]
     NotLogProb {
-        /// The view that is wrong.
+        /// View of the slice.
         view: View,
-        /// `policy` or `reference`.
+        /// Slice: `policy` or `reference`.
         what: &'static str,
-        /// Index into that slice.
+        /// Index into the slice.
         index: usize,
-        /// What stands there.
+        /// The value.
         value: f64,
     },
-    /// An answer without tokens has no mean log-prob.
+    /// An empty answer, which has no mean log-prob.
     #[error("{view:?}: the answer of pair {pair} has no tokens; leave such examples out")]
     NoTokens {
-        /// The view that is wrong.
+        /// View of the slice.
         view: View,
         /// Index of the pair in the batch.
         pair: usize,

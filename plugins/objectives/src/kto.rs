@@ -1,8 +1,8 @@
-//! Kahneman-Tversky optimisation: each answer alone against what the policy has moved at large.
+//! Kahneman-Tversky optimisation (KTO): each answer's reward against a KL estimate.
 //!
-//! How far it has moved is estimated from mismatched answers, those of other pairs after this pair's prompt, and
-//! all of a batch share the estimate: with `policy.training.micro_batch` less than the batch size, all of a
-//! micro-batch, as in TRL.
+//! The KL divergence from the reference is estimated from mismatched answers: answers of other pairs after this
+//! pair's prompt. All pairs that are evaluated together share the estimate; with
+//! `policy.training.micro_batch` below the batch size these are the pairs of a micro-batch, as in TRL.
 
 use std::sync::Arc;
 
@@ -14,37 +14,37 @@ use num_dual::Dual64;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::batch::{checked, means};
 use crate::declare::pair_loss;
-use crate::pair_loss::{Treatment, requirements};
-use crate::pairs::{checked, means};
-use crate::reading::Reading;
-use crate::stable::sigmoid;
+use crate::numerics::sigmoid;
+use crate::pair_batch::PairBatch;
+use crate::spec::LossSpec;
 
-/// Which loss of an answer's reward.
+/// Reference point of KTO's loss.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum KtoLoss {
-    /// Against the divergence from the reference.
+    /// Estimated KL divergence from the reference.
     #[default]
     Kto,
-    /// Against 0; needs no mismatched answers (APO-zero, arXiv 2408.06266).
+    /// Zero (APO-zero, arXiv 2408.06266). Requires no mismatched answers.
     ApoZeroUnpaired,
 }
 
 pair_loss! { @config
-    /// Kahneman-Tversky optimisation (arXiv 2402.01306, equation 8), as TRL's `KTOTrainer`. With `u` an answer's
-    /// log-ratio to the reference, the mean of `desirable_weight sigmoid(beta (k - u_chosen))` and
-    /// `undesirable_weight sigmoid(beta (u_rejected - k))`. `k` is the divergence from the reference: the mean
-    /// log-ratio of answers of other pairs, at least 0, without gradient, shared by a micro-batch. Logs it as
-    /// `kl`.
+    /// Kahneman-Tversky optimisation (KTO, arXiv 2402.01306, equation 8), as TRL's `KTOTrainer`. With `u` an
+    /// answer's log-ratio to the reference, the mean of `desirable_weight sigmoid(beta (k - u_chosen))` and
+    /// `undesirable_weight sigmoid(beta (u_rejected - k))`. `k` estimates the KL divergence from the
+    /// reference: the mean log-ratio of mismatched answers, clamped to at least 0, without gradient, shared
+    /// by a micro-batch. Logs it as `kl`.
     KtoConfig {
-        /// Scale of the rewards; more than 0. Default 0.1.
+        /// Scale of the rewards, per nat of log-ratio; more than 0. Default 0.1.
         beta: f64 = 0.1, Positive;
-        /// `kto`, or `apo_zero_unpaired`, whose `k` is 0. Default `kto`.
+        /// Reference point: `kto`, or `apo_zero_unpaired`, whose `k` is 0. Default `kto`.
         loss_type: KtoLoss = KtoLoss::Kto, Any;
-        /// Weight of chosen answers; at least 0. Default 1.
+        /// Loss weight of chosen answers; at least 0. Default 1.
         desirable_weight: f64 = 1.0, NotNegative;
-        /// Weight of rejected answers; at least 0. Default 1.
+        /// Loss weight of rejected answers; at least 0. Default 1.
         undesirable_weight: f64 = 1.0, NotNegative;
     }
 }
@@ -66,11 +66,11 @@ isr_config::register!(Objective "kto" => KtoConfig, example = "beta = 0.1\n");
 struct Kto(KtoConfig);
 
 impl Kto {
-    fn treatment(&self) -> Treatment {
-        Treatment { beta: self.0.beta, ..Treatment::default() }
+    fn spec(&self) -> LossSpec {
+        LossSpec { beta: self.0.beta, ..LossSpec::default() }
     }
 
-    /// How far the policy is from the reference.
+    /// Estimated KL divergence from the reference, in nats; 0 for `apo_zero_unpaired`.
     fn divergence(&self, batch: &ObjectiveBatch) -> Result<f64, ComponentError> {
         if self.0.loss_type == KtoLoss::ApoZeroUnpaired {
             return Ok(0.0);
@@ -84,7 +84,7 @@ impl Kto {
 
 impl PreferenceObjective for Kto {
     fn requirements(&self) -> Requirements {
-        let mut wanted = requirements(&self.treatment());
+        let mut wanted = self.spec().requirements();
         if self.0.loss_type == KtoLoss::Kto {
             wanted.views.push(View::Mismatched);
         }
@@ -93,17 +93,17 @@ impl PreferenceObjective for Kto {
 
     fn evaluate(&self, batch: &ObjectiveBatch) -> Result<ObjectiveValue, ComponentError> {
         let KtoConfig { beta, desirable_weight, undesirable_weight, .. } = self.0;
-        let treatment = self.treatment();
-        let reading = Reading::new(batch, &treatment)?;
+        let spec = self.spec();
+        let pair_batch = PairBatch::new(batch, &spec)?;
         let divergence = self.divergence(batch)?;
-        let pairs = reading.pairs();
+        let pairs = pair_batch.pairs();
         let mut loss = 0.0;
         let (mut by_chosen, mut by_rejected) = (Vec::new(), Vec::new());
         for pair in 0..pairs {
             let ratio = |policy: f64, reference: f64| Dual64::from_re(policy - reference).derivative();
-            let win = ratio(reading.chosen.policy[pair], reading.chosen.reference[pair]);
-            let defeat = ratio(reading.rejected.policy[pair], reading.rejected.reference[pair]);
-            // A mean over answers, of which a pair has two.
+            let win = ratio(pair_batch.chosen.policy[pair], pair_batch.chosen.reference[pair]);
+            let defeat = ratio(pair_batch.rejected.policy[pair], pair_batch.rejected.reference[pair]);
+            // The mean is over answers, two per pair.
             let share = 0.5 / pairs as f64;
             let win = sigmoid(-(win - divergence) * beta) * desirable_weight * share;
             let defeat = sigmoid((defeat - divergence) * beta) * undesirable_weight * share;
@@ -111,8 +111,8 @@ impl PreferenceObjective for Kto {
             by_chosen.push(win.eps);
             by_rejected.push(defeat.eps);
         }
-        let gradients = reading.gradients(batch, &by_chosen, &by_rejected);
-        let mut metrics = means(reading.metrics(&treatment));
+        let gradients = pair_batch.gradients(batch, &by_chosen, &by_rejected);
+        let mut metrics = means(pair_batch.metrics(&spec));
         if self.0.loss_type == KtoLoss::Kto {
             metrics.insert("kl".to_owned(), divergence);
         }

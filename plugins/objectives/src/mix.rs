@@ -14,24 +14,24 @@ use serde::{Deserialize, Serialize};
 use crate::bounds::{Bounds, Checked};
 use crate::error::ObjectiveError;
 
-/// Weighted sum of objectives, each with its own settings, as TRL's `loss_type` and `loss_weights` (MPO,
-/// arXiv 2411.10442). Logs what its parts log, the first part's where two log the same, and each part's loss
-/// as `loss.1_NAME`, `loss.2_NAME` and so on.
+/// Weighted sum of objectives, each with its own settings, like TRL's `loss_type` and `loss_weights` (MPO,
+/// arXiv 2411.10442). Logs the metrics of its parts (of two with the same name, the first part's) and each
+/// part's loss as `loss.1_NAME`, `loss.2_NAME` and so on.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct MixConfig {
-    /// The parts: an objective's table, `type` and settings, and `weight`. Default: 0.8 `dpo`, 0.2
-    /// `bco_pair`, 1 `sft`: MPO.
+    /// Parts of the sum: tables of `weight`, `type` and the objective's settings; at least one weight must be
+    /// above 0. Default: MPO's 0.8 `dpo`, 0.2 `bco_pair`, 1 `sft`.
     pub parts: Vec<MixPart>,
 }
 
-/// One summand.
+/// One part of a [`MixConfig`].
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct MixPart {
-    /// Factor of its loss; at least 0. Default 1.
+    /// Factor of the part's loss; at least 0. Default 1.
     #[serde(default = "one")]
     pub weight: f64,
-    /// The objective.
+    /// Config of the objective: `type` and its settings, beside `weight` in the same table.
     #[serde(flatten)]
     #[schemars(with = "BTreeMap<String, serde_json::Value>")]
     pub objective: Box<dyn ObjectiveConfig>,
@@ -125,13 +125,16 @@ impl PreferenceObjective for Mix {
         for part in &self.parts {
             let needs = part.objective.requirements();
             let sums = tokens && needs.granularity == Granularity::Summed;
-            let value = part.objective.evaluate(&handed(batch, &needs, sums))?;
+            let value = part.objective.evaluate(&batch_of_part(batch, &needs, sums))?;
             loss += part.weight * value.loss;
             for (view, gradient) in needs.views.iter().zip(&value.gradients) {
                 let at = batch.views.iter().position(|candidate| candidate.view == *view);
                 let Some(at) = at else { continue };
-                let gradient =
-                    if sums { repeated(gradient, &batch.views[at].lengths) } else { gradient.clone() };
+                let gradient = if sums {
+                    broadcast_to_tokens(gradient, &batch.views[at].lengths)
+                } else {
+                    gradient.clone()
+                };
                 gradients[at].iter_mut().zip(gradient).for_each(|(sum, slope)| *sum += part.weight * slope);
             }
             metrics.insert(part.name.clone(), value.loss);
@@ -143,7 +146,7 @@ impl PreferenceObjective for Mix {
     }
 }
 
-/// Tokens are only summed where there are as many as the lengths say.
+/// Checks that every view has one log-prob per token, as the sums over tokens rely on it.
 fn check_layout(batch: &ObjectiveBatch, needs_reference: bool) -> Result<(), ObjectiveError> {
     for ViewLogProbs { view, policy, reference, lengths } in &batch.views {
         let expected = lengths.iter().sum();
@@ -158,8 +161,8 @@ fn check_layout(batch: &ObjectiveBatch, needs_reference: bool) -> Result<(), Obj
     Ok(())
 }
 
-/// What a part requires of the batch, in its order.
-fn handed(batch: &ObjectiveBatch, needs: &Requirements, sums: bool) -> ObjectiveBatch {
+/// The views that a part requires, in its order and, if `sums`, summed over tokens.
+fn batch_of_part(batch: &ObjectiveBatch, needs: &Requirements, sums: bool) -> ObjectiveBatch {
     let found = |view: &View| batch.views.iter().find(|candidate| candidate.view == *view);
     let of_part = |view: &ViewLogProbs| {
         let mut view = view.clone();
@@ -173,11 +176,13 @@ fn handed(batch: &ObjectiveBatch, needs: &Requirements, sums: bool) -> Objective
     ObjectiveBatch { views: needs.views.iter().filter_map(found).map(of_part).collect() }
 }
 
+/// Sums over the tokens of each answer.
 fn summed(tokens: &[f64], lengths: &[usize]) -> Vec<f64> {
     let mut rest = tokens.iter();
     lengths.iter().map(|&length| rest.by_ref().take(length).sum()).collect()
 }
 
-fn repeated(slopes: &[f64], lengths: &[usize]) -> Vec<f64> {
+/// Derivatives by token log-probs from derivatives by their sums.
+fn broadcast_to_tokens(slopes: &[f64], lengths: &[usize]) -> Vec<f64> {
     slopes.iter().zip(lengths).flat_map(|(&slope, &length)| std::iter::repeat_n(slope, length)).collect()
 }

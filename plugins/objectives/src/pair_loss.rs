@@ -1,130 +1,91 @@
-//! A loss of one pair, as an author writes it, and the objective that it makes.
+//! Losses of one pair, differentiated in forward mode.
 //!
-//! The author's function maps a [`Pair`] to a dual number. It is evaluated twice, with the derivative by
-//! the chosen and by the rejected answer's log-prob (forward mode), so no gradient is written by hand.
+//! A [`PairLoss`] maps a [`Pair`] to a dual number. [`PairObjective`] evaluates it twice per pair, once with
+//! the derivative seeded at the chosen and once at the rejected answer's log-prob, so a loss needs no
+//! hand-written gradient.
 
 use std::fmt::Debug;
 
-use isr_api::{
-    ComponentError, Granularity, ObjectiveBatch, ObjectiveValue, PreferenceObjective, Requirements, View,
-};
+use isr_api::{ComponentError, ObjectiveBatch, ObjectiveValue, PreferenceObjective, Requirements};
 use num_dual::Dual64;
 
-use crate::divergence::Divergence;
-use crate::error::ObjectiveError;
-use crate::pairs::means;
-use crate::reading::{Reading, Side};
+use crate::batch::means;
+use crate::pair_batch::{Completions, PairBatch};
+use crate::spec::LossSpec;
 
-/// One answer of a pair.
+/// Log-probs of one completion (answer) of a pair.
 #[derive(Clone, Copy, Debug)]
-pub struct Answer {
-    /// Log-prob under the policy, in nats: summed over tokens, which `ld_alpha` and `gamma` weigh.
+pub struct Completion {
+    /// Log-prob under the policy in nats: a sum over tokens, weighted where `ld_alpha` or `gamma` is set.
     pub logp: Dual64,
-    /// The same under the reference; 0 where the loss has none.
+    /// Log-prob under the reference policy, reduced in the same way; 0 if the loss has no reference.
     pub reference: f64,
-    /// The log-ratio, or what the f-divergence makes of it.
+    /// Log-ratio `logp - reference`, mapped by the f-divergence of the [`LossSpec`].
     pub score: Dual64,
-    /// Tokens, at least 1.
+    /// Number of tokens, at least 1.
     pub length: f64,
 }
 
-impl Answer {
-    /// Log-prob under the policy minus that under the reference.
+impl Completion {
+    /// Log-ratio of policy to reference, in nats.
     pub fn ratio(&self) -> Dual64 {
         self.logp - self.reference
     }
 
-    /// Log-prob a token.
+    /// Mean log-prob per token under the policy, in nats.
     pub fn mean(&self) -> Dual64 {
         self.logp / self.length
     }
 }
 
-/// What a loss is a function of.
+/// Argument of a [`PairLoss`]: one preference pair.
 #[derive(Clone, Copy, Debug)]
 pub struct Pair {
     /// The preferred answer.
-    pub chosen: Answer,
-    /// The one that lost, or what stands for it ([`Treatment::against`]).
-    pub rejected: Answer,
+    pub chosen: Completion,
+    /// The dispreferred answer, or the view that [`LossSpec::against`] names in its place.
+    pub rejected: Completion,
 }
 
 impl Pair {
-    /// The chosen answer's score minus the rejected one's.
+    /// Score margin: score of the chosen answer minus score of the rejected one.
     pub fn margin(&self) -> Dual64 {
         self.chosen.score - self.rejected.score
     }
 }
 
-/// How log-probs become a [`Pair`], and what is logged.
-#[derive(Clone, Copy, Debug)]
-pub struct Treatment {
-    /// Scale of the logged rewards.
-    pub beta: f64,
-    /// Whether logged rewards are means over tokens.
-    pub per_token_rewards: bool,
-    /// Whether the reference is needed.
-    pub reference: bool,
-    /// What a score is.
-    pub divergence: Divergence,
-    /// Alpha of the alpha-divergence.
-    pub divergence_alpha: f64,
-    /// LD-DPO's weight of tokens past the shorter answer (arXiv 2409.06411).
-    pub ld_alpha: Option<f64>,
-    /// Whether pairs weigh by their probability (arXiv 2406.11827).
-    pub wpo: bool,
-    /// D2PO's weight of a token relative to the one before it (arXiv 2502.14340).
-    pub gamma: Option<f64>,
-    /// What stands for the rejected answer in a [`Pair`].
-    pub against: View,
-}
-
-impl Default for Treatment {
-    /// Sums of plain log-ratios; `beta` is 0.1.
-    fn default() -> Self {
-        Self {
-            beta: 0.1,
-            per_token_rewards: false,
-            reference: true,
-            divergence: Divergence::default(),
-            divergence_alpha: 1.0,
-            ld_alpha: None,
-            wpo: false,
-            gamma: None,
-            against: View::Rejected,
-        }
-    }
-}
-
-/// A loss of one pair.
+/// A loss of one preference pair, without a gradient: [`PairObjective`] differentiates it.
 pub trait PairLoss: Debug + Clone + Send + Sync + 'static {
-    /// The loss. Finite for every finite pair.
+    /// Loss of a pair. Must be finite, with a finite derivative, for every finite pair; log-ratios reach
+    /// +-1e4.
     fn loss(&self, pair: &Pair) -> Dual64;
 
-    /// What it is a function of.
-    fn treatment(&self) -> Treatment;
+    /// Which log-probs the loss requires and how they are reduced.
+    fn spec(&self) -> LossSpec;
 }
 
-/// The objective of a [`PairLoss`]: its mean over pairs.
+/// Preference objective of a [`PairLoss`]: the mean loss over pairs and its exact gradient.
+///
+/// Logs `chosen_reward`, `rejected_reward`, `reward_margin`, `accuracy`, `logps_chosen` and `logps_rejected`.
 #[derive(Clone, Debug)]
 pub struct PairObjective<L>(pub L);
 
 impl<L: PairLoss> PreferenceObjective for PairObjective<L> {
     fn requirements(&self) -> Requirements {
-        requirements(&self.0.treatment())
+        self.0.spec().requirements()
     }
 
     fn evaluate(&self, batch: &ObjectiveBatch) -> Result<ObjectiveValue, ComponentError> {
-        let treatment = self.0.treatment();
-        let reading = Reading::new(batch, &treatment)?;
-        let pairs = reading.pairs() as f64;
+        let spec = self.0.spec();
+        let pair_batch = PairBatch::new(batch, &spec)?;
+        let pairs = pair_batch.pairs() as f64;
         let mut total = 0.0;
         let (mut by_chosen, mut by_rejected) = (Vec::new(), Vec::new());
-        for index in 0..reading.pairs() {
-            let weight = if treatment.wpo { reading.weight(index) } else { 1.0 };
+        for index in 0..pair_batch.pairs() {
+            let weight = if spec.wpo { pair_batch.weight(index) } else { 1.0 };
             let at = |chosen, rejected| {
-                let chosen = answer(&reading.chosen, index, chosen, &treatment);
-                let rejected = answer(&reading.rejected, index, rejected, &treatment);
+                let chosen = completion(&pair_batch.chosen, index, chosen, &spec);
+                let rejected = completion(&pair_batch.rejected, index, rejected, &spec);
                 self.0.loss(&Pair { chosen, rejected })
             };
             let (first, second) = (at(1.0, 0.0), at(0.0, 1.0));
@@ -134,35 +95,15 @@ impl<L: PairLoss> PreferenceObjective for PairObjective<L> {
         }
         Ok(ObjectiveValue {
             loss: total / pairs,
-            gradients: reading.gradients(batch, &by_chosen, &by_rejected),
-            metrics: means(reading.metrics(&treatment)),
+            gradients: pair_batch.gradients(batch, &by_chosen, &by_rejected),
+            metrics: means(pair_batch.metrics(&spec)),
         })
     }
 }
 
-/// Both answers, and tokens where their position matters.
-pub(crate) fn requirements(treatment: &Treatment) -> Requirements {
-    let granularity = match (treatment.ld_alpha, treatment.gamma) {
-        (None, None) => Granularity::Summed,
-        _ => Granularity::PerToken,
-    };
-    Requirements {
-        views: vec![View::Chosen, treatment.against],
-        granularity,
-        reference: treatment.reference,
-    }
-}
-
-fn answer(side: &Side, index: usize, seed: f64, treatment: &Treatment) -> Answer {
-    let (logp, reference) = (Dual64::new(side.policy[index], seed), side.reference[index]);
-    let score = treatment.divergence.score(logp - reference, treatment.divergence_alpha);
-    Answer { logp, reference, score, length: side.lengths[index] as f64 }
-}
-
-/// An answer without tokens has no mean.
-pub(crate) fn expect_tokens(view: View, lengths: &[usize]) -> Result<(), ObjectiveError> {
-    match lengths.iter().position(|&length| length == 0) {
-        Some(pair) => Err(ObjectiveError::NoTokens { view, pair }),
-        None => Ok(()),
-    }
+/// Completion of pair `index`, with `seed` as the derivative of its log-prob.
+fn completion(completions: &Completions, index: usize, seed: f64, spec: &LossSpec) -> Completion {
+    let (logp, reference) = (Dual64::new(completions.policy[index], seed), completions.reference[index]);
+    let score = spec.divergence.score(logp - reference, spec.divergence_alpha);
+    Completion { logp, reference, score, length: completions.lengths[index] as f64 }
 }

@@ -1,18 +1,18 @@
-//! DPO with one more term: for lengths, or for the chosen answer's likelihood.
+//! DPO with an additional term on the answers' lengths or the chosen answer's likelihood.
 
 use num_dual::Dual64;
 
 use crate::declare::pair_loss;
+use crate::numerics::{log_sigmoid, relu};
 use crate::pair_loss::Pair;
-use crate::stable::{log_sigmoid, relu};
 
 pair_loss! {
     /// Length-regularised DPO (R-DPO, arXiv 2403.19159). `-log sigmoid(beta h + length_alpha (tokens_chosen
-    /// - tokens_rejected))`. A pair whose chosen answer is the longer one counts less.
+    /// - tokens_rejected))`: smaller gradients for pairs whose chosen answer is the longer one.
     "rdpo" => RdpoConfig, pairs, rdpo {
-        /// Strength of the pull towards the reference; more than 0. Default 0.1.
+        /// KL regularisation strength, per nat of log-ratio; more than 0. Default 0.1.
         beta: f64 = 0.1, Positive;
-        /// Reward that a token costs, the paper's alpha; at least 0. Default 0.01.
+        /// Length penalty per token, the paper's alpha; at least 0. Default 0.01.
         length_alpha: f64 = 0.01, NotNegative;
     }
 }
@@ -23,12 +23,12 @@ fn rdpo(config: &RdpoConfig, pair: &Pair) -> Dual64 {
 }
 
 pair_loss! {
-    /// DPO and the chosen answer's negative log-likelihood (RPO, arXiv 2404.19733).
-    /// `-log sigmoid(beta h) - rpo_alpha log pi(chosen) / tokens`.
+    /// DPO plus the chosen answer's negative log-likelihood (iterative RPO, arXiv 2404.19733). `-log
+    /// sigmoid(beta h) - rpo_alpha log pi(chosen) / tokens`.
     "rpo" => RpoConfig, pairs, rpo {
-        /// Strength of the pull towards the reference; more than 0. Default 0.1.
+        /// KL regularisation strength, per nat of log-ratio; more than 0. Default 0.1.
         beta: f64 = 0.1, Positive;
-        /// Weight of the likelihood; at least 0. Default 1.
+        /// Weight of the negative log-likelihood; at least 0. Default 1.
         rpo_alpha: f64 = 1.0, NotNegative;
     }
 }
@@ -38,10 +38,10 @@ fn rpo(config: &RpoConfig, pair: &Pair) -> Dual64 {
 }
 
 pair_loss! {
-    /// DPO-positive (arXiv 2402.13228). `-log sigmoid(beta (h - dpop_lambda max(0, log ref(chosen) - log
-    /// pi(chosen))))`. The chosen answer may not become less likely than under the reference.
+    /// DPO-positive (DPOP, arXiv 2402.13228). `-log sigmoid(beta (h - dpop_lambda max(0, log ref(chosen) - log
+    /// pi(chosen))))`: penalises a chosen answer that becomes less likely than under the reference.
     "dpop" => DpopConfig, pairs, dpop {
-        /// Strength of the pull towards the reference; more than 0. Default 0.3, the paper's.
+        /// KL regularisation strength, per nat of log-ratio; more than 0. Default 0.3, the paper's.
         beta: f64 = 0.3, Positive;
         /// Weight of the penalty; at least 0. Default 50, the paper's.
         dpop_lambda: f64 = 50.0, NotNegative;

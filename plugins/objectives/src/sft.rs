@@ -1,10 +1,9 @@
 //! Supervised fine-tuning: the negative log-likelihood of the chosen answer.
 //!
-//! The loss of an example is the mean over its answer's tokens, and the loss of a batch is the mean over
-//! examples. TRL and transformers average over all tokens of a batch instead. Ours gives the same
-//! result however a batch is split into micro-batches, as [`PreferenceObjective`] asks, and lets a
-//! one-token verdict weigh as much as a long description; the two agree where all answers have the same
-//! length.
+//! The loss of an example is the mean over its answer's tokens; the loss of a batch is the mean over
+//! examples. It does not depend on how a batch is split into micro-batches, as [`PreferenceObjective`]
+//! requires, and a one-token verdict has the same weight as a long description. TRL and transformers average
+//! over all tokens of a batch instead; both agree if all answers have the same length.
 
 use std::sync::Arc;
 
@@ -15,11 +14,10 @@ use isr_api::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::error::ObjectiveError;
-use crate::pairs::{checked, gradients, means};
+use crate::batch::{checked, expect_tokens, gradients, means};
 
-/// Negative log-likelihood of the chosen answer. Per example the mean over its tokens, in nats; the
-/// batch's loss is the mean over examples. Needs no reference and no rejected answer. Logs `nll`, and
+/// Supervised fine-tuning: the negative log-likelihood of the chosen answer, in nats. A mean over the
+/// answer's tokens and then over examples. Requires no reference and no rejected answer. Logs `nll` and
 /// `logps_chosen` (summed over the answer).
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -35,7 +33,7 @@ impl Component for SftConfig {
 
 isr_config::register!(Objective "sft" => SftConfig, example = "");
 
-/// The objective that [`SftConfig`] builds.
+/// Objective built by [`SftConfig`].
 #[derive(Debug, Clone)]
 pub struct Sft {}
 
@@ -46,9 +44,7 @@ impl PreferenceObjective for Sft {
 
     fn evaluate(&self, batch: &ObjectiveBatch) -> Result<ObjectiveValue, ComponentError> {
         let chosen = checked(batch, View::Chosen, Granularity::PerToken, false)?;
-        if let Some(pair) = chosen.lengths.iter().position(|&length| length == 0) {
-            return Err(ObjectiveError::NoTokens { view: View::Chosen, pair }.into());
-        }
+        expect_tokens(View::Chosen, &chosen.lengths)?;
         let examples = chosen.lengths.len() as f64;
         let (mut nlls, mut sums, mut gradient) = (Vec::new(), Vec::new(), Vec::new());
         let mut rest = chosen.policy.as_slice();

@@ -1,8 +1,7 @@
-//! Alignment by optimal transport: the pairs of a batch are compared as two sorted lists.
+//! Alignment via optimal transport (AOT): the quantiles of a batch's two reward distributions are compared.
 //!
-//! These are the two objectives whose loss is no mean over pairs that are looked at alone. The lists are
-//! sorted within what the trainer hands over at once: with `policy.training.micro_batch` less than the
-//! batch size, within a micro-batch.
+//! The loss couples the pairs of a batch, so it is no mean of independent pair losses. Sorting is within what
+//! the trainer evaluates together: with `policy.training.micro_batch` below the batch size, a micro-batch.
 
 use isr_api::{
     BuildContext, Component, ComponentError, ObjectiveBatch, ObjectiveValue, PreferenceObjective,
@@ -10,11 +9,11 @@ use isr_api::{
 };
 use num_dual::Dual64;
 
+use crate::batch::means;
 use crate::declare::pair_loss;
 use crate::dpo::smoothed;
-use crate::pair_loss::{Treatment, requirements};
-use crate::pairs::means;
-use crate::reading::Reading;
+use crate::pair_batch::PairBatch;
+use crate::spec::LossSpec;
 
 macro_rules! transport {
     ($config:ident, $name:literal, $kind:ident) => {
@@ -36,13 +35,13 @@ macro_rules! transport {
 }
 
 pair_loss! { @config
-    /// Alignment by optimal transport on paired data (AOT, arXiv 2406.05882). The batch's log-ratios of
-    /// chosen to rejected, sorted, are compared with the reference's, sorted: `-log sigmoid(beta d)` of each
-    /// difference `d`. Sorts within a micro-batch.
+    /// Alignment via optimal transport on paired data (AOT, arXiv 2406.05882). `-log sigmoid(beta d)` of each
+    /// difference `d` between the batch's sorted log-ratios of chosen to rejected answer under the policy and
+    /// those under the reference. Sorts within a micro-batch.
     AotConfig {
-        /// Scale of the differences; more than 0. Default 0.1.
+        /// Scale of the differences, per nat; more than 0. Default 0.1.
         beta: f64 = 0.1, Positive;
-        /// Assumed share of wrong labels, in [0, 0.5). Default 0.
+        /// Assumed share of pairs with a wrong label, in [0, 0.5). Default 0.
         label_smoothing: f64 = 0.0, Below(0.0, 0.5);
         /// Weight of the tokens past the length of the shorter answer, in [0, 1] (LD-DPO). Default: none.
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -53,13 +52,13 @@ pair_loss! { @config
 transport!(AotConfig, "aot", Paired);
 
 pair_loss! { @config
-    /// Alignment by optimal transport on unpaired data (AOT, arXiv 2406.05882). The batch's log-ratios
-    /// to the reference of chosen answers, sorted, are compared with those of rejected ones, sorted: `-log
-    /// sigmoid(beta d)` of each difference `d`. Sorts within a micro-batch.
+    /// Alignment via optimal transport on unpaired data (AOT, arXiv 2406.05882). `-log sigmoid(beta d)` of
+    /// each difference `d` between the batch's sorted log-ratios to the reference of chosen answers and those
+    /// of rejected ones. Sorts within a micro-batch.
     AotUnpairedConfig {
-        /// Scale of the differences; more than 0. Default 0.1.
+        /// Scale of the differences, per nat; more than 0. Default 0.1.
         beta: f64 = 0.1, Positive;
-        /// Assumed share of wrong labels, in [0, 0.5). Default 0.
+        /// Assumed share of pairs with a wrong label, in [0, 0.5). Default 0.
         label_smoothing: f64 = 0.0, Below(0.0, 0.5);
         /// Weight of the tokens past the length of the shorter answer, in [0, 1] (LD-DPO). Default: none.
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -84,20 +83,20 @@ struct Transport {
 }
 
 impl Transport {
-    fn treatment(&self) -> Treatment {
-        Treatment { beta: self.beta, ld_alpha: self.ld_alpha, ..Treatment::default() }
+    fn spec(&self) -> LossSpec {
+        LossSpec { beta: self.beta, ld_alpha: self.ld_alpha, ..LossSpec::default() }
     }
 }
 
 impl PreferenceObjective for Transport {
     fn requirements(&self) -> Requirements {
-        requirements(&self.treatment())
+        self.spec().requirements()
     }
 
     fn evaluate(&self, batch: &ObjectiveBatch) -> Result<ObjectiveValue, ComponentError> {
-        let reading = Reading::new(batch, &self.treatment())?;
-        let (chosen, rejected) = (&reading.chosen, &reading.rejected);
-        let pairs = reading.pairs();
+        let pair_batch = PairBatch::new(batch, &self.spec())?;
+        let (chosen, rejected) = (&pair_batch.chosen, &pair_batch.rejected);
+        let pairs = pair_batch.pairs();
         let (first, second) = match self.kind {
             Kind::Paired => {
                 (minus(&chosen.policy, &rejected.policy), minus(&chosen.reference, &rejected.reference))
@@ -115,13 +114,13 @@ impl PreferenceObjective for Transport {
             by_first[here] = value.eps;
             by_second[there] = -value.eps;
         }
-        // The reference's list of paired data has no gradient; the rejected answer's is the chosen one's.
+        // Paired: the reference's list has no gradient, and the rejected answer's is the chosen one's, negated.
         let by_rejected = match self.kind {
             Kind::Paired => by_first.iter().map(|slope| -slope).collect(),
             Kind::Unpaired => by_second,
         };
-        let gradients = reading.gradients(batch, &by_first, &by_rejected);
-        Ok(ObjectiveValue { loss, gradients, metrics: means(reading.metrics(&self.treatment())) })
+        let gradients = pair_batch.gradients(batch, &by_first, &by_rejected);
+        Ok(ObjectiveValue { loss, gradients, metrics: means(pair_batch.metrics(&self.spec())) })
     }
 }
 
@@ -129,7 +128,7 @@ fn minus(left: &[f64], right: &[f64]) -> Vec<f64> {
     left.iter().zip(right).map(|(left, right)| left - right).collect()
 }
 
-/// Indices in ascending order of their values; equal values keep their order.
+/// Indices in ascending order of their values (stable sort).
 fn ascending(values: &[f64]) -> Vec<usize> {
     let mut order: Vec<usize> = (0..values.len()).collect();
     order.sort_by(|&left, &right| values[left].total_cmp(&values[right]));

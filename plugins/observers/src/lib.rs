@@ -1,7 +1,7 @@
-//! Observers that a config names: a run's figures as TensorBoard event files or in an MLflow folder.
+//! Observers that log a run's metrics: TensorBoard event files and an MLflow file store.
 //!
-//! Both hold the same curves (`scalars.rs`). What cannot be written is said once and then left: an observer
-//! never ends a run, and no file of the run depends on it.
+//! Both log the same scalars (`scalars.rs`). After an I/O error an observer logs one warning and stops
+//! recording: it never fails a run, and no file of the run depends on it.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping"))]
 

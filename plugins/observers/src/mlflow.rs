@@ -18,17 +18,18 @@ use serde_json::Value;
 use crate::recorder::{Recorder, Sink, at};
 use crate::scalars::Scalars;
 
-/// Writes a run's figures and settings into an MLflow folder (file store), without a server.
+/// Logs metrics and settings of a run to an MLflow file store, without a server.
 ///
-/// MLflow 3 opens it with `MLFLOW_ALLOW_FILE_STORE=true`, and `mlflow migrate-filestore` turns it into a
-/// database. Metrics are named `iterations/...`, by iteration, and `iteration-NN/train/...`, by step.
+/// MLflow 3 opens it with `MLFLOW_ALLOW_FILE_STORE=true`; `mlflow migrate-filestore` converts it to a database.
+/// Metrics are named `iterations/...`, with the iteration as step, and `iteration-NN/training/...`, with the
+/// optimizer step.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MlflowConfig {
-    /// The folder, which runs share. Default "mlruns", in the current folder.
+    /// Folder of the store, shared by runs, relative to the current folder. Default "mlruns".
     #[serde(default = "default_dir")]
     dir: PathBuf,
-    /// Name of the experiment, which is made where there is none. Default "isr-dpo".
+    /// Name of the experiment, created if it does not exist. Default "isr-dpo".
     #[serde(default = "default_experiment")]
     experiment: String,
 }
@@ -50,7 +51,7 @@ impl Component for MlflowConfig {
     }
 
     fn build(&self, cx: &BuildContext) -> Result<Self::Built, Cause> {
-        let (config, settings) = (self.clone(), cx.settings.clone());
+        let (config, settings) = (self.clone(), cx.config.clone());
         let open = move |name: &str, run: &Path| {
             Ok(Box::new(Run::open(&config, name, run, &settings)?) as Box<dyn Sink>)
         };
@@ -67,12 +68,13 @@ struct Run {
     id: String,
     name: String,
     start: u128,
-    /// Series of which this session has written.
+    /// Series that this session has written to.
     begun: HashSet<String>,
 }
 
 impl Run {
-    /// The same run directory is the same run, so that one that is continued is no second one.
+    /// Opens the MLflow run of a run directory. Its id is a digest of the directory's path, so a continued run
+    /// continues its MLflow run.
     fn open(config: &MlflowConfig, name: &str, run: &Path, settings: &Value) -> io::Result<Self> {
         let store = absolute(&config.dir)?;
         let experiment = experiment(&store, &config.experiment)?;
@@ -90,7 +92,7 @@ impl Run {
         Ok(run)
     }
 
-    /// `meta.yaml`. Status: 1 is running, 3 is finished.
+    /// Writes `meta.yaml`. Status 1 is running, 3 is finished.
     fn describe(&self, status: u8, end: Option<u128>) -> io::Result<()> {
         let end = end.map_or("null".to_owned(), |end| end.to_string());
         let text = format!(
@@ -106,10 +108,10 @@ impl Run {
         write(&self.folder.join("meta.yaml"), &text)
     }
 
-    /// Takes back what an earlier session recorded of a series from `step` on.
+    /// Removes the values that an earlier session logged to a series from `step` on.
     fn begin(&mut self, series: &str, step: u64) -> io::Result<()> {
         if self.begun.insert(series.to_owned()) {
-            take_back(&self.folder.join("metrics").join(series), step)?;
+            truncate_from(&self.folder.join("metrics").join(series), step)?;
         }
         Ok(())
     }
@@ -135,7 +137,7 @@ impl Sink for Run {
     }
 }
 
-/// The id of the experiment of that name: MLflow's where it made one, else ours.
+/// Id of the experiment with a name: that of an existing one, else a new one derived from the name.
 fn experiment(store: &Path, name: &str) -> io::Result<String> {
     fs::create_dir_all(store).map_err(at(store))?;
     let line = format!("name: {name}");
@@ -161,7 +163,7 @@ fn experiment(store: &Path, name: &str) -> io::Result<String> {
     Ok(id)
 }
 
-/// One file a setting: `policy.lora.rank` is `policy/lora/rank`, as far as it is no list.
+/// Writes one file per setting: `policy.lora.rank` is `policy/lora/rank`. Skips lists.
 fn params(folder: &Path, name: &str, settings: &Value) -> io::Result<()> {
     match settings {
         Value::Object(map) => map.iter().try_for_each(|(key, value)| {
@@ -178,22 +180,23 @@ fn params(folder: &Path, name: &str, settings: &Value) -> io::Result<()> {
     }
 }
 
-fn take_back(folder: &Path, step: u64) -> io::Result<()> {
+/// Removes values with a step of at least `step` from all metrics below a folder.
+fn truncate_from(folder: &Path, step: u64) -> io::Result<()> {
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
         entries => entries.map_err(at(folder))?,
     };
     for path in entries.flatten().map(|entry| entry.path()) {
         if path.is_dir() {
-            take_back(&path, step)?;
+            truncate_from(&path, step)?;
             continue;
         }
         let text = fs::read_to_string(&path).map_err(at(&path))?;
-        // Also a last line that was cut.
+        // Also drops an incomplete last line.
         let earlier = |line: &&str| line.ends_with('\n') && step_of(line).is_some_and(|it| it < step);
         let kept: String = text.split_inclusive('\n').filter(earlier).collect();
         if kept.is_empty() {
-            // An empty file is a metric without a value, which MLflow does not read.
+            // MLflow cannot read a metric file without values.
             fs::remove_file(&path).map_err(at(&path))?;
         } else {
             write(&path, &kept)?;
@@ -206,25 +209,25 @@ fn step_of(line: &str) -> Option<u64> {
     line.split_whitespace().nth(2)?.parse().ok()
 }
 
-/// When an earlier session started the run.
+/// Start time that an earlier session recorded, in milliseconds.
 fn started(folder: &Path) -> Option<u128> {
     let meta = fs::read_to_string(folder.join("meta.yaml")).ok()?;
     meta.lines().find_map(|line| line.strip_prefix("start_time: "))?.parse().ok()
 }
 
-/// Writes aside and renames.
+/// Writes a file atomically, by rename.
 fn write(path: &Path, text: &str) -> io::Result<()> {
     let part = path.with_extension("part");
     fs::write(&part, text).map_err(at(&part))?;
     fs::rename(&part, path).map_err(at(path))
 }
 
-/// Text in YAML.
+/// A single-quoted YAML string.
 fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 
-/// Milliseconds since 1970.
+/// Unix time in milliseconds.
 fn now() -> u128 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis()
 }

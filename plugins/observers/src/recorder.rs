@@ -1,4 +1,4 @@
-//! From events to what holds figures.
+//! Dispatch of events to a metric store.
 
 use std::io;
 use std::path::Path;
@@ -8,22 +8,22 @@ use isr_api::{Event, Observer};
 
 use crate::scalars::Scalars;
 
-/// What holds figures.
+/// A metric store.
 pub(crate) trait Sink: Send {
-    /// Adds figures. Where these are the first of their series in this session, whatever an earlier
-    /// session recorded of this step and later ones is taken back: a run that was cut does it again.
+    /// Logs scalars. The first write to a series in a session removes what an earlier session logged for this
+    /// step and later ones, as an interrupted run repeats them.
     fn write(&mut self, scalars: &Scalars) -> io::Result<()>;
 
-    /// The run is complete.
+    /// Marks the run as complete.
     fn finish(&mut self) -> io::Result<()> {
         Ok(())
     }
 }
 
-/// Opens a sink for a run: its name, and its directory.
+/// Opens the store for a run's name and directory.
 pub(crate) type Open = dyn Fn(&str, &Path) -> io::Result<Box<dyn Sink>> + Send + Sync;
 
-/// An observer that records to a sink until that fails.
+/// Observer that logs to a sink until its first I/O error.
 pub(crate) struct Recorder {
     name: &'static str,
     open: Box<Open>,
@@ -54,14 +54,14 @@ impl Observer for Recorder {
     fn observe(&self, event: &Event<'_>) {
         let mut sink = self.sink.lock().unwrap_or_else(PoisonError::into_inner);
         if let Err(error) = self.record(&mut sink, event) {
-            // Without a sink there is nothing more to fail, and nothing more to say.
+            // Without a sink, later events are ignored, and the warning is logged once.
             *sink = None;
             tracing::warn!("observer `{}` records no more of this run: {error}", self.name);
         }
     }
 }
 
-/// The system's error, with the path.
+/// Adds a path to an I/O error.
 pub(crate) fn at(path: &Path) -> impl Fn(io::Error) -> io::Error {
     move |error| io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }

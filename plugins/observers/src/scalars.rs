@@ -1,96 +1,66 @@
-//! Which figures an event holds, and what they are called.
+//! Scalars that an event holds, and their tags.
 
-use std::collections::BTreeMap;
+use isr_api::Event;
+use isr_api::records::{Metrics, evaluation_metrics, iteration_metrics, step_metrics};
 
-use isr_api::records::{EvaluationRecord, IterationSummary};
-use isr_api::{Event, StepReport};
-
-/// Figures of one step of one series. A series is `iterations`, whose steps are iterations, or
+/// Scalars of one step of one series. A series is `iterations`, whose steps are iterations, or
 /// `iteration-NN`, whose steps are the optimiser's in that iteration.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Scalars {
     pub(crate) series: String,
     pub(crate) step: u64,
-    /// Name and value.
+    /// Tag and value.
     pub(crate) values: Vec<(String, f64)>,
 }
 
 impl Scalars {
-    /// What is to be recorded of an event, if anything.
+    /// Scalars to be recorded of an event; `None` for an event without any.
     pub(crate) fn of(event: &Event<'_>) -> Option<Self> {
-        let mut values = Values(Vec::new());
-        let (series, step) = match event {
+        let (series, step, metrics) = match event {
             Event::TrainStep { iteration, step, report } => {
-                values.of_step(report);
-                (format!("iteration-{iteration:02}"), *step)
+                (format!("iteration-{iteration:02}"), *step, step_metrics(report))
             }
             Event::BaseEvaluated { evaluation } => {
-                values.of_evaluation(evaluation);
-                ("iterations".to_owned(), 0)
+                ("iterations".to_owned(), 0, evaluation_metrics(evaluation))
             }
             Event::IterationFinished { summary } => {
-                values.of_iteration(summary);
-                ("iterations".to_owned(), u64::from(summary.iteration))
+                ("iterations".to_owned(), u64::from(summary.iteration), iteration_metrics(summary))
             }
             _ => return None,
         };
-        Some(Self { series, step, values: values.0 })
+        Some(Self { series, step, values: tagged(metrics) })
     }
 }
 
-struct Values(Vec<(String, f64)>);
+fn tagged(metrics: Metrics) -> Vec<(String, f64)> {
+    metrics.into_iter().map(|(name, value)| (tag(&name), value)).collect()
+}
 
-impl Values {
-    fn add(&mut self, name: &str, value: f64) {
-        self.0.push((plain(name), value));
-    }
-
-    fn all(&mut self, group: &str, figures: &BTreeMap<String, f64>) {
-        for (name, value) in figures {
-            self.add(&format!("{group}/{}", name.replace('/', "_")), *value);
-        }
-    }
-
-    fn of_step(&mut self, report: &StepReport) {
-        self.add("train/loss", report.loss);
-        self.add("train/grad_norm", report.grad_norm);
-        self.add("train/tokens", report.tokens as f64);
-        self.all("train", &report.metrics);
-    }
-
-    fn of_evaluation(&mut self, evaluation: &EvaluationRecord) {
-        self.all("evaluation/greedy", &evaluation.greedy);
-        self.all("evaluation/sampled", &evaluation.sampled);
-    }
-
-    fn of_iteration(&mut self, row: &IterationSummary) {
-        self.add("samples", row.samples as f64);
-        self.add("quarantined", row.quarantined.values().sum::<usize>() as f64);
-        self.add("response_tokens", row.response_tokens);
-        self.all("contexts", &row.contexts);
-        let judge = &row.judge;
-        self.add("judge/verdicts", judge.verdicts as f64);
-        self.add("judge/position_consistency", judge.position_consistency);
-        self.add("judge/margin", judge.margin);
-        for (name, value) in [("agreement", judge.agreement), ("longer_preferred", judge.longer_preferred)]
-        {
-            if let Some(value) = value {
-                self.add(&format!("judge/{name}"), value);
-            }
-        }
-        self.add("pairs/kept", row.pairs.kept as f64);
-        self.add("pairs/dropped", row.pairs.dropped.values().sum::<usize>() as f64);
-        self.add("train/first_loss", row.training.first_loss);
-        self.add("train/last_loss", row.training.last_loss);
-        self.all("train", &row.training.metrics);
-        if let Some(evaluation) = &row.evaluation {
-            self.of_evaluation(evaluation);
-        }
+/// The tag of a metric: `greedy/accuracy` for `greedy.accuracy`. Characters of an evaluator's or objective's own
+/// name that MLflow or a file system would not take become `_`.
+fn tag(name: &str) -> String {
+    let plain = |text: &str| -> String {
+        let taken = |c: char| c.is_ascii_alphanumeric() || "_-".contains(c);
+        text.chars().map(|c| if taken(c) { c } else { '_' }).collect()
+    };
+    match name.split_once('.') {
+        Some((group, name)) => format!("{}/{}", plain(group), plain(name)),
+        None => plain(name),
     }
 }
 
-/// A name that MLflow takes, and that can be a file's: an evaluator may call a figure anything.
-fn plain(name: &str) -> String {
-    let taken = |c: char| c.is_ascii_alphanumeric() || "/_-".contains(c);
-    name.chars().map(|c| if taken(c) { c } else { '_' }).collect()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tag_is_the_metric_with_a_slash_behind_its_group() {
+        for (name, expected) in [
+            ("greedy.accuracy", "greedy/accuracy"),
+            ("samples", "samples"),
+            ("greedy.a/b.c d", "greedy/a_b_c_d"),
+        ] {
+            assert_eq!(tag(name), expected);
+        }
+    }
 }

@@ -17,14 +17,13 @@ use serde::{Deserialize, Serialize};
 use crate::recorder::{Recorder, Sink, at};
 use crate::scalars::Scalars;
 
-/// Writes a run's figures as TensorBoard event files: one curve an iteration's training, and figures by
-/// iteration.
+/// Logs metrics of a run as TensorBoard event files: training curves per iteration, and metrics by iteration.
 ///
-/// `tensorboard --logdir runs` shows all runs below.
+/// `tensorboard --logdir runs` shows all runs in a folder.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TensorboardConfig {
-    /// The folder, one for each run. Default `tensorboard` in the run's directory.
+    /// Folder of the event files, one per run. Default `tensorboard` in the run's directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     dir: Option<PathBuf>,
 }
@@ -44,7 +43,7 @@ impl Component for TensorboardConfig {
 
 isr_config::register!(Observer "tensorboard" => TensorboardConfig, example = "");
 
-/// A folder for each series; in it a file for each session, of which TensorBoard makes one curve.
+/// Event files: a folder per series, with a file per session, which TensorBoard joins to one curve.
 struct EventFiles {
     dir: PathBuf,
     files: HashMap<String, File>,
@@ -68,8 +67,8 @@ impl Sink for EventFiles {
     }
 }
 
-/// A session's file. Its name sorts behind those of earlier ones; its second record makes TensorBoard drop
-/// what these hold from `step` on.
+/// Creates a session's file. Its name sorts after those of earlier sessions; its second record makes
+/// TensorBoard discard their values from `step` on.
 fn begin(folder: &Path, step: u64) -> io::Result<File> {
     fs::create_dir_all(folder).map_err(at(folder))?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -83,7 +82,7 @@ fn begin(folder: &Path, step: u64) -> io::Result<File> {
     Ok(file)
 }
 
-/// Length, masked checksum of it, data, masked checksum of that.
+/// TFRecord framing: length, masked CRC32C of the length, data, masked CRC32C of the data.
 fn record(event: &Event) -> Vec<u8> {
     let masked =
         |bytes: &[u8]| crc32c::crc32c(bytes).rotate_right(15).wrapping_add(0xa282_ead8).to_le_bytes();
@@ -94,7 +93,7 @@ fn record(event: &Event) -> Vec<u8> {
 
 #[derive(Clone, PartialEq, Message)]
 struct Event {
-    /// Seconds since 1970.
+    /// Unix time in seconds.
     #[prost(double, tag = "1")]
     wall_time: f64,
     #[prost(int64, tag = "2")]
@@ -124,7 +123,7 @@ struct Summary {
 struct Value {
     #[prost(string, tag = "1")]
     tag: String,
-    // One of several in the message, so that 0 must be written too.
+    // Member of a oneof, so that 0 must be encoded, too.
     #[prost(float, optional, tag = "2")]
     simple_value: Option<f32>,
 }

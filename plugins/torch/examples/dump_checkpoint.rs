@@ -15,7 +15,7 @@ use isr_api::{
     ObjectiveValue, Policy, PreferenceObjective, Prompt, Requirements, Sampling, Target, TrainExample,
     TrainStep, VideoInput, View,
 };
-use isr_torch::{LlavaConfig, LlavaPolicy, LoraConfig, NewModelConfig, TrainingConfig};
+use isr_torch::{LoraConfig, NewModelConfig, TorchPolicy, TorchPolicyConfig, TrainingConfig};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 
@@ -51,7 +51,7 @@ fn scene(seed: u64) -> VideoInput {
     VideoInput { video: "dump".into(), frames, features: None }
 }
 
-async fn answers(policy: &LlavaPolicy, prompt: &Prompt, seed: u64) -> Result<TrainExample, Box<dyn Error>> {
+async fn answers(policy: &TorchPolicy, prompt: &Prompt, seed: u64) -> Result<TrainExample, Box<dyn Error>> {
     let sampling = Sampling { max_new_tokens: 12, ..Sampling::default() };
     let request = GenerateRequest { prompt: prompt.clone(), sampling, n: 2, seed };
     let mut responses = policy.generate(request).await?.into_iter();
@@ -82,7 +82,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     shape.create(&out.join("new"), &corpus, seed)?;
 
     let prompt = Prompt::about(&scene(seed), "what moves in the video?");
-    let mut config = LlavaConfig::new(out.join("new"));
+    let mut config = TorchPolicyConfig::new(out.join("new"));
     config.training.projector = true;
     config.training.tower = true;
     // So that transformers reads shards and an index.
@@ -103,10 +103,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// Trains an adapter on the checkpoint, saves it, and writes what both compute.
-async fn adapt(out: &Path, config: LlavaConfig, prompt: &Prompt) -> Result<(), Box<dyn Error>> {
+async fn adapt(out: &Path, config: TorchPolicyConfig, prompt: &Prompt) -> Result<(), Box<dyn Error>> {
     let lora = LoraConfig { rank: 4, rslora: true, ..LoraConfig::default() };
     let training = TrainingConfig { lora: Some(lora), ..TrainingConfig::default() };
-    let policy = LlavaConfig { training, ..config }.load()?;
+    let policy = TorchPolicyConfig { training, ..config }.load()?;
     for index in 0..4 {
         let examples = vec![answers(&policy, prompt, index).await?];
         let step = TrainStep { examples, step: index, learning_rate: 1e-2, max_grad_norm: Some(1.0) };
@@ -122,7 +122,7 @@ async fn adapt(out: &Path, config: LlavaConfig, prompt: &Prompt) -> Result<(), B
     Ok(safetensors::serialize_to_file(tensors, None, &out.join("adapter.safetensors"))?)
 }
 
-async fn dump(out: &Path, policy: &LlavaPolicy, prompt: &Prompt, seed: u64) -> Result<(), Box<dyn Error>> {
+async fn dump(out: &Path, policy: &TorchPolicy, prompt: &Prompt, seed: u64) -> Result<(), Box<dyn Error>> {
     let logits = policy.logits(prompt.clone()).await?;
     let sampling = Sampling::greedy(24);
     let request = GenerateRequest { prompt: prompt.clone(), sampling, n: 1, seed };

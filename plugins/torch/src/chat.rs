@@ -1,4 +1,4 @@
-//! Text in, slots out: chat template, tokenizer, and where visual features stand.
+//! Chat: template, tokenizer, and placement of visual features, from a prompt to token and feature slots.
 
 use std::ops::Range;
 use std::path::Path;
@@ -10,80 +10,87 @@ use tch::Tensor;
 use tokenizers::Tokenizer;
 
 use crate::error::{Result, TorchError};
+use crate::json_file;
 use crate::model::config::Placeholder;
-use crate::model::families::{Block, Layout};
 use crate::model::positions::Positions;
+use crate::model::prompt_layout::{FeatureBlock, PromptLayout};
 use crate::model::{ModelConfig, Sequence, Slot};
 
-/// LLaVA's `v1` template (Vicuna), for checkpoints that bring none.
+/// LLaVA's `v1` template (Vicuna), the fallback of checkpoints without a template.
 const V1: &str = include_str!("v1.jinja");
 
-/// A prompt as the model takes it.
+/// Rendered and tokenised prompt.
 #[derive(Clone, Debug)]
 pub(crate) struct Rendered {
     /// Tokens and visual features, in order.
     pub(crate) slots: Vec<Slot>,
-    /// Their positions.
+    /// Positions of the slots.
     pub(crate) positions: Positions,
-    /// The videos whose features stand in `slots`, in order.
+    /// Videos whose features are in `slots`, in order.
     pub(crate) scenes: Vec<VideoInput>,
-    /// The text before tokenisation.
+    /// Rendered text before tokenisation.
     text: String,
+    /// Messages as the template received them.
     messages: Value,
 }
 
 impl Rendered {
-    /// What the decoder reads of it.
+    /// Returns the whole prompt as a sequence without suffixes.
     pub(crate) fn sequence<'a>(&'a self, features: Option<&'a Tensor>) -> Sequence<'a> {
         self.part(0..self.slots.len(), features)
     }
 
-    /// What the decoder reads of a part of it.
+    /// Returns a range of slots as a sequence without suffixes.
     pub(crate) fn part<'a>(&'a self, range: Range<usize>, features: Option<&'a Tensor>) -> Sequence<'a> {
         let (slots, positions) = (&self.slots[range.clone()], &self.positions);
-        Sequence { slots, start: range.start, positions, features, branches: Vec::new() }
+        Sequence { slots, start: range.start, positions, features, suffixes: Vec::new() }
     }
 
-    /// Where the text behind the last video begins, which prompts about the same videos differ in; 0 where
-    /// there is none.
+    /// Returns the length of the cacheable prefix, which ends with the last video; 0 if there is no video or no text
+    /// behind it.
     pub(crate) fn prefix(&self) -> usize {
         let last = self.slots.iter().rposition(|slot| matches!(slot, Slot::Visual(_)));
         last.map(|last| last + 1).filter(|end| *end < self.slots.len()).unwrap_or(0)
     }
 
-    /// Positions that the prompt and an answer of so many tokens take.
+    /// Returns the number of positions that the prompt and an answer of `answer` tokens need.
     pub(crate) fn extent(&self, answer: usize) -> usize {
         self.positions.extent(self.slots.len() + answer)
     }
 }
 
-/// A part of tokenised text.
+/// Element of tokenised text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Piece {
     Token(u32),
-    /// A placeholder for visual features.
+    /// Placeholder of visual features.
     Visual,
 }
 
-/// The checkpoint's way of writing conversations.
+/// Chat template and tokenizer of a checkpoint.
 pub(crate) struct Chat {
     tokenizer: Tokenizer,
     template: String,
     bos: String,
     eos: String,
-    /// What stands for a video in rendered text, `<image>` or `<video>`.
+    /// Placeholder of a video in rendered text, such as `<image>` or `<video>`.
     placeholder: String,
-    /// The placeholder's token; `None` where text is cut at it.
+    /// Token of the placeholder; `None` if text is split at it.
     visual_token: Option<u32>,
+    /// Content type of a video in the template: `image` or `video`.
     content_type: &'static str,
+    /// End-of-turn tokens.
     stops: Vec<u32>,
 }
 
 impl Chat {
     /// Reads tokenizer and template of a checkpoint folder.
+    ///
+    /// # Errors
+    /// A missing or invalid tokenizer, one with more tokens than the embedding, or no end-of-turn token.
     pub(crate) fn read(folder: &Path, config: &ModelConfig) -> Result<Self> {
         let tokenizer = read_tokenizer(folder)?;
-        let settings = read_optional_json(&folder.join("tokenizer_config.json"))?;
+        let settings = json_file::read_optional(&folder.join("tokenizer_config.json"))?;
         let template = read_template(folder, &settings)?;
         let special = |key: &str| -> String {
             let value = &settings[key];
@@ -112,41 +119,44 @@ impl Chat {
             eos: special("eos_token"),
             placeholder,
             visual_token,
-            content_type: config.family.content_type(),
+            content_type: config.content_type,
             stops,
             tokenizer,
         })
     }
 
-    /// What decides how text becomes tokens, for fingerprints.
+    /// Returns everything that determines tokens of a text, for fingerprints.
     pub(crate) fn identity(&self) -> String {
         let tokenizer = self.tokenizer.to_string(false).unwrap_or_else(|error| error.to_string());
         format!("{} {tokenizer} {:?}", self.template, self.stops)
     }
 
-    /// Tokens that end the assistant's turn.
+    /// Returns the tokens that end the assistant's turn.
     pub(crate) fn stops(&self) -> &[u32] {
         &self.stops
     }
 
-    /// The text of tokens, special ones left out.
+    /// Decodes tokens to trimmed text without special tokens.
     pub(crate) fn decode(&self, ids: &[u32]) -> Result<String> {
         let text =
             self.tokenizer.decode(ids, true).map_err(|error| TorchError::Tokenizer(error.to_string()))?;
         Ok(text.trim().to_owned())
     }
 
-    /// Renders a prompt up to where the assistant answers. `layout` tells how a video stands in it.
+    /// Renders and tokenises a prompt up to the assistant's turn. `layout` lays the features of a video out.
+    ///
+    /// # Errors
+    /// A prompt that the template refuses or that contains the placeholder, or a template that loses a video.
     pub(crate) fn render(
         &self,
         prompt: &Prompt,
-        layout: impl Fn(&Frames) -> Result<Layout>,
+        layout: impl Fn(&Frames) -> Result<PromptLayout>,
     ) -> Result<Rendered> {
         let messages = self.messages(prompt);
         let text = self.apply(&messages, true)?;
         let scenes: Vec<VideoInput> =
             prompt.messages.iter().flat_map(|message| &message.parts).filter_map(scene).collect();
-        let layouts: Vec<Layout> =
+        let layouts: Vec<PromptLayout> =
             scenes.iter().map(|scene| layout(&scene.frames)).collect::<Result<_>>()?;
         if text.matches(&self.placeholder).count() > scenes.len() {
             let text = format!("the text contains the model's own `{}`", self.placeholder);
@@ -171,8 +181,8 @@ impl Chat {
                     slots.extend((next_feature..next_feature + block.len()).map(Slot::Visual));
                     next_feature += block.len();
                     match block {
-                        Block::Row(count) => positions.push_text(*count),
-                        Block::Grid(grid) => positions.push_grid(*grid),
+                        FeatureBlock::Row(count) => positions.push_text(*count),
+                        FeatureBlock::Grid(grid) => positions.push_grid(*grid),
                     }
                 }
             }
@@ -183,8 +193,8 @@ impl Chat {
         Ok(Rendered { slots, positions, scenes, text, messages })
     }
 
-    /// Writes what layouts say in place of the template's placeholders, in order.
-    fn expand(&self, text: &str, layouts: &[Layout]) -> String {
+    /// Replaces the template's placeholders by the texts of the layouts, in order.
+    fn expand(&self, text: &str, layouts: &[PromptLayout]) -> String {
         let mut parts = text.split(self.placeholder.as_str());
         let mut expanded = parts.next().unwrap_or_default().to_owned();
         for (index, part) in parts.enumerate() {
@@ -195,7 +205,7 @@ impl Chat {
         expanded
     }
 
-    /// Tokens of a continuation, as they would stand behind the rendered prompt.
+    /// Tokenises a continuation as it follows the rendered prompt.
     pub(crate) fn continuation(&self, prompt: &Rendered, continuation: &Continuation) -> Result<Vec<u32>> {
         let (answer, complete) = match continuation {
             Continuation::Tokens(ids) => return Ok(ids.clone()),
@@ -218,9 +228,9 @@ impl Chat {
         let mut ids = self.encode_behind(&prompt.text, &turn[..end])?;
         if complete {
             match ids.iter().position(|id| self.stops.contains(id)) {
-                // What a template writes behind the end of a turn is not the assistant's.
+                // The assistant's turn ends here; templates may write more, such as a newline.
                 Some(stop) => ids.truncate(stop + 1),
-                // transformers' LLaVA templates write a space where the turn ends.
+                // transformers' LLaVA templates end the turn with a space instead of a token.
                 None => {
                     ids = self.encode_behind(&prompt.text, turn.trim_end())?;
                     ids.extend(self.stops.first());
@@ -230,7 +240,7 @@ impl Chat {
         Ok(ids)
     }
 
-    /// Tokens of `turn` behind `prompt`: the difference where the prompt's tokens stay as they are.
+    /// Tokenises `turn` as it follows `prompt`: the tokens that it adds, if those of the prompt stay the same.
     fn encode_behind(&self, prompt: &str, turn: &str) -> Result<Vec<u32>> {
         let before = self.pieces(prompt)?;
         let full = self.pieces(&format!("{prompt}{turn}"))?;
@@ -244,19 +254,19 @@ impl Chat {
             };
             return behind.iter().map(token).collect();
         }
-        // A merge across the border: the turn is tokenised alone, as generation would have it.
+        // A merge across the boundary: the turn is tokenised by itself, as in generation.
         self.encode(turn, false)
     }
 
-    /// Tokens of a text, its placeholders marked.
+    /// Tokenises a text and marks its placeholders.
     fn pieces(&self, text: &str) -> Result<Vec<Piece>> {
-        // A template that writes the first token itself must not get a second one.
+        // No second BOS if the template has written one.
         let add_special = self.bos.is_empty() || !text.starts_with(&self.bos);
         if let Some(visual) = self.visual_token {
             let piece = |id| if id == visual { Piece::Visual } else { Piece::Token(id) };
             return Ok(self.encode(text, add_special)?.into_iter().map(piece).collect());
         }
-        // As `tokenizer_image_token` of the LLaVA repositories: each part is tokenised alone.
+        // As `tokenizer_image_token` of the LLaVA repositories: each part is tokenised by itself.
         let mut pieces = Vec::new();
         for (index, part) in text.split(self.placeholder.as_str()).enumerate() {
             if index > 0 {
@@ -315,7 +325,7 @@ impl Chat {
     }
 }
 
-/// What a template says of a conversation that it does not take: the conversation's fault, not the model's.
+/// Message of a template's `raise_exception`, which refuses a conversation.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct Refusal(String);
@@ -325,7 +335,7 @@ fn raise_exception(message: String) -> std::result::Result<String, minijinja::Er
     Err(error.with_source(Refusal(message)))
 }
 
-/// The refusal that an error comes from, which lies below one error a macro or loop.
+/// Finds the refusal among the sources of a template error; each macro or loop adds one.
 fn refusal(error: &minijinja::Error) -> Option<&Refusal> {
     let first: &(dyn std::error::Error + 'static) = error;
     std::iter::successors(Some(first), |error| error.source()).find_map(|error| error.downcast_ref())
@@ -353,20 +363,20 @@ fn read_tokenizer(folder: &Path) -> Result<Tokenizer> {
     Tokenizer::from_file(&path).map_err(|error| TorchError::checkpoint(&path, error.to_string()))
 }
 
-/// `chat_template.jinja`, else the entry of `tokenizer_config.json`, else `v1`.
+/// Reads `chat_template.jinja`, else the entry of `tokenizer_config.json`, else `v1`.
 fn read_template(folder: &Path, settings: &Value) -> Result<String> {
     let path = folder.join("chat_template.jinja");
     let text = match path.exists() {
         true => std::fs::read_to_string(&path).map_err(TorchError::io("read", &path))?,
         false => settings["chat_template"].as_str().unwrap_or(V1).to_owned(),
     };
-    // transformers' own tag, which marks the assistant's tokens for training and writes nothing.
+    // transformers' own tag marks the assistant's tokens for training and renders nothing.
     Ok(text.replace("{% generation %}", "").replace("{% endgeneration %}", ""))
 }
 
-/// End-of-turn tokens: `generation_config.json`, else `config.json`, else the tokenizer's `eos_token`.
+/// Reads the end-of-turn tokens from `generation_config.json`, else `config.json`, else the tokenizer's `eos_token`.
 fn stop_tokens(folder: &Path, config: &ModelConfig, tokenizer: &Tokenizer, eos: &str) -> Result<Vec<u32>> {
-    let generation = read_optional_json(&folder.join("generation_config.json"))?;
+    let generation = json_file::read_optional(&folder.join("generation_config.json"))?;
     let given = [generation.get("eos_token_id").cloned(), config.text.eos_token_id.clone()];
     for value in given.into_iter().flatten() {
         let ids: Vec<u32> = match &value {
@@ -383,16 +393,6 @@ fn stop_tokens(folder: &Path, config: &ModelConfig, tokenizer: &Tokenizer, eos: 
             "names no eos_token_id, nor does any other file",
         )
     })
-}
-
-/// A JSON file, or null where it does not exist.
-pub(crate) fn read_optional_json(path: &Path) -> Result<Value> {
-    match std::fs::read_to_string(path) {
-        Ok(text) => serde_json::from_str(&text)
-            .map_err(|error| TorchError::checkpoint(path, format!("is not JSON: {error}"))),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Value::Null),
-        Err(error) => Err(TorchError::io("read", path)(error)),
-    }
 }
 
 #[cfg(test)]

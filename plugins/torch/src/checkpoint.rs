@@ -1,4 +1,4 @@
-//! Writing checkpoints in the Hugging Face layout.
+//! Checkpoint folders in the Hugging Face layout.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -6,12 +6,12 @@ use std::path::Path;
 use serde_json::{Value, json};
 use tch::Kind;
 
-use crate::chat::read_optional_json;
 use crate::error::{Result, TorchError};
+use crate::json_file;
 use crate::manifest::Manifest;
 use crate::model::VideoLmm;
 
-/// Files that travel with the weights, where they exist.
+/// Files that are copied with the weights, if they exist.
 const COMPANIONS: [&str; 12] = [
     "tokenizer.json",
     "tokenizer_config.json",
@@ -27,14 +27,16 @@ const COMPANIONS: [&str; 12] = [
     "LICENSE",
 ];
 
-/// What a checkpoint folder holds beside the weights.
+/// Content of a checkpoint folder beside config and weights.
 pub(crate) struct Checkpoint {
+    /// Files by name.
     companions: BTreeMap<&'static str, Vec<u8>>,
+    /// `generation_config.json`.
     generation: Value,
 }
 
 impl Checkpoint {
-    /// Keeps the companions of the folder that a model was loaded from.
+    /// Reads the companions of a checkpoint folder; `stops` are the end-of-turn tokens if it has no generation config.
     pub(crate) fn read(folder: &Path, stops: &[u32]) -> Result<Self> {
         let mut companions = BTreeMap::new();
         for name in COMPANIONS {
@@ -43,15 +45,15 @@ impl Checkpoint {
                 companions.insert(name, std::fs::read(&path).map_err(TorchError::io("read", &path))?);
             }
         }
-        let mut generation = read_optional_json(&folder.join("generation_config.json"))?;
+        let mut generation = json_file::read_optional(&folder.join("generation_config.json"))?;
         if generation.is_null() {
             generation = json!({ "eos_token_id": stops });
         }
         Ok(Self { companions, generation })
     }
 
-    /// Writes config, weights (in files of at most `limit` bytes), tokenizer and the rest into a folder; or
-    /// where the model has an adapter, the adapter alone.
+    /// Writes config, weights (in files of at most `limit` bytes), tokenizer and companions into a folder. A model
+    /// with an adapter is saved as the adapter alone.
     pub(crate) fn save(
         &self,
         folder: &Path,
@@ -68,18 +70,18 @@ impl Checkpoint {
             let dtype = if model.kind == Kind::BFloat16 { "bfloat16" } else { "float32" };
             entries.insert("dtype".to_owned(), json!(dtype));
         }
-        write_json(&folder.join("config.json"), &config)?;
-        write_json(&folder.join("generation_config.json"), &self.generation)?;
+        json_file::write(&folder.join("config.json"), &config)?;
+        json_file::write(&folder.join("generation_config.json"), &self.generation)?;
         for (name, bytes) in &self.companions {
             let path = folder.join(name);
             std::fs::write(&path, bytes).map_err(TorchError::io("write", &path))?;
         }
-        let family = model.config.family;
-        model.weights.write(folder, &|name| family.written(name), limit, manifest)
+        let names = model.config.names;
+        model.weights.write(folder, &|name| names.saved(name), limit, manifest)
     }
 }
 
-/// Copies what travels with the weights from one checkpoint folder to another, and the configs.
+/// Copies configs and companions from one checkpoint folder to another.
 pub(crate) fn copy_companions(from: &Path, to: &Path) -> Result<()> {
     for name in COMPANIONS.iter().chain(&["config.json", "generation_config.json"]) {
         let path = from.join(name);
@@ -88,11 +90,4 @@ pub(crate) fn copy_companions(from: &Path, to: &Path) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Writes JSON with two spaces of indentation and a newline at the end.
-pub(crate) fn write_json(path: &Path, value: &Value) -> Result<()> {
-    let text = serde_json::to_string_pretty(value)
-        .map_err(|error| TorchError::checkpoint(path, format!("cannot be written: {error}")))?;
-    std::fs::write(path, text + "\n").map_err(TorchError::io("write", path))
 }

@@ -1,4 +1,4 @@
-//! Which device computes, and in what type.
+//! Devices and dtypes.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -6,18 +6,19 @@ use tch::{Cuda, Device, Kind};
 
 use crate::error::{Result, TorchError};
 
-/// Element type of weights and activations.
+/// Dtype of weights and activations.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
-    /// IEEE 754 binary32.
+    /// IEEE 754 binary32 (`f32`).
     #[default]
     Float32,
-    /// bfloat16, with float32 master weights in the optimiser.
+    /// bfloat16; the optimiser keeps float32 master weights.
     Bfloat16,
 }
 
 impl Precision {
+    /// Returns libtorch's dtype.
     pub(crate) fn kind(self) -> Kind {
         match self {
             Self::Float32 => Kind::Float,
@@ -26,7 +27,10 @@ impl Precision {
     }
 }
 
-/// Parses `auto` (a GPU where there is one), `cpu`, `cuda` or `cuda:N`.
+/// Parses a device: `auto` (a GPU if there is one), `cpu`, `cuda` or `cuda:N`.
+///
+/// # Errors
+/// An unknown name, or a device that is not available.
 pub(crate) fn parse_device(name: &str) -> Result<Device> {
     let refuse = |reason: &str| Err(TorchError::Device(name.to_owned(), reason.to_owned()));
     load_cuda();
@@ -48,9 +52,9 @@ pub(crate) fn parse_device(name: &str) -> Result<Device> {
     Ok(Device::Cuda(index))
 }
 
-/// Opens libtorch's CUDA half where it is installed beside the rest. Binaries link the CPU half only,
-/// so that one binary serves machines with and without CUDA; libtorch registers its CUDA backend when
-/// the library is loaded, and looks for it once, so this comes before the first question about CUDA.
+/// Loads libtorch's CUDA library if it is installed. Binaries link the CPU library only, so that one binary runs on
+/// machines with and without CUDA. libtorch registers its CUDA backend when the library is loaded and caches whether
+/// it is there, so this must precede the first query about CUDA.
 #[allow(unsafe_code)]
 fn load_cuda() {
     use std::sync::Once;

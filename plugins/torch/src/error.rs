@@ -4,58 +4,61 @@ use std::path::PathBuf;
 
 use isr_api::ComponentError;
 
-/// What can go wrong with models, checkpoints and tensors.
+use crate::hub::HubError;
+
+/// Error of models, checkpoints and tensors.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TorchError {
-    /// libtorch refused an operation; shapes are in its message.
+    /// Failed libtorch operation; its message has the shapes.
     #[error("libtorch: {0}")]
     Tensor(#[from] tch::TchError),
-    /// A checkpoint's file could not be read or written.
+    /// File of a checkpoint that could not be read or written.
     #[error("cannot {action} {path}: {source}")]
     Io {
-        /// `read`, `write`, ...
+        /// Attempted operation: `read`, `write`, ...
         action: &'static str,
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// The system's error.
+        /// Error of the operating system.
         source: std::io::Error,
     },
-    /// A checkpoint is not what this crate can use; the message names the file and the remedy.
+    /// Invalid or unsupported checkpoint; the message names the file and the remedy.
     #[error("{path}: {reason}")]
     Checkpoint {
-        /// The file or folder.
+        /// Path of the file or folder.
         path: PathBuf,
-        /// What is wrong.
+        /// Description of the problem.
         reason: String,
     },
-    /// A model of the hub that cannot be had.
+    /// Model name that could not be resolved or downloaded.
     #[error(transparent)]
-    Hub(#[from] isr_hub::HubError),
-    /// An adapter that does not fit the model or its config.
+    Hub(#[from] HubError),
+    /// Adapter that does not fit the model or its config.
     #[error("{0}")]
     Adapter(String),
-    /// A device that is not there.
+    /// Unknown or unavailable device: its name, and the problem.
     #[error("device `{0}` {1}")]
     Device(String, String),
-    /// A prompt that the model cannot take.
+    /// Prompt or video that the model does not accept; a sample's bad input.
     #[error("{0}")]
     Prompt(String),
-    /// The chat template failed.
+    /// Failure of the chat template.
     #[error("the chat template failed: {0}")]
     Template(String),
-    /// The tokenizer failed.
+    /// Failure of the tokenizer.
     #[error("the tokenizer failed: {0}")]
     Tokenizer(String),
-    /// The objective failed, or asked for what the examples do not hold.
+    /// Failure of the objective, or examples that lack what it requires.
     #[error("{0}")]
     Objective(String),
-    /// The engine's thread is gone.
+    /// Internal failure, or an engine whose thread has ended.
     #[error("the model's engine has stopped: {0}")]
     Engine(String),
 }
 
 impl TorchError {
+    /// Wraps an error of the operating system.
     pub(crate) fn io(
         action: &'static str,
         path: impl Into<PathBuf>,
@@ -64,6 +67,7 @@ impl TorchError {
         move |source| Self::Io { action, path, source }
     }
 
+    /// Creates an error about a checkpoint.
     pub(crate) fn checkpoint(path: impl Into<PathBuf>, reason: impl Into<String>) -> Self {
         Self::Checkpoint { path: path.into(), reason: reason.into() }
     }

@@ -1,47 +1,50 @@
-//! Everything libtorch: video LMMs of several families as an encoder (`clip`) and a policy (`llava`).
+//! Video LMMs on libtorch: the policy `torch` and the encoder `vision_tower`, for checkpoints of several families.
 //!
-//! | to read | where |
+//! | topic | module |
 //! |---|---|
-//! | the model: tower, projector, decoder | `model/` |
-//! | what differs between LLaVA, Qwen-VL and the others | `model/families/` |
-//! | prompts to tokens and visual features | `chat.rs`, `visual.rs` |
-//! | generation and scoring, batched | `engine/` |
-//! | one optimiser step | `train/` |
+//! | model: vision tower, projector, decoder | `model/` |
+//! | checkpoint formats (LLaVA, Qwen-VL, ...) | `model/families/` |
+//! | prompt rendering, tokenisation, visual features | `chat.rs`, `visual.rs` |
+//! | batched generation and scoring | `engine/` |
+//! | training | `train/` |
 //! | checkpoints in the Hugging Face layout | `checkpoint.rs`, `manifest.rs`, `model/weights.rs` |
-//! | safetensors files, tensor by tensor | `tensors/` |
-//! | low-rank adapters in PEFT's format | `lora/` |
-//! | what a model needs, from headers | `inspect/` |
-//! | a new small model with a tokenizer | `new_model.rs` |
+//! | safetensors files | `tensors/` |
+//! | LoRA adapters in PEFT's format | `lora/` |
+//! | parameter counts and memory estimates | `inspect/` |
+//! | creation of a small model with a tokenizer | `new_model.rs` |
+//! | models of the Hugging Face hub | `hub/` (cargo feature `hub`) |
 //!
-//! Numbers are checked against transformers in `tests/golden.rs`.
+//! Numerics are checked against transformers 5.23.0 in `tests/golden.rs`.
 
 mod allocator;
 mod chat;
 mod checkpoint;
+mod cpu_lock;
 mod device;
 mod encoder;
 mod engine;
 mod error;
+pub mod hub;
 mod inspect;
+mod json_file;
 mod lora;
 mod manifest;
 mod model;
+mod model_paths;
 mod new_model;
 mod policy;
-mod source;
 mod tensors;
 mod train;
-mod turn;
 mod visual;
 
 pub use allocator::keep_freed_memory;
 pub use device::Precision;
-pub use encoder::{ClipConfig, ClipEncoder};
+pub use encoder::{VisionTowerConfig, VisionTowerEncoder};
 pub use engine::Logits;
 pub use error::TorchError;
-pub use inspect::{AdapterSummary, InspectConfig, Inspection, Memory, ModelPart, inspect};
-pub use lora::{AllLinear, LoraConfig, Targets, merge};
+pub use inspect::{InspectConfig, Inspection, Memory, ModelPart, inspect};
+pub use lora::{AdapterSummary, AllLinear, LoraConfig, Targets, merge};
 pub use model::preprocess::Preprocess;
 pub use new_model::NewModelConfig;
-pub use policy::{LlavaConfig, LlavaPolicy};
+pub use policy::{TorchPolicy, TorchPolicyConfig};
 pub use train::TrainingConfig;

@@ -1,5 +1,4 @@
-//! `manifest.json`: what files a checkpoint has, with their sizes and BLAKE3 digests, so that a damaged
-//! copy is noticed when it is loaded, and not by its answers.
+//! `manifest.json`: sizes and BLAKE3 digests of a checkpoint's files, to detect damaged copies on loading.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -8,42 +7,43 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Result, TorchError};
+use crate::json_file;
 
 const NAME: &str = "manifest.json";
 
-/// Files up to this size are digested at every load; it takes milliseconds.
+/// Maximum size in bytes of files whose digest is verified at every load, which takes milliseconds.
 const SMALL: u64 = 16 << 20;
 
-/// One file of a checkpoint.
+/// Size and digest of one file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct FileRecord {
-    /// Its size.
+    /// Size in bytes.
     pub(crate) bytes: u64,
-    /// Its BLAKE3 digest in hexadecimal.
+    /// BLAKE3 digest in hexadecimal.
     pub(crate) blake3: String,
 }
 
-/// The content of `manifest.json`.
+/// Content of `manifest.json`.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Manifest {
     /// Version of the format: 1.
     schema: u32,
-    /// Every file but this one, by name.
+    /// Every other file of the folder, by name.
     files: BTreeMap<String, FileRecord>,
 }
 
 impl Manifest {
-    /// A manifest that is being filled.
+    /// Creates an empty manifest.
     pub(crate) fn new() -> Self {
         Self { schema: 1, files: BTreeMap::new() }
     }
 
-    /// Adds a file whose digest is known.
+    /// Records a file whose digest is known.
     pub(crate) fn record(&mut self, name: &str, record: FileRecord) {
         self.files.insert(name.to_owned(), record);
     }
 
-    /// Adds the folder's other files, and writes the manifest.
+    /// Records the folder's other files, and writes the manifest.
     pub(crate) fn write(mut self, folder: &Path) -> Result<()> {
         for entry in std::fs::read_dir(folder).map_err(TorchError::io("read", folder))? {
             let path = entry.map_err(TorchError::io("read", folder))?.path();
@@ -56,15 +56,15 @@ impl Manifest {
         let path = folder.join(NAME);
         let value = serde_json::to_value(&self)
             .map_err(|error| TorchError::checkpoint(&path, format!("cannot be written: {error}")))?;
-        crate::checkpoint::write_json(&path, &value)
+        json_file::write(&path, &value)
     }
 }
 
-/// Compares a checkpoint with its manifest, if it has one: every file's size, the digests of small
-/// files, and of all with `thorough`.
+/// Verifies a checkpoint against its manifest, if it has one: the size of every file, and the digests of small
+/// files, or of all files if `thorough`.
 ///
 /// # Errors
-/// A file that is missing or is not what was written, by name.
+/// A missing or changed file, by name.
 pub(crate) fn verify(folder: &Path, thorough: bool) -> Result<()> {
     let path = folder.join(NAME);
     let text = match std::fs::read_to_string(&path) {

@@ -1,5 +1,4 @@
-//! A new small model: config, random weights, and a tokenizer trained on a corpus. What a warm start
-//! begins with where no checkpoint is at hand.
+//! Creation of a small model from nothing: config, random weights, and a tokenizer trained on a corpus.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -14,10 +13,11 @@ use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::processors::template::TemplateProcessing;
 use tokenizers::{AddedToken, Tokenizer};
 
-use crate::checkpoint::write_json;
 use crate::error::{Result, TorchError};
+use crate::json_file;
 use crate::model::ModelConfig;
 use crate::model::expected::expected_tensors;
+use crate::model::families::parse_config;
 use crate::model::preprocess::{MEAN, STD};
 use crate::tensors::write_tensors;
 
@@ -26,36 +26,36 @@ const BOS: &str = "<s>";
 const EOS: &str = "</s>";
 const IMAGE: &str = "<image>";
 
-/// Vicuna's form of a conversation, without its system message.
+/// Vicuna's chat template without its system message.
 const TEMPLATE: &str = include_str!("new_model.jinja");
 
-/// Shape of a new `LlavaForConditionalGeneration`.
+/// Shape of a new `LlavaForConditionalGeneration` (transformers 5).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct NewModelConfig {
-    /// Width of the decoder. Default 128.
+    /// Hidden size of the decoder. Default 128.
     pub hidden_size: i64,
-    /// Width of the decoder's SwiGLU layer. Default 352.
+    /// Intermediate size of the decoder's SwiGLU layer. Default 352.
     pub intermediate_size: i64,
-    /// Decoder layers. Default 4.
+    /// Number of decoder layers. Default 4.
     pub layers: i64,
-    /// Query heads. Default 4.
+    /// Number of query heads. Default 4.
     pub heads: i64,
-    /// Key and value heads. Default 2.
+    /// Number of key and value heads. Default 2.
     pub kv_heads: i64,
-    /// Longest sequence in tokens, visual ones included. Default 512.
+    /// Context length in tokens, visual ones included. Default 512.
     pub context: i64,
-    /// Largest vocabulary in tokens. Default 1024.
+    /// Maximum size of the vocabulary. Default 1024.
     pub vocabulary: usize,
-    /// Width of the vision tower. Default 96.
+    /// Hidden size of the vision tower. Default 96.
     pub vision_hidden_size: i64,
-    /// Width of the tower's MLP. Default 384.
+    /// Intermediate size of the tower's MLP. Default 384.
     pub vision_intermediate_size: i64,
-    /// Layers of the tower; the last one does not contribute, as in LLaVA. Default 4.
+    /// Number of tower layers; the last is unused, as in LLaVA. Default 4.
     pub vision_layers: i64,
-    /// Attention heads of the tower. Default 4.
+    /// Number of attention heads of the tower. Default 4.
     pub vision_heads: i64,
-    /// Side of the square input in pixels. Default 64.
+    /// Side of the square input image in pixels. Default 64.
     pub image_size: i64,
     /// Side of a patch in pixels. Default 16.
     pub patch_size: i64,
@@ -85,7 +85,7 @@ impl NewModelConfig {
     /// Writes a checkpoint folder with random weights and a tokenizer trained on `corpus`.
     ///
     /// # Errors
-    /// A shape that makes no sense, or a folder that cannot be written.
+    /// An invalid shape, or a folder that cannot be written.
     pub fn create(&self, folder: &Path, corpus: &[String], seed: u64) -> Result<()> {
         std::fs::create_dir_all(folder).map_err(TorchError::io("create", folder))?;
         let tokenizer = train_tokenizer(corpus, self.vocabulary)?;
@@ -97,14 +97,14 @@ impl NewModelConfig {
         let (pad, bos, eos, image) = (id(PAD)?, id(BOS)?, id(EOS)?, id(IMAGE)?);
         let vocabulary = tokenizer.get_vocab_size(true);
         let config = self.config([pad, bos, eos, image], vocabulary);
-        write_json(&folder.join("config.json"), &config)?;
+        json_file::write(&folder.join("config.json"), &config)?;
         let generation = json!({ "bos_token_id": bos, "eos_token_id": eos, "pad_token_id": pad });
-        write_json(&folder.join("generation_config.json"), &generation)?;
-        write_json(&folder.join("tokenizer_config.json"), &tokenizer_config(self.context))?;
-        write_json(&folder.join("preprocessor_config.json"), &preprocessor_config(self.image_size))?;
+        json_file::write(&folder.join("generation_config.json"), &generation)?;
+        json_file::write(&folder.join("tokenizer_config.json"), &tokenizer_config(self.context))?;
+        json_file::write(&folder.join("preprocessor_config.json"), &preprocessor_config(self.image_size))?;
         let path = folder.join("chat_template.jinja");
         std::fs::write(&path, TEMPLATE).map_err(TorchError::io("write", &path))?;
-        let config = ModelConfig::parse(config).map_err(|reason| TorchError::checkpoint(folder, reason))?;
+        let config = parse_config(config).map_err(|reason| TorchError::checkpoint(folder, reason))?;
         write_tensors(&folder.join("model.safetensors"), &random_weights(&config, seed)?)?;
         Ok(())
     }
@@ -210,25 +210,25 @@ fn preprocessor_config(size: i64) -> Value {
     })
 }
 
-/// Normal weights of variance 1/fan-in; those that write into the residual stream are scaled down by
-/// its number of writers, as in GPT-2.
+/// Draws normal weights of variance 1 / fan-in; those of output projections into the residual stream are scaled by
+/// 1 / sqrt(2 layers), as in GPT-2.
 fn random_weights(config: &ModelConfig, seed: u64) -> Result<BTreeMap<String, Tensor>> {
     tch::manual_seed(seed as i64);
     let mut shapes: Vec<_> = expected_tensors(config).into_iter().collect();
     shapes.sort();
-    let writers = |layers: i64| 1.0 / ((2 * layers) as f64).sqrt();
+    let residual_scale = |layers: i64| 1.0 / ((2 * layers) as f64).sqrt();
     let options = (Kind::Float, Device::Cpu);
     let mut tensors = BTreeMap::new();
     for (name, shape) in shapes {
-        let tensor = match spread(&name, &shape) {
-            Spread::Constant(value) => Tensor::f_full(&shape, value, options)?,
-            Spread::Normal(std) => {
+        let tensor = match initializer(&name, &shape) {
+            Initializer::Constant(value) => Tensor::f_full(&shape, value, options)?,
+            Initializer::Normal(std) => {
                 let residual = match name.as_str() {
                     name if name.ends_with("o_proj.weight") || name.ends_with("down_proj.weight") => {
-                        writers(config.text.num_hidden_layers)
+                        residual_scale(config.text.num_hidden_layers)
                     }
                     name if name.ends_with("out_proj.weight") || name.ends_with("fc2.weight") => {
-                        writers(config.tower_layers())
+                        residual_scale(config.tower_layers())
                     }
                     _ => 1.0,
                 };
@@ -240,26 +240,30 @@ fn random_weights(config: &ModelConfig, seed: u64) -> Result<BTreeMap<String, Te
     Ok(tensors)
 }
 
-enum Spread {
+/// Initial distribution of a tensor.
+enum Initializer {
+    /// Constant value.
     Constant(f64),
+    /// Normal distribution with this standard deviation.
     Normal(f64),
 }
 
-fn spread(name: &str, shape: &[i64]) -> Spread {
+/// Returns the initial distribution of a tensor by its name.
+fn initializer(name: &str, shape: &[i64]) -> Initializer {
     let is_norm = name.contains("norm");
     if name.ends_with("bias") {
-        Spread::Constant(0.0)
+        Initializer::Constant(0.0)
     } else if is_norm {
-        Spread::Constant(1.0)
+        Initializer::Constant(1.0)
     } else if name.contains("lm_head") {
-        Spread::Normal(0.02)
+        Initializer::Normal(0.02)
     } else if name.contains("embed_tokens")
         || name.contains("class_embedding")
         || name.contains("position_embedding")
     {
-        Spread::Normal(0.3)
+        Initializer::Normal(0.3)
     } else {
         let fan_in: i64 = shape[1..].iter().product();
-        Spread::Normal(1.0 / (fan_in as f64).sqrt())
+        Initializer::Normal(1.0 / (fan_in as f64).sqrt())
     }
 }

@@ -1,4 +1,4 @@
-//! The policy plugin `llava`.
+//! Video LMM as a policy: the component `torch`.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -7,9 +7,8 @@ use async_trait::async_trait;
 use isr_api::{
     BuildContext, Cause, CheckpointKind, Component, ComponentError, Fingerprint, GenerateRequest, Policy,
     PreferenceObjective, ProgressSender, Prompt, Response, ScoreRequest, StepReport, TokenLogProbs,
-    TrainStep,
+    TrainStep, VideoEncoder,
 };
-use isr_config::did_you_mean;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tch::Device;
@@ -17,51 +16,53 @@ use tch::Device;
 use crate::chat::Chat;
 use crate::checkpoint::Checkpoint;
 use crate::device::{Precision, parse_device};
-use crate::engine::{Command, Engine, EngineHandle, Logits, Prefixes};
+use crate::engine::{Command, Engine, EngineHandle, Logits, PrefixCache};
 use crate::error::Result;
 use crate::lora::{Adapter, is_adapter};
-use crate::model::{ModelConfig, VideoLmm};
-use crate::source::Source;
+use crate::model::VideoLmm;
+use crate::model::families::read_config;
+use crate::model_paths::{ModelPaths, check_model};
 use crate::train::{Trainer, TrainingConfig};
 
-/// A video LMM from a checkpoint folder: LLaVA, Video-LLaVA, LLaVA-NeXT-Video, Qwen2.5-VL or Qwen3-VL in
+/// Video LMM of a checkpoint folder: LLaVA, Video-LLaVA, LLaVA-NeXT-Video, Qwen2.5-VL or Qwen3-VL in
 /// transformers' layout, LLaVA-Hound or ISR-DPO in LLaVA's own.
 ///
-/// `docs/families.md` says what of each is supported.
+/// `docs/families.md` lists the supported features of each family.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct LlavaConfig {
-    /// The checkpoint folder, relative to the current directory; or the folder of a PEFT adapter that names
-    /// its base, which is then trained on.
+pub struct TorchPolicyConfig {
+    /// Checkpoint folder, relative to the current directory, or hub name; or the folder of a PEFT adapter that names
+    /// its base, which is then trained further.
     pub model: PathBuf,
-    /// A PEFT adapter's folder, put on `model` whatever base it names. Default: none.
+    /// Folder of a PEFT adapter to put on `model`, whatever base it names. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adapter: Option<PathBuf>,
-    /// `auto` (a GPU where there is one), `cpu`, `cuda` or `cuda:N`. Default `auto`.
+    /// Device: `auto` (a GPU if there is one), `cpu`, `cuda` or `cuda:N`. Default `auto`.
     #[serde(default = "default_device")]
     pub device: String,
-    /// Type of weights and activations: `float32` or `bfloat16`. Default `float32`.
+    /// Dtype of weights and activations: `float32` or `bfloat16`. Default `float32`.
     #[serde(default)]
     pub precision: Precision,
-    /// Rows of a decoding step: answers that are written at once. 1, or a multiple of 8: with those,
-    /// results on a CPU do not depend on what else is being answered. Default 16.
+    /// Batch size of decoding: answers that are generated at once. 1 or a multiple of 8, for which results on a CPU
+    /// do not depend on the other answers in the batch. Default 16.
     #[serde(default = "default_batch")]
     pub batch: usize,
-    /// Memory for what was read of videos, in MiB: all that is asked about a video between two updates of the
-    /// weights reads it once, as long as it is kept. Results do not depend on it. Default 2048.
+    /// Size of the prefix cache in MiB: keys and values of prompts up to the end of their last video, so that a video
+    /// is prefilled once for all prompts between two updates of the weights. Results do not depend on it.
+    /// Default 2048.
     #[serde(default = "default_prefix_cache_mb")]
     pub prefix_cache_mb: usize,
-    /// Threads for one operation on the CPU; 0 leaves the choice to libtorch. Default 0.
+    /// Number of CPU threads for one operation; 0 leaves the choice to libtorch. Default 0.
     #[serde(default)]
     pub threads: usize,
-    /// Largest file of weights that a checkpoint is written in, in GB (10^9 bytes). Default 5.
+    /// Maximum size of a saved weight file, in GB (10^9 bytes). Default 5.
     #[serde(default = "default_shard_gb")]
     pub shard_gb: f64,
-    /// Compare every file with its digest in the checkpoint's `manifest.json`, if it has one. Without this,
-    /// sizes are compared, and digests of files up to 16 MiB. Default false.
+    /// Verify every file against its digest in the checkpoint's `manifest.json`, if it has one. Otherwise sizes are
+    /// verified, and digests of files up to 16 MiB. Default false.
     #[serde(default)]
     pub verify: bool,
-    /// What is trained, and how.
+    /// Settings of training.
     #[serde(default)]
     pub training: TrainingConfig,
 }
@@ -82,8 +83,8 @@ fn default_shard_gb() -> f64 {
     5.0
 }
 
-impl LlavaConfig {
-    /// The defaults for a checkpoint folder.
+impl TorchPolicyConfig {
+    /// Creates the default config of a checkpoint folder.
     pub fn new(model: impl Into<PathBuf>) -> Self {
         Self {
             model: model.into(),
@@ -102,10 +103,10 @@ impl LlavaConfig {
     /// Loads the model on a thread of its own.
     ///
     /// # Errors
-    /// Everything that is wrong with the checkpoint or the device.
-    pub fn load(&self) -> Result<LlavaPolicy> {
+    /// A checkpoint that cannot be resolved or read, or a device that is not available.
+    pub fn load(&self) -> Result<TorchPolicy> {
         let config = self.clone();
-        Ok(LlavaPolicy { engine: Engine::spawn(move || config.engine())? })
+        Ok(TorchPolicy { engine: Engine::spawn(move || config.engine())? })
     }
 
     fn engine(&self) -> Result<Engine> {
@@ -113,37 +114,45 @@ impl LlavaConfig {
             tch::set_num_threads(self.threads as i32);
         }
         let device = parse_device(&self.device)?;
-        let source = Source::of(&self.model, self.adapter.as_deref())?;
-        source.verify(self.verify)?;
-        let adapter = self.adapter(&source, device)?;
-        let model = VideoLmm::load(&source.base, adapter, self.precision.kind(), device)?;
-        let chat = Chat::read(&source.base, &model.config)?;
-        let checkpoint = Checkpoint::read(&source.base, chat.stops())?;
+        let paths = ModelPaths::resolve(&self.model, self.adapter.as_deref())?;
+        paths.verify(self.verify)?;
+        let adapter = self.adapter(&paths, device)?;
+        let model = VideoLmm::load(&paths.base, adapter, self.precision.kind(), device)?;
+        let chat = Chat::read(&paths.base, &model.config)?;
+        let checkpoint = Checkpoint::read(&paths.base, chat.stops())?;
         let trainer = Trainer::new(self.training.clone(), &model)?;
         let identity = Fingerprint::of(format!("{:?} {}", self.precision, chat.identity()));
         let shard_bytes = (self.shard_gb * 1e9) as u64;
-        let prefixes = Prefixes::new((self.prefix_cache_mb as u64) << 20);
-        Ok(Engine::new(model, chat, checkpoint, trainer, self.batch, shard_bytes, identity, prefixes))
+        let prefixes = PrefixCache::new((self.prefix_cache_mb as u64) << 20);
+        Ok(Engine::new(
+            model,
+            chat,
+            checkpoint,
+            trainer,
+            self.batch,
+            shard_bytes,
+            identity,
+            self.precision,
+            prefixes,
+        ))
     }
 
-    /// The adapter that is there, or a new one where one is asked for.
-    fn adapter(&self, source: &Source, device: Device) -> Result<Option<Adapter>> {
+    /// Reads the adapter if there is one, or creates one if the config asks for it.
+    fn adapter(&self, paths: &ModelPaths, device: Device) -> Result<Option<Adapter>> {
         let lora = self.training.lora.as_ref();
-        let config = ModelConfig::read(&source.base)?;
-        match (&source.adapter, lora) {
-            (Some(folder), _) => {
-                Ok(Some(Adapter::read(folder, lora, &source.base, config.family, device)?))
-            }
+        let config = read_config(&paths.base)?;
+        match (&paths.adapter, lora) {
+            (Some(folder), _) => Ok(Some(Adapter::read(folder, lora, &paths.base, config.names, device)?)),
             (None, Some(lora)) => {
                 let parts = self.training.parts(&config);
-                Ok(Some(Adapter::create(lora.clone(), &source.base, config.family, parts, device)))
+                Ok(Some(Adapter::create(lora.clone(), &paths.base, config.names, parts, device)))
             }
             (None, None) => Ok(None),
         }
     }
 }
 
-impl Component for LlavaConfig {
+impl Component for TorchPolicyConfig {
     type Built = Arc<dyn Policy>;
 
     fn validate(&self) -> std::result::Result<(), String> {
@@ -165,44 +174,40 @@ impl Component for LlavaConfig {
     }
 }
 
-isr_config::register!(Policy "llava" => LlavaConfig, example = "model = \"path/to/checkpoint\"\n");
+isr_config::register!(Policy "torch" => TorchPolicyConfig, example = "model = \"path/to/checkpoint\"\n");
 
-/// Names a model that is neither a checkpoint or adapter folder nor one of the hub. Asks nobody.
-pub(crate) fn check_model(model: &Path) -> std::result::Result<(), String> {
-    let wrong = match model.exists() {
-        true if model.join("config.json").exists() || is_adapter(model) => return Ok(()),
-        true => "holds no config.json".to_owned(),
-        false => match isr_hub::check(&model.to_string_lossy()) {
-            Ok(()) => return Ok(()),
-            Err(isr_hub::HubError::NotAnId { .. }) => {
-                "is no model of the hub; write hf://owner/name or hf://owner/name@revision".to_owned()
-            }
-            Err(_) => format!("does not exist{}", did_you_mean(model)),
-        },
-    };
-    Err(format!("model is {}, which {wrong}", model.display()))
-}
-
-/// A loaded model. Dropping it ends the engine's thread.
-pub struct LlavaPolicy {
+/// Loaded video LMM. Dropping it stops the engine's thread and blocks until the operation under way has finished.
+pub struct TorchPolicy {
     engine: EngineHandle,
 }
 
-impl LlavaPolicy {
-    /// Logits at every position of a prompt, for comparison with other implementations.
+impl TorchPolicy {
+    /// Computes logits at every position of a prompt, for comparison with other implementations.
     ///
     /// # Errors
-    /// A prompt that does not fit.
+    /// A prompt that exceeds the context.
     pub async fn logits(&self, prompt: Prompt) -> Result<Logits> {
         self.engine.call(|reply| Command::Logits(prompt, reply)).await
     }
 }
 
 #[async_trait]
-impl Policy for LlavaPolicy {
+impl Policy for TorchPolicy {
     fn fingerprint(&self) -> Fingerprint {
-        // The engine can only fail here if its thread has died; then every other call says so.
+        // This fails only if the engine's thread has died, and then every other call reports it.
         self.engine.fingerprint().unwrap_or_else(|error| Fingerprint::of(error.to_string()))
+    }
+
+    /// Shares the policy's tower while that is frozen or has an adapter. Training the tower's own weights gives the
+    /// encoder a copy of the original ones.
+    fn encoder(&self) -> Option<Arc<dyn VideoEncoder>> {
+        match self.engine.encoder() {
+            Ok(encoder) => encoder.map(|encoder| encoder as Arc<dyn VideoEncoder>),
+            Err(error) => {
+                tracing::error!(%error, "the policy's encoder is not available");
+                None
+            }
+        }
     }
 
     async fn generate(&self, request: GenerateRequest) -> Result<Vec<Response>, ComponentError> {
@@ -226,7 +231,7 @@ impl Policy for LlavaPolicy {
         step: TrainStep,
         objective: Arc<dyn PreferenceObjective>,
     ) -> Result<StepReport, ComponentError> {
-        // A sequence that does not fit is no longer one sample's matter: its batch is lost.
+        // A sequence that exceeds the context fails the whole batch, so it is not one sample's bad input.
         let outcome = self.engine.call(|reply| Command::Train(step, objective, reply)).await;
         outcome.map_err(ComponentError::failed)
     }

@@ -1,4 +1,4 @@
-//! Visual features on the model's device: from the encoder's bytes, or from the model's own tower.
+//! Visual features on the model's device, from an encoder's bytes or from the model's own tower.
 
 use std::sync::Arc;
 
@@ -8,10 +8,12 @@ use tch::{Kind, Tensor};
 use crate::error::{Result, TorchError};
 use crate::model::VideoLmm;
 
-/// Features `[features, width]` of some scenes, one after the other; `None` without a scene.
+/// Returns features `[features, width]` of some scenes, concatenated; `None` without a scene.
 ///
-/// `own_tower` computes them from frames with the model's tower, as is needed while the tower trains
-/// or where a scene comes without features.
+/// VideoCache without features, and with `own_tower` all of them, are encoded by the model's current tower.
+///
+/// # Errors
+/// Features of a shape that the model does not take, or frames that it does not accept.
 pub(crate) fn features(model: &VideoLmm, scenes: &[VideoInput], own_tower: bool) -> Result<Option<Tensor>> {
     if scenes.is_empty() {
         return Ok(None);
@@ -23,7 +25,7 @@ pub(crate) fn features(model: &VideoLmm, scenes: &[VideoInput], own_tower: bool)
     Ok(Some(Tensor::f_cat(&parts.collect::<Result<Vec<_>>>()?, 0)?))
 }
 
-/// Features of each scene list, each distinct video encoded once; for training the tower.
+/// Encodes scene lists with the model's tower, each distinct video once, with a graph; for training the tower.
 pub(crate) fn features_together(model: &VideoLmm, lists: &[&[VideoInput]]) -> Result<Vec<Option<Tensor>>> {
     let mut distinct: Vec<&Arc<Frames>> = Vec::new();
     for scene in lists.iter().copied().flatten() {

@@ -10,7 +10,7 @@ use futures::future::join_all;
 use isr_api::{
     Continuation, GenerateRequest, Policy, Prompt, Response, Sampling, ScoreRequest, VideoInput,
 };
-use isr_torch::LlavaConfig;
+use isr_torch::TorchPolicyConfig;
 use support::{Golden, largest_difference, pseudo_video};
 
 fn request(index: usize) -> GenerateRequest {
@@ -31,7 +31,7 @@ async fn answers_do_not_depend_on_their_neighbours() {
 
 async fn answers_alone_and_together(family: &str) {
     let golden = Golden::read(family);
-    let policy = LlavaConfig::new(golden.model()).load().unwrap();
+    let policy = TorchPolicyConfig::new(golden.model()).load().unwrap();
     let mut alone: Vec<Vec<Response>> = Vec::new();
     for index in 0..14 {
         alone.push(policy.generate(request(index)).await.unwrap());
@@ -47,7 +47,7 @@ async fn answers_alone_and_together(family: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn scoring_a_response_returns_the_recorded_log_probs() {
     for family in support::FAMILIES {
-        let policy = LlavaConfig::new(Golden::read(family).model()).load().unwrap();
+        let policy = TorchPolicyConfig::new(Golden::read(family).model()).load().unwrap();
         for index in 0..6 {
             let request = request(index);
             let prompt = request.prompt.clone();
@@ -67,7 +67,7 @@ async fn scoring_a_response_returns_the_recorded_log_probs() {
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_that_end_early_leave_the_others_as_they_are() {
     for family in support::FAMILIES {
-        let policy = LlavaConfig::new(Golden::read(family).model()).load().unwrap();
+        let policy = TorchPolicyConfig::new(Golden::read(family).model()).load().unwrap();
         let whole = GenerateRequest { n: 5, ..request(9) };
         let responses = policy.generate(whole.clone()).await.unwrap();
         // A stop string that some of the texts hold.
@@ -124,8 +124,9 @@ async fn what_was_read_of_a_video_before_changes_no_bit() {
                 features: None,
             })
             .collect();
-        let kept = LlavaConfig::new(&model).load().unwrap();
-        let forgotten = LlavaConfig { prefix_cache_mb: 0, ..LlavaConfig::new(&model) }.load().unwrap();
+        let kept = TorchPolicyConfig::new(&model).load().unwrap();
+        let forgotten =
+            TorchPolicyConfig { prefix_cache_mb: 0, ..TorchPolicyConfig::new(&model) }.load().unwrap();
         let (one, other) = (asked_in_turn(&kept, &scenes).await, asked_in_turn(&forgotten, &scenes).await);
         assert_eq!(one, other, "{family}");
         assert_ne!(one[0].1, one[1].1, "{family}: the videos differ");
@@ -134,7 +135,7 @@ async fn what_was_read_of_a_video_before_changes_no_bit() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn prompts_that_do_not_fit_are_the_samples_fault() {
-    let policy = LlavaConfig::new(Golden::read("llava").model()).load().unwrap();
+    let policy = TorchPolicyConfig::new(Golden::read("llava").model()).load().unwrap();
     let mut request = request(0);
     request.prompt = Prompt::text("word ".repeat(6000));
     let error = policy.generate(request).await.unwrap_err();

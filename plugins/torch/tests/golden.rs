@@ -9,14 +9,14 @@ use isr_api::{
     BuildContext, CheckpointKind, Component, Continuation, FeatureType, GenerateRequest, Policy, Sampling,
     ScoreRequest, VisualFeatures,
 };
-use isr_torch::{ClipConfig, LlavaConfig, Precision};
+use isr_torch::{Precision, TorchPolicyConfig, VisionTowerConfig};
 use support::{FAMILIES, Golden, floats, largest_difference, scene};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn greedy_tokens_equal_the_reference() {
     for family in FAMILIES {
         let golden = Golden::read(family);
-        let policy = LlavaConfig::new(golden.model()).load().unwrap();
+        let policy = TorchPolicyConfig::new(golden.model()).load().unwrap();
         let scene = scene(&golden, None);
         let request = GenerateRequest {
             prompt: golden.question(&scene),
@@ -34,7 +34,7 @@ async fn greedy_tokens_equal_the_reference() {
 async fn log_probs_of_given_answers_equal_the_reference() {
     for family in FAMILIES {
         let golden = Golden::read(family);
-        let policy = LlavaConfig::new(golden.model()).load().unwrap();
+        let policy = TorchPolicyConfig::new(golden.model()).load().unwrap();
         let scene = scene(&golden, None);
         for name in ["chosen", "rejected"] {
             let answer = Continuation::Answer(golden.answer(name));
@@ -54,7 +54,7 @@ async fn log_probs_of_given_answers_equal_the_reference() {
 async fn logits_equal_the_reference() {
     for family in &FAMILIES[2..] {
         let golden = Golden::read(family);
-        let policy = LlavaConfig::new(golden.model()).load().unwrap();
+        let policy = TorchPolicyConfig::new(golden.model()).load().unwrap();
         let logits = policy.logits(golden.question(&scene(&golden, None))).await.unwrap();
         let ids: Vec<u32> = serde_json::from_value(golden.json["input_ids"].clone()).unwrap();
         assert_eq!(logits.token_ids, ids, "{family}");
@@ -114,14 +114,14 @@ fn values(features: &VisualFeatures) -> Vec<f32> {
 async fn visual_features_equal_the_reference() {
     for family in FAMILIES {
         let golden = Golden::read(family);
-        let config = ClipConfig { model: Some(golden.model()), ..support::clip() };
+        let config = VisionTowerConfig { model: Some(golden.model()), ..support::tower_config() };
         let encoder = config.build(&BuildContext::default()).unwrap();
         let features = encoder.encode(&golden.frames()).await.unwrap();
         let expected = expected_features(&golden, family, features.shape);
         let difference = largest_difference(&values(&features), &expected);
         assert!(difference < 1e-4, "{family}: {difference}");
         // The policy gives the same answers from the encoder's features as from its own tower's.
-        let policy = LlavaConfig::new(golden.model()).load().unwrap();
+        let policy = TorchPolicyConfig::new(golden.model()).load().unwrap();
         let scene = scene(&golden, Some(features));
         let request = GenerateRequest {
             prompt: golden.question(&scene),
@@ -139,7 +139,7 @@ async fn visual_features_equal_the_reference() {
 async fn two_questions_at_once_are_answered_as_the_reference_does() {
     for family in FAMILIES {
         let golden = Golden::read(family);
-        let policy = LlavaConfig::new(golden.model()).load().unwrap();
+        let policy = TorchPolicyConfig::new(golden.model()).load().unwrap();
         for index in 0..2 {
             let batch = &golden.json["batch2"];
             let mut frames = golden.frames();
@@ -164,7 +164,7 @@ async fn two_questions_at_once_are_answered_as_the_reference_does() {
 async fn judge_probabilities_equal_the_reference() {
     for family in FAMILIES {
         let golden = Golden::read(family);
-        let policy = LlavaConfig::new(golden.model()).load().unwrap();
+        let policy = TorchPolicyConfig::new(golden.model()).load().unwrap();
         let scene = scene(&golden, None);
         for order in golden.json["judge"]["orders"].as_array().unwrap() {
             let question = golden.said(order["prompt"].as_str().unwrap());
@@ -207,8 +207,8 @@ async fn checkpoints_with_other_versions_names_give_the_same_numbers() {
             }
             let weights = golden.model().join("model.safetensors");
             support::rename_tensors(&weights, dir.path(), |name| Some(rename(name)));
-            let policy = LlavaConfig::new(dir.path()).load().unwrap();
-            let given = LlavaConfig::new(golden.model()).load().unwrap();
+            let policy = TorchPolicyConfig::new(dir.path()).load().unwrap();
+            let given = TorchPolicyConfig::new(golden.model()).load().unwrap();
             assert_eq!(policy.fingerprint(), given.fingerprint(), "{family}");
         }
     }
@@ -220,7 +220,7 @@ async fn saved_checkpoints_have_transformers_names() {
     for family in FAMILIES {
         let golden = Golden::read(family);
         let saved = tempfile::tempdir().unwrap();
-        let policy = LlavaConfig::new(golden.model()).load().unwrap();
+        let policy = TorchPolicyConfig::new(golden.model()).load().unwrap();
         policy.save(saved.path(), CheckpointKind::Model).await.unwrap();
         let bytes = |folder: &std::path::Path| std::fs::read(folder.join("model.safetensors")).unwrap();
         let (ours, theirs) = (bytes(saved.path()), bytes(&golden.model()));
@@ -242,8 +242,10 @@ async fn bfloat16_stays_near_float32() {
     for family in FAMILIES {
         let golden = Golden::read(family);
         let prompt = golden.question(&scene(&golden, None));
-        let single = LlavaConfig::new(golden.model()).load().unwrap().logits(prompt.clone()).await.unwrap();
-        let config = LlavaConfig { precision: Precision::Bfloat16, ..LlavaConfig::new(golden.model()) };
+        let single =
+            TorchPolicyConfig::new(golden.model()).load().unwrap().logits(prompt.clone()).await.unwrap();
+        let config =
+            TorchPolicyConfig { precision: Precision::Bfloat16, ..TorchPolicyConfig::new(golden.model()) };
         let policy = config.load().unwrap();
         let half = policy.logits(prompt.clone()).await.unwrap();
         let differences = single.values.iter().zip(&half.values).map(|(a, b)| f64::from((a - b).abs()));

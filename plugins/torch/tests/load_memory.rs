@@ -9,14 +9,14 @@ use std::path::Path;
 use std::process::Command;
 
 use isr_api::{CheckpointKind, Policy};
-use isr_torch::{LlavaConfig, LlavaPolicy, NewModelConfig, Precision};
+use isr_torch::{NewModelConfig, Precision, TorchPolicy, TorchPolicyConfig};
 
 const TEST: &str = "peak_memory_of_loading_is_at_most_1_15_times_the_weights";
 const MODEL: &str = "ISR_TEST_LOAD";
 const PRECISION: &str = "ISR_TEST_PRECISION";
 
-fn load(model: &Path, precision: Precision) -> LlavaPolicy {
-    let config = LlavaConfig { precision, device: "cpu".to_owned(), ..LlavaConfig::new(model) };
+fn load(model: &Path, precision: Precision) -> TorchPolicy {
+    let config = TorchPolicyConfig { precision, device: "cpu".to_owned(), ..TorchPolicyConfig::new(model) };
     config.load().unwrap()
 }
 

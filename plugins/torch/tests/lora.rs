@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use isr_api::{CheckpointKind, Policy, Prompt, ScoreRequest, StepReport, Target};
-use isr_torch::{LlavaConfig, LlavaPolicy, LoraConfig, Precision, Targets, TrainingConfig, merge};
+use isr_torch::{LoraConfig, Precision, Targets, TorchPolicy, TorchPolicyConfig, TrainingConfig, merge};
 use support::{Dpo, FAMILIES, Golden, copied, example, folder, step};
 
 const SHARD: u64 = 5_000_000_000;
@@ -17,13 +17,17 @@ fn adapter(family: &str) -> PathBuf {
     folder().join(format!("{family}_lora_adapter"))
 }
 
-fn adapted(golden: &Golden, family: &str) -> LlavaConfig {
-    LlavaConfig { adapter: Some(adapter(family)), threads: 1, ..LlavaConfig::new(golden.model()) }
+fn adapted(golden: &Golden, family: &str) -> TorchPolicyConfig {
+    TorchPolicyConfig {
+        adapter: Some(adapter(family)),
+        threads: 1,
+        ..TorchPolicyConfig::new(golden.model())
+    }
 }
 
-fn with_lora(golden: &Golden, lora: LoraConfig) -> LlavaConfig {
+fn with_lora(golden: &Golden, lora: LoraConfig) -> TorchPolicyConfig {
     let training = TrainingConfig { lora: Some(lora), ..TrainingConfig::default() };
-    LlavaConfig { training, threads: 1, ..LlavaConfig::new(golden.model()) }
+    TorchPolicyConfig { training, threads: 1, ..TorchPolicyConfig::new(golden.model()) }
 }
 
 fn names(names: &[&str]) -> Targets {
@@ -31,7 +35,7 @@ fn names(names: &[&str]) -> Targets {
 }
 
 /// Log-probs of the golden pair's answers.
-async fn scores(policy: &LlavaPolicy, golden: &Golden) -> [Vec<f32>; 2] {
+async fn scores(policy: &TorchPolicy, golden: &Golden) -> [Vec<f32>; 2] {
     let pair = example(golden);
     let continuations = vec![pair.chosen.continuation, pair.rejected.unwrap().continuation];
     let prompt: Prompt = pair.prompt;
@@ -48,8 +52,8 @@ fn difference(a: &[Vec<f32>; 2], b: &[Vec<f32>; 2]) -> f32 {
 }
 
 /// Some steps on the golden pair, whose reference is the base.
-async fn train(policy: &LlavaPolicy, golden: &Golden, steps: std::ops::Range<u64>) -> Vec<StepReport> {
-    let base = LlavaConfig { threads: 1, ..LlavaConfig::new(golden.model()) }.load().unwrap();
+async fn train(policy: &TorchPolicy, golden: &Golden, steps: std::ops::Range<u64>) -> Vec<StepReport> {
+    let base = TorchPolicyConfig { threads: 1, ..TorchPolicyConfig::new(golden.model()) }.load().unwrap();
     let [chosen, rejected] = scores(&base, golden).await;
     let mut reports = Vec::new();
     for index in steps {
@@ -63,7 +67,7 @@ async fn train(policy: &LlavaPolicy, golden: &Golden, steps: std::ops::Range<u64
     reports
 }
 
-async fn save(policy: &LlavaPolicy, folder: &Path, what: CheckpointKind) {
+async fn save(policy: &TorchPolicy, folder: &Path, what: CheckpointKind) {
     std::fs::create_dir_all(folder).unwrap();
     policy.save(folder, what).await.unwrap();
 }
@@ -95,7 +99,7 @@ async fn an_adapter_of_peft_gives_pefts_numbers_and_trains_as_in_peft() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_adapter_changes_nothing_until_it_is_trained() {
     let golden = Golden::read("llava");
-    let plain = LlavaConfig { threads: 1, ..LlavaConfig::new(golden.model()) }.load().unwrap();
+    let plain = TorchPolicyConfig { threads: 1, ..TorchPolicyConfig::new(golden.model()) }.load().unwrap();
     let policy = with_lora(&golden, LoraConfig::default()).load().unwrap();
     let before = scores(&plain, &golden).await;
     assert_eq!(scores(&policy, &golden).await, before);
@@ -149,7 +153,7 @@ async fn a_saved_adapter_is_small_is_pefts_and_goes_on_to_the_same_bits() {
     train(&second, &golden, 2..4).await;
     assert_eq!(second.fingerprint(), whole.fingerprint());
     // As a model of its own, which finds its base.
-    let alone = LlavaConfig { threads: 1, ..LlavaConfig::new(&dir) }.load().unwrap();
+    let alone = TorchPolicyConfig { threads: 1, ..TorchPolicyConfig::new(&dir) }.load().unwrap();
     assert_eq!(scores(&alone, &golden).await, scores(&first, &golden).await);
     // PEFT's names and settings.
     let text = std::fs::read_to_string(dir.join("adapter_config.json")).unwrap();
@@ -198,7 +202,7 @@ async fn a_merged_checkpoint_computes_what_base_and_adapter_do() {
         let out = tempfile::tempdir().unwrap();
         assert_eq!(merge(&golden.model(), &adapter(family), out.path(), shard).unwrap(), 4);
         assert_eq!(out.path().join("model.safetensors").exists(), shard == SHARD);
-        let merged = LlavaConfig { threads: 1, ..LlavaConfig::new(out.path()) }.load().unwrap();
+        let merged = TorchPolicyConfig { threads: 1, ..TorchPolicyConfig::new(out.path()) }.load().unwrap();
         let both = adapted(&golden, family).load().unwrap();
         let difference = difference(&scores(&merged, &golden).await, &scores(&both, &golden).await);
         assert!(difference < 1e-4, "{family}: {difference}");
@@ -224,7 +228,7 @@ async fn recomputed_layers_drop_the_same_inputs() {
 async fn adapters_train_in_bfloat16_with_float32_values() {
     let golden = Golden::read("llava");
     let config =
-        LlavaConfig { precision: Precision::Bfloat16, ..with_lora(&golden, LoraConfig::default()) };
+        TorchPolicyConfig { precision: Precision::Bfloat16, ..with_lora(&golden, LoraConfig::default()) };
     let policy = config.load().unwrap();
     let losses: Vec<f64> = train(&policy, &golden, 0..4).await.iter().map(|report| report.loss).collect();
     assert!(losses[3] < losses[0], "{losses:?}");
@@ -238,7 +242,7 @@ async fn adapters_train_in_bfloat16_with_float32_values() {
 #[test]
 fn what_cannot_be_adapted_is_said() {
     let golden = Golden::read("llava");
-    let refused = |config: LlavaConfig| config.load().err().unwrap().to_string();
+    let refused = |config: TorchPolicyConfig| config.load().err().unwrap().to_string();
     let error = refused(with_lora(
         &golden,
         LoraConfig { targets: names(&["q_proj", "qproj"]), ..LoraConfig::default() },
@@ -251,7 +255,7 @@ fn what_cannot_be_adapted_is_said() {
     config.training.lora = Some(LoraConfig::default());
     let error = refused(config);
     assert!(error.contains("(4, 8.0, false)") && error.contains("(16, 32.0, false)"), "{error}");
-    let error = refused(LlavaConfig::new(adapter("llava")));
+    let error = refused(TorchPolicyConfig::new(adapter("llava")));
     assert!(error.contains("models/tiny_llava") && error.contains("policy.adapter"), "{error}");
     // The layers of another model.
     let out = tempfile::tempdir().unwrap();
@@ -267,7 +271,10 @@ fn what_cannot_be_adapted_is_said() {
     changed.resize(8 + header, b' ');
     changed.extend(&bytes[8 + header..]);
     std::fs::write(&path, changed).unwrap();
-    let error = refused(LlavaConfig { adapter: Some(other.clone()), ..LlavaConfig::new(golden.model()) });
+    let error = refused(TorchPolicyConfig {
+        adapter: Some(other.clone()),
+        ..TorchPolicyConfig::new(golden.model())
+    });
     assert!(error.contains("layers.7.self_attn.q_proj"), "{error}");
     let error = merge(&golden.model(), &other, &out.path().join("none"), SHARD).unwrap_err().to_string();
     assert!(error.contains("layers.7.self_attn.q_proj"), "{error}");

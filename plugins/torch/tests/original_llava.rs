@@ -12,7 +12,7 @@ use isr_api::{
     BuildContext, CheckpointKind, Component, Continuation, Frames, GenerateRequest, Policy, Response,
     Sampling, ScoreRequest, TokenLogProbs, VisualFeatures,
 };
-use isr_torch::{ClipConfig, LlavaConfig, Logits};
+use isr_torch::{Logits, TorchPolicyConfig, VisionTowerConfig};
 use serde_json::{Value, json};
 use support::{Golden, floats, largest_difference, scene};
 
@@ -52,7 +52,7 @@ fn copy(golden: &Golden, folder: &Path, files: &[&str]) {
 
 /// Logits, an answer and its log-probs.
 async fn numbers(golden: &Golden, folder: &Path) -> (Logits, Response, TokenLogProbs) {
-    let policy = LlavaConfig::new(folder).load().unwrap();
+    let policy = TorchPolicyConfig::new(folder).load().unwrap();
     let scene = scene(golden, None);
     let prompt = golden.question(&scene);
     let sampling = Sampling::greedy(24);
@@ -108,7 +108,7 @@ async fn llavas_names_and_v1_prompts_give_the_references_numbers() {
     assert_eq!(ours.0.values, theirs.0.values);
     assert_eq!((&ours.1.token_ids, &ours.2), (&theirs.1.token_ids, &theirs.2));
 
-    let policy = LlavaConfig::new(&folder).load().unwrap();
+    let policy = TorchPolicyConfig::new(&folder).load().unwrap();
     std::fs::create_dir(&saved).unwrap();
     policy.save(&saved, CheckpointKind::Model).await.unwrap();
     let kept = |name: &str| Some(name.to_owned());
@@ -131,7 +131,7 @@ fn number(golden: &Golden, key: &str) -> usize {
 }
 
 async fn features(folder: &Path, frames: &Frames) -> VisualFeatures {
-    let config = ClipConfig { model: Some(folder.to_owned()), ..support::clip() };
+    let config = VisionTowerConfig { model: Some(folder.to_owned()), ..support::tower_config() };
     let encoder = config.build(&BuildContext::default()).unwrap();
     encoder.encode(frames).await.unwrap()
 }
@@ -193,7 +193,7 @@ async fn answers_come_from_a_saved_checkpoint_that_took_its_tower_from_beside() 
     let (llava, golden) = (Golden::read("llava"), Golden::read("languagebind_video"));
     let dir = tempfile::tempdir().unwrap();
     let folder = with_tower(&llava, &golden, dir.path(), false);
-    let policy = LlavaConfig::new(&folder).load().unwrap();
+    let policy = TorchPolicyConfig::new(&folder).load().unwrap();
     let frames = Arc::new(clip(&golden, 0));
     let scene = isr_api::VideoInput { video: "v".into(), frames, features: None };
     let ask =
@@ -202,7 +202,7 @@ async fn answers_come_from_a_saved_checkpoint_that_took_its_tower_from_beside() 
     let saved = tempfile::tempdir().unwrap();
     policy.save(saved.path(), CheckpointKind::Model).await.unwrap();
     features_equal(&golden, saved.path()).await;
-    let after = LlavaConfig::new(saved.path()).load().unwrap().generate(ask()).await.unwrap();
+    let after = TorchPolicyConfig::new(saved.path()).load().unwrap().generate(ask()).await.unwrap();
     assert_eq!(before[0].token_ids, after[0].token_ids);
 }
 
@@ -212,6 +212,6 @@ async fn a_tower_that_is_nowhere_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let folder = with_tower(&golden, &Golden::read("languagebind_video"), dir.path(), false);
     std::fs::remove_dir_all(dir.path().join("LanguageBind_Video_merge")).unwrap();
-    let error = LlavaConfig::new(&folder).load().err().unwrap().to_string();
+    let error = TorchPolicyConfig::new(&folder).load().err().unwrap().to_string();
     assert!(error.contains("LanguageBind_Video_merge") && error.contains("config.json"), "{error}");
 }

@@ -7,7 +7,7 @@ mod support;
 use std::sync::Arc;
 
 use isr_api::{CheckpointKind, Continuation, Policy, Target};
-use isr_torch::{LlavaConfig, Precision, TrainingConfig};
+use isr_torch::{Precision, TorchPolicyConfig, TrainingConfig};
 use support::{Dpo, Golden, example, step};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -15,7 +15,7 @@ async fn five_steps_of_dpo_equal_autograd_and_adamw() {
     for family in support::FAMILIES {
         let golden = Golden::read(family);
         let reference = &golden.json["adamw_5_steps"];
-        let mut config = LlavaConfig::new(golden.model());
+        let mut config = TorchPolicyConfig::new(golden.model());
         config.training.weight_decay = reference["weight_decay"].as_f64().unwrap();
         let policy = config.load().unwrap();
         let objective = Arc::new(Dpo { beta: golden.json["dpo"]["beta"].as_f64().unwrap() });
@@ -33,7 +33,7 @@ async fn five_steps_of_dpo_equal_autograd_and_adamw() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_gradient_reaches_projector_and_tower() {
     let golden = Golden::read("llava");
-    let mut config = LlavaConfig::new(golden.model());
+    let mut config = TorchPolicyConfig::new(golden.model());
     config.training = TrainingConfig { projector: true, tower: true, ..TrainingConfig::default() };
     let policy = config.load().unwrap();
     let objective = Arc::new(Dpo { beta: 0.1 });
@@ -48,7 +48,7 @@ async fn accumulation_over_micro_batches_changes_nothing() {
     let objective = Arc::new(Dpo { beta: 0.1 });
     let mut norms = Vec::new();
     for micro_batch in [1, 3] {
-        let mut config = LlavaConfig::new(golden.model());
+        let mut config = TorchPolicyConfig::new(golden.model());
         config.training.micro_batch = micro_batch;
         let policy = config.load().unwrap();
         let mut short = example(&golden);
@@ -68,7 +68,7 @@ async fn a_training_snapshot_continues_to_the_same_bytes() {
     let golden = Golden::read("llava");
     let objective = Arc::new(Dpo { beta: 0.1 });
     let dir = tempfile::tempdir().unwrap();
-    let load = || LlavaConfig::new(golden.model()).load().unwrap();
+    let load = || TorchPolicyConfig::new(golden.model()).load().unwrap();
     let (whole, first, second) = (load(), load(), load());
     for index in 0..4 {
         whole.train_step(step(vec![example(&golden)], index, 1e-3), objective.clone()).await.unwrap();
@@ -94,7 +94,7 @@ async fn gradient_checkpointing_changes_no_bit() {
         let objective = Arc::new(Dpo { beta: 0.1 });
         let mut outcomes = Vec::new();
         for gradient_checkpointing in [false, true] {
-            let mut config = LlavaConfig::new(golden.model());
+            let mut config = TorchPolicyConfig::new(golden.model());
             config.threads = 1;
             config.training = TrainingConfig {
                 projector: true,
@@ -122,7 +122,7 @@ async fn bfloat16_follows_float32() {
     for (precision, gradient_checkpointing) in
         [(Precision::Float32, false), (Precision::Bfloat16, false), (Precision::Bfloat16, true)]
     {
-        let mut config = LlavaConfig { precision, ..LlavaConfig::new(golden.model()) };
+        let mut config = TorchPolicyConfig { precision, ..TorchPolicyConfig::new(golden.model()) };
         config.training.gradient_checkpointing = gradient_checkpointing;
         let policy = config.load().unwrap();
         let mut own = Vec::new();

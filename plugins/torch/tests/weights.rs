@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use isr_api::{BuildContext, CheckpointKind, Component, Policy};
-use isr_torch::{ClipConfig, InspectConfig, LlavaConfig, Precision, inspect};
+use isr_torch::{InspectConfig, Precision, TorchPolicyConfig, VisionTowerConfig, inspect};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize_to_file};
 use support::{Golden, copied};
 use tempfile::TempDir;
@@ -43,9 +43,9 @@ fn write(path: &Path, tensors: &Tensors) {
 async fn saved(model: &Path, shard_gb: f64) -> PathBuf {
     let out = model.with_file_name("saved");
     fs::create_dir(&out).unwrap();
-    let policy = LlavaConfig { shard_gb, ..LlavaConfig::new(model) }.load().unwrap();
+    let policy = TorchPolicyConfig { shard_gb, ..TorchPolicyConfig::new(model) }.load().unwrap();
     policy.save(&out, CheckpointKind::Model).await.unwrap();
-    assert_eq!(LlavaConfig::new(&out).load().unwrap().fingerprint(), policy.fingerprint());
+    assert_eq!(TorchPolicyConfig::new(&out).load().unwrap().fingerprint(), policy.fingerprint());
     out
 }
 
@@ -65,7 +65,7 @@ fn shards(folder: &Path) -> Vec<String> {
 }
 
 fn refused(model: &Path) -> String {
-    LlavaConfig::new(model).load().err().unwrap().to_string()
+    TorchPolicyConfig::new(model).load().err().unwrap().to_string()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -200,7 +200,7 @@ async fn an_encoder_reads_its_tower_and_nothing_else() {
     let (_folder, out) = sharded().await;
     fs::remove_file(out.join("manifest.json")).unwrap();
     let load = |model: &Path| {
-        let config = ClipConfig { model: Some(model.to_owned()), ..support::clip() };
+        let config = VisionTowerConfig { model: Some(model.to_owned()), ..support::tower_config() };
         config.build(&BuildContext::default()).map(|encoder| encoder.fingerprint())
     };
     let expected = load(&Golden::read("llava").model()).unwrap();

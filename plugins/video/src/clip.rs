@@ -1,12 +1,12 @@
-//! A video file's way to frames.
+//! Decoding of video files.
 //!
-//! Which frames to take is known once all are counted, that is, decoded. A small video, as most are,
-//! is written out whole by that same pass. One that would fill [`IN_ONE_PASS`] is decoded twice: to
-//! count, which converts and writes nothing, and to write the chosen frames. So memory stays bounded,
-//! and the start of a process, which costs more than a small video, is paid once.
+//! Sampling needs the number of frames, which only decoding tells reliably. A small video is decoded and
+//! written in one pass, as starting a process costs more than decoding it. A video of more than
+//! [`IN_ONE_PASS`] bytes is decoded twice more: once to count frames, without conversion or output, and once
+//! to write the sampled frames. This bounds memory.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use isr_api::Frames;
 use isr_ffmpeg::{Ending, FfmpegError, Limits, Outcome};
@@ -16,13 +16,13 @@ use crate::config::FfmpegConfig;
 use crate::error::VideoError;
 use crate::log::{Log, MOST_COUNTED};
 
-/// Bytes of RGB up to which all frames of a video are kept: 16 MiB, 109 frames of 224 x 224.
+/// Maximum size of all frames of a video for decoding in one pass: 16 MiB of RGB, 109 frames of 224 x 224.
 const IN_ONE_PASS: usize = 16 << 20;
 
-/// Bytes of RGB that the chosen frames of one video may take: 1 GiB.
+/// Maximum size of the sampled frames of one video: 1 GiB of RGB.
 pub(crate) const MOST_BYTES: usize = 1 << 30;
 
-/// Reads the chosen frames of a video file with the `ffmpeg` at `program`.
+/// Decodes the sampled frames of a video file with the `ffmpeg` at `program`.
 pub(crate) async fn read(program: &Path, config: &FfmpegConfig, path: &Path) -> Result<Frames, VideoError> {
     let clip = Clip { program, config, path, deadline: Instant::now() + config.timeout() };
     let (whole, log) = clip.pass(Pass::All, IN_ONE_PASS).await?;
@@ -52,7 +52,7 @@ struct Clip<'a> {
 }
 
 impl Clip<'_> {
-    /// One run of ffmpeg: what it wrote, or `None` where that is more than `limit` bytes, and its log.
+    /// Runs ffmpeg once. Returns its output, or `None` if it exceeds `limit` bytes, and its log.
     async fn pass(&self, pass: Pass<'_>, limit: usize) -> Result<(Option<Vec<u8>>, Log), VideoError> {
         let wall = self.deadline.saturating_duration_since(Instant::now());
         let limits = Limits { wall, memory: self.config.memory_mib << 20, output: limit };
@@ -68,11 +68,11 @@ impl Clip<'_> {
         Ok((complete.then_some(outcome.stdout), log))
     }
 
-    /// Refuses what is wrong with a pass, the most telling reason first.
+    /// Checks log and exit status of a pass, the most specific error first.
     fn check(&self, outcome: &Outcome, log: &Log) -> Result<(), VideoError> {
         let path = || self.path.to_owned();
         let Ending::Exited(status) = outcome.ending else {
-            // Killed for writing more than it was asked for, which may have made it complain.
+            // Killed for exceeding the output limit, which may have caused errors in the log.
             return Ok(());
         };
         if log.too_large {
@@ -84,7 +84,7 @@ impl Clip<'_> {
         if log.endless {
             return Err(VideoError::TooManyFrames { path: path(), limit: MOST_COUNTED });
         }
-        // 126 and 127 are the shell's and the dynamic linker's word that the program cannot be started.
+        // Shell and dynamic linker report 126 and 127 if the program cannot be started.
         if let Some(126 | 127) = status.code() {
             return Err(VideoError::Broken(
                 log.foreign.clone().unwrap_or_else(|| "it cannot be started".into()),
@@ -101,7 +101,7 @@ impl Clip<'_> {
         }
     }
 
-    /// The error for ffmpeg's first complaint.
+    /// The error for the first error line of ffmpeg's log.
     fn refusal(&self, reason: &str, opened: bool) -> VideoError {
         let path = self.path.to_owned();
         let says = |part: &str| reason.contains(part);
@@ -121,7 +121,7 @@ impl Clip<'_> {
         if !opened { VideoError::NotAVideo { path, reason } } else { VideoError::Damaged { path, reason } }
     }
 
-    /// The frames to take of those that a log counts, and the time of every frame.
+    /// Indices of the sampled frames, and the timestamps of all frames, from the log of a pass.
     fn choose(&self, log: &Log) -> Result<(Vec<usize>, Vec<f64>), VideoError> {
         let times = log.timestamps();
         self.config.check_count(self.path, times.len())?;
@@ -129,14 +129,14 @@ impl Clip<'_> {
         let chosen = chosen.ok_or_else(|| VideoError::NoTimestamps(self.path.to_owned()))?;
         let (width, height) = log.size.unwrap_or_default();
         let bytes = chosen.len().saturating_mul(width as usize * height as usize * 3);
-        // Counting sees frames at their own size; those that will be scaled down are not judged by it.
+        // The counting pass reports unscaled sizes, so frames that will be scaled down are not checked here.
         if self.config.max_short_side.is_none() && bytes > MOST_BYTES {
             return Err(self.too_many_bytes(bytes));
         }
         Ok((chosen, times))
     }
 
-    /// Takes frames out of `rgb` by their places in it, and their times by their indices in the video.
+    /// Collects frames by their positions in `rgb`, and timestamps by their indices in the video.
     fn assemble(
         &self,
         rgb: &[u8],
@@ -162,20 +162,5 @@ impl Clip<'_> {
 
     fn too_many_bytes(&self, bytes: usize) -> VideoError {
         VideoError::TooManyBytes { path: self.path.to_owned(), bytes, limit: MOST_BYTES }
-    }
-}
-
-impl FfmpegConfig {
-    /// Wall-clock time that one video may take.
-    pub(crate) fn timeout(&self) -> Duration {
-        Duration::try_from_secs_f64(self.timeout_seconds).unwrap_or(Duration::MAX)
-    }
-
-    /// Refuses a video of fewer than `min_frames` frames.
-    pub(crate) fn check_count(&self, path: &Path, count: usize) -> Result<(), VideoError> {
-        if count >= self.min_frames {
-            return Ok(());
-        }
-        Err(VideoError::TooFewFrames { path: path.to_owned(), count, least: self.min_frames })
     }
 }

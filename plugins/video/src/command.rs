@@ -1,30 +1,30 @@
-//! What ffmpeg is told.
+//! Arguments of ffmpeg.
 
 use std::ffi::OsString;
 use std::path::Path;
 
 use crate::config::FfmpegConfig;
 
-/// The containers that are opened. Playlists (HLS, DASH, concat, SDP) are not among them, since they
-/// name other files to read; nor are image patterns, devices, or text that ffmpeg renders as video.
+/// Whitelist of containers. Excludes playlists (HLS, DASH, concat, SDP), which refer to other files, image
+/// patterns, devices, and text that ffmpeg renders as video.
 const CONTAINERS: &str = "mov,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,gif,apng,ogg,rm,ivf,nut,dv,\
                           mxf,wtv,m4v,h264,hevc,obu,mjpeg,yuv4mpegpipe";
 
-/// Rounds exactly, and takes no path that differs between processors: the same pixels on each.
+/// Scaler flags for exact rounding and bit-identical pixels on all processors.
 const SCALER: &str = "flags=bicubic+accurate_rnd+full_chroma_int+bitexact";
 
-/// What a run of ffmpeg is for.
+/// Purpose of a run of ffmpeg.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Pass<'a> {
     /// Writes all frames.
     All,
-    /// Writes no frame, only what there is to say about each.
+    /// Writes no frames, only a log line for each.
     Count,
-    /// Writes the frames of these indices, ascending.
+    /// Writes the frames with these indices, ascending.
     Pick(&'a [usize]),
 }
 
-/// The arguments of one pass over a file.
+/// Arguments of one pass over a file.
 pub(crate) fn arguments(config: &FfmpegConfig, path: &Path, pass: Pass<'_>) -> Vec<OsString> {
     let mut args: Vec<OsString> = Vec::new();
     let mut add = |words: &[&str]| args.extend(words.iter().map(OsString::from));
@@ -34,12 +34,12 @@ pub(crate) fn arguments(config: &FfmpegConfig, path: &Path, pass: Pass<'_>) -> V
     }
     add(&["-protocol_whitelist", "file", "-format_whitelist", CONTAINERS]);
     add(&["-threads", "1", "-max_pixels", &config.max_pixels.to_string(), "-i"]);
-    // The prefix keeps a name with a colon or a leading dash from being anything but a file.
+    // The prefix makes names with a colon or a leading dash file names.
     let mut input = OsString::from("file:");
     input.push(path);
     args.push(input);
     let mut add = |words: &[&str]| args.extend(words.iter().map(OsString::from));
-    // V: no cover pictures.
+    // V excludes cover images.
     add(&["-map", "0:V:0", "-vf", &filters(config, pass), "-fps_mode", "passthrough", "-threads", "1"]);
     match pass {
         Pass::Count => add(&["-f", "null", "-"]),
@@ -63,12 +63,12 @@ fn filters(config: &FfmpegConfig, pass: Pass<'_>) -> String {
         chain.push(format!("scale={}{SCALER}", size(config.max_short_side)));
         chain.push("format=rgb24".into());
     }
-    // Checksums of every plane would be most of the work.
+    // Checksums of all planes would dominate the run time.
     chain.push("showinfo=checksum=0".into());
     chain.join(",")
 }
 
-/// Width and height for the scale filter, which only ever scales down, and keeps the proportions.
+/// Width and height of the scale filter: only scales down, and keeps the aspect ratio.
 fn size(max_short_side: Option<u32>) -> String {
     max_short_side.map_or_else(String::new, |side| {
         format!("w='if(lte(iw,ih),min(iw,{side}),-1)':h='if(lte(iw,ih),-1,min(ih,{side}))':")
@@ -78,7 +78,7 @@ fn size(max_short_side: Option<u32>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Sampling;
+    use crate::FrameSampling;
 
     fn text(config: &FfmpegConfig, pass: Pass<'_>) -> String {
         let words: Vec<_> = arguments(config, Path::new("-a:b.mp4"), pass)
@@ -98,7 +98,7 @@ mod tests {
 
     #[test]
     fn picking_stops_after_the_last_frame() {
-        let sampling = Sampling::FirstSeconds { seconds: 2.5, frames: 2 };
+        let sampling = FrameSampling::FirstSeconds { seconds: 2.5, frames: 2 };
         let config = FfmpegConfig { sampling, max_short_side: Some(224), ..FfmpegConfig::default() };
         let filters = filters(&config, Pass::Pick(&[3, 9]));
         assert!(

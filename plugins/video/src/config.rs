@@ -1,43 +1,44 @@
-//! The config of the component, and the fingerprint of its contract.
+//! Config of the component, and the fingerprint of its frame sampling.
 
-use std::sync::Arc;
+use std::path::Path;
+use std::time::Duration;
 
-use isr_api::{BuildContext, Cause, Component, Fingerprint, VideoReader};
+use isr_api::Fingerprint;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::reader::FfmpegReader;
-use crate::sampling::Sampling;
+use crate::error::VideoError;
+use crate::sampling::FrameSampling;
 
-/// Reads video files with the `ffmpeg` program, and folders of PNG or JPEG frames.
+/// Video reader that decodes files with the `ffmpeg` program, and folders of PNG or JPEG frames.
 ///
-/// Frames leave as 8-bit RGB at the video's own size and upright; resizing and normalising belong to the
-/// encoder. A file that is missing, damaged or hostile, that takes too long or too much memory, costs
-/// its sample and no more. The program is the one that `ISR_FFMPEG` names, else `.ffmpeg/ffmpeg` as
-/// `cargo xtask setup` installs it, else the one on `PATH`; version 5.1 or later.
+/// Frames are 8-bit RGB at the video's resolution, with rotation metadata applied; the encoder resizes and
+/// normalises them. A file that is missing, damaged or hostile, or that exceeds the limits on time and memory,
+/// is quarantined. The program is that of `ISR_FFMPEG`, else `.ffmpeg/ffmpeg` as installed by `cargo xtask
+/// setup`, else that on `PATH`; version 5.1 or later.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct FfmpegConfig {
-    /// Which frames of a video are taken; eight, evenly spaced, by default.
-    pub sampling: Sampling,
-    /// Fewest frames of a video or folder; one with fewer is quarantined. The default 2 keeps out still
-    /// pictures.
+    /// Frame sampling. Default: 8 evenly spaced frames.
+    pub sampling: FrameSampling,
+    /// Minimum number of frames of a video or folder; one with fewer is quarantined. The default 2 excludes
+    /// still images.
     pub min_frames: usize,
-    /// Scales frames of a video file down, in proportion, until their shorter side has at most as many
-    /// pixels. Not set by default. Frames in folders stay as they are.
+    /// Maximum shorter side in pixels; larger frames of video files are scaled down, keeping their aspect
+    /// ratio. Frames in folders are not scaled. Not set by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_short_side: Option<u32>,
-    /// Frames a second that a folder is taken to have, for timestamps and the `fps` rule; default 2.
+    /// Frame rate assumed for folders, in frames per second, for timestamps and the `fps` rule; default 2.
     pub folder_fps: f64,
-    /// Takes what can be decoded of a damaged file; by default (false) it is quarantined.
+    /// Whether the decodable part of a damaged file is used; by default (false) the file is quarantined.
     pub allow_damaged: bool,
-    /// Most pixels of a frame as it is stored; the default 9437184 is 4096 x 2304.
+    /// Maximum number of pixels of a stored frame; the default 9437184 is 4096 x 2304.
     pub max_pixels: u64,
-    /// Wall-clock seconds that one video may take, once its turn has come; default 60.
+    /// Wall-clock limit per video in seconds, from the start of decoding; default 60.
     pub timeout_seconds: f64,
-    /// Address space of one ffmpeg process in MiB, of which its libraries take up to 400; default 2048.
+    /// Address-space limit of one ffmpeg process in MiB, including up to 400 for its libraries; default 2048.
     pub memory_mib: u64,
-    /// Videos that are read at once; by default as many as there are processors.
+    /// Maximum number of videos read concurrently; default: the number of processors.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub processes: Option<usize>,
 }
@@ -45,7 +46,7 @@ pub struct FfmpegConfig {
 impl Default for FfmpegConfig {
     fn default() -> Self {
         Self {
-            sampling: Sampling::default(),
+            sampling: FrameSampling::default(),
             min_frames: 2,
             max_short_side: None,
             folder_fps: 2.0,
@@ -58,22 +59,22 @@ impl Default for FfmpegConfig {
     }
 }
 
-/// What decides the frames and their timestamps, and nothing else.
+/// Settings that determine the sampled frames and their timestamps.
 #[derive(Serialize)]
-struct Contract<'a> {
-    /// To be raised when the same settings come to give other frames.
+struct SamplingIdentity<'a> {
+    /// Version of the sampling code; raised when the same settings give other frames.
     version: u32,
-    sampling: &'a Sampling,
+    sampling: &'a FrameSampling,
     max_short_side: Option<u32>,
     folder_fps: f64,
     allow_damaged: bool,
 }
 
 impl FfmpegConfig {
-    /// Identifies the sampling contract. Limits are no part of it: they decide whether a video is read,
-    /// not what is read of it.
+    /// Fingerprint of the frame sampling. Excludes limits, which decide whether a video is read but not which
+    /// frames.
     pub fn fingerprint(&self) -> Fingerprint {
-        Fingerprint::of_json(&Contract {
+        Fingerprint::of_json(&SamplingIdentity {
             version: 1,
             sampling: &self.sampling,
             max_short_side: self.max_short_side,
@@ -81,12 +82,9 @@ impl FfmpegConfig {
             allow_damaged: self.allow_damaged,
         })
     }
-}
 
-impl Component for FfmpegConfig {
-    type Built = Arc<dyn VideoReader>;
-
-    fn validate(&self) -> Result<(), String> {
+    /// Checks ranges; the message names the first setting out of range.
+    pub(crate) fn check(&self) -> Result<(), String> {
         self.sampling.validate()?;
         let checks = [
             (self.min_frames >= 1, "min_frames must be at least 1"),
@@ -103,10 +101,16 @@ impl Component for FfmpegConfig {
         checks.into_iter().find(|(right, _)| !right).map_or(Ok(()), |(_, message)| Err(message.to_owned()))
     }
 
-    fn build(&self, _: &BuildContext) -> Result<Arc<dyn VideoReader>, Cause> {
-        self.validate()?;
-        Ok(Arc::new(FfmpegReader::new(self.clone())))
+    /// Wall-clock time limit per video.
+    pub(crate) fn timeout(&self) -> Duration {
+        Duration::try_from_secs_f64(self.timeout_seconds).unwrap_or(Duration::MAX)
+    }
+
+    /// Refuses a video with fewer than `min_frames` frames.
+    pub(crate) fn check_count(&self, path: &Path, count: usize) -> Result<(), VideoError> {
+        if count >= self.min_frames {
+            return Ok(());
+        }
+        Err(VideoError::TooFewFrames { path: path.to_owned(), count, least: self.min_frames })
     }
 }
-
-isr_config::register!(Video "ffmpeg" => FfmpegConfig, example = "sampling = { rule = \"uniform\", frames = 8 }\n");

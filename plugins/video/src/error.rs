@@ -5,137 +5,138 @@ use std::path::{Path, PathBuf};
 use isr_api::ComponentError;
 use isr_ffmpeg::FfmpegError;
 
-/// What can go wrong in reading a video.
+/// Errors of reading a video. All but [`Broken`](Self::Broken) and [`Ffmpeg`](Self::Ffmpeg) concern one video,
+/// which is quarantined.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum VideoError {
-    /// There is nothing at the path.
+    /// The path does not exist.
     #[error("video {0} does not exist: check the path in the data")]
     Missing(PathBuf),
-    /// The system refuses the file or folder.
+    /// A file or folder cannot be read.
     #[error("cannot read {path}: {source}")]
     Io {
-        /// The file or folder.
+        /// Path of the file or folder.
         path: PathBuf,
-        /// The system's error.
+        /// Error of the operating system.
         source: std::io::Error,
     },
-    /// A device, pipe or socket.
+    /// The path is a device, pipe or socket.
     #[error("{0} is neither a file nor a folder")]
     NotAFile(PathBuf),
-    /// A file of zero bytes.
+    /// The file has zero bytes.
     #[error("{0} is empty: fetch it again")]
     Empty(PathBuf),
-    /// ffmpeg makes nothing of the file.
+    /// ffmpeg does not recognise the file's format.
     #[error("{path} is not a video that can be read: {reason}")]
     NotAVideo {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What ffmpeg said first.
+        /// First error message of ffmpeg.
         reason: String,
     },
-    /// A media file with sound or subtitles only.
+    /// The file has audio or subtitles only.
     #[error("{0} has no video stream")]
     NoVideoStream(PathBuf),
-    /// Some of the file is missing or wrong.
+    /// Part of the file is missing or corrupt.
     #[error("{path} is damaged ({reason}): fetch it again, or set `video.allow_damaged`")]
     Damaged {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What the decoder said first.
+        /// First error message of the decoder.
         reason: String,
     },
-    /// Less than `min_frames`.
+    /// The video has fewer frames than `min_frames`.
     #[error("{path} has {count} frame{}, fewer than the {least} of `video.min_frames`", if *.count == 1 { "" } else { "s" })]
     TooFewFrames {
-        /// The file or folder.
+        /// Path of the file or folder.
         path: PathBuf,
-        /// Its frames.
+        /// Number of frames.
         count: usize,
-        /// `min_frames`.
+        /// Minimum, `min_frames`.
         least: usize,
     },
-    /// More frames than are ever counted.
+    /// The video has more frames than the fixed maximum.
     #[error("{path} has more than {limit} frames: cut it, or use the `first_seconds` rule")]
     TooManyFrames {
-        /// The file or folder.
+        /// Path of the file or folder.
         path: PathBuf,
-        /// The limit.
+        /// Maximum number of frames.
         limit: usize,
     },
-    /// Frames larger than `max_pixels`.
+    /// Frames have more pixels than `max_pixels`.
     #[error(
         "the frames of {path} have more than {limit} pixels: scale it down, or raise `video.max_pixels`"
     )]
     TooManyPixels {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// `max_pixels`.
+        /// Maximum, `max_pixels`.
         limit: u64,
     },
-    /// The chosen frames would take too much memory.
+    /// The sampled frames would take too much memory.
     #[error(
         "the chosen frames of {path} take {bytes} bytes, more than {limit}: sample fewer, or set \
          `video.max_short_side`"
     )]
     TooManyBytes {
-        /// The file or folder.
+        /// Path of the file or folder.
         path: PathBuf,
-        /// Bytes of the chosen frames as RGB.
+        /// Size of the sampled frames as RGB in bytes.
         bytes: usize,
-        /// The limit.
+        /// Maximum size in bytes.
         limit: usize,
     },
-    /// The frame size or pixel format changes on the way.
+    /// Frame size or pixel format changes within the video.
     #[error("{0} changes its frame format on the way: re-encode it with one")]
     Changes(PathBuf),
-    /// A rule that counts seconds, and a stream without timestamps.
+    /// The sampling rule needs timestamps, and the stream has none.
     #[error("{0} has no timestamps: use the `uniform` rule, or put it into a container that has them")]
     NoTimestamps(PathBuf),
-    /// Two decodings of one file disagree.
+    /// Two decoding passes over the file gave different frames.
     #[error("{0} does not decode to the same frames twice: was it changed meanwhile?")]
     Unstable(PathBuf),
-    /// The wall-clock limit.
+    /// The wall-clock limit is exceeded.
     #[error("{path} took longer than the {seconds} s of `video.timeout_seconds`")]
     TimedOut {
-        /// The file or folder.
+        /// Path of the file or folder.
         path: PathBuf,
-        /// `timeout_seconds`.
+        /// Limit, `timeout_seconds`.
         seconds: f64,
     },
-    /// The limit of the decoder's memory.
+    /// The decoder's memory limit is exceeded.
     #[error("decoding {path} takes more than the {limit} MiB of `video.memory_mib`")]
     OutOfMemory {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// `memory_mib`.
+        /// Limit in MiB, `memory_mib`.
         limit: u64,
     },
-    /// The decoder process died.
+    /// The decoder process crashed.
     #[error("ffmpeg crashed on {path} ({status})")]
     Crashed {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// The signal.
+        /// Exit status or signal.
         status: String,
     },
-    /// A folder without PNG or JPEG files.
+    /// The folder has no PNG or JPEG files.
     #[error("{0} holds no frames: expected .png, .jpg or .jpeg files")]
     NoImages(PathBuf),
-    /// A folder with images of several sizes.
+    /// The images of the folder differ in size.
     #[error(
         "{path} is {}x{} pixels, but the first frame of its folder is {}x{}: remove or resize it",
         .size.0, .size.1, .expected.0, .expected.1
     )]
     OddSize {
-        /// The image that differs.
+        /// Path of the first image that differs.
         path: PathBuf,
-        /// Its width and height.
+        /// Its width and height in pixels.
         size: (u32, u32),
-        /// Width and height of the folder's first image.
+        /// Width and height of the folder's first image in pixels.
         expected: (u32, u32),
     },
-    /// ffmpeg itself does not work here, whatever the file.
+    /// The installed ffmpeg does not work, independent of the file.
     #[error("ffmpeg does not run: {0}")]
     Broken(String),
     /// ffmpeg cannot be found or started.
@@ -157,7 +158,7 @@ impl VideoError {
 }
 
 impl From<VideoError> for ComponentError {
-    /// The decoder's failures are the run's; all else is the video's own fault.
+    /// A failure of the decoder itself stops the run; all other errors are bad input.
     fn from(error: VideoError) -> Self {
         match error {
             VideoError::Broken(_) | VideoError::Ffmpeg(_) => Self::failed(error),

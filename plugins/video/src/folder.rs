@@ -1,4 +1,4 @@
-//! A folder's way to frames: one image file a frame.
+//! Reading of folders with one image file per frame.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,13 +11,13 @@ use crate::error::VideoError;
 use crate::image::Encoded;
 use crate::log::MOST_COUNTED;
 
-/// Names that an image may end with, in any case.
+/// Extensions of image files, in any case.
 const EXTENSIONS: [&str; 3] = ["png", "jpg", "jpeg"];
 
-/// Reads the chosen frames of a folder. Blocks.
+/// Decodes the sampled frames of a folder. Blocks.
 ///
-/// All images are opened, since one of another size means that the folder is not what it seems to be;
-/// only the chosen ones are decoded.
+/// Reads the headers of all images, since images of different sizes are no video; decodes only the sampled
+/// ones.
 pub(crate) fn read(config: &FfmpegConfig, folder: &Path) -> Result<Frames, VideoError> {
     let files = images(folder)?;
     if files.is_empty() {
@@ -25,7 +25,7 @@ pub(crate) fn read(config: &FfmpegConfig, folder: &Path) -> Result<Frames, Video
     }
     config.check_count(folder, files.len())?;
     let times: Vec<f64> = (0..files.len()).map(|index| index as f64 / config.folder_fps).collect();
-    let chosen = config.sampling.of_folder().choose(&times);
+    let chosen = config.sampling.for_folder().choose(&times);
     let chosen = chosen.ok_or_else(|| VideoError::NoTimestamps(folder.to_owned()))?;
     let (width, height) = common_size(config, &files)?;
     let bytes = chosen.len().saturating_mul(width as usize * height as usize * 3);
@@ -45,7 +45,7 @@ pub(crate) fn read(config: &FfmpegConfig, folder: &Path) -> Result<Frames, Video
     Ok(Frames { width, height, rgb, timestamps })
 }
 
-/// The folder's image files by name, as Python sorts them: by code point.
+/// The folder's image files, sorted by name like Python does, by code point.
 fn images(folder: &Path) -> Result<Vec<PathBuf>, VideoError> {
     let failed = |source| VideoError::io(folder, source);
     let mut files = Vec::new();
@@ -62,7 +62,8 @@ fn images(folder: &Path) -> Result<Vec<PathBuf>, VideoError> {
     Ok(files)
 }
 
-/// A regular file with an image's extension that is not hidden (macOS leaves `._frame.jpg` in archives).
+/// Whether a path is a regular, non-hidden file with an image's extension (macOS leaves `._frame.jpg` in
+/// archives).
 fn is_image(path: &Path) -> bool {
     let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
     let extension = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();

@@ -1,7 +1,7 @@
-//! PNG and JPEG in memory to RGB, in this process.
+//! In-process decoding of PNG and JPEG.
 //!
-//! Both decoders are Rust without `unsafe` in what they parse, so the reasons for a process do not hold;
-//! and a process costs a hundred times what an image does.
+//! Both decoders are memory-safe Rust, so they need no process of their own, which would cost a hundred times
+//! the decoding of an image.
 
 use std::io::Cursor;
 
@@ -12,14 +12,14 @@ use zune_jpeg::zune_core::options::DecoderOptions;
 
 const PNG_SIGNATURE: &[u8] = b"\x89PNG\r\n\x1a\n";
 
-/// An image file's bytes, of a format that is told by its first bytes, not by its name.
+/// Bytes of an image file, with the format detected from the first bytes, not from the name.
 pub(crate) enum Encoded<'a> {
     Png(&'a [u8]),
     Jpeg(&'a [u8]),
 }
 
 impl<'a> Encoded<'a> {
-    /// Tells the format, or why there is none.
+    /// Detects the format.
     pub(crate) fn new(bytes: &'a [u8]) -> Result<Self, String> {
         match bytes {
             [] => Err("the file is empty".into()),
@@ -29,7 +29,7 @@ impl<'a> Encoded<'a> {
         }
     }
 
-    /// Width and height, from the header alone.
+    /// Width and height in pixels, from the header.
     pub(crate) fn size(&self) -> Result<(u32, u32), String> {
         match self {
             Self::Png(bytes) => {
@@ -46,10 +46,10 @@ impl<'a> Encoded<'a> {
         }
     }
 
-    /// The pixels as `[height, width, 3]`; transparency is dropped, 16 bits become 8, and rotation marks
-    /// are ignored, as `PIL.Image.open(path).convert("RGB")` does. Check [`Self::size`] first.
+    /// Decodes to `u8` RGB of shape `[height, width, 3]`, like `PIL.Image.open(path).convert("RGB")`: drops
+    /// alpha, reduces 16 bits to 8, and ignores EXIF rotation. Check [`Self::size`] first.
     ///
-    /// With `lenient`, what is left of a damaged JPEG is taken.
+    /// With `lenient`, accepts the decodable part of a damaged JPEG.
     pub(crate) fn rgb(&self, lenient: bool) -> Result<Vec<u8>, String> {
         match self {
             Self::Png(bytes) => decode_png(bytes),
@@ -66,8 +66,8 @@ fn decode_png(bytes: &[u8]) -> Result<Vec<u8>, String> {
     let shape = reader.next_frame(&mut pixels).map_err(|error| error.to_string())?;
     pixels.truncate(shape.buffer_size());
     Ok(match shape.color_type {
-        png::ColorType::Grayscale => spread(&pixels, 1),
-        png::ColorType::GrayscaleAlpha => spread(&pixels, 2),
+        png::ColorType::Grayscale => gray_to_rgb(&pixels, 1),
+        png::ColorType::GrayscaleAlpha => gray_to_rgb(&pixels, 2),
         png::ColorType::Rgba => {
             pixels.chunks_exact(4).flat_map(|pixel| [pixel[0], pixel[1], pixel[2]]).collect()
         }
@@ -75,13 +75,13 @@ fn decode_png(bytes: &[u8]) -> Result<Vec<u8>, String> {
     })
 }
 
-/// Each first of `channels` values three times.
-fn spread(pixels: &[u8], channels: usize) -> Vec<u8> {
+/// Repeats the first of every `channels` values three times.
+fn gray_to_rgb(pixels: &[u8], channels: usize) -> Vec<u8> {
     pixels.chunks_exact(channels).flat_map(|pixel| [pixel[0]; 3]).collect()
 }
 
 fn decode_jpeg(bytes: &[u8], lenient: bool) -> Result<Vec<u8>, String> {
-    // The decoder fills what is missing with gray, and reports success.
+    // The decoder fills missing data with gray and reports success.
     if !lenient && !has_jpeg_end(bytes) {
         return Err("the end of the image is missing".into());
     }

@@ -1,37 +1,36 @@
 //! Video decoding and frame sampling: the component `video.type = "ffmpeg"`.
 //!
-//! | to read | where |
+//! | topic | module |
 //! |---|---|
-//! | what a config says | [`FfmpegConfig`] (`config.rs`) |
-//! | which frames of a video are taken | [`Sampling`] (`sampling.rs`) |
-//! | a video file's way to frames | `clip.rs`, with `command.rs` (what ffmpeg is told), `log.rs` (what it says) |
-//! | a folder's way to frames | `folder.rs`, with `image.rs` (PNG and JPEG) |
-//! | what can be wrong with a video | [`VideoError`] (`error.rs`) |
+//! | config | [`FfmpegConfig`] (`config.rs`), registered in `component.rs` |
+//! | frame sampling | [`FrameSampling`] (`sampling.rs`) |
+//! | decoding of video files | `clip.rs`, with `command.rs` (arguments of ffmpeg) and `log.rs` (its log) |
+//! | reading of folders of frames | `folder.rs`, with `image.rs` (PNG and JPEG) |
+//! | errors | [`VideoError`] (`error.rs`) |
 //!
-//! # Why a process
+//! # Why a separate process
 //!
-//! Video comes from the web, and its decoders are a million lines of C. In a process of its own, with a
-//! limit on time, memory and output, a hostile or damaged file costs that one sample. Linking the same
-//! libraries saves about 60 ms a clip; features are cached, so each clip pays that once.
+//! Videos come from the web, and their decoders are a million lines of C. In a process with limits on time,
+//! memory and output, a hostile or damaged file costs one sample. Linking the libraries would save about 60 ms
+//! per clip, once, as features are cached.
 //!
 //! # Why no seeking
 //!
-//! A sampling contract names frames by index. Container metadata says how many there are, and is wrong
-//! often enough; seeking lands where the index of the file says, which differs between versions. So
-//! frames are counted by decoding them. What that buys is that the same file gives the same frames on
-//! every machine, and that damage is seen, not skipped over.
+//! Sampling rules refer to frames by index. Frame counts in container metadata are often wrong, and seeking
+//! depends on the file's index and on the version of ffmpeg. Counting frames by decoding gives the same frames
+//! for a file on every machine, and detects damage.
 //!
 //! # What is refused
 //!
-//! ffmpeg's idea of success is generous: of a truncated or corrupted file it returns what it can, with
-//! exit status zero. Here a single error in its log refuses the file, unless `allow_damaged` says
-//! otherwise. One thing cannot be seen: that a stream without length or index (MPEG-TS, Ogg, GIF) was
-//! cut between two frames. It is then a shorter video.
+//! For a truncated or corrupted file ffmpeg returns what it can decode, with exit status zero. Here a single
+//! error in its log refuses the file, unless `allow_damaged` is set. One case is undetectable: a stream without
+//! length or index (MPEG-TS, Ogg, GIF) that was cut between two frames. It is read as a shorter video.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping"))]
 
 mod clip;
 mod command;
+mod component;
 mod config;
 mod error;
 mod folder;
@@ -42,4 +41,4 @@ mod sampling;
 
 pub use config::FfmpegConfig;
 pub use error::VideoError;
-pub use sampling::Sampling;
+pub use sampling::FrameSampling;

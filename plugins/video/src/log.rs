@@ -1,34 +1,34 @@
-//! What ffmpeg says: one line of `showinfo` for each frame, and errors.
+//! Parsing of ffmpeg's log: a `showinfo` line per frame, and errors.
 
-/// Frames that are counted, so that a log takes at most 16 MiB.
+/// Maximum number of frames of a video, which bounds a log to 16 MiB.
 pub(crate) const MOST_COUNTED: usize = 1 << 20;
 
-/// What a pass left in the log.
+/// Parsed log of a pass.
 #[derive(Debug, Default)]
 pub(crate) struct Log {
-    /// Presentation time of each frame in ticks of the time base; `None` where the stream has none.
+    /// Presentation timestamp of each frame in ticks of the time base; `None` if the stream has none.
     pub(crate) ticks: Vec<Option<i64>>,
-    /// The container was recognised and opened.
+    /// Whether the container was recognised and opened.
     pub(crate) opened: bool,
     /// Width and height of the first frame.
     pub(crate) size: Option<(u32, u32)>,
-    /// A later frame has another size or pixel format.
+    /// Whether a later frame has another size or pixel format.
     pub(crate) changes: bool,
-    /// There are more than [`MOST_COUNTED`] frames.
+    /// Whether there are more than [`MOST_COUNTED`] frames.
     pub(crate) endless: bool,
-    /// The first error, without addresses, which differ from run to run.
+    /// First error, without memory addresses, which differ between runs.
     pub(crate) error: Option<String>,
-    /// An error that says a picture is larger than `max_pixels`.
+    /// Whether a frame exceeds `max_pixels`.
     pub(crate) too_large: bool,
-    /// The first line that is no log line: what the shell or the dynamic linker says.
+    /// First line that is no log line, such as a message of the shell or the dynamic linker.
     pub(crate) foreign: Option<String>,
-    /// Seconds of a tick, as a fraction.
+    /// Duration of a tick in seconds, as numerator and denominator.
     time_base: (f64, f64),
     seen: usize,
 }
 
 impl Log {
-    /// Reads one line.
+    /// Parses one line.
     pub(crate) fn read(&mut self, line: &str) {
         let parsed = Line::parse(line);
         match parsed.level {
@@ -43,8 +43,8 @@ impl Log {
         }
     }
 
-    /// Presentation times in seconds from the first frame on, non-decreasing. A frame without one takes
-    /// that of the frame before it.
+    /// Timestamps in seconds from the first frame, non-decreasing. A frame without one gets that of the frame
+    /// before it.
     pub(crate) fn timestamps(&self) -> Vec<f64> {
         let start = self.ticks.iter().flatten().next().copied().unwrap_or_default();
         let mut latest = 0.0_f64;
@@ -76,7 +76,7 @@ impl Log {
         else {
             return;
         };
-        // The filter graph is made anew, and counts from zero, when the format changes.
+        // ffmpeg rebuilds the filter graph, which counts from zero again, when the format changes.
         self.changes |= n.parse() != Ok(self.seen) || self.size.is_some_and(|first| first != size);
         self.size.get_or_insert(size);
         self.seen += 1;
@@ -87,9 +87,9 @@ impl Log {
     }
 }
 
-/// `[h264 @ 0x55d0] [error] no frame!`, where the context may be missing or be several.
+/// A log line such as `[h264 @ 0x55d0] [error] no frame!`, with zero or more contexts.
 struct Line<'a> {
-    /// The first context, without its address.
+    /// First context, without its address.
     context: &'a str,
     level: Option<&'a str>,
     message: &'a str,
@@ -117,7 +117,7 @@ impl<'a> Line<'a> {
     }
 }
 
-/// The word after a key, which may be padded: `pts:   512 pts_time:0.02`.
+/// The value after a key, with optional padding: `pts:   512 pts_time:0.02`.
 fn field<'a>(message: &'a str, key: &str) -> Option<&'a str> {
     let mut from = 0;
     loop {

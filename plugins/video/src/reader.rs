@@ -1,4 +1,4 @@
-//! The runtime object: tells files from folders, and bounds how many are read at once.
+//! The video reader: dispatches to files and folders, and limits concurrency.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -12,25 +12,25 @@ use crate::config::FfmpegConfig;
 use crate::error::VideoError;
 use crate::{clip, folder};
 
-/// Reads videos as its config says.
+/// Video reader built by [`FfmpegConfig`].
 pub(crate) struct FfmpegReader {
     config: Arc<FfmpegConfig>,
-    /// One permit for each video that may be read at once.
-    turns: Semaphore,
-    /// Found when the first file needs it, so that folders are read without any ffmpeg.
+    /// One permit per video read concurrently.
+    permits: Semaphore,
+    /// Path of ffmpeg, located for the first file, so that folders need no ffmpeg.
     program: OnceLock<PathBuf>,
 }
 
 impl FfmpegReader {
     pub(crate) fn new(config: FfmpegConfig) -> Self {
-        let turns = config.processes.unwrap_or_else(|| available_parallelism().map_or(1, usize::from));
-        Self { config: Arc::new(config), turns: Semaphore::new(turns), program: OnceLock::new() }
+        let permits = config.processes.unwrap_or_else(|| available_parallelism().map_or(1, usize::from));
+        Self { config: Arc::new(config), permits: Semaphore::new(permits), program: OnceLock::new() }
     }
 
     async fn read_any(&self, path: &Path) -> Result<Frames, VideoError> {
         let data = tokio::fs::metadata(path).await.map_err(|source| VideoError::io(path, source))?;
-        // Never closed, so there is always a permit in the end.
-        let _turn = self.turns.acquire().await.ok();
+        // The semaphore is never closed.
+        let _permit = self.permits.acquire().await.ok();
         if data.is_dir() {
             return self.read_folder(path).await;
         }
@@ -40,7 +40,7 @@ impl FfmpegReader {
         if data.len() == 0 {
             return Err(VideoError::Empty(path.to_owned()));
         }
-        // ffmpeg would say so too, less clearly.
+        // Gives a clearer error than ffmpeg's.
         tokio::fs::File::open(path).await.map_err(|source| VideoError::io(path, source))?;
         clip::read(self.program()?, &self.config, path).await
     }

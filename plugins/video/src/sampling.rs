@@ -1,51 +1,50 @@
-//! The sampling contract: which frames of a video are taken.
+//! Frame sampling: which frames of a video are used.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Frames that any rule may ask for.
+/// Maximum number of frames of any rule.
 pub(crate) const MOST_FRAMES: usize = 1024;
 
-/// Seconds by which a frame may begin late and still count as on time: Matroska rounds to 1 ms.
+/// Tolerance of timestamps in seconds: Matroska rounds to 1 ms.
 const ROUNDING: f64 = 1e-3;
 
-/// What may be missing of the last frame of the first seconds, in frames, for the same reason.
+/// Tolerance of the frame count of the first seconds, in frames, for the same reason.
 const SLACK: f64 = 0.05;
 
-/// Which frames of a video are taken.
+/// Frame-sampling rule.
 ///
-/// Frames are named by index in decoding order from 0 to `n - 1`. Even spacing is
-/// `numpy.linspace(0, n - 1, frames)` truncated to integers, to the last bit of its floating point, as
-/// LLaVA-Hound (`languagebind/video/processing_video.py`) does it. So the first and the last frame are
-/// always among them, and a video of fewer frames than asked for repeats some: 3 frames sampled 8 times
-/// are 0 0 0 0 1 1 1 2.
+/// Frames are indexed in decoding order from 0 to `n - 1`. Even spacing is `numpy.linspace(0, n - 1, frames)`
+/// truncated to integers, bit for bit as in LLaVA-Hound (`languagebind/video/processing_video.py`). It
+/// includes the first and the last frame, and repeats frames of a video with fewer than requested: 8 of 3
+/// frames are 0 0 0 0 1 1 1 2.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "rule", rename_all = "snake_case", deny_unknown_fields)]
-pub enum Sampling {
+pub enum FrameSampling {
     /// Evenly spaced over the whole video.
     Uniform {
         /// Number of frames, 1 to 1024.
         #[serde(default = "eight")]
         frames: usize,
     },
-    /// Evenly spaced over the start of a video file, as LLaVA-Hound's `decord` reader does: over its first
-    /// `floor(fps * seconds)` frames. A folder of frames is sampled over all its files, as LLaVA-Hound's
-    /// `frames` reader does. Decoding stops there, so a long video costs no more than a short one.
+    /// Evenly spaced over the first `floor(fps * seconds)` frames of a video file, like LLaVA-Hound's `decord`
+    /// reader. A folder of frames is sampled over all its files, like LLaVA-Hound's `frames` reader. Decoding
+    /// stops after these seconds, so a long video costs no more than a short one.
     FirstSeconds {
-        /// Seconds from the first frame on, more than 0.
+        /// Duration in seconds from the first frame, more than 0.
         #[serde(default = "ten")]
         seconds: f64,
         /// Number of frames, 1 to 1024.
         #[serde(default = "eight")]
         frames: usize,
     },
-    /// The frame on screen at 0, `1/fps`, `2/fps`, ... seconds, none of them twice; where that makes more
-    /// than `max_frames`, `max_frames` evenly spaced over the whole video.
+    /// The frames shown at 0, `1/fps`, `2/fps`, ... seconds, without repetition; if these are more than
+    /// `max_frames`, `max_frames` evenly spaced over the whole video.
     Fps {
-        /// Frames a second, more than 0.
+        /// Sampling rate in frames per second, more than 0.
         #[serde(default = "one")]
         fps: f64,
-        /// The most frames, 1 to 1024.
+        /// Maximum number of frames, 1 to 1024.
         #[serde(default = "sixty_four")]
         max_frames: usize,
     },
@@ -67,14 +66,14 @@ fn sixty_four() -> usize {
     64
 }
 
-impl Default for Sampling {
+impl Default for FrameSampling {
     fn default() -> Self {
         Self::Uniform { frames: eight() }
     }
 }
 
-impl Sampling {
-    /// Names the first value that is out of range.
+impl FrameSampling {
+    /// Checks ranges; the message names the first value out of range.
     pub(crate) fn validate(&self) -> Result<(), String> {
         let (key, frames) = match self {
             Self::Uniform { frames } | Self::FirstSeconds { frames, .. } => ("frames", *frames),
@@ -90,11 +89,11 @@ impl Sampling {
         }
     }
 
-    /// Indices of the frames to take from a video with these timestamps (seconds, non-decreasing, the
-    /// first 0): non-decreasing, none for no frames. `None` where the rule needs timestamps and there are
-    /// none to speak of.
+    /// Non-decreasing indices of the sampled frames of a video with these timestamps (seconds,
+    /// non-decreasing, the first 0); empty for a video without frames. `None` if the rule needs timestamps and
+    /// all are 0.
     ///
-    /// Under [`Self::FirstSeconds`] the timestamps may end with the frames of those seconds.
+    /// For [`Self::FirstSeconds`] the timestamps may end with the frames of those seconds.
     pub(crate) fn choose(&self, timestamps: &[f64]) -> Option<Vec<usize>> {
         let n = timestamps.len();
         let last = timestamps.last().copied().unwrap_or_default();
@@ -113,15 +112,15 @@ impl Sampling {
         }
     }
 
-    /// The rule that this one is for a folder of frames.
-    pub(crate) fn of_folder(&self) -> Self {
+    /// The equivalent rule for a folder of frames.
+    pub(crate) fn for_folder(&self) -> Self {
         match self {
             Self::FirstSeconds { frames, .. } => Self::Uniform { frames: *frames },
             other => other.clone(),
         }
     }
 
-    /// Seconds after the first frame past which no frame is taken.
+    /// Time in seconds from the first frame after which no frame is sampled.
     pub(crate) fn horizon(&self) -> Option<f64> {
         match self {
             Self::FirstSeconds { seconds, .. } => Some(*seconds),
@@ -149,8 +148,8 @@ fn linspace(n: usize, count: usize) -> Vec<usize> {
     indices
 }
 
-/// How many of `n` frames, the last of them at `last` seconds, decord counts to the first `seconds`:
-/// `min(int(average fps * seconds), n)`, and at least one.
+/// Number of frames within the first `seconds` as computed with decord: `min(int(average fps * seconds), n)`,
+/// at least one; `last` is the timestamp of the last of `n` frames.
 fn window(n: usize, last: f64, seconds: f64) -> usize {
     if n < 2 {
         return n;
@@ -159,14 +158,14 @@ fn window(n: usize, last: f64, seconds: f64) -> usize {
     ((fps * seconds + SLACK) as usize).clamp(1, n)
 }
 
-/// Index of the frame on screen at each multiple of `1 / fps`, without repetition.
+/// Indices of the frames shown at multiples of `1 / fps`, without repetition.
 fn ticks(timestamps: &[f64], fps: f64) -> Vec<usize> {
     let nexts = timestamps.iter().skip(1).map(Some).chain([None]);
     let shown = timestamps.iter().zip(nexts).enumerate().filter(|(_, (start, next))| {
         let tick = ((*start - ROUNDING) * fps).ceil();
         match next {
             Some(next) => tick < (*next - ROUNDING) * fps,
-            // For how long the last frame stays is unknown: it is taken for a tick at its very start.
+            // The duration of the last frame is unknown: it counts only for a tick at its start.
             None => tick <= (*start + ROUNDING) * fps,
         }
     });
@@ -185,7 +184,7 @@ mod tests {
     }
 
     fn uniform(n: usize, frames: usize) -> Vec<usize> {
-        Sampling::Uniform { frames }.choose(&clip(n, 25.0)).unwrap()
+        FrameSampling::Uniform { frames }.choose(&clip(n, 25.0)).unwrap()
     }
 
     /// Rows `n count indices` from numpy; `tests/fixtures/linspace.py` made them.
@@ -216,14 +215,15 @@ mod tests {
             let cut: Vec<f64> = times.into_iter().filter(|time| *time < 10.0).collect();
             assert_eq!(window(cut.len(), *cut.last().unwrap(), 10.0), expected, "{fps} fps, cut");
         }
-        let rule = Sampling::FirstSeconds { seconds: 10.0, frames: 8 };
+        let rule = FrameSampling::FirstSeconds { seconds: 10.0, frames: 8 };
         assert_eq!(rule.choose(&clip(48, 24.0)).unwrap(), uniform(48, 8), "a short video is taken whole");
         assert_eq!(*rule.choose(&clip(900, 30.0)).unwrap().last().unwrap(), 299);
     }
 
     #[test]
     fn a_fixed_rate_takes_the_frame_on_screen() {
-        let at = |fps, max_frames, times: &[f64]| Sampling::Fps { fps, max_frames }.choose(times).unwrap();
+        let at =
+            |fps, max_frames, times: &[f64]| FrameSampling::Fps { fps, max_frames }.choose(times).unwrap();
         assert_eq!(at(1.0, 64, &clip(90, 30.0)), [0, 30, 60]);
         assert_eq!(at(1.0, 64, &clip(91, 30.0)), [0, 30, 60, 90]);
         assert_eq!(at(30.0, 64, &clip(60, 30.0)), (0..60).collect::<Vec<_>>());
@@ -239,29 +239,34 @@ mod tests {
     #[test]
     fn rules_of_time_need_timestamps() {
         let timeless = [0.0; 4];
-        assert_eq!(Sampling::FirstSeconds { seconds: 1.0, frames: 2 }.choose(&timeless), None);
-        assert_eq!(Sampling::Fps { fps: 1.0, max_frames: 2 }.choose(&timeless), None);
-        assert_eq!(Sampling::Uniform { frames: 2 }.choose(&timeless), Some(vec![0, 3]));
+        assert_eq!(FrameSampling::FirstSeconds { seconds: 1.0, frames: 2 }.choose(&timeless), None);
+        assert_eq!(FrameSampling::Fps { fps: 1.0, max_frames: 2 }.choose(&timeless), None);
+        assert_eq!(FrameSampling::Uniform { frames: 2 }.choose(&timeless), Some(vec![0, 3]));
     }
 
     #[test]
     fn out_of_range_values_are_named() {
-        let message = |rule: Sampling| rule.validate().unwrap_err();
+        let message = |rule: FrameSampling| rule.validate().unwrap_err();
         assert_eq!(
-            message(Sampling::Uniform { frames: 0 }),
+            message(FrameSampling::Uniform { frames: 0 }),
             "sampling.frames is 0, but must be from 1 to 1024"
         );
-        assert!(message(Sampling::Fps { fps: f64::NAN, max_frames: 1 }).contains("sampling.fps is NaN"));
-        assert!(message(Sampling::Fps { fps: 1.0, max_frames: 2000 }).contains("sampling.max_frames"));
-        assert!(message(Sampling::FirstSeconds { seconds: -1.0, frames: 8 }).contains("sampling.seconds"));
+        assert!(
+            message(FrameSampling::Fps { fps: f64::NAN, max_frames: 1 }).contains("sampling.fps is NaN")
+        );
+        assert!(message(FrameSampling::Fps { fps: 1.0, max_frames: 2000 }).contains("sampling.max_frames"));
+        assert!(
+            message(FrameSampling::FirstSeconds { seconds: -1.0, frames: 8 }).contains("sampling.seconds")
+        );
     }
 
-    fn rules() -> impl Strategy<Value = Sampling> {
+    fn rules() -> impl Strategy<Value = FrameSampling> {
         prop_oneof![
-            (1_usize..=64).prop_map(|frames| Sampling::Uniform { frames }),
+            (1_usize..=64).prop_map(|frames| FrameSampling::Uniform { frames }),
             (0.01..30.0, 1_usize..=64)
-                .prop_map(|(seconds, frames)| Sampling::FirstSeconds { seconds, frames }),
-            (0.01..120.0, 1_usize..=64).prop_map(|(fps, max_frames)| Sampling::Fps { fps, max_frames }),
+                .prop_map(|(seconds, frames)| FrameSampling::FirstSeconds { seconds, frames }),
+            (0.01..120.0, 1_usize..=64)
+                .prop_map(|(fps, max_frames)| FrameSampling::Fps { fps, max_frames }),
         ]
     }
 
@@ -272,12 +277,12 @@ mod tests {
             prop_assert_eq!(chosen[0], 0);
             prop_assert!(chosen.is_sorted() && chosen.iter().all(|index| *index < n));
             match rule {
-                Sampling::Uniform { frames } => {
+                FrameSampling::Uniform { frames } => {
                     prop_assert_eq!(chosen.len(), frames);
                     prop_assert!(frames == 1 || chosen[frames - 1] == n - 1);
                 }
-                Sampling::FirstSeconds { frames, .. } => prop_assert_eq!(chosen.len(), frames),
-                Sampling::Fps { max_frames, .. } => prop_assert!(chosen.len() <= max_frames),
+                FrameSampling::FirstSeconds { frames, .. } => prop_assert_eq!(chosen.len(), frames),
+                FrameSampling::Fps { max_frames, .. } => prop_assert!(chosen.len() <= max_frames),
             }
         }
 
@@ -291,7 +296,7 @@ mod tests {
 
         #[test]
         fn what_follows_the_first_seconds_does_not_matter(n in 2_usize..900, rate in 1.0..60.0, seconds in 1.0..9.0) {
-            let rule = Sampling::FirstSeconds { seconds, frames: 8 };
+            let rule = FrameSampling::FirstSeconds { seconds, frames: 8 };
             let all = clip(n, rate);
             let cut: Vec<f64> = all.iter().copied().filter(|time| *time < seconds).collect();
             prop_assume!(cut.len() > 1);

@@ -4,7 +4,7 @@
 
 use isr_api::Kind;
 use isr_config::registry::{VideoConfig, find};
-use isr_video::{FfmpegConfig, Sampling};
+use isr_video::{FfmpegConfig, FrameSampling};
 
 fn config(text: &str) -> Result<FfmpegConfig, toml::de::Error> {
     toml::from_str(text)
@@ -23,7 +23,7 @@ fn it_is_registered_with_an_example_that_is_the_default() {
     assert_eq!(config(entry.example).unwrap(), FfmpegConfig::default());
     assert_eq!(
         entry.help(),
-        "Reads video files with the `ffmpeg` program, and folders of PNG or JPEG frames."
+        "Video reader that decodes files with the `ffmpeg` program, and folders of PNG or JPEG frames."
     );
 }
 
@@ -41,9 +41,9 @@ fn every_key_is_documented() {
 #[test]
 fn rules_have_defaults() {
     let rule = |text: &str| config(&format!("sampling = {{ {text} }}")).unwrap().sampling;
-    assert_eq!(rule("rule = \"uniform\""), Sampling::Uniform { frames: 8 });
-    assert_eq!(rule("rule = \"first_seconds\""), Sampling::FirstSeconds { seconds: 10.0, frames: 8 });
-    assert_eq!(rule("rule = \"fps\""), Sampling::Fps { fps: 1.0, max_frames: 64 });
+    assert_eq!(rule("rule = \"uniform\""), FrameSampling::Uniform { frames: 8 });
+    assert_eq!(rule("rule = \"first_seconds\""), FrameSampling::FirstSeconds { seconds: 10.0, frames: 8 });
+    assert_eq!(rule("rule = \"fps\""), FrameSampling::Fps { fps: 1.0, max_frames: 64 });
 }
 
 #[test]

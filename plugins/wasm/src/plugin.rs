@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use isr_api::{Cause, Judge, Kind, Manifest, PreferenceObjective, Retrospector};
-use isr_config::plugin::{Plugin, Settings};
+use isr_config::plugin::{Plugin, PluginSettings};
 use serde_json::{Value, json};
 use wasmtime::component::{Component, InstancePre};
 
@@ -62,7 +62,7 @@ impl WasmPlugin {
     }
 
     /// Checks the settings by `configure`.
-    fn configured(&self, name: &str, with: &Settings<'_>) -> Result<Shared, SandboxError> {
+    fn configured(&self, name: &str, with: &PluginSettings<'_>) -> Result<Shared, SandboxError> {
         let settings = Value::Object(with.settings.clone()).to_string();
         let limits = Arc::clone(&self.limits);
         self.world.configure(name, &limits, &settings)?;
@@ -128,7 +128,7 @@ impl Plugin for WasmPlugin {
         std::slice::from_ref(&self.manifest)
     }
 
-    fn judge(&self, name: &str, with: &Settings<'_>) -> Result<Arc<dyn Judge>, Cause> {
+    fn judge(&self, name: &str, with: &PluginSettings<'_>) -> Result<Arc<dyn Judge>, Cause> {
         let shared = self.configured(name, with)?;
         match &self.world {
             World::Judge(plugin) => Ok(Arc::new(WasmJudge { shared, plugin: plugin.clone() })),
@@ -136,7 +136,7 @@ impl Plugin for WasmPlugin {
         }
     }
 
-    fn retrospector(&self, name: &str, with: &Settings<'_>) -> Result<Arc<dyn Retrospector>, Cause> {
+    fn retrospector(&self, name: &str, with: &PluginSettings<'_>) -> Result<Arc<dyn Retrospector>, Cause> {
         let shared = self.configured(name, with)?;
         match &self.world {
             World::Retrospector(plugin) => {
@@ -146,7 +146,11 @@ impl Plugin for WasmPlugin {
         }
     }
 
-    fn objective(&self, name: &str, with: &Settings<'_>) -> Result<Arc<dyn PreferenceObjective>, Cause> {
+    fn objective(
+        &self,
+        name: &str,
+        with: &PluginSettings<'_>,
+    ) -> Result<Arc<dyn PreferenceObjective>, Cause> {
         let shared = self.configured(name, with)?;
         match &self.world {
             World::Objective(export) => Ok(Arc::new(WasmObjective::new(shared, export.clone())?)),

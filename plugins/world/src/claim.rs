@@ -6,7 +6,7 @@
 use std::fmt;
 
 use crate::attributes::{Background, Colour, Count, Motion, Shape};
-use crate::facts::Facts;
+use crate::facts::{Facts, Object};
 
 /// A statement about a clip; [`Display`](fmt::Display) writes its sentence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -107,6 +107,19 @@ impl Claim {
 impl fmt::Display for Claim {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.", self.words().join(" "))
+    }
+}
+
+impl Facts {
+    /// Every true claim, in the order of a description: count, each object's colour and motion,
+    /// background.
+    pub fn claims(&self) -> Vec<Claim> {
+        let count = self.count().map(Claim::Count);
+        let object = |object: &Object| {
+            [Claim::Colour(object.shape, object.colour), Claim::Motion(object.shape, object.motion)]
+        };
+        let objects = self.objects.iter().flat_map(object);
+        count.into_iter().chain(objects).chain([Claim::Background(self.background)]).collect()
     }
 }
 

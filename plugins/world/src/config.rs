@@ -1,4 +1,4 @@
-//! What a world is made from.
+//! Settings of the synthetic world.
 
 use std::path::PathBuf;
 
@@ -7,35 +7,35 @@ use serde::{Deserialize, Serialize};
 
 use crate::attributes::{Count, Shape};
 
-/// A synthetic video world with exact ground truth: short `.mp4` clips of moving shapes, questions about
-/// them, and every fact. It renders what is missing before a run, in a few minutes at most.
+/// Synthetic video data with exact ground truth: short `.mp4` clips of moving shapes, questions about them, and
+/// all facts. Missing clips are rendered before a run, in a few minutes at most.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct WorldConfig {
-    /// Folder that the clips and lists are rendered into, relative to the current folder. It holds one
-    /// world; counts of clips may change later, other settings may not. Default `data/world`.
+    /// Folder of clips and lists, relative to the current folder. It holds one world: numbers of clips may
+    /// change later, other settings may not. Default `data/world`.
     pub dir: PathBuf,
-    /// Clips that the policy learns from, without answers. Default 1000.
+    /// Number of training clips, without answers. Default 1000.
     pub training_clips: u32,
-    /// Held-out clips. Default 500; figures meant for a report want 1500 that no decision was made on.
+    /// Number of held-out clips. Default 500; 1500 are recommended for reported metrics.
     pub evaluation_clips: u32,
-    /// Clips for the supervised warm start of a base model, apart from all others; rendered only when
-    /// demonstrations are asked for. Default 3000.
+    /// Number of clips for the supervised warm start of a base model, disjoint from all others; rendered only
+    /// for demonstrations. Default 3000.
     pub warmstart_clips: u32,
-    /// Questions asked about each clip, of different kinds, 1 to 5. Default 3.
+    /// Number of questions per clip, of different kinds, 1 to 5. Default 3.
     pub questions_per_clip: u32,
     /// Seed of all clips and questions. Default 0.
     pub seed: u64,
-    /// Most objects in a clip, 1 to 3; a clip has 1 to this many, each as often. Default 2.
+    /// Maximum number of objects in a clip, 1 to 3; a clip's number is uniform from 1. Default 2.
     pub max_objects: u32,
-    /// Frames of a clip, 8 to 240. Default 24.
+    /// Number of frames of a clip, 8 to 240. Default 24.
     pub frames: u32,
-    /// Frames per second, 1 to 60. Default 8, so a default clip lasts 3 seconds.
+    /// Frame rate in frames per second, 1 to 60. Default 8, so a default clip lasts 3 seconds.
     pub fps: u32,
     /// Width and height in pixels, even, 32 to 256. Default 64.
     pub size: u32,
-    /// Standard deviation of the brightness noise of each pixel and frame, as a share of full
-    /// brightness, 0 to 0.3. Default 0.03.
+    /// Standard deviation of the brightness noise per pixel and frame, as a fraction of full brightness, 0 to
+    /// 0.3. Default 0.03.
     pub noise: f64,
 }
 
@@ -58,7 +58,7 @@ impl Default for WorldConfig {
 }
 
 impl WorldConfig {
-    /// Names the first setting that is out of range.
+    /// Checks ranges; the message names the first setting out of range.
     pub fn check(&self) -> Result<(), String> {
         let most_objects = Count::ALL.len().min(Shape::ALL.len()) as u32;
         let integers = [

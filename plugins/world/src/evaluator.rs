@@ -1,4 +1,4 @@
-//! Measuring texts by the facts.
+//! The evaluator `world`: metrics of texts by the clips' facts.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,22 +10,22 @@ use serde::{Deserialize, Serialize};
 use crate::question::{Question, Truth};
 use crate::reading::Reading;
 
-/// Measures answers and descriptions by the synthetic world's exact facts, claim by claim.
+/// Evaluator of answers and descriptions by the synthetic world's exact facts, claim by claim.
 ///
-/// Sentences are counted once each, so padding changes nothing but `repetition`. Metrics:
-/// - `accuracy`: 1 where the claim that was asked for is made and not contradicted (for a description:
-///   where at least `describe_recall` of all facts are), else 0.
-/// - `recall`: share of the claims asked for that are made and not contradicted.
-/// - `precision`: share of different sentences that are true claims; 0 for an empty text.
-/// - `hallucination`: share of different sentences that are false or no claim; 0 for an empty text,
-///   whose accuracy is 0.
-/// - `claims`: number of different sentences.
+/// Each distinct sentence counts once, so padding affects only `repetition`. Metrics:
+/// - `accuracy`: 1 if the requested claim is made and not contradicted (for a description: if at least
+///   `describe_recall` of all facts are), else 0.
+/// - `recall`: share of the requested claims that are made and not contradicted.
+/// - `precision`: share of distinct sentences that are true claims; 0 for an empty text.
+/// - `hallucination`: share of distinct sentences that are false or no claim; 0 for an empty text, whose
+///   accuracy is 0.
+/// - `claims`: number of distinct sentences.
 /// - `repetition`: share of sentences that repeat an earlier one.
 /// - `f1`, for contexts only: harmonic mean of precision and recall over all facts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct WorldEvaluatorConfig {
-    /// Share of all facts that an accurate description states, above 0 and at most 1. Default 0.75.
+    /// Minimum recall of an accurate description, above 0 and at most 1. Default 0.75.
     pub describe_recall: f64,
 }
 
@@ -53,25 +53,24 @@ impl Component for WorldEvaluatorConfig {
 
 isr_config::register!(Evaluator "world" => WorldEvaluatorConfig, example = "describe_recall = 0.75\n");
 
-/// The evaluator `world`; see [`WorldEvaluatorConfig`] for what it measures.
+/// Evaluator built by [`WorldEvaluatorConfig`], which defines its metrics.
 ///
 /// # Quality
-/// Answers: `recall + precision / 2`. A question on one topic has a recall of 0 or 1 and a correct
-/// answer some precision, so correctness comes first and precision second; between descriptions, one
-/// weighs twice the other. Contexts: `f1`. None looks at length: a true extra claim neither gains nor
-/// loses.
+/// Answers: `recall + precision / 2`. For a question on one topic recall is 0 or 1, so correctness dominates
+/// and precision breaks ties; for descriptions recall has twice the weight of precision. Contexts: `f1`. None
+/// depends on length: an additional true claim neither gains nor loses.
 #[derive(Clone, Debug)]
 pub struct WorldEvaluator {
     config: WorldEvaluatorConfig,
 }
 
 impl WorldEvaluator {
-    /// An evaluator of a valid config.
+    /// Creates an evaluator from a valid config.
     pub fn new(config: WorldEvaluatorConfig) -> Self {
         Self { config }
     }
 
-    /// Measures a text as the answer to `truth.question`.
+    /// Metrics of a text as an answer to `truth.question`.
     pub fn assess_answer(&self, truth: &Truth, answer: &str) -> Assessment {
         let reading = Reading::of(answer);
         let recall = reading.recall(&truth.question.targets(&truth.clip));
@@ -84,7 +83,7 @@ impl WorldEvaluator {
         Assessment { quality: recall + metrics["precision"] / 2.0, metrics }
     }
 
-    /// Measures a text as a description of the whole clip.
+    /// Metrics of a text as a description of the whole clip.
     pub fn assess_context(&self, truth: &Truth, text: &str) -> Assessment {
         let reading = Reading::of(text);
         let recall = reading.recall(&truth.clip.claims());

@@ -3,7 +3,6 @@
 use serde::{Deserialize, Serialize};
 
 use crate::attributes::{Background, Colour, Count, Motion, Shape};
-use crate::claim::Claim;
 
 /// One object's attributes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -41,16 +40,5 @@ impl Facts {
     /// Shapes that do not occur.
     pub fn absent(&self) -> Vec<Shape> {
         Shape::ALL.iter().copied().filter(|shape| self.object(*shape).is_none()).collect()
-    }
-
-    /// Every true claim, in the order of a description: count, each object's colour and motion,
-    /// background.
-    pub fn claims(&self) -> Vec<Claim> {
-        let count = self.count().map(Claim::Count);
-        let object = |object: &Object| {
-            [Claim::Colour(object.shape, object.colour), Claim::Motion(object.shape, object.motion)]
-        };
-        let objects = self.objects.iter().flat_map(object);
-        count.into_iter().chain(objects).chain([Claim::Background(self.background)]).collect()
     }
 }

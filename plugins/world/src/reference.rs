@@ -1,9 +1,8 @@
-//! The judge `reference`: knows what is true.
+//! The judge `reference`: an oracle that reads the ground truth.
 //!
-//! It bounds what judges can do: whatever a run with it reaches, no judge that has to look at the video will
-//! exceed. It breaks the rule that nothing in training reads what is true, on purpose and in the open: its
-//! config must say `oracle = true`, by which the loop marks every record of its verdicts
-//! ([`isr_config::is_oracle`]).
+//! It is an upper bound for judges that have to look at the video. It deliberately breaks the rule that training
+//! reads no ground truth: its config must set `oracle = true`, by which the loop marks every record of its
+//! verdicts ([`isr_config::is_oracle`]).
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -23,13 +22,13 @@ use crate::evaluator::{WorldEvaluator, WorldEvaluatorConfig};
 use crate::question::Truth;
 use crate::samples::samples;
 
-/// Prefers the answer that is better by the synthetic world's facts: an oracle, the bound of all judges.
-/// For data `world` alone; equally good answers get a probability of exactly one half. Every verdict, pair
-/// and summary of a run with it says that the judge was an oracle.
+/// Oracle judge that prefers the answer that is better by the synthetic world's facts, an upper bound for
+/// judges. Requires data `world`; equally good answers get a probability of exactly one half. All verdicts,
+/// pairs and summaries of a run are marked as an oracle's.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ReferenceJudgeConfig {
-    /// Must be true: what is trained on these verdicts has seen the truth. Default false.
+    /// Acknowledgement, must be true: training on these verdicts uses the ground truth. Default false.
     pub oracle: bool,
 }
 
@@ -45,7 +44,7 @@ impl Component for ReferenceJudgeConfig {
 
     fn build(&self, cx: &BuildContext) -> Result<Self::Built, Cause> {
         self.validate()?;
-        let world = world_of(&cx.settings)?;
+        let world = world_of(&cx.config)?;
         let evaluator = WorldEvaluator::new(WorldEvaluatorConfig::default());
         Ok(Arc::new(ReferenceJudge { truths: truths(&world)?, evaluator }))
     }
@@ -53,7 +52,7 @@ impl Component for ReferenceJudgeConfig {
 
 isr_config::register!(Judge "reference" => ReferenceJudgeConfig, example = "oracle = true\n");
 
-/// The world that the run's samples come from.
+/// World of the run's samples, from the section `data`.
 fn world_of(settings: &Value) -> Result<WorldConfig, Cause> {
     let data = settings.get("data").cloned().unwrap_or_default();
     match data.get("type").and_then(Value::as_str) {
@@ -70,7 +69,7 @@ fn world_of(settings: &Value) -> Result<WorldConfig, Cause> {
     Ok(config)
 }
 
-/// What is true, by video and instruction.
+/// Ground truth by video and instruction.
 type Truths = HashMap<(String, String), Truth>;
 
 fn truths(world: &WorldConfig) -> Result<Truths, serde_json::Error> {
@@ -110,48 +109,14 @@ impl Judge for ReferenceJudge {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
     use std::sync::Arc;
 
-    use isr_api::{
-        CheckpointKind, Fingerprint, FinishReason, Frames, GenerateRequest, Policy, PreferenceObjective,
-        Response, ScoreRequest, StepReport, TokenLogProbs, TrainStep, VideoInput,
-    };
     use serde_json::json;
 
     use super::*;
 
-    /// A policy that nobody may ask.
-    struct Nobody;
-
-    #[async_trait]
-    impl Policy for Nobody {
-        fn fingerprint(&self) -> Fingerprint {
-            Fingerprint::of("nobody")
-        }
-        async fn generate(&self, _: GenerateRequest) -> Result<Vec<Response>, ComponentError> {
-            Err(ComponentError::failed("asked"))
-        }
-        async fn score(&self, _: ScoreRequest) -> Result<Vec<TokenLogProbs>, ComponentError> {
-            Err(ComponentError::failed("asked"))
-        }
-        async fn train_step(
-            &self,
-            _: TrainStep,
-            _: Arc<dyn PreferenceObjective>,
-        ) -> Result<StepReport, ComponentError> {
-            Err(ComponentError::failed("asked"))
-        }
-        async fn save(&self, _: &Path, _: CheckpointKind) -> Result<(), ComponentError> {
-            Err(ComponentError::failed("asked"))
-        }
-        async fn load(&self, _: &Path, _: CheckpointKind) -> Result<(), ComponentError> {
-            Err(ComponentError::failed("asked"))
-        }
-    }
-
     fn context() -> BuildContext {
-        BuildContext { settings: json!({ "data": { "type": "world", "training_clips": 5 } }) }
+        BuildContext { config: json!({ "data": { "type": "world", "training_clips": 5 } }) }
     }
 
     async fn judged(
@@ -160,23 +125,12 @@ mod tests {
         second: &str,
     ) -> Result<Verdict, ComponentError> {
         let judge = ReferenceJudgeConfig { oracle: true }.build(&context()).unwrap();
-        let response = |text: &str| Response {
-            text: text.to_owned(),
-            token_ids: vec![],
-            logprobs: vec![],
-            finish_reason: FinishReason::Stop,
-            policy: Fingerprint::of("nobody"),
-        };
-        let frames = Arc::new(Frames { width: 1, height: 1, rgb: vec![0; 3], timestamps: vec![0.0] });
-        let case = JudgeCase {
-            scene: VideoInput { video: sample.video.clone(), frames, features: None },
-            instruction: sample.instruction.clone(),
-            context: None,
-            first: response(first),
-            second: response(second),
-            seed: 0,
-        };
-        judge.judge(&case, &FrozenPolicy::new(Arc::new(Nobody))).await
+        let mut case = isr_testing::fixtures::case(first, second);
+        case.scene.video = sample.video.clone();
+        case.instruction = sample.instruction.clone();
+        // No reply and no score: an oracle must not ask the policy.
+        let policy = Arc::new(isr_testing::ScriptedPolicy::default());
+        judge.judge(&case, &policy.frozen()).await
     }
 
     #[tokio::test]
@@ -220,7 +174,7 @@ mod tests {
         assert!(refused.build(&context()).is_err());
         let oracle = ReferenceJudgeConfig { oracle: true };
         let error = |data: Value| {
-            let cx = BuildContext { settings: json!({ "data": data }) };
+            let cx = BuildContext { config: json!({ "data": data }) };
             oracle.build(&cx).err().unwrap().to_string()
         };
         assert!(error(json!({ "type": "jsonl" })).ends_with("and `data` is jsonl"));

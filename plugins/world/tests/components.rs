@@ -33,7 +33,7 @@ fn every_example_validates_and_builds() {
     config.build(&BuildContext::default()).unwrap();
     let config: Box<dyn JudgeConfig> = serde_json::from_value(example(Kind::Judge, "reference")).unwrap();
     config.validate().unwrap();
-    config.build(&BuildContext { settings: json!({ "data": example(Kind::Data, "world") }) }).unwrap();
+    config.build(&BuildContext { config: json!({ "data": example(Kind::Data, "world") }) }).unwrap();
     let config: Box<dyn DemonstrationsConfig> =
         serde_json::from_value(example(Kind::Demonstrations, "world")).unwrap();
     config.validate().unwrap();

@@ -1,4 +1,4 @@
-//! How far two judges agree beyond chance.
+//! Inter-rater agreement: Cohen's kappa.
 
 use isr_api::Streams;
 use isr_api::records::Choice;
@@ -7,24 +7,24 @@ use serde::Serialize;
 
 use crate::audit::bootstrap::{RESAMPLES, percentiles};
 
-/// Agreement of two judges on the pairs that both decided.
+/// Agreement of two raters on the pairs that both decided.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Agreement {
-    /// Pairs that both decided.
+    /// Number of pairs that both decided.
     pub n: usize,
-    /// Pairs that one of them left undecided; in no other figure.
+    /// Number of pairs that either left undecided; excluded from the other figures.
     pub ties: usize,
-    /// Share of the decided pairs on which they choose the same answer; null where there are none.
+    /// Observed agreement on the decided pairs; null without any.
     pub agree: Option<f64>,
-    /// Cohen's kappa: `(agree - chance) / (1 - chance)`, where `chance` is the agreement of two judges
-    /// that choose the first answer as often as these do, independently. Null where chance is all.
+    /// Cohen's kappa (1960): `(agree - chance) / (1 - chance)`, where `chance` is the expected agreement of independent raters
+    /// with the same marginals. Null where `chance` is 1.
     pub kappa: Option<f64>,
-    /// The 95% interval of kappa: 2.5th and 97.5th percentile over 2000 seeded resamples of the pairs,
-    /// each pair drawn on its own, also where several share a video.
+    /// 95% percentile bootstrap interval of kappa: 2000 seeded resamples of pairs. Pairs are resampled independently, also where
+    /// several share a video.
     pub interval: Option<[f64; 2]>,
 }
 
-/// Pairs by what both say: `[one][other]`, where 0 is the first answer and 1 the second.
+/// Contingency table `[one][other]`; index 0 is the first response, 1 the second.
 type Counts = [[usize; 2]; 2];
 
 impl Agreement {

@@ -6,10 +6,10 @@ use rand::Rng;
 /// Resamples of an interval.
 pub(crate) const RESAMPLES: usize = 2000;
 
-/// The 95% interval of a mean: 2.5th and 97.5th percentile of the means of 2000 resamples of the values, drawn with
-/// replacement from the random stream `stream`. `None` of fewer than two values, of which nothing can be said.
+/// 95% percentile bootstrap interval of a mean: 2.5th and 97.5th percentile of the means of 2000 resamples, drawn with replacement
+/// from the random stream `stream`. Returns `None` for fewer than two values.
 ///
-/// Of few values it is too narrow: of five it is about two thirds as wide as Student's t interval.
+/// It is too narrow for few values: for five, about two thirds as wide as Student's t interval.
 pub fn mean_interval(values: &[f64], stream: &str) -> Option<[f64; 2]> {
     if values.len() < 2 {
         return None;
@@ -28,7 +28,7 @@ pub(crate) fn percentiles(mut statistics: Vec<f64>) -> Option<[f64; 2]> {
     Some([quantile(&statistics, 0.025)?, quantile(&statistics, 0.975)?])
 }
 
-/// A quantile of sorted values, linear between neighbours, as `numpy.percentile` has it.
+/// Quantile of sorted values with linear interpolation, as `numpy.percentile`.
 fn quantile(sorted: &[f64], share: f64) -> Option<f64> {
     let place = share * sorted.len().checked_sub(1)? as f64;
     let (below, above) = (sorted[place.floor() as usize], sorted[place.ceil() as usize]);

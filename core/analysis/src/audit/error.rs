@@ -1,12 +1,12 @@
-//! What can go wrong while a run is audited.
+//! Errors of audits.
 
 use std::path::PathBuf;
 
-/// Why there is no audit.
+/// Failure of an audit or of judging again.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AuditError {
-    /// The path holds no run with verdicts.
+    /// The folder has no verdicts.
     #[error(
         "{path} has no verdicts: it has no `iteration-NN/verdicts.jsonl`; give the folder that a run was written to"
     )]
@@ -14,7 +14,7 @@ pub enum AuditError {
         /// The path as given.
         path: PathBuf,
     },
-    /// A verdict is about answers that are not there.
+    /// The responses of a verdict are missing.
     #[error(
         "{run}, iteration {iteration}: there are no two answers of sample `{sample}` as its verdict says; restore responses.jsonl from a copy"
     )]
@@ -26,7 +26,7 @@ pub enum AuditError {
         /// The sample.
         sample: String,
     },
-    /// Another judge's verdicts are about other answers.
+    /// Another judge's verdicts are on other responses.
     #[error(
         "{other} judges none of the answers of {run}; name a folder of verdicts on the same answers, such as what `isr audit --config` writes"
     )]
@@ -36,17 +36,17 @@ pub enum AuditError {
         /// The other judge's folder.
         other: PathBuf,
     },
-    /// The model that judged an iteration is not there any more.
+    /// The weights that judged an iteration are missing or differ.
     #[error("{run}, iteration {iteration}: {reason}")]
     OtherModel {
         /// The run.
         run: PathBuf,
         /// The iteration.
         iteration: u32,
-        /// What is missing or differs, and what to do.
+        /// Cause and remedy.
         reason: String,
     },
-    /// Another video was to be shown, and there is none.
+    /// Judging with another video was requested for a run with one video.
     #[error(
         "{run}, iteration {iteration}: all verdicts are on one video, so there is no other to show; choose `video = \"blank\"`"
     )]

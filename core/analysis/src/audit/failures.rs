@@ -1,4 +1,4 @@
-//! Verdicts that could not be had, and how long the others took.
+//! Failed cases and wall-clock time of a judge.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -13,15 +13,14 @@ use crate::audit::position::share;
 /// The stage of the journals that is a judge's.
 const STAGE: &str = "judge";
 
-/// Cases that the judge gave up on: replies that cannot be read, prompts that do not fit, videos that cannot
-/// be opened any more.
+/// Cases without a verdict: unparsable replies, prompts beyond the context length, unreadable videos.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Failures {
-    /// How many.
+    /// Number of failed cases.
     pub count: usize,
-    /// Their share of all cases; null where there were none.
+    /// Share of all cases; null without cases.
     pub share: Option<f64>,
-    /// How often each reason was given, as the judge said it.
+    /// Number of cases by the judge's error message.
     pub reasons: BTreeMap<String, usize>,
 }
 
@@ -38,8 +37,8 @@ impl Failures {
     }
 }
 
-/// Wall-clock seconds of judging an iteration, over the sessions that came to its end; `None` where they
-/// were not recorded. A session that was killed before has left none.
+/// Wall-clock seconds of judging an iteration, summed over sessions that completed the stage; `None` where not recorded. A killed
+/// session records none.
 pub(crate) fn seconds(folder: &Path, iteration: u32) -> Result<Option<f64>, Error> {
     #[derive(Deserialize)]
     struct TimingLine {

@@ -1,41 +1,40 @@
-//! Whether length decides.
+//! Length bias.
 
 use isr_api::records::Choice;
 use serde::Serialize;
 
 use crate::audit::position::share;
 
-/// Most steps of Newton's method; from zero it needs about seven.
+/// Maximum number of Newton steps; about seven are needed from zero.
 const STEPS: usize = 200;
 
-/// What the lengths of two answers do to verdicts. A length is a number of words, as judge
-/// `length_debiased` counts them: what white space divides.
+/// Length bias of a judge. Length is the number of words separated by white space, as in judge `length_debiased`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Length {
-    /// Decided verdicts on answers of unequal length.
+    /// Number of decided verdicts on responses of unequal length.
     pub unequal: usize,
-    /// Share of those that prefer the longer answer; null where there are none.
+    /// Share of `unequal` that prefers the longer response; null without any.
     pub longer_preferred: Option<f64>,
-    /// What a word is worth; null where the choices do not determine it: where all answers are equally
-    /// long, or a length divides all choices, so that no finite slope fits best.
+    /// Logistic regression of the choice on the difference in words; null where the maximum-likelihood fit does not exist (all
+    /// lengths equal, or choices separable by length).
     pub slope: Option<Slope>,
 }
 
 /// Maximum-likelihood fit of `logit p(first is chosen) = intercept + per_word (words1 - words2)`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Slope {
-    /// Log-odds for one word more; what judge `length_debiased` takes as `slope`.
+    /// Log-odds per additional word; the `slope` of judge `length_debiased`.
     pub per_word: f64,
-    /// Its standard error, from the observed information.
+    /// Standard error of `per_word`, from the observed information.
     pub error: f64,
-    /// Log-odds of the first answer where both are equally long.
+    /// Log-odds of the first response at equal lengths.
     pub intercept: f64,
-    /// Decided verdicts that it was fitted to.
+    /// Number of decided verdicts in the fit.
     pub n: usize,
 }
 
 impl Length {
-    /// Of the words that the first answer has more, and what was chosen.
+    /// Computes the bias from pairs of excess words of the first response and the choice.
     pub(crate) fn of(pairs: impl Iterator<Item = (f64, Choice)>) -> Self {
         let decided: Vec<(f64, bool)> = pairs
             .filter(|(_, choice)| *choice != Choice::Tie)

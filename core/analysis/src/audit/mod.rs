@@ -1,29 +1,26 @@
-//! What the judges of a run are worth, measured from what the run wrote down.
+//! Reliability of a run's judges, measured from its journals: `isr audit`.
 //!
-//! A judge's verdicts are trained on, so its faults are learned. This crate counts them, for each iteration
-//! and judge:
+//! A policy is trained on its judge's verdicts and learns their biases. The audit measures them by iteration and judge:
 //!
-//! | figure | of what | where |
+//! | figure | computed from | where |
 //! |---|---|---|
 //! | agreement, Cohen's kappa with its interval | the facts, people, and for another judge the run's | `agreement` |
-//! | agreement of both orders, share of the answer shown first | votes | `position` |
-//! | share of the longer answer, log-odds for a word more | verdicts | `length` |
-//! | verdicts that could not be had | quarantine of the judge's stage | `failures` |
+//! | position bias: agreement of both presentation orders, share of votes for the response shown first | votes | `position` |
+//! | length bias: share of the longer response, log-odds per word | verdicts | `length` |
+//! | failed cases | quarantine of the judge's stage | `failures` |
 //! | seconds | `timings.jsonl` | `failures` |
 //!
-//! What was not recorded is left out. Answers, verdicts and votes come from the run's journals; what is
-//! true is lent by the caller ([`TruthSource`]), as only the run's own evaluator knows it; what people chose
-//! stands in the run's `annotations.jsonl`.
+//! Responses, verdicts and votes come from the run's journals, human choices from its `annotations.jsonl`, and facts from the
+//! caller ([`TruthSource`]), since only the run's evaluator knows them. Figures without recorded inputs are null.
 //!
 //! # Judges other than the run's
 //! A folder that holds `iteration-NN/verdicts.jsonl` about the run's answers is another judge: those below
 //! `RUN/audits/`, which [`Rejudging`] writes, and those that the caller names.
 //!
-//! Two judges, or a judge and a person, are compared on what both decided: a probability of exactly one
-//! half, a tie of a person, and equally good answers are left out and counted as ties.
+//! Two judges, or a judge and a person, are compared on the pairs that both decided. A probability of exactly one half, a person's
+//! tie, and responses of equal quality are excluded and counted as ties.
 
 mod agreement;
-mod audit;
 mod bootstrap;
 mod error;
 mod failures;
@@ -32,9 +29,9 @@ mod length;
 mod people;
 mod position;
 mod rejudge;
+mod run_audit;
 
 pub use agreement::Agreement;
-pub use audit::{JudgeAudit, RunAudit, TruthSource, audit};
 pub use bootstrap::mean_interval;
 pub use error::AuditError;
 pub use failures::Failures;
@@ -42,3 +39,4 @@ pub use judgments::judged_iterations;
 pub use length::{Length, Slope};
 pub use position::Position;
 pub use rejudge::{Rejudging, Seen, SeenVideo};
+pub use run_audit::{JudgeAudit, RunAudit, TruthSource, audit};

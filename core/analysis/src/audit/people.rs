@@ -1,4 +1,4 @@
-//! What people chose: `annotations.jsonl` of a run.
+//! Human annotations of a run: `annotations.jsonl`.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -7,15 +7,14 @@ use isr_api::records::{Annotation, Choice};
 use isr_api::{Error, SampleId};
 use isr_run::store::read_journal;
 
-/// The choices of people, by iteration and sample.
+/// Choices of annotators, by iteration and sample.
 #[derive(Debug, Default)]
 pub(crate) struct People {
     choices: HashMap<(u32, SampleId), Vec<Choice>>,
 }
 
 impl People {
-    /// Reads a run's annotations; a run without them has none. Of what one person said of one sample, the
-    /// last counts.
+    /// Reads a run's annotations; empty without the file. The last choice of an annotator on a sample counts.
     pub(crate) fn read(run: &Path) -> Result<Self, Error> {
         let lines: Vec<Annotation> = read_journal(&run.join("annotations.jsonl"))?;
         let mut last: HashMap<_, Choice> = HashMap::new();
@@ -29,12 +28,12 @@ impl People {
         Ok(people)
     }
 
-    /// What each person chose who looked at a sample; their order means nothing.
+    /// Choices of all annotators of a sample, in no particular order.
     pub(crate) fn of(&self, iteration: u32, sample: &SampleId) -> &[Choice] {
         self.choices.get(&(iteration, sample.clone())).map_or(&[], Vec::as_slice)
     }
 
-    /// Whether anybody looked at a sample of an iteration.
+    /// Whether any sample of an iteration was annotated.
     pub(crate) fn saw(&self, iteration: u32) -> bool {
         self.choices.keys().any(|(of, _)| *of == iteration)
     }

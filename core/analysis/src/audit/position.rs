@@ -1,20 +1,20 @@
-//! Whether the place of an answer decides.
+//! Position bias.
 
 use isr_api::records::Choice;
 use isr_api::{Verdict, Vote};
 use serde::Serialize;
 
-/// What the order of showing does to verdicts.
+/// Position bias of a judge: the effect of presentation order on votes.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Position {
-    /// Verdicts that were asked for in both orders.
+    /// Number of verdicts with votes in both presentation orders.
     pub both_orders: usize,
-    /// Share of those whose votes do not take both sides; null where there are none.
+    /// Share of `both_orders` whose votes do not contradict each other; null without any.
     pub consistent: Option<f64>,
-    /// Votes that prefer one of the answers.
+    /// Number of votes that prefer a response.
     pub votes: usize,
-    /// Share of those that prefer the answer that was shown first: one half where place does not matter
-    /// and both orders were asked for. Null where there are no votes.
+    /// Share of `votes` for the response shown first: 0.5 without position bias if every pair is judged in both orders. Null
+    /// without votes.
     pub first_shown: Option<f64>,
 }
 

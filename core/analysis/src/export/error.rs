@@ -1,12 +1,12 @@
-//! What can go wrong while a run is exported.
+//! Errors of exports.
 
 use std::path::PathBuf;
 
-/// Why nothing was exported.
+/// Failure of an export.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ExportError {
-    /// The path holds no run.
+    /// The path is not a run directory.
     #[error(
         "{path} is not a run directory: it has no `iteration-01`; give the folder that a run was written to"
     )]
@@ -14,25 +14,25 @@ pub enum ExportError {
         /// The path as given.
         path: PathBuf,
     },
-    /// The run has no such iteration.
+    /// The requested iteration does not exist.
     #[error("{run} has no pairs of iteration {iteration}; it has those of {there}")]
     NoIteration {
         /// The run.
         run: PathBuf,
-        /// The iteration that was asked for.
+        /// Requested iteration.
         iteration: u32,
-        /// The iterations that there are.
+        /// Existing iterations.
         there: String,
     },
-    /// There is nothing to write.
+    /// No pair is left to write.
     #[error("{run} has no pairs to export; {left_out} were left out")]
     NoPairs {
         /// The run.
         run: PathBuf,
-        /// Pairs that the format does not take.
+        /// Number of pairs left out.
         left_out: usize,
     },
-    /// A verdict is about answers that the run does not have.
+    /// The responses of a verdict are missing.
     #[error(
         "{run}, iteration {iteration}: there are no two answers of sample `{sample}` as its verdict says; restore responses.jsonl from a copy"
     )]
@@ -44,7 +44,7 @@ pub enum ExportError {
         /// The sample.
         sample: String,
     },
-    /// The trainer would not open a file of that name.
+    /// The trainer does not accept the file's extension.
     #[error("{path}: {format} reads files that end in `.jsonl` or `.json`; choose such a name")]
     Name {
         /// The file to write.
@@ -52,7 +52,7 @@ pub enum ExportError {
         /// The format's name.
         format: &'static str,
     },
-    /// The list of data sets beside the file is no JSON object.
+    /// `dataset_info.json` beside the file is not a JSON object.
     #[error("cannot add to {path}: {reason}; mend it, or choose a file in another folder")]
     DatasetInfo {
         /// The list.
@@ -60,13 +60,13 @@ pub enum ExportError {
         /// What the parser said.
         reason: String,
     },
-    /// Pictures were asked for by a format that has no place for them.
+    /// Frames were requested for a format without a column of images.
     #[error("{format} reads videos; leave out --frames, which is for trl")]
     NoPictures {
         /// The format's name.
         format: &'static str,
     },
-    /// A picture or a folder could not be written.
+    /// An image or a folder could not be written.
     #[error("cannot write {path}: {source}")]
     Io {
         /// The picture or the folder.

@@ -1,4 +1,4 @@
-//! The rows of each format.
+//! Row layout of each format.
 
 use std::path::Path;
 
@@ -7,23 +7,23 @@ use serde_json::{Value, json};
 use crate::export::error::ExportError;
 use crate::export::pairs::Pair;
 
-/// Whose data format.
+/// Data format of a trainer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// TRL.
+    /// TRL 1.16, conversational preference format with an explicit prompt.
     Trl,
-    /// ms-swift.
+    /// ms-swift 4.6, `rlhf`.
     MsSwift,
-    /// LLaMA-Factory.
+    /// LLaMA-Factory 0.9.5, ShareGPT with `ranking: true`.
     LlamaFactory,
-    /// LLaVA-Hound, and data `jsonl`.
+    /// LLaVA-Hound, also read by data `jsonl`.
     LlavaHound,
 }
 
-/// Where ms-swift and LLaMA-Factory find videos and other media in texts.
+/// Media placeholders of ms-swift and LLaMA-Factory.
 const PLACEHOLDERS: [&str; 4] = ["<video>", "<image>", "<audio>", "<|video_pad|>"];
 
-/// Which column of a LLaMA-Factory row is what.
+/// Column names in `dataset_info.json` of LLaMA-Factory.
 pub(crate) const LLAMA_FACTORY_COLUMNS: [(&str, &str); 4] =
     [("messages", "conversations"), ("chosen", "chosen"), ("rejected", "rejected"), ("videos", "videos")];
 
@@ -31,7 +31,7 @@ impl Format {
     /// All formats.
     pub const ALL: [Self; 4] = [Self::Trl, Self::MsSwift, Self::LlamaFactory, Self::LlavaHound];
 
-    /// Its name on the command line.
+    /// Name on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Self::Trl => "trl",
@@ -41,7 +41,7 @@ impl Format {
         }
     }
 
-    /// Refuses a file that the trainer would not open.
+    /// Checks that the trainer accepts the file's extension.
     pub(crate) fn check_name(self, out: &Path) -> Result<(), ExportError> {
         let ending = out.extension().unwrap_or_default();
         let by_ending = matches!(self, Self::MsSwift | Self::LlamaFactory);
@@ -51,7 +51,7 @@ impl Format {
         }
     }
 
-    /// Whether the trainer would read the pair's texts as they are.
+    /// Whether the pair's texts are free of the format's placeholders.
     pub(crate) fn takes(self, pair: &Pair) -> bool {
         let by_text = matches!(self, Self::MsSwift | Self::LlamaFactory);
         let texts = [&pair.prompt, &pair.chosen, &pair.rejected];

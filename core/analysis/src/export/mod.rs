@@ -1,4 +1,4 @@
-//! The preference data of a run, written for other trainers.
+//! Export of a run's preference pairs for other trainers: `isr export`.
 //!
 //! | format | read by | a row |
 //! |---|---|---|
@@ -12,9 +12,8 @@
 //! absolute paths, so that a trainer may be started anywhere. TRL's `DPOTrainer` reads a column `images` and
 //! no `videos` yet: with [`Pictures`], a row has the frames that the run saw there, as paths of PNG files.
 //!
-//! Pairs are those that the run trained on. What a trainer would refuse or misread is left out and
-//! counted: two answers with the same text, and texts that hold a placeholder such as `<video>` where the
-//! format places videos by that.
+//! Pairs are those that the run trained on. Pairs that a trainer would refuse or misread are left out and counted: equal texts, and
+//! texts with a media placeholder such as `<video>` where the format locates videos by it.
 
 mod error;
 mod format;
@@ -34,37 +33,40 @@ pub use pictures::Pictures;
 use crate::export::format::LLAMA_FACTORY_COLUMNS;
 use crate::export::pairs::Pair;
 
-/// What of a run is written, and how.
+/// Options of an export.
 #[derive(Clone, Debug)]
 pub struct Export {
-    /// The form of the rows.
+    /// Data format.
     pub format: Format,
-    /// One iteration; `None` is all, in their order.
+    /// Iteration to export; `None` for all, in order.
     pub iteration: Option<u32>,
-    /// Whether pairs that selection dropped are written too, by the judge's verdict alone.
+    /// Whether to include pairs that selection dropped, ordered by the judge's verdict.
     pub unselected: bool,
-    /// Where the run's relative video paths start: the folder that it was started in.
+    /// Base of the run's relative video paths: the folder that the run was started in.
     pub video_root: PathBuf,
 }
 
-/// What was written.
+/// Counts of an export.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Exported {
     /// Rows written.
     pub pairs: usize,
-    /// Pairs left out since both answers have the same text, or the judge preferred neither.
+    /// Pairs left out because of equal texts or an undecided verdict.
     pub equal: usize,
-    /// Pairs left out since a text holds a placeholder for media.
+    /// Pairs left out because a text has a media placeholder.
     pub placeholders: usize,
-    /// Pairs left out since the frames of their video were asked for and cannot be read.
+    /// Pairs left out because frames were requested and the video cannot be read.
     pub unreadable: usize,
 }
 
 impl Export {
-    /// Writes the pairs of `run` to `out`, whole or not at all; pictures before it.
+    /// Writes the pairs of the run directory `run` to the file `out`, atomically. With `pictures`, frames are written first as PNG
+    /// files, which `images` of each row lists (format `trl` only).
     ///
     /// # Errors
-    /// See [`ExportError`].
+    /// [`ExportError::NotARun`], [`ExportError::NoIteration`] and [`ExportError::NoResponses`] for what the run lacks,
+    /// [`ExportError::NoPairs`] for an empty result, [`ExportError::Name`], [`ExportError::NoPictures`] and
+    /// [`ExportError::DatasetInfo`] for what the format does not allow, [`ExportError::Io`] and [`ExportError::Store`] for files.
     pub fn write(
         &self,
         run: &Path,
@@ -75,7 +77,7 @@ impl Export {
         if pictures.is_some() && self.format != Format::Trl {
             return Err(ExportError::NoPictures { format: self.format.name() });
         }
-        let pairs = pairs::read(run, self)?;
+        let pairs = pairs::read(run, self.iteration, self.unselected, &self.video_root)?;
         let total = pairs.len();
         let different: Vec<Pair> = pairs.into_iter().filter(Pair::is_decided).collect();
         let equal = total - different.len();
@@ -97,7 +99,7 @@ impl Export {
         Ok(Exported { pairs: rows.len(), equal, placeholders, unreadable })
     }
 
-    /// The rows, with pictures where there are to be some.
+    /// Rows, with `images` if pictures are requested.
     fn rows(&self, pairs: &[&Pair], pictures: Option<&Pictures<'_>>) -> Result<Vec<Value>, ExportError> {
         let row = |pair: &&Pair| self.format.row(pair);
         let Some(pictures) = pictures else { return Ok(pairs.iter().map(row).collect()) };
@@ -112,7 +114,7 @@ impl Export {
     }
 }
 
-/// Names the file in the `dataset_info.json` beside it, which keeps its other entries.
+/// Adds the file to the `dataset_info.json` beside it. Other entries are kept.
 fn register(out: &Path) -> Result<(), ExportError> {
     let path = out.with_file_name("dataset_info.json");
     let mut entries: Map<String, Value> = match isr_run::store::read_json(&path) {

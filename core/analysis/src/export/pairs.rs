@@ -1,4 +1,4 @@
-//! The pairs of a run.
+//! Preference pairs of a run.
 
 use std::collections::HashMap;
 use std::fs;
@@ -7,10 +7,9 @@ use std::path::{Path, PathBuf};
 use isr_api::records::{PairRecord, ResponseRecord, VerdictRecord};
 use isr_run::store::{iteration_dir, read_journal};
 
-use crate::export::Export;
 use crate::export::error::ExportError;
 
-/// One chosen and one rejected answer.
+/// A preference pair.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Pair {
     /// Unique among all pairs of the run.
@@ -25,7 +24,7 @@ pub(crate) struct Pair {
 }
 
 impl Pair {
-    /// Whether there is anything to learn from it.
+    /// Whether the texts differ and the verdict is decided.
     pub(crate) fn is_decided(&self) -> bool {
         self.chosen != self.rejected && self.p_chosen != 0.5
     }
@@ -45,13 +44,18 @@ impl Pair {
     }
 }
 
-/// The pairs that are asked for, in the order of iterations and journals.
-pub(crate) fn read(run: &Path, export: &Export) -> Result<Vec<Pair>, ExportError> {
+/// Reads pairs in the order of iterations and journals; see [`Export`](crate::export::Export) for the options.
+pub(crate) fn read(
+    run: &Path,
+    iteration: Option<u32>,
+    unselected: bool,
+    video_root: &Path,
+) -> Result<Vec<Pair>, ExportError> {
     let there = iterations(run);
     if there.is_empty() {
         return Err(ExportError::NotARun { path: run.to_owned() });
     }
-    let wanted = match export.iteration {
+    let wanted = match iteration {
         None => there,
         Some(one) if there.contains(&one) => vec![one],
         Some(iteration) => {
@@ -62,11 +66,11 @@ pub(crate) fn read(run: &Path, export: &Export) -> Result<Vec<Pair>, ExportError
     let mut pairs = Vec::new();
     for iteration in wanted {
         let dir = iteration_dir(run, iteration);
-        if export.unselected {
-            pairs.extend(of_verdicts(run, &dir, iteration, &export.video_root)?);
+        if unselected {
+            pairs.extend(of_verdicts(run, &dir, iteration, video_root)?);
         } else {
             let records: Vec<PairRecord> = read_journal(&dir.join("pairs.jsonl"))?;
-            let pair = |record| Pair::of_record(record, iteration, &export.video_root);
+            let pair = |record| Pair::of_record(record, iteration, video_root);
             pairs.extend(records.into_iter().map(pair));
         }
     }
@@ -82,7 +86,7 @@ fn iterations(run: &Path) -> Vec<u32> {
     numbers
 }
 
-/// A pair of every verdict, as the judge's probability says.
+/// A pair per verdict, ordered by the judge's probability.
 fn of_verdicts(run: &Path, dir: &Path, iteration: u32, root: &Path) -> Result<Vec<Pair>, ExportError> {
     let responses: Vec<ResponseRecord> = read_journal(&dir.join("responses.jsonl"))?;
     let responses: HashMap<_, _> = responses.into_iter().map(|it| (it.sample.clone(), it)).collect();

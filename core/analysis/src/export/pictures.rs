@@ -1,4 +1,4 @@
-//! Frames as picture files, for trainers that read pictures and no videos.
+//! Frames as PNG files, for trainers that read images only.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -9,15 +9,15 @@ use isr_api::{Fingerprint, Frames};
 
 use crate::export::error::ExportError;
 
-/// Where pictures go, and what decodes videos.
+/// Output folder and frame source of images.
 pub struct Pictures<'a> {
-    /// The folder: `DIR/VIDEO/00.png` and so on.
+    /// Output folder; files are `DIR/VIDEO/00.png` and so on.
     pub dir: &'a Path,
-    /// The frames of the video at a path; `None` where it cannot be read.
+    /// Decodes the video at a path; `None` where it cannot be read.
     pub frames: &'a dyn Fn(&str) -> Option<Frames>,
 }
 
-/// The pictures that were written, by video; `None` for a video that cannot be read.
+/// Paths of images by video; `None` for an unreadable video.
 pub(crate) type Written = HashMap<String, Option<Vec<String>>>;
 
 impl Pictures<'_> {

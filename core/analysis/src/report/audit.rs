@@ -1,9 +1,9 @@
-//! The table of the judges, as `isr-audit` measures them.
+//! Table of the judges' audit.
 
 use crate::audit::{Agreement, JudgeAudit};
 use crate::report::format::{Unit, count, number};
 use crate::report::run::Run;
-use crate::report::tables::{Table, with_error};
+use crate::report::table::{Table, with_error};
 
 const CAPTION: &str = "Judge audit. Kappa is Cohen's, with its 95% interval: agreement beyond that of two judges \
                        who choose each place as often, independently. Slope: log-odds for a word more, with its \
@@ -38,7 +38,7 @@ const COLUMNS: [Column; 11] = [
     }),
 ];
 
-/// One row an iteration and judge; columns in which no row has anything are left out.
+/// One row per iteration and judge. Empty columns are left out.
 pub(crate) fn table(run: &Run) -> Table {
     let judges = &run.judges;
     let filled = COLUMNS.iter().filter(|(_, cell)| judges.iter().any(|judge| cell(judge).is_some()));

@@ -1,15 +1,15 @@
-//! What can go wrong while a report is made.
+//! Errors of reports.
 
 use std::path::PathBuf;
 
-/// Why there is no report.
+/// Failure of a report.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReportError {
     /// The list of runs is empty.
     #[error("no run given; name at least one run directory")]
     NoRuns,
-    /// The path holds no run.
+    /// The path is not a run directory.
     #[error(
         "{path} is not a run directory: it has neither summary.json nor config.toml; give the folder \
          that a run was written to"
@@ -18,19 +18,19 @@ pub enum ReportError {
         /// The path as given.
         path: PathBuf,
     },
-    /// `summary.json` is of a format that this version does not know.
+    /// `summary.json` has an unknown schema version.
     #[error(
         "{path} has schema {found}, and this version reads schema {known}; use the version of isr that wrote it"
     )]
     UnknownSchema {
-        /// The summary.
+        /// Path of `summary.json`.
         path: PathBuf,
-        /// Its schema number.
+        /// Schema version found.
         found: u64,
-        /// The one that is understood.
+        /// Supported schema version.
         known: u32,
     },
-    /// A file of the run does not hold what it should.
+    /// A file of the run cannot be parsed.
     #[error(
         "{path}:{line} is damaged: {reason}; restore the file from a copy, or remove it to report on the rest"
     )]
@@ -39,7 +39,7 @@ pub enum ReportError {
         path: PathBuf,
         /// The line, from 1.
         line: usize,
-        /// What the parser said.
+        /// Error of the parser.
         reason: String,
     },
     /// A file could not be read or written.
@@ -52,7 +52,7 @@ pub enum ReportError {
         /// The system's error.
         source: std::io::Error,
     },
-    /// The judges could not be audited.
+    /// The audit of the judges failed.
     #[error("cannot audit the judges: {0}")]
     Audit(#[from] crate::audit::AuditError),
     /// A frame could not be encoded as PNG.
@@ -63,7 +63,7 @@ pub enum ReportError {
         /// The encoder's error.
         source: png::EncodingError,
     },
-    /// A template failed; a bug of this crate.
+    /// A template failed, which is a bug.
     #[error("cannot render the report: {0:#}; please report this")]
     Template(#[from] minijinja::Error),
 }

@@ -3,11 +3,11 @@
 use isr_api::{FinishReason, Verdict, VisualContext};
 use serde::Serialize;
 
-use crate::report::cases::{Case, Outcome};
 use crate::report::error::ReportError;
-use crate::report::film::Films;
+use crate::report::filmstrip::Filmstrips;
 use crate::report::format::counted;
 use crate::report::journal::Answer;
+use crate::report::judged_pairs::{JudgedPair, Outcome};
 use crate::report::run::{Journals, Run};
 
 /// The examples of one iteration.
@@ -70,15 +70,15 @@ struct VoteView {
 /// The examples of every iteration that has some; the last is unfolded if `unfold`.
 pub(crate) fn views(
     run: &Run,
-    films: &mut Films<'_>,
+    films: &mut Filmstrips<'_>,
     unfold: bool,
 ) -> Result<Vec<IterationExamples>, ReportError> {
     let with_cases: Vec<&Journals> =
-        run.journals.iter().filter(|journals| !journals.cases.shown.is_empty()).collect();
+        run.journals.iter().filter(|journals| !journals.judged.shown.is_empty()).collect();
     let last = with_cases.last().map(|journals| journals.iteration);
     let view = |journals: &&Journals| {
         let cards =
-            journals.cases.shown.iter().map(|case| example(case, films)).collect::<Result<_, _>>()?;
+            journals.judged.shown.iter().map(|case| example(case, films)).collect::<Result<_, _>>()?;
         let open = unfold && Some(journals.iteration) == last;
         Ok(IterationExamples { iteration: journals.iteration, complete: journals.complete, open, cards })
     };
@@ -92,7 +92,7 @@ pub(crate) fn answer(name: impl Into<String>, answer: &Answer, mark: &'static st
     AnswerView { name: name.into(), text: answer.text.clone(), length, mark }
 }
 
-fn example(case: &Case, films: &mut Films<'_>) -> Result<Example, ReportError> {
+fn example(case: &JudgedPair, films: &mut Filmstrips<'_>) -> Result<Example, ReportError> {
     let outcome = match case.outcome {
         Outcome::Kept(_) => "kept",
         Outcome::Dropped => "dropped",
@@ -111,7 +111,7 @@ fn example(case: &Case, films: &mut Films<'_>) -> Result<Example, ReportError> {
     })
 }
 
-fn answers(case: &Case) -> Vec<AnswerView> {
+fn answers(case: &JudgedPair) -> Vec<AnswerView> {
     let mark = |position: usize| match case.outcome {
         Outcome::Kept(chosen) if chosen == position => "chosen",
         Outcome::Kept(_) => "rejected",

@@ -1,13 +1,15 @@
 //! The charts by iteration: accuracy, hallucination, length, the judge, the visual contexts.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use isr_api::records::{EvaluationRecord, JudgeSummary};
+use isr_api::records::{
+    EvaluationRecord, IterationSummary, JudgeSummary, evaluation_metrics, iteration_metrics,
+};
 
 use crate::report::chart::{Line, Plot, Point};
 use crate::report::format::{MISSING, Unit, binomial_error};
 use crate::report::run::Run;
-use crate::report::tables::{Table, range_of_n, with_error};
+use crate::report::table::{Table, range_of_n, with_error};
 
 /// A chart, and where its lines come from.
 struct Figure {
@@ -18,16 +20,17 @@ struct Figure {
     series: &'static [(&'static str, Source)],
 }
 
-/// Where in a run's summary a line lies.
+/// Metric of a line ([`isr_api::records::iteration_metrics`]), and its sample size.
 #[derive(Clone, Copy)]
 enum Source {
-    Greedy(&'static str),
-    Sampled(&'static str),
-    /// Tokens of the answers sampled for training; iteration t samples with the model that t-1 made.
+    /// A metric of an evaluation on held-out samples, the starting model's included.
+    HeldOut(&'static str),
+    /// A metric of the judge, and how many verdicts it is a share of, given the verdicts on answers of unequal length.
+    Judge(&'static str, fn(&JudgeSummary, usize) -> usize),
+    /// Any other metric of an iteration.
+    Iteration(&'static str),
+    /// `responses.tokens`, drawn at the model that sampled them: iteration t samples with the model that t − 1 trained.
     TrainingTokens,
-    /// The share, and how many cases it is a share of.
-    Judge(fn(&JudgeSummary, usize) -> Option<(f64, usize)>),
-    Context(&'static str),
 }
 
 /// One value.
@@ -46,7 +49,10 @@ const FIGURES: &[Figure] = &[
         note: "Held-out samples.",
         unit: Unit::Rate,
         reference: None,
-        series: &[("greedy", Source::Greedy("accuracy")), ("sampled", Source::Sampled("accuracy"))],
+        series: &[
+            ("greedy", Source::HeldOut("greedy.accuracy")),
+            ("sampled", Source::HeldOut("sampled.accuracy")),
+        ],
     },
     Figure {
         title: "Hallucination rate",
@@ -54,8 +60,8 @@ const FIGURES: &[Figure] = &[
         unit: Unit::Rate,
         reference: None,
         series: &[
-            ("greedy", Source::Greedy("hallucination")),
-            ("sampled", Source::Sampled("hallucination")),
+            ("greedy", Source::HeldOut("greedy.hallucination")),
+            ("sampled", Source::HeldOut("sampled.hallucination")),
         ],
     },
     Figure {
@@ -64,8 +70,8 @@ const FIGURES: &[Figure] = &[
         unit: Unit::Tokens,
         reference: None,
         series: &[
-            ("greedy", Source::Greedy("response_tokens")),
-            ("sampled", Source::Sampled("response_tokens")),
+            ("greedy", Source::HeldOut("greedy.response_tokens")),
+            ("sampled", Source::HeldOut("sampled.response_tokens")),
             ("training samples", Source::TrainingTokens),
         ],
     },
@@ -74,32 +80,21 @@ const FIGURES: &[Figure] = &[
         note: JUDGE_NOTE,
         unit: Unit::Rate,
         reference: Some((0.5, "chance")),
-        series: &[(
-            "agreement",
-            Source::Judge(|judge, _| judge.agreement.map(|agreement| (agreement, judge.agreement_of))),
-        )],
+        series: &[("agreement", Source::Judge("judge.agreement", |judge, _| judge.agreement_of))],
     },
     Figure {
         title: "Position consistency",
         note: "Share of verdicts that name the same answer in both orders.",
         unit: Unit::Rate,
         reference: None,
-        series: &[(
-            "consistency",
-            Source::Judge(|judge, _| {
-                (judge.verdicts > 0).then_some((judge.position_consistency, judge.verdicts))
-            }),
-        )],
+        series: &[("consistency", Source::Judge("judge.position_consistency", |judge, _| judge.verdicts))],
     },
     Figure {
         title: "Longer answer preferred",
         note: "Share of verdicts, among answers of unequal length.",
         unit: Unit::Rate,
         reference: Some((0.5, "no length bias")),
-        series: &[(
-            "longer preferred",
-            Source::Judge(|judge, unequal| judge.longer_preferred.map(|share| (share, unequal))),
-        )],
+        series: &[("longer preferred", Source::Judge("judge.longer_preferred", |_, unequal| unequal))],
     },
     Figure {
         title: "Visual contexts",
@@ -107,8 +102,8 @@ const FIGURES: &[Figure] = &[
         unit: Unit::Rate,
         reference: None,
         series: &[
-            ("accuracy", Source::Context("accuracy")),
-            ("hallucination", Source::Context("hallucination")),
+            ("accuracy", Source::Iteration("contexts.accuracy")),
+            ("hallucination", Source::Iteration("contexts.hallucination")),
         ],
     },
 ];
@@ -210,20 +205,16 @@ fn table(unit: Unit, title: &str, lines: &[(String, Vec<Reading>)]) -> Table {
 impl Source {
     fn read(self, run: &Run) -> Vec<Reading> {
         let mut readings = match self {
-            Self::Greedy(name) => evaluations(run, |evaluation| &evaluation.greedy, name),
-            Self::Sampled(name) => evaluations(run, |evaluation| &evaluation.sampled, name),
-            Self::TrainingTokens => rows(run, |row| {
-                let iteration = row.iteration.saturating_sub(1);
-                Some(Reading { iteration, value: row.response_tokens, n: None })
+            Self::HeldOut(metric) => held_out(run, metric),
+            Self::Judge(metric, of) => iterations(run, metric, |row| {
+                let unequal = run.journals_of(row.iteration).map_or(0, |journals| journals.judged.unequal);
+                Some(of(&row.judge, unequal))
             }),
-            Self::Judge(read) => rows(run, |row| {
-                let unequal = run.journals_of(row.iteration).map_or(0, |journals| journals.cases.unequal);
-                let (value, n) = read(&row.judge, unequal)?;
-                Some(Reading { iteration: row.iteration, value, n: Some(n) })
-            }),
-            Self::Context(name) => rows(run, |row| {
-                Some(Reading { iteration: row.iteration, value: *row.contexts.get(name)?, n: None })
-            }),
+            Self::Iteration(metric) => iterations(run, metric, |_| None),
+            Self::TrainingTokens => iterations(run, "responses.tokens", |_| None)
+                .into_iter()
+                .map(|reading| Reading { iteration: reading.iteration.saturating_sub(1), ..reading })
+                .collect(),
         };
         readings.retain(|reading| reading.value.is_finite());
         readings
@@ -236,19 +227,21 @@ impl Reading {
     }
 }
 
-fn rows(run: &Run, read: impl Fn(&isr_api::records::IterationSummary) -> Option<Reading>) -> Vec<Reading> {
-    run.summaries.iter().filter_map(read).collect()
+/// One reading a completed iteration that has the metric.
+fn iterations(run: &Run, metric: &str, n: impl Fn(&IterationSummary) -> Option<usize>) -> Vec<Reading> {
+    let reading = |row: &IterationSummary| {
+        let value = *iteration_metrics(row).get(metric)?;
+        Some(Reading { iteration: row.iteration, value, n: n(row) })
+    };
+    run.summaries.iter().filter_map(reading).collect()
 }
 
-fn evaluations(
-    run: &Run,
-    answers: impl Fn(&EvaluationRecord) -> &BTreeMap<String, f64>,
-    name: &str,
-) -> Vec<Reading> {
+/// One reading an evaluation that has the metric.
+fn held_out(run: &Run, metric: &str) -> Vec<Reading> {
     let base = run.base.iter().map(|base| (0, base));
     let trained = run.summaries.iter().filter_map(|row| Some((row.iteration, row.evaluation.as_ref()?)));
     let reading = |(iteration, evaluation): (u32, &EvaluationRecord)| {
-        let value = *answers(evaluation).get(name)?;
+        let value = *evaluation_metrics(evaluation).get(metric)?;
         Some(Reading { iteration, value, n: Some(evaluation.samples) })
     };
     base.chain(trained).filter_map(reading).collect()

@@ -1,12 +1,12 @@
-//! Numbers as the page writes them.
+//! Number formatting.
 
-/// What is written where nothing is known.
+/// Placeholder for a missing value.
 pub const MISSING: &str = "–";
 
-/// How a figure is written.
+/// Unit of a metric, which determines its format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
-    /// A share in [0, 1], written in percent.
+    /// A share in [0, 1], shown in percent.
     Rate,
     /// Tokens, with one decimal.
     Tokens,
@@ -15,7 +15,7 @@ pub enum Unit {
 }
 
 impl Unit {
-    /// The unit of a figure by the name that an evaluator or objective gave it.
+    /// Unit of a metric by its name without the group, such as `accuracy` or `response_tokens`.
     pub fn of_metric(name: &str) -> Self {
         let is =
             |words: &[&str]| words.iter().any(|word| name == *word || name.ends_with(&format!("_{word}")));
@@ -28,7 +28,7 @@ impl Unit {
         }
     }
 
-    /// The value with its unit.
+    /// Formats a value with its unit; [`MISSING`] if it is not finite.
     pub fn format(self, value: f64) -> String {
         match self {
             _ if !value.is_finite() => MISSING.to_owned(),
@@ -38,12 +38,12 @@ impl Unit {
         }
     }
 
-    /// The value with its unit, or a dash.
+    /// Formats a value with its unit; [`MISSING`] for `None`.
     pub fn format_option(self, value: Option<f64>) -> String {
         value.map_or_else(|| MISSING.to_owned(), |value| self.format(value))
     }
 
-    /// A difference of two values, always signed; rates in percentage points.
+    /// Formats a signed difference of two values; rates in percentage points.
     pub fn format_change(self, change: f64) -> String {
         let text = match self {
             _ if !change.is_finite() => return MISSING.to_owned(),
@@ -55,7 +55,7 @@ impl Unit {
         text.replace('-', "−")
     }
 
-    /// A spread in the same unit, without the percent sign.
+    /// Formats a standard error, without the percent sign.
     pub fn format_spread(self, spread: f64) -> String {
         match self {
             Self::Rate => format!("{:.1}", spread * 100.0),
@@ -64,7 +64,7 @@ impl Unit {
         }
     }
 
-    /// True for shares, which lie in [0, 1].
+    /// Whether this is [`Unit::Rate`].
     pub fn is_rate(self) -> bool {
         self == Self::Rate
     }
@@ -100,7 +100,7 @@ pub(crate) fn binomial_error(value: f64, n: usize) -> Option<f64> {
     ((0.0..=1.0).contains(&value) && n > 0).then(|| (value * (1.0 - value) / n as f64).sqrt())
 }
 
-/// `response_tokens` as words.
+/// Replaces `_` by spaces: `response tokens`.
 pub fn words(name: &str) -> String {
     name.replace('_', " ")
 }

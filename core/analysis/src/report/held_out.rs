@@ -4,12 +4,12 @@ use std::collections::{BTreeSet, HashMap};
 
 use serde::Serialize;
 
-use crate::report::cases::shuffle_key;
 use crate::report::error::ReportError;
 use crate::report::examples::{self, AnswerView};
-use crate::report::film::Films;
+use crate::report::filmstrip::Filmstrips;
 use crate::report::format::{Unit, words};
 use crate::report::journal::HeldOutLine;
+use crate::report::judged_pairs::shuffle_key;
 use crate::report::run::Run;
 
 /// Samples shown.
@@ -49,7 +49,7 @@ struct Figure {
 type Couple<'a> = (Option<&'a HeldOutLine>, &'a HeldOutLine);
 
 /// The view; `None` where no held-out answers are on disk.
-pub(crate) fn view(run: &Run, films: &mut Films<'_>) -> Result<Option<HeldOutView>, ReportError> {
+pub(crate) fn view(run: &Run, films: &mut Filmstrips<'_>) -> Result<Option<HeldOutView>, ReportError> {
     let Some(held_out) = run.held_out.as_ref().filter(|held_out| !held_out.last.is_empty()) else {
         return Ok(None);
     };
@@ -96,7 +96,7 @@ fn change((base, last): Couple<'_>) -> &'static str {
     }
 }
 
-fn card(couple: Couple<'_>, iteration: u32, films: &mut Films<'_>) -> Result<Card, ReportError> {
+fn card(couple: Couple<'_>, iteration: u32, films: &mut Filmstrips<'_>) -> Result<Card, ReportError> {
     let (base, last) = couple;
     let mut answers: Vec<AnswerView> =
         base.iter().map(|line| examples::answer("Starting model", &line.greedy, "")).collect();

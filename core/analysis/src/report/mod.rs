@@ -1,34 +1,34 @@
-//! `isr report`: one self-contained HTML page from one or several run directories.
+//! Self-contained HTML report of one or several run directories: `isr report`.
 //!
-//! The page fetches nothing, runs no script, prints, and follows the reader's light or dark mode.
-//! Given several runs, it compares them: one line a run in every chart.
+//! The page has no scripts or external resources, can be printed, and has a light and a dark mode. Several runs are compared:
+//! every chart has one line per run.
 //!
 //! | step | where |
 //! |---|---|
-//! | journals -> what the page needs of a run | `run`, `journal`, `cases` |
+//! | journals -> data of a run | `run`, `journal`, `judged_pairs` |
 //! | figures -> charts | `figures`, `training`, `chart` |
-//! | figures -> tables and headline | `tables`, `headline` |
-//! | `isr-audit` -> the table of the judges | `audit` |
-//! | samples -> film strips and cards | `film`, `examples`, `held_out` |
+//! | figures -> tables and summary cards | `tables`, `summary` |
+//! | audit -> table of judges | `audit` |
+//! | samples -> film strips and cards | `filmstrip`, `examples`, `held_out` |
 //! | everything -> HTML | `page`, `templates/` |
 //!
-//! Journals are streamed: of the responses, only those that the page shows are held in memory.
-//! Everything that a run wrote is escaped by the template engine. No video is decoded here; the
-//! caller lends a [`FrameSource`], and what is true in a [`FactSource`].
+//! Journals are streamed; only responses that the page shows are kept in memory. The template engine escapes everything that a run
+//! wrote. Frames and facts come from the caller, by [`FrameSource`] and [`FactSource`].
 
 mod audit;
-mod cases;
 mod chart;
 mod error;
 mod examples;
 mod figures;
-mod film;
+mod filmstrip;
 mod format;
-mod headline;
 mod held_out;
 mod journal;
+mod judged_pairs;
 mod page;
 mod run;
+mod summary;
+mod table;
 mod tables;
 mod training;
 
@@ -41,18 +41,17 @@ pub use error::ReportError;
 pub use format::{MISSING, Unit, words};
 use isr_api::{Frames, SampleId};
 pub use page::render_page;
-pub use tables::Table;
+pub use table::Table;
 
-/// Gives the frames of a video, named as in the journals ([`isr_api::video_key`]); `None` where it
-/// cannot be read any more, which the page then says. Asked at most once a video.
+/// Callback that decodes a video, named as in the journals ([`isr_api::video_key`]). `None` marks it as missing on the page. Called
+/// at most once per video.
 pub type FrameSource<'a> = dyn Fn(&str) -> Option<Frames> + 'a;
 
-/// Says how good an answer to a run's training sample is by the facts ([`crate::audit::TruthSource`]), by run
-/// directory; `None` where nothing is known.
+/// Callback that returns the quality of a response to a training sample of a run directory
+/// ([`crate::audit::TruthSource`]). `None` where it is unknown.
 pub type FactSource<'a> = dyn Fn(&Path, &SampleId, &str) -> Option<f64> + 'a;
 
-/// Writes the report of `runs` to the file `out`, replacing an older one whole. The first run leads
-/// where an order matters.
+/// Writes the report of the run directories `runs` to the file `out`, replacing an older one atomically. Runs keep their order.
 ///
 /// # Errors
 /// See [`render_report`]; [`ReportError::Io`] where `out` cannot be written.
@@ -70,12 +69,12 @@ pub fn write_report(
     fs::rename(&aside, out).map_err(|source| ReportError::io("replace", out, source))
 }
 
-/// The report of `runs` as HTML text.
+/// Renders the report of the run directories `runs` as HTML.
 ///
 /// # Errors
-/// [`ReportError::NotARun`], [`ReportError::UnknownSchema`] and [`ReportError::Damaged`] for run
-/// directories that cannot be understood. Files that an unfinished iteration lacks, and a last line
-/// that was cut off while it was written, are no errors.
+/// [`ReportError::NoRuns`] for an empty list; [`ReportError::NotARun`], [`ReportError::UnknownSchema`],
+/// [`ReportError::Damaged`] and [`ReportError::Audit`] for unusable run directories. Missing files of an unfinished iteration
+/// and a truncated last line of a journal are not errors.
 pub fn render_report(
     runs: &[PathBuf],
     frames: &FrameSource<'_>,

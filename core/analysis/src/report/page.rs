@@ -1,4 +1,4 @@
-//! The page: everything that the templates are given, and their rendering.
+//! Template context and rendering of the page.
 
 use minijinja::{Environment, UndefinedBehavior, context};
 use serde::Serialize;
@@ -7,11 +7,12 @@ use serde_json::Value;
 use crate::report::chart::{self, ChartView, KeyView};
 use crate::report::error::ReportError;
 use crate::report::examples::{self, IterationExamples};
-use crate::report::film::{Films, Strip};
-use crate::report::headline::{self, Card};
+use crate::report::filmstrip::{Filmstrip, Filmstrips};
 use crate::report::held_out::{self, HeldOutView};
 use crate::report::run::Run;
-use crate::report::tables::{self, Table};
+use crate::report::summary::{self, Card};
+use crate::report::table::Table;
+use crate::report::tables;
 use crate::report::{FrameSource, figures, training};
 
 const TEMPLATES: [(&str, &str); 4] = [
@@ -35,7 +36,7 @@ struct Page {
     /// Charts for which no run has a value.
     unmeasured: Vec<String>,
     runs: Vec<RunView>,
-    strips: Vec<Strip>,
+    strips: Vec<Filmstrip>,
 }
 
 /// What is shown of each run.
@@ -63,11 +64,11 @@ pub(crate) fn render(runs: &[Run], frames: &FrameSource<'_>) -> Result<String, R
     render_page(("report.html", include_str!("templates/report.html")), &page)
 }
 
-/// Renders another page with the style, charts and tables of the report: a template that may include `style.css`,
-/// `chart.html` (of a `chart`, a [`ChartView`]) and import from `parts.html`. Its `page` is what it is given.
+/// Renders another page in the report's style, from a template name and its source. The template may include `style.css` and
+/// `chart.html` (for a variable `chart`, a [`ChartView`]) and import from `parts.html`; its context is the variable `page`.
 ///
 /// # Errors
-/// [`ReportError::Template`] for a template that is wrong.
+/// [`ReportError::Template`] for an invalid template.
 pub fn render_page((name, source): (&str, &str), page: &impl Serialize) -> Result<String, ReportError> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
@@ -81,7 +82,7 @@ pub fn render_page((name, source): (&str, &str), page: &impl Serialize) -> Resul
 }
 
 fn page(runs: &[Run], frames: &FrameSource<'_>) -> Result<Page, ReportError> {
-    let mut films = Films::new(frames);
+    let mut films = Filmstrips::new(frames);
     let single = runs.len() == 1;
     let plots = figures::plots(runs).into_iter().chain(training::plots(runs));
     let (empty, drawn): (Vec<_>, Vec<_>) = plots.partition(|plot| plot.is_empty());
@@ -94,8 +95,8 @@ fn page(runs: &[Run], frames: &FrameSource<'_>) -> Result<Page, ReportError> {
         title: title(runs),
         version: env!("CARGO_PKG_VERSION"),
         single,
-        cards: if single { headline::cards(&runs[0]) } else { Vec::new() },
-        comparison: if single { Table::default() } else { headline::comparison(runs) },
+        cards: if single { summary::cards(&runs[0]) } else { Vec::new() },
+        comparison: if single { Table::default() } else { summary::comparison(runs) },
         charts: drawn.into_iter().map(chart::Plot::view).collect(),
         unmeasured: empty.into_iter().map(|plot| plot.title.to_lowercase()).collect(),
         runs: views,
@@ -110,7 +111,12 @@ fn title(runs: &[Run]) -> String {
     }
 }
 
-fn run_view(run: &Run, series: usize, single: bool, films: &mut Films<'_>) -> Result<RunView, ReportError> {
+fn run_view(
+    run: &Run,
+    series: usize,
+    single: bool,
+    films: &mut Filmstrips<'_>,
+) -> Result<RunView, ReportError> {
     Ok(RunView {
         name: run.name.clone(),
         dir: run.dir.display().to_string(),

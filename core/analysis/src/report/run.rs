@@ -1,23 +1,24 @@
-//! A run directory, read.
+//! Reading of a run directory.
 
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use isr_api::records::{EvaluationRecord, IterationSummary, QuarantineRecord, Summary};
+use isr_run::store::iteration_dir;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::audit::{AuditError, JudgeAudit};
 use crate::report::FactSource;
-use crate::report::cases::{self, Cases};
 use crate::report::error::ReportError;
 use crate::report::journal::{self, HeldOutLine, StepLine};
+use crate::report::judged_pairs::{self, JudgedPairs};
 
 /// The format of `summary.json` that this crate reads.
 const SCHEMA: u32 = 1;
 
-/// What the page needs of one run.
+/// Data of one run.
 pub(crate) struct Run {
     pub(crate) dir: PathBuf,
     pub(crate) name: String,
@@ -41,7 +42,7 @@ pub(crate) struct Journals {
     pub(crate) complete: bool,
     pub(crate) steps: Vec<StepLine>,
     pub(crate) quarantine: Vec<QuarantineRecord>,
-    pub(crate) cases: Cases,
+    pub(crate) judged: JudgedPairs,
 }
 
 /// Held-out answers before and after.
@@ -109,11 +110,6 @@ pub(crate) fn tell_apart(runs: &mut [Run]) {
     }
 }
 
-/// The folder of an iteration.
-pub(crate) fn iteration_dir(run: &Path, iteration: u32) -> PathBuf {
-    run.join(format!("iteration-{iteration:02}"))
-}
-
 fn read_iterations(dir: &Path, summaries: &[IterationSummary]) -> Result<Vec<Journals>, ReportError> {
     iteration_numbers(dir)?.into_iter().map(|number| read_journals(dir, number, summaries)).collect()
 }
@@ -140,7 +136,7 @@ fn read_journals(
         complete,
         steps: journal::read_lines(&folder.join("metrics.jsonl"))?,
         quarantine: journal::read_lines(&folder.join("quarantine.jsonl"))?,
-        cases: cases::read(dir, iteration)?,
+        judged: judged_pairs::read(dir, iteration)?,
     })
 }
 

@@ -1,37 +1,16 @@
-//! The tables of a run: one row an iteration.
+//! Tables of a run, with one row per iteration.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use isr_api::records::{EvaluationRecord, IterationSummary, QuarantineRecord};
-use serde::Serialize;
 
 use crate::report::audit;
-use crate::report::format::{self, MISSING, Unit, binomial_error, count, number, words};
+use crate::report::format::{MISSING, Unit, count, number, words};
 use crate::report::run::Run;
+use crate::report::table::{Table, with_error};
 
 /// Different reasons quoted for each stage and iteration.
 const REASONS: usize = 3;
-
-/// A table whose first column heads its rows.
-#[derive(Serialize, Default)]
-pub struct Table {
-    /// What it shows.
-    pub caption: String,
-    /// Names of its columns.
-    pub head: Vec<String>,
-    /// Its rows.
-    pub rows: Vec<Vec<String>>,
-    /// Columns from this one on hold text, not figures.
-    pub prose: Option<usize>,
-}
-
-impl Table {
-    /// A table without rows.
-    pub fn new(caption: impl Into<String>, head: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        let head = head.into_iter().map(Into::into).collect();
-        Self { caption: caption.into(), head, ..Self::default() }
-    }
-}
 
 /// All tables of a run that have a row.
 pub(crate) fn tables(run: &Run) -> Vec<Table> {
@@ -47,13 +26,6 @@ pub(crate) fn tables(run: &Run) -> Vec<Table> {
         unfinished(run),
     ];
     all.into_iter().filter(|table| !table.rows.is_empty()).collect()
-}
-
-/// A rate with its binomial standard error, or any other figure alone.
-pub(crate) fn with_error(unit: Unit, value: Option<f64>, n: usize) -> String {
-    let text = unit.format_option(value);
-    let error = value.filter(|_| unit.is_rate()).and_then(|value| binomial_error(value, n));
-    error.map_or(text.clone(), |error| format!("{text} ± {}", unit.format_spread(error)))
 }
 
 fn held_out(run: &Run) -> Table {
@@ -105,7 +77,7 @@ fn judge(run: &Run) -> Table {
     };
     let mut table = Table::new(caption, head);
     for row in &run.summaries {
-        let unequal = run.journals_of(row.iteration).map_or(0, |journals| journals.cases.unequal);
+        let unequal = run.journals_of(row.iteration).map_or(0, |journals| journals.judged.unequal);
         let judge = &row.judge;
         table.rows.push(vec![
             row.iteration.to_string(),
@@ -222,8 +194,9 @@ fn unfinished(run: &Run) -> Table {
     let head = ["iteration", "contexts", "samples answered", "verdicts", "pairs kept", "optimiser steps"];
     let mut table = Table::new("Not complete yet: what the journals hold so far.", head);
     for journals in run.journals.iter().filter(|journals| !journals.complete) {
-        let cases = &journals.cases;
-        let counts = [cases.contexts, cases.responses, cases.verdicts, cases.pairs, journals.steps.len()];
+        let judged = &journals.judged;
+        let counts =
+            [judged.contexts, judged.responses, judged.verdicts, judged.pairs, journals.steps.len()];
         table.rows.push(std::iter::once(journals.iteration.to_string()).chain(counts.map(count)).collect());
     }
     table
@@ -240,14 +213,4 @@ fn names<'a>(of: impl Iterator<Item = &'a BTreeMap<String, f64>>) -> Vec<String>
     let first = ["accuracy", "hallucination", "response_tokens"];
     names.sort_by_key(|name| first.iter().position(|known| known == name).unwrap_or(first.len()));
     names
-}
-
-/// The n of a set of figures: `512`, or `480 to 512`.
-pub(crate) fn range_of_n(ns: impl Iterator<Item = usize>) -> Option<String> {
-    let (low, high) = ns.fold((usize::MAX, 0), |(low, high), n| (low.min(n), high.max(n)));
-    match low {
-        usize::MAX => None,
-        _ if low == high => Some(count(low)),
-        _ => Some(format!("{} to {}", format::count(low), count(high))),
-    }
 }

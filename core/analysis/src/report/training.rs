@@ -4,7 +4,7 @@ use crate::report::chart::{Line, Plot, Point};
 use crate::report::format::{MISSING, Unit, count, number};
 use crate::report::journal::StepLine;
 use crate::report::run::{Journals, Run};
-use crate::report::tables::Table;
+use crate::report::table::Table;
 
 /// Points kept of one iteration; neighbouring steps beyond that are averaged.
 const POINTS: usize = 160;

@@ -1,28 +1,28 @@
-//! What people chose, and what it is to choose.
+//! Human annotations of response pairs.
 
 use serde::{Deserialize, Serialize};
 
 use crate::sample::SampleId;
 
-/// What a judge, a person or the facts say of two answers, in the order in which the run compared them.
+/// A preference between two responses: of a judge, of a human annotator, or by ground truth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Choice {
-    /// The first is better.
+    /// The first response of the comparison is better.
     First,
-    /// The second is better.
+    /// The second response of the comparison is better.
     Second,
-    /// Neither is.
+    /// Neither is better.
     Tie,
 }
 
 impl Choice {
-    /// The choice of a probability that the first is better: a tie at exactly one half.
+    /// Converts a probability that the first response is better; exactly 0.5 is a tie.
     pub fn of_probability(p_first: f64) -> Self {
         Self::of_difference(p_first - 0.5)
     }
 
-    /// The choice of how much better the first is.
+    /// Converts a difference of scores, first minus second; 0 and NaN are ties.
     pub fn of_difference(difference: f64) -> Self {
         if difference > 0.0 {
             Self::First
@@ -33,7 +33,7 @@ impl Choice {
         }
     }
 
-    /// The probability that the first answer is better, as a judge would say it.
+    /// Returns the probability that the first response is better: 1, 0, or 0.5 for a tie.
     pub fn p_first(self) -> f64 {
         match self {
             Self::First => 1.0,
@@ -43,19 +43,19 @@ impl Choice {
     }
 }
 
-/// A line of `annotations.jsonl`: what a person said of one pair.
+/// A line of `annotations.jsonl`: one annotator's preference on one pair.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Annotation {
-    /// The iteration that sampled the answers.
+    /// Iteration that sampled the responses, from 1.
     pub iteration: u32,
-    /// The sample.
+    /// Id of the sample.
     pub sample: SampleId,
-    /// What was chosen.
+    /// The preference, in the order in which the run compared the responses.
     pub choice: Choice,
-    /// Whether the first answer was shown first.
+    /// Presentation order: true if the first response was shown first.
     pub first_shown_first: bool,
-    /// Who chose.
+    /// Name of the annotator.
     pub annotator: String,
-    /// Seconds from showing the pair to the choice, as the page measured them.
+    /// Seconds between display and choice, measured in the browser.
     pub seconds: f64,
 }

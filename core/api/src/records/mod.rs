@@ -1,7 +1,9 @@
-//! The lines and files of a run directory. Each struct is one documented JSON object; fields are
-//! only ever added, and `summary.json` carries a schema number.
+//! File formats of a run directory: one struct per JSON object.
+//!
+//! Fields are only ever added; `summary.json` carries a schema number.
 
 mod annotation;
+mod metrics;
 
 use std::collections::BTreeMap;
 
@@ -14,144 +16,145 @@ use crate::response::Response;
 use crate::sample::SampleId;
 
 pub use annotation::{Annotation, Choice};
+pub use metrics::{Metrics, evaluation_metrics, iteration_metrics, step_metrics};
 
-/// A line of `responses.jsonl`.
+/// A line of `responses.jsonl`: the responses to one sample.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ResponseRecord {
-    /// The sample.
+    /// Id of the sample.
     pub sample: SampleId,
-    /// Its video, as [`crate::VideoInput::key`] names it.
+    /// Key of the sample's video ([`crate::VideoInput::key`]).
     pub video: String,
-    /// The instruction as it was given to the policy.
+    /// Instruction given to the policy.
     pub instruction: String,
-    /// Seed of the draws.
+    /// Seed of the generation request.
     pub seed: u64,
-    /// The sampled answers, in order.
+    /// Responses, in the order of sampling.
     pub responses: Vec<Response>,
 }
 
-/// A line of `verdicts.jsonl`.
+/// A line of `verdicts.jsonl`: the verdict on one sample.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct VerdictRecord {
-    /// The sample.
+    /// Id of the sample.
     pub sample: SampleId,
-    /// Seed that the judge was given.
+    /// Seed of the judge call.
     pub seed: u64,
-    /// Iteration of the visual context that the judge saw; null where it saw none.
+    /// Iteration of the visual context in the judge's input; null without a context.
     pub context: Option<u32>,
-    /// The video whose context it was; not written where it was the sample's own.
+    /// Key of the video that the context describes; absent if it is the sample's own video.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub context_of: Option<String>,
-    /// Which two of the sampled answers were compared, by index: of more than two, the best and the worst.
+    /// Indices of the two compared responses; with more than two responses, the best and the worst.
     pub compared: [usize; 2],
-    /// The judge's answer.
+    /// The judge's verdict on them, in the order of `compared`.
     pub verdict: Verdict,
-    /// All comparisons that best and worst were found by; empty, and not written, where there was but one.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub rounds: Vec<ComparisonRecord>,
-    /// True where the judge knows what is true ([`isr_config::is_oracle`]); not written where it does
-    /// not.
+    /// All comparisons between more than two responses (JSON key `rounds`). Empty, and absent from JSON, for a
+    /// single comparison.
+    #[serde(default, rename = "rounds", skip_serializing_if = "Vec::is_empty")]
+    pub comparisons: Vec<ComparisonRecord>,
+    /// Whether the judge reads ground truth (its config has `oracle = true`); absent from JSON if false.
     #[serde(default, skip_serializing_if = "is_false")]
     pub oracle: bool,
 }
 
-/// One comparison among more than two answers.
+/// One of the comparisons between more than two responses.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ComparisonRecord {
-    /// Which two of the sampled answers, by index.
+    /// Indices of the two responses.
     pub compared: [usize; 2],
-    /// Seed that the judge was given.
+    /// Seed of the judge call.
     pub seed: u64,
-    /// The judge's answer.
+    /// The judge's verdict, in the order of `compared`.
     pub verdict: Verdict,
 }
 
-/// Whether a mark may be left out of a record.
+/// Whether a flag is omitted from JSON.
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
 fn is_false(mark: &bool) -> bool {
     !mark
 }
 
-/// A line of `pairs.jsonl`: LLaVA-Hound's preference layout (`id`, `video`, `prompt`, `chosen`,
-/// `rejected`) with where it came from.
+/// A line of `pairs.jsonl`: a preference pair in LLaVA-Hound's layout (`id`, `video`, `prompt`, `chosen`,
+/// `rejected`), with its provenance.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PairRecord {
-    /// The sample.
+    /// Id of the sample.
     pub id: SampleId,
-    /// Its video.
+    /// Key of the sample's video.
     pub video: String,
     /// The instruction.
     pub prompt: String,
-    /// Text of the preferred answer.
+    /// Text of the chosen response.
     pub chosen: String,
-    /// Text of the other answer.
+    /// Text of the rejected response.
     pub rejected: String,
-    /// Index of the preferred answer in the sample's line of `responses.jsonl`.
+    /// Index of the chosen response in the sample's line of `responses.jsonl`.
     pub chosen_index: usize,
-    /// Index of the other answer.
+    /// Index of the rejected response there.
     pub rejected_index: usize,
     /// The judge's probability that `chosen` is better.
     pub p_chosen: f64,
-    /// As in [`VerdictRecord`].
+    /// As [`VerdictRecord::oracle`].
     #[serde(default, skip_serializing_if = "is_false")]
     pub oracle: bool,
 }
 
-/// A line of `references.jsonl`: what an objective asks for beside a pair's two answers, with its log-probs
-/// under pi_t, which nothing had recorded. There is such a file for such an objective only.
+/// A line of `references.jsonl`: reference log-probs (under pi_t) of the additional views of one pair. The file
+/// exists only if the objective requires such views.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ReferenceRecord {
-    /// The pair's sample.
+    /// Id of the pair's sample.
     pub sample: SampleId,
-    /// For [`crate::View::ChosenCorrupted`].
+    /// Present if the objective requires [`crate::View::ChosenCorrupted`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub corrupted: Option<CorruptedRecord>,
-    /// For [`crate::View::Mismatched`].
+    /// Present if the objective requires [`crate::View::Mismatched`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mismatched: Option<MismatchedRecord>,
 }
 
-/// The preferred answer after the prompt with a corrupted video.
+/// The chosen response after the prompt with a corrupted video.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CorruptedRecord {
-    /// Seed of the corruption.
+    /// Seed of the crop window.
     pub seed: u64,
-    /// Log-prob of each token of the preferred answer.
+    /// Reference log-prob of each token of the chosen response.
     pub logprobs: Vec<f32>,
 }
 
-/// An answer of another pair after this pair's prompt.
+/// A response of another pair after this pair's prompt.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MismatchedRecord {
-    /// The other pair's sample.
+    /// Id of the other pair's sample.
     pub sample: SampleId,
-    /// Index of the answer in that sample's line of `responses.jsonl`.
+    /// Index of the response in that sample's line of `responses.jsonl`.
     pub index: usize,
-    /// Log-prob of each of its tokens.
+    /// Reference log-prob of each token of the response.
     pub logprobs: Vec<f32>,
 }
 
-/// A line of `quarantine.jsonl`.
+/// A line of `quarantine.jsonl`: one rejected sample or video.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct QuarantineRecord {
-    /// The stage that gave up on it (`respond`, `retrospect`, `judge`, `reference`, `evaluate`).
+    /// Stage that rejected it: `respond`, `retrospect`, `judge`, `reference` or `evaluate`.
     pub stage: String,
-    /// The sample's id, or the video's path in `retrospect`.
+    /// Id of the sample; in `retrospect`, key of the video.
     pub subject: String,
-    /// Why, as the component said it.
+    /// The component's error message.
     pub reason: String,
 }
 
 /// A line of `metrics.jsonl`: one optimiser step.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TrainRecord {
-    /// Step within this iteration's training, from 0.
+    /// Step within this iteration, from 0.
     pub step: u64,
-    /// Epoch of the step's first pair, from 0.
+    /// Epoch that the step belongs to, from 0.
     pub epoch: u64,
-    /// Learning rate.
+    /// Learning rate of the step.
     pub learning_rate: f64,
-    /// The step's figures.
+    /// Loss, gradient norm and metrics; flattened into this object.
     #[serde(flatten)]
     pub report: StepReport,
 }
@@ -159,119 +162,149 @@ pub struct TrainRecord {
 /// A line of `evaluation.jsonl`: one held-out sample.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AnswerRecord {
-    /// The sample.
+    /// Id of the sample.
     pub sample: SampleId,
-    /// Its video.
+    /// Key of the sample's video.
     pub video: String,
-    /// The instruction.
+    /// Instruction given to the policy.
     pub instruction: String,
-    /// The greedy answer.
+    /// Response by greedy decoding.
     pub greedy: Response,
-    /// The answer sampled as in training.
+    /// Response by the loop's sampling parameters.
     pub sampled: Response,
-    /// Figures of the greedy answer.
+    /// The evaluator's metrics of `greedy`.
     pub greedy_metrics: BTreeMap<String, f64>,
-    /// Figures of the sampled answer.
+    /// The evaluator's metrics of `sampled`.
     pub sampled_metrics: BTreeMap<String, f64>,
 }
 
-/// `evaluation.json`: means over held-out samples.
+/// `evaluation.json`: metrics of one policy, means over held-out samples.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EvaluationRecord {
-    /// Held-out samples measured.
+    /// Number of evaluated samples.
     pub samples: usize,
-    /// Held-out samples left out because they could not be read or answered.
+    /// Number of quarantined samples, which the means leave out.
     pub quarantined: usize,
-    /// Fingerprint of the weights that were measured.
+    /// Fingerprint of the evaluated policy.
     pub policy: Fingerprint,
-    /// Greedy answers: `accuracy`, `hallucination`, `response_tokens`, ... as the evaluator names them.
+    /// Metrics of greedy responses: `response_tokens`, and those of the evaluator (`accuracy`, ...).
     pub greedy: BTreeMap<String, f64>,
-    /// Answers sampled as in training.
+    /// The same metrics of responses by the loop's sampling parameters.
     pub sampled: BTreeMap<String, f64>,
 }
 
-/// How the judge did in one iteration.
+/// Statistics of the judge in one iteration.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct JudgeSummary {
-    /// Verdicts given.
+    /// Number of verdicts.
     pub verdicts: usize,
-    /// Share of verdicts that agree with the exact facts, among pairs whose answers differ in quality;
-    /// null where no truth is known.
+    /// Share of verdicts that agree with the ground truth, among pairs of different quality; null without ground
+    /// truth.
     pub agreement: Option<f64>,
-    /// Verdicts that `agreement` was computed from.
+    /// Number of verdicts behind `agreement`.
     pub agreement_of: usize,
-    /// Share of verdicts whose votes in both orders prefer the same answer.
+    /// Share of consistent verdicts: those whose votes in all presentation orders prefer the same response.
     pub position_consistency: f64,
-    /// Share of verdicts that prefer the answer with more tokens, among pairs of unequal length; null
-    /// where all were equal.
+    /// Share of verdicts that prefer the response with more tokens, among pairs of unequal length; null if there
+    /// are none.
     pub longer_preferred: Option<f64>,
-    /// Mean distance of the probability from one half.
+    /// Mean margin |p - 0.5|, in [0, 0.5].
     pub margin: f64,
-    /// As in [`VerdictRecord`]: what is learned from an oracle says nothing of what a judge can do.
+    /// Whether any verdict came from an oracle ([`VerdictRecord::oracle`]). Such a run is an upper bound, no
+    /// measurement of a judge.
     #[serde(default, skip_serializing_if = "is_false")]
     pub oracle: bool,
 }
 
-/// What selection did in one iteration.
+/// Statistics of the selection in one iteration.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct PairSummary {
-    /// Pairs kept.
+    /// Number of preference pairs kept.
     pub kept: usize,
-    /// Candidates dropped, by reason.
+    /// Number of dropped candidates by reason.
     pub dropped: BTreeMap<String, usize>,
 }
 
-/// How training went in one iteration.
+/// Statistics of the training in one iteration.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct TrainSummary {
-    /// Optimiser steps.
+    /// Number of optimiser steps.
     pub steps: u64,
     /// Loss of the first step, before any update.
     pub first_loss: f64,
     /// Mean loss of the last epoch.
     pub last_loss: f64,
-    /// Mean gradient norm before clipping.
+    /// Mean gradient norm over all steps, before clipping.
     pub grad_norm: f64,
-    /// Means of the objective's figures over the last epoch (`reward_margin`, `accuracy`, ...).
+    /// Means of the objective's metrics over the last epoch: `reward_margin`, `accuracy`, ...
     pub metrics: BTreeMap<String, f64>,
 }
 
-/// A row of `summary.json`.
+/// A row of `summary.json`: one completed iteration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct IterationSummary {
     /// The iteration, from 1.
     pub iteration: u32,
-    /// Samples that it began with.
+    /// Number of training samples at the start.
     pub samples: usize,
-    /// Samples and videos quarantined, by stage.
+    /// Number of quarantined samples and videos by stage.
     pub quarantined: BTreeMap<String, usize>,
-    /// Fingerprint of the weights that answered, described and judged: the reference of training.
+    /// Fingerprint of pi_t, the policy that generated the responses; the reference policy of training.
     pub policy: Fingerprint,
-    /// Mean tokens of the sampled answers.
+    /// Mean length of the responses in tokens.
     pub response_tokens: f64,
-    /// Means of the evaluator's figures over the visual contexts; empty where none are known.
+    /// Means of the evaluator's metrics over the visual contexts; empty without ground truth.
     pub contexts: BTreeMap<String, f64>,
-    /// The judge.
+    /// Statistics of the judge.
     pub judge: JudgeSummary,
-    /// Selection.
+    /// Statistics of the selection.
     pub pairs: PairSummary,
-    /// Training.
+    /// Statistics of the training.
     pub training: TrainSummary,
-    /// The trained model on held-out samples; null where the config evaluates nothing.
+    /// Metrics of the trained policy pi_{t+1}; null without an evaluator.
     pub evaluation: Option<EvaluationRecord>,
 }
 
-/// `summary.json`.
+/// `summary.json`: the results of a run so far.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
-    /// Version of this format: 1.
+    /// Version of this format, 1.
     pub schema: u32,
-    /// The run's name.
+    /// Name of the run.
     pub run: String,
     /// Fingerprint of the resolved config.
     pub config: Fingerprint,
-    /// The starting model on held-out samples; null where the config evaluates nothing.
+    /// Metrics of the initial policy; null without an evaluator.
     pub base: Option<EvaluationRecord>,
-    /// One row a completed iteration.
+    /// Completed iterations, in order.
     pub iterations: Vec<IterationSummary>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn comparisons_are_written_as_rounds_and_only_if_there_are_any() {
+        let comparison = ComparisonRecord { compared: [0, 2], seed: 1, verdict: Verdict::of(1.0) };
+        let record = |comparisons| VerdictRecord {
+            sample: "a".into(),
+            seed: 1,
+            context: None,
+            context_of: None,
+            compared: [0, 2],
+            verdict: Verdict::of(1.0),
+            comparisons,
+            oracle: false,
+        };
+        let keys = |record: &VerdictRecord| -> Vec<String> {
+            serde_json::to_value(record).unwrap().as_object().unwrap().keys().cloned().collect()
+        };
+        let single = keys(&record(Vec::new()));
+        assert!(!single.iter().any(|key| key == "rounds" || key == "comparisons"), "{single:?}");
+        let several = record(vec![comparison]);
+        assert!(keys(&several).iter().any(|key| key == "rounds"));
+        let text = serde_json::to_string(&several).unwrap();
+        assert_eq!(serde_json::from_str::<VerdictRecord>(&text).unwrap(), several);
+    }
 }

@@ -1,14 +1,14 @@
-//! Values that may take one of several forms.
+//! Checks of `oneOf` and `anyOf`: values of one of several forms.
 
 use config::{Map, Value, ValueKind};
 use serde_json::Value as Json;
 
-use super::outline::{Tagged, literals, types};
-use super::{Checker, has_type, words};
-use crate::plugin;
+use super::schema_view::{Tagged, literals, types};
+use super::{Checker, has_type, problems};
+use crate::{diagnostics, plugin};
 
 impl<'s> Checker<'s> {
-    /// Picks the form by null, by listed strings, by tag, or else the form with the fewest problems.
+    /// Selects the form by null, by enumerated strings, by tag, or else by the fewest problems.
     pub(super) fn choice(
         &mut self,
         at: &str,
@@ -19,7 +19,7 @@ impl<'s> Checker<'s> {
         let forms: Vec<&'s Json> =
             options.iter().copied().filter(|option| types(option) != ["null"]).collect();
         let nullable = forms.len() < options.len();
-        if nullable && words::is_none(value) && !forms.iter().any(|form| self.reads_none(form)) {
+        if nullable && problems::is_none(value) && !forms.iter().any(|form| self.reads_none(form)) {
             return Json::Null;
         }
         if let [only] = forms[..] {
@@ -35,9 +35,9 @@ impl<'s> Checker<'s> {
         }
     }
 
-    /// Whether the string "none" is a value of this form in its own right.
+    /// Whether this form accepts the string "none" as a value.
     fn reads_none(&self, form: &'s Json) -> bool {
-        match (literals(form), self.outline.options(form)) {
+        match (literals(form), self.view.options(form)) {
             (Some(listed), _) => listed.contains(&"none"),
             (None, Some(options)) => options.iter().any(|option| self.reads_none(option)),
             (None, None) => types(form).contains(&"string"),
@@ -48,10 +48,10 @@ impl<'s> Checker<'s> {
         match &value.kind {
             ValueKind::String(text) if allowed.contains(&text.as_str()) => text.as_str().into(),
             ValueKind::String(text) => {
-                let hint = words::hint(text, allowed);
+                let hint = diagnostics::hint(text, allowed);
                 self.problem(at, value, &format!("is {text:?}, which is not among its values{hint}"))
             }
-            _ => self.mismatch(at, value, &format!("one of {}", words::listed(allowed))),
+            _ => self.mismatch(at, value, &format!("one of {}", diagnostics::listed(allowed))),
         }
     }
 
@@ -60,12 +60,12 @@ impl<'s> Checker<'s> {
         let ValueKind::Table(table) = &value.kind else {
             return self.mismatch(at, value, &format!("a table with the key `{tag}`"));
         };
-        let known = words::listed(&choice.names());
+        let known = diagnostics::listed(&choice.names());
         match table.get(tag) {
             None => self.problem(at, value, &format!("has no `{tag}`; known: {known}")),
             Some(named) => match &named.kind {
                 ValueKind::String(name) => self.variant(at, table, choice, (name, named)),
-                _ => self.mismatch(&words::join(at, tag), named, &format!("one of {known}")),
+                _ => self.mismatch(&diagnostics::join(at, tag), named, &format!("one of {known}")),
             },
         }
     }
@@ -79,13 +79,13 @@ impl<'s> Checker<'s> {
     ) -> Json {
         if let Some((_, schema)) = choice.variants.iter().find(|(known, _)| *known == name) {
             let section = self.table(at, table, schema);
-            let foreign = schema.get(plugin::MARK).is_some();
-            return if foreign { plugin::marked(section, name) } else { section };
+            let of_plugin = schema.get(plugin::MARK).is_some();
+            return if of_plugin { plugin::tag(section, name) } else { section };
         }
         let noun = choice.title.or(at.rsplit('.').next()).unwrap_or(at);
         let place = if noun == at { String::new() } else { format!(" at `{at}`") };
-        let origin = words::origin(named);
-        let hint = words::hint_and_list(name, &choice.names());
+        let origin = problems::origin(named);
+        let hint = diagnostics::hint_and_list(name, &choice.names());
         self.problems.push(format!("unknown {noun} `{name}`{place}{origin}{hint}"));
         Json::Null
     }
@@ -93,7 +93,7 @@ impl<'s> Checker<'s> {
     fn best(&mut self, at: &str, value: &Value, forms: &[&'s Json]) -> Json {
         let names: Vec<&str> = forms.iter().flat_map(|form| types(form)).collect();
         if !names.is_empty() && !names.iter().any(|name| has_type(&value.kind, name)) {
-            return self.mismatch(at, value, &words::expected(&names));
+            return self.mismatch(at, value, &diagnostics::expected(&names));
         }
         let mut trials = Vec::new();
         let fits = |form: &&&Json| types(form).iter().any(|name| has_type(&value.kind, name));

@@ -1,63 +1,60 @@
-//! Checks a merged config against a JSON schema, and turns it into JSON on the way.
+//! Checks a merged config against a JSON schema and converts it to JSON.
 //!
-//! Serde would stop at the first error and would not know which file it stands in. So the walk here
-//! goes through the whole tree, collects every problem with key path and origin, and leaves to serde
-//! what can no longer fail.
+//! Serde stops at the first error and does not know its file. [`Checker`] walks the whole tree and collects every
+//! problem with key path and origin; deserialisation of a checked config cannot fail.
 
 mod choice;
-mod outline;
-mod words;
+mod problems;
+mod schema_view;
 
 use std::collections::BTreeMap;
 
 use config::{Map, Value, ValueKind};
+use isr_api::Error;
 use serde_json::{Number, Value as Json};
 
-use self::outline::Outline;
-pub(super) use self::words::nearest;
-use isr_api::Error;
+use self::schema_view::SchemaView;
+use super::diagnostics::{self, reject};
+use super::layer::RawOverride;
 
-use super::layer::Typed;
-use super::loader::reject;
-
-/// The walk's state. `'s` is the schema's.
+/// State of the walk. `'s` is the lifetime of the schema.
 pub(super) struct Checker<'s> {
-    outline: Outline<'s>,
-    typed: &'s [Typed],
+    view: SchemaView<'s>,
+    raw_overrides: &'s [RawOverride],
     problems: Vec<String>,
     origins: BTreeMap<String, String>,
 }
 
 impl<'s> Checker<'s> {
-    pub(super) fn new(root: &'s Json, typed: &'s [Typed]) -> Self {
-        Self { outline: Outline::new(root), typed, problems: Vec::new(), origins: BTreeMap::new() }
+    pub(super) fn new(root: &'s Json, raw_overrides: &'s [RawOverride]) -> Self {
+        Self { view: SchemaView::new(root), raw_overrides, problems: Vec::new(), origins: BTreeMap::new() }
     }
 
-    /// Where each value came from, or all problems.
+    /// Returns the origins of all values, or one error with all problems.
     pub(super) fn finish(self) -> Result<BTreeMap<String, String>, Error> {
         reject(self.problems)?;
         Ok(self.origins)
     }
 
-    /// Checks the value at key path `at`. What it returns is of use only if there are no problems.
+    /// Checks the value at key path `at` and converts it. The result is meaningful only without problems.
     pub(super) fn value(&mut self, at: &str, value: &Value, schema: &'s Json) -> Json {
-        let schema = self.outline.resolve(schema);
+        let schema = self.view.resolve(schema);
         if !matches!(value.kind, ValueKind::Table(_)) {
             self.note_origin(at, value);
         }
-        match self.outline.options(schema) {
+        match self.view.options(schema) {
             Some(options) => self.choice(at, value, schema, &options),
             None => self.plain(at, value, schema),
         }
     }
 
     fn plain(&mut self, at: &str, value: &Value, schema: &'s Json) -> Json {
-        if let Some(literals) = outline::literals(schema) {
+        if let Some(literals) = schema_view::literals(schema) {
             return self.literal(at, value, &literals);
         }
-        let types = outline::types(schema);
+        let types = schema_view::types(schema);
         let reads_text = types.contains(&"string");
-        if types.contains(&"null") && !reads_text && words::is_none(value) {
+        if types.contains(&"null") && !reads_text && problems::is_none(value) {
             return Json::Null;
         }
         match &value.kind {
@@ -70,8 +67,8 @@ impl<'s> Checker<'s> {
                 self.bounds(at, value, schema);
                 self.json(at, value)
             }
-            _ if reads_text && self.typed_text(at, value).is_some() => self.typed_text(at, value).into(),
-            _ => self.mismatch(at, value, &words::expected(&types)),
+            _ if reads_text && self.raw_text(at, value).is_some() => self.raw_text(at, value).into(),
+            _ => self.mismatch(at, value, &diagnostics::expected(&types)),
         }
     }
 
@@ -80,7 +77,7 @@ impl<'s> Checker<'s> {
         let others = schema.get("additionalProperties").or_else(|| schema.get("unevaluatedProperties"));
         let mut checked = serde_json::Map::new();
         for (key, value) in sorted(table) {
-            let path = words::join(at, key);
+            let path = diagnostics::join(at, key);
             let json = match (properties.and_then(|known| known.get(key)), others) {
                 (Some(property), _) => self.value(&path, value, property),
                 (None, Some(open @ (Json::Object(_) | Json::Bool(true)))) => self.value(&path, value, open),
@@ -88,7 +85,7 @@ impl<'s> Checker<'s> {
             };
             checked.insert(key.clone(), json);
         }
-        for key in outline::required(schema).filter(|key| !table.contains_key(*key)) {
+        for key in schema_view::required(schema).filter(|key| !table.contains_key(*key)) {
             self.missing_key(at, key, table, schema);
         }
         Json::Object(checked)
@@ -120,7 +117,7 @@ impl<'s> Checker<'s> {
         Json::Array(items.iter().enumerate().map(check).collect())
     }
 
-    /// The value as it stands.
+    /// Converts a value without a schema.
     fn json(&mut self, at: &str, value: &Value) -> Json {
         match &value.kind {
             ValueKind::Nil => Json::Null,
@@ -140,7 +137,7 @@ impl<'s> Checker<'s> {
             ValueKind::Table(table) => {
                 let entries = sorted(table).into_iter();
                 let entry = |(key, value): (&String, &Value)| {
-                    (key.clone(), self.json(&words::join(at, key), value))
+                    (key.clone(), self.json(&diagnostics::join(at, key), value))
                 };
                 Json::Object(entries.map(entry).collect())
             }
@@ -148,7 +145,7 @@ impl<'s> Checker<'s> {
     }
 
     fn bounds(&mut self, at: &str, value: &Value, schema: &Json) {
-        let (least, most) = outline::bounds(schema);
+        let (least, most) = schema_view::bounds(schema);
         let number = match value.kind {
             ValueKind::I64(number) => number as f64,
             ValueKind::Float(number) => number,
@@ -162,11 +159,13 @@ impl<'s> Checker<'s> {
         }
     }
 
-    /// What the user typed for a key that wants a string, where it happened to look like a number.
-    fn typed_text(&self, at: &str, value: &Value) -> Option<&'s str> {
-        let is_this = |typed: &&Typed| typed.key == at && Some(typed.origin.as_str()) == value.origin();
+    /// The raw text of an override for a key of type string, whose value parsed as another type.
+    fn raw_text(&self, at: &str, value: &Value) -> Option<&'s str> {
+        let is_this = |raw_overrides: &&RawOverride| {
+            raw_overrides.key == at && Some(raw_overrides.origin.as_str()) == value.origin()
+        };
         let scalar = !matches!(value.kind, ValueKind::Table(_) | ValueKind::Array(_));
-        self.typed.iter().rev().find(is_this).filter(|_| scalar).map(|typed| typed.text.as_str())
+        self.raw_overrides.iter().rev().find(is_this).filter(|_| scalar).map(|raw| raw.text.as_str())
     }
 
     fn note_origin(&mut self, at: &str, value: &Value) {
@@ -188,7 +187,7 @@ fn has_type(kind: &ValueKind, name: &str) -> bool {
     }
 }
 
-/// Entries in the order of their keys, so that messages come in one order.
+/// Entries sorted by key, for a deterministic order of messages.
 fn sorted(table: &Map<String, Value>) -> BTreeMap<&String, &Value> {
     table.iter().collect()
 }

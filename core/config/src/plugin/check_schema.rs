@@ -1,13 +1,13 @@
-//! Whether a plugin's schema can be used to check a config.
+//! Validation of a plugin's schema before it is used to check a config.
 
 use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-/// Deepest schema that is read; a hostile one could otherwise exhaust the stack.
+/// Maximum nesting. A malicious schema could otherwise exhaust the stack.
 const DEEPEST: usize = 64;
 
-/// Says what is wrong with the schema.
+/// Checks that the schema describes a table and that its references resolve without cycles.
 pub(super) fn check(root: &Value) -> Result<(), String> {
     let Some(object) = root.as_object() else {
         return Err("is not an object".to_owned());
@@ -35,7 +35,7 @@ fn walk(root: &Value, schema: &Value, depth: usize) -> Result<(), String> {
     }
 }
 
-/// Whether one gets from a schema through references and choices to something else, each time.
+/// Checks that following references and alternatives from a schema terminates.
 fn settles<'s>(root: &'s Value, schema: &'s Value, above: &mut BTreeSet<&'s str>) -> Result<(), String> {
     if let Some(target) = schema.get("$ref").and_then(Value::as_str) {
         let found = target.strip_prefix('#').filter(|it| it.starts_with("/$defs/"));

@@ -1,4 +1,4 @@
-//! Components of plugins, with what they return checked: a wrong length would surface far from its cause.
+//! Wrappers that validate the return values of plugins, so that an error names the plugin and the call.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use isr_api::{
 
 use super::PluginError;
 
-/// A component and its name.
+/// A component of a plugin with its name.
 struct Checked<T: ?Sized> {
     name: String,
     inner: Arc<T>,
@@ -51,7 +51,7 @@ pub(super) fn policy(name: &str, inner: Arc<dyn Policy>) -> Arc<dyn Policy> {
 
 #[async_trait]
 impl Judge for Checked<dyn Judge> {
-    /// A probability that is none is this case's fault, as the loop has it for all judges.
+    /// An invalid probability quarantines the sample, as for built-in judges.
     async fn judge(&self, case: &JudgeCase, policy: &FrozenPolicy) -> Result<Verdict, ComponentError> {
         let verdict = self.inner.judge(case, policy).await?;
         let mut all = verdict.votes.iter().map(|vote| vote.p_first).chain([verdict.p_first]);

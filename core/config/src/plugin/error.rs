@@ -1,36 +1,36 @@
-//! What a plugin did wrong.
+//! [`PluginError`].
 
 use isr_api::ComponentError;
 
-/// An error that names the plugin and the call.
+/// Error of a call into a plugin. The message names the plugin and the call.
 #[derive(Debug, thiserror::Error)]
 #[error("plugin `{plugin}`, {call}: {message}")]
 pub struct PluginError {
-    /// The component's name, or the file where no component is known.
+    /// Name of the component; path of the file if no component is known.
     pub plugin: String,
-    /// The call that went wrong: `judge`, `describe`, `evaluate`, `construct`, ...
+    /// The failed call: `judge`, `describe`, `evaluate`, `construct`, ...
     pub call: &'static str,
-    /// What went wrong.
+    /// The reason.
     pub message: String,
 }
 
 impl PluginError {
-    /// An error of a call.
+    /// Creates an error.
     pub fn new(plugin: impl Into<String>, call: &'static str, message: impl Into<String>) -> Self {
         Self { plugin: plugin.into(), call, message: message.into() }
     }
 
-    /// This input is at fault: the sample is quarantined.
+    /// Converts to [`ComponentError::BadInput`]: the sample is quarantined.
     pub fn bad_input(self) -> ComponentError {
         ComponentError::bad_input(self)
     }
 
-    /// The plugin is at fault: the run stops.
+    /// Converts to [`ComponentError::Failed`]: the run stops.
     pub fn failed(self) -> ComponentError {
         ComponentError::failed(self)
     }
 
-    /// The plugin panicked: the run stops.
+    /// Converts to [`ComponentError::Panicked`]: the run stops.
     pub fn panicked(self) -> ComponentError {
         ComponentError::Panicked(format!("{} (plugin `{}`, {})", self.message, self.plugin, self.call))
     }

@@ -1,4 +1,4 @@
-//! An entry of a config's `plugins`.
+//! [`PluginFile`], an entry of a config's `plugins`.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -6,44 +6,44 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// A plugin file and what it may use: a path, or a table with `path` and other keys.
+/// A plugin file with its limits: a path, or a table with `path` and other keys.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(from = "Written", into = "Written")]
 pub struct PluginFile {
-    /// The file, relative to the config file that names it, else to the working directory; or a name that
-    /// is found in a folder of the environment variable `ISR_PLUGIN_PATH`.
+    /// Path of the file, relative to the config file or else to the working directory; or a name to search in the
+    /// directories of the environment variable `ISR_PLUGIN_PATH`.
     pub path: PathBuf,
-    /// Where a native library runs. Default `in_process`.
+    /// Process in which a native library runs. Default `in_process`.
     pub isolation: Option<Isolation>,
-    /// Longest silence in a call, in seconds: time in which the plugin neither answers nor asks the policy.
+    /// Timeout of a call in seconds: longest time in which the plugin neither replies nor calls the policy.
     /// Default 60.
     pub call_s: Option<f64>,
-    /// Longest time to load and construct, in seconds. Default 60.
+    /// Timeout of loading and construction, in seconds. Default 60.
     pub start_s: Option<f64>,
-    /// Most memory in MiB. Default: the loader's.
+    /// Memory limit in MiB. Default: that of the loader.
     pub memory_mb: Option<u64>,
-    /// Most instructions of a call, of WebAssembly. Default: the loader's.
+    /// Limit of WebAssembly instructions per call. Default: that of the loader.
     pub fuel: Option<u64>,
-    /// How often a process that ended is started again without having answered a call. Default 3.
+    /// Restarts of a plugin process that exits without having replied to a call. Default 3.
     pub restarts: Option<u32>,
-    /// Folders that a WebAssembly plugin may read. Default none.
+    /// Directories that a WebAssembly plugin may read. Default none.
     pub read: Vec<PathBuf>,
-    /// The interpreter of a Python plugin: a path, or a program on `PATH`. Default `ISR_PYTHON` of the
-    /// environment, else `python3`.
+    /// Python interpreter: a path, or a program on `PATH`. Default: the environment variable `ISR_PYTHON`, else
+    /// `python3`.
     pub python: Option<PathBuf>,
 }
 
-/// Where a plugin runs.
+/// Process in which a plugin runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Isolation {
-    /// In this process: fastest; one that never returns or that aborts cannot be stopped.
+    /// The process of the run. Fastest, but a plugin that hangs or aborts takes the run with it.
     InProcess,
-    /// In a process of its own, which is ended when it is silent for too long.
+    /// A process of its own, which is killed at a timeout.
     Process,
 }
 
-/// A path, or a table.
+/// The serialised form: a path, or a table.
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 enum Written {
@@ -54,31 +54,31 @@ enum Written {
 #[derive(Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Table {
-    /// The file.
+    /// Path of the file.
     path: PathBuf,
-    /// Where a native library runs. Default `in_process`.
+    /// Process in which a native library runs. Default `in_process`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     isolation: Option<Isolation>,
-    /// Longest silence in a call, in seconds. Default 60.
+    /// Timeout of a call in seconds: longest time without a reply or a call of the policy. Default 60.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     call_s: Option<f64>,
-    /// Longest time to load and construct, in seconds. Default 60.
+    /// Timeout of loading and construction, in seconds. Default 60.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     start_s: Option<f64>,
-    /// Most memory in MiB. Default: the loader's.
+    /// Memory limit in MiB. Default: that of the loader.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     memory_mb: Option<u64>,
-    /// Most instructions of a call, of WebAssembly. Default: the loader's.
+    /// Limit of WebAssembly instructions per call. Default: that of the loader.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     fuel: Option<u64>,
-    /// How often a process that ended is started again without having answered a call. Default 3.
+    /// Restarts of a plugin process that exits without having replied to a call. Default 3.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     restarts: Option<u32>,
-    /// Folders that a WebAssembly plugin may read. Default none.
+    /// Directories that a WebAssembly plugin may read. Default none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     read: Vec<PathBuf>,
-    /// The interpreter of a Python plugin: a path, or a program on `PATH`. Default `ISR_PYTHON` of the
-    /// environment, else `python3`.
+    /// Python interpreter: a path, or a program on `PATH`. Default: the environment variable `ISR_PYTHON`, else
+    /// `python3`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     python: Option<PathBuf>,
 }
@@ -104,27 +104,27 @@ impl From<PluginFile> for Written {
 }
 
 impl PluginFile {
-    /// A file without options.
+    /// Creates an entry without options.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into(), ..Self::default() }
     }
 
-    /// Longest silence in a call.
+    /// Returns the timeout of a call.
     pub fn call_limit(&self) -> Duration {
         Duration::from_secs_f64(self.call_s.unwrap_or(60.0))
     }
 
-    /// Longest time to load and construct.
+    /// Returns the timeout of loading and construction.
     pub fn start_limit(&self) -> Duration {
         Duration::from_secs_f64(self.start_s.unwrap_or(60.0))
     }
 
-    /// Whether it runs in a process of its own.
+    /// Returns whether the plugin runs in a process of its own.
     pub fn isolated(&self) -> bool {
         self.isolation == Some(Isolation::Process)
     }
 
-    /// Names the first option that is out of range, or that a loader has no use for.
+    /// Checks the ranges of options, and that the loader supports them (`understood`).
     pub(super) fn validate(&self, understood: &[&str], loader: &str) -> Result<(), String> {
         for (name, seconds) in [("call_s", self.call_s), ("start_s", self.start_s)] {
             if let Some(seconds) = seconds.filter(|it| !(*it > 0.0 && *it <= 1e6)) {

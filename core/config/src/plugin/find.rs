@@ -1,11 +1,11 @@
-//! Where a plugin file is.
+//! Search for plugin files.
 
 use std::path::{Path, PathBuf};
 
 use super::loader::{self, PluginLoader};
 
-/// A config's `plugins` with the paths that exist beside the config file made relative to the working
-/// directory, as all other paths are; the rest is left as it is.
+/// Rewrites paths in a config's `plugins` that exist relative to the config file, so that they are relative to the
+/// working directory like all other paths. Other paths stay as they are.
 pub(crate) fn beside(directory: &Path, plugins: &mut toml::Value) {
     let toml::Value::Array(items) = plugins else { return };
     for item in items {
@@ -22,7 +22,7 @@ pub(crate) fn beside(directory: &Path, plugins: &mut toml::Value) {
     }
 }
 
-/// A path that exists, as seen from the working directory where it is below that.
+/// An existing path, relative to the working directory if it is below that, else absolute.
 fn from_here(path: &Path) -> String {
     let real = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let here = std::env::current_dir().and_then(|here| here.canonicalize());
@@ -30,7 +30,7 @@ fn from_here(path: &Path) -> String {
     below.unwrap_or(real).to_string_lossy().into_owned()
 }
 
-/// The absolute path of a plugin file: from the working directory, else by name in the folders.
+/// The absolute path of a plugin file: relative to the working directory, else by name in `folders`.
 pub(super) fn find(path: &Path, folders: &[PathBuf]) -> Result<PathBuf, String> {
     let absolute = |path: &Path| std::path::absolute(path).map_err(|error| error.to_string());
     if path.is_file() {
@@ -58,7 +58,7 @@ pub(super) fn find(path: &Path, folders: &[PathBuf]) -> Result<PathBuf, String> 
     Err(format!("there is no such file{searched}{near}"))
 }
 
-/// `brevity`, `brevity.py` or `libbrevity.so` in a folder.
+/// Finds `brevity` as `brevity`, `brevity.py` or `libbrevity.so` in a directory.
 fn named(folder: &Path, name: &Path) -> Option<PathBuf> {
     let exact = folder.join(name);
     if exact.is_file() {

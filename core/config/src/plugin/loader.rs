@@ -1,4 +1,4 @@
-//! What turns files into plugins.
+//! The traits [`Plugin`] and [`PluginLoader`].
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,61 +10,65 @@ use serde_json::{Map, Value};
 
 use super::PluginFile;
 
-/// A loaded plugin file: the manifests of its components, and what builds them.
+/// A loaded plugin file: the manifests of its components, and their constructors.
 ///
 /// # Contract
-/// - Manifests do not change. The methods that build are called with names of [`manifests`](Self::manifests)
-///   of their kind, and with settings that fit its schema.
-/// - Errors name what went wrong, not the plugin: the caller does that for loading and building. Errors of
-///   calls on what was built name it themselves; [`PluginError`](super::PluginError) is for that.
-/// - No call panics, whatever the file does.
+/// - Manifests are constant. Constructors are called with a name from [`manifests`](Self::manifests) of their kind
+///   and with settings that match its schema.
+/// - Errors of loading and building do not name the plugin, since the caller adds the name. Errors of calls on
+///   built components name it, by [`PluginError`](super::PluginError).
+/// - No call panics, whatever the file contains.
 pub trait Plugin: Send + Sync {
-    /// The components that it gives.
+    /// Returns the manifests of all components.
     fn manifests(&self) -> &[Manifest];
 
-    /// Names the first setting that is out of range, as [`Component::validate`](isr_api::Component::validate).
+    /// Checks the ranges of settings, as [`Component::validate`](isr_api::Component::validate). Default: no check.
     fn validate(&self, kind: Kind, name: &str, settings: &Map<String, Value>) -> Result<(), String> {
         let _ = (kind, name, settings);
         Ok(())
     }
 
-    /// Builds the judge of that name.
-    fn judge(&self, name: &str, with: &Settings<'_>) -> Result<Arc<dyn Judge>, Cause> {
+    /// Builds a judge. Default: an error, as for the other constructors.
+    fn judge(&self, name: &str, with: &PluginSettings<'_>) -> Result<Arc<dyn Judge>, Cause> {
         let _ = with;
         Err(unsupported("judge", name))
     }
 
-    /// Builds the retrospector of that name.
-    fn retrospector(&self, name: &str, with: &Settings<'_>) -> Result<Arc<dyn Retrospector>, Cause> {
+    /// Builds a retrospector.
+    fn retrospector(&self, name: &str, with: &PluginSettings<'_>) -> Result<Arc<dyn Retrospector>, Cause> {
         let _ = with;
         Err(unsupported("retrospector", name))
     }
 
-    /// Builds the objective of that name.
-    fn objective(&self, name: &str, with: &Settings<'_>) -> Result<Arc<dyn PreferenceObjective>, Cause> {
+    /// Builds a preference objective.
+    fn objective(
+        &self,
+        name: &str,
+        with: &PluginSettings<'_>,
+    ) -> Result<Arc<dyn PreferenceObjective>, Cause> {
         let _ = with;
         Err(unsupported("objective", name))
     }
 
-    /// Builds the encoder of that name.
-    fn encoder(&self, name: &str, with: &Settings<'_>) -> Result<Arc<dyn VideoEncoder>, Cause> {
+    /// Builds a video encoder.
+    fn encoder(&self, name: &str, with: &PluginSettings<'_>) -> Result<Arc<dyn VideoEncoder>, Cause> {
         let _ = with;
         Err(unsupported("encoder", name))
     }
 
-    /// Builds the policy of that name.
-    fn policy(&self, name: &str, with: &Settings<'_>) -> Result<Arc<dyn Policy>, Cause> {
+    /// Builds a policy.
+    fn policy(&self, name: &str, with: &PluginSettings<'_>) -> Result<Arc<dyn Policy>, Cause> {
         let _ = with;
         Err(unsupported("policy", name))
     }
 }
 
-/// What a component is built from.
+/// The input of a [`Plugin`]'s constructors.
 #[derive(Clone, Copy, Debug)]
-pub struct Settings<'a> {
-    /// The section's keys but `type`.
+pub struct PluginSettings<'a> {
+    /// Config section of the component without `type`.
     pub settings: &'a Map<String, Value>,
-    /// The rest of the run.
+    /// Context of the run.
     pub cx: &'a BuildContext,
 }
 
@@ -72,30 +76,30 @@ fn unsupported(kind: &str, name: &str) -> Cause {
     format!("its loader cannot build a {kind}, as which its manifest declares `{name}`").into()
 }
 
-/// Loads the plugin files of some endings.
+/// Loads plugin files with certain file extensions.
 pub trait PluginLoader: Send + Sync {
-    /// What it loads, for messages: `native library`.
+    /// Returns what it loads, for messages: `native library`.
     fn what(&self) -> &'static str;
 
-    /// The endings, without a dot, in lower case.
+    /// Returns the file extensions, in lower case and without a dot.
     fn extensions(&self) -> &'static [&'static str];
 
-    /// The options of a [`PluginFile`] that it honours; others are refused before `load` is called.
+    /// Returns the options of a [`PluginFile`] that it supports. Others are rejected before `load` is called.
     fn options(&self) -> &'static [&'static str];
 
-    /// Loads a file, whose path is absolute, within `options.start_limit()`.
+    /// Loads a file within `options.start_limit()`. The path is absolute.
     ///
     /// # Errors
-    /// One short message that says why the file is no plugin that this program can use, and what to do.
+    /// A short message with the reason and the remedy.
     fn load(&self, path: &Path, options: &PluginFile) -> Result<Arc<dyn Plugin>, Cause>;
 }
 
-/// A loader that is known; made by [`register_loader!`](crate::register_loader).
+/// A registered loader. Created by [`register_loader!`](crate::register_loader).
 pub struct RegisteredLoader(pub &'static dyn PluginLoader);
 
 inventory::collect!(RegisteredLoader);
 
-/// Declares a loader of plugins: `register_loader!(&NativeLoader)`.
+/// Registers a plugin loader: `register_loader!(&NativeLoader)`.
 #[macro_export]
 macro_rules! register_loader {
     ($loader:expr) => {
@@ -105,12 +109,12 @@ macro_rules! register_loader {
     };
 }
 
-/// All known loaders.
+/// All registered loaders.
 pub(super) fn all() -> impl Iterator<Item = &'static dyn PluginLoader> {
     inventory::iter::<RegisteredLoader>.into_iter().map(|registered| registered.0)
 }
 
-/// The loader of a file.
+/// The loader for a file, by extension.
 pub(super) fn of(path: &Path) -> Result<&'static dyn PluginLoader, String> {
     let ending = path.extension().map(|ending| ending.to_string_lossy().to_lowercase()).unwrap_or_default();
     let found = all().find(|loader| loader.extensions().contains(&ending.as_str()));

@@ -1,4 +1,4 @@
-//! What a plugin says of itself.
+//! Checks of a plugin's manifest, and its schema as part of the config's.
 
 use isr_api::{Kind, Manifest};
 use schemars::{Schema, SchemaGenerator};
@@ -7,18 +7,18 @@ use serde_json::{Map, Value};
 use super::check_schema;
 use crate::registry::Entry;
 
-/// The kinds of component that a plugin may give.
+/// Kinds of components that a plugin file can provide.
 pub const KINDS: [Kind; 5] =
     [Kind::Encoder, Kind::Policy, Kind::Retrospector, Kind::Judge, Kind::Objective];
 
-/// Marks a plugin's schema within a config's.
+/// Schema keyword that marks a plugin's section within the config's schema.
 pub(crate) const MARK: &str = "x-plugin";
 
-/// What the config engine does with a [`Manifest`].
+/// Operations of the config engine on a [`Manifest`].
 pub(crate) trait ManifestSchema {
-    /// Names what is wrong with a plugin's manifest.
+    /// Checks kind, name, schema and example.
     fn check(&self) -> Result<(), String>;
-    /// The schema as a part of a larger one, whose definitions gain the schema's own.
+    /// Returns the schema for embedding, and adds its definitions to the generator's under a unique prefix.
     fn subschema(&self, generator: &mut SchemaGenerator) -> Schema;
 }
 
@@ -84,7 +84,7 @@ fn is_name(name: &str) -> bool {
         && name.chars().all(allowed)
 }
 
-/// Puts the prefix in front of the names of all definitions that are referred to.
+/// Prefixes the targets of all references to definitions.
 fn relocate(schema: &mut Value, prefix: &str) {
     match schema {
         Value::Object(object) => {

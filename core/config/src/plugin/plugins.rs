@@ -1,4 +1,4 @@
-//! The plugins of a config.
+//! [`Plugins`], the loaded plugin files of a config.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -10,30 +10,30 @@ use isr_api::{Cause, Error, Kind, Manifest};
 use super::{ManifestSchema as _, Plugin, PluginFile, find, loader};
 use crate::registry;
 
-/// Environment variable that names folders of plugins.
+/// Environment variable with directories of plugins.
 pub(crate) const FOLDERS: &str = "ISR_PLUGIN_PATH";
 
-/// Loaded plugin files, with names that are unique among them and among what is registered. Cheap to
-/// clone; a file's plugin lives as long as a clone, or as what it has built.
+/// Loaded plugin files, whose component names are unique among them and among the registered ones. Cheap to
+/// clone. A plugin lives until the last clone and the last component built by it are dropped.
 #[derive(Clone, Default)]
-pub struct Plugins(Arc<Vec<Loaded>>);
+pub struct Plugins(Arc<Vec<LoadedPlugin>>);
 
-/// A plugin and its file.
+/// A loaded plugin with its path.
 #[derive(Clone)]
-pub struct Loaded {
-    /// The file, absolute.
+pub struct LoadedPlugin {
+    /// Absolute path of the file.
     pub path: PathBuf,
-    /// What was loaded.
+    /// The plugin.
     pub plugin: Arc<dyn Plugin>,
 }
 
 impl Plugins {
-    /// Loads files. Those that are named without a folder are looked for in `folders` too.
+    /// Loads files. A bare file name that does not exist is searched in `folders`.
     ///
     /// # Errors
-    /// [`Error::Config`], naming the file and what is wrong with it.
+    /// [`Error::Config`] with the file and the reason.
     pub fn load(files: &[PluginFile], folders: &[PathBuf]) -> Result<Self, Error> {
-        let mut loaded: Vec<Loaded> = Vec::new();
+        let mut loaded: Vec<LoadedPlugin> = Vec::new();
         for file in files {
             let wrong = |reason: String| {
                 Error::Config(format!("cannot load plugin {}: {reason}", file.path.display()))
@@ -48,34 +48,34 @@ impl Plugins {
         Ok(Self(Arc::new(loaded)))
     }
 
-    /// The folders that the environment variable `ISR_PLUGIN_PATH` names, as `PATH` does.
+    /// Returns the directories in the environment variable `ISR_PLUGIN_PATH`, which has the syntax of `PATH`.
     pub fn folders() -> Vec<PathBuf> {
         folders(std::env::var_os(FOLDERS).as_deref())
     }
 
-    /// The files.
-    pub fn files(&self) -> &[Loaded] {
+    /// Returns the loaded files, in the order of the config.
+    pub fn files(&self) -> &[LoadedPlugin] {
         &self.0
     }
 
-    /// All components with their files, in the files' order.
-    pub fn components(&self) -> impl Iterator<Item = (&Manifest, &Loaded)> {
+    /// Iterates over all components with their files, in the files' order.
+    pub fn components(&self) -> impl Iterator<Item = (&Manifest, &LoadedPlugin)> {
         self.0.iter().flat_map(|loaded| loaded.plugin.manifests().iter().map(move |it| (it, loaded)))
     }
 
-    /// The component of that kind and name.
-    pub fn find(&self, kind: Kind, name: &str) -> Option<(&Manifest, &Loaded)> {
+    /// Returns the component of this kind and name.
+    pub fn find(&self, kind: Kind, name: &str) -> Option<(&Manifest, &LoadedPlugin)> {
         self.components().find(|(manifest, _)| manifest.kind == kind && manifest.name == name)
     }
 }
 
-/// The folders of a text like that of `PATH`.
+/// Splits a text with the syntax of `PATH`.
 pub(crate) fn folders(named: Option<&OsStr>) -> Vec<PathBuf> {
     let folders = named.into_iter().flat_map(std::env::split_paths);
     folders.filter(|folder| !folder.as_os_str().is_empty()).collect()
 }
 
-fn load(file: &PluginFile, folders: &[PathBuf]) -> Result<Loaded, String> {
+fn load(file: &PluginFile, folders: &[PathBuf]) -> Result<LoadedPlugin, String> {
     let path = find::find(&file.path, folders)?;
     let loader = loader::of(&path)?;
     file.validate(loader.options(), loader.what())?;
@@ -84,10 +84,10 @@ fn load(file: &PluginFile, folders: &[PathBuf]) -> Result<Loaded, String> {
         return Err("it gives no component".to_owned());
     }
     plugin.manifests().iter().try_for_each(Manifest::check)?;
-    Ok(Loaded { path, plugin })
+    Ok(LoadedPlugin { path, plugin })
 }
 
-fn check_names(loaded: &[Loaded], new: &Loaded) -> Result<(), String> {
+fn check_names(loaded: &[LoadedPlugin], new: &LoadedPlugin) -> Result<(), String> {
     for (index, manifest) in new.plugin.manifests().iter().enumerate() {
         let Manifest { kind, name, .. } = manifest;
         let same = |other: &Manifest| other.kind == *kind && other.name == *name;
@@ -105,7 +105,7 @@ fn check_names(loaded: &[Loaded], new: &Loaded) -> Result<(), String> {
     Ok(())
 }
 
-/// A cause and its causes on one line, each only if it says something new.
+/// An error with its sources on one line, without repetitions.
 fn chain(cause: Cause) -> String {
     let mut line = cause.to_string();
     let mut next = cause.source();
@@ -125,8 +125,8 @@ impl fmt::Debug for Plugins {
     }
 }
 
-impl fmt::Debug for Loaded {
+impl fmt::Debug for LoadedPlugin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Loaded").field("path", &self.path).finish_non_exhaustive()
+        f.debug_struct("LoadedPlugin").field("path", &self.path).finish_non_exhaustive()
     }
 }

@@ -1,4 +1,4 @@
-//! The kinds of component, each with its typetag'd config trait.
+//! One typetag config trait per kind of component.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -13,57 +13,57 @@ macro_rules! config_trait {
         $(#[$doc])*
         #[typetag::serde(tag = "type")]
         pub trait $name: Debug + Send + Sync {
-            /// The registered name.
+            /// Returns the registered name, the value of `type`.
             fn name(&self) -> &str;
-            /// See [`isr_api::Component::validate`].
+            /// Calls [`isr_api::Component::validate`].
             fn validate(&self) -> Result<(), String>;
-            /// See [`isr_api::Component::build`].
+            /// Calls [`isr_api::Component::build`].
             fn build(&self, cx: &BuildContext) -> Result<Arc<dyn $built>, Cause>;
         }
     };
 }
 
 config_trait!(
-    /// Config of a [`SampleSource`].
+    /// Config struct of a [`SampleSource`].
     DataConfig => SampleSource
 );
 config_trait!(
-    /// Config of a [`VideoReader`].
+    /// Config struct of a [`VideoReader`].
     VideoConfig => VideoReader
 );
 config_trait!(
-    /// Config of a [`VideoEncoder`].
+    /// Config struct of a [`VideoEncoder`].
     EncoderConfig => VideoEncoder
 );
 config_trait!(
-    /// Config of a [`Policy`].
+    /// Config struct of a [`Policy`].
     PolicyConfig => Policy
 );
 config_trait!(
-    /// Config of a [`Retrospector`].
+    /// Config struct of a [`Retrospector`].
     RetrospectorConfig => Retrospector
 );
 config_trait!(
-    /// Config of a [`Judge`].
+    /// Config struct of a [`Judge`].
     JudgeConfig => Judge
 );
 config_trait!(
-    /// Config of a [`PreferenceObjective`].
+    /// Config struct of a [`PreferenceObjective`].
     ObjectiveConfig => PreferenceObjective
 );
 config_trait!(
-    /// Config of a [`Selection`].
+    /// Config struct of a [`Selection`].
     SelectionConfig => Selection
 );
 config_trait!(
-    /// Config of an [`Evaluator`].
+    /// Config struct of an [`Evaluator`].
     EvaluatorConfig => Evaluator
 );
 config_trait!(
-    /// Config of a [`Demonstrations`].
+    /// Config struct of a [`Demonstrations`].
     DemonstrationsConfig => Demonstrations
 );
 config_trait!(
-    /// Config of an [`Observer`].
+    /// Config struct of an [`Observer`].
     ObserverConfig => Observer
 );

@@ -1,8 +1,8 @@
-//! What a config can name.
+//! The registry of components that a config can select.
 //!
-//! A component is declared once, beside its code: a documented config struct that implements
-//! [`Component`], and one [`register!`](crate::register) line. Listing, description, JSON schema and
-//! deserialisation all come from that.
+//! A component is declared once, next to its code: a documented config struct that implements
+//! [`Component`](isr_api::Component), and one line of [`register!`](crate::register). Listing, help text, JSON
+//! schema and deserialisation derive from these.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -23,7 +23,7 @@
 //! impl Judge for LengthJudge {
 //!     async fn judge(&self, case: &JudgeCase, _: &FrozenPolicy) -> Result<Verdict, ComponentError> {
 //!         let longer = case.first.token_ids.len() > case.second.token_ids.len();
-//!         Ok(Verdict { p_first: f64::from(u8::from(longer)), votes: vec![], consistent: true })
+//!         Ok(Verdict::of(if longer { 1.0 } else { 0.0 }))
 //!     }
 //! }
 //!
@@ -34,29 +34,29 @@
 //!     }
 //! }
 //!
-//! crate::register!(Judge "longest" => LengthJudgeConfig, example = "");
+//! isr_config::register!(Judge "longest" => LengthJudgeConfig, example = "");
 //!
-//! let config: Box<dyn crate::registry::JudgeConfig> =
+//! let config: Box<dyn isr_config::registry::JudgeConfig> =
 //!     serde_json::from_str(r#"{"type": "longest"}"#).unwrap();
 //! assert!(config.build(&BuildContext::default()).is_ok());
 //! ```
 
 mod entry;
 mod kinds;
+mod value;
 
 pub use entry::{Entry, entries, find};
 pub use kinds::{
     DataConfig, DemonstrationsConfig, EncoderConfig, EvaluatorConfig, JudgeConfig, ObjectiveConfig,
     ObserverConfig, PolicyConfig, RetrospectorConfig, SelectionConfig, VideoConfig,
 };
+pub use value::ValueConfig;
 
-/// Declares a component: `register!(Judge "name" => ConfigStruct, example = "key = 1\n")`.
+/// Registers a component: `register!(Judge "name" => ConfigStruct, example = "key = 1\n")`.
 ///
-/// The kind is one of `Data`, `Video`, `Encoder`, `Policy`, `Retrospector`, `Judge`, `Objective`,
-/// `Selection`, `Evaluator`, `Demonstrations`, `Observer`. The struct implements [`Component`](isr_api::Component), `Debug`,
-/// `Serialize`, `Deserialize` and `JsonSchema`; its doc comment is the component's help. The example is
-/// the TOML body of its section, valid as it stands where the files that it names exist. Needs
-/// `isr_core` among the crate's dependencies under that name, and nothing else.
+/// The kind is a variant of [`Kind`](isr_api::Kind). The struct implements [`Component`](isr_api::Component),
+/// `Debug`, `Serialize`, `Deserialize` and `JsonSchema`; its doc comment is the component's help text. The example
+/// is the TOML body of a valid section, without `type`. The macro needs no other crate in scope.
 #[macro_export]
 macro_rules! register {
     (Demonstrations $($rest:tt)*) => { $crate::__register!(Demonstrations, DemonstrationsConfig, ::std::sync::Arc<dyn $crate::__private::api::Demonstrations>, $($rest)*); };
@@ -72,7 +72,7 @@ macro_rules! register {
     (Evaluator $($rest:tt)*) => { $crate::__register!(Evaluator, EvaluatorConfig, ::std::sync::Arc<dyn $crate::__private::api::Evaluator>, $($rest)*); };
 }
 
-/// The half of [`register!`] that is the same for all kinds.
+/// The part of [`register!`] that all kinds share.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __register {

@@ -68,13 +68,13 @@ fn choices_list_what_is_allowed() {
 fn missing_keys_and_sections_say_what_they_are_for() {
     insta::assert_snapshot!(message(&text("run.toml", "")), @"
     7 problems in the config:
-    - missing section `[data]` (Where samples come from); known values of `type`: list
-    - missing section `[video]` (How videos are decoded, and which frames are kept); known values of `type`: frames
-    - missing section `[encoder]` (What turns frames into visual features); known values of `type`: follows
-    - missing section `[policy]` (The model that is aligned); known values of `type`: broken, tiny
-    - missing section `[judge]` (What compares two answers); known values of `type`: self, vote
-    - missing section `[objective]` (The preference loss); known values of `type`: dpo
-    - missing section `[selection]` (Which judged pairs are trained on); known values of `type`: all
+    - missing section `[data]` (Source of training and evaluation samples); known values of `type`: list
+    - missing section `[video]` (Video decoding and frame sampling); known values of `type`: frames
+    - missing section `[encoder]` (Frozen vision tower that computes visual features); known values of `type`: follows
+    - missing section `[policy]` (Model to align); known values of `type`: broken, tiny
+    - missing section `[judge]` (Pairwise judge of responses); known values of `type`: self, vote
+    - missing section `[objective]` (Preference loss); known values of `type`: dpo
+    - missing section `[selection]` (Rule that turns verdicts into preference pairs); known values of `type`: all
     ");
     insta::assert_snapshot!(wrong("[judge]\ntype = 'vote'"), @"missing key `judge.members` in run.toml (Who votes)");
     insta::assert_snapshot!(wrong("[policy]\nlora = { alpha = 1.0 }"), @"missing key `policy.lora.rank` in run.toml (Rank)");
@@ -87,7 +87,7 @@ fn values_out_of_range_are_named() {
     insta::assert_snapshot!(wrong("[loop]\niterations = 5000000000"), @"`loop.iterations` in run.toml is 5000000000; it must be at most 4294967295");
     insta::assert_snapshot!(wrong("[video]\nframes = 256"), @"`video.frames` in run.toml is 256; it must be at most 255");
     let loop_and_train = "name = '../x'
-        loop = { iterations = 0, responses = 1, samples = 0, in_flight = 0, quarantine_limit = 2 }
+        loop = { iterations = 0, responses = 1, samples = 0, concurrency = 0, quarantine_limit = 2 }
         train = { epochs = 0, batch_size = 0, learning_rate = 0, warmup_ratio = -0.1, max_grad_norm = -1 }
         evaluation = { samples = 0, max_new_tokens = 0 }";
     insta::assert_snapshot!(wrong(loop_and_train), @r#"
@@ -96,7 +96,7 @@ fn values_out_of_range_are_named() {
     - `loop.iterations` in run.toml is 0; it must be at least 1
     - `loop.responses` in run.toml is 1; it must be at least 2
     - `loop.samples` in run.toml is 0; it must be at least 1
-    - `loop.in_flight` in run.toml is 0; it must be at least 1
+    - `loop.concurrency` in run.toml is 0; it must be at least 1
     - `loop.quarantine_limit` in run.toml is 2; it must be in [0, 1]
     - `train.epochs` in run.toml is 0; it must be at least 1
     - `train.batch_size` in run.toml is 0; it must be at least 1

@@ -2,7 +2,7 @@
 
 use isr_api::BuildContext;
 use isr_config::registry::entries;
-use isr_config::{Loader, Settings, difference, file_schema, schema, to_toml};
+use isr_config::{Loader, Validate, difference, file_schema, schema, to_toml};
 use isr_run::Components;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -71,7 +71,7 @@ fn the_toml_reads_like_a_config() {
     iterations = 9
     responses = 2
     mismatched_contexts = false
-    in_flight = 32
+    concurrency = 32
     quarantine_limit = 0.1
     feature_cache_mb = 1024
     feature_cache_gb = 20.0
@@ -217,7 +217,7 @@ fn every_example_is_valid_as_it_stands() {
 fn components_are_built_from_a_config() {
     let full = "[retrospector]\ntype = 'self'\n[evaluator]\ntype = 'words'";
     let config = loaded(&minimal_with(full));
-    let cx = BuildContext { settings: config.settings };
+    let cx = BuildContext { config: config.settings };
     let components = Components::build(&config.value, &cx).unwrap();
     assert!(components.retrospector.is_some() && components.evaluator.is_some());
     let without = Components::build(&loaded(&text("run.toml", MINIMAL)).value, &cx).unwrap();
@@ -239,7 +239,7 @@ struct OtherConfig {
     steps: u64,
 }
 
-impl Settings for OtherConfig {}
+impl Validate for OtherConfig {}
 
 #[test]
 fn another_struct_is_loaded_with_the_same_strictness() {

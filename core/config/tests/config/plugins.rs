@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use isr_api::{BuildContext, Cause, Error, Judge, Kind, Manifest};
-use isr_config::plugin::{Plugin, PluginFile, PluginLoader, Plugins, Settings};
+use isr_config::plugin::{Plugin, PluginFile, PluginLoader, PluginSettings, Plugins};
 use isr_config::{Loader, RunConfig, to_toml};
 use isr_run::Components;
 use serde_json::{Map, Value, json};
@@ -44,7 +44,7 @@ impl Plugin for JsonPlugin {
             _ => Ok(()),
         }
     }
-    fn judge(&self, name: &str, with: &Settings<'_>) -> Result<Arc<dyn Judge>, Cause> {
+    fn judge(&self, name: &str, with: &PluginSettings<'_>) -> Result<Arc<dyn Judge>, Cause> {
         match (name, with.settings.get("words").and_then(Value::as_i64)) {
             (_, Some(13)) => Err("thirteen is too many".into()),
             _ => Ok(Arc::new(Fake)),
@@ -220,7 +220,7 @@ fn what_is_no_plugin_file_is_refused_with_the_remedy() {
     insta::assert_snapshot!(said("[{ call = 3 }]"), @"
     2 problems in the config:
     - unknown key `plugins[0].call` in `-s plugins=[{ call = 3 }]`; did you mean `call_s`?
-    - missing key `plugins[0].path` in `-s plugins=[{ call = 3 }]` (The file)
+    - missing key `plugins[0].path` in `-s plugins=[{ call = 3 }]` (Path of the file)
     ");
 }
 

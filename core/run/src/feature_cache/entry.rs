@@ -1,4 +1,4 @@
-//! One entry: a safetensors file with one tensor.
+//! A cache entry: a safetensors file with one tensor.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -9,24 +9,24 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use isr_api::{FeatureType, Fingerprint, VisualFeatures};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
-/// What the features were made from.
+/// Metadata of an entry: digests of everything that the features were computed from.
 pub(super) type Labels = HashMap<String, String>;
 
-/// Name of the tensor.
+/// Name of the tensor in the file.
 const TENSOR: &str = "features";
 
 /// Label of the digest of the tensor's bytes.
 const DATA: &str = "data";
 
-/// Why there is nothing.
+/// Reason of a cache miss.
 pub(super) enum Miss {
-    /// It was not kept, or was removed.
+    /// There is no file.
     Absent,
-    /// It is damaged, or of other frames.
+    /// The file is damaged, or was computed from other frames.
     Unusable(String),
 }
 
-/// Reads an entry whose labels are these.
+/// Reads an entry and checks its labels and digest.
 pub(super) fn read(path: &Path, labels: &Labels, encoder: &Fingerprint) -> Result<VisualFeatures, Miss> {
     let bytes = fs::read(path).map_err(|error| match error.kind() {
         ErrorKind::NotFound | ErrorKind::NotADirectory => Miss::Absent,
@@ -56,8 +56,8 @@ fn parse(bytes: &[u8], labels: &Labels, encoder: &Fingerprint) -> Result<VisualF
     Ok(VisualFeatures { dtype, shape, bytes, encoder: encoder.clone() })
 }
 
-/// Writes an entry, which appears whole; returns its size. It is not made durable: what a power failure
-/// damages is computed again.
+/// Writes an entry atomically; returns its size in bytes. It is not flushed to disk: an entry that a power failure
+/// damages is recomputed.
 pub(super) fn write(path: &Path, labels: &Labels, features: &VisualFeatures) -> io::Result<u64> {
     let dtype = match features.dtype {
         FeatureType::F32 => Dtype::F32,
@@ -75,17 +75,17 @@ pub(super) fn write(path: &Path, labels: &Labels, features: &VisualFeatures) -> 
     let written = File::create(&aside).and_then(|mut file| file.write_all(&bytes));
     let written = written.and_then(|()| fs::rename(&aside, path));
     if written.is_err() {
-        // A full disk should not stay full of halves.
+        // A partial file would occupy a full disk.
         let _ = fs::remove_file(&aside);
     }
     written.map(|()| bytes.len() as u64)
 }
 
-/// An ending that no other write has, of this process or of another.
+/// A file extension that is unique among all writes of all processes.
 fn aside_extension() -> String {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     format!("{}-{}.{ASIDE}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
-/// Ending of files that are being written.
+/// Extension of files that are being written.
 pub(super) const ASIDE: &str = "tmp";

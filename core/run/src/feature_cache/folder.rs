@@ -1,4 +1,4 @@
-//! The folder of entries: names, sizes, ages, eviction.
+//! The directory of entries: paths, sizes, ages, eviction.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -8,25 +8,25 @@ use isr_api::Error;
 
 use super::entry::ASIDE;
 
-/// The version of the entries' form; another version has another folder.
+/// Version of the entries' format; each version has a directory of its own.
 const VERSION: &str = "v1";
 
-/// Ending of entries.
+/// Extension of entries.
 const ENTRY: &str = "safetensors";
 
-/// After this time, a file that was being written belongs to a process that is no more.
+/// Age at which an unfinished file is taken for that of a dead process.
 const ABANDONED: Duration = Duration::from_secs(3600);
 
-/// What a cache holds.
+/// Size and age of a feature cache.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CacheStats {
-    /// Entries.
+    /// Number of entries.
     pub entries: usize,
-    /// Their bytes.
+    /// Total size in bytes.
     pub bytes: u64,
-    /// When the entry that was not used for the longest was used.
+    /// Last use of the least recently used entry; `None` for an empty cache.
     pub oldest: Option<SystemTime>,
-    /// When an entry was last used.
+    /// Last use of the most recently used entry; `None` for an empty cache.
     pub newest: Option<SystemTime>,
 }
 
@@ -36,10 +36,10 @@ struct Found {
     used: SystemTime,
 }
 
-/// What the cache in `dir` holds; nothing where there is no such folder.
+/// Returns size and age of the cache in `dir`; zeros if the directory does not exist.
 ///
 /// # Errors
-/// Where a folder cannot be read.
+/// [`Error::Io`] for a directory that cannot be read.
 pub fn stats(dir: &Path) -> Result<CacheStats, Error> {
     let mut stats = CacheStats::default();
     for Found { bytes, used, .. } in entries(dir, ENTRY)? {
@@ -51,10 +51,11 @@ pub fn stats(dir: &Path) -> Result<CacheStats, Error> {
     Ok(stats)
 }
 
-/// Removes all entries and nothing else; returns what they were. Runs that use them go on without.
+/// Removes all entries and no other files; returns the statistics from before. Safe while runs use the cache: they
+/// recompute the features.
 ///
 /// # Errors
-/// Where a folder cannot be read, or an entry cannot be removed.
+/// [`Error::Io`] for a directory that cannot be read or an entry that cannot be removed.
 pub fn clear(dir: &Path) -> Result<CacheStats, Error> {
     let stats = stats(dir)?;
     for Found { path, .. } in entries(dir, ENTRY)?.into_iter().chain(entries(dir, ASIDE)?) {
@@ -67,13 +68,13 @@ pub fn clear(dir: &Path) -> Result<CacheStats, Error> {
     Ok(stats)
 }
 
-/// Where the entry of that name lies.
+/// Path of the entry with this name.
 pub(super) fn path(dir: &Path, name: &str) -> PathBuf {
     let group = name.get(..2).unwrap_or(name);
     dir.join(VERSION).join(group).join(name).with_extension(ENTRY)
 }
 
-/// Notes that an entry was used. Where that cannot be noted, it may be removed too early.
+/// Sets the time of last use. Without it the entry may be evicted too early.
 pub(super) fn touch(path: &Path) {
     let file = File::options().write(true).open(path);
     if let Err(error) = file.and_then(|file| file.set_modified(SystemTime::now())) {
@@ -81,8 +82,8 @@ pub(super) fn touch(path: &Path) {
     }
 }
 
-/// Removes the entries that were not used for the longest until the rest fits into nine tenths of the
-/// budget, where it exceeds the budget; and what dead processes left half-written.
+/// If the cache exceeds the budget (bytes), evicts the least recently used entries down to nine tenths of it. Also
+/// removes unfinished files of dead processes.
 pub(super) fn evict(dir: &Path, budget: u64) {
     let Ok(mut found) = entries(dir, ENTRY) else { return };
     let now = SystemTime::now();
@@ -105,7 +106,7 @@ pub(super) fn evict(dir: &Path, budget: u64) {
     }
 }
 
-/// The files of that ending in the cache's own folders. What vanishes meanwhile is left out.
+/// Files with this extension in the cache's directories, without those that disappear meanwhile.
 fn entries(dir: &Path, ending: &str) -> Result<Vec<Found>, Error> {
     let mut found = Vec::new();
     for folder in folders(dir)? {
@@ -120,7 +121,7 @@ fn entries(dir: &Path, ending: &str) -> Result<Vec<Found>, Error> {
     Ok(found)
 }
 
-/// The folders `DIR/v1/3f`.
+/// The directories `DIR/v1/3f`.
 fn folders(dir: &Path) -> Result<Vec<PathBuf>, Error> {
     let is_group = |path: &PathBuf| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();

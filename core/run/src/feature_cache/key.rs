@@ -6,8 +6,8 @@ use std::path::Path;
 
 use isr_api::{Fingerprint, FingerprintBuilder, Frames};
 
-/// Digest of a video's bytes: of a file its content, of a folder of frames the names and contents of its
-/// files in the order of their names. Blocks.
+/// Digest of a video: the content of a file, or the sorted names and contents of the files in a folder of frames.
+/// Blocking.
 pub(crate) fn video_digest(video: &Path) -> io::Result<Fingerprint> {
     let mut digest = FingerprintBuilder::default();
     if !video.is_dir() {
@@ -26,7 +26,7 @@ pub(crate) fn video_digest(video: &Path) -> io::Result<Fingerprint> {
     Ok(digest.finish())
 }
 
-/// Digest of decoded frames and their times.
+/// Digest of decoded frames: size, pixels and timestamps.
 pub(crate) fn frames_digest(frames: &Frames) -> Fingerprint {
     let Frames { width, height, rgb, timestamps } = frames;
     let mut digest = FingerprintBuilder::default();
@@ -37,7 +37,7 @@ pub(crate) fn frames_digest(frames: &Frames) -> Fingerprint {
     digest.finish()
 }
 
-/// BLAKE3 of a file's bytes, of which few are in memory at once.
+/// BLAKE3 of a file, read as a stream.
 fn content(path: &Path) -> io::Result<blake3::Hash> {
     let mut hasher = blake3::Hasher::new();
     hasher.update_reader(File::open(path)?)?;

@@ -1,22 +1,23 @@
-//! Visual features on disk: encoded once for all iterations, stages and runs.
+//! An on-disk cache of visual features, shared by iterations, stages and runs.
 //!
-//! An entry is a safetensors file named by the fingerprint of all that features are made from: the bytes
-//! of the video, the reader's sampling contract, the encoder (whose fingerprint covers weights and
-//! preprocessing), and what the encoder is computed on. So a video that is moved or copied is found
-//! again, and one that changes is not mistaken for what it was.
+//! An entry is a safetensors file named by a digest of everything that determines the features: the bytes of the
+//! video, the reader's frame sampling, the encoder (its fingerprint covers weights and preprocessing), and the
+//! encoder's device key. A moved or copied video therefore hits, and a changed one misses.
 //!
 //! ```text
 //! DIR/v1/3f/3f6c...9a.safetensors     tensor `features`, F32 or BF16, [frames, tokens, dim]
 //! ```
 //!
-//! Any number of processes may share a folder. An entry is written aside and renamed, so that it appears
-//! whole; it carries digests of its data and of the decoded frames, and what does not match them is
-//! computed again, and replaced. An entry may vanish at any time: then it is a miss. So the cache never
-//! changes results and never fails a run; what it cannot write, it logs once.
+//! # Concurrency and failures
+//! Any number of processes may share a directory. An entry is written to a temporary file and renamed, so it
+//! appears atomically. It carries digests of its data and of the decoded frames; an entry that does not match them is
+//! recomputed and replaced. An entry may disappear at any time, which is a miss. The cache never changes results and
+//! never fails a run; write errors are logged once.
 //!
-//! The entries that were not used for the longest are removed when the folder outgrows its bound. A use
-//! sets the file's time of modification. Each process looks through the folder when it has written a
-//! sixteenth of the bound, so that N processes may exceed it by N sixteenths for a while.
+//! # Eviction
+//! The least recently used entries are evicted when the directory exceeds its limit. The modification time of a file
+//! is its time of last use. Each process scans the directory after writing a sixteenth of the limit, so N processes
+//! may exceed the limit by N sixteenths for a while.
 
 mod entry;
 mod folder;
@@ -36,27 +37,27 @@ use isr_api::{Fingerprint, FingerprintBuilder, VisualFeatures};
 pub use isr_config::default_feature_cache_dir as default_dir;
 use isr_config::{LoopConfig, feature_cache_dir};
 
-/// What the features of one video are named by.
+/// The cache key of one video's features.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FeatureKey {
-    /// Digest of the video's bytes.
+    /// Digest of the bytes of the video.
     pub video: Fingerprint,
-    /// The reader's sampling contract.
-    pub contract: Fingerprint,
-    /// The encoder.
+    /// Fingerprint of the video reader: decoding and frame sampling.
+    pub reader: Fingerprint,
+    /// Fingerprint of the encoder.
     pub encoder: Fingerprint,
-    /// What it is computed on, as [`isr_api::VideoEncoder::device_key`] names it.
+    /// Device key of the encoder ([`isr_api::VideoEncoder::device_key`]).
     pub device_key: String,
-    /// Digest of the decoded frames. It is no part of the name, and must match all the same: another
-    /// version of the decoder may make other frames of the same bytes.
+    /// Digest of the decoded frames. Not part of the file name, but checked on reading: another version of the
+    /// decoder may decode other frames from the same bytes.
     pub frames: Fingerprint,
 }
 
 impl FeatureKey {
-    /// The name of the entry.
+    /// Name of the entry.
     fn name(&self) -> String {
         let mut name = FingerprintBuilder::default();
-        for part in [&self.video, &self.contract, &self.encoder] {
+        for part in [&self.video, &self.reader, &self.encoder] {
             name.update(part.as_str().as_bytes());
         }
         name.update(self.device_key.as_bytes());
@@ -66,7 +67,7 @@ impl FeatureKey {
     fn labels(&self) -> Labels {
         let texts = [
             ("video", self.video.as_str()),
-            ("contract", self.contract.as_str()),
+            ("contract", self.reader.as_str()),
             ("encoder", self.encoder.as_str()),
             ("computed_on", &self.device_key),
             ("frames", self.frames.as_str()),
@@ -75,35 +76,35 @@ impl FeatureKey {
     }
 }
 
-/// A folder of visual features with a bound on its size. Cheap to clone. Every call blocks.
+/// A directory of visual features with a size limit. Cheap to clone. All calls block.
 #[derive(Clone, Debug)]
 pub struct FeatureCache {
     dir: Arc<Path>,
     budget: u64,
-    /// Bytes written since the folder was last looked through.
+    /// Bytes written since the last scan of the directory.
     written: Arc<AtomicU64>,
     complained: Arc<AtomicBool>,
 }
 
 impl FeatureCache {
-    /// The cache in `dir`, of at most `budget` bytes. Nothing is touched until it is used.
+    /// Creates a cache in `dir` of at most `budget` bytes. The directory is created on the first write.
     pub fn new(dir: &Path, budget: u64) -> Self {
         Self { dir: dir.into(), budget, written: Arc::default(), complained: Arc::default() }
     }
 
-    /// The cache that a config asks for: in `dir`, where `auto` is the folder of the user's, and of so many
-    /// GiB. None without a folder.
+    /// Creates the cache of a config's `feature_cache_dir` (`auto` is [`default_dir`]) and `feature_cache_gb`. `None`
+    /// without a directory.
     pub fn configured(dir: Option<&Path>, gibibytes: f64) -> Option<Self> {
         let dir = feature_cache_dir(dir?)?;
         Some(Self::new(&dir, (gibibytes * f64::from(1 << 30)) as u64))
     }
 
-    /// The cache that a loop's settings ask for.
+    /// Creates the cache of a loop's config; `None` if it has none.
     pub fn of_loop(settings: &LoopConfig) -> Option<Self> {
         Self::configured(settings.feature_cache_dir.as_deref(), settings.feature_cache_gb)
     }
 
-    /// The features of that name, if they are there and undamaged.
+    /// Returns the cached features; `None` on a miss or a damaged entry. Updates the time of last use.
     pub fn get(&self, key: &FeatureKey) -> Option<VisualFeatures> {
         let path = self.path(key);
         match entry::read(&path, &key.labels(), &key.encoder) {
@@ -120,7 +121,7 @@ impl FeatureCache {
         }
     }
 
-    /// Keeps features; the oldest others make room.
+    /// Stores features, and evicts others beyond the limit. Logs the first error.
     pub fn put(&self, key: &FeatureKey, features: &VisualFeatures) {
         let path = self.path(key);
         match entry::write(&path, &key.labels(), features) {
@@ -133,11 +134,11 @@ impl FeatureCache {
         }
     }
 
-    /// Looks through the folder at the first write, and after each sixteenth of the bound.
+    /// Scans the directory at the first write and after each sixteenth of the limit.
     fn bound(&self, bytes: u64) {
         let before = self.written.fetch_add(bytes, Ordering::Relaxed);
         if before == 0 || before + bytes > self.budget / 16 {
-            // What is written meanwhile counts towards the next look.
+            // Bytes written during the scan count towards the next one.
             self.written.store(1, Ordering::Relaxed);
             folder::evict(&self.dir, self.budget);
         }

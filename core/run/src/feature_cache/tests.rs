@@ -11,7 +11,7 @@ fn key(name: &str) -> FeatureKey {
     let part = |what: &str| Fingerprint::of(format!("{what} {name}"));
     FeatureKey {
         video: part("video"),
-        contract: part("contract"),
+        reader: part("contract"),
         encoder: part("encoder"),
         device_key: "cpu".to_owned(),
         frames: part("frames"),

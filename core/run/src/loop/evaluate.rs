@@ -1,4 +1,4 @@
-//! Measuring the policy on held-out samples: greedy answers, and answers sampled as in training.
+//! The evaluation stage: metrics of greedy and of sampled responses to held-out samples.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,9 +10,10 @@ use isr_api::{
 };
 
 use super::IterativeLoop;
+use super::record::{StageItem, StageRecord};
 use super::resume::{LoopData, Progress};
 use super::sampling::{check_instruction, check_responses};
-use super::stage::{StageItem, StagePlan, StageRecord};
+use super::stage::StagePlan;
 use crate::store::{read_json, write_json};
 
 impl StageItem for LabelledSample {
@@ -28,7 +29,7 @@ impl StageRecord for AnswerRecord {
 }
 
 impl IterativeLoop {
-    /// Measures the starting model, unless that was done before or is not wanted.
+    /// Evaluates the initial policy if `evaluation.base` is set and it was not evaluated before.
     pub(super) async fn measure_base(&self, data: &LoopData, progress: &mut Progress) -> Result<(), Error> {
         if !self.parts.evaluation.base || progress.summary.base.is_some() || progress.next_iteration() > 1 {
             return Ok(());
@@ -41,7 +42,7 @@ impl IterativeLoop {
         Ok(())
     }
 
-    /// Measures the current policy; `None` where the run has nothing to measure with.
+    /// Evaluates the current policy; `None` without an evaluator or held-out samples.
     pub(super) async fn evaluate(
         &self,
         t: u32,
@@ -56,7 +57,7 @@ impl IterativeLoop {
         if let Some(done) = read_json(&path)? {
             return Ok(Some(done));
         }
-        let held_out = match self.parts.evaluation.interim_samples {
+        let held_out = match self.parts.evaluation.intermediate_samples {
             Some(count) if (1..self.parts.settings.iterations).contains(&t) => {
                 &data.evaluation[..count.min(data.evaluation.len())]
             }
@@ -85,21 +86,21 @@ impl IterativeLoop {
             stage: Stage::Evaluate,
             journal: "evaluation.jsonl",
             population: held_out.len(),
-            // Its streams are those of iteration 0 in all iterations.
-            shared: self.shared_name(Stage::Evaluate, 0, &held_out),
+            // All iterations use the random streams of iteration 0.
+            cache_key: self.cache_key(Stage::Evaluate, 0, &held_out),
         };
         let max_new_tokens = self.parts.evaluation.max_new_tokens;
         self.run_stage(plan, held_out.iter().collect(), |labelled: &LabelledSample| {
             let labelled = labelled.clone();
-            let (scenes, policy) = (Arc::clone(&self.scenes), self.frozen.clone());
+            let (videos, policy) = (Arc::clone(&self.videos), self.frozen.clone());
             let evaluator = Arc::clone(&evaluator);
-            // One stream for all iterations: models are compared on the same draws.
+            // The same stream in all iterations: policies are compared with common random numbers.
             let seed = self.streams.seed(0, Stage::Evaluate.name(), labelled.sample.id.as_str());
             let sampling = Sampling { max_new_tokens, ..self.parts.settings.sampling.clone() };
             async move {
                 let sample = &labelled.sample;
                 check_instruction(&sample.instruction)?;
-                let scene = scenes.open(&sample.video).await?;
+                let scene = videos.open(&sample.video).await?;
                 let prompt = Prompt::about(&scene, sample.instruction.clone());
                 let greedy = policy.answer(prompt.clone(), Sampling::greedy(max_new_tokens), seed);
                 let sampled = policy.answer(prompt, sampling, seed);
@@ -132,7 +133,7 @@ fn metrics(
     Ok(metrics)
 }
 
-/// Figures are averaged and written as JSON, which has no NaN.
+/// Rejects NaN and infinities, which JSON cannot hold.
 pub(super) fn finite(assessment: Option<Assessment>) -> Result<Option<Assessment>, ComponentError> {
     let Some(Assessment { quality, metrics }) = &assessment else { return Ok(None) };
     let figures = metrics.iter().map(|(name, value)| (name.as_str(), *value));
@@ -144,7 +145,7 @@ pub(super) fn finite(assessment: Option<Assessment>) -> Result<Option<Assessment
     Ok(assessment)
 }
 
-/// Mean of each figure over the records that have it.
+/// Mean of each metric over the records that have it.
 pub(super) fn means<'a>(records: impl Iterator<Item = &'a BTreeMap<String, f64>>) -> BTreeMap<String, f64> {
     let mut sums: BTreeMap<String, (f64, usize)> = BTreeMap::new();
     for (name, value) in records.flatten() {

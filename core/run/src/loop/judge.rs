@@ -1,30 +1,31 @@
-//! Judging the responses of each sample: two of them, or all with each other.
+//! The judge stage: compares the responses to each sample, either two of them or all pairs.
 
 use std::sync::Arc;
 
 use futures::future::try_join_all;
 use isr_api::records::{ComparisonRecord, ResponseRecord, VerdictRecord};
-use isr_api::{
-    ComponentError, Error, FrozenPolicy, Judge, JudgeCase, Response, Stage, Streams, VisualContext,
-};
+use isr_api::{ComponentError, Error, FrozenPolicy, Judge, JudgeCase, Stage, Streams, VisualContext};
 use rand::seq::SliceRandom;
 use serde::Serialize;
 
 use super::IterativeLoop;
 use super::ranking::best_and_worst;
+use super::record::{StageItem, StageRecord};
 use super::resume::Contexts;
-use super::stage::{StageItem, StagePlan, StageRecord};
-use crate::scenes::VideoCache;
+use super::stage::StagePlan;
+use crate::store::distinct_responses;
+use crate::video_cache::VideoCache;
 
-/// Different responses to judge, by their places.
+/// The distinct responses to one sample, by index. Its JSON form is part of the stage's cache key.
 #[derive(Serialize)]
-struct Contest<'a> {
+struct JudgeItem<'a> {
     record: &'a ResponseRecord,
-    different: Vec<usize>,
+    #[serde(rename = "different")]
+    distinct: Vec<usize>,
     context: Option<&'a VisualContext>,
 }
 
-impl StageItem for Contest<'_> {
+impl StageItem for JudgeItem<'_> {
     fn subject(&self) -> &str {
         self.record.sample.as_str()
     }
@@ -37,24 +38,25 @@ impl StageRecord for VerdictRecord {
 }
 
 impl IterativeLoop {
-    /// Judges the different responses of each sample: p(y1 > y2 | V, x, c_t). Of more than two, the verdict
-    /// is on the best and the worst.
+    /// Judges the distinct responses to each sample: p(y1 > y2 | V, x, c_t). With more than two, the verdict
+    /// is that on the best and the worst.
     pub(super) async fn judge(
         &self,
         t: u32,
         responses: &[ResponseRecord],
         contexts: &Contexts,
     ) -> Result<Vec<VerdictRecord>, Error> {
-        let lent = self.parts.settings.mismatched_contexts.then(|| self.lent(t, contexts));
-        let contexts = lent.as_ref().unwrap_or(contexts);
-        let mut contests = Vec::new();
+        let mismatched =
+            self.parts.settings.mismatched_contexts.then(|| self.mismatched_contexts(t, contexts));
+        let contexts = mismatched.as_ref().unwrap_or(contexts);
+        let mut items = Vec::new();
         for record in responses {
             let context = contexts.get(&record.video);
-            // Without one although a retrospector runs, its video was quarantined.
+            // With a retrospector, a video without a context was quarantined.
             let may_judge = context.is_some() || self.parts.components.retrospector.is_none();
-            let different = different(&record.responses);
-            if different.len() > 1 && may_judge {
-                contests.push(Contest { record, different, context });
+            let distinct = distinct_responses(&record.responses);
+            if distinct.len() > 1 && may_judge {
+                items.push(JudgeItem { record, distinct, context });
             }
         }
         let plan = StagePlan {
@@ -62,69 +64,82 @@ impl IterativeLoop {
             stage: Stage::Judge,
             journal: "verdicts.jsonl",
             population: responses.len(),
-            shared: self.shared_name(Stage::Judge, t, &contests),
+            cache_key: self.cache_key(Stage::Judge, t, &items),
         };
-        self.run_stage(plan, contests, |Contest { record, different, context }| {
-            let bench = Bench {
+        self.run_stage(plan, items, |JudgeItem { record, distinct, context }| {
+            let task = JudgeTask {
                 record: record.clone(),
                 context: context.cloned(),
-                scenes: Arc::clone(&self.scenes),
+                videos: Arc::clone(&self.videos),
                 judge: Arc::clone(&self.parts.components.judge),
                 policy: self.frozen.clone(),
                 seed: self.streams.seed(t, Stage::Judge.name(), record.sample.as_str()),
             };
             let oracle = self.parts.oracle;
             async move {
-                let rounds = bench.rounds(&different).await?;
-                let (ComparisonRecord { compared, seed, verdict }, rounds) = best_and_worst(rounds)?;
-                let Bench { record, context: shown, .. } = bench;
+                let all = task.compare_all(&distinct).await?;
+                let (ComparisonRecord { compared, seed, verdict }, comparisons) = best_and_worst(all)?;
+                let JudgeTask { record, context: shown, .. } = task;
                 let context = shown.as_ref().map(|shown| shown.iteration);
                 let context_of = shown.map(|shown| shown.video).filter(|video| *video != record.video);
                 let sample = record.sample;
-                Ok(VerdictRecord { sample, seed, context, context_of, compared, verdict, rounds, oracle })
+                Ok(VerdictRecord {
+                    sample,
+                    seed,
+                    context,
+                    context_of,
+                    compared,
+                    verdict,
+                    comparisons,
+                    oracle,
+                })
             }
         })
         .await
     }
-}
 
-impl IterativeLoop {
-    /// For each video the context of the next in a random round.
-    fn lent(&self, t: u32, contexts: &Contexts) -> Contexts {
-        let mut round: Vec<&String> = contexts.keys().collect();
-        round.sort();
-        round.shuffle(&mut self.streams.rng(t, "mismatched contexts", ""));
-        let next = round.iter().cycle().skip(1);
-        round.iter().zip(next).map(|(video, next)| ((*video).clone(), contexts[*next].clone())).collect()
+    /// The control `loop.mismatched_contexts`: shuffles the videos into a cycle and gives each the context of
+    /// the next one.
+    fn mismatched_contexts(&self, t: u32, contexts: &Contexts) -> Contexts {
+        let mut cycle: Vec<&String> = contexts.keys().collect();
+        cycle.sort();
+        cycle.shuffle(&mut self.streams.rng(t, "mismatched contexts", ""));
+        let next = cycle.iter().cycle().skip(1);
+        cycle.iter().zip(next).map(|(video, next)| ((*video).clone(), contexts[*next].clone())).collect()
     }
 }
 
-/// What the responses of one sample are judged with.
-struct Bench {
+/// Everything that judging one item needs, owned by its task.
+struct JudgeTask {
     record: ResponseRecord,
     context: Option<VisualContext>,
-    scenes: Arc<VideoCache>,
+    videos: Arc<VideoCache>,
     judge: Arc<dyn Judge>,
     policy: FrozenPolicy,
     seed: u64,
 }
 
-impl Bench {
-    /// Judges each response with each other one.
-    async fn rounds(&self, different: &[usize]) -> Result<Vec<ComparisonRecord>, ComponentError> {
-        let (pairs, places) = (different.len() * (different.len() - 1) / 2, different.iter().enumerate());
-        let pair = places.flat_map(|(at, &one)| different[at + 1..].iter().map(move |&other| [one, other]));
-        try_join_all(pair.map(|compared| self.round(compared, pairs))).await
+impl JudgeTask {
+    /// Judges all n (n - 1) / 2 pairs of the responses with these indices, concurrently.
+    async fn compare_all(&self, distinct: &[usize]) -> Result<Vec<ComparisonRecord>, ComponentError> {
+        let (pairs, places) = (distinct.len() * (distinct.len() - 1) / 2, distinct.iter().enumerate());
+        let pair = places.flat_map(|(at, &one)| distinct[at + 1..].iter().map(move |&other| [one, other]));
+        try_join_all(pair.map(|compared| self.compare(compared, pairs))).await
     }
 
-    async fn round(&self, compared: [usize; 2], of: usize) -> Result<ComparisonRecord, ComponentError> {
+    /// Judges one pair. A single pair uses the item's own seed; several derive one each.
+    async fn compare(
+        &self,
+        compared: [usize; 2],
+        pairs: usize,
+    ) -> Result<ComparisonRecord, ComponentError> {
         let [one, other] = compared;
-        let seed = match of {
+        let seed = match pairs {
             1 => self.seed,
             _ => Streams::new(self.seed).seed(0, "round", &format!("{one}-{other}")),
         };
         let case = JudgeCase {
-            scene: self.scenes.open(self.record.video.as_ref()).await?,
+            scene: self.videos.open(self.record.video.as_ref()).await?,
             instruction: self.record.instruction.clone(),
             context: self.context.clone(),
             first: self.record.responses[one].clone(),
@@ -135,24 +150,4 @@ impl Bench {
         verdict.check()?;
         Ok(ComparisonRecord { compared, seed, verdict })
     }
-}
-
-/// The two responses that a judge of two compares: the first, and the first whose text differs from it.
-pub fn first_difference(responses: &[Response]) -> Option<[usize; 2]> {
-    match *different(responses) {
-        [one, other, ..] => Some([one, other]),
-        _ => None,
-    }
-}
-
-/// The places of the responses whose texts differ, each text once.
-pub(super) fn different(responses: &[Response]) -> Vec<usize> {
-    let text = |at: usize| responses[at].text.trim();
-    let mut places: Vec<usize> = Vec::new();
-    for at in 0..responses.len() {
-        if places.iter().all(|&other| text(other) != text(at)) {
-            places.push(at);
-        }
-    }
-    places
 }

@@ -1,4 +1,4 @@
-//! The summary of an iteration, computed from its journals and from what is known to be true.
+//! The summary of an iteration, computed from its journals and the ground truth.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -63,7 +63,7 @@ fn mean_tokens(responses: &[ResponseRecord]) -> f64 {
     sum as f64 / count.max(1) as f64
 }
 
-/// Each context is assessed by the facts of the first sample on its video.
+/// Evaluates each context against the facts of the first sample on its video.
 fn assess_contexts(
     evaluator: Option<&dyn Evaluator>,
     data: &LoopData,

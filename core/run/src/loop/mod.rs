@@ -1,16 +1,21 @@
-//! Iterative preference optimisation, as the paper writes it (arXiv 2406.11280).
+//! Iterative self-retrospective DPO (ISR-DPO, arXiv 2406.11280).
+//!
+//! [`IterativeLoop::run`] is the algorithm; each stage has a module of its own. `stage` runs the items of a stage,
+//! `stage_journal` holds their outcomes on disk, `shared` reuses the results of other runs, and `resume` restores
+//! the state of an interrupted run.
 
 mod evaluate;
 mod judge;
-mod ledger;
 mod measure;
 mod ranking;
+mod record;
 mod reference;
 mod resume;
 mod sampling;
 mod select;
 mod shared;
 mod stage;
+mod stage_journal;
 mod train;
 
 use std::sync::Arc;
@@ -18,70 +23,75 @@ use std::sync::Arc;
 use isr_api::records::Summary;
 use isr_api::{ComponentError, Error, Event, Fingerprint, FrozenPolicy, Observer, Streams};
 use isr_config::{EvaluationConfig, LoopConfig, TrainConfig};
-pub use judge::first_difference;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info_span};
 
 use crate::feature_cache::FeatureCache;
-use crate::scenes::VideoCache;
 use crate::stage_cache::StageCache;
 use crate::store::RunDir;
+use crate::video_cache::VideoCache;
 use crate::{Components, guard};
 
-/// What a loop runs on: settings that are plain data, and the components that do the work.
+/// The inputs of an [`IterativeLoop`]: config, components and run directory.
 pub struct LoopParts {
-    /// The run's name, for records and observers.
+    /// Name of the run, for records and observers.
     pub name: String,
     /// Fingerprint of the resolved config.
     pub config: Fingerprint,
-    /// Root of all random streams.
+    /// Run seed, from which all random streams derive.
     pub seed: u64,
-    /// The loop's own settings.
+    /// Config section `[loop]`.
     pub settings: LoopConfig,
-    /// Training settings.
+    /// Config section `[train]`.
     pub train: TrainConfig,
-    /// Evaluation settings.
+    /// Config section `[evaluation]`.
     pub evaluation: EvaluationConfig,
-    /// The plugins.
+    /// Components of the run.
     pub components: Components,
-    /// Whether the judge knows what is true, which every record of its verdicts says
-    /// ([`isr_config::is_oracle`]).
+    /// Whether the judge reads ground truth ([`isr_config::is_oracle`]); recorded with every verdict.
     pub oracle: bool,
-    /// Where the run is written; it is continued if it was cut.
+    /// Run directory. An interrupted run in it is resumed.
     pub store: RunDir,
-    /// Who watches.
+    /// Receivers of events.
     pub observers: Vec<Arc<dyn Observer>>,
-    /// Stops the run in a state that can be continued.
+    /// Cancels the run; it can be resumed.
     pub cancel: CancellationToken,
 }
 
-/// The loop. It knows no model, device, batch or cache: those are the components' business.
+/// The iterative DPO loop: rollouts, visual contexts, verdicts, preference pairs, training, evaluation.
+///
+/// It sees components through their traits only; models, devices and batches are theirs.
 pub struct IterativeLoop {
     parts: LoopParts,
     streams: Streams,
-    scenes: Arc<VideoCache>,
+    videos: Arc<VideoCache>,
     frozen: FrozenPolicy,
     shared: Option<StageCache>,
 }
 
 impl IterativeLoop {
-    /// A loop that is ready to run.
+    /// Creates a loop. Reads and writes nothing yet.
     pub fn new(parts: LoopParts) -> Self {
         let components = &parts.components;
         let (video, encoder) = (components.video.clone(), Some(components.encoder.clone()));
-        let scenes = VideoCache::new(video, encoder, parts.settings.feature_cache_mb)
+        let videos = VideoCache::new(video, encoder, parts.settings.feature_cache_mb)
             .with_disk(FeatureCache::of_loop(&parts.settings));
-        let scenes = Arc::new(scenes);
+        let videos = Arc::new(videos);
         let frozen = FrozenPolicy::new(components.policy.clone());
-        Self { streams: Streams::new(parts.seed), scenes, frozen, shared: None, parts }
+        Self { streams: Streams::new(parts.seed), videos, frozen, shared: None, parts }
     }
 
-    /// Runs all iterations that are not complete, and returns the summary of all.
+    /// Unlocks the run directory, and returns the components, whose drop may block.
+    pub fn into_components(self) -> Components {
+        self.parts.components
+    }
+
+    /// Runs all incomplete iterations; returns the summary of all iterations.
     ///
     /// # Errors
-    /// The run stops at the first error that is not one sample's. What was done is on disk: a loop with
-    /// newly built components on the same directory goes on from there. (The policy of this one may be
-    /// half trained; [`Error::OtherRun`] refuses it.)
+    /// The run stops at the first error that is not confined to one sample. Completed work is on disk: a new loop
+    /// with newly built components resumes from the same directory. (The policy of this loop may be partly trained,
+    /// which [`Error::OtherRun`] rejects.)
     pub async fn run(&self) -> Result<Summary, Error> {
         self.interruptible(self.parts.components.data.prepare(), "prepare", "data").await?;
         let data = self.load_data().await?;
@@ -110,7 +120,7 @@ impl IterativeLoop {
         Ok(progress.summary)
     }
 
-    /// Awaits a component's call, unless the run is cancelled first.
+    /// Awaits a component's call until it completes or the run is cancelled.
     async fn interruptible<T>(
         &self,
         call: impl Future<Output = Result<T, ComponentError>>,

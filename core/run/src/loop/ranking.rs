@@ -1,24 +1,24 @@
-//! The best and the worst of several responses.
+//! Ranking of more than two responses by pairwise comparisons.
 
 use std::collections::BTreeMap;
 
 use isr_api::ComponentError;
 use isr_api::records::ComparisonRecord;
 
-/// The comparison of the best response with the worst, by the mean probability of being better than another
-/// one, and all comparisons where there are several. Ties go to the response that was sampled first.
+/// Ranks responses by their mean probability of winning a comparison. Returns the comparison between the best and
+/// the worst one, and all comparisons if there are several. Ties go to the response that was sampled first.
 ///
-/// A judge need not be transitive: where it prefers the worst to the best, face to face, the verdict on them
-/// is marked inconsistent.
+/// Judges need not be transitive: if the direct comparison prefers the worst response, its verdict is marked
+/// inconsistent.
 pub(super) fn best_and_worst(
-    mut rounds: Vec<ComparisonRecord>,
+    mut comparisons: Vec<ComparisonRecord>,
 ) -> Result<(ComparisonRecord, Vec<ComparisonRecord>), ComponentError> {
-    if rounds.len() == 1 {
-        return Ok((rounds.remove(0), Vec::new()));
+    if comparisons.len() == 1 {
+        return Ok((comparisons.remove(0), Vec::new()));
     }
-    // Each response is in as many comparisons as any other, so sums rank as means do.
+    // Every response takes part in equally many comparisons, so sums rank as means do.
     let mut points: BTreeMap<usize, f64> = BTreeMap::new();
-    for ComparisonRecord { compared: [one, other], verdict, .. } in &rounds {
+    for ComparisonRecord { compared: [one, other], verdict, .. } in &comparisons {
         *points.entry(*one).or_default() += verdict.p_first;
         *points.entry(*other).or_default() += 1.0 - verdict.p_first;
     }
@@ -32,17 +32,16 @@ pub(super) fn best_and_worst(
     let best = ranked(|points, most| points > most, None);
     let worst = ranked(|points, least| points < least, best);
     let found = best.zip(worst).and_then(|(best, worst)| {
-        let is =
-            |round: &&ComparisonRecord| round.compared == [best, worst] || round.compared == [worst, best];
-        Some((best, rounds.iter().find(is)?.clone()))
+        let is = |it: &&ComparisonRecord| it.compared == [best, worst] || it.compared == [worst, best];
+        Some((best, comparisons.iter().find(is)?.clone()))
     });
-    let Some((best, mut round)) = found else {
+    let Some((best, mut between)) = found else {
         return Err(ComponentError::failed("no two responses were compared"));
     };
     let p_best =
-        if round.compared[0] == best { round.verdict.p_first } else { 1.0 - round.verdict.p_first };
-    round.verdict.consistent &= p_best >= 0.5;
-    Ok((round, rounds))
+        if between.compared[0] == best { between.verdict.p_first } else { 1.0 - between.verdict.p_first };
+    between.verdict.consistent &= p_best >= 0.5;
+    Ok((between, comparisons))
 }
 
 #[cfg(test)]
@@ -51,7 +50,7 @@ mod tests {
 
     use super::*;
 
-    fn round(compared: [usize; 2], p_first: f64) -> ComparisonRecord {
+    fn comparison(compared: [usize; 2], p_first: f64) -> ComparisonRecord {
         ComparisonRecord {
             compared,
             seed: 7,
@@ -60,9 +59,9 @@ mod tests {
     }
 
     #[test]
-    fn one_comparison_is_the_verdict_and_there_are_no_rounds() {
-        let (verdict, rounds) = best_and_worst(vec![round([0, 1], 0.3)]).unwrap();
-        assert_eq!((verdict, rounds.len()), (round([0, 1], 0.3), 0));
+    fn one_comparison_is_the_verdict_and_there_are_no_others() {
+        let (verdict, comparisons) = best_and_worst(vec![comparison([0, 1], 0.3)]).unwrap();
+        assert_eq!((verdict, comparisons.len()), (comparison([0, 1], 0.3), 0));
     }
 
     #[test]
@@ -70,14 +69,14 @@ mod tests {
         // 2 beats all, 1 loses to all.
         let all =
             [([0, 1], 0.9), ([0, 2], 0.2), ([0, 3], 0.5), ([1, 2], 0.1), ([1, 3], 0.3), ([2, 3], 0.8)];
-        let all: Vec<_> = all.map(|(compared, p)| round(compared, p)).to_vec();
-        let (verdict, rounds) = best_and_worst(all.clone()).unwrap();
-        assert_eq!((verdict, rounds), (round([1, 2], 0.1), all));
+        let all: Vec<_> = all.map(|(compared, p)| comparison(compared, p)).to_vec();
+        let (verdict, comparisons) = best_and_worst(all.clone()).unwrap();
+        assert_eq!((verdict, comparisons), (comparison([1, 2], 0.1), all));
     }
 
     #[test]
     fn ties_go_to_what_was_sampled_first() {
-        let all = [[0, 1], [0, 2], [1, 2]].map(|compared| round(compared, 0.5)).to_vec();
+        let all = [[0, 1], [0, 2], [1, 2]].map(|compared| comparison(compared, 0.5)).to_vec();
         let (verdict, _) = best_and_worst(all).unwrap();
         assert_eq!((verdict.compared, verdict.verdict.consistent), ([0, 1], true));
     }
@@ -87,7 +86,8 @@ mod tests {
         // 0 beats 1 and 2 by far and loses to 3 by little; 3 loses to the others.
         let all =
             [([0, 1], 1.0), ([0, 2], 1.0), ([0, 3], 0.4), ([1, 2], 0.5), ([1, 3], 1.0), ([2, 3], 1.0)];
-        let (verdict, _) = best_and_worst(all.map(|(compared, p)| round(compared, p)).to_vec()).unwrap();
+        let (verdict, _) =
+            best_and_worst(all.map(|(compared, p)| comparison(compared, p)).to_vec()).unwrap();
         assert_eq!((verdict.compared, verdict.verdict.consistent), ([0, 3], false));
         assert_eq!(verdict.verdict.p_first, 0.4);
     }

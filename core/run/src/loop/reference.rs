@@ -1,5 +1,7 @@
-//! What an objective asks for beside the two answers of a pair, and its log-probs under pi_t: nothing has
-//! recorded those while sampling, and once training has begun nobody can tell them.
+//! The reference stage: log-probs under pi_t of the additional views of an objective.
+//!
+//! Log-probs of the responses themselves are recorded during sampling. Those of other views must be computed before
+//! training changes the weights.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,22 +15,23 @@ use rand::Rng;
 use rand::seq::SliceRandom;
 
 use super::IterativeLoop;
-use super::stage::{StageItem, StagePlan, StageRecord, in_iteration};
+use super::record::{StageItem, StageRecord};
+use super::stage::{StagePlan, in_iteration};
 use crate::guard::{caught, component_error};
-use crate::scenes::VideoCache;
+use crate::video_cache::VideoCache;
 
-/// The responses of each sample.
+/// Responses by sample id.
 pub(super) type BySample<'a> = HashMap<&'a str, &'a ResponseRecord>;
 
-/// A pair, and what else is scored for it.
+/// A preference pair with the completions to score for it.
 struct Scoring {
     pair: PairRecord,
-    /// Tokens of the preferred answer, where it is scored under a corrupted video of that seed.
+    /// Seed of the crop window and tokens of the chosen response, for [`View::ChosenCorrupted`].
     corrupted: Option<(u64, Vec<u32>)>,
     mismatched: Option<Other>,
 }
 
-/// An answer of another pair.
+/// A response of another pair, for [`View::Mismatched`].
 #[derive(Clone)]
 struct Other {
     record: MismatchedRecord,
@@ -48,15 +51,14 @@ impl StageRecord for ReferenceRecord {
 }
 
 impl IterativeLoop {
-    /// Scores what the objective asks for beside the pairs, and returns it by sample; `None` where it asks
-    /// for nothing. A pair without a record was quarantined. `shared` is the stage's name among those that runs
-    /// share.
+    /// Scores the additional views that the objective requires; returns records by sample id, or `None` if it
+    /// requires none. A pair without a record was quarantined.
     pub(super) async fn score_references(
         &self,
         t: u32,
         responses: &BySample<'_>,
         pairs: &[PairRecord],
-        shared: Option<Fingerprint>,
+        cache_key: Option<Fingerprint>,
     ) -> Result<Option<HashMap<String, ReferenceRecord>>, Error> {
         let objective = &self.parts.components.objective;
         let wanted =
@@ -87,16 +89,17 @@ impl IterativeLoop {
             stage: Stage::Reference,
             journal: "references.jsonl",
             population: responses.len(),
-            shared,
+            cache_key,
         };
         let records = self.run_stage(plan, scorings, |scoring| {
-            score(scoring, Arc::clone(&self.scenes), self.frozen.clone())
+            score(scoring, Arc::clone(&self.videos), self.frozen.clone())
         });
         let records = records.await?;
         Ok(Some(records.into_iter().map(|record| (record.sample.as_str().to_owned(), record)).collect()))
     }
 
-    /// For each pair an answer of another one: of the next in a random round, either answer alike.
+    /// Assigns each pair a response of another pair: shuffles the pairs into a cycle and takes from the next one the
+    /// chosen or the rejected response with equal probability.
     fn others(
         &self,
         t: u32,
@@ -123,14 +126,14 @@ impl IterativeLoop {
     }
 }
 
-/// An answer, as it was sampled.
+/// A recorded response by sample id and index.
 pub(super) fn answer<'a>(responses: &BySample<'a>, sample: &str, index: usize) -> Option<&'a Response> {
     responses.get(sample).and_then(|record| record.responses.get(index))
 }
 
 async fn score(
     scoring: Scoring,
-    scenes: Arc<VideoCache>,
+    videos: Arc<VideoCache>,
     policy: FrozenPolicy,
 ) -> Result<ReferenceRecord, ComponentError> {
     let Scoring { pair, corrupted, mismatched } = scoring;
@@ -144,14 +147,14 @@ async fn score(
     };
     let corrupted = match corrupted {
         Some((seed, tokens)) => {
-            let logprobs = of(scenes.cropped(video, seed).await?, tokens).await?;
+            let logprobs = of(videos.cropped(video, seed).await?, tokens).await?;
             Some(CorruptedRecord { seed, logprobs })
         }
         None => None,
     };
     let mismatched = match mismatched {
         Some(Other { record, tokens }) => {
-            let logprobs = of(scenes.open(video).await?, tokens).await?;
+            let logprobs = of(videos.open(video).await?, tokens).await?;
             Some(MismatchedRecord { logprobs, ..record })
         }
         None => None,

@@ -1,4 +1,4 @@
-//! Where a run stands: read from its directory, and nowhere else.
+//! Restores the state of a run from its directory, the only source of truth.
 
 use std::collections::{HashMap, HashSet};
 
@@ -13,17 +13,17 @@ use crate::store::{iteration_dir, read_journal, read_json, write_json};
 /// Version of `summary.json`.
 const SCHEMA: u32 = 1;
 
-/// The newest visual context of each video, by [`isr_api::VideoInput::key`].
+/// The newest visual context of each video, by video key.
 pub(super) type Contexts = HashMap<String, VisualContext>;
 
-/// The run's samples. `evaluation` and `audit` go to measuring code only.
+/// The run's samples. Only evaluation code reads `evaluation` and `audit`.
 pub(super) struct LoopData {
     pub(super) training: Vec<Sample>,
     pub(super) evaluation: Vec<LabelledSample>,
     pub(super) audit: HashMap<SampleId, LabelledSample>,
 }
 
-/// What is complete.
+/// Completed iterations and the newest contexts.
 pub(super) struct Progress {
     pub(super) summary: Summary,
     pub(super) contexts: Contexts,
@@ -34,22 +34,22 @@ impl Progress {
         self.summary.iterations.len() as u32 + 1
     }
 
-    /// Keeps an iteration's contexts for the next one, which is conditioned on them.
+    /// Stores an iteration's contexts; those of the next iteration are conditioned on them.
     pub(super) fn remember(&mut self, contexts: Contexts) {
         self.contexts.extend(contexts);
     }
 }
 
-/// What the run's results depend on beside its config; `fingerprints.json`.
+/// `fingerprints.json`: what the run's results depend on besides its config.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Fingerprints {
-    /// The frame-sampling contract.
+    /// Video reader: decoding and frame sampling.
     video: Fingerprint,
-    /// The encoder.
+    /// Video encoder.
     encoder: Fingerprint,
-    /// The starting model.
+    /// Initial policy.
     policy: Fingerprint,
-    /// The samples that are trained on and evaluated on.
+    /// Training and evaluation samples.
     data: Fingerprint,
 }
 
@@ -71,7 +71,7 @@ impl IterativeLoop {
         Ok(LoopData { training, evaluation, audit })
     }
 
-    /// Reads how far the run is, and brings the policy to that state.
+    /// Reads the completed iterations, and loads the checkpoint of the last one.
     pub(super) async fn resume(&self, data: &LoopData) -> Result<Progress, Error> {
         self.check_fingerprints(data)?;
         let run = self.parts.store.path();
@@ -111,7 +111,7 @@ impl IterativeLoop {
         Ok(progress)
     }
 
-    /// Brings the policy to where iteration `t` was cut: its training may already be done.
+    /// Loads the checkpoint of iteration `t` if its training completed before an interruption.
     pub(super) async fn begin(&self, t: u32) -> Result<(), Error> {
         match self.parts.store.iteration(t)?.join("checkpoint").exists() {
             true => self.load_checkpoint(t).await,
@@ -130,8 +130,7 @@ impl IterativeLoop {
         self.interruptible(call, "load checkpoint", &subject).await
     }
 
-    /// A run goes on only with the weights, frames, encoder and samples that it began
-    /// with.
+    /// Rejects a run whose initial weights, frame sampling, encoder or samples have changed.
     fn check_fingerprints(&self, data: &LoopData) -> Result<(), Error> {
         let components = &self.parts.components;
         let now = caught("start", "fingerprints", || {
@@ -147,7 +146,7 @@ impl IterativeLoop {
             return write_json(&path, &now);
         };
         let changed = [
-            ("the frame-sampling contract", old.video != now.video),
+            ("the frame sampling of the video reader", old.video != now.video),
             ("the encoder's weights or preprocessing", old.encoder != now.encoder),
             ("the starting model's weights", old.policy != now.policy),
             ("the samples of `data`", old.data != now.data),
@@ -162,7 +161,7 @@ impl IterativeLoop {
     }
 }
 
-/// Journals and random streams go by sample id.
+/// Rejects duplicate ids, since journals and random streams are keyed by sample id.
 fn check_ids<'a>(samples: impl Iterator<Item = &'a Sample>) -> Result<(), Error> {
     let mut seen = HashSet::new();
     for Sample { id, .. } in samples {

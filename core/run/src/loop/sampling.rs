@@ -1,4 +1,4 @@
-//! Drawing samples, answering them, and describing their videos.
+//! The respond and retrospect stages: rollouts and visual contexts.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -12,8 +12,9 @@ use rand::seq::index;
 use serde::Serialize;
 
 use super::IterativeLoop;
+use super::record::{StageItem, StageRecord};
 use super::resume::{Contexts, LoopData};
-use super::stage::{StageItem, StagePlan, StageRecord};
+use super::stage::StagePlan;
 
 impl StageItem for Sample {
     fn subject(&self) -> &str {
@@ -27,7 +28,7 @@ impl StageRecord for ResponseRecord {
     }
 }
 
-/// A video to describe, with its previous description.
+/// A video with its previous context. Its JSON form is part of the stage's cache key.
 #[derive(Serialize)]
 struct VideoItem {
     video: String,
@@ -47,7 +48,7 @@ impl StageRecord for VisualContext {
 }
 
 impl IterativeLoop {
-    /// The samples of an iteration: all, or `loop.samples` of them drawn without replacement.
+    /// Draws the samples of an iteration: all, or `loop.samples` of them without replacement.
     pub(super) fn draw_samples(&self, t: u32, data: &LoopData) -> Vec<Sample> {
         let all = &data.training;
         let Some(wanted) = self.parts.settings.samples.filter(|&wanted| wanted < all.len()) else {
@@ -66,16 +67,16 @@ impl IterativeLoop {
             stage: Stage::Respond,
             journal: "responses.jsonl",
             population: samples.len(),
-            shared: self.shared_name(Stage::Respond, t, &samples),
+            cache_key: self.cache_key(Stage::Respond, t, &samples),
         };
         self.run_stage(plan, samples.iter().collect(), |sample: &Sample| {
             let sample = sample.clone();
-            let (scenes, policy) = (Arc::clone(&self.scenes), self.frozen.clone());
+            let (videos, policy) = (Arc::clone(&self.videos), self.frozen.clone());
             let seed = self.streams.seed(t, Stage::Respond.name(), sample.id.as_str());
             let (sampling, n) = (self.parts.settings.sampling.clone(), self.parts.settings.responses);
             async move {
                 check_instruction(&sample.instruction)?;
-                let scene = scenes.open(&sample.video).await?;
+                let scene = videos.open(&sample.video).await?;
                 let prompt = Prompt::about(&scene, sample.instruction.clone());
                 let responses = policy.generate(GenerateRequest { prompt, sampling, n, seed }).await?;
                 check_responses(&responses, n)?;
@@ -107,15 +108,15 @@ impl IterativeLoop {
             stage: Stage::Retrospect,
             journal: "contexts.jsonl",
             population: items.len(),
-            shared: self.shared_name(Stage::Retrospect, t, &items),
+            cache_key: self.cache_key(Stage::Retrospect, t, &items),
         };
         let contexts = self
             .run_stage(plan, items, |item| {
-                let (scenes, policy) = (Arc::clone(&self.scenes), self.frozen.clone());
+                let (videos, policy) = (Arc::clone(&self.videos), self.frozen.clone());
                 let retrospector = Arc::clone(retrospector);
                 let seed = self.streams.seed(t, Stage::Retrospect.name(), &item.video);
                 async move {
-                    let scene = scenes.open(item.video.as_ref()).await?;
+                    let scene = videos.open(item.video.as_ref()).await?;
                     let parent = item.previous.as_ref().map(|context| context.iteration);
                     let case = RetrospectionCase { scene, previous: item.previous, seed };
                     let text = retrospector.describe(&case, &policy).await?;
@@ -130,7 +131,7 @@ impl IterativeLoop {
     }
 }
 
-/// What the policy returned must be what its contract says: it will be journalled and trained on.
+/// Checks responses against the contract of [`Policy`](isr_api::Policy) before they are journalled and trained on.
 pub(super) fn check_responses(responses: &[Response], asked: usize) -> Result<(), ComponentError> {
     if responses.len() != asked {
         let got = responses.len();
@@ -149,7 +150,7 @@ pub(super) fn check_responses(responses: &[Response], asked: usize) -> Result<()
     Ok(())
 }
 
-/// An instruction must say something.
+/// Rejects an empty instruction.
 pub(super) fn check_instruction(instruction: &str) -> Result<(), ComponentError> {
     if instruction.trim().is_empty() {
         return Err(ComponentError::bad_input("the instruction is empty"));

@@ -1,4 +1,4 @@
-//! Choosing what to train on.
+//! The selection of preference pairs.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -6,22 +6,21 @@ use isr_api::records::{PairRecord, PairSummary, ResponseRecord, VerdictRecord};
 use isr_api::{Candidate, ComponentError, Decision, Error};
 
 use super::IterativeLoop;
-use super::judge::different;
 use super::stage::in_iteration;
 use crate::guard::caught;
-use crate::store::{to_lines, write_atomic};
+use crate::store::{distinct_responses, to_lines, write_atomic};
 
-/// The reason for leaving out a sample all of whose responses say the same.
+/// Drop reason of samples whose responses all have the same text.
 const IDENTICAL: &str = "identical responses";
 
-/// What selection kept, and what became of the rest.
+/// The preference pairs and the statistics of the selection.
 pub(super) struct Selected {
     pub(super) pairs: Vec<PairRecord>,
     pub(super) summary: PairSummary,
 }
 
 impl IterativeLoop {
-    /// Turns verdicts into preference pairs, and writes them.
+    /// Turns verdicts into preference pairs, and writes `pairs.jsonl`.
     pub(super) fn select(
         &self,
         t: u32,
@@ -36,7 +35,7 @@ impl IterativeLoop {
 
         let mut pairs = Vec::new();
         let mut dropped = BTreeMap::new();
-        let is_identical = |record: &&ResponseRecord| different(&record.responses).len() < 2;
+        let is_identical = |record: &&ResponseRecord| distinct_responses(&record.responses).len() < 2;
         let identical = responses.iter().filter(is_identical).count();
         if identical > 0 {
             dropped.insert(IDENTICAL.to_owned(), identical);

@@ -1,4 +1,4 @@
-//! Stages taken over from other runs, and left to them.
+//! Reuse of stage results through the stage cache: lookup, replay of hits, publication of misses.
 
 use std::collections::HashMap;
 use std::fs;
@@ -9,60 +9,55 @@ use isr_api::{ComponentError, Error, Event, Fingerprint, Stage};
 use serde::Serialize;
 
 use super::IterativeLoop;
-use super::ledger::Ledger;
-use super::stage::{StageItem, StagePlan, StageRecord};
+use super::record::{StageItem, StageRecord};
+use super::stage::StagePlan;
+use super::stage_journal::StageJournal;
 use crate::stage_cache::{
-    self, CHECKPOINT, Ingredients, METRICS, Made, QUARANTINE, RESULTS, StageCache, Turn,
+    self, CHECKPOINT, CacheKeyInputs, EntryMeta, Lookup, METRICS, QUARANTINE, RESULTS, StageCache,
 };
 use crate::store::{PendingDir, read_journal, to_lines, write_atomic};
 use crate::training::Training;
 
 impl IterativeLoop {
-    /// A loop that takes over stages which other runs left in a cache, and leaves its own. Results do not depend
-    /// on it.
+    /// Enables a stage cache: stages that another run has published are read from it, and computed stages are
+    /// published to it. Results do not depend on it.
     #[must_use]
     pub fn with_stage_cache(mut self, cache: StageCache) -> Self {
         self.shared = Some(cache);
         self
     }
 
-    /// The name of a stage among those that runs share; `None` without a cache.
-    pub(super) fn shared_name<T: Serialize>(
-        &self,
-        stage: Stage,
-        t: u32,
-        inputs: &T,
-    ) -> Option<Fingerprint> {
+    /// Cache key of a stage with these inputs; `None` without a cache.
+    pub(super) fn cache_key<T: Serialize>(&self, stage: Stage, t: u32, items: &T) -> Option<Fingerprint> {
         let cache = self.shared.as_ref()?;
         let components = &self.parts.components;
-        let made_with = [
+        let fingerprints = [
             self.frozen.fingerprint().to_string(),
             components.video.fingerprint().to_string(),
             components.encoder.fingerprint().to_string(),
             components.encoder.device_key(),
         ];
-        stage_cache::name(
-            cache,
-            &Ingredients { stage, iteration: t, seed: self.parts.seed, made_with, inputs },
-        )
+        let seed = self.parts.seed;
+        stage_cache::cache_key(cache, &CacheKeyInputs { stage, iteration: t, seed, fingerprints, items })
     }
 
-    pub(super) async fn turn(&self, name: Option<&Fingerprint>) -> Result<Turn, Error> {
-        match (&self.shared, name) {
-            (Some(cache), Some(name)) => cache.turn(name, &self.parts.cancel).await,
-            _ => Ok(Turn::Alone),
+    /// Looks a key up; [`Lookup::Disabled`] without a cache or a key.
+    pub(super) async fn lookup(&self, key: Option<&Fingerprint>) -> Result<Lookup, Error> {
+        match (&self.shared, key) {
+            (Some(cache), Some(key)) => cache.lookup(key, &self.parts.cancel).await,
+            _ => Ok(Lookup::Disabled),
         }
     }
 
-    /// Settles the items of which another run left the outcome; the rest stay among `items`.
-    pub(super) fn take_over<I: StageItem, R: StageRecord>(
+    /// On a hit, records the cached outcomes and removes their items from `items`.
+    pub(super) fn reuse_results<I: StageItem, R: StageRecord>(
         &self,
         plan: &StagePlan<'_>,
-        turn: &Turn,
-        ledger: &mut Ledger<R>,
+        lookup: &Lookup,
+        journal: &mut StageJournal<R>,
         items: &mut Vec<I>,
     ) -> Result<(), Error> {
-        let Turn::Taken(dir, Made { seconds, .. }) = turn else { return Ok(()) };
+        let Lookup::Hit(dir, EntryMeta { seconds, .. }) = lookup else { return Ok(()) };
         let mut outcomes = match outcomes::<R>(dir) {
             Ok(outcomes) => outcomes,
             Err(error) => {
@@ -70,11 +65,11 @@ impl IterativeLoop {
                 return Ok(());
             }
         };
-        // In the items' order, as far as the outcomes are known: journals know no gaps.
+        // A journal has no gaps, so reuse ends at the first item without a cached outcome.
         let known = items.iter().take_while(|item| outcomes.contains_key(item.subject())).count();
         for item in items.drain(..known) {
             if let Some(outcome) = outcomes.remove(item.subject()) {
-                self.settle(plan, ledger, item.subject(), outcome)?;
+                self.record_outcome(plan, journal, item.subject(), outcome)?;
             }
         }
         let StagePlan { iteration, stage, .. } = *plan;
@@ -82,9 +77,10 @@ impl IterativeLoop {
         Ok(())
     }
 
-    /// Takes over the training that another run left, with its checkpoint; says whether that was possible.
-    pub(super) async fn take_over_training(&self, t: u32, turn: &Turn) -> Result<bool, Error> {
-        let Turn::Taken(from, Made { seconds, .. }) = turn else { return Ok(false) };
+    /// On a hit, copies the cached training journal and checkpoint, and loads the checkpoint. Returns whether
+    /// it did.
+    pub(super) async fn reuse_training(&self, t: u32, lookup: &Lookup) -> Result<bool, Error> {
+        let Lookup::Hit(from, EntryMeta { seconds, .. }) = lookup else { return Ok(false) };
         let dir = self.parts.store.iteration(t)?;
         let records = match copied_training(from, &dir) {
             Ok(records) => records,
@@ -105,18 +101,19 @@ impl IterativeLoop {
     }
 }
 
-/// What became of each item, by subject.
+/// Cached outcome of each item, by subject.
 fn outcomes<R: StageRecord>(dir: &Path) -> Result<HashMap<String, Result<R, ComponentError>>, Error> {
     let results: Vec<R> = read_journal(&dir.join(RESULTS))?;
     let quarantined: Vec<QuarantineRecord> = read_journal(&dir.join(QUARANTINE))?;
-    let given_up = quarantined
+    let rejected = quarantined
         .into_iter()
         .map(|record| (record.subject, Err(ComponentError::bad_input(record.reason))));
     let results = results.into_iter().map(|record| (record.subject().to_owned(), Ok(record)));
-    Ok(results.chain(given_up).collect())
+    Ok(results.chain(rejected).collect())
 }
 
-/// Brings a training's files into an iteration; the checkpoint, which says that it is finished, last.
+/// Copies a cached training into an iteration's directory. The checkpoint marks a finished training, so it
+/// comes last.
 fn copied_training(from: &Path, dir: &Path) -> Result<Vec<TrainRecord>, Error> {
     let records: Vec<TrainRecord> = read_journal(&from.join(METRICS))?;
     let journal = dir.join(METRICS);
@@ -127,8 +124,8 @@ fn copied_training(from: &Path, dir: &Path) -> Result<Vec<TrainRecord>, Error> {
     Ok(records)
 }
 
-/// Copies a finished training's files into a folder of shared stages.
-pub(super) fn leave_training(dir: &Path, into: &Path) -> Result<(), Error> {
+/// Copies a finished training into an entry of the stage cache.
+pub(super) fn copy_training(dir: &Path, into: &Path) -> Result<(), Error> {
     let copy = |name: &str| {
         let (from, to) = (dir.join(name), into.join(name));
         fs::copy(&from, &to).map_err(|error| Error::io("write", &to, error))

@@ -1,48 +1,30 @@
-//! How a stage runs: one task an item, a bounded number in flight, results journalled in the items'
-//! order, bad items quarantined, settled items never done again.
+//! The runner of a stage: one task per item, a bounded number of them concurrently, results journalled in the
+//! items' order, rejected items quarantined. Items that have an outcome are not run again.
 
 use std::future::Future;
 use std::time::Instant;
 
 use futures::StreamExt;
 use isr_api::{ComponentError, Error, Event, Fingerprint, Stage};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{Instrument, info_span};
 
 use super::IterativeLoop;
-use super::ledger::Ledger;
+use super::record::{StageItem, StageRecord};
+use super::stage_journal::StageJournal;
 use crate::guard::{component_error, join_error, unless_cancelled};
-use crate::stage_cache::Made;
+use crate::stage_cache::EntryMeta;
 
-/// A journal line that belongs to an item of its stage.
-pub(super) trait StageRecord: Serialize + DeserializeOwned + Send + 'static {
-    /// The item: a sample's id, or a video's key.
-    fn subject(&self) -> &str;
-}
-
-/// What a stage works on.
-pub(super) trait StageItem {
-    /// Equal to the [`StageRecord::subject`] of the item's result.
-    fn subject(&self) -> &str;
-}
-
-impl<I: StageItem> StageItem for &I {
-    fn subject(&self) -> &str {
-        (*self).subject()
-    }
-}
-
-/// A stage's name, place and extent.
+/// Which stage runs, and where its results go.
 pub(super) struct StagePlan<'a> {
     pub(super) iteration: u32,
     pub(super) stage: Stage,
+    /// File name of the journal in the iteration's directory.
     pub(super) journal: &'a str,
-    /// What the quarantined share is a share of.
+    /// Denominator of the quarantined share, which `loop.quarantine_limit` bounds.
     pub(super) population: usize,
-    /// Its name among stages that runs share; `None` where it is not shared.
-    pub(super) shared: Option<Fingerprint>,
+    /// Key in the stage cache; `None` bypasses the cache.
+    pub(super) cache_key: Option<Fingerprint>,
 }
 
 impl StagePlan<'_> {
@@ -51,16 +33,16 @@ impl StagePlan<'_> {
     }
 }
 
-/// A stage's name in errors.
+/// Name of a stage in error messages: `iteration 2, judge`.
 pub(super) fn in_iteration(t: u32, stage: &str) -> String {
     format!("iteration {t}, {stage}")
 }
 
 impl IterativeLoop {
-    /// Runs what is left of a stage, and returns the results of all its items that were not
-    /// quarantined, in the items' order.
+    /// Runs the items of a stage that have no outcome yet. Returns the results of all items, in the items'
+    /// order, without the quarantined ones.
     ///
-    /// `work` is called when an item's turn comes, so what it clones exists once an item in flight.
+    /// `work` is called when an item is started, so at most `loop.in_flight` items hold clones at a time.
     pub(super) async fn run_stage<I, R, F, W>(
         &self,
         plan: StagePlan<'_>,
@@ -76,13 +58,13 @@ impl IterativeLoop {
         let started = Instant::now();
         let StagePlan { iteration, stage, .. } = plan;
         let dir = self.parts.store.iteration(iteration)?;
-        let mut ledger = Ledger::<R>::open(&dir, plan.journal, stage)?;
-        self.check_quarantine(&plan, &ledger)?;
-        let (settled, total) = (ledger.settled(), items.len());
-        items.retain(|item| !settled.contains(item.subject()));
+        let mut journal = StageJournal::<R>::open(&dir, plan.journal, stage)?;
+        self.check_quarantine(&plan, &journal)?;
+        let (completed, total) = (journal.completed(), items.len());
+        items.retain(|item| !completed.contains(item.subject()));
         self.observe(&Event::StageStarted { iteration, stage, done: total - items.len(), total });
-        let turn = self.turn(plan.shared.as_ref().filter(|_| !items.is_empty())).await?;
-        self.take_over(&plan, &turn, &mut ledger, &mut items)?;
+        let lookup = self.lookup(plan.cache_key.as_ref().filter(|_| !items.is_empty())).await?;
+        self.reuse_results(&plan, &lookup, &mut journal, &mut items)?;
 
         let span = info_span!("stage", name = stage.name(), iteration);
         let tasks = items.into_iter().map(|item| {
@@ -91,45 +73,47 @@ impl IterativeLoop {
             let task = AbortOnDropHandle::new(tokio::spawn(work(item).instrument(span)));
             async move { (subject, task.await.unwrap_or_else(|error| Err(join_error(error)))) }
         });
-        let mut outcomes = futures::stream::iter(tasks).buffered(self.parts.settings.in_flight.max(1));
+        let mut outcomes = futures::stream::iter(tasks).buffered(self.parts.settings.concurrency.max(1));
         while let Some((subject, outcome)) = unless_cancelled(&self.parts.cancel, outcomes.next()).await? {
-            self.settle(&plan, &mut ledger, &subject, outcome)?;
+            self.record_outcome(&plan, &mut journal, &subject, outcome)?;
         }
-        ledger.sync()?;
+        journal.sync()?;
         let seconds = started.elapsed().as_secs_f64();
         self.observe(&Event::StageFinished { iteration, stage, seconds });
-        turn.leave(&Made { stage: stage.name().to_owned(), iteration, seconds }, |dir| ledger.copy_to(dir));
-        Ok(ledger.results)
+        let meta = EntryMeta { stage: stage.name().to_owned(), iteration, seconds };
+        lookup.publish(&meta, |dir| journal.copy_to(dir));
+        Ok(journal.results)
     }
 
-    pub(super) fn settle<R: StageRecord>(
+    /// Journals a result or quarantines the item; any other error stops the run.
+    pub(super) fn record_outcome<R: StageRecord>(
         &self,
         plan: &StagePlan<'_>,
-        ledger: &mut Ledger<R>,
+        journal: &mut StageJournal<R>,
         subject: &str,
         outcome: Result<R, ComponentError>,
     ) -> Result<(), Error> {
         let stage = plan.stage;
         match outcome {
             Ok(record) => {
-                ledger.finish(record)?;
+                journal.append(record)?;
                 self.observe(&Event::ItemDone { stage });
                 Ok(())
             }
             Err(ComponentError::BadInput(cause)) => {
                 let reason = cause.to_string();
-                ledger.quarantine(subject, &reason)?;
+                journal.quarantine(subject, &reason)?;
                 self.observe(&Event::Quarantined { stage, subject, reason: &reason });
-                self.check_quarantine(plan, ledger)
+                self.check_quarantine(plan, journal)
             }
             Err(source) => Err(component_error(&plan.name(), subject, source)),
         }
     }
 
-    fn check_quarantine<R>(&self, plan: &StagePlan<'_>, ledger: &Ledger<R>) -> Result<(), Error> {
+    fn check_quarantine<R>(&self, plan: &StagePlan<'_>, journal: &StageJournal<R>) -> Result<(), Error> {
         let limit = self.parts.settings.quarantine_limit;
-        let (quarantined, total) = (ledger.quarantined.len(), plan.population);
-        let Some(first) = ledger.quarantined.first().filter(|_| quarantined as f64 > limit * total as f64)
+        let (quarantined, total) = (journal.quarantined.len(), plan.population);
+        let Some(first) = journal.quarantined.first().filter(|_| quarantined as f64 > limit * total as f64)
         else {
             return Ok(());
         };

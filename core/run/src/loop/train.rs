@@ -1,4 +1,4 @@
-//! Training: pi_{t+1} from pi_t and the pairs, with pi_t as the reference.
+//! The training stage: pi_{t+1} from pi_t and the preference pairs, with pi_t as the reference policy.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Instant;
@@ -17,19 +17,19 @@ use rand::seq::SliceRandom;
 use super::IterativeLoop;
 use super::reference::{BySample, answer};
 use super::select::Selected;
-use super::shared::leave_training;
+use super::shared::copy_training;
 use super::stage::in_iteration;
-use crate::stage_cache::Made;
+use crate::stage_cache::EntryMeta;
 use crate::training::{Batches, Training};
 
-/// What training leaves for the summary.
+/// Statistics of selection and training for the summary.
 pub(super) struct Trained {
     pub(super) pairs: PairSummary,
     pub(super) training: TrainSummary,
 }
 
 impl IterativeLoop {
-    /// Trains on the pairs and writes the checkpoint, unless that was done before.
+    /// Trains on the pairs and writes the checkpoint, or reuses an existing one.
     pub(super) async fn train(
         &self,
         t: u32,
@@ -39,8 +39,8 @@ impl IterativeLoop {
         let settings = &self.parts.train;
         let by_sample: BySample<'_> =
             responses.iter().map(|record| (record.sample.as_str(), record)).collect();
-        let shared = self.shared_name(Stage::Reference, t, &(&selected.pairs, responses));
-        let references = self.score_references(t, &by_sample, &selected.pairs, shared).await?;
+        let key = self.cache_key(Stage::Reference, t, &(&selected.pairs, responses));
+        let references = self.score_references(t, &by_sample, &selected.pairs, key).await?;
         let is_whole =
             |pair: &&PairRecord| references.as_ref().is_none_or(|all| all.contains_key(pair.id.as_str()));
         let pairs: Vec<&PairRecord> = selected.pairs.iter().filter(is_whole).collect();
@@ -51,7 +51,7 @@ impl IterativeLoop {
         }
         let references = references.unwrap_or_default();
         let scored: Vec<_> = pairs.iter().map(|pair| references.get(pair.id.as_str())).collect();
-        let shared = self.shared_name(Stage::Train, t, &(&pairs, responses, scored));
+        let key = self.cache_key(Stage::Train, t, &(&pairs, responses, scored));
         let batches = PairBatches { of: self, t, pairs: &pairs, responses: by_sample, references };
         let steps = settings.epochs * batches.per_epoch();
         let training = Training {
@@ -67,17 +67,18 @@ impl IterativeLoop {
             observers: &self.parts.observers,
             cancel: &self.parts.cancel,
         };
-        let name = shared.filter(|_| !Training::checkpoint(training.dir).exists());
-        let (turn, started) = (self.turn(name.as_ref()).await?, Instant::now());
-        self.take_over_training(t, &turn).await?;
+        let key = key.filter(|_| !Training::checkpoint(training.dir).exists());
+        let (lookup, started) = (self.lookup(key.as_ref()).await?, Instant::now());
+        self.reuse_training(t, &lookup).await?;
         let records = training.run(&batches).await?;
         let (stage, seconds) = (Stage::Train.name().to_owned(), started.elapsed().as_secs_f64());
-        turn.leave(&Made { stage, iteration: t, seconds }, |into| leave_training(training.dir, into));
+        lookup
+            .publish(&EntryMeta { stage, iteration: t, seconds }, |into| copy_training(training.dir, into));
         Ok(Trained { pairs: selected.summary.clone(), training: summary(&records, settings.epochs) })
     }
 }
 
-/// The pairs, each epoch in an order of its own.
+/// Batches of preference pairs, reshuffled in each epoch.
 struct PairBatches<'a> {
     of: &'a IterativeLoop,
     t: u32,
@@ -102,19 +103,19 @@ impl PairBatches<'_> {
         order.into_iter().skip(within as usize * self.size()).take(self.size()).collect()
     }
 
-    /// What the policy is trained on; a video that is no longer in memory is read again.
+    /// Builds the training example of a pair; decodes the video again if it was evicted from memory.
     async fn example(&self, pair: &PairRecord) -> Result<TrainExample, ComponentError> {
         let id = pair.id.as_str();
         let (chosen, rejected) =
             (self.response(id, pair.chosen_index)?, self.response(id, pair.rejected_index)?);
-        let scene = self.of.scenes.open(pair.video.as_ref()).await?;
+        let scene = self.of.videos.open(pair.video.as_ref()).await?;
         let prompt = |scene| Prompt::about(scene, pair.prompt.clone());
         let mut example = TrainExample::new(prompt(&scene), target(chosen), Some(target(rejected)));
         let Some(ReferenceRecord { corrupted, mismatched, .. }) = self.references.get(id) else {
             return Ok(example);
         };
         if let Some(CorruptedRecord { seed, logprobs }) = corrupted {
-            let scene = self.of.scenes.cropped(pair.video.as_ref(), *seed).await?;
+            let scene = self.of.videos.cropped(pair.video.as_ref(), *seed).await?;
             let target = scored(chosen, logprobs);
             example.corrupted = Some(PromptedTarget { prompt: prompt(&scene), target });
         }
@@ -138,7 +139,7 @@ impl Batches for PairBatches<'_> {
 
     async fn examples(&self, step: u64) -> Result<Vec<TrainExample>, ComponentError> {
         let calls: Vec<_> = self.pairs_of(step).into_iter().map(|pair| self.example(pair)).collect();
-        let at_once = self.of.parts.settings.in_flight.max(1);
+        let at_once = self.of.parts.settings.concurrency.max(1);
         futures::stream::iter(calls).buffered(at_once).try_collect().await
     }
 }
@@ -147,7 +148,7 @@ fn target(response: &Response) -> Target {
     scored(response, &response.logprobs)
 }
 
-/// An answer with its log-probs under the reference.
+/// A response as a training target with reference log-probs.
 fn scored(response: &Response, logprobs: &[f32]) -> Target {
     Target {
         continuation: Continuation::Tokens(response.token_ids.clone()),

@@ -1,4 +1,4 @@
-//! An entry's files.
+//! The files of a cache entry.
 
 use std::fs;
 use std::path::Path;
@@ -8,38 +8,38 @@ use serde::{Deserialize, Serialize};
 
 use crate::store::read_json;
 
-/// Says that the entry is whole, and what it is.
-pub(super) const MADE: &str = "entry.json";
-/// Results of a stage of items.
+/// Metadata, written last.
+pub(super) const META: &str = "entry.json";
+/// Results of a stage that has items.
 pub(crate) const RESULTS: &str = "results.jsonl";
-/// What it gave up.
+/// Its quarantined items.
 pub(crate) const QUARANTINE: &str = "quarantine.jsonl";
-/// Optimiser steps.
+/// Optimiser steps of a training.
 pub(crate) const METRICS: &str = "metrics.jsonl";
-/// What they led to.
+/// Its checkpoint.
 pub(crate) const CHECKPOINT: &str = "checkpoint";
 
 /// `entry.json`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Made {
-    /// The stage.
+pub(crate) struct EntryMeta {
+    /// Name of the stage.
     pub(crate) stage: String,
-    /// The iteration of the run that left it.
+    /// Iteration of the run that published it.
     pub(crate) iteration: u32,
-    /// Seconds that it took there, in its last session.
+    /// Wall-clock seconds of the session that completed it.
     pub(crate) seconds: f64,
 }
 
-/// What an entry is; `None` where there is none.
-pub(super) fn read(path: &Path) -> Option<Made> {
-    read_json(&path.join(MADE)).unwrap_or_else(|error| {
+/// Reads the metadata of an entry; `None` where there is no entry, or it cannot be read.
+pub(super) fn read(path: &Path) -> Option<EntryMeta> {
+    read_json(&path.join(META)).unwrap_or_else(|error| {
         tracing::warn!(%error, "this stage is computed anew");
         None
     })
 }
 
-/// The files of a folder under another one that exists: the same ones where the system can, else copies. Nothing
-/// in a run is ever overwritten in place, so that one of two names cannot change what stands under the other.
+/// Hard-links the files of a directory tree into an existing directory; copies where links are not possible.
+/// Run directories never overwrite a file in place, so a linked file cannot change through its other name.
 pub(crate) fn link_tree(from: &Path, to: &Path) -> Result<(), Error> {
     for entry in fs::read_dir(from).map_err(|error| Error::io("read", from, error))? {
         let path = entry.map_err(|error| Error::io("read", from, error))?.path();

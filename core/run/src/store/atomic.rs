@@ -1,4 +1,4 @@
-//! Writing that never leaves half a file: write aside, fsync, rename.
+//! Atomic writes of files and directories: write to a temporary name, fsync, rename.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -6,7 +6,10 @@ use std::path::{Path, PathBuf};
 
 use isr_api::Error;
 
-/// Replaces `path` by `bytes`, or leaves it as it was.
+/// Replaces the content of a file atomically and durably.
+///
+/// # Errors
+/// [`Error::Io`]; the file is then unchanged.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     let aside = with_suffix(path, ".tmp");
     let mut file = File::create(&aside).map_err(|error| Error::io("create", &aside, error))?;
@@ -16,14 +19,14 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     sync_parent(path)
 }
 
-/// A directory that is filled aside and appears at its final path whole, or not at all.
+/// A directory under construction at a temporary path, published by a rename.
 pub struct PendingDir {
     aside: PathBuf,
     path: PathBuf,
 }
 
 impl PendingDir {
-    /// Starts a directory that will be published at `path`; what an earlier attempt left is removed.
+    /// Creates an empty directory to be published at `path`. Removes the remains of an earlier attempt.
     pub fn create(path: &Path) -> Result<Self, Error> {
         let aside = with_suffix(path, ".tmp");
         remove_dir(&aside)?;
@@ -32,13 +35,13 @@ impl PendingDir {
         Ok(Self { aside, path: path.to_owned() })
     }
 
-    /// Where to write.
+    /// Returns the temporary path to write to.
     pub fn dir(&self) -> &Path {
         &self.aside
     }
 
-    /// Makes it durable and moves it to its final path, replacing what stood there. Whoever looks finds
-    /// the one or the other, or (for the moment between two renames) none, and never parts of one.
+    /// Flushes the directory to disk and moves it to its final path, replacing an existing one. A concurrent reader
+    /// sees the old directory, the new one, or (between two renames) none, but never a partial one.
     pub fn publish(self) -> Result<(), Error> {
         sync_tree(&self.aside)?;
         let replaced = with_suffix(&self.path, ".old");
@@ -51,7 +54,7 @@ impl PendingDir {
     }
 }
 
-/// Removes a directory and all in it, if it is there.
+/// Removes a directory tree; succeeds if it does not exist.
 pub fn remove_dir(path: &Path) -> Result<(), Error> {
     match fs::remove_dir_all(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", path, error)),
@@ -65,7 +68,7 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// Makes all files below a directory durable, and their names.
+/// Flushes all files and directories below a directory.
 fn sync_tree(dir: &Path) -> Result<(), Error> {
     for entry in fs::read_dir(dir).map_err(|error| Error::io("read", dir, error))? {
         let path = entry.map_err(|error| Error::io("read", dir, error))?.path();
@@ -79,13 +82,13 @@ fn sync_tree(dir: &Path) -> Result<(), Error> {
     sync_dir(dir)
 }
 
-/// Makes a rename durable.
+/// Flushes the parent directory, which makes a rename durable.
 fn sync_parent(path: &Path) -> Result<(), Error> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     sync_dir(parent.unwrap_or(Path::new(".")))
 }
 
-/// A directory cannot be opened on every system: then the rename alone stands.
+/// Flushes a directory where the operating system can open one; elsewhere does nothing.
 fn sync_dir(dir: &Path) -> Result<(), Error> {
     match File::open(dir) {
         Ok(file) => file.sync_all().map_err(|error| Error::io("write", dir, error)),

@@ -1,4 +1,4 @@
-//! The pairs of responses that a run compares.
+//! The compared pairs of responses, read from a run directory.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -6,27 +6,26 @@ use std::path::Path;
 use isr_api::Error;
 use isr_api::records::{ResponseRecord, VerdictRecord};
 
-use crate::first_difference;
-use crate::store::{iteration_dir, read_journal};
+use super::{first_difference, iteration_dir, read_journal};
 
-/// Two responses to one sample, as texts.
+/// A compared pair of responses to one sample, as texts.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Comparison {
     /// Id of the sample.
     pub sample: String,
-    /// Its video, as [`isr_api::video_key`] names it.
+    /// Key of the sample's video ([`isr_api::video_key`]).
     pub video: String,
     /// The instruction.
     pub instruction: String,
-    /// Texts of both responses, in the order in which the run compares them.
+    /// Texts of both responses, in the order of the comparison.
     pub answers: [String; 2],
 }
 
-/// Reads the pairs of an iteration, in the journal's order: those that the judge compared, or before it has,
-/// the first two of each sample that differ.
+/// Reads the compared pairs of an iteration, in the order of `responses.jsonl`. For a sample without a verdict, the
+/// pair is its [`first_difference`].
 ///
 /// # Errors
-/// Where a journal cannot be read, or holds what it should not.
+/// [`Error::Io`] or [`Error::Damaged`] for a journal that cannot be read.
 pub fn comparisons(run: &Path, iteration: u32) -> Result<Vec<Comparison>, Error> {
     let dir = iteration_dir(run, iteration);
     let verdicts: Vec<VerdictRecord> = read_journal(&dir.join("verdicts.jsonl"))?;

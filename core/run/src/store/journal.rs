@@ -1,7 +1,7 @@
 //! Append-only journals of JSON lines.
 //!
-//! A line is written with one call and ends in a newline. A process that dies while writing leaves a
-//! last line without one: it is cut off when the journal is opened again, and its item is done again.
+//! A line is written by one call and ends with a newline. A process that dies while writing leaves a last line
+//! without one; opening the journal truncates it, and its item is processed again.
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, ErrorKind, Read, Seek, SeekFrom, Write};
@@ -12,7 +12,7 @@ use isr_api::Error;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// A journal open for appending, of lines of type `T`.
+/// A journal of lines of type `T`, open for appending.
 pub struct Journal<T> {
     path: PathBuf,
     file: File,
@@ -20,10 +20,10 @@ pub struct Journal<T> {
 }
 
 impl<T: Serialize + DeserializeOwned> Journal<T> {
-    /// Opens or creates a journal; returns it with the lines that it holds.
+    /// Opens or creates a journal; returns it with its lines.
     ///
     /// # Errors
-    /// [`Error::Damaged`] names the first complete line that does not parse.
+    /// [`Error::Damaged`] for the first complete line that does not parse.
     pub fn open(path: &Path) -> Result<(Self, Vec<T>), Error> {
         let options = OpenOptions::new().read(true).append(true).create(true).to_owned();
         let mut file = options.open(path).map_err(|error| Error::io("open", path, error))?;
@@ -39,20 +39,23 @@ impl<T: Serialize + DeserializeOwned> Journal<T> {
         Ok((Self { path: path.to_owned(), file, of: PhantomData }, lines))
     }
 
-    /// Appends one line.
+    /// Appends one line, without flushing to disk.
     pub fn append(&mut self, line: &T) -> Result<(), Error> {
         let mut text = to_line(&self.path, line)?;
         text.push('\n');
         self.file.write_all(text.as_bytes()).map_err(|error| Error::io("write", &self.path, error))
     }
 
-    /// Makes all lines durable.
+    /// Flushes all lines to disk.
     pub fn sync(&self) -> Result<(), Error> {
         self.file.sync_data().map_err(|error| Error::io("write", &self.path, error))
     }
 }
 
-/// Reads a journal that nobody writes to; a line that was cut off is left out, an absent file is empty.
+/// Reads a journal that is not being written. Skips an unfinished last line; a missing file is an empty journal.
+///
+/// # Errors
+/// [`Error::Damaged`] for the first complete line that does not parse.
 pub fn read_journal<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, Error> {
     match std::fs::read(path) {
         Ok(bytes) => parse_lines(path, &bytes[..whole_lines(&bytes)]),
@@ -61,8 +64,7 @@ pub fn read_journal<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, Error> {
     }
 }
 
-/// Hands each line of a journal that nobody writes to to `take`, holding one at a time; otherwise as
-/// [`read_journal`].
+/// Calls `take` for each line of a journal, with one line in memory at a time; otherwise as [`read_journal`].
 pub fn scan_journal<T: DeserializeOwned>(path: &Path, mut take: impl FnMut(T)) -> Result<(), Error> {
     let file = match File::open(path) {
         Ok(file) => file,
@@ -81,7 +83,7 @@ pub fn scan_journal<T: DeserializeOwned>(path: &Path, mut take: impl FnMut(T)) -
     Ok(())
 }
 
-/// The text of a whole journal.
+/// Serialises the lines of a whole journal.
 pub(crate) fn to_lines<T: Serialize>(path: &Path, lines: &[T]) -> Result<String, Error> {
     let mut text = String::new();
     for line in lines {

@@ -1,22 +1,22 @@
-//! The directory of a run: its layout, its lock, and whether it may be continued.
+//! [`RunDir`]: layout and lock of a run directory, and whether a config may resume the run.
 
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use isr_api::Error;
-use isr_config::difference;
+use isr_config::{difference, with_current_names};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::atomic::write_atomic;
 
-/// Keys that may change between two sessions of a run, since they do not change its results.
+/// Config keys that may change when a run is resumed, since results do not depend on them.
 const MAY_CHANGE: [&str; 13] = [
     "plugins",
     "observers",
     "loop.iterations",
-    "loop.in_flight",
+    "loop.concurrency",
     "loop.feature_cache_mb",
     "loop.feature_cache_dir",
     "loop.feature_cache_gb",
@@ -28,22 +28,22 @@ const MAY_CHANGE: [&str; 13] = [
     "training.snapshot_every",
 ];
 
-/// The first files of a run of the loop and of a supervised training, and what the latter ends with.
+/// Files whose presence shows that a run or a supervised training has produced results.
 const RESULTS: [&str; 4] = ["fingerprints.json", "summary.json", "metrics.jsonl", "checkpoint"];
 
-/// A run's directory, locked against other processes while this value lives.
+/// A run directory, locked against other processes until dropped.
 pub struct RunDir {
     path: PathBuf,
     _lock: File,
 }
 
 impl RunDir {
-    /// Creates the directory, or opens it to continue.
-    ///
-    /// `settings` is the resolved config, `toml` its text for `config.toml`.
+    /// Creates the directory, or opens it to resume the run. `settings` is the resolved config, `toml` its text for
+    /// `config.toml`.
     ///
     /// # Errors
-    /// [`Error::OtherRun`] where it was started with another config.
+    /// [`Error::Locked`] while another process uses the directory; [`Error::OtherRun`] where the run in it was
+    /// started with another config.
     pub fn open(path: &Path, settings: &Value, toml: &str) -> Result<Self, Error> {
         fs::create_dir_all(path).map_err(|error| Error::io("create", path, error))?;
         let dir = Self { path: path.to_owned(), _lock: lock_dir(path)? };
@@ -54,12 +54,13 @@ impl RunDir {
         Ok(dir)
     }
 
-    /// The directory.
+    /// Returns the path of the directory.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The directory of an iteration; 0 is the starting model's evaluation. Created if need be.
+    /// Returns the directory of an iteration, and creates it if necessary. Iteration 0 is the evaluation of the
+    /// initial policy.
     pub fn iteration(&self, iteration: u32) -> Result<PathBuf, Error> {
         let path = iteration_dir(&self.path, iteration);
         fs::create_dir_all(&path).map_err(|error| Error::io("create", &path, error))?;
@@ -67,11 +68,11 @@ impl RunDir {
     }
 }
 
-/// The first key by which a config differs from that which the run in `path` follows, with both values; `None`
-/// where the run could go on with it. What failed before it made anything may be started with any config.
+/// Returns the first difference between a config and that of the run in `path`, with both values; `None` if the
+/// config may resume the run. A run without results may be resumed with any config.
 ///
 /// # Errors
-/// Where the run's `config.toml` cannot be read.
+/// [`Error::Io`] or [`Error::Damaged`] for a `config.toml` that cannot be read.
 pub fn config_difference(path: &Path, settings: &Value) -> Result<Option<String>, Error> {
     let config = path.join("config.toml");
     if !config.exists() || !RESULTS.iter().any(|name| path.join(name).exists()) {
@@ -80,15 +81,18 @@ pub fn config_difference(path: &Path, settings: &Value) -> Result<Option<String>
     let text = fs::read_to_string(&config).map_err(|error| Error::io("read", &config, error))?;
     let old: Value = toml::from_str(&text)
         .map_err(|error| Error::Damaged { path: config, reason: error.to_string() })?;
-    Ok(difference(&old, settings, &MAY_CHANGE))
+    Ok(difference(&with_current_names(old), settings, &MAY_CHANGE))
 }
 
-/// Where an iteration of a run lies.
+/// Returns the path of an iteration's directory.
 pub fn iteration_dir(run: &Path, iteration: u32) -> PathBuf {
     run.join(format!("iteration-{iteration:02}"))
 }
 
-/// Reads a JSON file; `None` where it does not exist.
+/// Reads a JSON file; `None` if it does not exist.
+///
+/// # Errors
+/// [`Error::Damaged`] if it does not parse.
 pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Error> {
     let text = match fs::read_to_string(path) {
         Ok(text) => text,
@@ -100,7 +104,7 @@ pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Error> {
     serde_json::from_str(&text).map(Some).map_err(damaged)
 }
 
-/// Writes a JSON file whole or not at all.
+/// Writes a JSON file atomically.
 pub fn write_json(path: &Path, value: &impl Serialize) -> Result<(), Error> {
     let text = serde_json::to_string_pretty(value);
     let mut text = text.map_err(|error| Error::io("write", path, error.into()))?;
@@ -108,19 +112,16 @@ pub fn write_json(path: &Path, value: &impl Serialize) -> Result<(), Error> {
     write_atomic(path, text.as_bytes())
 }
 
-/// Locks a directory against other processes while the file is open.
+/// Locks a directory against other processes, until the returned file is dropped.
 ///
 /// # Errors
-/// [`Error::Config`] where another process has it.
+/// [`Error::Locked`] while another process holds the lock.
 pub fn lock_dir(dir: &Path) -> Result<File, Error> {
     let path = dir.join(".lock");
     let file = File::create(&path).map_err(|error| Error::io("create", &path, error))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(Error::Config(format!(
-            "{} is in use by another process; wait for it, or choose another --out",
-            dir.display()
-        ))),
+        Err(TryLockError::WouldBlock) => Err(Error::Locked { path: dir.to_owned() }),
         Err(TryLockError::Error(error)) => Err(Error::io("lock", path, error)),
     }
 }

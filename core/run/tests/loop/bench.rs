@@ -42,7 +42,7 @@ impl Default for Settings {
     fn default() -> Self {
         let r#loop = LoopConfig {
             iterations: 3,
-            in_flight: 4,
+            concurrency: 4,
             quarantine_limit: 0.5,
             feature_cache_mb: 1,
             ..LoopConfig::default()

@@ -25,7 +25,7 @@ pub(crate) async fn crashes(settings: &Settings, behaviour: Behaviour) -> Crashe
     let observer: Arc<dyn Observer> = pictures.clone();
     let mut settings = Settings { observers: vec![observer], ..settings.clone() };
     // One at a time, so that each change to the directory is seen on its own.
-    settings.r#loop.in_flight = 1;
+    settings.r#loop.concurrency = 1;
     let watch = Arc::clone(&pictures);
     let control = Control::with(move |call| {
         watch.take();

@@ -37,7 +37,7 @@ fn trouble(call: &Call<'_>) -> Act {
 async fn survives_every_crash(mut settings: Settings, behaviour: Behaviour) {
     let Crashes { last, states } = crashes(&settings, behaviour).await;
     assert!(states.len() > 100, "only {} states", states.len());
-    settings.r#loop.in_flight = 1;
+    settings.r#loop.concurrency = 1;
     for (what, state) in states {
         let dir = scratch();
         write_tree(dir.path(), &state);
@@ -239,7 +239,7 @@ async fn settings_that_change_no_result_may_change_between_sessions() {
     let (mut whole, calls) = undisturbed(&settings).await;
     let dir = scratch();
     cut(dir.path(), &settings, calls / 5 * 2).await;
-    settings.r#loop.in_flight = 1;
+    settings.r#loop.concurrency = 1;
     settings.r#loop.feature_cache_mb = 0;
     settings.r#loop.quarantine_limit = 1.0;
     settings.train.snapshot_every = Some(1);

@@ -9,7 +9,7 @@ async fn tree_of(settings: &Settings, control: Control) -> Tree {
     let dir = scratch();
     run_under(dir.path(), settings, &Arc::new(control)).await.unwrap();
     let mut tree = tree(dir.path());
-    // It holds `loop.in_flight`, which these tests change.
+    // It holds `loop.concurrency`, which these tests change.
     tree.remove("config.toml");
     tree
 }
@@ -28,8 +28,8 @@ async fn equal_seeds_give_equal_bytes() {
 async fn results_do_not_depend_on_the_number_in_flight() {
     let mut settings = Settings::default();
     let reference = tree_of(&settings, Control::default()).await;
-    for in_flight in [1, 2, 32] {
-        settings.r#loop.in_flight = in_flight;
+    for concurrency in [1, 2, 32] {
+        settings.r#loop.concurrency = concurrency;
         assert_same(&reference, &tree_of(&settings, Control::default()).await, "in flight");
     }
 }
@@ -38,8 +38,8 @@ async fn results_do_not_depend_on_the_number_in_flight() {
 async fn results_do_not_depend_on_who_finishes_first() {
     let mut settings = Settings::default();
     let reference = tree_of(&settings, Control::default()).await;
-    for (seed, in_flight) in [(1, 4), (2, 8), (3, 32)] {
-        settings.r#loop.in_flight = in_flight;
+    for (seed, concurrency) in [(1, 4), (2, 8), (3, 32)] {
+        settings.r#loop.concurrency = concurrency;
         assert_same(&reference, &tree_of(&settings, Control::default().delayed(seed)).await, "delays");
     }
 }
@@ -60,7 +60,7 @@ async fn results_do_not_depend_on_the_cache() {
 #[tokio::test]
 async fn no_more_than_in_flight_items_are_under_way() {
     let mut settings = Settings::default();
-    settings.r#loop.in_flight = 3;
+    settings.r#loop.concurrency = 3;
     settings.evaluation.base = false;
     settings.r#loop.iterations = 1;
     // Evaluation asks for two answers at once.

@@ -29,8 +29,13 @@ async fn a_second_session_on_the_same_directory_is_refused() {
     let dir = scratch();
     let value = Settings::default().value();
     let open = RunDir::open(dir.path(), &value, &to_toml(&value).unwrap()).unwrap();
-    let text = message(dir.path()).await;
-    assert!(text.contains("is in use by another process"), "{text}");
+    let error = run(dir.path(), &Settings::default()).await.unwrap_err();
+    assert!(matches!(&error, Error::Locked { path } if path == dir.path()), "{error:?}");
+    let text = format!(
+        "{} is in use by another process; wait for it, or choose another --out",
+        dir.path().display()
+    );
+    assert_eq!(error.to_string(), text);
     drop(open);
     run(dir.path(), &Settings::default()).await.unwrap();
 }
@@ -67,7 +72,7 @@ async fn changed_components_are_refused() {
     let video = Arc::new(FakeReader { frames: 3, control: control.clone() });
     assert_eq!(
         refusal(&|components| components.video = video.clone()).await,
-        "the frame-sampling contract changed since it was started"
+        "the frame sampling of the video reader changed since it was started"
     );
     let policy = Arc::new(FakePolicy::new([0.0; 4], control.clone()));
     assert_eq!(

@@ -43,7 +43,7 @@ async fn three_iterations_leave_a_summary_with_three_rows() {
 #[tokio::test]
 async fn a_curve_may_be_measured_on_fewer_samples_than_its_ends() {
     let (dir, mut settings) = (scratch(), Settings::default());
-    settings.evaluation.interim_samples = Some(1);
+    settings.evaluation.intermediate_samples = Some(1);
     let summary = run(dir.path(), &settings).await.unwrap();
     let measured = summary.iterations.iter().map(|row| row.evaluation.as_ref());
     let samples: Vec<_> =
@@ -87,12 +87,12 @@ async fn of_several_answers_the_best_is_trained_on_against_the_worst() {
     let folder = dir.path().join("iteration-01");
     let responses: Vec<ResponseRecord> = read_journal(&folder.join("responses.jsonl")).unwrap();
     let verdicts: Vec<VerdictRecord> = read_journal(&folder.join("verdicts.jsonl")).unwrap();
-    assert!(verdicts.iter().any(|record| record.rounds.len() == 6), "all four differ now and then");
+    assert!(verdicts.iter().any(|record| record.comparisons.len() == 6), "all four differ now and then");
     let mut ranked = 0;
     for record in &verdicts {
         let answers = responses.iter().find(|it| it.sample == record.sample).unwrap();
         let text = |place: usize| answers.responses[place].text.as_str();
-        let rounds = &record.rounds;
+        let rounds = &record.comparisons;
         assert!(rounds.iter().all(|round| text(round.compared[0]) != text(round.compared[1])));
         if rounds.is_empty() {
             continue;
@@ -297,7 +297,7 @@ async fn observers_of_a_resumed_run_see_what_was_done_before() {
     let dir = scratch();
     let mut settings = Settings::default();
     settings.r#loop.iterations = 2;
-    settings.r#loop.in_flight = 1;
+    settings.r#loop.concurrency = 1;
     settings.r#loop.samples = Some(4);
     settings.evaluation.samples = Some(1);
     settings.train.snapshot_every = Some(1);

@@ -1,4 +1,4 @@
-//! The pairs that are annotated: those of one iteration of a run.
+//! Pairs of one iteration of a run.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use isr_run::store::{Comparison, comparisons, iteration_dir};
 
 use super::error::AnnotateError;
 
-/// The pairs of the iteration that is asked for, or of the last that has any.
+/// Pairs of `iteration`, or of the last iteration that has any; and its number.
 pub(crate) fn of_run(run: &Path, iteration: Option<u32>) -> Result<(u32, Vec<Comparison>), AnnotateError> {
     if let Some(iteration) = iteration {
         let cases = comparisons(run, iteration)?;
@@ -15,7 +15,7 @@ pub(crate) fn of_run(run: &Path, iteration: Option<u32>) -> Result<(u32, Vec<Com
             false => Ok((iteration, cases)),
         };
     }
-    // They are numbered without holes.
+    // Iterations are numbered contiguously.
     let existing = (1..).take_while(|&number| iteration_dir(run, number).is_dir());
     for number in existing.collect::<Vec<_>>().into_iter().rev() {
         let cases = comparisons(run, number)?;

@@ -1,4 +1,4 @@
-//! The clip of a pair: a file by byte ranges, or the frames of a folder.
+//! Serving of a pair's clip: a file with byte ranges, or frames of a folder.
 
 use std::path::{Path, PathBuf};
 
@@ -8,10 +8,10 @@ use axum::response::Response;
 use tower::ServiceExt;
 use tower_http::services::ServeFile;
 
-/// Names that a frame may end with.
+/// File extensions of frames.
 const EXTENSIONS: [&str; 3] = ["png", "jpg", "jpeg"];
 
-/// Answers a request with a file, or the part of it that the request names.
+/// Replies with a file, or the requested byte range of it.
 pub(crate) async fn file(path: &Path, request: Request) -> Response {
     match ServeFile::new(path).oneshot(request).await {
         Ok(response) => response.map(Body::new),
@@ -19,7 +19,7 @@ pub(crate) async fn file(path: &Path, request: Request) -> Response {
     }
 }
 
-/// The images of a folder by name, as the video reader orders them; none of a file.
+/// Image files of a folder in the order of their names, as the video reader takes them; empty for a file.
 pub(crate) fn frames(path: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
     let mut files: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(|path| is_image(path)).collect();

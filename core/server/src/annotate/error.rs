@@ -1,12 +1,12 @@
-//! What can go wrong with annotations.
+//! Errors of annotation.
 
 use std::path::PathBuf;
 
-/// Why annotations cannot be made or read.
+/// Reason for which a run cannot be annotated.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AnnotateError {
-    /// The path holds no run, or one that has not answered yet.
+    /// No iteration has two different responses to a sample.
     #[error(
         "{path} has no iteration with two different answers to a sample; give a run directory whose first \
          stage is complete"
@@ -15,27 +15,27 @@ pub enum AnnotateError {
         /// The path as given.
         path: PathBuf,
     },
-    /// The iteration asked for has none.
+    /// The requested iteration has no two different responses to a sample.
     #[error("iteration {iteration} of {path} has no two different answers to a sample")]
     NoPairsIn {
         /// The run.
         path: PathBuf,
-        /// The iteration.
+        /// The requested iteration.
         iteration: u32,
     },
-    /// The annotator's name cannot stand in records.
+    /// The annotator's name is empty.
     #[error("--annotator is empty; give a name, which stands in the records")]
     NoName,
-    /// Another server writes to the file.
+    /// Another process holds the lock of the annotations file.
     #[error("{path} is being annotated by another `isr annotate`; end that one first")]
     InUse {
         /// The run.
         path: PathBuf,
     },
-    /// A file of the run cannot be read or written.
+    /// A file of the run cannot be read or written, or is damaged.
     #[error(transparent)]
     Store(#[from] isr_api::Error),
-    /// A file cannot be locked.
+    /// The lock file cannot be created or locked.
     #[error("cannot lock {path}: {source}")]
     Lock {
         /// The file.

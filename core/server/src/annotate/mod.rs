@@ -1,40 +1,39 @@
-//! Annotation of a run's pairs by people in a browser: `isr annotate`.
+//! Human preference annotation of a run's pairs in a browser: `isr annotate`.
 //!
-//! | to read | where |
+//! | part | where |
 //! |---|---|
-//! | which pairs are annotated | `cases.rs` |
-//! | what a person said of them: `RUN/annotations.jsonl` | `book.rs` |
-//! | which pair is asked about next, and in which order it is shown | `desk.rs` |
-//! | the page, and what it asks the server | `page.html`, `server.rs`, `clip.rs` |
+//! | pairs to be annotated | `cases.rs` |
+//! | recorded choices: `RUN/annotations.jsonl` | `store.rs` |
+//! | queue of pairs and presentation order | `session.rs` |
+//! | page and HTTP routes | `page.html`, `server.rs`, `clip.rs` |
 //!
-//! A person sees the clip, the instruction and both answers, and not which of them was sampled first, which
-//! the judge preferred, or which iteration they are from. What is chosen is on disk before the next pair is
-//! shown.
+//! Annotation is blind: the page shows the clip, the instruction and both responses, without their sampling order, the judge's
+//! verdict or the iteration. A choice is fsynced before the next pair is shown.
 
-mod book;
 mod cases;
 mod clip;
-mod desk;
 mod error;
 mod server;
+mod session;
+mod store;
 
 use std::path::PathBuf;
 
 pub use error::AnnotateError;
 pub use server::router;
 
-/// The file in a run directory that holds what people said.
+/// Name of the annotations file in a run directory.
 pub const ANNOTATIONS: &str = "annotations.jsonl";
 
-/// Whose opinion is asked, and of what.
+/// Options of an annotation session.
 #[derive(Clone, Debug)]
-pub struct Session {
+pub struct AnnotateOptions {
     /// The run directory.
     pub run: PathBuf,
-    /// Which iteration's pairs; `None` for the last that has any.
+    /// Iteration whose pairs are annotated; `None` for the last one that has pairs.
     pub iteration: Option<u32>,
-    /// Who answers. The same name continues where it left off.
+    /// Name of the annotator. A session of the same name resumes an earlier one.
     pub annotator: String,
-    /// Where the run's relative video paths start: the folder that it was started in.
+    /// Base of the run's relative video paths: the folder that the run was started in.
     pub video_root: PathBuf,
 }

@@ -1,4 +1,4 @@
-//! The page, and what it asks for.
+//! The page and its HTTP routes.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,37 +17,36 @@ use axum::routing::{get, post};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::annotate::desk::{Desk, Pick};
 use crate::annotate::error::AnnotateError;
-use crate::annotate::{Session, clip};
-use crate::http::Guard;
+use crate::annotate::session::{Pick, Session};
+use crate::annotate::{AnnotateOptions, clip};
+use crate::http::Auth;
 
 const PAGE: &str = include_str!("page.html");
 
-/// Nothing but this server, and what stands in the page.
+/// Content-Security-Policy: this server and inline code only.
 const POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; \
      connect-src 'self'; media-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; \
      frame-ancestors 'none'";
 
-/// Longest body that the page sends, in bytes.
+/// Largest request body, in bytes.
 const LONGEST_BODY: usize = 4096;
 
-/// A day: whoever says more has left the page open.
+/// Upper bound of a recorded time, one day: longer times mean a page left open.
 const LONGEST_SECONDS: f64 = 86_400.0;
 
-struct Office {
-    desk: Mutex<Desk>,
+struct Annotating {
+    session: Mutex<Session>,
     video_root: PathBuf,
 }
 
-/// The server of one session as a router, for [`crate::http::serve`]. The run is locked against a second one
-/// while it lives.
+/// Builds the router of one annotation session, for [`crate::http::serve`]. It holds the run's annotation lock until it is dropped.
 ///
 /// # Errors
-/// [`AnnotateError`] where the run has no pairs, is damaged, or is being annotated already.
-pub fn router(session: &Session) -> Result<Router, AnnotateError> {
-    let (desk, video_root) = (Mutex::new(Desk::open(session)?), session.video_root.clone());
-    let office = Arc::new(Office { desk, video_root });
+/// [`AnnotateError`] where the run has no pairs, is damaged, or is locked by another session, or the annotator's name is empty.
+pub fn router(options: &AnnotateOptions) -> Result<Router, AnnotateError> {
+    let (session, video_root) = (Mutex::new(Session::open(options)?), options.video_root.clone());
+    let server = Arc::new(Annotating { session, video_root });
     Ok(Router::new()
         .route("/", get(|| async { Html(PAGE) }))
         .route("/api/state", get(state))
@@ -55,14 +54,14 @@ pub fn router(session: &Session) -> Result<Router, AnnotateError> {
         .route("/api/undo", post(undo))
         .route("/clip/{case}", get(whole_clip))
         .route("/clip/{case}/{frame}", get(one_frame))
-        .layer(from_fn(guard))
-        .with_state(office))
+        .layer(from_fn(authorize))
+        .with_state(server))
 }
 
-/// Lets only this machine in, and tells the browser to let nothing else.
-async fn guard(request: Request, next: Next) -> Response {
-    if let Err(refusal) = Guard::Loopback.check(request.uri(), request.headers()) {
-        return Refused(StatusCode::FORBIDDEN, refusal.to_string()).into_response();
+/// Refuses requests of other hosts, and sets security headers.
+async fn authorize(request: Request, next: Next) -> Response {
+    if let Err(error) = Auth::Loopback.check(request.uri(), request.headers()) {
+        return Refused(StatusCode::FORBIDDEN, error.to_string()).into_response();
     }
     let mut response = next.run(request).await;
     let header = |name: HeaderName, value| (name, HeaderValue::from_static(value));
@@ -75,7 +74,7 @@ async fn guard(request: Request, next: Next) -> Response {
     response
 }
 
-/// An error that the page shows.
+/// Error reply, shown by the page.
 struct Refused(StatusCode, String);
 
 impl IntoResponse for Refused {
@@ -91,7 +90,7 @@ impl From<AnnotateError> for Refused {
     }
 }
 
-/// What a person did.
+/// Body of `POST /api/pick`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Picked {
@@ -100,50 +99,50 @@ struct Picked {
     seconds: f64,
 }
 
-async fn state(State(office): State<Arc<Office>>) -> Response {
-    office.state()
+async fn state(State(server): State<Arc<Annotating>>) -> Response {
+    server.state()
 }
 
-async fn pick(State(office): State<Arc<Office>>, request: Request) -> Result<Response, Refused> {
+async fn pick(State(server): State<Arc<Annotating>>, request: Request) -> Result<Response, Refused> {
     let Picked { case, pick, seconds } = read(request).await?;
     if !(0.0..).contains(&seconds) {
         return Err(bad(format!("seconds is {seconds}; it must be 0 or more")));
     }
     let recorded =
-        office.with_desk(move |desk| desk.pick(case, pick, seconds.min(LONGEST_SECONDS))).await?;
+        server.with_session(move |session| session.pick(case, pick, seconds.min(LONGEST_SECONDS))).await?;
     match recorded {
-        true => Ok(office.state()),
+        true => Ok(server.state()),
         false => {
             Err(Refused(StatusCode::CONFLICT, "this pair is not the one that is asked about".to_owned()))
         }
     }
 }
 
-async fn undo(State(office): State<Arc<Office>>, request: Request) -> Result<Response, Refused> {
+async fn undo(State(server): State<Arc<Annotating>>, request: Request) -> Result<Response, Refused> {
     let _: serde_json::Map<String, Value> = read(request).await?;
-    match office.with_desk(Desk::undo).await? {
-        true => Ok(office.state()),
+    match server.with_session(Session::undo).await? {
+        true => Ok(server.state()),
         false => Err(Refused(StatusCode::CONFLICT, "there is nothing to undo".to_owned())),
     }
 }
 
 async fn whole_clip(
-    State(office): State<Arc<Office>>,
+    State(server): State<Arc<Annotating>>,
     Path(case): Path<usize>,
     request: Request,
 ) -> Response {
-    match office.video(case) {
+    match server.video(case) {
         Some(path) => clip::file(&path, request).await,
         None => no_such_case(),
     }
 }
 
 async fn one_frame(
-    State(office): State<Arc<Office>>,
+    State(server): State<Arc<Annotating>>,
     Path((case, frame)): Path<(usize, usize)>,
     request: Request,
 ) -> Response {
-    let path = office.video(case).and_then(|path| clip::frames(&path).into_iter().nth(frame));
+    let path = server.video(case).and_then(|path| clip::frames(&path).into_iter().nth(frame));
     match path {
         Some(path) => clip::file(&path, request).await,
         None => no_such_case(),
@@ -154,25 +153,25 @@ fn no_such_case() -> Response {
     Refused(StatusCode::NOT_FOUND, "there is no such clip".to_owned()).into_response()
 }
 
-impl Office {
-    /// Does what writes to the disk on a thread that may wait for it.
-    async fn with_desk<T: Send + 'static>(
+impl Annotating {
+    /// Runs `work`, which writes to disk, on the blocking pool.
+    async fn with_session<T: Send + 'static>(
         self: &Arc<Self>,
-        work: impl FnOnce(&mut Desk) -> Result<T, AnnotateError> + Send + 'static,
+        work: impl FnOnce(&mut Session) -> Result<T, AnnotateError> + Send + 'static,
     ) -> Result<T, Refused> {
-        let office = Arc::clone(self);
+        let server = Arc::clone(self);
         let done = tokio::task::spawn_blocking(move || {
-            work(&mut office.desk.lock().unwrap_or_else(PoisonError::into_inner))
+            work(&mut server.session.lock().unwrap_or_else(PoisonError::into_inner))
         });
         let outcome =
             done.await.map_err(|error| Refused(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()));
         Ok(outcome??)
     }
 
-    /// What the page shows. It does not say which answer is the run's first.
+    /// State for the page. It hides which response the run sampled first.
     fn state(&self) -> Response {
-        let desk = self.desk.lock().unwrap_or_else(PoisonError::into_inner);
-        let case = desk.current().map(|shown| {
+        let session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
+        let case = session.current().map(|shown| {
             let path = self.video_root.join(&shown.case.video);
             json!({
                 "index": shown.index,
@@ -183,23 +182,23 @@ impl Office {
             })
         });
         let value = json!({
-            "annotator": desk.annotator(),
-            "done": desk.done(),
-            "total": desk.total(),
-            "skipped": desk.skipped(),
-            "can_undo": desk.can_undo(),
+            "annotator": session.annotator(),
+            "done": session.done(),
+            "total": session.total(),
+            "skipped": session.skipped(),
+            "can_undo": session.can_undo(),
             "case": case,
         });
         json_body(StatusCode::OK, &value)
     }
 
     fn video(&self, case: usize) -> Option<PathBuf> {
-        let desk = self.desk.lock().unwrap_or_else(PoisonError::into_inner);
-        Some(self.video_root.join(&desk.case(case)?.video))
+        let session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(self.video_root.join(&session.case(case)?.video))
     }
 }
 
-/// A JSON body. Pages of other hosts cannot send that kind without asking.
+/// Parses a JSON body. Requiring this content type forces a CORS preflight on pages of other origins.
 async fn read<T: serde::de::DeserializeOwned>(request: Request) -> Result<T, Refused> {
     if !is_json(request.headers()) {
         let message = "send the body as `Content-Type: application/json`".to_owned();

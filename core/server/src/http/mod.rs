@@ -1,11 +1,10 @@
-//! What the HTTP servers of this project share: listening, stopping, and who may ask.
+//! Listening, graceful shutdown and authentication, shared by the HTTP servers.
 //!
-//! A server on loopback is open to all programs of this machine, and so to the browser on it, which runs
-//! other people's pages. [`Guard::Loopback`] refuses requests that name another host than this machine: a
-//! page whose name was pointed here (DNS rebinding) cannot read answers. Servers that change something must
-//! also insist on a content type that pages cannot send elsewhere without asking, as JSON is.
+//! A server on loopback can be reached by every program of the machine, browsers included, and browsers run pages of
+//! strangers. [`Auth::Loopback`] refuses requests whose `Host` is another machine, which stops DNS rebinding. A server that
+//! changes state must also require a content type that needs a CORS preflight, such as JSON.
 
-mod guard;
+mod auth;
 
 use std::future::IntoFuture;
 use std::io;
@@ -16,13 +15,13 @@ use axum::Router;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-pub use guard::{Guard, Refusal};
+pub use auth::{Auth, AuthError};
 
-/// Why a server does not start.
+/// Reason for which a server does not start.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum WebError {
-    /// The address is taken, or not one of this machine.
+    /// The address is in use, or not an address of this machine.
     #[error("cannot listen on {address}: {source}; choose another --host or --port (0 takes a free one)")]
     Listen {
         /// The address.
@@ -30,35 +29,35 @@ pub enum WebError {
         /// The system's error.
         source: io::Error,
     },
-    /// Others than this machine could ask, and nothing tells them apart.
+    /// The address can be reached from other machines, and no token is required.
     #[error(
         "{0} can be reached from other machines, so a token is needed: put one into an environment variable \
          and name it with --token-env"
     )]
     Open(IpAddr),
-    /// The variable that should hold the token does not.
+    /// The environment variable for the token is unset or blank.
     #[error("environment variable {0} is not set or empty; set it to the token that clients must send")]
     NoToken(String),
 }
 
-/// Listens on an address of this machine.
+/// Binds a listener to an address of this machine. Port 0 takes a free port.
 ///
 /// # Errors
-/// [`WebError::Open`] for an address that other machines reach, unless the guard asks for a token;
+/// [`WebError::Open`] for an address beyond loopback, unless `auth` requires a token;
 /// [`WebError::Listen`] where the system refuses.
-pub async fn listen(host: IpAddr, port: u16, guard: &Guard) -> Result<TcpListener, WebError> {
-    if !host.is_loopback() && matches!(guard, Guard::Loopback) {
+pub async fn listen(host: IpAddr, port: u16, auth: &Auth) -> Result<TcpListener, WebError> {
+    if !host.is_loopback() && matches!(auth, Auth::Loopback) {
         return Err(WebError::Open(host));
     }
     let address = SocketAddr::new(host, port);
     TcpListener::bind(address).await.map_err(|source| WebError::Listen { address, source })
 }
 
-/// Serves until `stop` is cancelled, then takes no more requests and gives those under way `grace` to end.
-/// Returns whether all did.
+/// Serves `router` until `stop` is cancelled, then accepts no connection and waits up to `grace` for requests in flight. Returns
+/// true if all of them completed.
 ///
 /// # Errors
-/// The system's, where it accepts no more connections.
+/// An I/O error of the listener.
 pub async fn serve(
     listener: TcpListener,
     router: Router,

@@ -1,4 +1,4 @@
-//! Which files clients may name.
+//! Files that `file:` URLs may name.
 
 use std::path::{Path, PathBuf};
 
@@ -6,9 +6,9 @@ use url::Url;
 
 use crate::openai::error::{ApiError, ServeError};
 
-/// Folders whose files may be read.
+/// Folders below which files may be read.
 pub(crate) struct AllowedFolders {
-    /// Without links.
+    /// Canonical paths.
     folders: Vec<PathBuf>,
 }
 
@@ -24,9 +24,8 @@ impl AllowedFolders {
         Ok(Self { folders: folders.iter().map(real).collect::<Result<_, _>>()? })
     }
 
-    /// The file that a `file:` URL names, if it is one that may be read. Links are followed first, so that
-    /// none leads out. A file that is not there is refused in the same words as one that is elsewhere: what
-    /// this machine has is nobody's business.
+    /// Resolves a `file:` URL to a canonical path below an allowed folder. Symbolic links are followed before the check. A
+    /// missing file and a forbidden one give the same error, so that clients cannot probe for files.
     pub(crate) async fn file(&self, url: &str, at: &str) -> Result<PathBuf, ApiError> {
         let path = Url::parse(url).ok().and_then(|url| url.to_file_path().ok());
         let path =

@@ -1,4 +1,4 @@
-//! What all requests share, and the way of one.
+//! Server state, and handling of a completion request.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use isr_api::{
 use tokio::sync::mpsc::unbounded_channel;
 use tokio::time::{Duration, timeout};
 
-use crate::http::Guard;
+use crate::http::Auth;
 use crate::openai::allowed::AllowedFolders;
 use crate::openai::error::{ApiError, ServeError};
 use crate::openai::media::Media;
@@ -24,14 +24,14 @@ use crate::openai::request::{ChatMessage, ChatPart, ChatRequest};
 use crate::openai::stream::Streaming;
 use crate::openai::{ServeOptions, Served};
 
-/// How long a client may take to send a body.
+/// Time limit for receiving a request body.
 const BODY_TIME: Duration = Duration::from_secs(60);
 
-/// The server's state.
+/// State shared by all requests.
 pub(crate) struct App {
     pub(crate) name: String,
     pub(crate) started: u64,
-    pub(crate) guard: Guard,
+    pub(crate) auth: Auth,
     pub(crate) queue: Queue,
     pub(crate) metrics: Arc<Metrics>,
     policy: FrozenPolicy,
@@ -54,7 +54,7 @@ impl App {
         Ok(Self {
             name,
             started: reply::now(),
-            guard: options.guard,
+            auth: options.auth,
             queue: Queue::new(options.queue, Arc::clone(&metrics)),
             metrics,
             policy,
@@ -67,7 +67,7 @@ impl App {
 
     /// `POST /v1/chat/completions`.
     pub(crate) async fn complete(self: Arc<Self>, request: Request) -> Result<HttpResponse, ApiError> {
-        // Before the body is read: waiting bodies take memory too.
+        // Before the body is read: bodies of waiting requests take memory too.
         let place = self.queue.enter()?;
         let body = self.body(request).await?;
         let request = ChatRequest::parse(&body, self.max_tokens)?;
@@ -82,7 +82,10 @@ impl App {
             let (told, progress) = unbounded_channel();
             let policy = self.policy.clone();
             let answers = Box::pin(async move { policy.generate_streaming(asked, told).await });
-            let streaming = Streaming::new(self, place, n, request.include_usage, answers, progress);
+            let head = ReplyHead::new(&self.name);
+            let metrics = Arc::clone(&self.metrics);
+            let streaming =
+                Streaming::new(head, metrics, place, n, request.include_usage, answers, progress);
             return streaming.respond().await;
         }
         let (responses, prompt_tokens) = self.answers(asked).await?;
@@ -91,7 +94,7 @@ impl App {
         Ok(reply::json(StatusCode::OK, &head.completion(&responses, prompt_tokens, request.logprobs)))
     }
 
-    /// All answers, and the prompt's length where the policy tells it.
+    /// All responses, and the prompt's length in tokens where the policy reports it.
     async fn answers(
         &self,
         request: GenerateRequest,
@@ -123,7 +126,7 @@ impl App {
         read(body, self.body_bytes).await
     }
 
-    /// The conversation as the policy takes it.
+    /// The policy's prompt for a conversation, with its media decoded.
     async fn prompt(&self, messages: Vec<ChatMessage>) -> Result<Prompt, ApiError> {
         let has_system = messages.iter().any(|message| message.role == Role::System);
         let mut prompt = Prompt::default();

@@ -1,4 +1,4 @@
-//! Errors: of the server, and those that clients get.
+//! Errors of starting a server, and error replies to clients.
 
 use std::path::PathBuf;
 
@@ -8,14 +8,14 @@ use axum::response::{IntoResponse, Response};
 use isr_api::ComponentError;
 use serde_json::{Value, json};
 
-use crate::http::Refusal;
+use crate::http::AuthError;
 use crate::openai::reply;
 
-/// Why a server cannot be made.
+/// Reason for which a server cannot be built.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServeError {
-    /// A folder of `--allow-dir` cannot be used.
+    /// An allowed folder does not exist or is not a folder.
     #[error("--allow-dir {path}: {source}")]
     Folder {
         /// The folder.
@@ -23,18 +23,18 @@ pub enum ServeError {
         /// The system's error.
         source: std::io::Error,
     },
-    /// A limit that lets nothing pass.
+    /// A limit is 0; the field is its command-line flag.
     #[error("--{0} is 0; it must be at least 1")]
     Limit(&'static str),
 }
 
-/// What a client is told, in the form of OpenAI's errors.
+/// Error reply in the OpenAI API's format.
 #[derive(Debug, Clone)]
 pub(crate) struct ApiError {
     pub(crate) status: StatusCode,
     kind: &'static str,
     code: Option<&'static str>,
-    /// The key of the request that is at fault.
+    /// Request key that caused the error.
     param: Option<String>,
     pub(crate) message: String,
 }
@@ -44,22 +44,22 @@ impl ApiError {
         Self { status, kind, code, param: None, message }
     }
 
-    /// The request is at fault.
+    /// 400 for a bad request.
     pub(crate) fn bad(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "invalid_request_error", None, message.into())
     }
 
-    /// The request is at fault, in this key.
+    /// 400 for a bad value of the key `param`.
     pub(crate) fn bad_value(param: impl Into<String>, message: impl Into<String>) -> Self {
         Self { param: Some(param.into()), ..Self::bad(message) }
     }
 
-    pub(crate) fn refused(refusal: Refusal) -> Self {
-        let (status, code) = match refusal {
-            Refusal::Token => (StatusCode::UNAUTHORIZED, "invalid_api_key"),
-            Refusal::Host => (StatusCode::FORBIDDEN, "wrong_host"),
+    pub(crate) fn refused(error: AuthError) -> Self {
+        let (status, code) = match error {
+            AuthError::Token => (StatusCode::UNAUTHORIZED, "invalid_api_key"),
+            AuthError::Host => (StatusCode::FORBIDDEN, "wrong_host"),
         };
-        Self::new(status, "invalid_request_error", Some(code), refusal.to_string())
+        Self::new(status, "invalid_request_error", Some(code), error.to_string())
     }
 
     pub(crate) fn no_such_path(method: &str, path: &str) -> Self {
@@ -100,14 +100,14 @@ impl ApiError {
         Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", Some("queue_full"), message)
     }
 
-    /// The server is at fault. Its log says how.
+    /// 500 for a failure of the model; details go to the log only.
     fn failed(error: &ComponentError) -> Self {
         tracing::error!(%error, "a request failed");
         let message = "the model failed; the server's log says how".to_owned();
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", None, message)
     }
 
-    /// The error's JSON, which also ends a stream that fails on the way.
+    /// The error's JSON, also sent as the last event of a stream that fails.
     pub(crate) fn body(&self) -> Value {
         let Self { kind, code, param, message, .. } = self;
         json!({ "error": { "message": message, "type": kind, "param": param, "code": code } })

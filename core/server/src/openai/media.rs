@@ -1,8 +1,7 @@
-//! Videos and images of a request, as scenes.
+//! Decoding and caching of videos and images in requests.
 //!
-//! Nothing is fetched: media come in the request as data URLs, or are files of allowed folders. What was
-//! read is kept for a while under a digest of its content: a judge asks about the same frames twice, and
-//! the policy reads a scene that it knows only once.
+//! Media are data URLs in the request or files of allowed folders; nothing is fetched over the network. Decoded media are
+//! cached by a content digest: a judge asks about the same frames twice, and the policy reuses the prefix of a known video.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,22 +19,22 @@ use quick_cache::sync::Cache;
 use crate::openai::allowed::AllowedFolders;
 use crate::openai::error::ApiError;
 
-/// Clients differ in whether they pad.
+/// Padding is optional, since clients differ.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &base64::alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// What a part of a message shows.
+/// Type of a media part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Medium {
     Image,
     Video,
 }
 
-/// Where a medium is.
+/// Location of a medium.
 enum Place {
-    /// In the request.
+    /// Bytes of a data URL.
     Bytes(Vec<u8>),
     File(PathBuf),
 }
@@ -50,7 +49,7 @@ impl Weighter<Fingerprint, VideoInput> for Bytes {
     }
 }
 
-/// Opens what requests show.
+/// Reader and cache of media.
 pub(crate) struct Media {
     pub(crate) videos: Arc<dyn VideoReader>,
     pub(crate) images: Arc<dyn VideoReader>,
@@ -71,7 +70,7 @@ impl Media {
         Self { videos, images, encoder, allowed, known: Cache::with_weighter(256, budget, Bytes) }
     }
 
-    /// The scene behind a URL. `at` is its place in the request, for errors.
+    /// Decodes the medium behind a URL, or takes it from the cache. `at` is its JSON path in the request, for errors.
     pub(crate) async fn open(&self, medium: Medium, url: &str, at: &str) -> Result<VideoInput, ApiError> {
         let place = match url.split_once(':').map(|(scheme, _)| scheme.to_ascii_lowercase()).as_deref() {
             Some("data") => Place::Bytes(decode(url, at).await?),
@@ -130,7 +129,7 @@ impl Media {
     }
 }
 
-/// The digest that a medium is known by: of its bytes, or of its path, size and time.
+/// Cache key of a medium: a digest of its bytes, or of a file's path, size and modification time.
 async fn keyed(medium: Medium, place: Place) -> Result<(Place, Fingerprint), ComponentError> {
     let digest = move || {
         let mut builder = FingerprintBuilder::default();
@@ -165,14 +164,14 @@ async fn decode(url: &str, at: &str) -> Result<Vec<u8>, ApiError> {
     decoded.map_err(|reason| ApiError::bad_value(at, format!("{at}: this is no data URL: {reason}")))
 }
 
-/// A file of those bytes in a folder of its own, which goes with the value.
+/// Writes the bytes to a file in a temporary folder, which is removed on drop.
 fn put_aside(name: Option<&str>, bytes: &[u8]) -> std::io::Result<tempfile::TempDir> {
     let folder = tempfile::tempdir()?;
     std::fs::write(folder.path().join(name.unwrap_or("medium")), bytes)?;
     Ok(folder)
 }
 
-/// What a picture's file is called in a folder of frames; `None` for formats that such folders do not have.
+/// File name of a PNG or JPEG in a folder of frames; `None` for other formats.
 fn image_name(bytes: &[u8]) -> Option<&'static str> {
     match bytes {
         [0x89, b'P', b'N', b'G', ..] => Some("image.png"),
@@ -181,7 +180,7 @@ fn image_name(bytes: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// The same error without the name of a file that the client knows nothing of.
+/// Replaces the temporary file's path in an error, since the client does not know it.
 fn without_path(error: ComponentError, folder: &Path, name: Option<&str>) -> ComponentError {
     let ComponentError::BadInput(cause) = error else {
         return error;
@@ -193,7 +192,7 @@ fn without_path(error: ComponentError, folder: &Path, name: Option<&str>) -> Com
     ComponentError::bad_input(text)
 }
 
-/// Names the place of a medium that is at fault.
+/// Adds the medium's JSON path to an error.
 fn at_fault(error: ComponentError, at: &str) -> ApiError {
     match error {
         ComponentError::BadInput(cause) => ApiError::bad_value(at, format!("{at}: {cause}")),
@@ -201,7 +200,7 @@ fn at_fault(error: ComponentError, at: &str) -> ApiError {
     }
 }
 
-/// Runs what blocks on a thread where it may.
+/// Runs blocking work on the blocking pool.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, ComponentError> {

@@ -1,4 +1,4 @@
-//! Counters, in the text format that Prometheus reads (version 0.0.4).
+//! Counters in Prometheus' text format, version 0.0.4.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -10,7 +10,7 @@ use isr_api::Response;
 /// Upper bounds of the histogram of durations, in seconds.
 const BOUNDS: [f64; 8] = [0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0, 120.0];
 
-/// What has happened since the server started.
+/// Counters since the server started.
 #[derive(Default)]
 pub(crate) struct Metrics {
     counts: Mutex<Counts>,
@@ -32,12 +32,12 @@ impl Metrics {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A request was answered.
+    /// Counts a reply.
     pub(crate) fn answered(&self, path: &'static str, status: u16) {
         *self.counts().requests.entry((path, status)).or_default() += 1;
     }
 
-    /// A completion took so long, from being let in to its last byte or the client's leaving.
+    /// Records the duration of a completion, from admission to its last byte or disconnect.
     pub(crate) fn took(&self, duration: Duration) {
         let seconds = duration.as_secs_f64();
         let place = BOUNDS.iter().position(|&bound| seconds <= bound).unwrap_or(BOUNDS.len());
@@ -46,7 +46,7 @@ impl Metrics {
         counts.seconds += seconds;
     }
 
-    /// Answers were written.
+    /// Counts the tokens of a completed request.
     pub(crate) fn wrote(&self, prompt_tokens: Option<usize>, responses: &[Response]) {
         let mut counts = self.counts();
         counts.prompt_tokens += prompt_tokens.unwrap_or(0) as u64;
@@ -54,7 +54,7 @@ impl Metrics {
             responses.iter().map(|response| response.token_ids.len() as u64).sum::<u64>();
     }
 
-    /// All of it as text.
+    /// Renders all counters. `under_way` is the number of completions in flight.
     pub(crate) fn text(&self, under_way: usize) -> String {
         let counts = self.counts();
         let mut text = String::new();

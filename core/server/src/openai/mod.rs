@@ -1,20 +1,20 @@
-//! An OpenAI-compatible server over a policy: `isr serve`.
+//! OpenAI-compatible chat-completions server over a [`Policy`](isr_api::Policy): `isr serve`.
 //!
-//! | path | what |
+//! | path | reply |
 //! |---|---|
-//! | `POST /v1/chat/completions` | answers, whole or as server-sent events while they are written |
+//! | `POST /v1/chat/completions` | completions, whole or streamed as server-sent events |
 //! | `GET /v1/models`, `/v1/models/NAME` | the one model |
-//! | `GET /health` | whether the process serves; needs no token |
+//! | `GET /health` | liveness; needs no token |
 //! | `GET /metrics` | counters in Prometheus' text format |
 //!
 //! ```text
-//! request -> guard -> queue (queue.rs) -> body -> JSON (request.rs) -> videos and images (media.rs) -> policy
+//! request -> authorization -> queue (queue.rs) -> body -> JSON (request.rs) -> videos and images (media.rs) -> policy
 //!   -> reply.rs, or stream.rs while it is written
 //! ```
 //!
-//! The policy batches what comes at the same time; here, a bounded number of requests is let in, and those
-//! beyond are told to come again. A client that goes away takes its request with it. Whatever a request asks
-//! for that would change the answer and cannot be had is an error that names it.
+//! The policy batches concurrent requests. The server admits a bounded number of them and answers the rest with 429. A client
+//! that disconnects cancels its request. A parameter that would change the answer and is not supported is an error that names
+//! it.
 
 mod allowed;
 mod app;
@@ -33,47 +33,47 @@ use std::sync::Arc;
 
 use isr_api::{FrozenPolicy, VideoEncoder, VideoReader};
 
-use crate::http::Guard;
+use crate::http::Auth;
 
 pub use error::ServeError;
 pub use routes::router;
 
-/// What is served.
+/// Model and readers of a server.
 pub struct Served {
-    /// The model's name for clients.
+    /// Model name that clients send as `model`.
     pub name: String,
-    /// What answers.
+    /// Policy that generates.
     pub policy: FrozenPolicy,
-    /// Reads videos.
+    /// Reader of videos.
     pub videos: Arc<dyn VideoReader>,
-    /// Reads images, as videos of one frame: files, and folders that hold one PNG or JPEG.
+    /// Reader of images, as videos of one frame. It is given folders that hold one PNG or JPEG, and other image files.
     pub images: Arc<dyn VideoReader>,
-    /// The encoder of frames; `None` where the policy's own tower sees them.
+    /// Frame encoder; `None` where the policy encodes frames with its own vision tower.
     pub encoder: Option<Arc<dyn VideoEncoder>>,
-    /// Standing instructions of conversations that bring none.
+    /// System prompt of conversations without one.
     pub system: Option<String>,
 }
 
-/// What clients may do.
+/// Limits and authentication of a server.
 pub struct ServeOptions {
-    /// Who may ask.
-    pub guard: Guard,
-    /// Folders whose files `file:` URLs may name. None: no file.
+    /// Authentication of all paths but `/health`. Default [`Auth::Loopback`].
+    pub auth: Auth,
+    /// Folders below which `file:` URLs may name files. Default none.
     pub allowed: Vec<PathBuf>,
-    /// Longest answer in tokens; also that of requests that name no limit.
+    /// Largest `max_completion_tokens`, in tokens, and its default for requests without one. Default 1024.
     pub max_tokens: usize,
-    /// Requests that are let in at once.
+    /// Completions in flight; further requests get 429. Default 64.
     pub queue: usize,
-    /// Longest body of a request, in bytes.
+    /// Largest request body, in bytes. Default 64 MiB.
     pub body_bytes: usize,
-    /// Memory for the frames and features of videos that are asked about again, in bytes.
+    /// Size of the cache of frames and features, in bytes. Default 512 MiB.
     pub media_bytes: u64,
 }
 
 impl Default for ServeOptions {
     fn default() -> Self {
         Self {
-            guard: Guard::Loopback,
+            auth: Auth::Loopback,
             allowed: Vec::new(),
             max_tokens: 1024,
             queue: 64,

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::openai::app::App;
 use crate::openai::error::ApiError;
 
-/// All models: one.
+/// The list of models, which has one entry.
 pub(crate) fn list(app: &App) -> Value {
     json!({ "object": "list", "data": [model(app)] })
 }

@@ -1,4 +1,4 @@
-//! Lets a bounded number of requests in.
+//! Admission of a bounded number of requests.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -8,14 +8,14 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::openai::error::ApiError;
 use crate::openai::metrics::Metrics;
 
-/// The requests under way.
+/// Counter of completions in flight, with a limit.
 pub(crate) struct Queue {
     places: Arc<Semaphore>,
     size: usize,
     metrics: Arc<Metrics>,
 }
 
-/// A place in the queue, held until a reply is complete or its client has gone.
+/// Admission of one request. Dropping it frees the place and records the duration.
 pub(crate) struct Place {
     _permit: OwnedSemaphorePermit,
     since: Instant,
@@ -27,14 +27,14 @@ impl Queue {
         Self { places: Arc::new(Semaphore::new(size)), size, metrics }
     }
 
-    /// A place, where one is free.
+    /// Admits a request, or fails with 429.
     pub(crate) fn enter(&self) -> Result<Place, ApiError> {
         let permit = Arc::clone(&self.places).try_acquire_owned();
         let permit = permit.map_err(|_| ApiError::queue_full(self.size))?;
         Ok(Place { _permit: permit, since: Instant::now(), metrics: Arc::clone(&self.metrics) })
     }
 
-    /// Places taken.
+    /// Completions in flight.
     pub(crate) fn under_way(&self) -> usize {
         self.size - self.places.available_permits()
     }

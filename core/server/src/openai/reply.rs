@@ -1,4 +1,4 @@
-//! What a client gets: `chat.completion` and `chat.completion.chunk` of the OpenAI API.
+//! Replies: `chat.completion` and `chat.completion.chunk` of the OpenAI API.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response as HttpResponse};
 use isr_api::{FinishReason, Response};
 use serde_json::{Value, json};
 
-/// What all parts of one reply have in common.
+/// Fields shared by all chunks of one reply.
 #[derive(Clone, Debug)]
 pub(crate) struct ReplyHead {
     pub(crate) id: String,
@@ -49,22 +49,22 @@ impl ReplyHead {
         object
     }
 
-    /// The first part of an answer, which says who speaks.
+    /// First chunk of a response, with its role.
     pub(crate) fn opening(&self, index: usize) -> Value {
         self.chunk(index, &json!({ "role": "assistant", "content": "" }), None)
     }
 
-    /// A piece of an answer.
+    /// Chunk with a piece of text.
     pub(crate) fn piece(&self, index: usize, text: &str) -> Value {
         self.chunk(index, &json!({ "content": text }), None)
     }
 
-    /// The last part of an answer, which says why it ended.
+    /// Last chunk of a response, with its finish reason.
     pub(crate) fn closing(&self, index: usize, response: &Response) -> Value {
         self.chunk(index, &json!({}), Some(finish_reason(response)))
     }
 
-    /// The part behind all answers, with the token counts.
+    /// Chunk behind all responses, with token counts.
     pub(crate) fn counts(&self, responses: &[Response], prompt_tokens: Option<usize>) -> Value {
         let mut object = self.object("chat.completion.chunk", &json!([]));
         object["usage"] = usage(responses, prompt_tokens);
@@ -89,7 +89,7 @@ fn finish_reason(response: &Response) -> &'static str {
     }
 }
 
-/// Null where the policy does not say how long the prompt is: a wrong count would be paid by.
+/// Token counts; null where the policy does not report the prompt's length, since clients bill by them.
 fn usage(responses: &[Response], prompt_tokens: Option<usize>) -> Value {
     let written: usize = responses.iter().map(|response| response.token_ids.len()).sum();
     match prompt_tokens {
@@ -102,8 +102,8 @@ fn usage(responses: &[Response], prompt_tokens: Option<usize>) -> Value {
     }
 }
 
-/// A policy tells ids and not the pieces of text that they stand for, so a token is named as vLLM names it
-/// with `return_tokens_as_token_ids`.
+/// Log-probs by token. Policies report token ids without their text, so tokens are named as by vLLM's
+/// `return_tokens_as_token_ids`.
 fn token_logprobs(response: &Response) -> Value {
     let token = |(id, logprob): (&u32, &f32)| json!({ "token": format!("token_id:{id}"), "logprob": logprob, "bytes": null, "top_logprobs": [] });
     let content: Vec<Value> = response.token_ids.iter().zip(&response.logprobs).map(token).collect();

@@ -1,4 +1,4 @@
-//! What a client asks for.
+//! Parsing and validation of request bodies.
 
 use isr_api::{Role, Sampling};
 use serde::Deserialize;
@@ -7,36 +7,36 @@ use serde::de::IgnoredAny;
 use crate::openai::error::ApiError;
 use crate::openai::media::Medium;
 
-/// Most answers to one request.
+/// Largest `n`.
 const MOST_ANSWERS: usize = 16;
 
-/// A request for a chat completion, checked.
+/// A validated chat-completion request.
 #[derive(Debug)]
 pub(crate) struct ChatRequest {
     pub(crate) model: String,
     pub(crate) messages: Vec<ChatMessage>,
     pub(crate) sampling: Sampling,
     pub(crate) n: usize,
-    /// `None` where the client leaves it to chance.
+    /// `None` draws a random seed.
     pub(crate) seed: Option<u64>,
     pub(crate) logprobs: bool,
     pub(crate) stream: bool,
-    /// Whether the stream ends with the token counts.
+    /// Whether the stream ends with token counts.
     pub(crate) include_usage: bool,
 }
 
-/// A turn of the conversation.
+/// One message of the conversation.
 #[derive(Debug)]
 pub(crate) struct ChatMessage {
     pub(crate) role: Role,
     pub(crate) parts: Vec<ChatPart>,
 }
 
-/// A piece of a turn.
+/// A content part of a message.
 #[derive(Debug, PartialEq)]
 pub(crate) enum ChatPart {
     Text(String),
-    /// A video or image: its URL, and where in the request it stands.
+    /// A video or image by URL; `at` is its JSON path in the request, for errors.
     Medium {
         medium: Medium,
         url: String,
@@ -44,7 +44,7 @@ pub(crate) enum ChatPart {
     },
 }
 
-/// The body, key by key. What is not known is refused, lest a client believe that it had an effect.
+/// The JSON body. Unknown keys are errors, since ignoring one could change the answer unnoticed.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Body {
@@ -65,7 +65,7 @@ struct Body {
     frequency_penalty: Option<f64>,
     presence_penalty: Option<f64>,
     response_format: Option<ResponseFormat>,
-    // Of no effect on an answer.
+    // Accepted and ignored: they do not affect the response.
     #[serde(rename = "user")]
     _user: Option<IgnoredAny>,
     #[serde(rename = "metadata")]
@@ -119,14 +119,14 @@ enum Part {
     VideoUrl { video_url: Source },
 }
 
-/// OpenAI's `{"url": ..., "detail": ...}`; the detail is the encoder's own.
+/// OpenAI's `{"url": ..., "detail": ...}`; `detail` is ignored, since the reader's config sets the resolution.
 #[derive(Deserialize)]
 struct Source {
     url: String,
 }
 
 impl ChatRequest {
-    /// Reads a body, with answers of at most `max_tokens`.
+    /// Parses a body. `max_tokens` is the largest number of new tokens, and the default.
     pub(crate) fn parse(body: &[u8], max_tokens: usize) -> Result<Self, ApiError> {
         let body: Body = serde_json::from_slice(body)
             .map_err(|error| ApiError::bad(format!("the body cannot be used: {error}")))?;
@@ -162,7 +162,7 @@ impl ChatRequest {
 }
 
 impl Body {
-    /// What would change answers and is not there.
+    /// Rejects supported keys with unsupported values.
     fn check_unsupported(&self) -> Result<(), ApiError> {
         let is_set = |penalty: Option<f64>| penalty.is_some_and(|penalty| penalty != 0.0);
         let format = self.response_format.as_ref().map(|format| format.r#type.as_str());

@@ -1,4 +1,4 @@
-//! What is where.
+//! Routes.
 
 use std::sync::Arc;
 
@@ -15,13 +15,13 @@ use crate::openai::app::App;
 use crate::openai::error::{ApiError, ServeError};
 use crate::openai::{ServeOptions, Served, models, reply};
 
-/// Paths that requests are counted under; all others are one.
+/// Values of the label `path` of request counters; all other paths are `other`.
 const COUNTED: [&str; 4] = ["/v1/chat/completions", "/v1/models", "/health", "/metrics"];
 
-/// The server as a router, for [`crate::http::serve`].
+/// Builds the server's router, for [`crate::http::serve`].
 ///
 /// # Errors
-/// [`ServeError`] for options that cannot be used.
+/// [`ServeError::Limit`] for a limit of 0, [`ServeError::Folder`] for an allowed folder that does not exist.
 pub fn router(served: Served, options: ServeOptions) -> Result<Router, ServeError> {
     let app = Arc::new(App::new(served, options)?);
     let guarded = Router::new()
@@ -31,7 +31,7 @@ pub fn router(served: Served, options: ServeOptions) -> Result<Router, ServeErro
         .route("/metrics", get(metrics))
         .fallback(no_such_path)
         .method_not_allowed_fallback(wrong_method)
-        .layer(from_fn_with_state(Arc::clone(&app), guard));
+        .layer(from_fn_with_state(Arc::clone(&app), authorize));
     let open = Router::new().route("/health", get(health));
     Ok(open.merge(guarded).layer(from_fn_with_state(Arc::clone(&app), count)).with_state(app))
 }
@@ -67,8 +67,12 @@ async fn wrong_method(request: Request) -> ApiError {
     ApiError::wrong_method(request.method().as_str(), request.uri().path())
 }
 
-async fn guard(State(app): State<Arc<App>>, request: Request, next: Next) -> Result<Response, ApiError> {
-    app.guard.check(request.uri(), request.headers()).map_err(ApiError::refused)?;
+async fn authorize(
+    State(app): State<Arc<App>>,
+    request: Request,
+    next: Next,
+) -> Result<Response, ApiError> {
+    app.auth.check(request.uri(), request.headers()).map_err(ApiError::refused)?;
     Ok(next.run(request).await)
 }
 

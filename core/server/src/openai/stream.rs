@@ -1,4 +1,4 @@
-//! Answers as server-sent events while they are written.
+//! Streaming of completions as server-sent events.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -12,23 +12,23 @@ use isr_api::{ComponentError, Progress, Response};
 use serde_json::Value;
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use crate::openai::app::App;
 use crate::openai::error::ApiError;
+use crate::openai::metrics::Metrics;
 use crate::openai::queue::Place;
 use crate::openai::reply::ReplyHead;
 
 type Answers = BoxFuture<'static, Result<Vec<Response>, ComponentError>>;
 
-/// A reply under way. Dropping it, as when the client goes away, drops the request to the policy.
+/// A streamed reply. Dropping it, as on a disconnect, cancels the request to the policy.
 pub(crate) struct Streaming {
-    pub(crate) app: Arc<App>,
-    pub(crate) head: ReplyHead,
-    pub(crate) include_usage: bool,
-    /// None once they are complete.
+    head: ReplyHead,
+    metrics: Arc<Metrics>,
+    include_usage: bool,
+    /// `None` once generation has ended.
     answers: Option<Answers>,
     progress: UnboundedReceiver<Progress>,
     prompt_tokens: Option<usize>,
-    /// What was sent of each answer.
+    /// Text sent so far, by response.
     sent: Vec<String>,
     ready: VecDeque<String>,
     _place: Place,
@@ -36,19 +36,19 @@ pub(crate) struct Streaming {
 
 impl Streaming {
     pub(crate) fn new(
-        app: Arc<App>,
+        head: ReplyHead,
+        metrics: Arc<Metrics>,
         place: Place,
         n: usize,
         include_usage: bool,
         answers: Answers,
         progress: UnboundedReceiver<Progress>,
     ) -> Self {
-        let head = ReplyHead::new(&app.name);
         let ready = (0..n).map(|index| head.opening(index).to_string()).collect();
         let (sent, prompt_tokens) = (vec![String::new(); n], None);
         Self {
-            app,
             head,
+            metrics,
             include_usage,
             answers: Some(answers),
             progress,
@@ -59,8 +59,7 @@ impl Streaming {
         }
     }
 
-    /// Waits until the policy has taken the prompt, so that a bad one is answered with its status; then
-    /// streams.
+    /// Waits until the policy has accepted the prompt, so that a bad prompt gets an HTTP error status, then streams.
     pub(crate) async fn respond(mut self) -> Result<HttpResponse, ApiError> {
         if let Some(answers) = &mut self.answers {
             tokio::select! {
@@ -79,7 +78,7 @@ impl Streaming {
         Ok(Sse::new(events).keep_alive(KeepAlive::default()).into_response())
     }
 
-    /// The next event's data.
+    /// Data of the next event; `None` at the end.
     async fn next(&mut self) -> Option<String> {
         loop {
             if let Some(data) = self.ready.pop_front() {
@@ -93,7 +92,7 @@ impl Streaming {
                     self.answers = None;
                     match outcome {
                         Ok(responses) => self.finish(responses),
-                        // The status is long sent: the error is the last event, and no `[DONE]` follows.
+                        // The status was sent already: the error is the last event, without `[DONE]`.
                         Err(error) => self.push(&ApiError::from(error).body()),
                     }
                 }
@@ -110,6 +109,7 @@ impl Streaming {
                     self.push(&self.head.piece(answer, &text));
                 }
             }
+            _ => {}
         }
     }
 
@@ -117,7 +117,7 @@ impl Streaming {
         while let Ok(progress) = self.progress.try_recv() {
             self.take(progress);
         }
-        self.app.metrics.wrote(self.prompt_tokens, &responses);
+        self.metrics.wrote(self.prompt_tokens, &responses);
         for (index, response) in responses.iter().enumerate() {
             let sent = self.sent.get(index).map_or("", String::as_str);
             match response.text.strip_prefix(sent) {

@@ -7,7 +7,7 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request, StatusCode};
 use isr_api::records::Annotation;
-use isr_server::annotate::{Session, router};
+use isr_server::annotate::{AnnotateOptions, router};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tower::ServiceExt;
@@ -42,8 +42,8 @@ pub(crate) fn run(samples: usize) -> TempDir {
     folder
 }
 
-pub(crate) fn session(folder: &Path, annotator: &str) -> Session {
-    Session {
+pub(crate) fn session(folder: &Path, annotator: &str) -> AnnotateOptions {
+    AnnotateOptions {
         run: folder.join("run"),
         iteration: None,
         annotator: annotator.to_owned(),

@@ -204,7 +204,7 @@ async fn the_page_fetches_nothing_and_other_pages_can_do_nothing() {
 #[test]
 fn what_cannot_be_annotated_is_named() {
     let folder = run(1);
-    let refusal = |change: &dyn Fn(&mut isr_server::annotate::Session)| {
+    let refusal = |change: &dyn Fn(&mut isr_server::annotate::AnnotateOptions)| {
         let mut session = session(folder.path(), "ann");
         change(&mut session);
         router(&session).err().unwrap().to_string()

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
-use isr_server::http::{Guard, WebError, listen, serve};
+use isr_server::http::{Auth, WebError, listen, serve};
 use isr_server::openai::ServeOptions;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -18,7 +18,7 @@ const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 #[tokio::test]
 async fn with_a_token_all_but_health_needs_it() {
-    let bench = Bench::new(ServeOptions { guard: Guard::token("t0ken"), ..ServeOptions::default() });
+    let bench = Bench::new(ServeOptions { auth: Auth::token("t0ken"), ..ServeOptions::default() });
     for path in ["/v1/models", "/metrics", "/v1/nothing"] {
         let reply = bench.get(path).await;
         assert_eq!(
@@ -45,11 +45,11 @@ async fn without_one_a_page_of_another_host_is_refused() {
 #[tokio::test]
 async fn only_a_guarded_server_listens_to_other_machines() {
     let everywhere = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-    assert!(matches!(listen(everywhere, 0, &Guard::Loopback).await, Err(WebError::Open(_))));
-    assert!(listen(everywhere, 0, &Guard::token("t")).await.is_ok());
-    let taken = listen(LOOPBACK, 0, &Guard::Loopback).await.unwrap();
+    assert!(matches!(listen(everywhere, 0, &Auth::Loopback).await, Err(WebError::Open(_))));
+    assert!(listen(everywhere, 0, &Auth::token("t")).await.is_ok());
+    let taken = listen(LOOPBACK, 0, &Auth::Loopback).await.unwrap();
     let port = taken.local_addr().unwrap().port();
-    let error = listen(LOOPBACK, port, &Guard::Loopback).await.unwrap_err().to_string();
+    let error = listen(LOOPBACK, port, &Auth::Loopback).await.unwrap_err().to_string();
     assert!(error.starts_with(&format!("cannot listen on 127.0.0.1:{port}: ")), "{error}");
 }
 
@@ -105,7 +105,7 @@ async fn asked(
     grace: Duration,
 ) -> (TcpStream, CancellationToken, tokio::task::JoinHandle<bool>) {
     let bench = Bench::new(ServeOptions::default());
-    let listener = listen(LOOPBACK, 0, &Guard::Loopback).await.unwrap();
+    let listener = listen(LOOPBACK, 0, &Auth::Loopback).await.unwrap();
     let mut stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let stop = CancellationToken::new();
     let server = tokio::spawn({

@@ -1,4 +1,4 @@
-//! Arms whose values are drawn.
+//! Random and quasi-random search.
 
 use isr_api::Streams;
 use rand::Rng;
@@ -9,7 +9,7 @@ use super::{Part, list};
 use crate::error::SweepError;
 use crate::file::Draws;
 
-/// Bases of the Halton sequence, one a dimension. In later dimensions it loses its evenness.
+/// Bases of the Halton sequence, one per dimension. Uniformity degrades in higher dimensions.
 const PRIMES: [u32; 10] = [2, 3, 5, 7, 11, 13, 17, 19, 23, 29];
 
 /// `{ low = .., high = .. }`.
@@ -18,7 +18,7 @@ const PRIMES: [u32; 10] = [2, 3, 5, 7, 11, 13, 17, 19, 23, 29];
 struct Range {
     low: f64,
     high: f64,
-    /// Even in the logarithm.
+    /// Log-uniform.
     #[serde(default)]
     log: bool,
     /// Rounded down to whole numbers; `high` is among them.
@@ -31,7 +31,7 @@ enum Dimension<'a> {
     Range(Range),
 }
 
-/// One part a draw.
+/// One part per draw.
 pub(super) fn draw(draws: &Draws, is_quasi: bool) -> Result<Vec<Part>, SweepError> {
     let kind = if is_quasi { "quasi_random" } else { "random" };
     let dimensions: Vec<_> = draws
@@ -94,7 +94,7 @@ fn dimension<'a>(key: &str, value: &'a Value) -> Result<Dimension<'a>, SweepErro
 }
 
 impl Dimension<'_> {
-    /// The value at a share of the way, in [0, 1).
+    /// Value at quantile `share`, in [0, 1).
     fn at(&self, share: f64) -> Value {
         match self {
             Self::Choice(values) => {

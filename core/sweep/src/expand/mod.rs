@@ -1,4 +1,4 @@
-//! From a sweep file to arms: named ones, times the grid, times draws, without what is excluded.
+//! Expansion of a sweep file into arms: named arms x grid x draws, minus excluded combinations.
 
 mod draws;
 pub(crate) mod name;
@@ -10,23 +10,23 @@ use toml::{Table, Value};
 use crate::error::SweepError;
 use crate::file::{SweepFile, same};
 
-/// One variant.
+/// A variant of the base config.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Arm {
-    /// Its name, and that of its folder.
+    /// Name of the arm and of its folder.
     pub name: String,
-    /// What it changes of the base config, by config path; a later one of the same path wins.
+    /// Settings by config path. Of two settings of one path the later one applies.
     pub set: Vec<(String, Value)>,
 }
 
-/// A part of an arm: its label, and what it sets.
+/// Part of an arm: a label and settings.
 type Part = (String, Vec<(String, Value)>);
 
-/// The arms of a sweep, in the file's order. The settings of all arms (`set`) are not among theirs.
+/// Expands a sweep file into its arms, in the file's order. `SweepFile::set` is not part of their settings.
 ///
 /// # Errors
-/// [`SweepError::Unusable`] for values that cannot be varied, names that are taken, and constraints that leave
-/// nothing or speak of what no arm sets.
+/// [`SweepError::Unusable`] for values that cannot be varied, invalid or repeated names, and `exclude` tables that leave no arm or
+/// name a path that no arm sets.
 pub fn expand(file: &SweepFile) -> Result<Vec<Arm>, SweepError> {
     let named: Vec<Part> = file.arms.iter().map(|arm| (arm.name.clone(), pairs(&arm.set))).collect();
     let mut arms = times(vec![(String::new(), Vec::new())], named);
@@ -53,7 +53,7 @@ fn pairs(table: &Table) -> Vec<(String, Value)> {
     table.iter().map(|(path, value)| (path.clone(), value.clone())).collect()
 }
 
-/// Each with each; without parts, what there was.
+/// Cartesian product; `arms` itself if `parts` is empty.
 fn times(arms: Vec<Part>, parts: Vec<Part>) -> Vec<Part> {
     if parts.is_empty() {
         return arms;
@@ -65,7 +65,7 @@ fn times(arms: Vec<Part>, parts: Vec<Part>) -> Vec<Part> {
     arms.iter().flat_map(|arm| parts.iter().map(move |part| joined(arm, part))).collect()
 }
 
-/// One dimension a path.
+/// One dimension per path.
 fn grid(table: &Table) -> Result<Vec<Vec<Part>>, SweepError> {
     let names = name::short_names(table);
     let dimension = |(path, values): (&String, &Value)| {
@@ -79,7 +79,7 @@ fn grid(table: &Table) -> Result<Vec<Vec<Part>>, SweepError> {
     table.iter().map(dimension).collect()
 }
 
-/// A list that is not empty.
+/// A non-empty list.
 fn list<'a>(key: &str, value: &'a Value) -> Result<&'a [Value], SweepError> {
     let remedy = match value {
         Value::Array(values) if !values.is_empty() => return Ok(values),
@@ -89,7 +89,7 @@ fn list<'a>(key: &str, value: &'a Value) -> Result<&'a [Value], SweepError> {
     Err(SweepError::Unusable(format!("`{key}`: {remedy}")))
 }
 
-/// The arms that meet no constraint.
+/// Arms that match no `exclude` table.
 fn without_excluded(exclude: &[Table], arms: Vec<Arm>) -> Result<Vec<Arm>, SweepError> {
     for path in exclude.iter().flat_map(Table::keys) {
         if !arms.iter().any(|arm| arm.value(path).is_some()) {
@@ -110,7 +110,7 @@ fn without_excluded(exclude: &[Table], arms: Vec<Arm>) -> Result<Vec<Arm>, Sweep
 }
 
 impl Arm {
-    /// What the arm sets at a path, be it in a table that it sets above.
+    /// Value that the arm sets at a path, directly or within a table.
     fn value(&self, path: &str) -> Option<&Value> {
         self.set.iter().rev().find_map(|(set, value)| match path.strip_prefix(set.as_str())? {
             "" => Some(value),

@@ -1,19 +1,19 @@
-//! Names of arms, which are names of folders too.
+//! Names of arms, which also name folders.
 
 use std::collections::{BTreeMap, HashSet};
 
 use toml::{Table, Value};
 
-/// Longest label of a value.
+/// Largest length of a value's label, in bytes.
 const LABEL: usize = 24;
 
-/// Whether a text can name a folder on any system.
+/// Whether a name is valid for a folder on every system.
 pub(super) fn is_folder(text: &str) -> bool {
     let starts_well = text.starts_with(|c: char| c.is_ascii_alphanumeric());
     text.len() <= 120 && starts_well && text.chars().all(is_plain)
 }
 
-/// The name as those of runs and jobs may be: without `=` and `,`.
+/// Name for runs and jobs, in which `=` and `,` are replaced by `-`.
 pub(crate) fn plain(arm: &str) -> String {
     arm.replace(['=', ','], "-")
 }

@@ -1,44 +1,43 @@
-//! Errors of `isr-schedule`.
+//! Errors of schedulers.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Why jobs cannot be run at all. A job that fails is none of these: it is a
-/// [`JobEnd`](crate::scheduler::JobEnd).
+/// Failure of a scheduler. A job that fails is reported as a [`JobEnd`](crate::scheduler::JobEnd) instead.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum Error {
-    /// A job asks for what cannot be had, or two of them are alike.
+pub enum SchedulerError {
+    /// A job is invalid, requests more than there is, or repeats another's name.
     #[error("job `{job}`: {reason}")]
     Job {
-        /// The job's name.
+        /// Name of the job.
         job: String,
-        /// What is wrong, and what to do.
+        /// Cause and remedy.
         reason: String,
     },
-    /// One of Slurm's programs.
+    /// A Slurm program failed.
     #[error("{program} {reason}")]
     Slurm {
-        /// The program.
+        /// Name of the program.
         program: &'static str,
-        /// What happened, in its own words where it said any.
+        /// Exit status and standard error, or why it did not start.
         reason: String,
     },
-    /// Ray's server of jobs.
+    /// A request to Ray's job server failed.
     #[error("Ray at {address}: {reason}")]
     Ray {
-        /// Its address.
+        /// Address of the dashboard.
         address: String,
-        /// What happened.
+        /// Cause.
         reason: String,
     },
-    /// The state folder is not an absolute path.
+    /// The state folder is a relative path.
     #[error("the folder {0} of the scheduler's state must be an absolute path")]
     State(PathBuf),
-    /// A file of the scheduler's own.
+    /// A state file cannot be read or written.
     #[error("cannot {doing} {path}: {source}")]
     Io {
-        /// What was tried: `read`, `write`, ...
+        /// Operation: `read`, `write`, ...
         doing: &'static str,
         /// The file.
         path: PathBuf,
@@ -47,7 +46,7 @@ pub enum Error {
     },
 }
 
-impl Error {
+impl SchedulerError {
     pub(crate) fn job(job: &str, reason: impl Into<String>) -> Self {
         Self::Job { job: job.to_owned(), reason: reason.into() }
     }

@@ -1,4 +1,4 @@
-//! What is run, and what becomes of it.
+//! Jobs and the scheduler trait.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -6,87 +6,86 @@ use std::path::PathBuf;
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
-use crate::scheduler::Error;
+use crate::scheduler::SchedulerError;
 
-/// A command that depends on no other.
+/// An independent command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Job {
-    /// Its name among those that are run together: letters, digits, `-`, `_` and `.`.
+    /// Name, unique within a call: letters, digits, `-`, `_` and `.`.
     pub name: String,
-    /// Program and arguments; no shell reads them.
+    /// Program and arguments, not interpreted by a shell.
     pub command: Vec<String>,
-    /// The folder it runs in, absolute.
+    /// Working directory, absolute.
     pub dir: PathBuf,
-    /// Where standard output and error are appended, in the order they come; absolute. Its folder is made.
+    /// File to which standard output and error are appended, absolute. Its folder is created.
     pub log: PathBuf,
-    /// Variables beside those that it inherits: ours, those that `sbatch` passes on, those of Ray's nodes.
+    /// Environment variables in addition to the inherited ones: the caller's, those that `sbatch` exports, or those of Ray's nodes.
     pub env: Vec<(String, String)>,
-    /// Cores that it uses: what is reserved, and how many threads numerical libraries start.
-    /// 0 counts as 1. What is computed may depend on the number of threads, so that of an experiment
-    /// should be chosen once.
+    /// CPU cores: reserved by the scheduler, and the number of threads of numerical libraries. 0 counts as 1. Floating-point
+    /// results may depend on the number of threads, so keep it fixed within an experiment.
     pub cpus: u32,
-    /// GPUs that it uses.
+    /// Number of GPUs.
     pub gpus: u32,
 }
 
 /// How a job ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum JobEnd {
-    /// With exit status 0.
+    /// Exit status 0.
     Done,
-    /// In any other way; it may be run again.
+    /// Any other end. The job may be run again.
     Failed {
-        /// What is known of it, for people: `exit status: 3`, `TIMEOUT`, ...
+        /// Human-readable status: `exit status: 3`, `TIMEOUT`, ...
         status: String,
     },
-    /// It was stopped, or not started, because its caller asked.
+    /// Stopped or not started because of cancellation.
     Cancelled,
 }
 
-/// What is told of a job.
+/// Event of a job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum JobEvent {
-    /// It runs now. Not told of a job that was found running or ended from an earlier call.
+    /// The job started. Not reported for jobs of an earlier call.
     Started,
-    /// It ended. Told once of each job in a call that returns `Ok`.
+    /// The job ended. Reported once per job in a call that returns `Ok`.
     Ended(JobEnd),
 }
 
-/// Is told what happens to jobs.
+/// Callback for job events.
 pub type Watch<'a> = dyn FnMut(&Job, JobEvent) + Send + 'a;
 
-/// Runs jobs somewhere.
+/// A back end that runs jobs.
 ///
 /// # Contract
-/// - [`run`](Self::run) returns when all jobs have ended. That one failed stops no other.
-/// - Once `cancel` is cancelled no job is started, those under way are asked to stop, and are killed if
-///   they do not within the back end's grace. When it returns, none of them is running.
-/// - On an error jobs of this call may not have been told of; local ones are killed.
-/// - Slurm and Ray jobs outlive a caller that is killed. A later call with the same state folder and the
-///   same jobs waits for these, and submits what is left.
+/// - [`run`](Self::run) returns when all jobs have ended. A failed job does not stop the others.
+/// - After `cancel`, no job is started. Running jobs are asked to stop, and are killed after the back end's grace period. None is
+///   running when `run` returns.
+/// - On an error, some jobs may have had no event. Local jobs are killed.
+/// - Slurm and Ray jobs outlive a killed caller. A later call with the same state folder and jobs waits for them and submits
+///   the rest.
 #[async_trait]
 pub trait Scheduler: Send + Sync {
-    /// Runs all of them, and tells `watch` what happens, in the order it does.
+    /// Runs all jobs and reports their events to `watch` in the order of occurrence.
     ///
     /// # Errors
-    /// Where jobs cannot be run at all: a job asks for more than there is, a program of the back end is
-    /// missing, a server does not answer.
+    /// [`SchedulerError`] where jobs cannot be run: a job requests more than there is, a program of the back end is missing, or a
+    /// server does not answer.
     async fn run(
         &self,
         jobs: Vec<Job>,
         watch: &mut Watch<'_>,
         cancel: CancellationToken,
-    ) -> Result<(), Error>;
+    ) -> Result<(), SchedulerError>;
 }
 
-/// Whether these can be run together, by any back end.
+/// Validates jobs for any back end.
 ///
 /// # Errors
-/// [`Error::Job`].
-pub(crate) fn check(jobs: &[Job]) -> Result<(), Error> {
+/// [`SchedulerError::Job`].
+pub(crate) fn check(jobs: &[Job]) -> Result<(), SchedulerError> {
     let mut names = HashSet::new();
     for job in jobs {
-        let error = |reason: &str| Err(Error::job(&job.name, reason));
+        let error = |reason: &str| Err(SchedulerError::job(&job.name, reason));
         let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
         if !job.name.starts_with(|c: char| c.is_ascii_alphanumeric()) || !job.name.chars().all(plain) {
             return error(
@@ -117,12 +116,12 @@ pub(crate) fn check(jobs: &[Job]) -> Result<(), Error> {
 }
 
 impl Job {
-    /// Cores, at least one.
+    /// CPU cores, at least one.
     pub(crate) fn threads(&self) -> u32 {
         self.cpus.max(1)
     }
 
-    /// All variables to set: its own, and how many threads libraries may start where it does not say.
+    /// Environment variables to set: the job's own, and thread limits that it does not set.
     pub(crate) fn variables(&self) -> Vec<(String, String)> {
         let own = |name: &str| self.env.iter().any(|(it, _)| it == name);
         let threads = THREADS.iter().filter(|name| !own(name));

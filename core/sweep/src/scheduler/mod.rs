@@ -1,8 +1,7 @@
-//! Runs independent commands: as processes of this machine, as a Slurm job array, or as Ray jobs.
+//! Schedulers of independent jobs: local processes, Slurm job arrays, Ray jobs.
 //!
-//! A library of `isr sweep`, and no part of the plugin system: it knows jobs (a command, a folder, a log,
-//! what it needs) and nothing of runs. Machines share a file system with whoever asks; what else a back end
-//! needs, and the files by which it survives being cut, stand in `docs/schedulers.md`.
+//! A job is a command with a working directory, a log, and CPU and GPU requirements. Nodes must share a file system with the caller.
+//! `docs/schedulers.md` documents each back end and the state files by which an interrupted call resumes.
 //!
 //! ```toml
 //! scheduler = { type = "local", jobs = 4 }
@@ -10,17 +9,17 @@
 //! scheduler = { type = "ray", address = "http://head:8265", jobs = 8 }
 //! ```
 
+mod config;
 mod error;
 mod job;
 mod local;
 mod ray;
-mod settings;
 mod shell;
 mod slurm;
 
-pub use error::Error;
+pub use config::SchedulerConfig;
+pub use error::SchedulerError;
 pub use job::{Job, JobEnd, JobEvent, Scheduler, Watch};
 pub use local::Local;
 pub use ray::Ray;
-pub use settings::Settings;
 pub use slurm::Slurm;

@@ -2,14 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use isr_sweep::scheduler::{Job, JobEnd, Settings};
+use isr_sweep::scheduler::{Job, JobEnd, SchedulerConfig};
 use tokio_util::sync::CancellationToken;
 
 use super::{Jobs, failed, run, wait_for};
 
 /// Jobs get their folder, environment, arguments and log; one that fails stops no other; nothing is left
 /// in the state folder.
-pub(crate) async fn runs_jobs(settings: &Settings) {
+pub(crate) async fn runs_jobs(settings: &SchedulerConfig) {
     let jobs = Jobs::new();
     let mut first = jobs.shell("first", r#"echo "$A|$OMP_NUM_THREADS|$(pwd)|$1"; echo wrong >&2; cat"#);
     first.command.extend(["sh".into(), "two  words $A 'x'".into()]);
@@ -31,7 +31,7 @@ pub(crate) async fn runs_jobs(settings: &Settings) {
 
 /// A second call waits for what the first submitted, and submits what is new. `cut` damages the state as
 /// a cut at another moment would.
-pub(crate) async fn survives_a_cut(settings: &Settings, cut: impl Fn(&Path)) {
+pub(crate) async fn survives_a_cut(settings: &SchedulerConfig, cut: impl Fn(&Path)) {
     let jobs = Jobs::new();
     let held = "echo started; touch up; until [ -e go ]; do sleep 0.1; done; echo ended";
     let held = jobs.shell("held", held);
@@ -60,7 +60,7 @@ pub(crate) async fn survives_a_cut(settings: &Settings, cut: impl Fn(&Path)) {
 }
 
 /// A cancelled job is told by SIGTERM; what waits does not start.
-pub(crate) async fn cancels(settings: &Settings) {
+pub(crate) async fn cancels(settings: &SchedulerConfig) {
     let jobs = Jobs::new();
     let asked = "trap 'echo asked; exit 130' TERM; touch up; while :; do sleep 0.1; done";
     let all = vec![jobs.shell("asked", asked), jobs.shell("never", "touch never")];

@@ -35,8 +35,8 @@ fn every_setting_is_documented() {
 fn the_listing_is_short_and_complete() {
     let listed: Vec<_> = entries().iter().map(|it| format!("{}: {}", it.name, it.help())).collect();
     insta::assert_snapshot!(listed.join("\n"), @r"
-    folder: A folder of videos, with one question about each.
-    jsonl: Your own videos: JSONL lists in LLaVA-Hound's layouts, or with any keys by a column map.
-    parquet: Your own videos: lists in Parquet files, such as those of Hugging Face `datasets`, with the columns of LLaVA-Hound's layouts or with any by a column map.
+    folder: Folder of videos, with one instruction for each.
+    jsonl: JSONL lists of videos and instructions, in LLaVA-Hound's layouts or with any keys by a column map.
+    parquet: Parquet lists of videos and instructions, such as those of Hugging Face `datasets`, in LLaVA-Hound's layouts or with any columns by a column map.
     ");
 }

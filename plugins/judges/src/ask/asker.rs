@@ -1,14 +1,15 @@
-//! Asking a policy until its reply can be read.
+//! Sampling of replies until one can be parsed.
 
-use isr_api::{ComponentError, FrozenPolicy, JudgeCase, Prompt, Streams};
+use isr_api::{ComponentError, FrozenPolicy, JudgeCase, Streams};
 
 use super::reply::ReplyConfig;
 use crate::error::JudgeError;
+use crate::prompt;
 
-/// Characters of a reply that an error shows.
+/// Maximum length of a reply in an error message, in characters.
 const SHOWN: usize = 80;
 
-/// What surrounds a judge's question, and how replies are drawn.
+/// Prompt settings and reply sampling of a judge.
 #[derive(Debug)]
 pub(crate) struct Asker {
     pub(crate) system: Option<String>,
@@ -16,19 +17,23 @@ pub(crate) struct Asker {
     pub(crate) reply: ReplyConfig,
 }
 
-/// One question, and the random stream of its replies.
+/// One question, with the name of the random stream of its replies.
 pub(crate) struct Question<'q> {
     pub(crate) text: String,
-    /// The judge's name.
+    /// Stage of the random stream: the judge's name.
     pub(crate) stage: &'static str,
-    /// What the question is about. Texts, not places: so a swapped case draws the same replies.
+    /// Subject of the random stream. An answer's text rather than its position, so that a swapped case draws
+    /// the same replies.
     pub(crate) subject: &'q str,
-    /// What a reply has to say, for the error.
+    /// Expected content of a reply, for the error message.
     pub(crate) wanted: String,
 }
 
 impl Asker {
-    /// Asks until `read` makes sense of the reply, and no more than `attempts` times.
+    /// Samples replies until `read` parses one, at most `attempts` times.
+    ///
+    /// # Errors
+    /// [`ComponentError::BadInput`] if no reply can be parsed, and the policy's own errors.
     pub(crate) async fn ask<T>(
         &self,
         case: &JudgeCase,
@@ -40,7 +45,8 @@ impl Asker {
         let mut last = String::new();
         for attempt in 0..self.reply.attempts {
             let seed = streams.seed(attempt as u32, question.stage, question.subject);
-            let prompt = self.prompt(case, &question.text);
+            let video = self.video.then_some(&case.scene);
+            let prompt = prompt::assemble(video, self.system.as_deref(), question.text.clone());
             let response = policy.answer(prompt, self.reply.sampling_of(attempt), seed).await?;
             match read(response.text.trim()) {
                 Some(answer) => return Ok(answer),
@@ -50,17 +56,9 @@ impl Asker {
         let attempts = self.reply.attempts;
         Err(ComponentError::bad_input(unreadable(attempts, question.wanted, &last)))
     }
-
-    fn prompt(&self, case: &JudgeCase, text: &str) -> Prompt {
-        let prompt = if self.video { Prompt::about(&case.scene, text) } else { Prompt::text(text) };
-        match &self.system {
-            Some(system) => prompt.with_system(system),
-            None => prompt,
-        }
-    }
 }
 
-/// The error for replies of which none could be read.
+/// Error for a case of which no reply could be parsed.
 pub(crate) fn unreadable(attempts: usize, wanted: String, last: &str) -> JudgeError {
     let mut reply: String = last.trim().chars().take(SHOWN).collect();
     if reply.len() < last.trim().len() {

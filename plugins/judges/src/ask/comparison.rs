@@ -1,14 +1,13 @@
-//! The question which of two answers is better, and reading the reply; shared by the judges `verdict` and
-//! `http`.
+//! Comparison of two answers in words: the prompt and the parser of its reply. Shared by the judges `verdict`
+//! and `http`.
 
 use isr_api::{JudgeCase, Vote};
-use minijinja::context;
 
 use super::pattern::{Pattern, Take};
+use crate::comparison_prompt::{ChoiceRule, ComparisonPrompt};
 use crate::error::JudgeError;
-use crate::template::{Template, TemplateError, Variables};
 
-/// What the question is unless a config says otherwise.
+/// Default prompt template.
 pub(crate) const DEFAULT_PROMPT: &str = "\
 {% if context %}
 A description of the video, for reference:
@@ -27,10 +26,7 @@ Decide which answer is more accurate and helpful, judged by what the video shows
 Reply with {{ choices[0] }} or {{ choices[1] }} and nothing else.
 ";
 
-const VARIABLES: Variables =
-    Variables { required: &["question", "first", "second"], optional: &["context", "choices"] };
-
-/// What a config says of the question.
+/// Settings of a [`Comparison`].
 pub(crate) struct ComparisonParts<'c> {
     pub(crate) prompt: &'c str,
     pub(crate) choices: &'c [String; 2],
@@ -39,83 +35,45 @@ pub(crate) struct ComparisonParts<'c> {
     pub(crate) use_context: bool,
 }
 
-/// A question about two answers that has passed its checks.
+/// A validated question which of two answers is better, with the pattern that parses its reply.
 #[derive(Debug)]
 pub(crate) struct Comparison {
-    template: Template,
-    choices: [String; 2],
+    prompt: ComparisonPrompt,
     pattern: Pattern,
-    use_context: bool,
 }
 
 impl Comparison {
-    /// Checks prompt, choices and pattern.
+    /// Validates prompt, choices and pattern.
     pub(crate) fn new(parts: ComparisonParts<'_>) -> Result<Self, JudgeError> {
         let ComparisonParts { prompt, choices, pattern, take, use_context } = parts;
-        check_choices(choices)?;
-        let template = Template::new("prompt", prompt, &VARIABLES)?;
-        if use_context {
-            // Else a run that says it has the method's context would silently be one without.
-            template.must_use("context", "use_context")?;
-        }
+        let prompt = ComparisonPrompt::new(prompt, choices, ChoiceRule::Matched, use_context)?;
         let pattern = Pattern::new(&pattern.map_or_else(|| strict_pattern(choices), str::to_owned), take)?;
-        let comparison = Self { template, choices: choices.clone(), pattern, use_context };
-        for context in [None, Some("a dog runs.")] {
-            comparison.render("what runs?", context, ["a dog.", "a cat."])?;
-        }
-        Ok(comparison)
+        Ok(Self { prompt, pattern })
     }
 
-    /// The question's text, with the answers in an order of showing.
+    /// The prompt's text for one presentation order.
     pub(crate) fn text(&self, case: &JudgeCase, first_shown_first: bool) -> Result<String, JudgeError> {
-        let context = case.context.as_ref().filter(|_| self.use_context);
-        let context = context.map(|context| context.text.trim());
-        Ok(self.render(case.instruction.trim(), context, shown(case, first_shown_first))?)
+        self.prompt.text(case, first_shown_first)
     }
 
-    fn render(
-        &self,
-        question: &str,
-        context: Option<&str>,
-        [first, second]: [&str; 2],
-    ) -> Result<String, TemplateError> {
-        let choices = &self.choices;
-        self.template.render(context! { question, context, first, second, choices })
-    }
-
-    /// The vote that a reply gives; none if it names neither choice.
+    /// Parses a reply into a vote of probability 0 or 1; `None` if it names neither choice.
     pub(crate) fn vote(&self, reply: &str, first_shown_first: bool) -> Option<Vote> {
         let word = self.pattern.find(reply)?.to_lowercase();
-        let choice = self.choices.iter().position(|choice| choice.trim().to_lowercase() == word)?;
+        let choices = self.prompt.choices();
+        let choice = choices.iter().position(|choice| choice.trim().to_lowercase() == word)?;
         let prefers_first = (choice == 0) == first_shown_first;
         Some(Vote { first_shown_first, p_first: f64::from(u8::from(prefers_first)) })
     }
 
-    /// What a reply has to say.
+    /// Expected reply, for error messages.
     pub(crate) fn wanted(&self) -> String {
-        format!("`{}` or `{}`", self.choices[0], self.choices[1])
+        let [first, second] = self.prompt.choices();
+        format!("`{first}` or `{second}`")
     }
 }
 
-/// The answers in an order of showing.
-pub(crate) fn shown(case: &JudgeCase, first_shown_first: bool) -> [&str; 2] {
-    let (first, second) = (case.first.text.trim(), case.second.text.trim());
-    if first_shown_first { [first, second] } else { [second, first] }
-}
-
-fn check_choices([first, second]: &[String; 2]) -> Result<(), JudgeError> {
-    let reason = if first.trim().is_empty() || second.trim().is_empty() {
-        "choices has an empty reply; give two words that the model can say".to_owned()
-    } else if first.trim().to_lowercase() == second.trim().to_lowercase() {
-        format!("choices are `{first}` and `{second}`; they must differ in more than case")
-    } else {
-        return Ok(());
-    };
-    Err(JudgeError::Setting(reason))
-}
-
-/// Matches a reply that begins with a choice, or with "the better answer is" and a choice. `A dog runs` is
-/// no choice of A: a choice is followed by punctuation, by the end, or by "is better".
+/// Default pattern: a choice at the beginning of the reply, or after "the better answer is". The choice must
+/// be followed by punctuation, the end or "is better", so `A dog runs` is not read as choice A.
 fn strict_pattern(choices: &[String; 2]) -> String {
     let [first, second] = choices.each_ref().map(|choice| regex::escape(choice.trim()));
     let lead = r"(?i:(?:the )?(?:better )?(?:answer|response|option|choice|verdict)(?: is)?)";

@@ -1,10 +1,11 @@
-//! Judges that ask the policy in words, and read its reply.
+//! Judges that sample a reply from the policy and parse it.
 //!
-//! Unlike the judge `self` of the method, which scores two choices, these let the policy write. They work
-//! with any prompt that makes a model reason first, and cost the decoding of a reply.
+//! Unlike the judge `self`, which scores two choices, these decode text. They support prompts that make the
+//! model reason first, at the cost of decoding a reply.
 
 mod asker;
 mod comparison;
+mod criterion;
 mod pattern;
 mod pointwise;
 mod reply;
@@ -12,11 +13,14 @@ mod rubric;
 mod scorer;
 mod verdict;
 
+pub use criterion::Criterion;
 pub use pattern::Take;
 pub use pointwise::PointwiseConfig;
 pub use reply::ReplyConfig;
-pub use rubric::{Criterion, RubricConfig};
+pub use rubric::RubricConfig;
 pub use verdict::VerdictConfig;
 
+#[cfg(feature = "http")]
 pub(crate) use asker::unreadable;
-pub(crate) use comparison::{Comparison, ComparisonParts, DEFAULT_PROMPT, shown};
+#[cfg(feature = "http")]
+pub(crate) use comparison::{Comparison, ComparisonParts, DEFAULT_PROMPT};

@@ -1,4 +1,4 @@
-//! Finding the verdict in a reply.
+//! Extraction of a verdict or score from a reply by regular expression.
 
 use regex::Regex;
 use schemars::JsonSchema;
@@ -6,17 +6,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::JudgeError;
 
-/// Which of several matches in a reply counts.
+/// Selection among several matches in a reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Take {
-    /// The first one.
+    /// The first match.
     First,
-    /// The last one: for replies that reason first.
+    /// The last match, for replies that reason first.
     Last,
 }
 
-/// A pattern and which of its matches counts.
+/// A compiled regular expression, with the match that counts.
 #[derive(Debug)]
 pub(crate) struct Pattern {
     regex: Regex,
@@ -32,7 +32,7 @@ impl Pattern {
         Ok(Self { regex: Regex::new(regex).map_err(error)?, take })
     }
 
-    /// What the match's first group holds, or the match where the pattern has no group.
+    /// The first group of the match, trimmed, or the whole match if the pattern has no group.
     pub(crate) fn find<'r>(&self, reply: &'r str) -> Option<&'r str> {
         let mut matches = self.regex.captures_iter(reply);
         let found = match self.take {

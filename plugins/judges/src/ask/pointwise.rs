@@ -1,4 +1,4 @@
-//! The judge `pointwise`: a score for each answer alone.
+//! The judge `pointwise`: independent scores of both answers.
 
 use std::sync::Arc;
 
@@ -37,31 +37,31 @@ number from {{ least }} (wrong) to {{ most }} (right and complete) and nothing e
 const VARIABLES: Variables =
     Variables { required: &["question", "answer"], optional: &["context", "least", "most"] };
 
-/// The policy scores each answer alone, and the scores are compared: `p_first = S(slope (score_first -
-/// score_second))`, `S` the sigmoid. Neither answer is seen beside the other, so there is no order of
-/// showing. Equal scores give one half, which selections drop as `no preference`.
+/// Pointwise scoring: the policy scores each answer alone, and `p_first = S(slope (score_first -
+/// score_second))`, `S` the sigmoid. There is no presentation order, so no position bias. Equal scores give
+/// one half, which selections drop as `no preference`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct PointwiseConfig {
-    /// What the policy is asked, after the video: a Jinja template over `question`, `answer`, `context` (the
-    /// description; none without a retrospector), and the ends of the scale, `least` and `most`. Default:
-    /// English instructions for a general video model.
+    /// Prompt after the video: a Jinja template over `question`, `answer`, `context` (the description; none
+    /// without a retrospector), and the ends of the scale, `least` and `most`. Default: English instructions
+    /// for a general video model.
     pub prompt: String,
-    /// Standing instructions. Default none.
+    /// System prompt. Default none.
     pub system: Option<String>,
-    /// Lowest and highest score; a reply beyond them cannot be read. Default `[1, 5]`.
+    /// Lowest and highest score; a score outside is a reply that cannot be parsed. Default `[1, 5]`.
     pub scale: [f64; 2],
-    /// Regular expression that finds the score in a reply: its first group, or all of it. Default: a number.
+    /// Regular expression for the score in a reply: its first group, or the whole match. Default: a number.
     pub pattern: String,
-    /// Which match counts: `first` or `last`. Default `first`.
+    /// Match that counts: `first` or `last`. Default `first`.
     pub take: Take,
-    /// Log-odds per point of difference, more than 0. Default 1.
+    /// Log-odds per point of score difference, more than 0. Default 1.
     pub slope: f64,
-    /// Whether the description is shown. Default true.
+    /// Whether the prompt shows the description. Default true.
     pub use_context: bool,
-    /// Whether the video is shown; false judges by the description alone. Default true.
+    /// Whether the prompt shows the video; false judges by the description alone. Default true.
     pub video: bool,
-    /// How replies are drawn, and drawn again. Default: greedy, at most 32 tokens, 3 attempts.
+    /// Sampling of replies and retries. Default: greedy, at most 32 tokens, 3 attempts.
     pub reply: ReplyConfig,
 }
 

@@ -1,4 +1,4 @@
-//! The judge `rubric`: scores by several criteria.
+//! The judge `rubric`: independent scores of both answers by several criteria.
 
 use std::sync::Arc;
 
@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::asker::Asker;
+use super::criterion::Criterion;
 use super::pattern::Take;
 use super::reply::ReplyConfig;
 use super::scorer::{NUMBER, Scorer, ScorerParts};
@@ -40,58 +41,34 @@ const VARIABLES: Variables = Variables {
     optional: &["description", "context", "least", "most"],
 };
 
-/// One criterion of a rubric.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Criterion {
-    /// Its name, one of its kind in the rubric. Required.
-    pub name: String,
-    /// What it asks, as the policy is told. Default none.
-    #[serde(default)]
-    pub description: String,
-    /// How much it counts, more than 0. Default 1.
-    #[serde(default = "one")]
-    pub weight: f64,
-}
-
-fn one() -> f64 {
-    1.0
-}
-
-impl Criterion {
-    /// A criterion of these three parts.
-    pub fn named(name: &str, description: &str, weight: f64) -> Self {
-        Self { name: name.to_owned(), description: description.to_owned(), weight }
-    }
-}
-
-/// The policy scores each answer alone by several criteria; the weighted means are compared: `p_first =
-/// S(slope (mean_first - mean_second))`, `S` the sigmoid. Costs one reply for each answer and criterion.
+/// Pointwise scoring by several criteria: the policy scores each answer alone, and `p_first = S(slope
+/// (mean_first - mean_second))` of the weighted means over criteria, `S` the sigmoid. Costs one reply per
+/// answer and criterion.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RubricConfig {
-    /// The criteria, at least one: `{ name = "accuracy", description = "...", weight = 2.0 }`. Default:
-    /// accuracy (weight 2), relevance and completeness.
+    /// Criteria, at least one: `{ name = "accuracy", description = "...", weight = 2.0 }`. Default: accuracy
+    /// (weight 2), relevance and completeness.
     pub criteria: Vec<Criterion>,
-    /// What the policy is asked, after the video: a Jinja template over `question`, `answer`, `criterion`,
-    /// `description`, `context` (the video's description; none without a retrospector), `least` and `most`.
-    /// Default: English instructions for a general video model.
+    /// Prompt after the video: a Jinja template over `question`, `answer`, `criterion`, `description`,
+    /// `context` (the video's description; none without a retrospector), `least` and `most`. Default: English
+    /// instructions for a general video model.
     pub prompt: String,
-    /// Standing instructions. Default none.
+    /// System prompt. Default none.
     pub system: Option<String>,
-    /// Lowest and highest score; a reply beyond them cannot be read. Default `[1, 5]`.
+    /// Lowest and highest score; a score outside is a reply that cannot be parsed. Default `[1, 5]`.
     pub scale: [f64; 2],
-    /// Regular expression that finds the score in a reply: its first group, or all of it. Default: a number.
+    /// Regular expression for the score in a reply: its first group, or the whole match. Default: a number.
     pub pattern: String,
-    /// Which match counts: `first` or `last`. Default `first`.
+    /// Match that counts: `first` or `last`. Default `first`.
     pub take: Take,
-    /// Log-odds per point of difference between weighted means, more than 0. Default 1.
+    /// Log-odds per point of difference between the weighted means, more than 0. Default 1.
     pub slope: f64,
-    /// Whether the description of the video is shown. Default true.
+    /// Whether the prompt shows the description of the video. Default true.
     pub use_context: bool,
-    /// Whether the video is shown; false judges by the description alone. Default true.
+    /// Whether the prompt shows the video; false judges by the description alone. Default true.
     pub video: bool,
-    /// How replies are drawn, and drawn again. Default: greedy, at most 32 tokens, 3 attempts.
+    /// Sampling of replies and retries. Default: greedy, at most 32 tokens, 3 attempts.
     pub reply: ReplyConfig,
 }
 
@@ -179,7 +156,7 @@ struct Rubric {
 }
 
 impl Rubric {
-    /// The weighted mean of an answer's scores.
+    /// Weighted mean of an answer's scores.
     async fn mean(
         &self,
         case: &JudgeCase,

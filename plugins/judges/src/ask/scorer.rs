@@ -1,18 +1,19 @@
-//! Scores of one answer alone; shared by the judges `pointwise` and `rubric`.
+//! Scoring of a single answer; shared by the judges `pointwise` and `rubric`.
 
 use isr_api::{ComponentError, FrozenPolicy, JudgeCase};
 use minijinja::{Value, context};
 
 use super::asker::{Asker, Question};
+use super::criterion::Criterion;
 use super::pattern::{Pattern, Take};
-use super::rubric::Criterion;
 use crate::error::JudgeError;
+use crate::prompt::visible_context;
 use crate::template::{Template, TemplateError, Variables};
 
-/// Matches the first number of a reply.
+/// Default pattern: a decimal number.
 pub(crate) const NUMBER: &str = r"-?\d+(?:\.\d+)?";
 
-/// What a config says of scores.
+/// Settings of a [`Scorer`].
 pub(crate) struct ScorerParts<'c> {
     pub(crate) prompt: &'c str,
     pub(crate) variables: &'static Variables,
@@ -22,7 +23,7 @@ pub(crate) struct ScorerParts<'c> {
     pub(crate) use_context: bool,
 }
 
-/// Asks for scores.
+/// Asks the policy for a score of one answer and parses it.
 #[derive(Debug)]
 pub(crate) struct Scorer {
     asker: Asker,
@@ -33,7 +34,7 @@ pub(crate) struct Scorer {
 }
 
 impl Scorer {
-    /// Checks prompt, scale and pattern.
+    /// Validates prompt, scale and pattern.
     pub(crate) fn new(asker: Asker, parts: ScorerParts<'_>) -> Result<Self, JudgeError> {
         let ScorerParts { prompt, variables, scale, pattern, take, use_context } = parts;
         asker.reply.validate().map_err(JudgeError::Setting)?;
@@ -54,7 +55,7 @@ impl Scorer {
         Ok(scorer)
     }
 
-    /// The policy's score of an answer, by a criterion if there is one.
+    /// The policy's score of an answer, within the scale; by a criterion if one is given.
     pub(crate) async fn score(
         &self,
         case: &JudgeCase,
@@ -62,8 +63,7 @@ impl Scorer {
         answer: &str,
         criterion: Option<&Criterion>,
     ) -> Result<f64, ComponentError> {
-        let context = case.context.as_ref().filter(|_| self.use_context);
-        let context = context.map(|context| context.text.trim());
+        let context = visible_context(case, self.use_context);
         let text = self.render(case.instruction.trim(), context, answer.trim(), criterion);
         let text = text.map_err(ComponentError::bad_input)?;
         let [least, most] = self.scale;
@@ -73,7 +73,7 @@ impl Scorer {
         self.asker.ask(case, policy, question, |reply| self.read(reply)).await
     }
 
-    /// The score in a reply; none if there is no number, or one beyond the scale.
+    /// Parses a score; `None` without a number, or with one outside the scale.
     fn read(&self, reply: &str) -> Option<f64> {
         let score = self.pattern.find(reply)?.parse().ok()?;
         (self.scale[0]..=self.scale[1]).contains(&score).then_some(score)
@@ -93,7 +93,7 @@ impl Scorer {
     }
 }
 
-/// A number as a person writes it: 5, not 5.0.
+/// A number without a trailing `.0`, as the prompt shows it.
 fn written(number: f64) -> Value {
     if number.fract() == 0.0 { Value::from(number as i64) } else { Value::from(number) }
 }

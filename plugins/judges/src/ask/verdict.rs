@@ -1,4 +1,4 @@
-//! The judge `verdict`: the policy says which answer is better, and its words are read.
+//! The judge `verdict`: the policy writes which answer is better.
 
 use std::sync::Arc;
 
@@ -11,38 +11,39 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::asker::{Asker, Question};
-use super::comparison::{Comparison, ComparisonParts, DEFAULT_PROMPT, shown};
+use super::comparison::{Comparison, ComparisonParts, DEFAULT_PROMPT};
 use super::pattern::Take;
 use super::reply::ReplyConfig;
 use crate::agreement::averaged;
+use crate::comparison_prompt::presented;
 use crate::error::JudgeError;
 
-/// The policy writes which of two answers is better; the choice is read from its reply, and gives a
-/// probability of 0 or 1 for each order of showing. A case whose replies cannot be read is quarantined.
+/// Generative pairwise judge: the policy writes which of two answers is better, which gives a probability of 0
+/// or 1 per presentation order. A sample whose replies cannot be parsed is quarantined.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct VerdictConfig {
-    /// What the policy is asked, after the video: a Jinja template over `question`, `first` and `second`
-    /// (the answers as they are shown), `context` (the description; none without a retrospector) and
-    /// `choices`. Default: English instructions for a general video model.
+    /// Prompt after the video: a Jinja template over `question`, `first` and `second` (the answers in
+    /// presentation order), `context` (the description; none without a retrospector) and `choices`. Default:
+    /// English instructions for a general video model.
     pub prompt: String,
-    /// Standing instructions. Default none.
+    /// System prompt. Default none.
     pub system: Option<String>,
-    /// The replies that stand for the answer shown first and the answer shown second, in any case. Default
-    /// `["A", "B"]`.
+    /// Replies for the answer shown first and the answer shown second, matched in any case. Default `["A",
+    /// "B"]`.
     pub choices: [String; 2],
-    /// Regular expression that finds the choice in a reply: its first group, or all of it. Default none: the
+    /// Regular expression for the choice in a reply: its first group, or the whole match. Default none: the
     /// reply begins with the choice, or with `the better answer is` and the choice.
     pub pattern: Option<String>,
-    /// Which match counts: `first` or `last`. Default `first`.
+    /// Match that counts: `first` or `last`. Default `first`.
     pub take: Take,
-    /// Which orders of showing are asked: `both` or `given`. Default `both`.
+    /// Presentation orders: `both`, or `given` for the sampled order only. Default `both`.
     pub orders: Orders,
-    /// Whether the description is shown. Default true.
+    /// Whether the prompt shows the description. Default true.
     pub use_context: bool,
-    /// Whether the video is shown; false judges by the description alone. Default true.
+    /// Whether the prompt shows the video; false judges by the description alone. Default true.
     pub video: bool,
-    /// How replies are drawn, and drawn again. Default: greedy, at most 32 tokens, 3 attempts.
+    /// Sampling of replies and retries. Default: greedy, at most 32 tokens, 3 attempts.
     pub reply: ReplyConfig,
 }
 
@@ -100,7 +101,7 @@ struct VerdictJudge {
 }
 
 impl VerdictJudge {
-    /// Asks in one order of showing.
+    /// Asks in one presentation order.
     async fn vote(
         &self,
         case: &JudgeCase,
@@ -108,7 +109,7 @@ impl VerdictJudge {
         first_shown_first: bool,
     ) -> Result<Vote, ComponentError> {
         let text = self.comparison.text(case, first_shown_first).map_err(ComponentError::bad_input)?;
-        let subject = shown(case, first_shown_first)[0];
+        let subject = presented(case, first_shown_first)[0];
         let question = Question { text, stage: "verdict", subject, wanted: self.comparison.wanted() };
         let read = |reply: &str| self.comparison.vote(reply, first_shown_first);
         self.asker.ask(case, policy, question, read).await
@@ -119,7 +120,7 @@ impl VerdictJudge {
 impl Judge for VerdictJudge {
     async fn judge(&self, case: &JudgeCase, policy: &FrozenPolicy) -> Result<Verdict, ComponentError> {
         let orders = self.orders.first_shown_first();
-        // Both at once, so that an engine can batch them on one prefix.
+        // Concurrently, so that an engine can batch both on one prefix.
         let votes = orders.iter().map(|&first_shown_first| self.vote(case, policy, first_shown_first));
         Ok(averaged(try_join_all(votes).await?))
     }

@@ -1,4 +1,4 @@
-//! The judge `length`: the bias that the method is to remove, as a judge of its own.
+//! The judge `length`: pure length bias, as a baseline.
 
 use std::sync::Arc;
 
@@ -11,25 +11,24 @@ use crate::agreement::orderless;
 use crate::bounds;
 use crate::odds::{excess_words, sigmoid};
 
-/// Which answer a length judge prefers.
+/// Preference of a length judge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Preferred {
-    /// The one of fewer words.
+    /// The answer with fewer words.
     Shorter,
-    /// The one of more words.
+    /// The answer with more words.
     Longer,
 }
 
-/// Prefers the shorter or the longer answer, in words, whatever they say. Answers of equally many words
-/// get a probability of exactly one half, which selections drop as `no preference`.
+/// Length baseline: prefers the shorter or the longer answer, in words separated by white space. Answers of
+/// equal length get a probability of exactly one half, which selections drop as `no preference`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct LengthJudgeConfig {
-    /// Which answer is preferred: `shorter` or `longer`. Default `shorter`.
+    /// Preferred answer: `shorter` or `longer`. Default `shorter`.
     pub prefer: Preferred,
-    /// Log-odds per word of difference, more than 0: a graded verdict. Default none: probabilities of 0
-    /// and 1.
+    /// Log-odds per word of difference, more than 0. Default none: probabilities of 0 and 1.
     pub slope: Option<f64>,
 }
 

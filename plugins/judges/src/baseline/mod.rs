@@ -1,4 +1,4 @@
-//! Judges that ask no model: controls, and rules that a person wrote.
+//! Judges without a model: controls and hand-written rules.
 
 mod length;
 mod random;

@@ -1,6 +1,6 @@
-//! The judge `random`: the control that every other judge has to beat.
+//! The judge `random`: the control against which other judges are measured.
 //!
-//! The draw belongs to the two texts, not to their places, so swapping the answers mirrors the verdict.
+//! The draw is assigned to the texts, not to their positions, so swapped answers get the mirrored verdict.
 
 use std::sync::Arc;
 
@@ -14,22 +14,21 @@ use serde::{Deserialize, Serialize};
 
 use crate::agreement::orderless;
 
-/// What a random judge draws.
+/// Distribution of a random judge's probabilities.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Distribution {
-    /// 0 or 1, with equal chance: every pair is kept by a selection.
+    /// 0 or 1, with equal chance. Selections drop none for lack of a margin.
     Coin,
-    /// Any probability in [0, 1]: margins differ, so `top_k` keeps a random part.
+    /// Uniform in [0, 1]. Margins differ, so `top_k` keeps a random subset.
     Uniform,
 }
 
-/// Draws the verdict from the case's seed, without looking at video, question or answers: the control
-/// against which other judges are measured.
+/// Random control: draws the verdict from the case's seed, independent of video, question and answers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RandomJudgeConfig {
-    /// What is drawn: `coin` (0 or 1) or `uniform` (any probability). Default `coin`.
+    /// Distribution: `coin` (0 or 1) or `uniform` (any probability). Default `coin`.
     pub distribution: Distribution,
 }
 

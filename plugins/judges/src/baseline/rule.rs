@@ -1,4 +1,4 @@
-//! The judge `rule`: points by rules that a person wrote.
+//! The judge `rule`: points by hand-written rules.
 
 use std::sync::Arc;
 
@@ -12,13 +12,13 @@ use crate::agreement::orderless;
 use crate::bounds;
 use crate::odds::sigmoid;
 
-/// Gives each answer points by rules (regular expressions, keywords, length windows), and prefers the
-/// answer of more: `p_first = S(slope (points_first - points_second))`, `S` the sigmoid. Equal points give
-/// one half, which selections drop as `no preference`.
+/// Rule-based judge: rules (regular expressions, keywords, length ranges) give each answer points, and
+/// `p_first = S(slope (points_first - points_second))`, `S` the sigmoid. Equal points give one half, which
+/// selections drop as `no preference`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RuleJudgeConfig {
-    /// The rules; an answer's points are the sum over those that it meets. Required.
+    /// Rules, at least one; an answer's points are the sum over the rules that it meets. Required.
     pub rules: Vec<Rule>,
     /// Log-odds per point of difference, more than 0. Default 1.
     #[serde(default = "one")]

@@ -1,4 +1,4 @@
-//! Rules about one answer: conditions, and the points that they are worth.
+//! Rules over a single answer: conditions and points.
 
 use regex::{Regex, RegexBuilder};
 use schemars::JsonSchema;
@@ -8,18 +8,18 @@ use crate::bounds;
 use crate::error::JudgeError;
 use crate::odds::words;
 
-/// One rule: an answer that meets all of its conditions gets its points.
+/// A rule: an answer that meets all of its conditions, at least one, gets its points.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Rule {
-    /// Points for an answer that meets the conditions; below 0 for a fault. Default 1.
+    /// Points for an answer that meets the conditions; negative for a fault. Default 1.
     #[serde(default = "one")]
     pub points: f64,
-    /// Condition: this regular expression (Rust `regex` syntax, Unicode) is found in the answer. Default
-    /// none.
+    /// Condition: the answer contains a match of this regular expression (Rust `regex` syntax, Unicode).
+    /// Default none.
     #[serde(default)]
     pub regex: Option<String>,
-    /// Condition: one of these words or phrases is in the answer, as whole words, in any case. Default
+    /// Condition: the answer contains one of these words or phrases, as whole words, in any case. Default
     /// none.
     #[serde(default)]
     pub keywords: Vec<String>,
@@ -68,14 +68,14 @@ impl Rule {
     }
 }
 
-/// Rules that have passed their checks.
+/// Validated rules with their compiled patterns.
 #[derive(Debug)]
 pub(crate) struct Rules {
     rules: Vec<(Rule, Vec<Regex>)>,
 }
 
 impl Rules {
-    /// Checks rules and compiles their patterns.
+    /// Validates rules and compiles their patterns.
     pub(crate) fn new(rules: &[Rule]) -> Result<Self, JudgeError> {
         let compile = |(index, rule): (usize, &Rule)| {
             let patterns = rule.check().and_then(|()| rule.patterns());
@@ -89,7 +89,7 @@ impl Rules {
         Ok(Self { rules: rules.iter().enumerate().map(compile).collect::<Result<_, _>>()? })
     }
 
-    /// Points of an answer: the sum over the rules that it meets.
+    /// Sum of the points of all rules that an answer meets.
     pub(crate) fn points(&self, answer: &str) -> f64 {
         let length = words(answer);
         let meets = |(rule, patterns): &&(Rule, Vec<Regex>)| {

@@ -1,4 +1,4 @@
-//! The judge `abstain`: says nothing where it is not sure.
+//! The judge `abstain`: no verdict below a minimum margin.
 
 use std::sync::Arc;
 
@@ -11,15 +11,14 @@ use serde::{Deserialize, Serialize};
 use crate::agreement::undecided;
 use crate::bounds;
 
-/// Passes on a judge's verdict where its margin is large enough. Else the probability is exactly one half
-/// and the verdict is inconsistent, so that no selection makes a pair of it.
+/// Passes on a judge's verdict if its margin is large enough; otherwise the verdict is one half and
+/// inconsistent, so that no selection turns it into a pair.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AbstainConfig {
-    /// The judge that is asked: a table of `type` and settings. Required.
+    /// Wrapped judge: a table of `type` and settings. Required.
     pub inner: Box<dyn JudgeConfig>,
-    /// Least margin (distance of the probability from one half) that is passed on, in [0, 0.5]. Default
-    /// 0.1.
+    /// Minimum margin (distance of the probability from one half), in [0, 0.5]. Default 0.1.
     #[serde(default = "tenth")]
     pub min_margin: f64,
 }

@@ -1,4 +1,4 @@
-//! The judge `both_orders`: takes the position bias out of any judge.
+//! The judge `both_orders`: removes the position bias of any judge.
 
 use std::sync::Arc;
 
@@ -14,12 +14,12 @@ use serde::{Deserialize, Serialize};
 use crate::agreement::averaged;
 use crate::bounds;
 
-/// Asks a judge twice, the second time with the answers swapped, and takes the mean. The verdict is
-/// inconsistent where the two askings disagree, or where one of them was inconsistent.
+/// Calls a judge on the answers and on the swapped answers, and takes the mean. The verdict is inconsistent if
+/// the two calls disagree or one of them is inconsistent.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BothOrdersConfig {
-    /// The judge that is asked: a table of `type` and settings. Required.
+    /// Wrapped judge: a table of `type` and settings. Required.
     pub inner: Box<dyn JudgeConfig>,
 }
 
@@ -48,9 +48,9 @@ struct BothOrders {
 impl Judge for BothOrders {
     async fn judge(&self, case: &JudgeCase, policy: &FrozenPolicy) -> Result<Verdict, ComponentError> {
         let swapped = case.swapped();
-        // Both at once, so that an engine can batch them on one prefix.
-        let askings = try_join(self.inner.judge(case, policy), self.inner.judge(&swapped, policy));
-        let (given, turned) = askings.await?;
+        // Concurrently, so that an engine can batch both on one prefix.
+        let calls = try_join(self.inner.judge(case, policy), self.inner.judge(&swapped, policy));
+        let (given, turned) = calls.await?;
         let turned = turned.mirrored();
         let certain = given.consistent && turned.consistent;
         let vote =

@@ -1,4 +1,4 @@
-//! The judge `cascade`: the cheap judge first, the dear one where the cheap one is unsure.
+//! The judge `cascade`: a cheap judge first, an expensive one for cases on which the cheap one is unsure.
 
 use std::sync::Arc;
 
@@ -11,15 +11,15 @@ use serde::{Deserialize, Serialize};
 use super::reseeded;
 use crate::bounds;
 
-/// Asks judges in turn, and takes the first verdict that is consistent and sure enough, or else the last
-/// judge's, whatever it is. A judge that cannot judge the case passes it on too; the last one's error is
+/// Calls judges in order and takes the first verdict that is consistent and has a sufficient margin, else the
+/// last judge's verdict. A judge that refuses the case as bad input passes it on; the last judge's error is
 /// the cascade's.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CascadeConfig {
-    /// The judges, cheapest first, at least two: tables of `type` and settings. Required.
+    /// Judges, cheapest first, at least two: tables of `type` and settings. Required.
     pub judges: Vec<Box<dyn JudgeConfig>>,
-    /// Margin (distance of the probability from one half) below which the next judge is asked, in [0, 0.5].
+    /// Margin (distance of the probability from one half) below which the next judge is called, in [0, 0.5].
     /// Default 0.2.
     #[serde(default = "fifth")]
     pub min_margin: f64,

@@ -1,4 +1,4 @@
-//! The judge `ensemble`: several judges, weighted.
+//! The judge `ensemble`: the weighted mean of several judges.
 
 use std::sync::Arc;
 
@@ -13,27 +13,27 @@ use super::reseeded;
 use crate::agreement::agree;
 use crate::bounds;
 
-/// Asks several judges and takes the weighted mean of their probabilities. A member that cannot judge a
-/// case fails the case: a mean over whoever answered would mix different judges in one run.
+/// Weighted mean of several judges' probabilities. A case that one member refuses has no verdict, so that all
+/// verdicts of a run are means over the same judges.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EnsembleConfig {
-    /// The judges, at least one with a weight above 0: `{ weight = 1.0, judge = { type = ... } }`. Required.
+    /// Members, at least one with a weight above 0: `{ weight = 1.0, judge = { type = ... } }`. Required.
     pub members: Vec<EnsembleMember>,
-    /// Whether a consistent verdict needs all members on one side, each consistent by itself. If false,
-    /// every verdict but exactly one half is consistent. Default true.
+    /// Whether a consistent verdict requires that all members agree and are consistent themselves. If false,
+    /// every verdict except exactly one half is consistent. Default true.
     #[serde(default = "yes")]
     pub unanimous: bool,
 }
 
-/// One judge of an ensemble.
+/// A member of an [`EnsembleConfig`].
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EnsembleMember {
-    /// How much it counts, at least 0; a member of weight 0 is not asked. Default 1.
+    /// Weight in the mean, at least 0; a member of weight 0 is not called. Default 1.
     #[serde(default = "one")]
     pub weight: f64,
-    /// The judge: a table of `type` and settings. Required.
+    /// Judge: a table of `type` and settings. Required.
     pub judge: Box<dyn JudgeConfig>,
 }
 
@@ -60,8 +60,8 @@ impl Component for EnsembleConfig {
     }
 
     fn build(&self, cx: &BuildContext) -> Result<Self::Built, Cause> {
-        let heard = self.members.iter().filter(|member| member.weight > 0.0);
-        let members = heard.map(|member| Ok((member.weight, member.judge.build(cx)?)));
+        let called = self.members.iter().filter(|member| member.weight > 0.0);
+        let members = called.map(|member| Ok((member.weight, member.judge.build(cx)?)));
         let members = members.collect::<Result<_, Cause>>()?;
         Ok(Arc::new(Ensemble { members, unanimous: self.unanimous }))
     }
@@ -90,7 +90,7 @@ impl Judge for Ensemble {
         let weights = self.members.iter().map(|(weight, _)| weight);
         let sum: f64 =
             weights.clone().zip(&verdicts).map(|(weight, verdict)| weight * verdict.p_first).sum();
-        // Rounding may carry a mean of ones past one.
+        // Rounding can push a mean of ones above one.
         let p_first = (sum / weights.sum::<f64>()).clamp(0.0, 1.0);
         let each = verdicts.iter().all(|verdict| verdict.consistent);
         let together = agree(verdicts.iter().map(|verdict| verdict.p_first));

@@ -1,9 +1,8 @@
-//! The judge `length_debiased`: takes a known length effect out of a judge.
+//! The judge `length_debiased`: subtracts a known length bias from a judge.
 //!
-//! Judges prefer longer answers beyond what their length is worth. Where an audit of verdicts has fitted
-//! `logit p = a + slope (words_first - words_second)`, the second term is what length alone explains, and
-//! is subtracted. (AlpacaEval 2's length control, arXiv 2404.04475, subtracts the same term from a fitted
-//! win rate; here it is subtracted from each verdict.)
+//! An audit of verdicts fits `logit p = a + slope (words_first - words_second)`. The second term is the effect
+//! of length alone, and is subtracted from each verdict. AlpacaEval 2's length control (arXiv 2404.04475)
+//! subtracts the same term from a fitted win rate.
 
 use std::sync::Arc;
 
@@ -19,19 +18,18 @@ use crate::agreement::agree;
 use crate::bounds;
 use crate::odds::{excess_words, logit, sigmoid};
 
-/// Removes a length effect from a judge's verdict: `logit p - slope (words_first - words_second)`. The
-/// slope is a setting; the value fitted to the verdicts of a run comes from an audit of them, as one case
-/// alone cannot tell length from merit.
+/// Length-debiased judge: subtracts a length effect from a judge's log-odds, `logit p - slope (words_first -
+/// words_second)`. `isr audit` fits the slope to the verdicts of a run.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LengthDebiasedConfig {
-    /// The judge that is corrected: a table of `type` and settings. Required.
+    /// Corrected judge: a table of `type` and settings. Required.
     pub inner: Box<dyn JudgeConfig>,
-    /// Log-odds that the judge gives an answer for each word that it is longer; below 0 for a judge that
-    /// prefers short answers. Required.
+    /// Length bias of the judge in log-odds per additional word; negative for a judge that prefers short
+    /// answers. Required.
     pub slope: f64,
-    /// Probabilities are first moved into [clip, 1 - clip], in (0, 0.5), as certainty has no log-odds. The
-    /// larger it is, the fewer words overturn a certain verdict. Default 0.01.
+    /// Clamp of the judge's probabilities to [clip, 1 - clip] before the logit, in (0, 0.5). A larger value
+    /// lets fewer words reverse a verdict of 0 or 1. Default 0.01.
     #[serde(default = "hundredth")]
     pub clip: f64,
 }
@@ -77,7 +75,7 @@ impl Judge for LengthDebiased {
         let votes =
             verdict.votes.iter().map(|vote| Vote { p_first: corrected(vote.p_first), ..vote.clone() });
         let votes: Vec<_> = votes.collect();
-        // Votes that agreed need not agree any more.
+        // The correction may divide votes that agreed.
         let consistent = verdict.consistent && agree(votes.iter().map(|vote| vote.p_first));
         Ok(Verdict { p_first: corrected(verdict.p_first), votes, consistent })
     }

@@ -1,4 +1,4 @@
-//! The judge `majority`: one judge, asked several times with other seeds.
+//! The judge `majority`: several calls of one judge with different seeds.
 
 use std::sync::Arc;
 
@@ -12,19 +12,19 @@ use serde::{Deserialize, Serialize};
 use super::reseeded;
 use crate::bounds;
 
-/// Asks a judge several times with different seeds; the probability is the share of calls that prefer the
-/// first answer. A call that is inconsistent, or says exactly one half, counts as half a call for either.
-/// Makes sense of a judge that draws, such as `verdict` at a temperature.
+/// Majority vote over several calls of a judge with different seeds: the probability is the share of calls
+/// that prefer the first answer. A call that is inconsistent or exactly one half counts half for either
+/// answer. For judges that sample, such as `verdict` with a temperature above 0.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MajorityConfig {
-    /// The judge that is asked: a table of `type` and settings. Required.
+    /// Wrapped judge: a table of `type` and settings. Required.
     pub inner: Box<dyn JudgeConfig>,
-    /// How often it is asked, at least 1; an odd number leaves no tie. Default 3.
+    /// Number of calls, at least 1; an odd number avoids ties. Default 3.
     #[serde(default = "three")]
     pub calls: usize,
-    /// Least share of calls on the winning side for a consistent verdict, in (0, 1]; 1 wants all. A tie is
-    /// never consistent. Default 0.5.
+    /// Minimum share of calls on the winning side for a consistent verdict, in (0, 1]; 1 requires unanimity. A
+    /// tie is never consistent. Default 0.5.
     #[serde(default = "half")]
     pub min_agreement: f64,
 }
@@ -64,7 +64,7 @@ struct Majority {
     min_agreement: f64,
 }
 
-/// How much of a call goes to the first answer.
+/// Share of a call that counts for the first answer: 0, 0.5 or 1.
 fn ballot(verdict: &Verdict) -> f64 {
     match verdict.p_first {
         p if !verdict.consistent || p == 0.5 => 0.5,

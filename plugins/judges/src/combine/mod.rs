@@ -1,4 +1,4 @@
-//! Judges made of judges.
+//! Judges composed of other judges.
 
 mod abstain;
 mod both_orders;
@@ -18,7 +18,7 @@ pub use veto::VetoConfig;
 
 use isr_api::{JudgeCase, Streams};
 
-/// The case with the seed of one call of several.
+/// The case with a seed derived for one of several calls.
 fn reseeded(case: &JudgeCase, combinator: &str, call: usize) -> JudgeCase {
     let mut case = case.clone();
     case.seed = Streams::new(case.seed).seed(0, combinator, &call.to_string());

@@ -1,4 +1,4 @@
-//! The judge `veto`: rules that no judge can outvote.
+//! The judge `veto`: hard rules before another judge.
 
 use std::sync::Arc;
 
@@ -12,17 +12,17 @@ use crate::agreement::{orderless, undecided};
 use crate::baseline::{Rule, Rules};
 use crate::bounds;
 
-/// Rules an answer out by rules as those of the judge `rule`: it loses for certain. Where neither is ruled
-/// out, another judge decides; where both are, the verdict is one half and inconsistent, so that no pair
-/// is made of two bad answers. The other judge is asked only where it decides.
+/// Disqualifies answers by rules as of the judge `rule`: a disqualified answer loses with certainty. If
+/// neither is disqualified, another judge decides; if both are, the verdict is one half and inconsistent, so
+/// that two bad answers make no pair. The other judge is called only where it decides.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct VetoConfig {
-    /// The judge of answers that are not ruled out: a table of `type` and settings. Required.
+    /// Judge of answers that are not disqualified: a table of `type` and settings. Required.
     pub inner: Box<dyn JudgeConfig>,
-    /// The rules, as of the judge `rule`: a fault is a rule with points below 0. Required.
+    /// Rules, as of the judge `rule`; a fault is a rule with negative points. Required.
     pub rules: Vec<Rule>,
-    /// An answer of fewer points than this is ruled out. Default 0.
+    /// Minimum points; an answer with fewer is disqualified. Default 0.
     #[serde(default)]
     pub min_points: f64,
 }
@@ -57,8 +57,8 @@ struct Veto {
 #[async_trait]
 impl Judge for Veto {
     async fn judge(&self, case: &JudgeCase, policy: &FrozenPolicy) -> Result<Verdict, ComponentError> {
-        let ruled_out = |answer: &str| self.rules.points(answer) < self.min_points;
-        match (ruled_out(&case.first.text), ruled_out(&case.second.text)) {
+        let disqualified = |answer: &str| self.rules.points(answer) < self.min_points;
+        match (disqualified(&case.first.text), disqualified(&case.second.text)) {
             (false, false) => self.inner.judge(case, policy).await,
             (true, true) => Ok(undecided(Vec::new())),
             (first, _) => Ok(orderless(if first { 0.0 } else { 1.0 })),

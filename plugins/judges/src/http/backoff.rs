@@ -1,4 +1,4 @@
-//! How long to wait before a request is tried again.
+//! Delays before retries.
 
 use std::time::{Duration, SystemTime};
 
@@ -6,7 +6,7 @@ use rand::Rng;
 
 use crate::error::JudgeError;
 
-/// Exponential waits with jitter.
+/// Exponential backoff with jitter.
 #[derive(Debug, Clone)]
 pub(crate) struct Backoff {
     pub(crate) first: Duration,
@@ -14,14 +14,17 @@ pub(crate) struct Backoff {
 }
 
 impl Backoff {
-    /// The wait after a failure, counted from 0: `first * 2^failure`, at most `longest`, times a draw from
-    /// [0.5, 1), so that requests that failed together do not return together.
+    /// Delay after failure number `failure`, counted from 0: `min(first * 2^failure, longest)`, times a draw
+    /// from [0.5, 1) that spreads retries of requests that failed together.
     pub(crate) fn wait(&self, failure: usize, rng: &mut impl Rng) -> Duration {
         let doubled = self.first.as_secs_f64() * 2.0_f64.powi(failure.min(60) as i32);
         Duration::from_secs_f64(doubled.min(self.longest.as_secs_f64()) * rng.random_range(0.5..1.0))
     }
 
-    /// The wait that a server asks for, unless it is longer than a run should sit still.
+    /// Delay that a server asked for.
+    ///
+    /// # Errors
+    /// [`JudgeError::LongWait`] if it exceeds `longest`.
     pub(crate) fn obey(&self, asked: Duration) -> Result<Duration, JudgeError> {
         if asked <= self.longest {
             return Ok(asked);
@@ -31,7 +34,7 @@ impl Backoff {
     }
 }
 
-/// Reads `Retry-After`: seconds, or a date.
+/// Parses `Retry-After`: seconds or an HTTP date.
 pub(crate) fn retry_after(value: &str, now: SystemTime) -> Option<Duration> {
     let value = value.trim();
     if let Ok(seconds) = value.parse::<f64>() {

@@ -1,4 +1,4 @@
-//! What may be spent, and what has been.
+//! Budgets of requests, tokens and money.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -9,22 +9,22 @@ use super::reply::Usage;
 use crate::bounds;
 use crate::error::JudgeError;
 
-/// What a judge may spend in one process, beyond which it stops the run. Requests are counted before they
-/// are sent, failed ones included; tokens and money when a reply comes, so that requests under way may
-/// exceed them by what they cost. Cached replies cost nothing.
+/// Limits of a judge per process; the run stops when one is reached. Requests are counted before they are
+/// sent, failed ones included; tokens and money when a reply arrives, so concurrent requests may exceed them.
+/// Cached replies are free.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct BudgetConfig {
-    /// Requests, at least 1. Default none: no limit.
+    /// Maximum number of requests, at least 1. Default none: no limit.
     pub requests: Option<u64>,
-    /// Tokens of prompts and replies together, as the server counts them, at least 1. Default none: no
-    /// limit.
+    /// Maximum number of prompt and reply tokens together, as the server counts them, at least 1. Default none:
+    /// no limit.
     pub tokens: Option<u64>,
-    /// Money, in the currency of `prices`, more than 0. Default none: no limit.
+    /// Maximum cost, in the currency of `prices`, more than 0. Default none: no limit.
     pub money: Option<f64>,
 }
 
-/// What tokens cost, in any currency.
+/// Prices of tokens, in any currency.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct PricesConfig {
@@ -52,7 +52,7 @@ struct Spent {
     money: f64,
 }
 
-/// The account of one judge.
+/// Limits, prices and expenses of one judge.
 #[derive(Debug)]
 pub(crate) struct Budget {
     limits: BudgetConfig,
@@ -61,7 +61,7 @@ pub(crate) struct Budget {
 }
 
 impl Budget {
-    /// Checks limits and prices.
+    /// Validates limits and prices.
     pub(crate) fn new(limits: &BudgetConfig, prices: &PricesConfig) -> Result<Self, String> {
         bounds::not_negative("prices.prompt", prices.prompt)?;
         bounds::not_negative("prices.completion", prices.completion)?;
@@ -79,7 +79,10 @@ impl Budget {
         Ok(Self { limits: limits.clone(), prices: prices.clone(), spent: Mutex::default() })
     }
 
-    /// Books one request, or says which limit is reached.
+    /// Counts a request before it is sent.
+    ///
+    /// # Errors
+    /// [`JudgeError::Budget`] if a limit is reached.
     pub(crate) fn book_request(&self) -> Result<(), JudgeError> {
         let mut spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
         let counted = [
@@ -96,7 +99,10 @@ impl Budget {
         Ok(())
     }
 
-    /// Books what a reply cost. A server that does not say cannot be held to a budget of tokens or money.
+    /// Counts the tokens and the cost of a reply.
+    ///
+    /// # Errors
+    /// [`JudgeError::NoUsage`] if there is a limit on tokens or money and the server reports no usage.
     pub(crate) fn book_reply(&self, usage: Option<Usage>) -> Result<(), JudgeError> {
         let mut spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
         match usage {

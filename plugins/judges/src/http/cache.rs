@@ -1,8 +1,8 @@
-//! Replies on disk, named by what was asked.
+//! On-disk cache of replies, keyed by request.
 //!
-//! An entry is `DIR/ab/abcd....json`; the name is the digest of the address, the body and the draw. The key
-//! travels in a header and is no part of it. Entries are written aside and renamed, under a name of their
-//! own, so that processes may share a directory. An entry that cannot be read is a miss.
+//! An entry is `DIR/ab/abcd....json`; the name is the digest of the address, the body and the random draw. The
+//! API key is sent in a header and is not part of the digest. Entries are written to a temporary file and
+//! renamed, so processes may share a directory. An unreadable entry is a miss.
 
 use std::fs;
 use std::io::{self, ErrorKind, Write};
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::reply::Reply;
 
-/// The version of the layout.
+/// Version of the entry format.
 const SCHEMA: u32 = 1;
 
 #[derive(Serialize, Deserialize)]
@@ -23,7 +23,7 @@ struct CacheEntry {
     reply: Reply,
 }
 
-/// A directory of replies.
+/// A cache directory.
 #[derive(Debug)]
 pub(crate) struct Cache {
     dir: PathBuf,
@@ -34,15 +34,14 @@ impl Cache {
         Self { dir: dir.to_owned() }
     }
 
-    /// The name of a reply. The draw tells two askings of one body apart where the server is not told the
-    /// seed.
+    /// Cache key of a request. The draw distinguishes requests with equal bodies if the seed is not sent.
     pub(crate) fn key(url: &str, body: &[u8], draw: u64) -> Fingerprint {
         let mut builder = FingerprintBuilder::default();
         builder.update(url.as_bytes()).update(body).update(&draw.to_le_bytes());
         builder.finish()
     }
 
-    /// The reply of that name.
+    /// The cached reply; `None` on a miss.
     pub(crate) fn get(&self, key: &Fingerprint) -> Option<Reply> {
         let path = self.path(key);
         let bytes = match fs::read(&path) {
@@ -63,7 +62,7 @@ impl Cache {
         }
     }
 
-    /// Keeps a reply. One that cannot be kept is no error: the verdict is worth more than its copy.
+    /// Stores a reply. A failure to write is logged, not returned.
     pub(crate) fn put(&self, key: &Fingerprint, reply: &Reply) {
         let path = self.path(key);
         if let Err(error) = write(&path, reply) {

@@ -1,4 +1,4 @@
-//! Requests that are paced, paid for, cached, and tried again.
+//! Chat-completions client with cache, rate limit, budget and retries.
 
 use isr_api::{ComponentError, Streams};
 use reqwest::StatusCode;
@@ -11,21 +11,24 @@ use super::pace::Pace;
 use super::reply::Reply;
 use crate::error::JudgeError;
 
-/// A server's chat completions.
+/// Client of a server's chat completions.
 #[derive(Debug)]
 pub(crate) struct ChatClient {
     pub(crate) connection: Connection,
     pub(crate) pace: Pace,
     pub(crate) budget: Budget,
     pub(crate) backoff: Backoff,
-    /// How often a request is sent again after the first time.
+    /// Maximum number of retries per request.
     pub(crate) retries: usize,
     pub(crate) cache: Option<Cache>,
 }
 
 impl ChatClient {
-    /// The reply to a body. The draw is the random stream of this asking: of its waits, and of its name in
-    /// the cache.
+    /// The reply to a request body. The draw seeds the jitter of retries and is part of the cache key.
+    ///
+    /// # Errors
+    /// [`ComponentError::BadInput`] if the server rejects this request (400, 413, 422), else
+    /// [`ComponentError::Failed`].
     pub(crate) async fn complete(&self, body: Vec<u8>, draw: u64) -> Result<Reply, ComponentError> {
         let key = Cache::key(self.connection.url(), &body, draw);
         if let Some(reply) = self.cache.as_ref().and_then(|cache| cache.get(&key)) {
@@ -35,12 +38,12 @@ impl ChatClient {
         if let Some(cache) = &self.cache {
             cache.put(&key, &reply);
         }
-        // After the reply is safe: a budget that it exceeds must not lose it.
+        // After the reply is stored, so that exceeding the budget does not lose it.
         self.budget.book_reply(reply.usage).map_err(ComponentError::failed)?;
         Ok(reply)
     }
 
-    /// Sends until there is a reply.
+    /// Sends a request with retries.
     async fn fetch(&self, body: &[u8], draw: u64) -> Result<Reply, ComponentError> {
         let mut rng = Streams::new(draw).rng(0, "backoff", "");
         let mut failure = 0;
@@ -55,9 +58,9 @@ impl ChatClient {
             }
             tracing::debug!(failure, reason, "a request is sent again");
             let own = self.backoff.wait(failure, &mut rng);
-            // A server that asks for no wait at all is not to be hammered.
+            // `Retry-After: 0` does not disable the backoff.
             match wait.filter(|asked| !asked.is_zero()) {
-                // All wait, not only this one: the others would be turned away too.
+                // All requests wait: the others would be rejected, too.
                 Some(asked) => {
                     self.pace.keep_quiet(self.backoff.obey(asked).map_err(ComponentError::failed)?);
                 }
@@ -67,7 +70,7 @@ impl ChatClient {
         }
     }
 
-    /// Sends once, in its turn and within the budget.
+    /// Sends a request once, within rate limit and budget.
     async fn send(&self, body: &[u8]) -> Result<Outcome, JudgeError> {
         let _under_way = self.pace.turn().await?;
         self.budget.book_request()?;
@@ -75,7 +78,7 @@ impl ChatClient {
     }
 }
 
-/// Whose fault a refusal is: this request's, or the config's.
+/// Bad input for a status that concerns this request only, else a failure of the run.
 fn refused(status: StatusCode, text: String) -> ComponentError {
     let case = [StatusCode::BAD_REQUEST, StatusCode::PAYLOAD_TOO_LARGE, StatusCode::UNPROCESSABLE_ENTITY];
     let error = JudgeError::Refused { status: status.to_string(), text };

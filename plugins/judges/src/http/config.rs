@@ -1,4 +1,4 @@
-//! What a config says of a server.
+//! The config of the judge `http`.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -23,100 +23,99 @@ use crate::ask::{Comparison, ComparisonParts, DEFAULT_PROMPT, Take};
 use crate::bounds;
 use crate::error::JudgeError;
 
-/// A model behind an OpenAI-compatible server says which answer is better, as the judge `verdict` asks the
-/// policy. The key comes from an environment variable. Sends text, and frames of the video on request.
+/// Generative pairwise judge behind an OpenAI-compatible server, asked as `verdict` asks the policy. The API
+/// key comes from an environment variable. Sends text and, with `frames`, frames of the video.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HttpJudgeConfig {
-    /// The server's address, to which `/chat/completions` is added: `https://api.openai.com/v1`. No key or
-    /// password in it. Required.
+    /// Address of the server, to which `/chat/completions` is appended: `https://api.openai.com/v1`. Must not
+    /// contain a key or password. Required.
     pub base_url: String,
-    /// The model's name there. Required.
+    /// Name of the model on the server. Required.
     pub model: String,
-    /// Name of the environment variable that holds the key; it is sent as a bearer token, and stored
-    /// nowhere. Default none: no key is sent.
+    /// Name of the environment variable with the API key, which is sent as a bearer token and never stored.
+    /// Default none: no key is sent.
     #[serde(default)]
     pub api_key_env: Option<String>,
-    /// PEM file of certificate authorities that are trusted beside the system's, for a server with a
-    /// certificate of one's own. Default none.
+    /// PEM file of certificate authorities, trusted in addition to the system's, for servers with a private
+    /// certificate. Default none.
     #[serde(default)]
     pub ca_file: Option<PathBuf>,
-    /// What the model is asked: a Jinja template over `question`, `first` and `second` (the answers as they
-    /// are shown), `context` (the description; none without a retrospector) and `choices`. Default: that of
-    /// `verdict`.
+    /// Prompt: a Jinja template over `question`, `first` and `second` (the answers in presentation order),
+    /// `context` (the description; none without a retrospector) and `choices`. Default: that of `verdict`.
     #[serde(default = "default_prompt")]
     pub prompt: String,
-    /// Standing instructions. Default none.
+    /// System prompt. Default none.
     #[serde(default)]
     pub system: Option<String>,
-    /// The replies that stand for the answer shown first and the answer shown second, in any case. Default
-    /// `["A", "B"]`.
+    /// Replies for the answer shown first and the answer shown second, matched in any case. Default `["A",
+    /// "B"]`.
     #[serde(default = "default_choices")]
     pub choices: [String; 2],
-    /// Regular expression that finds the choice in a reply: its first group, or all of it. Default none: the
+    /// Regular expression for the choice in a reply: its first group, or the whole match. Default none: the
     /// reply begins with the choice, or with `the better answer is` and the choice.
     #[serde(default)]
     pub pattern: Option<String>,
-    /// Which match counts: `first` or `last`. Default `first`.
+    /// Match that counts: `first` or `last`. Default `first`.
     #[serde(default = "default_take")]
     pub take: Take,
-    /// Which orders of showing are asked: `both` or `given`. Default `both`.
+    /// Presentation orders: `both`, or `given` for the sampled order only. Default `both`.
     #[serde(default = "default_orders")]
     pub orders: Orders,
-    /// Whether the description is shown. Default true.
+    /// Whether the prompt shows the description. Default true.
     #[serde(default = "yes")]
     pub use_context: bool,
-    /// Frames that are shown before the text, as PNG. Default none: text only.
+    /// Frames sent before the text, as PNG. Default none: text only.
     #[serde(default)]
     pub frames: Option<FramesConfig>,
     /// Sampling temperature, at least 0. Default 0.
     #[serde(default)]
     pub temperature: f64,
-    /// Longest reply in tokens, sent as `max_tokens`; 0 sends none. Default 32.
+    /// Maximum length of a reply in tokens, sent as `max_tokens`; 0 omits the key. Default 32.
     #[serde(default = "default_max_tokens")]
     pub max_tokens: u32,
-    /// Whether a `seed` from the case is sent. Default true.
+    /// Whether a `seed` derived from the case's is sent. Default true.
     #[serde(default = "yes")]
     pub send_seed: bool,
-    /// Further keys of the request, as the server names them: `{ max_completion_tokens = 500 }`. No secrets:
-    /// configs are stored. Default none.
+    /// Additional keys of the request body, such as `{ max_completion_tokens = 500 }`. Must not contain
+    /// secrets, as configs are stored. Default none.
     #[serde(default)]
     pub extra: Map<String, Value>,
-    /// How often a case is asked in one order of showing, each time with another seed, until a reply can be
-    /// read; at least 1. Then the sample is quarantined. Default 2.
+    /// Maximum number of replies per presentation order, each with another seed, until one can be parsed; at
+    /// least 1. After the last one the sample is quarantined. Default 2.
     #[serde(default = "default_attempts")]
     pub attempts: usize,
-    /// Temperature of the attempts after the first, more than 0. Default 0.7.
+    /// Minimum temperature of the attempts after the first, more than 0. Default 0.7.
     #[serde(default = "default_retry_temperature")]
     pub retry_temperature: f64,
-    /// Requests under way at once, at least 1. Default 8.
+    /// Maximum number of concurrent requests, at least 1. Default 8.
     #[serde(default = "default_concurrency")]
     pub concurrency: usize,
-    /// Requests a minute at most, more than 0, evenly spaced. Default none: no limit.
+    /// Rate limit in requests per minute, in [0.001, 1e6], evenly spaced. Default none: no limit.
     #[serde(default)]
     pub requests_per_minute: Option<f64>,
-    /// Seconds from sending a request to the end of its reply, more than 0. Default 60.
+    /// Time-out in seconds from sending a request to the end of its reply, in [0.001, 86400]. Default 60.
     #[serde(default = "default_timeout")]
     pub timeout_s: f64,
-    /// How often a request is sent again after a failure that may pass: no connection, time-out, 408, 425,
-    /// 429, 5xx, a torn or senseless reply. Then the run stops, and can be continued. Default 5.
+    /// Maximum number of retries after a transient failure: connection error, time-out, 408, 425, 429, 5xx,
+    /// truncated or invalid reply. Then the run stops and can be continued. Default 5.
     #[serde(default = "default_retries")]
     pub retries: usize,
-    /// Seconds before the first retry, more than 0; doubled for each further one, with a seeded jitter down
-    /// to a half. A server's `Retry-After` above 0 takes its place, and holds all requests back. Default 1.
+    /// Delay in seconds before the first retry, in [0.001, 86400]; doubled for each further one, with a seeded
+    /// jitter down to a half. A server's `Retry-After` above 0 replaces it and delays all requests. Default 1.
     #[serde(default = "default_backoff")]
     pub backoff_s: f64,
-    /// Longest wait in seconds, at least `backoff_s`; a server that asks for more stops the run. Default 60.
+    /// Maximum delay in seconds, at least `backoff_s`; a server that asks for more stops the run. Default 60.
     #[serde(default = "default_max_wait")]
     pub max_wait_s: f64,
-    /// What may be spent. Default: no limits.
+    /// Limits on requests, tokens and money per process. Default: no limits.
     #[serde(default)]
     pub budget: BudgetConfig,
-    /// What tokens cost, for `budget.money`. Default: nothing.
+    /// Prices of tokens, for `budget.money`. Default: 0.
     #[serde(default)]
     pub prices: PricesConfig,
-    /// Directory in which replies are kept, and looked up before a server is asked; processes may share it.
-    /// Holds replies, no questions and no keys. Default none: no cache.
+    /// Directory of the reply cache; processes may share it. Contains replies, no prompts and no keys. Default
+    /// none: no cache.
     #[serde(default)]
     pub cache_dir: Option<PathBuf>,
 }
@@ -184,7 +183,7 @@ impl HttpJudgeConfig {
         })
     }
 
-    /// Where requests go. Says nothing of a bad address but what is wrong with it: it may hold a secret.
+    /// The endpoint. Error messages do not repeat the address, which may contain a secret.
     fn url(&self) -> Result<Url, String> {
         let url = format!("{}/chat/completions", self.base_url.trim_end_matches('/'));
         let url = Url::parse(&url).map_err(|error| format!("base_url: {error}"))?;
@@ -198,7 +197,8 @@ impl HttpJudgeConfig {
         Ok(url)
     }
 
-    /// A key in the place of its variable's name would be stored with the config; it is not repeated here.
+    /// Refuses an API key in place of a variable's name, which would be stored with the config. The message
+    /// does not repeat it.
     fn validate_key(&self) -> Result<(), String> {
         let is_name = |name: &String| {
             let mut letters = name.chars();

@@ -1,4 +1,4 @@
-//! One exchange with the server.
+//! A single HTTP exchange with the server.
 
 use std::fmt;
 use std::path::Path;
@@ -11,17 +11,17 @@ use super::backoff::retry_after;
 use super::reply::Reply;
 use crate::error::JudgeError;
 
-/// Longest body that is read, in bytes: a verdict is short, and a hostile server is not to fill the memory.
+/// Maximum size of a response body in bytes; bounds the memory that a hostile server can use.
 const LONGEST_BODY: usize = 4 << 20;
 
-/// Characters of a refusal that an error shows.
+/// Maximum length of a response body in an error message, in characters.
 const SHOWN: usize = 300;
 
-/// A key that shows itself to nobody but the server.
+/// An API key that is redacted in debug output and error messages.
 pub(crate) struct Secret(String);
 
 impl Secret {
-    /// The key in an environment variable.
+    /// Reads the key from an environment variable.
     pub(crate) fn from_env(variable: &str) -> Result<Self, JudgeError> {
         match std::env::var(variable) {
             Ok(key) if !key.trim().is_empty() => Ok(Self(key.trim().to_owned())),
@@ -37,8 +37,8 @@ impl Secret {
         Ok(value)
     }
 
-    /// The text without the key, should a server repeat it.
-    fn hidden_in(&self, text: &str) -> String {
+    /// The text with the key redacted, in case a server echoes it.
+    fn redact(&self, text: &str) -> String {
         text.replace(&self.0, "***")
     }
 }
@@ -49,18 +49,18 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// What came of sending a request.
+/// Outcome of sending a request.
 #[derive(Debug)]
 pub(crate) enum Outcome {
     /// A completion.
     Reply(Reply),
-    /// Nothing of use; the same request may succeed later, after the wait that the server asks for.
+    /// Transient failure: retry, after the delay that the server asked for.
     Again { reason: String, wait: Option<Duration> },
-    /// The server will not take this request, now or later.
+    /// Permanent failure.
     Refused { status: StatusCode, text: String },
 }
 
-/// A server, and how to talk to it.
+/// HTTP client for one endpoint.
 #[derive(Debug)]
 pub(crate) struct Connection {
     client: Client,
@@ -75,7 +75,7 @@ impl Connection {
         timeout: Duration,
         ca_file: Option<&Path>,
     ) -> Result<Self, JudgeError> {
-        // Another provider that the process already has serves as well.
+        // Fails if the process already has a provider, which serves as well.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut builder = Client::builder().timeout(timeout).redirect(reqwest::redirect::Policy::none());
         if is_loopback(&url) {
@@ -88,12 +88,12 @@ impl Connection {
         Ok(Self { client, url, key })
     }
 
-    /// Where requests go.
+    /// The endpoint's address.
     pub(crate) fn url(&self) -> &str {
         self.url.as_str()
     }
 
-    /// Sends a body and reads the reply, within the time-out.
+    /// Sends a request body and reads the response, within the time-out.
     pub(crate) async fn exchange(&self, body: Vec<u8>) -> Result<Outcome, JudgeError> {
         let mut request = self.client.post(self.url.clone());
         request = request.header(CONTENT_TYPE, HeaderValue::from_static("application/json")).body(body);
@@ -112,7 +112,7 @@ impl Connection {
         let wait = header.and_then(|value| retry_after(value, SystemTime::now()));
         let body = match read(response).await {
             Ok(body) => body,
-            // What the server wanted is known from the status already.
+            // The status suffices to classify the failure.
             Err(_) if !status.is_success() => Vec::new(),
             Err(reason) => return Outcome::Again { reason, wait },
         };
@@ -129,15 +129,15 @@ impl Connection {
         }
     }
 
-    /// The beginning of a body, for an error.
+    /// Beginning of a response body, for an error message.
     fn excerpt(&self, body: &[u8]) -> String {
         let text = String::from_utf8_lossy(body);
-        let text = self.key.as_ref().map_or_else(|| text.to_string(), |key| key.hidden_in(&text));
+        let text = self.key.as_ref().map_or_else(|| text.to_string(), |key| key.redact(&text));
         text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(SHOWN).collect()
     }
 }
 
-/// The certificates in a PEM file.
+/// Reads the certificates of a PEM file.
 fn authorities(path: &Path) -> Result<Vec<Certificate>, JudgeError> {
     let wrong = |reason: String| JudgeError::Authorities { path: path.to_owned(), reason };
     let pem = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
@@ -148,13 +148,13 @@ fn authorities(path: &Path) -> Result<Vec<Certificate>, JudgeError> {
     }
 }
 
-/// Whether a failure may pass by itself: overload, a broken gateway, a server that restarts.
+/// Whether a status is transient: overload, broken gateway, restarting server.
 fn is_passing(status: StatusCode) -> bool {
     let waiting = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY, StatusCode::TOO_MANY_REQUESTS];
     status.is_server_error() || waiting.contains(&status)
 }
 
-/// A proxy on another machine has another loopback.
+/// Whether the host is this machine, which a proxy could not reach.
 fn is_loopback(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default();
     let address = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
@@ -172,8 +172,7 @@ async fn read(mut response: Response) -> Result<Vec<u8>, String> {
     Ok(body)
 }
 
-/// What went wrong, with its causes: reqwest names them one by one. Without the address, which the config
-/// has.
+/// Message of an error with its causes, without the address.
 fn reason(error: reqwest::Error) -> String {
     let error = error.without_url();
     if error.is_timeout() {

@@ -1,4 +1,4 @@
-//! Frames as pictures in a request.
+//! Frames as PNG images in a request.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -8,12 +8,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::JudgeError;
 
-/// Which frames of the video a request shows.
+/// Frames of the video that a request contains.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct FramesConfig {
-    /// How many, at least 1, evenly spaced from first to last of those that the sampling contract chose; a
-    /// video of fewer shows them all. In their size, as PNG. Default 8.
+    /// Number of frames, at least 1, evenly spaced over the frames that the policy sees; all of them if there
+    /// are fewer. Sent as PNG at their own resolution. Default 8.
     pub count: usize,
 }
 
@@ -23,12 +23,12 @@ impl Default for FramesConfig {
     }
 }
 
-/// The chosen frames as `data:` URLs.
+/// Encodes evenly spaced frames as `data:` URLs.
 pub(crate) fn data_urls(frames: &Frames, count: usize) -> Result<Vec<String>, JudgeError> {
     chosen(frames.len(), count).into_iter().map(|index| data_url(frames, index)).collect()
 }
 
-/// Evenly spaced indices from first to last; the middle for a single one.
+/// Evenly spaced indices from first to last; the middle one for a count of 1.
 fn chosen(length: usize, count: usize) -> Vec<usize> {
     match (length, count.min(length)) {
         (0, _) | (_, 0) => Vec::new(),

@@ -1,4 +1,4 @@
-//! Asking a server which answer is better.
+//! The judge `http` at run time.
 
 use async_trait::async_trait;
 use futures::future::join_all;
@@ -8,24 +8,25 @@ use super::client::ChatClient;
 use super::frames::data_urls;
 use super::request::RequestStyle;
 use crate::agreement::averaged;
-use crate::ask::{Comparison, shown, unreadable};
+use crate::ask::{Comparison, unreadable};
+use crate::comparison_prompt::presented;
 
-/// The judge that [`HttpJudgeConfig`](super::HttpJudgeConfig) builds.
+/// Judge built by [`HttpJudgeConfig`](super::HttpJudgeConfig).
 #[derive(Debug)]
 pub(crate) struct HttpJudge {
     pub(crate) client: ChatClient,
     pub(crate) comparison: Comparison,
     pub(crate) style: RequestStyle,
     pub(crate) orders: Orders,
-    /// Number of frames that are shown; none for text only.
+    /// Number of frames per request; `None` for text only.
     pub(crate) frames: Option<usize>,
-    /// Of the first attempt, and of those after it.
+    /// Temperature of the first attempt, and of those after it.
     pub(crate) temperatures: [f64; 2],
     pub(crate) attempts: usize,
 }
 
 impl HttpJudge {
-    /// Asks in one order of showing, until the reply can be read.
+    /// Asks in one presentation order until a reply can be parsed.
     async fn vote(
         &self,
         case: &JudgeCase,
@@ -36,8 +37,8 @@ impl HttpJudge {
         let streams = Streams::new(case.seed);
         let mut last = String::new();
         for attempt in 0..self.attempts {
-            // By text and not by place, so that a swapped case draws the same.
-            let seed = streams.seed(attempt as u32, "http", shown(case, first_shown_first)[0]);
+            // Keyed by text, not by position, so that a swapped case draws the same seeds.
+            let seed = streams.seed(attempt as u32, "http", presented(case, first_shown_first)[0]);
             let temperature = self.temperatures[attempt.min(1)];
             let body = self.style.body(&text, pictures, temperature, seed);
             last = self.client.complete(body, seed).await?.text;
@@ -55,7 +56,7 @@ impl Judge for HttpJudge {
         let pictures = self.frames.map(|count| data_urls(&case.scene.frames, count)).transpose();
         let pictures = pictures.map_err(ComponentError::bad_input)?.unwrap_or_default();
         let orders = self.orders.first_shown_first().iter();
-        // To their ends, even where one fails: what the other costs is then in the cache.
+        // Both run to completion even if one fails, so that the other's reply is cached.
         let votes =
             join_all(orders.map(|&first_shown_first| self.vote(case, &pictures, first_shown_first)));
         Ok(averaged(votes.await.into_iter().collect::<Result<_, _>>()?))

@@ -4,13 +4,12 @@
 //! case -> request (request.rs) -> cache (cache.rs) -> pace, budget, server, retries (client.rs) -> reply
 //! ```
 //!
-//! A verdict is asked for until it is had, or until it is clear that it will not be: whatever goes wrong on
-//! the way (429, 5xx, time-outs, torn or senseless bodies) is tried again a bounded number of times, and
-//! then stops the run in a state that continues. What was paid for is in the cache, so it is not paid for
-//! twice. A request that the server calls bad quarantines its sample.
+//! Transient failures (429, 5xx, time-outs, truncated or invalid bodies) are retried a bounded number of times,
+//! and then stop the run, which can be continued. Replies are cached, so they are not paid for twice. A
+//! request that the server rejects as bad quarantines its sample.
 //!
-//! The key comes from an environment variable, which the config names. It is in no config, no cache entry,
-//! no error and no log.
+//! The API key comes from an environment variable named in the config. It is in no config, cache entry, error
+//! or log.
 
 mod backoff;
 mod budget;

@@ -1,4 +1,4 @@
-//! When a request may leave: so many at once, so many a minute, and none while the server wants quiet.
+//! Rate limiting: concurrency, requests per minute, and pauses that the server asks for.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::error::JudgeError;
 
-/// Lets requests leave.
+/// Rate limiter of a server.
 #[derive(Debug)]
 pub(crate) struct Pace {
     under_way: Arc<Semaphore>,
@@ -16,7 +16,7 @@ pub(crate) struct Pace {
     clock: Mutex<Clock>,
 }
 
-/// The next free departure, and the end of the server's quiet; none before the first.
+/// Next free slot, and end of the pause that the server asked for.
 #[derive(Debug, Default)]
 struct Clock {
     next: Option<Instant>,
@@ -29,25 +29,25 @@ impl Pace {
         Self { under_way: Arc::new(Semaphore::new(concurrency)), gap, clock: Mutex::default() }
     }
 
-    /// Waits for a turn; the request is under way as long as the permit lives.
+    /// Waits for a slot. The request counts as concurrent until the permit is dropped.
     pub(crate) async fn turn(&self) -> Result<OwnedSemaphorePermit, JudgeError> {
         let permit = Arc::clone(&self.under_way).acquire_owned().await.map_err(|_| JudgeError::Closed)?;
         sleep_until(self.departure()).await;
-        // Meanwhile another reply may have asked for quiet.
+        // Another reply may have asked for a pause in the meantime.
         while let Some(end) = self.quiet_until() {
             sleep_until(end).await;
         }
         Ok(permit)
     }
 
-    /// Lets nothing leave for a while.
+    /// Pauses all requests.
     pub(crate) fn keep_quiet(&self, wait: Duration) {
         let end = Instant::now() + wait;
         let mut clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
         clock.quiet_until = Some(clock.quiet_until.map_or(end, |other| other.max(end)));
     }
 
-    /// Takes the next free departure.
+    /// Reserves the next free slot.
     fn departure(&self) -> Instant {
         let now = Instant::now();
         let mut clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,8 +1,8 @@
-//! A server's reply: `chat.completion` of the OpenAI API, as much of it as a judge needs.
+//! Parsing of replies: the parts of the OpenAI API's `chat.completion` that a judge needs.
 
 use serde::{Deserialize, Serialize};
 
-/// Tokens as the server counts them.
+/// Token usage as counted by the server.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Usage {
     /// Tokens of the prompt.
@@ -13,12 +13,12 @@ pub(crate) struct Usage {
     pub(crate) completion_tokens: u64,
 }
 
-/// What the model said, and what it cost.
+/// Text and token usage of a reply.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Reply {
-    /// The text; empty where the model refused to write one.
+    /// Text of the first choice; empty if its content is null.
     pub(crate) text: String,
-    /// Its cost, where the server says.
+    /// Token usage, if the server reports it.
     pub(crate) usage: Option<Usage>,
 }
 
@@ -40,7 +40,7 @@ struct Message {
 }
 
 impl Reply {
-    /// Reads a body, or says what is wrong with it.
+    /// Parses a response body.
     pub(crate) fn parse(body: &[u8]) -> Result<Self, String> {
         let value: serde_json::Value =
             serde_json::from_slice(body).map_err(|error| format!("the reply is not JSON: {error}"))?;

@@ -1,9 +1,9 @@
-//! The body of a request.
+//! Request bodies of chat completions.
 
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-/// What every request of a judge has in common.
+/// Parameters shared by all requests of a judge.
 #[derive(Debug)]
 pub(crate) struct RequestStyle {
     pub(crate) model: String,
@@ -13,7 +13,7 @@ pub(crate) struct RequestStyle {
     pub(crate) extra: Map<String, Value>,
 }
 
-/// Keys that a judge writes itself, and `extra` may not.
+/// Keys that the judge sets, and `extra` must not.
 pub(crate) const OWN_KEYS: [&str; 7] =
     ["model", "messages", "temperature", "max_tokens", "seed", "n", "stream"];
 
@@ -31,8 +31,8 @@ struct Body<'b> {
 }
 
 impl RequestStyle {
-    /// The JSON that asks for a reply to a text and some pictures. The same for the same arguments, byte for
-    /// byte, as the cache's names are digests of it.
+    /// JSON body for a text and images (`data:` URLs). Deterministic to the byte, as cache keys are digests of
+    /// it.
     pub(crate) fn body(&self, text: &str, pictures: &[String], temperature: f64, seed: u64) -> Vec<u8> {
         let system = self.system.iter().map(|text| json!({ "role": "system", "content": text }));
         let user = json!({ "role": "user", "content": content(text, pictures) });
@@ -41,16 +41,16 @@ impl RequestStyle {
             messages: system.chain([user]).collect(),
             temperature,
             max_tokens: (self.max_tokens > 0).then_some(self.max_tokens),
-            // Servers differ in how large a number they take; all take 31 bits.
+            // Servers differ in the range of seeds; all accept 31 bits.
             seed: self.send_seed.then_some(seed >> 33),
             extra: &self.extra,
         };
-        // Text, numbers and maps of text: writing them to memory does not fail.
+        // Serialising strings, numbers and string-keyed maps to memory does not fail.
         serde_json::to_vec(&body).unwrap_or_default()
     }
 }
 
-/// A plain text where there are no pictures, which servers of text models insist on.
+/// Message content: a plain string without images, as servers of text models require.
 fn content(text: &str, pictures: &[String]) -> Value {
     if pictures.is_empty() {
         return text.into();

@@ -1,4 +1,4 @@
-//! The retrospector `fixed`: a control whose descriptions say nothing about the video.
+//! The retrospector `fixed`: a control whose descriptions are independent of the video.
 
 use std::sync::Arc;
 
@@ -9,13 +9,13 @@ use isr_api::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Says the same of every video: the control that tells what a judge gains by the form of a prompt with a
-/// description from what it gains by the description.
+/// Constant description for every video: a control that separates the effect of having a description in the
+/// judge's prompt from the effect of its content.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct FixedRetrospectorConfig {
-    /// What is said; best as long as descriptions are, and in words that the model knows. Default `nothing is
-    /// known of this video.`
+    /// Text of the description, ideally of the usual length and vocabulary. Default `nothing is known of this
+    /// video.`
     pub text: String,
 }
 
@@ -45,7 +45,7 @@ isr_config::register!(
     example = "text = \"nothing is known of this video.\"\n"
 );
 
-/// The retrospector that [`FixedRetrospectorConfig`] builds.
+/// Retrospector built by [`FixedRetrospectorConfig`].
 #[derive(Debug)]
 pub struct FixedRetrospector {
     text: String,

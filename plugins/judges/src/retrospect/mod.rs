@@ -1,4 +1,4 @@
-//! Retrospectors: components that write the visual context of a video.
+//! Retrospectors: components that write the visual context (description) of a video.
 
 mod fixed;
 mod self_retrospector;

@@ -12,8 +12,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::error::JudgeError;
-use crate::sampling;
 use crate::template::{Template, TemplateError, Variables};
+use crate::{prompt, sampling};
 
 const DEFAULT_PROMPT: &str = "\
 {% if previous %}
@@ -28,20 +28,21 @@ order, and where it happens. State only what the video shows.
 
 const VARIABLES: Variables = Variables { required: &[], optional: &["previous"] };
 
-/// The policy describes the video with its own previous description in view: self-retrospection
-/// (arXiv 2406.11280). The paper does not publish its prompt or its sampling; the defaults are ours.
+/// Self-retrospection (ISR-DPO, arXiv 2406.11280): the policy describes the video given its own description of
+/// the previous iteration. The paper publishes neither the prompt nor the sampling; the defaults are this
+/// project's.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SelfRetrospectorConfig {
-    /// What the policy is asked, after the video: a Jinja template over `previous`, the description that
-    /// the previous iteration wrote (none in the first). Default: English instructions for a general
-    /// video model.
+    /// Prompt after the video: a Jinja template over `previous`, the description of the previous iteration
+    /// (none in the first). Default: English instructions for a general video model.
     pub prompt: String,
-    /// Standing instructions. Default none.
+    /// System prompt. Default none.
     pub system: Option<String>,
-    /// Whether the previous description is shown; false is the "no retrospection" ablation. Default true.
+    /// Whether the prompt shows the previous description; false is the "no retrospection" ablation. Default
+    /// true.
     pub use_previous: bool,
-    /// How descriptions are drawn. Values left out: temperature 0 (greedy), at most 256 tokens.
+    /// Sampling of descriptions. Keys left out: temperature 0 (greedy), at most 256 tokens.
     #[serde(deserialize_with = "over_default_sampling")]
     pub sampling: Sampling,
 }
@@ -95,7 +96,7 @@ isr_config::register!(
     example = "use_previous = true\nsampling = { temperature = 0.0, max_new_tokens = 256 }\n"
 );
 
-/// The retrospector that [`SelfRetrospectorConfig`] builds.
+/// Retrospector built by [`SelfRetrospectorConfig`].
 #[derive(Debug)]
 pub struct SelfRetrospector {
     config: SelfRetrospectorConfig,
@@ -107,11 +108,7 @@ impl SelfRetrospector {
         let shown = case.previous.as_ref().filter(|_| self.config.use_previous);
         let previous = shown.map(|context| context.text.trim());
         let text = self.template.render(context! { previous }).map_err(ComponentError::bad_input)?;
-        let prompt = Prompt::about(&case.scene, text);
-        Ok(match &self.config.system {
-            Some(system) => prompt.with_system(system),
-            None => prompt,
-        })
+        Ok(prompt::assemble(Some(&case.scene), self.config.system.as_deref(), text))
     }
 }
 

@@ -1,7 +1,7 @@
-//! The selection `balanced_lengths`: pairs from which length cannot be learned.
+//! The selection `balanced_lengths`: a training set without length bias.
 //!
-//! Where the chosen answer is longer in most pairs, the cheapest thing to learn is to write more, and over
-//! iterations answers grow. With as many pairs the one way as the other, length by itself predicts nothing.
+//! If the chosen answer is longer in most pairs, the policy learns to write more, and answers grow over
+//! iterations. With equally many pairs of either kind, length does not predict the preference.
 
 use std::sync::Arc;
 
@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use super::{by_margin, decided, sides};
 use crate::odds::excess_words;
 
-/// Keeps as many pairs whose chosen answer is longer (in words) as pairs whose rejected answer is: the
-/// surest of the more frequent kind, and all of the other. Pairs of equal length are kept. Drops the
+/// Balances pairs whose chosen answer is longer (in words) against pairs whose rejected answer is: keeps all
+/// of the rarer kind and equally many of the other, by largest margin. Keeps pairs of equal length. Drops the
 /// others as `no preference` or `unbalanced length`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -1,4 +1,4 @@
-//! The selection `chain`: selections in turn.
+//! The selection `chain`: a sequence of selections.
 
 use std::sync::Arc;
 
@@ -9,12 +9,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::bounds;
 
-/// Applies selections in turn: each sees what those before it kept. A pair that is dropped keeps the
-/// reason of the one that dropped it; which answer is chosen, the last one says.
+/// Sequence of selections: each sees the pairs that those before it kept. A dropped pair has the reason of the
+/// selection that dropped it; the last selection decides which answer is chosen.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ChainConfig {
-    /// The selections, first to last, at least one: tables of `type` and settings. Required.
+    /// Selections in order, at least one: tables of `type` and settings. Required.
     pub steps: Vec<Box<dyn SelectionConfig>>,
 }
 
@@ -50,7 +50,7 @@ impl Selection for Chain {
             let handed: Vec<_> = left.iter().map(|&index| candidates[index].clone()).collect();
             let said = step.select(&handed);
             if said.len() != handed.len() {
-                // Whose decisions these are cannot be told; none at all fails the loop's own check.
+                // Decisions cannot be matched to candidates; an empty result fails the loop's own check.
                 return Vec::new();
             }
             left.iter().zip(said).for_each(|(&index, decision)| decisions[index] = decision);

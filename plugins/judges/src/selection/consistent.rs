@@ -1,8 +1,7 @@
-//! The selection `consistent`: trains on what the judge is sure and consistent about.
+//! The selection `consistent`: pairs with consistent and confident verdicts.
 //!
-//! A self-judge has a position bias: it prefers what is shown first (or second), whatever it says. A
-//! verdict that turns with the order of showing says more about that bias than about the answers. The
-//! paper does not say whether it filters; the rule is ours.
+//! Self-judges have a position bias. A verdict that flips with the presentation order reflects this bias more
+//! than the answers. The paper does not say whether it filters; the rule is this project's.
 
 use std::sync::Arc;
 
@@ -10,18 +9,20 @@ use isr_api::{BuildContext, Candidate, Cause, Component, Decision, Selection, Ve
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Rounding that a margin may lose: `0.6 - 0.5` is a little less than `0.1`.
+use crate::bounds;
+
+/// Tolerance for rounding of margins: `0.6 - 0.5` is slightly less than `0.1`.
 const ROUNDING: f64 = 1e-9;
 
-/// Keeps the pairs whose verdict does not depend on the order of showing, and is sure enough. Drops the
+/// Keeps pairs whose verdict is independent of the presentation order and has a sufficient margin. Drops the
 /// others as `inconsistent verdict`, `no preference` (a probability of exactly one half) or `margin below
 /// X`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ConsistentSelectionConfig {
-    /// Drop pairs on which the judge's votes disagree. Default true.
+    /// Whether pairs on which the judge's votes disagree are dropped. Default true.
     pub require_consistent: bool,
-    /// Least distance of the preference probability (mean over votes) from one half, in [0, 0.5].
+    /// Minimum margin: distance of the preference probability (mean over votes) from one half, in [0, 0.5].
     /// Default 0.
     pub min_margin: f64,
 }
@@ -36,10 +37,7 @@ impl Component for ConsistentSelectionConfig {
     type Built = Arc<dyn Selection>;
 
     fn validate(&self) -> Result<(), String> {
-        if (0.0..=0.5).contains(&self.min_margin) {
-            return Ok(());
-        }
-        Err(format!("min_margin is {}; it must be in [0, 0.5]", self.min_margin))
+        bounds::margin("min_margin", self.min_margin)
     }
 
     fn build(&self, _: &BuildContext) -> Result<Self::Built, Cause> {
@@ -52,7 +50,7 @@ isr_config::register!(
     example = "require_consistent = true\nmin_margin = 0.1\n"
 );
 
-/// The selection that [`ConsistentSelectionConfig`] builds.
+/// Selection built by [`ConsistentSelectionConfig`].
 #[derive(Debug, Clone)]
 pub struct ConsistentSelection {
     config: ConsistentSelectionConfig,

@@ -1,4 +1,4 @@
-//! The selection `deduplicate`: no pair of texts twice.
+//! The selection `deduplicate`: no two pairs with the same texts.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -9,14 +9,14 @@ use serde::{Deserialize, Serialize};
 
 use super::{by_margin, decided, sides};
 
-/// Keeps one pair of those that say the same, the surest: chosen and rejected answer are compared in lower
-/// case, without punctuation at the ends of words, and with single spaces. Drops the others as `no
-/// preference`, `duplicate pair`, or `same answer twice` where chosen and rejected say the same.
+/// Keeps the pair of largest margin among pairs with the same texts: chosen and rejected answer are compared
+/// in lower case, without punctuation at the ends of words, and with single spaces. Drops the others as `no
+/// preference`, `duplicate pair`, or `same answer twice` if chosen and rejected text are the same.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct DeduplicateConfig {
-    /// Whether a pair is a duplicate of the same texts the other way round, too. Under two videos the
-    /// opposite preference can be right, so: default false.
+    /// Whether a pair with chosen and rejected text exchanged is a duplicate, too. For two videos opposite
+    /// preferences can both be right. Default false.
     pub either_way: bool,
 }
 

@@ -1,4 +1,4 @@
-//! Selections: which judged pairs are trained on.
+//! Selections: which judged pairs become training data.
 
 mod balanced_lengths;
 mod chain;
@@ -16,7 +16,7 @@ use std::cmp::Ordering;
 
 use isr_api::{Candidate, Decision};
 
-/// The decision that a verdict alone leads to.
+/// Decision by the preference probability alone.
 fn decided(candidate: &Candidate) -> Decision {
     match candidate.verdict.p_first.partial_cmp(&0.5) {
         Some(Ordering::Greater) => Decision::ChooseFirst,
@@ -25,7 +25,7 @@ fn decided(candidate: &Candidate) -> Decision {
     }
 }
 
-/// Chosen and rejected text, where there is a preference.
+/// Chosen and rejected text; `None` without a preference.
 fn sides(candidate: &Candidate) -> Option<[&str; 2]> {
     let (first, second) = (candidate.first.text.as_str(), candidate.second.text.as_str());
     match decided(candidate) {
@@ -35,40 +35,29 @@ fn sides(candidate: &Candidate) -> Option<[&str; 2]> {
     }
 }
 
-/// Surest first; among equals by sample, so that the order in which candidates come does not matter.
+/// Descending margin; ties by sample id, so that the result does not depend on the order of candidates.
 fn by_margin(left: &Candidate, right: &Candidate) -> Ordering {
     let margins = right.verdict.margin().total_cmp(&left.verdict.margin());
     margins.then_with(|| left.sample.cmp(&right.sample))
 }
 
-/// Candidates of a test.
+/// Candidates and decisions for tests.
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping")]
 
     use std::sync::Arc;
 
-    use isr_api::{
-        BuildContext, Candidate, Decision, Fingerprint, FinishReason, Response, Selection, Verdict,
-    };
+    use isr_api::{BuildContext, Candidate, Decision, Selection, Verdict};
     use isr_config::registry::SelectionConfig;
+    use isr_testing::fixtures::response;
 
-    /// The selection of a section, or why there is none.
+    /// Builds the selection of a section, or returns the error message.
     pub(super) fn selection(section: &str) -> Result<Arc<dyn Selection>, String> {
         let config: Box<dyn SelectionConfig> =
             toml::from_str(section).map_err(|error| error.to_string())?;
         config.validate()?;
         config.build(&BuildContext::default()).map_err(|error| error.to_string())
-    }
-
-    fn response(text: &str) -> Response {
-        Response {
-            text: text.to_owned(),
-            token_ids: vec![1],
-            logprobs: vec![-0.5],
-            finish_reason: FinishReason::Stop,
-            policy: Fingerprint::of("fake"),
-        }
     }
 
     /// A candidate: sample, answers, probability.
@@ -77,7 +66,7 @@ mod tests {
         Candidate { sample: sample.into(), first: response(first), second: response(second), verdict }
     }
 
-    /// What becomes of each: `1` and `2` for the chosen answer, else the reason.
+    /// The decision on each candidate: `1` or `2` for the chosen answer, else the reason of the drop.
     pub(super) fn decisions(section: &str, candidates: &[(&str, &str, &str, f64)]) -> Vec<String> {
         let candidates: Vec<_> = candidates.iter().copied().map(candidate).collect();
         let word = |decision| match decision {

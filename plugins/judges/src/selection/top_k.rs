@@ -1,4 +1,4 @@
-//! The selection `top_k`: the surest pairs.
+//! The selection `top_k`: the pairs of largest margin.
 
 use std::sync::Arc;
 
@@ -10,14 +10,14 @@ use super::{by_margin, decided, sides};
 use crate::bounds;
 
 /// Keeps the pairs of largest margin: a share of those with a preference, or a number. Drops the others as
-/// `no preference` or `not among the surest`; of equal margins, the sample of smaller id is kept.
+/// `no preference` or `not among the surest`. Ties are broken by the smaller sample id.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TopKConfig {
-    /// Share of the pairs with a preference that is kept, in (0, 1], rounded to whole pairs and to at least
-    /// one. Default 0.5.
+    /// Share to keep of the pairs with a preference, in (0, 1], rounded to whole pairs, at least one. Default
+    /// 0.5.
     pub share: f64,
-    /// Number of pairs that is kept at most, at least 1; instead of `share`. Default none.
+    /// Maximum number of pairs to keep, at least 1; replaces `share`. Default none.
     pub count: Option<usize>,
 }
 
@@ -47,7 +47,7 @@ struct TopK {
 }
 
 impl TopK {
-    /// How many of so many are kept.
+    /// Number of pairs to keep of those with a preference.
     fn kept(&self, preferences: usize) -> usize {
         match self.config.count {
             Some(count) => count,

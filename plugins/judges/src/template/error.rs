@@ -1,45 +1,45 @@
-//! Errors of `isr-template`.
+//! Errors of prompt templates.
 
-/// Why a prompt template cannot be used.
+/// Invalid prompt template.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TemplateError {
-    /// A prompt template cannot be used; the message starts with its key.
+    /// Syntax or rendering error; the message starts with the config key.
     #[error("{key}, line {line}: {reason}")]
     Unusable {
-        /// The config key that holds the template.
+        /// Config key of the template.
         key: &'static str,
-        /// Line within the template, from 1.
+        /// Line within the template, counted from 1.
         line: usize,
-        /// What the template engine says.
+        /// Message of the template engine.
         reason: String,
     },
-    /// A prompt template names something that is not there.
+    /// Use of an unknown variable.
     #[error("{key} uses `{name}`, which is not known here; it may use {known}")]
     UnknownVariable {
-        /// The config key that holds the template.
+        /// Config key of the template.
         key: &'static str,
-        /// The name.
+        /// Name of the variable.
         name: String,
-        /// The names that it may use.
+        /// Names of the known variables.
         known: String,
     },
-    /// A prompt template leaves out what the model must see.
+    /// No use of a required variable.
     #[error("{key} does not use `{name}`; without {{{{ {name} }}}} the model cannot answer")]
     UnusedVariable {
-        /// The config key that holds the template.
+        /// Config key of the template.
         key: &'static str,
-        /// The name.
+        /// Name of the variable.
         name: &'static str,
     },
-    /// A prompt template leaves out what a switch says is shown.
+    /// No use of a variable that a switch of the config promises to show.
     #[error("{key} does not use `{name}`; write {{{{ {name} }}}} into it, or set {switch} = false")]
     IgnoredVariable {
-        /// The config key that holds the template.
+        /// Config key of the template.
         key: &'static str,
-        /// The name.
+        /// Name of the variable.
         name: &'static str,
-        /// The config key of the switch.
+        /// Config key of the switch.
         switch: &'static str,
     },
 }

@@ -1,8 +1,8 @@
-//! Prompt templates: checked when the config is read, rendered when a case is asked.
+//! Prompt templates: validated with the config, rendered for each case.
 //!
 //! Templates are Jinja (minijinja), with `trim_blocks` and `lstrip_blocks` as in Hugging Face chat
-//! templates: a line that holds only a `{% ... %}` tag leaves no trace. One newline at the end is
-//! dropped. Text is inserted as it stands, without escaping, and is never read as a template.
+//! templates: a line with only a `{% ... %}` tag is removed. One trailing newline is removed. Values are
+//! inserted verbatim, without escaping, and are never evaluated as templates.
 
 mod error;
 
@@ -12,15 +12,15 @@ use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value};
 
 pub use error::TemplateError;
 
-/// The variables of a template, and which of them it must use.
+/// Variables of a template.
 pub(crate) struct Variables {
-    /// Names that every usable template mentions.
+    /// Variables that a template must use.
     pub(crate) required: &'static [&'static str],
-    /// Names that it may mention. Those without a value are `none`, so `{% if name %}` works.
+    /// Variables that it may use. Those without a value are `none`, so `{% if name %}` works.
     pub(crate) optional: &'static [&'static str],
 }
 
-/// A template that has passed its checks.
+/// A validated template.
 #[derive(Debug)]
 pub(crate) struct Template {
     key: &'static str,
@@ -30,8 +30,8 @@ pub(crate) struct Template {
 }
 
 impl Template {
-    /// Checks a template: it parses, knows its variables, and uses those that it must. The key is that of
-    /// the config, and begins every message.
+    /// Validates a template: syntax, unknown variables, required variables. `key` is its config key, with
+    /// which every message starts.
     pub(crate) fn new(
         key: &'static str,
         source: &str,
@@ -46,7 +46,7 @@ impl Template {
         Ok(template)
     }
 
-    /// Refuses a template that leaves out an optional variable whose switch is on.
+    /// Requires an optional variable whose switch is on.
     pub(crate) fn must_use(&self, name: &'static str, switch: &'static str) -> Result<(), TemplateError> {
         if self.used.contains(name) {
             return Ok(());
@@ -54,7 +54,7 @@ impl Template {
         Err(TemplateError::IgnoredVariable { key: self.key, name, switch })
     }
 
-    /// The text for some values of its variables.
+    /// Renders the template.
     pub(crate) fn render(&self, values: Value) -> Result<String, TemplateError> {
         let parsed = self.environment.template_from_named_str(self.key, &self.source);
         parsed.and_then(|template| template.render(values)).map_err(|error| self.error(&error))

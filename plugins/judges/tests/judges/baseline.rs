@@ -1,27 +1,30 @@
 //! The judges `random`, `length` and `rule`.
 
-use crate::fake::{Fake, case, judge};
+use isr_testing::ScriptedPolicy;
+use isr_testing::fixtures::case;
+
+use crate::support::{judge, judged};
 
 async fn probability(section: &str, first: &str, second: &str) -> f64 {
-    let verdict = Fake::saying("").judge(&judge(section), &case(first, second)).await.unwrap();
+    let verdict = judged(&ScriptedPolicy::saying(""), &judge(section), &case(first, second)).await.unwrap();
     assert!(verdict.votes.is_empty() && verdict.consistent);
     verdict.p_first
 }
 
 #[tokio::test]
 async fn a_coin_falls_either_way_about_as_often() {
-    let (coin, fake) = (judge("type = 'random'"), Fake::saying(""));
+    let (coin, fake) = (judge("type = 'random'"), ScriptedPolicy::saying(""));
     let mut heads = 0;
     for seed in 0..400 {
         let mut case = case("a", "b");
         case.seed = seed;
-        let p = fake.judge(&coin, &case).await.unwrap().p_first;
+        let p = judged(&fake, &coin, &case).await.unwrap().p_first;
         assert!(p == 0.0 || p == 1.0);
         heads += usize::from(p == 1.0);
     }
     // 200 +- 4 standard deviations.
     assert!((160..=240).contains(&heads), "{heads}");
-    assert!(fake.asked().is_empty());
+    assert!(fake.generated().is_empty());
 }
 
 #[tokio::test]

@@ -4,11 +4,14 @@ use std::sync::Arc;
 
 use isr_api::{ComponentError, JudgeCase, Verdict};
 
-use crate::fake::{Fake, case, judge};
+use isr_testing::ScriptedPolicy;
+use isr_testing::fixtures::case;
 
-async fn heard(section: &str, case: &JudgeCase) -> (Result<Verdict, ComponentError>, Arc<Fake>) {
-    let fake = Fake::saying("");
-    (fake.judge(&judge(section), case).await, fake)
+use crate::support::{judge, judged};
+
+async fn heard(section: &str, case: &JudgeCase) -> (Result<Verdict, ComponentError>, Arc<ScriptedPolicy>) {
+    let fake = ScriptedPolicy::saying("");
+    (judged(&fake, &judge(section), case).await, fake)
 }
 
 async fn verdict(section: &str, first: &str, second: &str) -> Verdict {
@@ -48,7 +51,7 @@ async fn a_majority_asks_with_other_seeds_and_shares_the_calls() {
     }
     assert!(shares.iter().any(|&p| p > 0.0 && p < 1.0), "all calls had one seed: {shares:?}");
     let (_, fake) = heard("type = 'majority'\ncalls = 5\ninner = { type = 'stub' }", &case("a", "b")).await;
-    let mut seeds: Vec<_> = fake.asked().iter().map(|request| request.seed).collect();
+    let mut seeds: Vec<_> = fake.generated().iter().map(|request| request.seed).collect();
     seeds.sort_unstable();
     seeds.dedup();
     assert_eq!(seeds.len(), 5);
@@ -116,7 +119,7 @@ async fn a_cascade_asks_the_next_judge_only_where_the_one_before_is_unsure() {
     }
     let (broken, fake) = heard(&cascade("error = 'failed'"), &case("a", "b")).await;
     assert!(matches!(broken, Err(ComponentError::Failed(_))), "what breaks a run is not passed over");
-    assert_eq!(fake.asked().len(), 1);
+    assert_eq!(fake.generated().len(), 1);
 }
 
 #[tokio::test]
@@ -174,7 +177,7 @@ async fn a_veto_cannot_be_outvoted_and_spares_the_judge() {
         let (outcome, fake) = heard(section, &case(first, second)).await;
         let verdict = outcome.unwrap();
         assert_eq!((verdict.p_first, verdict.consistent), (p, consistent), "{first} / {second}");
-        assert_eq!(fake.asked().len(), asked, "{first} / {second}");
+        assert_eq!(fake.generated().len(), asked, "{first} / {second}");
     }
 }
 

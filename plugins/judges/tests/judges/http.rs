@@ -6,8 +6,11 @@ use futures::future::join_all;
 use isr_api::{ComponentError, JudgeCase, Verdict};
 use tokio::time::Instant;
 
-use crate::fake::{Fake, case, judge};
+use isr_testing::ScriptedPolicy;
+use isr_testing::fixtures::case;
+
 use crate::server::{Act, Server};
+use crate::support::{judge, judged};
 
 /// A variable that every test run has: its value is the key of these tests. (Setting one is not safe among
 /// threads.)
@@ -30,7 +33,7 @@ fn red_and_blue() -> JudgeCase {
 }
 
 async fn ask(server: &Server, rest: &str, case: &JudgeCase) -> Result<Verdict, ComponentError> {
-    Fake::saying("").judge(&judge(&section(server, rest)), case).await
+    judged(&ScriptedPolicy::saying(""), &judge(&section(server, rest)), case).await
 }
 
 /// A server that does these things in turn, and then judges.
@@ -105,8 +108,8 @@ async fn silence_and_slow_streams_end_at_the_time_out() {
         let server = Server::start(move |index| if index == 0 { script.clone() } else { Act::Judge }).await;
         let start = Instant::now();
         let hasty = section(&server, "orders = 'given'").replace("timeout_s = 5.0", "timeout_s = 0.3");
-        let (fake, judge, case) = (Fake::saying(""), judge(&hasty), red_and_blue());
-        let verdict = tokio::time::timeout(Duration::from_secs(9), fake.judge(&judge, &case)).await;
+        let (fake, judge, case) = (ScriptedPolicy::saying(""), judge(&hasty), red_and_blue());
+        let verdict = tokio::time::timeout(Duration::from_secs(9), judged(&fake, &judge, &case)).await;
         assert_eq!(verdict.unwrap().unwrap().p_first, 1.0, "{fault:?}");
         assert!(start.elapsed() >= Duration::from_millis(300), "{fault:?}");
         assert!(start.elapsed() < Duration::from_secs(4), "{fault:?}");
@@ -123,8 +126,8 @@ async fn retry_after_holds_all_requests_back() {
     let server = server([Act::Status(429, "Retry-After: 1\r\n", "")]).await;
     let judge = judge(&section(&server, "orders = 'given'\nconcurrency = 1"));
     let cases = [red_and_blue(), case("it is red. yes", "it is blue. yes"), case("red. 3", "blue. 3")];
-    let fake = Fake::saying("");
-    for verdict in join_all(cases.iter().map(|case| fake.judge(&judge, case))).await {
+    let fake = ScriptedPolicy::saying("");
+    for verdict in join_all(cases.iter().map(|case| judged(&fake, &judge, case))).await {
         assert_eq!(verdict.unwrap().p_first, 1.0);
     }
     let received = server.received();
@@ -139,7 +142,7 @@ async fn retry_after_holds_all_requests_back() {
 async fn a_server_that_asks_for_no_wait_is_not_hammered() {
     let server = server([Act::Status(429, "Retry-After: 0\r\n", "")]).await;
     let patient = section(&server, "orders = 'given'").replace("backoff_s = 0.001", "backoff_s = 0.4");
-    Fake::saying("").judge(&judge(&patient), &red_and_blue()).await.unwrap();
+    judged(&ScriptedPolicy::saying(""), &judge(&patient), &red_and_blue()).await.unwrap();
     let received = server.received();
     assert!(received[1].at - received[0].at >= Duration::from_millis(190), "half of backoff_s at least");
 }
@@ -237,8 +240,8 @@ async fn under_all_faults_at_once_no_verdict_is_lost_or_had_twice() {
     let script = acts.clone();
     let server = Server::start(move |index| script[index * 7 % script.len()].clone()).await;
     let judge = judge(&section(&server, "retries = 60\nconcurrency = 6\nmax_wait_s = 0.01"));
-    let (fake, cases) = (Fake::saying(""), many());
-    let verdicts = join_all(cases.iter().map(|case| fake.judge(&judge, case))).await;
+    let (fake, cases) = (ScriptedPolicy::saying(""), many());
+    let verdicts = join_all(cases.iter().map(|case| judged(&fake, &judge, case))).await;
     for verdict in verdicts {
         let verdict = verdict.unwrap();
         assert_eq!((verdict.p_first, verdict.consistent, verdict.votes.len()), (1.0, true, 2));
@@ -259,8 +262,8 @@ async fn as_many_are_under_way_as_allowed_and_no_more() {
     // Each takes a few hundred milliseconds.
     let server = Server::start(|_| Act::Dribble(Duration::from_millis(1))).await;
     let judge = judge(&section(&server, "concurrency = 3"));
-    let fake = Fake::saying("");
-    for verdict in join_all(many()[..5].iter().map(|case| fake.judge(&judge, case))).await {
+    let fake = ScriptedPolicy::saying("");
+    for verdict in join_all(many()[..5].iter().map(|case| judged(&fake, &judge, case))).await {
         assert_eq!(verdict.unwrap().p_first, 1.0);
     }
     assert_eq!((server.judged(), server.most_under_way()), (10, 3));
@@ -270,8 +273,8 @@ async fn as_many_are_under_way_as_allowed_and_no_more() {
 async fn requests_keep_to_their_number_a_minute() {
     let server = server([]).await;
     let judge = judge(&section(&server, "requests_per_minute = 1200"));
-    let fake = Fake::saying("");
-    for verdict in join_all(many()[..5].iter().map(|case| fake.judge(&judge, case))).await {
+    let fake = ScriptedPolicy::saying("");
+    for verdict in join_all(many()[..5].iter().map(|case| judged(&fake, &judge, case))).await {
         verdict.unwrap();
     }
     let received = server.received();
@@ -283,8 +286,8 @@ async fn requests_keep_to_their_number_a_minute() {
 async fn a_budget_of_requests_is_kept_to_the_request() {
     let server = server([Act::Status(500, "", ""), Act::Status(500, "", "")]).await;
     let judge = judge(&section(&server, "orders = 'given'\nbudget = { requests = 7 }"));
-    let (fake, cases) = (Fake::saying(""), many());
-    let verdicts = join_all(cases.iter().map(|case| fake.judge(&judge, case))).await;
+    let (fake, cases) = (ScriptedPolicy::saying(""), many());
+    let verdicts = join_all(cases.iter().map(|case| judged(&fake, &judge, case))).await;
     assert_eq!(server.received().len(), 7);
     assert_eq!((server.judged(), verdicts.iter().flatten().count()), (5, 5));
     let errors: Vec<_> = verdicts.into_iter().filter_map(Result::err).collect();
@@ -303,9 +306,9 @@ async fn budgets_of_tokens_and_money_end_after_the_reply_that_reaches_them() {
     ] {
         let server = server([]).await;
         let judge = judge(&section(&server, &format!("orders = 'given'\n{rest}")));
-        let (fake, mut said) = (Fake::saying(""), 0);
+        let (fake, mut said) = (ScriptedPolicy::saying(""), 0);
         for case in many() {
-            match fake.judge(&judge, &case).await {
+            match judged(&fake, &judge, &case).await {
                 Ok(_) => said += 1,
                 Err(error) => assert!(error.to_string().starts_with("the budget of"), "{error}"),
             }

@@ -2,7 +2,7 @@
 
 use isr_api::BuildContext;
 
-use crate::fake::{parse, refusal};
+use crate::support::{parse, refusal};
 
 #[test]
 fn the_key_must_be_there_when_the_judge_is_built() {

@@ -10,8 +10,11 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::PrivatePkcs8KeyDer;
 
-use crate::fake::{Fake, case, judge, parse};
+use isr_testing::ScriptedPolicy;
+use isr_testing::fixtures::case;
+
 use crate::server::{Act, Server};
+use crate::support::{judge, judged, parse};
 
 /// An authority, its certificate in a file, and the server's half of a connection that it vouches for.
 struct Authority {
@@ -46,7 +49,7 @@ async fn ask(server: &Server, rest: &str) -> Result<Verdict, ComponentError> {
     let section = format!(
         "type = 'http'\nbase_url = '{base_url}'\nmodel = 'm'\nbackoff_s = 0.001\ntimeout_s = 5.0\n{rest}"
     );
-    Fake::saying("").judge(&judge(&section), &case("it is red.", "it is blue.")).await
+    judged(&ScriptedPolicy::saying(""), &judge(&section), &case("it is red.", "it is blue.")).await
 }
 
 #[tokio::test]

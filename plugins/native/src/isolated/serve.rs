@@ -12,7 +12,7 @@ use isr_api::{
     BuildContext, Cause, ComponentError, Fingerprint, FrozenPolicy, Judge, Kind, Manifest,
     PreferenceObjective, Retrospector,
 };
-use isr_config::plugin::{Plugin, PluginFile, PluginLoader, Settings};
+use isr_config::plugin::{Plugin, PluginFile, PluginLoader, PluginSettings};
 use isr_protocol::{Call, Declared, FromPlugin, ToPlugin, VERSION};
 use serde_json::Value;
 use tokio::runtime::{Builder, Handle};
@@ -148,7 +148,7 @@ impl Server {
     fn configure(&self, params: Value) -> Result<Value, ComponentError> {
         let ComponentSpec { kind, name, settings } = case::read(params)?;
         self.plugin.validate(kind, &name, &settings).map_err(ComponentError::failed)?;
-        let with = Settings { settings: &settings, cx: &BuildContext::default() };
+        let with = PluginSettings { settings: &settings, cx: &BuildContext::default() };
         let built = match kind {
             Kind::Judge => self.plugin.judge(&name, &with).map(Component::Judge),
             Kind::Retrospector => self.plugin.retrospector(&name, &with).map(Component::Retrospector),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use isr_api::{BuildContext, Kind};
-use isr_config::plugin::{Plugins, Settings};
+use isr_config::plugin::{PluginSettings, Plugins};
 use isr_testing::{FakePolicy, JudgeRules, ObjectiveRules};
 use serde_json::Map;
 
@@ -37,7 +37,7 @@ async fn a_judge_that_asks_the_policy_keeps_the_contract() {
 async fn retrospector_encoder_and_policy_keep_their_contracts() {
     let plugins: Plugins = load(fixture());
     let (settings, cx) = (Map::new(), BuildContext::default());
-    let with = Settings { settings: &settings, cx: &cx };
+    let with = PluginSettings { settings: &settings, cx: &cx };
     let of = |kind, name| Arc::clone(&plugins.find(kind, name).unwrap().1.plugin);
     let retrospector = of(Kind::Retrospector, "describes").retrospector("describes", &with).unwrap();
     assert_eq!(isr_testing::retrospector(retrospector, &Arc::new(FakePolicy::default())).await, []);

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use isr_api::{BuildContext, Cause, ComponentError, Judge, Kind, PreferenceObjective, Verdict};
-use isr_config::plugin::{PluginFile, Plugins, Settings};
+use isr_config::plugin::{PluginFile, PluginSettings, Plugins};
 use isr_testing::FakePolicy;
 // Registers the loader.
 use isr_native as _;
@@ -37,7 +37,7 @@ pub(crate) fn judge(
     settings: &Map<String, Value>,
 ) -> Result<Arc<dyn Judge>, Cause> {
     let (_, loaded) = plugins.find(Kind::Judge, name).unwrap();
-    loaded.plugin.judge(name, &Settings { settings, cx: &BuildContext::default() })
+    loaded.plugin.judge(name, &PluginSettings { settings, cx: &BuildContext::default() })
 }
 
 /// Builds an objective as a config would.
@@ -47,7 +47,7 @@ pub(crate) fn objective(
     settings: &Map<String, Value>,
 ) -> Result<Arc<dyn PreferenceObjective>, Cause> {
     let (_, loaded) = plugins.find(Kind::Objective, name).unwrap();
-    loaded.plugin.objective(name, &Settings { settings, cx: &BuildContext::default() })
+    loaded.plugin.objective(name, &PluginSettings { settings, cx: &BuildContext::default() })
 }
 
 /// What a judge says of an ordinary case.

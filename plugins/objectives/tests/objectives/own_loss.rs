@@ -1,7 +1,7 @@
 //! A loss of another crate, as `docs/objectives.md` says.
 
 use isr_api::{Granularity, ObjectiveBatch, PreferenceObjective, View, ViewLogProbs};
-use isr_objectives::{Dual64, DualNum, Pair, PairLoss, PairObjective, Treatment};
+use isr_objectives::{Dual64, DualNum, LossSpec, Pair, PairLoss, PairObjective};
 
 /// `log(1 + h^2)`.
 #[derive(Debug, Clone)]
@@ -14,8 +14,8 @@ impl PairLoss for Cauchy {
         pair.margin().powi(2).ln_1p()
     }
 
-    fn treatment(&self) -> Treatment {
-        Treatment { beta: 1.0, ld_alpha: self.ld_alpha, ..Treatment::default() }
+    fn spec(&self) -> LossSpec {
+        LossSpec { beta: 1.0, ld_alpha: self.ld_alpha, ..LossSpec::default() }
     }
 }
 

@@ -68,7 +68,7 @@ struct Section {
     objective: Box<dyn isr_config::registry::ObjectiveConfig>,
 }
 
-impl isr_config::Settings for Section {}
+impl isr_config::Validate for Section {}
 
 #[test]
 fn every_example_passes_the_loader_of_configs() {

@@ -34,7 +34,7 @@ async fn a_retrospector_in_python_keeps_the_contract_of_retrospectors() {
     );
     let plugin = file.load().unwrap();
     let (settings, cx) = (&serde_json::Map::new(), &isr_api::BuildContext::default());
-    let built = plugin.retrospector("it", &isr_config::plugin::Settings { settings, cx });
+    let built = plugin.retrospector("it", &isr_config::plugin::PluginSettings { settings, cx });
     let built = built.map_err(|error| error.to_string()).unwrap();
     let found = isr_testing::retrospector(built, &Arc::default()).await;
     assert!(found.is_empty(), "{found:#?}");

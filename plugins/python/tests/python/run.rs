@@ -26,7 +26,7 @@ fn judge(fault: &str) -> File {
 
 async fn run(dir: &Path, judge: &File, quarantine_limit: f64) -> Result<Summary, Error> {
     let objective = File::new(DPO);
-    let settings = LoopConfig { iterations: 2, in_flight: 4, quarantine_limit, ..LoopConfig::default() };
+    let settings = LoopConfig { iterations: 2, concurrency: 4, quarantine_limit, ..LoopConfig::default() };
     let train = TrainConfig { epochs: 1, batch_size: 4, learning_rate: 0.1, ..TrainConfig::default() };
     let value = json!({ "loop": settings, "train": train });
     let parts = LoopParts {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use isr_api::{BuildContext, Judge, PreferenceObjective};
-use isr_config::plugin::{Plugin, PluginFile, PluginLoader, Settings};
+use isr_config::plugin::{Plugin, PluginFile, PluginLoader, PluginSettings};
 use isr_python::PythonLoader;
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
@@ -67,12 +67,12 @@ pub(crate) fn load(path: &Path, options: &PluginFile) -> Result<Arc<dyn Plugin>,
 
 pub(crate) fn judge(plugin: &dyn Plugin, name: &str, settings: &Value) -> Result<Arc<dyn Judge>, String> {
     let (settings, cx) = (settings.as_object().unwrap(), &BuildContext::default());
-    plugin.judge(name, &Settings { settings, cx }).map_err(|error| error.to_string())
+    plugin.judge(name, &PluginSettings { settings, cx }).map_err(|error| error.to_string())
 }
 
 pub(crate) fn objective(plugin: &dyn Plugin, name: &str) -> Result<Arc<dyn PreferenceObjective>, String> {
     let (settings, cx) = (&Map::new(), &BuildContext::default());
-    plugin.objective(name, &Settings { settings, cx }).map_err(|error| error.to_string())
+    plugin.objective(name, &PluginSettings { settings, cx }).map_err(|error| error.to_string())
 }
 
 /// The example of the repository.

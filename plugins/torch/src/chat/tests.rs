@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use isr_api::{Continuation, Frames, Prompt, VideoInput};
 
 use super::{Chat, Rendered};
+use crate::model::families::read_config;
 use crate::model::{ModelConfig, Slot};
 
 /// `Qwen/Qwen2.5-VL-7B-Instruct`.
@@ -40,7 +41,7 @@ fn golden(family: &str) -> (PathBuf, serde_json::Value) {
 
 /// A golden checkpoint's chat with another template, and its config.
 fn chat(folder: &Path, template: &str) -> (Chat, ModelConfig) {
-    let config = ModelConfig::read(folder).unwrap();
+    let config = read_config(folder).unwrap();
     let mut chat = Chat::read(folder, &config).unwrap();
     chat.template = template.replace("{% generation %}", "").replace("{% endgeneration %}", "");
     (chat, config)
@@ -92,7 +93,7 @@ fn llavas_template_without_an_end_of_turn_gets_one() {
 #[test]
 fn a_placeholder_in_the_text_is_refused() {
     let (folder, json) = golden("qwen3_vl");
-    let config = ModelConfig::read(&folder).unwrap();
+    let config = read_config(&folder).unwrap();
     let chat = Chat::read(&folder, &config).unwrap();
     let prompt = Prompt::about(&scene(&json), "what is <|video_pad|>?");
     let error = chat.render(&prompt, |frames| config.layout(frames)).unwrap_err().to_string();

@@ -1,16 +1,20 @@
-//! The engine: owns the model on a thread of its own and serves requests from any number of tasks.
+//! Inference and training engine: owns the model on a thread of its own and serves requests from any number of
+//! tasks.
 //!
-//! Requests that wait are decoded together: a prompt is prefilled when a row is free, its answers join
-//! the running batch, and leave it when they end (continuous batching).
+//! Generation uses continuous batching: a prompt is prefilled when a row of the batch is free, its answers join
+//! the running batch, and leave it when they end.
 //!
 //! Results do not depend on what else is in the batch. A prompt is prefilled alone, the answers of a request
-//! attend together and apart from others', and each decoding step runs its matrix products on a fixed number
-//! of rows, padded where fewer are active: a row's sums are then taken in the same order whatever stands in
-//! the others. `tests/batch_invariance.rs` holds this to the bit on the CPU.
+//! attend in a call of their own, and each decoding step runs its matrix products on a fixed number of rows,
+//! padded if fewer are active: the summation order of a row is then the same whatever the other rows hold.
+//! `tests/batch_invariance.rs` checks this to the bit on the CPU.
 
 mod decode;
+mod group;
 mod prefill;
+mod prefix_cache;
 mod progress;
+mod reply;
 pub(crate) mod sampler;
 mod score;
 
@@ -20,6 +24,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::thread::JoinHandle;
 
+use group::{DecodeGroup, QueuedRequest};
 use isr_api::{
     CheckpointKind, Fingerprint, GenerateRequest, PreferenceObjective, ProgressSender, Prompt, Response,
     ScoreRequest, StepReport, TokenLogProbs, TrainStep,
@@ -28,46 +33,65 @@ use tokio::sync::oneshot;
 
 use crate::chat::{Chat, Rendered};
 use crate::checkpoint::Checkpoint;
+use crate::cpu_lock::{self, Requester};
+use crate::device::Precision;
+use crate::encoder::VisionTowerEncoder;
 use crate::error::{Result, TorchError};
 use crate::manifest::{self, Manifest};
 use crate::model::VideoLmm;
 use crate::train::Trainer;
-use crate::turn::{self, Who};
-pub(crate) use decode::to_vec;
-use decode::{Group, Job};
-pub(crate) use prefill::Prefixes;
+pub(crate) use prefix_cache::PrefixCache;
+use reply::{Reply, respond};
 pub use score::Logits;
 
-type Reply<T> = oneshot::Sender<Result<T>>;
-
+/// Request to the engine, with the channel of its reply.
 pub(crate) enum Command {
+    /// Samples answers; progress is sent if there is a sender.
     Generate(GenerateRequest, Option<ProgressSender>, Reply<Vec<Response>>),
+    /// Scores continuations.
     Score(ScoreRequest, Reply<Vec<TokenLogProbs>>),
+    /// Computes logits at every position of a prompt.
     Logits(Prompt, Reply<Logits>),
+    /// Takes one optimiser step.
     Train(TrainStep, Arc<dyn PreferenceObjective>, Reply<StepReport>),
+    /// Writes a snapshot into a folder.
     Save(PathBuf, CheckpointKind, Reply<()>),
+    /// Loads a snapshot from a folder.
     Load(PathBuf, CheckpointKind, Reply<()>),
+    /// Computes the policy's fingerprint.
     Fingerprint(Sender<Result<Fingerprint>>),
+    /// Returns the encoder that shares the policy's tower.
+    Encoder(Sender<Result<Option<Arc<VisionTowerEncoder>>>>),
 }
 
-/// Sends commands to an engine. Dropping it ends the engine, and waits for the operation under way:
-/// libtorch must not be at work while a process ends.
+/// Handle of a running engine. Dropping it stops the engine and blocks until the operation under way has
+/// finished: libtorch must not be running when the process exits.
 pub(crate) struct EngineHandle {
-    /// `None` only while it is dropped.
+    /// `None` during drop only.
     commands: Option<Sender<Command>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl EngineHandle {
+    /// Sends a command and awaits its reply.
     pub(crate) async fn call<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T> {
         let (reply, answer) = oneshot::channel();
         self.send(command(reply))?;
         answer.await.map_err(|_| stopped())?
     }
 
+    /// Returns the policy's fingerprint. Blocks until the commands before it are done.
     pub(crate) fn fingerprint(&self) -> Result<Fingerprint> {
         let (reply, answer) = channel();
         self.send(Command::Fingerprint(reply))?;
+        answer.recv().map_err(|_| stopped())?
+    }
+
+    /// Returns the encoder that shares the policy's tower; see [`Engine::encoder`]. Blocks as
+    /// [`fingerprint`](Self::fingerprint) does.
+    pub(crate) fn encoder(&self) -> Result<Option<Arc<VisionTowerEncoder>>> {
+        let (reply, answer) = channel();
+        self.send(Command::Encoder(reply))?;
         answer.recv().map_err(|_| stopped())?
     }
 
@@ -81,7 +105,7 @@ impl Drop for EngineHandle {
     fn drop(&mut self) {
         self.commands = None;
         if let Some(thread) = self.thread.take() {
-            // A panic was printed when it happened, and was an error to whoever waited for an answer.
+            // The panic hook has reported a panic, and pending callers have received an error.
             let _ = thread.join();
         }
     }
@@ -91,25 +115,41 @@ fn stopped() -> TorchError {
     TorchError::Engine("its thread has ended; the log says why".to_owned())
 }
 
-/// What the engine's thread owns.
+/// Whereabouts of the tower of the checkpoint that the policy was built from.
+enum OriginalTower {
+    /// The model's own, which no encoder shares yet.
+    Own,
+    /// The model's own, shared with an encoder.
+    Shared(Arc<VisionTowerEncoder>),
+    /// A copy that belongs to an encoder; the model's own has changed.
+    Copied(Arc<VisionTowerEncoder>),
+    /// The model's own has changed, and no encoder was requested before.
+    Lost,
+}
+
+/// State owned by the engine's thread.
 pub(crate) struct Engine {
     pub(crate) model: VideoLmm,
     pub(crate) chat: Chat,
     pub(crate) checkpoint: Checkpoint,
     pub(crate) trainer: Trainer,
-    /// Rows of a decoding step.
+    /// Rows of a decoding step; the batch size.
     pub(crate) batch: usize,
-    /// Largest file of weights that is written, in bytes.
+    /// Maximum size of a saved weight file, in bytes.
     pub(crate) shard_bytes: u64,
-    /// Digest of chat template, type and the like: everything about answers that is not weights.
+    /// Digest of everything besides weights that determines answers: chat template, tokenizer, dtype.
     pub(crate) identity: Fingerprint,
     fingerprint: Option<Fingerprint>,
-    prefixes: Prefixes,
-    waiting: VecDeque<Job>,
-    groups: VecDeque<Group>,
+    /// Dtype of the weights.
+    precision: Precision,
+    tower: OriginalTower,
+    prefixes: PrefixCache,
+    waiting: VecDeque<QueuedRequest>,
+    groups: VecDeque<DecodeGroup>,
 }
 
 impl Engine {
+    /// Creates an idle engine.
     pub(crate) fn new(
         model: VideoLmm,
         chat: Chat,
@@ -118,7 +158,8 @@ impl Engine {
         batch: usize,
         shard_bytes: u64,
         identity: Fingerprint,
-        prefixes: Prefixes,
+        precision: Precision,
+        prefixes: PrefixCache,
     ) -> Self {
         let (waiting, groups) = (VecDeque::new(), VecDeque::new());
         Self {
@@ -130,13 +171,18 @@ impl Engine {
             shard_bytes,
             identity,
             fingerprint: None,
+            precision,
+            tower: OriginalTower::Own,
             prefixes,
             waiting,
             groups,
         }
     }
 
-    /// Builds an engine on a new thread and serves it there until the handle is gone.
+    /// Builds an engine on a new thread, which serves commands until the handle is dropped.
+    ///
+    /// # Errors
+    /// The error of `build`.
     pub(crate) fn spawn(build: impl FnOnce() -> Result<Self> + Send + 'static) -> Result<EngineHandle> {
         let (commands, inbox) = channel();
         let (built, outcome) = channel();
@@ -156,6 +202,7 @@ impl Engine {
         Ok(handle)
     }
 
+    /// Executes commands; decodes while there are none.
     fn serve(&mut self, inbox: &Receiver<Command>) {
         loop {
             let idle = self.waiting.is_empty() && self.groups.is_empty();
@@ -165,13 +212,13 @@ impl Engine {
             };
             match command {
                 Ok(command) => {
-                    let _turn = turn::take(self.model.device, Who::Engine);
+                    let _lock = cpu_lock::acquire(self.model.device, Requester::Engine);
                     self.execute(command);
                 }
-                // Nobody is left to answer.
+                // The handle is gone.
                 Err(TryRecvError::Disconnected) => return,
                 Err(TryRecvError::Empty) => {
-                    let _turn = turn::take(self.model.device, Who::Engine);
+                    let _lock = cpu_lock::acquire(self.model.device, Requester::Engine);
                     self.advance();
                 }
             }
@@ -186,11 +233,13 @@ impl Engine {
             Command::Fingerprint(reply) => {
                 let _ = reply.send(self.fingerprint());
             }
+            Command::Encoder(reply) => {
+                let _ = reply.send(self.encoder());
+            }
             Command::Train(step, objective, reply) => {
                 self.finish_generating();
-                self.forget();
-                let outcome = self.trainer.step(&mut self.model, &self.chat, &step, objective.as_ref());
-                respond(reply, outcome);
+                self.invalidate();
+                respond(reply, self.train(&step, objective.as_ref()));
             }
             Command::Save(dir, what, reply) => {
                 self.finish_generating();
@@ -198,23 +247,60 @@ impl Engine {
             }
             Command::Load(dir, what, reply) => {
                 self.finish_generating();
-                self.forget();
+                self.invalidate();
                 respond(reply, self.load(&dir, what));
             }
         }
     }
 
-    /// Weights change only between answers.
+    /// Completes all requests: weights change only between answers.
     fn finish_generating(&mut self) {
         while !self.waiting.is_empty() || !self.groups.is_empty() {
             self.advance();
         }
     }
 
-    /// Drops what was computed with weights that are about to change.
-    fn forget(&mut self) {
+    /// Invalidates everything computed from weights that are about to change.
+    fn invalidate(&mut self) {
         self.fingerprint = None;
         self.prefixes.clear();
+    }
+
+    /// Takes one optimiser step; the encoder keeps the original tower.
+    fn train(&mut self, step: &TrainStep, objective: &dyn PreferenceObjective) -> Result<StepReport> {
+        if self.trainer.trains_tower() {
+            self.keep_original_tower()?;
+        }
+        self.trainer.step(&mut self.model, &self.chat, step, objective)
+    }
+
+    /// Returns the encoder of the checkpoint that the policy was built from. It shares the memory of the model's
+    /// tower until training or loading is about to change that tower; it then keeps a copy of the original weights.
+    /// An adapter on the tower never changes the weights below it. `None` if the tower changed before the first
+    /// call.
+    fn encoder(&mut self) -> Result<Option<Arc<VisionTowerEncoder>>> {
+        match &self.tower {
+            OriginalTower::Shared(encoder) | OriginalTower::Copied(encoder) => {
+                Ok(Some(Arc::clone(encoder)))
+            }
+            OriginalTower::Lost => Ok(None),
+            OriginalTower::Own => {
+                let encoder = Arc::new(VisionTowerEncoder::shared(&self.model, self.precision)?);
+                self.tower = OriginalTower::Shared(Arc::clone(&encoder));
+                Ok(Some(encoder))
+            }
+        }
+    }
+
+    /// Gives the encoder a copy of the tower, which is about to change.
+    fn keep_original_tower(&mut self) -> Result<()> {
+        if let OriginalTower::Shared(encoder) = &self.tower {
+            encoder.unshare(&self.model)?;
+            self.tower = OriginalTower::Copied(Arc::clone(encoder));
+        } else if let OriginalTower::Own = self.tower {
+            self.tower = OriginalTower::Lost;
+        }
+        Ok(())
     }
 
     fn save(&self, dir: &std::path::Path, what: CheckpointKind) -> Result<()> {
@@ -232,11 +318,16 @@ impl Engine {
             CheckpointKind::Model => None,
             CheckpointKind::TrainerState => Some(self.trainer.read(dir)?),
         };
+        if matches!(self.tower, OriginalTower::Own | OriginalTower::Shared(_))
+            && self.model.would_change_tower(dir)?
+        {
+            self.keep_original_tower()?;
+        }
         self.model.reload(dir)?;
         self.trainer.restore(optimizer, &self.model)
     }
 
-    /// Digest of the weights and of how they are used; computed when first asked for after a change.
+    /// Returns the digest of weights and [`identity`](Self::identity); cached until the weights change.
     pub(crate) fn fingerprint(&mut self) -> Result<Fingerprint> {
         if let Some(known) = &self.fingerprint {
             return Ok(known.clone());
@@ -247,7 +338,10 @@ impl Engine {
         Ok(fingerprint)
     }
 
-    /// Renders a prompt, and checks that it leaves room for an answer.
+    /// Renders a prompt.
+    ///
+    /// # Errors
+    /// A prompt that fills the context.
     fn render(&self, prompt: &Prompt) -> Result<Rendered> {
         let rendered = self.chat.render(prompt, |frames| self.model.config.layout(frames))?;
         let (length, limit) = (rendered.extent(0), self.model.config.text.max_position_embeddings);
@@ -257,9 +351,4 @@ impl Engine {
         }
         Ok(rendered)
     }
-}
-
-fn respond<T>(reply: Reply<T>, outcome: Result<T>) {
-    // A caller that has gone away is no longer interested.
-    let _ = reply.send(outcome);
 }

@@ -1,16 +1,16 @@
-//! Draws a token from logits, in transformers' order: temperature, top-k, top-p.
+//! Sampling of tokens from logits, in transformers' order: temperature, top-k, top-p.
 
 use isr_api::Sampling;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha12Rng;
 
-/// The random draws of one answer.
+/// Sampler of one answer, with a random stream of its own.
 pub(crate) struct Sampler {
     sampling: Sampling,
     rng: ChaCha12Rng,
 }
 
-/// A drawn token with its log-prob at temperature 1 over the whole vocabulary.
+/// Sampled token with its log-prob at temperature 1 over the whole vocabulary.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Draw {
     pub(crate) token: u32,
@@ -18,14 +18,14 @@ pub(crate) struct Draw {
 }
 
 impl Sampler {
-    /// Answer `index` of a request with `seed`.
+    /// Creates the sampler of answer `index`: stream `index` of ChaCha12 seeded with `seed`.
     pub(crate) fn new(sampling: Sampling, seed: u64, index: usize) -> Self {
         let mut rng = ChaCha12Rng::seed_from_u64(seed);
         rng.set_stream(index as u64);
         Self { sampling, rng }
     }
 
-    /// Draws from one position's logits.
+    /// Samples a token from the logits `[vocabulary]` of one position; greedy at temperature 0.
     pub(crate) fn draw(&mut self, logits: &[f32]) -> Draw {
         let best = argmax(logits);
         let largest = f64::from(logits[best]);
@@ -45,7 +45,7 @@ impl Sampler {
         Draw { token: token as u32, logprob: logprob as f32 }
     }
 
-    /// One of some tokens in proportion to their weights, which add up to `total`.
+    /// Samples a token in proportion to weights that add up to `total`.
     fn pick(&mut self, total: f64, weights: impl Iterator<Item = (usize, f64)>) -> usize {
         let mut left = self.rng.random::<f64>() * total;
         let mut last = 0;
@@ -56,12 +56,12 @@ impl Sampler {
                 break;
             }
         }
-        // Rounding may leave a rest behind the last token.
+        // Rounding may leave a remainder behind the last token.
         last
     }
 }
 
-/// Unnormalised probabilities of the tokens that survive truncation, in the order of their ids.
+/// Returns unnormalised probabilities of the tokens that top-k and top-p keep, by rising id.
 fn kept_weights(logits: &[f32], largest: f64, sampling: &Sampling) -> Vec<(usize, f64)> {
     let weight = |logit: f32| ((f64::from(logit) - largest) / sampling.temperature).exp();
     let mut weights: Vec<(usize, f64)> = logits.iter().map(|&logit| weight(logit)).enumerate().collect();
@@ -83,7 +83,7 @@ fn kept_weights(logits: &[f32], largest: f64, sampling: &Sampling) -> Vec<(usize
     weights
 }
 
-/// The first of the largest.
+/// Returns the index of the first maximum.
 fn argmax(logits: &[f32]) -> usize {
     let mut best = 0;
     for (token, logit) in logits.iter().enumerate() {

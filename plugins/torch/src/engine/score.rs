@@ -1,36 +1,36 @@
-//! Log-probs of given continuations.
+//! Scoring: log-probs of given continuations.
 
 use isr_api::{Prompt, ScoreRequest, TokenLogProbs};
 use tch::Tensor;
 
 use super::Engine;
-use super::decode::to_vec;
-use super::prefill::Prefilled;
+use super::prefill::PrefillOutput;
 use crate::error::{Result, TorchError};
 use crate::model::Slot;
 use crate::model::config::Placeholder;
-use crate::model::decoder::Attend;
+use crate::model::decoder::AttentionMode;
 use crate::model::kv_cache::KvCache;
+use crate::tensors::to_vec;
 
-/// What the model computes for a rendered prompt, for comparison with other implementations.
+/// Logits of a rendered prompt, for comparison with other implementations.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Logits {
-    /// Token ids with the visual token's id at every visual position, as transformers' processors write
-    /// them; `u32::MAX` where the family has no such token.
+    /// Token ids, with the visual token's id at every visual position as in transformers' `input_ids`;
+    /// `u32::MAX` if the tokenizer has no visual token.
     pub token_ids: Vec<u32>,
     /// Logits `[length, vocabulary]` in float32, row-major.
     pub values: Vec<f32>,
 }
 
 impl Engine {
-    /// Logits at every position of a prompt.
+    /// Computes logits at every position of a prompt.
     pub(super) fn logits(&self, prompt: &Prompt) -> Result<Logits> {
         let rendered = self.render(prompt)?;
         let features = self.features(&rendered)?;
         let sequence = rendered.sequence(features.as_ref());
-        let trees = [sequence.tree()];
-        let inputs = self.model.read(&[sequence])?;
-        let hidden = self.model.decoder.forward(&inputs, Attend::Trees(&trees))?;
+        let packed = [sequence.packed()];
+        let inputs = self.model.embed(&[sequence])?;
+        let hidden = self.model.decoder.forward(&inputs, AttentionMode::Packed(&packed))?;
         let values = to_vec(&self.model.decoder.logits(&hidden)?)?;
         let visual = match self.model.config.placeholder {
             Placeholder::Token(id) => id,
@@ -40,8 +40,8 @@ impl Engine {
         Ok(Logits { token_ids: rendered.slots.iter().map(id).collect(), values })
     }
 
-    /// Prefills the prompt once; each continuation reads it, and leaves it as it was: what is not
-    /// counted by `advance` is overwritten by the next.
+    /// Computes log-probs of each continuation after one prefill of the prompt. Continuations do not see each
+    /// other: tokens that are appended without [`KvCache::advance`] are overwritten by the next continuation.
     pub(super) fn score(&mut self, request: &ScoreRequest) -> Result<Vec<TokenLogProbs>> {
         let rendered = self.render(&request.prompt)?;
         let tokens = request.continuations.iter().map(|given| self.chat.continuation(&rendered, given));
@@ -58,13 +58,13 @@ impl Engine {
         if let Some(id) = continuations.iter().flatten().find(|id| **id >= vocabulary) {
             return Err(TorchError::Prompt(format!("token {id} is not in the vocabulary of {vocabulary}")));
         }
-        let Prefilled { mut cache, last } = self.prefill(&rendered, longest)?;
+        let PrefillOutput { mut cache, last } = self.prefill(&rendered, longest)?;
         let start = length as i64 + rendered.positions.delta();
         let scored = continuations.into_iter().map(|ids| self.score_one(&last, &mut cache, start, ids));
         scored.collect()
     }
 
-    /// Log-probs of one continuation, whose first token stands at position `start`.
+    /// Computes log-probs of one continuation whose first token is at position `start`.
     fn score_one(
         &self,
         last: &Tensor,
@@ -77,12 +77,12 @@ impl Engine {
         }
         let tokens: Vec<i64> = ids.iter().map(|&id| i64::from(id)).collect();
         let mut hidden = last.shallow_clone();
-        // The last token is predicted, never read.
+        // The last token is a target, never an input.
         if let [read @ .., _] = tokens.as_slice()
             && !read.is_empty()
         {
-            let inputs = self.model.read_answer(read, start)?;
-            let behind = self.model.decoder.forward(&inputs, Attend::Extend(cache))?;
+            let inputs = self.model.embed_tokens(read, start)?;
+            let behind = self.model.decoder.forward(&inputs, AttentionMode::Extend(cache))?;
             hidden = Tensor::f_cat(&[&hidden, &behind], 1)?;
         }
         let logprobs = self.model.decoder.logits(&hidden)?.f_squeeze_dim(0)?.f_log_softmax(-1, None)?;

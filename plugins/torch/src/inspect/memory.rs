@@ -1,31 +1,31 @@
-//! Estimates of memory. `isr inspect --help` and `docs/architecture.md` state the formulas.
+//! Memory estimates. `isr inspect --help` and `docs/architecture.md` state the formulas.
 
 use serde::Serialize;
 
 use super::InspectConfig;
 use crate::device::Precision;
-use crate::model::config::TextConfig;
+use crate::model::text_config::TextConfig;
 
-/// Rank at which LoRA's memory is estimated: the default of `training.lora`.
+/// Rank for which LoRA's memory is estimated: the default of `training.lora`.
 const RANK: f64 = 16.0;
 
-/// Bytes on one device, activations included.
+/// Memory estimates for one device in bytes, activations included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Memory {
-    /// Answering.
+    /// Inference.
     pub inference: u64,
-    /// LoRA of rank 16 on all linear layers of the language model.
+    /// LoRA training of rank 16 on all linear layers of the language model.
     pub lora: u64,
-    /// The same with gradient checkpointing.
+    /// LoRA training with gradient checkpointing.
     pub lora_checkpointing: u64,
-    /// Training all parameters.
+    /// Full-parameter training.
     pub full: u64,
-    /// The same with gradient checkpointing.
+    /// Full-parameter training with gradient checkpointing.
     pub full_checkpointing: u64,
 }
 
 impl Memory {
-    /// The estimate for `parameters` and sequences of `length` tokens.
+    /// Estimates memory for `parameters` parameters and sequences of `length` tokens.
     pub(super) fn estimate(text: &TextConfig, parameters: u64, length: u64, given: &InspectConfig) -> Self {
         let width = match given.precision {
             Precision::Float32 => 4.0,
@@ -36,7 +36,7 @@ impl Memory {
         let (layers, vocabulary) = (text.num_hidden_layers as f64, text.vocab_size as f64);
         let cache = 2.0 * layers * (text.kv_heads() * text.head_dim()) as f64 * width;
         let weights = all * width;
-        // Prompts are prefilled one by one.
+        // Prompts are prefilled one at a time.
         let prefill = length * (8.0 * hidden + 3.0 * inner) * width;
         let inference = weights + batch * length * cache + prefill + 4.0 * batch * vocabulary;
 
@@ -60,7 +60,7 @@ impl Memory {
     }
 }
 
-/// Parameters of an adapter on all linear layers of the decoder.
+/// Returns the number of LoRA parameters on all linear layers of the decoder.
 fn adapter(text: &TextConfig) -> f64 {
     let (hidden, inner) = (text.hidden_size as f64, text.intermediate_size as f64);
     let (queries, keys) =

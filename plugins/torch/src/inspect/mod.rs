@@ -1,4 +1,5 @@
-//! What a model is and what memory it needs, from its config and the headers of its weights.
+//! Inspection of a checkpoint: parameters, dtypes and memory estimates, from its config and the headers of its
+//! weights.
 
 mod memory;
 
@@ -10,94 +11,81 @@ use serde::Serialize;
 
 use crate::device::Precision;
 use crate::error::{Result, TorchError};
-use crate::lora::summary;
+use crate::lora::{AdapterSummary, summary};
+use crate::model::families::read_config;
 use crate::model::{ModelConfig, layout_of};
-use crate::source::Source;
+use crate::model_paths::ModelPaths;
 use crate::tensors::TensorFolder;
 pub use memory::Memory;
 
-/// For what use the memory is estimated.
+/// Workload for which memory is estimated.
 #[derive(Clone, Copy, Debug)]
 pub struct InspectConfig {
-    /// Frames of a video.
+    /// Frames in a video.
     pub frames: u32,
-    /// Their width and height in pixels: some encoders make more features of larger frames.
+    /// Width and height of a frame in pixels; the number of features may depend on it.
     pub size: [u32; 2],
-    /// Sequences at once; pairs in training.
+    /// Batch size: sequences in inference, pairs in training.
     pub batch: u64,
-    /// Text tokens of a sequence, prompt and answer.
+    /// Text tokens of a sequence, prompt and answer together.
     pub tokens: u64,
-    /// Type that the model is loaded in.
+    /// Dtype that the model is loaded in.
     pub precision: Precision,
-    /// Whether every file's digest is compared with the checkpoint's manifest.
+    /// Whether to verify the digest of every file.
     pub verify: bool,
 }
 
-/// What [`inspect`] finds.
+/// Result of [`inspect`].
 #[derive(Clone, Debug, Serialize)]
 pub struct Inspection {
     /// `model_type` of `config.json`.
     pub family: String,
-    /// All parameters.
+    /// Number of parameters.
     pub parameters: u64,
-    /// The same by part of the model.
+    /// Number of parameters of each part of the model.
     pub parts: Vec<ModelPart>,
-    /// Types of the stored tensors.
+    /// Dtypes of the stored tensors.
     pub dtypes: Vec<String>,
-    /// Size of all tensors as stored.
+    /// Size of all stored tensors in bytes.
     pub bytes: u64,
-    /// Files that they are in.
+    /// Number of weight files.
     pub files: usize,
-    /// Visual features of the given video, as many tokens.
+    /// Number of visual tokens of the given video.
     pub visual_tokens: u64,
-    /// Longest sequence, in tokens.
+    /// Context length in tokens.
     pub context: u64,
     /// Length of a sequence of the given frames and text, in tokens.
     pub sequence: u64,
-    /// Estimated memory, in bytes.
+    /// Memory estimates in bytes.
     pub memory: Memory,
-    /// The adapter, where the folder is one.
+    /// Summary of the adapter, if the folder is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub adapter: Option<AdapterSummary>,
 }
 
-/// One part of a model.
+/// Part of a model.
 #[derive(Clone, Debug, Serialize)]
 pub struct ModelPart {
-    /// Its prefix among our tensor names: `language_model`, `vision_tower`, ...
+    /// Prefix of its canonical tensor names: `language_model`, `vision_tower`, ...
     pub name: String,
-    /// Its parameters.
+    /// Number of parameters.
     pub parameters: u64,
 }
 
-/// An adapter.
-#[derive(Clone, Debug, Serialize)]
-pub struct AdapterSummary {
-    /// The base that was found.
-    pub base: String,
-    /// Rank.
-    pub rank: i64,
-    /// alpha / rank, or alpha / sqrt(rank).
-    pub scale: f64,
-    /// Its parameters.
-    pub parameters: u64,
-}
-
-/// Describes a checkpoint folder, or an adapter's. Weights are not read.
+/// Inspects a checkpoint or adapter folder from its headers, without reading weights.
 ///
 /// # Errors
-/// What is wrong with the folder: config, headers, tensors that do not fit the config, files that are not
-/// what the manifest says.
+/// An invalid config or header, tensors that do not fit the config, or files that differ from the manifest.
 pub fn inspect(model: &Path, given: &InspectConfig) -> Result<Inspection> {
-    let source = Source::of(model, None)?;
-    source.verify(given.verify)?;
-    let config = ModelConfig::read(&source.base)?;
-    let files = TensorFolder::open(&source.base)?;
-    layout_of(&source.base, &config, |layout| layout.checked(&layout.open(&source.base)?).map(|_| ()))?;
-    let adapter = source.adapter.as_deref().map(|folder| summary(folder, &source.base)).transpose()?;
+    let paths = ModelPaths::resolve(model, None)?;
+    paths.verify(given.verify)?;
+    let config = read_config(&paths.base)?;
+    let files = TensorFolder::open(&paths.base)?;
+    layout_of(&paths.base, &config, |layout| layout.checked(&layout.open(&paths.base)?).map(|_| ()))?;
+    let adapter = paths.adapter.as_deref().map(|folder| summary(folder, &paths.base)).transpose()?;
     let mut parts: BTreeMap<String, u64> = BTreeMap::new();
     for stored in &files.tensors {
-        let name = config.family.canonical(&stored.name);
+        let name = config.names.canonical(&stored.name);
         let part = name.split('.').next().unwrap_or_default().to_owned();
         *parts.entry(part).or_insert(0) += stored.count() as u64;
     }
@@ -122,7 +110,7 @@ pub fn inspect(model: &Path, given: &InspectConfig) -> Result<Inspection> {
     })
 }
 
-/// Features of a video of the given frames.
+/// Returns the number of visual tokens of the given video.
 fn visual_tokens(config: &ModelConfig, given: &InspectConfig) -> Result<u64> {
     let [width, height] = given.size;
     let timestamps = (0..given.frames).map(f64::from).collect();

@@ -1,4 +1,4 @@
-//! All adapters of a model.
+//! LoRA adapter of a model.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,55 +16,55 @@ use super::layer::Lora;
 use super::pairs::{Pair, read_pairs, scale};
 use super::peft::{self, Half};
 use super::{LoraConfig, Targets};
-use crate::checkpoint::write_json;
 use crate::error::{Result, TorchError};
+use crate::json_file;
 use crate::manifest::Manifest;
-use crate::model::families::Family;
+use crate::model::names::TensorNames;
 use crate::tensors::{bytes_of, write_tensors};
 
-/// A model's adapters, by the module's name among our weights.
+/// LoRA adapter of a model: the matrix pairs of its adapted modules, by canonical module name.
 ///
-/// A new adapter grows while the model's layers are built: each layer asks for its own.
+/// The pairs of a new adapter are created while the model's layers are built: each layer requests its own.
 pub(crate) struct Adapter {
     config: LoraConfig,
-    /// `adapter_config.json` as it was read; `None` for a new adapter.
+    /// Content of `adapter_config.json`; `None` for a new adapter.
     source: Option<Value>,
+    /// Base folder that checkpoints name.
     base: PathBuf,
-    /// The base's family, for names.
-    family: Family,
-    /// Name prefixes of the parts that a new adapter is put on.
+    /// Names of the base's format.
+    names: TensorNames,
+    /// Name prefixes of the parts that a new adapter adapts.
     parts: Vec<String>,
     dropout: Arc<Dropout>,
     device: Device,
     pairs: RefCell<BTreeMap<String, Pair>>,
-    /// Modules of these parts, adapted or not; for messages.
+    /// Linear layers of these parts, adapted or not; for error messages.
     seen: RefCell<BTreeSet<String>>,
 }
 
 impl Adapter {
-    /// A new adapter for the linear layers of some parts, which changes nothing yet: `A` is drawn, `B` is
-    /// zero. `base` is what its checkpoints name as their base.
+    /// Creates an adapter for the linear layers of some parts. It is the identity at first: `A` is random, `B` is zero.
+    /// `base` is the base folder that its checkpoints name.
     pub(crate) fn create(
         config: LoraConfig,
         base: &Path,
-        family: Family,
+        names: TensorNames,
         parts: Vec<String>,
         device: Device,
     ) -> Self {
-        Self::build(config, None, base, family, parts, device)
+        Self::build(config, None, base, names, parts, device)
     }
 
-    /// Reads an adapter folder. `asked` is what a config asks for beside it: its dropout and seed hold,
-    /// and what decides the function must be as in the folder.
+    /// Reads an adapter folder. Of the settings `asked`, dropout and seed override the folder's; rank, alpha and rsLoRA
+    /// must equal them.
     ///
     /// # Errors
-    /// A folder that is not PEFT's, or a kind of adapter that is not supported; another rank, alpha or
-    /// scaling than asked for.
+    /// A folder that is not in PEFT's format, an unsupported kind of adapter, or other settings than asked for.
     pub(crate) fn read(
         folder: &Path,
         asked: Option<&LoraConfig>,
         base: &Path,
-        family: Family,
+        names: TensorNames,
         device: Device,
     ) -> Result<Self> {
         let (mut source, mut config) = peft::read_config(folder)?;
@@ -81,8 +81,8 @@ impl Adapter {
             source["lora_dropout"] = json!(asked.dropout);
             config = asked.clone();
         }
-        let adapter = Self::build(config, Some(source), base, family, Vec::new(), device);
-        let pairs = read_pairs(folder, &adapter.config, family, device)?;
+        let adapter = Self::build(config, Some(source), base, names, Vec::new(), device);
+        let pairs = read_pairs(folder, &adapter.config, names, device)?;
         adapter.pairs.replace(pairs);
         Ok(adapter)
     }
@@ -91,16 +91,16 @@ impl Adapter {
         config: LoraConfig,
         source: Option<Value>,
         base: &Path,
-        family: Family,
+        names: TensorNames,
         parts: Vec<String>,
         device: Device,
     ) -> Self {
         let dropout = Arc::new(Dropout::new(config.dropout));
         let (pairs, seen) = Default::default();
-        Self { config, source, base: base.to_owned(), family, parts, dropout, device, pairs, seen }
+        Self { config, source, base: base.to_owned(), names, parts, dropout, device, pairs, seen }
     }
 
-    /// The adapter of the linear layer of that name, whose weight is `[out, in]`.
+    /// Returns the adapter of a linear layer with weight `[out, in]`, if it has one.
     ///
     /// # Errors
     /// An adapter of another shape.
@@ -133,12 +133,12 @@ impl Adapter {
         }))
     }
 
-    /// What a layer's adapter is scaled by.
+    /// Returns the scale of the low-rank update.
     pub(super) fn scale(&self) -> f64 {
         scale(&self.config)
     }
 
-    /// `A` is uniform within 1 / sqrt(in), as PEFT's `kaiming_uniform_(a=sqrt(5))` makes it.
+    /// Creates a pair: `A` uniform in ±1 / sqrt(in), as PEFT's `kaiming_uniform_(a=sqrt(5))`, and `B` zero.
     fn new_pair(&self, module: &str, out: i64, input: i64) -> Result<Pair> {
         let mut rng = ChaCha8Rng::from_seed(self.digest(module));
         let bound = 1.0 / (input as f32).sqrt();
@@ -147,18 +147,18 @@ impl Adapter {
         let a =
             Tensor::f_from_slice(&values)?.f_view([self.config.rank, input])?.f_to_device(self.device)?;
         let b = Tensor::f_zeros([out, self.config.rank], (Kind::Float, self.device))?;
-        Ok(Pair { a, b, name: self.family.module(module), used: false })
+        Ok(Pair { a, b, name: self.names.module(module), used: false })
     }
 
     fn digest(&self, module: &str) -> [u8; 32] {
         *blake3::hash(format!("{} {module}", self.config.seed).as_bytes()).as_bytes()
     }
 
-    /// To be called when all layers are built.
+    /// Checks the adapter after all layers are built.
     ///
     /// # Errors
-    /// A target that no layer has; an adapter of something that is no linear layer. `exists` tells whether
-    /// the base has a weight of that name: a layer of a vision tower may be there and not be computed.
+    /// A target that matches no layer; a pair whose module is not a linear layer. `exists` returns whether the base has
+    /// a tensor: layers of a vision tower above the feature layer exist and are not built.
     pub(crate) fn finish(&self, exists: impl Fn(&str) -> bool) -> Result<()> {
         let (pairs, seen) = (self.pairs.borrow(), self.seen.borrow());
         if let (None, Targets::Names(names)) = (&self.source, &self.config.targets) {
@@ -186,12 +186,12 @@ impl Adapter {
         }
     }
 
-    /// Whether a module under that prefix is adapted.
+    /// Returns whether a module under a prefix is adapted.
     pub(crate) fn touches(&self, prefix: &str) -> bool {
         self.pairs.borrow().iter().any(|(module, pair)| pair.used && module.starts_with(prefix))
     }
 
-    /// What is trained, by name.
+    /// Returns the trainable tensors, by name.
     pub(crate) fn parameters(&self) -> Vec<(String, Tensor)> {
         let pairs = self.pairs.borrow();
         let of = |(module, pair): (&String, &Pair)| {
@@ -201,7 +201,7 @@ impl Adapter {
         pairs.iter().filter(|(_, pair)| pair.used).flat_map(of).collect()
     }
 
-    /// Turns dropout on with masks of a seed, or off.
+    /// Enables dropout with masks of a seed, or disables it.
     pub(crate) fn set_dropout(&self, seed: Option<u64>) {
         self.dropout.seed(seed.map(|seed| seed.wrapping_mul(0x9E37_79B9).wrapping_add(self.config.seed)));
     }
@@ -227,20 +227,20 @@ impl Adapter {
         let modules: Vec<String> = pairs.values().map(|pair| pair.name.clone()).collect();
         let config = self.source.clone();
         let config = config.unwrap_or_else(|| peft::new_config(&self.config, &self.base, &modules));
-        write_json(&folder.join(peft::CONFIG), &config)
+        json_file::write(&folder.join(peft::CONFIG), &config)
     }
 
-    /// Replaces all values by those of a folder that `save` wrote.
+    /// Loads values from a folder that `save` wrote.
     ///
     /// # Errors
-    /// Another adapter: nothing is changed then.
+    /// An adapter of other modules, rank or scale; nothing is changed then.
     pub(crate) fn reload(&self, folder: &Path) -> Result<()> {
         if !peft::is_adapter(folder) {
             let reason = "is no adapter, but training.lora trains one; load it as policy.model";
             return Err(TorchError::checkpoint(folder, reason));
         }
         let (_, config) = peft::read_config(folder)?;
-        let new = read_pairs(folder, &config, self.family, self.device)?;
+        let new = read_pairs(folder, &config, self.names, self.device)?;
         let mut pairs = self.pairs.borrow_mut();
         let same = |(a, b): (&String, &Pair), (c, d): (&String, &Pair)| {
             a == c && b.a.size() == d.a.size() && b.b.size() == d.b.size()
@@ -259,7 +259,7 @@ impl Adapter {
     }
 }
 
-/// Whether a module is a part of what is always computed.
+/// Returns whether a module is in the decoder or the projector, all layers of which are built.
 fn is_decoder(module: &str) -> bool {
     module.starts_with("language_model.") || module.starts_with("multi_modal_projector.")
 }

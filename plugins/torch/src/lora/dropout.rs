@@ -1,5 +1,5 @@
-//! Dropout whose mask is a function of a seed and a place, so that a forward pass can be computed again
-//! with the same mask (gradient checkpointing), on any device and whatever other threads draw.
+//! Counter-based dropout: the mask is a function of seed, layer and element, so that a forward pass can be recomputed
+//! with the same mask (gradient checkpointing) on any device.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -7,10 +7,10 @@ use tch::{Kind, Tensor};
 
 use crate::error::Result;
 
-/// What all adapters of a model share: the share that is dropped, and the seed of the pass under way.
+/// Dropout state shared by all layers of an adapter: probability, and seed of the current forward pass.
 pub(crate) struct Dropout {
     share: f64,
-    /// 0 outside of training: nothing is dropped.
+    /// 0 outside of training, which disables dropout.
     seed: AtomicU64,
 }
 
@@ -19,12 +19,12 @@ impl Dropout {
         Self { share, seed: AtomicU64::new(0) }
     }
 
-    /// Drops from now on, with masks of that seed; `None` stops dropping.
+    /// Enables dropout with masks of a seed; `None` disables it.
     pub(super) fn seed(&self, seed: Option<u64>) {
         self.seed.store(seed.map_or(0, |seed| seed | 1), Ordering::Relaxed);
     }
 
-    /// `x` with a share of its elements zero and the rest scaled up; `salt` tells layers apart.
+    /// Applies inverted dropout; `salt` distinguishes layers.
     pub(super) fn apply(&self, x: &Tensor, salt: u64) -> Result<Tensor> {
         let seed = self.seed.load(Ordering::Relaxed);
         if seed == 0 || self.share == 0.0 {
@@ -37,11 +37,11 @@ impl Dropout {
 
 const RANGE: f64 = (1_u64 << 32) as f64;
 
-/// Integers in [0, 2^32), as many as `x` has elements: SplitMix64's mixing of a counter
-/// (doi 10.1145/2660193.2660195), its upper half.
+/// Draws an integer in [0, 2^32) for each element of `x`: the upper half of SplitMix64 of its index
+/// (doi 10.1145/2660193.2660195).
 fn draws(x: &Tensor, seed: u64) -> Result<Tensor> {
     let wrap = |value: u64| value as i64;
-    // Shifts of signed integers copy the sign; the mask takes those bits away.
+    // Right shifts of signed integers extend the sign; the mask clears those bits.
     let shifted = |t: &Tensor, by: i64| -> Result<Tensor> {
         let mask = (1_i64 << (64 - by)) - 1;
         Ok(t.f_bitwise_right_shift_tensor_scalar(by)?.f_bitwise_and(mask)?)

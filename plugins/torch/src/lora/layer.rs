@@ -1,4 +1,4 @@
-//! The adapter of one linear layer.
+//! LoRA adapter of one linear layer.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use super::dropout::Dropout;
 use crate::error::Result;
 use crate::model::product;
 
-/// `x -> scale * B A dropout(x)`, beside a layer's own `W x`.
+/// Low-rank update `scale * B A dropout(x)` of a linear layer.
 pub(crate) struct Lora {
     /// `[rank, in]`, float32.
     pub(super) a: Tensor,
@@ -16,13 +16,13 @@ pub(crate) struct Lora {
     pub(super) b: Tensor,
     pub(super) scale: f64,
     pub(super) dropout: Arc<Dropout>,
-    /// Tells the layer's dropout from that of others.
+    /// Distinguishes the layer's dropout masks from those of other layers.
     pub(super) salt: u64,
 }
 
 impl Lora {
-    /// What is added to the layer's output for inputs `[.., in]`. The adapter is float32 in storage, and
-    /// computes in the type of `x`, so that training in bfloat16 keeps no float32 activations.
+    /// Computes the update of the layer's output `[.., out]` for inputs `[.., in]`. Matrices are stored in float32 and
+    /// converted to the dtype of `x`, so that training in bfloat16 keeps no float32 activations.
     pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let kind = x.kind();
         let low = product::linear(&self.dropout.apply(x, self.salt)?, &self.a.f_to_kind(kind)?, None)?;

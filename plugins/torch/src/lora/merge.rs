@@ -1,4 +1,4 @@
-//! Folding an adapter into its base: `W + scale * B A`.
+//! Merging an adapter into its base: `W + scale * B A`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,23 +10,24 @@ use super::peft;
 use crate::checkpoint::copy_companions;
 use crate::error::{Result, TorchError};
 use crate::manifest::{Manifest, verify};
-use crate::model::ModelConfig;
-use crate::model::families::Family;
+use crate::model::families::read_config;
+use crate::model::names::TensorNames;
 use crate::tensors::{Planned, Stored, TensorFolder, write_sharded};
 
-/// Writes into `out`, an empty folder, the checkpoint `base` with `adapter` folded in, in the types and
-/// under the names that the base has. One tensor is in memory at a time. Returns how many were changed.
+/// Merges an adapter into its base checkpoint and writes the result to `out`, an empty folder, with the base's names
+/// and dtypes, in files of at most `shard_bytes` bytes. Holds one tensor in memory at a time. Returns the number of
+/// merged weights.
 ///
 /// # Errors
-/// A folder that is not what it should be; an adapter that does not fit the base.
+/// An invalid folder, or an adapter that does not fit the base.
 pub fn merge(base: &Path, adapter: &Path, out: &Path, shard_bytes: u64) -> Result<usize> {
     verify(base, false)?;
     verify(adapter, false)?;
-    let family = ModelConfig::read(base)?.family;
+    let names = read_config(base)?.names;
     let (_, config) = peft::read_config(adapter)?;
-    let pairs = read_pairs(adapter, &config, family, Device::Cpu)?;
+    let pairs = read_pairs(adapter, &config, names, Device::Cpu)?;
     let files = TensorFolder::open(base)?;
-    let found = check(&files, &pairs, family)?;
+    let found = check(&files, &pairs, names)?;
     let planned = |stored: &Stored| -> Result<Planned> {
         Ok(Planned { name: stored.name.clone(), kind: files.kind(stored)?, shape: stored.shape.clone() })
     };
@@ -37,8 +38,8 @@ pub fn merge(base: &Path, adapter: &Path, out: &Path, shard_bytes: u64) -> Resul
     write_sharded(out, &planned, shard_bytes, &mut manifest, &mut |name| {
         let stored = by_name.get(name).ok_or_else(|| TorchError::Engine(format!("{name} is not there")))?;
         let weight = files.read(stored, files.kind(stored)?, Device::Cpu)?;
-        match module(&family.canonical(name)).and_then(|module| pairs.get(module)) {
-            Some(pair) => tch::no_grad(|| folded(&weight, pair, scale(&config))),
+        match module(&names.canonical(name)).and_then(|module| pairs.get(module)) {
+            Some(pair) => tch::no_grad(|| merged(&weight, pair, scale(&config))),
             None => Ok(weight),
         }
     })?;
@@ -51,12 +52,12 @@ fn module(name: &str) -> Option<&str> {
     name.strip_suffix(".weight")
 }
 
-/// Every adapter has a weight of its shape; returns how many there are.
-fn check(files: &TensorFolder, pairs: &BTreeMap<String, Pair>, family: Family) -> Result<usize> {
+/// Checks that every pair has a weight of its shape in the base; returns the number of pairs.
+fn check(files: &TensorFolder, pairs: &BTreeMap<String, Pair>, names: TensorNames) -> Result<usize> {
     let shapes: BTreeMap<String, &[i64]> = files
         .tensors
         .iter()
-        .map(|stored| (family.canonical(&stored.name), stored.shape.as_slice()))
+        .map(|stored| (names.canonical(&stored.name), stored.shape.as_slice()))
         .collect();
     for (module, pair) in pairs {
         let expected = [pair.b.size()[0], pair.a.size()[1]];
@@ -77,8 +78,8 @@ fn check(files: &TensorFolder, pairs: &BTreeMap<String, Pair>, family: Family) -
     Ok(pairs.len())
 }
 
-/// Computed in float32, in the weight's own type.
-fn folded(weight: &Tensor, pair: &Pair, scale: f64) -> Result<Tensor> {
+/// Computes the merged weight in float32 and rounds it to the weight's dtype.
+fn merged(weight: &Tensor, pair: &Pair, scale: f64) -> Result<Tensor> {
     let change = pair.b.f_matmul(&pair.a)?.f_mul_scalar(scale)?;
     Ok(weight.f_to_kind(Kind::Float)?.f_add(&change)?.f_to_kind(weight.kind())?)
 }

@@ -1,14 +1,15 @@
-//! Low-rank adapters (arXiv 2106.09685) on linear layers, in PEFT's format.
+//! LoRA adapters (arXiv 2106.09685) on linear layers, in PEFT's format (peft 0.21).
 //!
-//! | to read | where |
+//! | topic | module |
 //! |---|---|
-//! | what a config asks for | [`LoraConfig`] |
-//! | the adapter of one layer, and what it computes | `layer.rs` |
-//! | all adapters of a model: made, saved, loaded | `adapter.rs` |
-//! | their matrices, read from files | `pairs.rs` |
+//! | settings | [`LoraConfig`] |
+//! | adapter of one layer | `layer.rs` |
+//! | adapter of a model: creation, saving, loading | `adapter.rs` |
+//! | matrices and their files | `pairs.rs` |
 //! | `adapter_config.json` and tensor names | `peft.rs` |
-//! | dropout that can be computed again | `dropout.rs` |
-//! | folding an adapter into its base | `merge.rs` |
+//! | reproducible dropout | `dropout.rs` |
+//! | rank, scale and size of an adapter folder | `summary.rs` |
+//! | merging into the base | `merge.rs` |
 
 mod adapter;
 mod dropout;
@@ -16,6 +17,7 @@ mod layer;
 mod merge;
 mod pairs;
 mod peft;
+mod summary;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -23,42 +25,43 @@ use serde::{Deserialize, Serialize};
 pub(crate) use adapter::Adapter;
 pub(crate) use layer::Lora;
 pub use merge::merge;
-pub(crate) use pairs::summary;
 pub(crate) use peft::{base_of, is_adapter};
+pub use summary::AdapterSummary;
+pub(crate) use summary::summary;
 
-/// Low-rank adapters on the linear layers of the parts that are trained; all else stays as it is, and
-/// a checkpoint is the adapter alone, in PEFT's format.
+/// LoRA settings: low-rank adapters on the linear layers of the trained parts. Base weights stay frozen, and a
+/// checkpoint is the adapter alone, in PEFT's format.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct LoraConfig {
-    /// Rank of an adapter. Default 16.
+    /// LoRA rank. Default 16.
     pub rank: i64,
-    /// An adapter's output is scaled by alpha / rank. Default 32.
+    /// LoRA alpha: an adapter's output is scaled by alpha / rank. Default 32.
     pub alpha: f64,
-    /// Share of an adapter's inputs that is dropped in training, in [0, 1). Default 0.
+    /// Dropout probability of an adapter's inputs in training, in [0, 1). Default 0.
     pub dropout: f64,
-    /// Scale by alpha / sqrt(rank) instead (arXiv 2312.03732). Default false.
+    /// rsLoRA: scale by alpha / sqrt(rank) instead (arXiv 2312.03732). Default false.
     pub rslora: bool,
-    /// Names of linear layers (`["q_proj", "v_proj"]`), or `"all-linear"`. Default `"all-linear"`.
+    /// Target modules: names of linear layers (`["q_proj", "v_proj"]`), or `"all-linear"`. Default `"all-linear"`.
     pub targets: Targets,
-    /// Seed of the adapters' initial values and of dropout. Default 0.
+    /// Seed of the initial values and of dropout. Default 0.
     pub seed: u64,
 }
 
-/// Which linear layers are adapted.
+/// Target modules of an adapter.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Targets {
-    /// All of the trained parts, the output layer excepted, as in PEFT.
+    /// Every linear layer of the trained parts except the output layer, as in PEFT.
     All(AllLinear),
-    /// Those with one of these names: a module's last name, or several joined by dots.
+    /// Linear layers whose dotted path ends with one of these names.
     Names(Vec<String>),
 }
 
-/// The word `all-linear`.
+/// Keyword `all-linear`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum AllLinear {
-    /// `all-linear`.
+    /// Written `all-linear`.
     #[serde(rename = "all-linear")]
     AllLinear,
 }
@@ -77,6 +80,10 @@ impl Default for LoraConfig {
 }
 
 impl LoraConfig {
+    /// Checks the ranges of the settings.
+    ///
+    /// # Errors
+    /// The setting that is out of range, with its key.
     pub(crate) fn validate(&self) -> Result<(), String> {
         if self.rank < 1 {
             return Err(format!("training.lora.rank is {}; it must be at least 1", self.rank));
@@ -95,7 +102,7 @@ impl LoraConfig {
 }
 
 impl Targets {
-    /// Whether the module of that dotted name is meant; PEFT's rule for lists of names.
+    /// Returns whether a module's dotted path matches, by PEFT's rule for lists of names.
     fn matches(&self, module: &str) -> bool {
         match self {
             Self::All(_) => true,

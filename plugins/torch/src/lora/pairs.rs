@@ -1,4 +1,4 @@
-//! The matrices of adapters, and how they are read.
+//! Matrix pairs of an adapter, and their file.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -8,36 +8,38 @@ use tch::{Device, Kind, Tensor};
 use super::LoraConfig;
 use super::peft::{self, Half};
 use crate::error::{Result, TorchError};
-use crate::inspect::AdapterSummary;
-use crate::model::families::Family;
-use crate::tensors::{TensorFolder, read_tensors};
+use crate::model::names::TensorNames;
+use crate::tensors::read_tensors;
 
-/// The two matrices of one module, float32.
+/// Matrix pair of one module, in float32.
 pub(super) struct Pair {
     /// `[rank, in]`.
     pub(super) a: Tensor,
     /// `[out, rank]`.
     pub(super) b: Tensor,
-    /// What adapter files call the module.
+    /// Name of the module in adapter files.
     pub(super) name: String,
-    /// Whether a layer of the model computes with it.
+    /// Whether a layer of the model uses it.
     pub(super) used: bool,
 }
 
-/// alpha / rank, or alpha / sqrt(rank).
+/// Returns the scale of the low-rank update: alpha / rank, or alpha / sqrt(rank) with rsLoRA.
 pub(super) fn scale(config: &LoraConfig) -> f64 {
     let rank = config.rank as f64;
     config.alpha / if config.rslora { rank.sqrt() } else { rank }
 }
 
-/// `A` and `B` as far as they were found.
+/// `A` and `B`, as far as they have been read.
 type Halves = [Option<Tensor>; 2];
 
-/// Reads `adapter_model.safetensors` as float32, by our names of the modules.
+/// Reads `adapter_model.safetensors` as float32, by canonical module name.
+///
+/// # Errors
+/// A tensor that is not half of a pair, a pair with one half, or another rank than the config's.
 pub(super) fn read_pairs(
     folder: &Path,
     config: &LoraConfig,
-    family: Family,
+    names: TensorNames,
     device: Device,
 ) -> Result<BTreeMap<String, Pair>> {
     let path = folder.join(peft::TENSORS);
@@ -57,7 +59,7 @@ pub(super) fn read_pairs(
                 config.rank
             )));
         }
-        let known = family.canonical(&format!("{module}.weight"));
+        let known = names.canonical(&format!("{module}.weight"));
         let known = known.strip_suffix(".weight").unwrap_or(&known).to_owned();
         let place = halves.entry(known).or_insert_with(|| (module.to_owned(), [None, None]));
         place.1[half as usize] = Some(tensor.f_to_kind(Kind::Float)?.f_to_device(device)?);
@@ -67,16 +69,4 @@ pub(super) fn read_pairs(
         _ => Err(TorchError::checkpoint(&path, format!("has one half only of the adapter of {name}"))),
     };
     halves.into_iter().map(whole).collect()
-}
-
-/// Describes an adapter folder from its config and its headers.
-pub(crate) fn summary(folder: &Path, base: &Path) -> Result<AdapterSummary> {
-    let (_, config) = peft::read_config(folder)?;
-    let files = TensorFolder::open_file(&folder.join(peft::TENSORS))?;
-    Ok(AdapterSummary {
-        base: base.display().to_string(),
-        rank: config.rank,
-        scale: scale(&config),
-        parameters: files.tensors.iter().map(|stored| stored.count() as u64).sum(),
-    })
 }

@@ -1,4 +1,4 @@
-//! PEFT's adapter folder: `adapter_config.json` and `adapter_model.safetensors` (as of peft 0.21).
+//! Format of PEFT's adapter folders: `adapter_config.json` and `adapter_model.safetensors` (peft 0.21).
 
 use std::path::{Path, PathBuf};
 
@@ -6,18 +6,19 @@ use serde_json::{Value, json};
 
 use super::LoraConfig;
 use crate::error::{Result, TorchError};
+use crate::hub;
 
 pub(super) const CONFIG: &str = "adapter_config.json";
 pub(super) const TENSORS: &str = "adapter_model.safetensors";
 
-/// What `PeftModel` stands in front of a model's own names.
+/// Prefix that `PeftModel` adds to a model's own names.
 const PREFIX: &str = "base_model.model.";
 
-/// Settings under which the format means more than this crate computes, with the values that mean
-/// nothing. What `adapter_config.json` leaves out has PEFT's default, which is one of these.
+/// Settings that this crate supports at their neutral values only, with those values. Absent settings have PEFT's
+/// default, which is neutral.
 const PLAIN: [(&str, &[&str]); 17] = [
     ("bias", &["none"]),
-    // Others (PiSSA, OLoRA, ...) change the base's weights as well.
+    // Other initialisations (PiSSA, OLoRA, ...) change the base's weights as well.
     ("init_lora_weights", &["true", "false", "gaussian", "eva", "orthogonal"]),
     ("use_dora", &["false"]),
     ("use_qalora", &["false"]),
@@ -36,15 +37,15 @@ const PLAIN: [(&str, &[&str]); 17] = [
     ("velora_config", &[]),
 ];
 
-/// Whether a folder holds an adapter.
+/// Returns whether a folder holds an adapter.
 pub(crate) fn is_adapter(folder: &Path) -> bool {
     folder.join(CONFIG).exists()
 }
 
-/// Reads `adapter_config.json`: the file, and what of it decides what is computed.
+/// Reads `adapter_config.json`: its content, and the settings that determine the computation.
 ///
 /// # Errors
-/// A file that is missing or is not PEFT's; a kind of adapter or a setting that is not supported.
+/// A missing or invalid file, or an unsupported kind of adapter or setting.
 pub(super) fn read_config(folder: &Path) -> Result<(Value, LoraConfig)> {
     let path = folder.join(CONFIG);
     let refuse = |reason: String| TorchError::checkpoint(&path, reason);
@@ -73,10 +74,11 @@ pub(super) fn read_config(folder: &Path) -> Result<(Value, LoraConfig)> {
     Ok((source, config))
 }
 
-/// The base that an adapter names: a folder relative to the current directory, or to the adapter's.
+/// Resolves the base that an adapter names: a folder relative to the current directory or to the adapter, or a hub
+/// name.
 ///
 /// # Errors
-/// An adapter that names none, or one that is not there.
+/// An adapter that names no base, or one that cannot be resolved.
 pub(crate) fn base_of(folder: &Path) -> Result<PathBuf> {
     let (source, _) = read_config(folder)?;
     let path = folder.join(CONFIG);
@@ -88,7 +90,7 @@ pub(crate) fn base_of(folder: &Path) -> Result<PathBuf> {
     if let Some(found) = found {
         return Ok(found);
     }
-    isr_hub::resolve(name).map_err(|error| {
+    hub::resolve(name).map_err(|error| {
         let reason = format!(
             "names the base model {name}: {error}; let policy.model be the base and policy.adapter this folder"
         );
@@ -96,9 +98,9 @@ pub(crate) fn base_of(folder: &Path) -> Result<PathBuf> {
     })
 }
 
-/// `adapter_config.json` of a new adapter on `modules`, named as in transformers.
+/// Returns `adapter_config.json` of a new adapter on `modules`, named as in the reference implementation.
 pub(super) fn new_config(config: &LoraConfig, base: &Path, modules: &[String]) -> Value {
-    // PEFT's own type of alpha is an integer.
+    // PEFT declares alpha as an integer.
     let alpha = match config.alpha.fract() == 0.0 {
         true => json!(config.alpha as i64),
         false => json!(config.alpha),
@@ -127,14 +129,14 @@ pub(super) fn new_config(config: &LoraConfig, base: &Path, modules: &[String]) -
     })
 }
 
-/// The two halves of an adapter.
+/// Half of a matrix pair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Half {
     A,
     B,
 }
 
-/// The module, in its own model's names, and the half that a tensor of an adapter file belongs to.
+/// Parses a tensor name of an adapter file to the module's name and the half.
 pub(super) fn parse_name(name: &str) -> Option<(&str, Half)> {
     let name = name.strip_prefix(PREFIX)?;
     let (module, half) = name.rsplit_once(".lora_")?;
@@ -145,7 +147,7 @@ pub(super) fn parse_name(name: &str) -> Option<(&str, Half)> {
     }
 }
 
-/// The name of a module's half in an adapter file.
+/// Returns the tensor name of a module's half in an adapter file.
 pub(super) fn tensor_name(module: &str, half: Half) -> String {
     let half = if half == Half::A { "A" } else { "B" };
     format!("{PREFIX}{module}.lora_{half}.weight")

@@ -1,29 +1,30 @@
-//! Activation functions by the names that `config.json` gives them.
+//! Activation functions, by their names in `config.json`.
 
 use serde::Deserialize;
 use tch::Tensor;
 
 use crate::error::Result;
 
-/// `hidden_act` of a config.
+/// Activation function (`hidden_act` of a config).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Activation {
-    /// `x * sigmoid(1.702 x)`, as OpenAI's CLIP has it.
+    /// Sigmoid approximation of GELU, `x * sigmoid(1.702 x)`, of OpenAI's CLIP.
     QuickGelu,
-    /// `x * Phi(x)` (arXiv 1606.08415).
+    /// GELU, `x * Phi(x)` (arXiv 1606.08415).
     Gelu,
-    /// GELU by its tanh approximation.
+    /// Tanh approximation of GELU.
     #[serde(alias = "gelu_new", alias = "gelu_fast")]
     GeluPytorchTanh,
-    /// `max(x, 0)`.
+    /// ReLU, `max(x, 0)`.
     Relu,
-    /// `x * sigmoid(x)`.
+    /// SiLU, `x * sigmoid(x)`.
     #[serde(alias = "swish")]
     Silu,
 }
 
 impl Activation {
+    /// Applies the function to each element.
     pub(crate) fn forward(self, x: &Tensor) -> Result<Tensor> {
         Ok(match self {
             Self::QuickGelu => x.f_mul(&x.f_mul_scalar(1.702)?.f_sigmoid()?)?,

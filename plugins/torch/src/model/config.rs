@@ -1,77 +1,64 @@
-//! What a checkpoint's `config.json` says, in a form that does not depend on the family.
+//! Model config: what a checkpoint's `config.json` determines, whatever its format.
 
-use std::path::Path;
+use std::collections::BTreeMap;
 
 use isr_api::Frames;
 use serde_json::Value;
 
-use super::families::{Family, Layout};
-use super::preprocess::{ProcessorFile, Recipe};
-pub(crate) use super::text_config::TextConfig;
+use super::names::TensorNames;
+use super::preprocess::ImageProcessor;
+use super::prompt_layout::PromptLayout;
+use super::text_config::TextConfig;
 use super::vision::{ClipVision, QwenVision};
-use crate::error::{Result, TorchError};
+use crate::error::Result;
 
-/// The parts of `config.json` that decide what is computed.
+/// Shapes, names and conventions of a checkpoint. [`super::families`] produces it.
 #[derive(Clone, Debug)]
 pub(crate) struct ModelConfig {
-    /// Whose names, prompts and settings the checkpoint has.
-    pub(crate) family: Family,
-    /// The decoder.
+    /// Mapping between the checkpoint's tensor names and this crate's.
+    pub(crate) names: TensorNames,
+    /// Decoder.
     pub(crate) text: TextConfig,
-    /// The encoder.
+    /// Vision tower.
     pub(crate) vision: VisionConfig,
-    /// What stands for a video in rendered text.
+    /// Placeholder of a video in rendered prompts.
     pub(crate) placeholder: Placeholder,
-    /// How frames become the encoder's input.
-    pub(crate) recipe: Recipe,
-    /// The whole file, written back with a checkpoint.
+    /// Content type of a video in chat templates: `image` or `video`.
+    pub(crate) content_type: &'static str,
+    /// Lays the features of a video out in a prompt.
+    pub(super) layout: fn(&ModelConfig, &Frames) -> Result<PromptLayout>,
+    /// Image processor.
+    pub(crate) processor: ImageProcessor,
+    /// Names and shapes of tensors that the checkpoint has beside decoder, projector and tower.
+    pub(super) extra_tensors: BTreeMap<String, Vec<i64>>,
+    /// Name prefixes of tensors that are kept and saved, but not used.
+    pub(super) unused_prefixes: Vec<&'static str>,
+    /// Name of a tower that may be stored in a folder of its own.
+    pub(super) external_tower: Option<String>,
+    /// Content of `config.json`, which is written back with a checkpoint.
     pub(crate) source: Value,
 }
 
-/// The encoder of a checkpoint.
+/// Vision tower of a checkpoint.
 #[derive(Clone, Debug)]
 pub(crate) enum VisionConfig {
-    /// CLIP's transformer and a projector.
+    /// CLIP's transformer, followed by a projector.
     Clip(ClipVision),
-    /// Qwen-VL's transformer, which projects by itself.
+    /// Qwen-VL's transformer, whose mergers project to the decoder's width.
     Qwen(QwenVision),
 }
 
-/// Where the features of a video go.
+/// Placeholder of a video's features in a rendered prompt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Placeholder {
-    /// A token of the tokenizer.
+    /// Token of the tokenizer.
     Token(u32),
-    /// Text at which the prompt is cut before it is tokenised.
+    /// Text at which the prompt is split before tokenisation.
     Text(&'static str),
 }
 
 impl ModelConfig {
-    /// Reads `config.json` of a checkpoint folder, and the files that say how frames are prepared.
-    ///
-    /// # Errors
-    /// An absent file, JSON that does not parse, an architecture or option that is not supported; each
-    /// names the file.
-    pub(crate) fn read(folder: &Path) -> Result<Self> {
-        let path = folder.join("config.json");
-        let text = std::fs::read_to_string(&path).map_err(TorchError::io("read", &path))?;
-        let mut source: Value = serde_json::from_str(&text)
-            .map_err(|error| TorchError::checkpoint(&path, format!("is not JSON: {error}")))?;
-        let family = Family::of(&source).map_err(|reason| TorchError::checkpoint(&path, reason))?;
-        family.complete(folder, &mut source)?;
-        let mut config = Self::parse(source).map_err(|reason| TorchError::checkpoint(&path, reason))?;
-        if let Some((path, file)) = ProcessorFile::find(folder, family.wants_image_processor())? {
-            config.recipe = config.recipe.with(&file).map_err(|why| TorchError::checkpoint(path, why))?;
-        }
-        Ok(config)
-    }
-
-    /// Interprets the content of a `config.json`.
-    pub(crate) fn parse(source: Value) -> std::result::Result<Self, String> {
-        Family::of(&source)?.parse(source)
-    }
-
-    /// The prefix of the encoder's tensors, dot included.
+    /// Returns the prefix of the tower's tensors, dot included.
     pub(crate) fn tower(&self) -> &'static str {
         match &self.vision {
             VisionConfig::Clip(vision) => vision.prefix,
@@ -79,7 +66,7 @@ impl ModelConfig {
         }
     }
 
-    /// Elements of one visual feature as the encoder gives it.
+    /// Returns the width of a visual feature as the tower outputs it.
     pub(crate) fn feature_width(&self) -> i64 {
         match &self.vision {
             VisionConfig::Clip(vision) => vision.width(),
@@ -87,12 +74,12 @@ impl ModelConfig {
         }
     }
 
-    /// Shape `[steps, tokens, width]` of a video's features.
+    /// Returns the shape `[steps, tokens, width]` of a video's features.
     ///
     /// # Errors
-    /// Frames that the encoder cannot take.
+    /// Frames that the image processor does not accept.
     pub(crate) fn feature_shape(&self, frames: &Frames) -> Result<[i64; 3]> {
-        let grid = self.recipe.grid(frames)?;
+        let grid = self.processor.grid(frames)?;
         let tokens = match &self.vision {
             VisionConfig::Clip(vision) => vision.tokens(),
             VisionConfig::Qwen(vision) => grid.height * grid.width / vision.spatial_merge_size.pow(2),
@@ -100,30 +87,19 @@ impl ModelConfig {
         Ok([grid.steps, tokens, self.feature_width()])
     }
 
-    /// How a video stands in a prompt.
+    /// Lays the features of a video out in a prompt.
     ///
     /// # Errors
-    /// Frames that the encoder cannot take.
-    pub(crate) fn layout(&self, frames: &Frames) -> Result<Layout> {
-        self.family.layout(self, frames)
+    /// Frames that the image processor does not accept.
+    pub(crate) fn layout(&self, frames: &Frames) -> Result<PromptLayout> {
+        (self.layout)(self, frames)
     }
 
-    /// Layers of the encoder.
+    /// Returns the number of layers of the tower.
     pub(crate) fn tower_layers(&self) -> i64 {
         match &self.vision {
             VisionConfig::Clip(vision) => vision.num_hidden_layers,
             VisionConfig::Qwen(vision) => vision.depth,
         }
     }
-}
-
-/// A section of a config over the values that transformers takes where the file is silent.
-pub(crate) fn with_defaults(section: &Value, defaults: Value) -> Value {
-    let mut merged = defaults;
-    if let (Value::Object(into), Value::Object(given)) = (&mut merged, section) {
-        into.extend(
-            given.iter().filter(|(_, value)| !value.is_null()).map(|(k, v)| (k.clone(), v.clone())),
-        );
-    }
-    merged
 }

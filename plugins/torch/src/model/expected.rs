@@ -1,21 +1,21 @@
-//! The tensors that a config promises, with their shapes.
+//! Names and shapes of the tensors that a model config requires.
 
 use std::collections::HashMap;
 
 use super::config::{ModelConfig, VisionConfig};
 use super::vision::ClipVision;
 
-/// Names and shapes of every tensor of the model.
+/// Returns names and shapes of every tensor of the model.
 pub(crate) fn expected_tensors(config: &ModelConfig) -> HashMap<String, Vec<i64>> {
     let mut all = HashMap::new();
     match &config.vision {
         VisionConfig::Clip(vision) => {
-            clip_tower(&mut all, vision.prefix, vision);
+            all.extend(clip_tower(vision.prefix, vision));
             projector(&mut all, vision, config.text.hidden_size);
         }
         VisionConfig::Qwen(vision) => vision.tensors(&mut all),
     }
-    config.family.extra_tensors(config, &mut all);
+    all.extend(config.extra_tensors.clone());
     decoder(&mut all, config);
     all
 }
@@ -74,8 +74,9 @@ fn decoder(all: &mut HashMap<String, Vec<i64>>, config: &ModelConfig) {
     }
 }
 
-/// Adds the tensors of a CLIP tower under `prefix`, dot included.
-pub(super) fn clip_tower(all: &mut HashMap<String, Vec<i64>>, prefix: &str, vision: &ClipVision) {
+/// Returns names and shapes of the tensors of a CLIP tower under `prefix`, dot included.
+pub(super) fn clip_tower(prefix: &str, vision: &ClipVision) -> HashMap<String, Vec<i64>> {
+    let mut all = HashMap::new();
     let (width, inner, patch) = (vision.hidden_size, vision.intermediate_size, vision.patch_size);
     let mut add = |name: String, shape: Vec<i64>| all.insert(format!("{prefix}{name}"), shape);
     add("embeddings.class_embedding".to_owned(), vec![width]);
@@ -111,4 +112,5 @@ pub(super) fn clip_tower(all: &mut HashMap<String, Vec<i64>>, prefix: &str, visi
             add(name, vec![1, vision.num_frames, width]);
         }
     }
+    all
 }

@@ -1,4 +1,4 @@
-//! Keys and values of sequences.
+//! KV cache with a shared prefix.
 
 use std::rc::Rc;
 
@@ -9,37 +9,36 @@ use crate::error::Result;
 /// Keys and values `[sequences, kv_heads, tokens, head_dim]` of one layer.
 type Layer = (Tensor, Tensor);
 
-/// Keys and values of what several sequences begin with; never written again.
+/// Immutable keys and values of a prefix that several sequences share.
 pub(crate) struct Prefix {
     layers: Vec<Layer>,
     length: i64,
 }
 
 impl Prefix {
-    /// Memory that it takes, in bytes.
+    /// Returns the size in bytes.
     pub(crate) fn bytes(&self) -> u64 {
         let size = |tensor: &Tensor| tensor.numel() as u64 * tensor.kind().elt_size_in_bytes() as u64;
         self.layers.iter().map(|(keys, values)| size(keys) + size(values)).sum()
     }
 }
 
-/// Keys and values of every layer, of one sequence or of several of the same length: those of a prefix, if there
-/// is one, which all of them share, and behind them each sequence's own, in memory for `capacity` tokens that is
-/// taken at once.
+/// Keys and values of every layer for sequences of one length: an optional prefix that they share, and behind it
+/// each sequence's own tokens, preallocated for a fixed capacity.
 pub(crate) struct KvCache {
     prefix: Option<Rc<Prefix>>,
     layers: Vec<Layer>,
     length: i64,
 }
 
-/// A layer's keys and values: the prefix's, and the sequence's own.
+/// Keys and values of a layer: the prefix's, and the sequences' own.
 pub(crate) struct Parts {
     pub(crate) prefix: Option<Layer>,
     pub(crate) own: Layer,
 }
 
 impl KvCache {
-    /// An empty cache of `layers` layers; `shape` is `[1, kv_heads, capacity, head_dim]`.
+    /// Creates an empty cache of `layers` layers; `shape` is `[1, kv_heads, capacity, head_dim]`.
     pub(crate) fn new(
         prefix: Option<Rc<Prefix>>,
         layers: usize,
@@ -53,23 +52,24 @@ impl KvCache {
         Ok(Self { prefix, layers, length: 0 })
     }
 
-    /// How many sequences it holds.
+    /// Returns the number of sequences.
     pub(crate) fn sequences(&self) -> i64 {
         self.layers.first().map_or(0, |(keys, _)| keys.size()[0])
     }
 
-    /// Where it stands.
+    /// Returns the device.
     pub(crate) fn device(&self) -> Device {
         self.layers.first().map_or(Device::Cpu, |(keys, _)| keys.device())
     }
 
-    /// Tokens held by each sequence.
+    /// Returns the number of tokens of each sequence, prefix included.
     pub(crate) fn len(&self) -> i64 {
         self.prefix.as_ref().map_or(0, |prefix| prefix.length) + self.length
     }
 
-    /// Writes new keys and values of a layer behind the tokens held, and returns all of that layer's.
-    /// [`advance`](Self::advance) makes them part of the cache once every layer has written.
+    /// Appends keys and values `[sequences, kv_heads, tokens, head_dim]` of a layer, and returns all of the layer.
+    /// They are overwritten by the next call unless [`advance`](Self::advance) counts them once every layer has
+    /// appended.
     pub(crate) fn append(&mut self, layer: usize, key: &Tensor, value: &Tensor) -> Result<Parts> {
         let added = key.size()[2];
         let (keys, values) = &self.layers[layer];
@@ -84,12 +84,12 @@ impl KvCache {
         Ok(Parts { prefix: self.prefix.as_ref().map(shared), own })
     }
 
-    /// Counts `tokens` that every layer has appended.
+    /// Commits `tokens` that every layer has appended.
     pub(crate) fn advance(&mut self, tokens: i64) {
         self.length += tokens;
     }
 
-    /// `n` sequences that go on from here: the prefix is shared, the rest is copied.
+    /// Forks one sequence into `n`: the prefix is shared, the own tokens are copied.
     pub(crate) fn fork(&self, n: i64) -> Result<Self> {
         let copy = |tensor: &Tensor| -> Result<Tensor> {
             let mut shape = tensor.size();
@@ -101,21 +101,21 @@ impl KvCache {
         Ok(Self { prefix: self.prefix.clone(), layers, length: self.length })
     }
 
-    /// What a full cache without a prefix holds, for others to begin with.
+    /// Turns a full cache without a prefix into a prefix.
     pub(crate) fn into_prefix(self) -> Prefix {
         Prefix { layers: self.layers, length: self.length }
     }
 }
 
 impl Parts {
-    /// Prefix and own tokens in one tensor each.
+    /// Concatenates prefix and own tokens.
     pub(crate) fn joined(self) -> Result<Layer> {
         let Some((keys, values)) = self.prefix else { return Ok(self.own) };
         Ok((Tensor::f_cat(&[keys, self.own.0], 2)?, Tensor::f_cat(&[values, self.own.1], 2)?))
     }
 }
 
-/// A copy with storage of its own.
+/// Copies a tensor to contiguous storage of its own.
 pub(crate) fn duplicate(tensor: &Tensor) -> Result<Tensor> {
     let mut copy = Tensor::f_empty(tensor.size(), (tensor.kind(), tensor.device()))?;
     copy.f_copy_(tensor)?;

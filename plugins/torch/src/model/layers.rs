@@ -1,4 +1,4 @@
-//! What every part of a model is made of.
+//! Linear and normalisation layers.
 
 use tch::Tensor;
 
@@ -7,7 +7,7 @@ use super::weights::Weights;
 use crate::error::Result;
 use crate::lora::Lora;
 
-/// `x W^T + b`, with or without bias, and with what an adapter adds.
+/// Linear layer `x W^T + b` with optional bias and optional LoRA adapter.
 pub(crate) struct Linear {
     weight: Tensor,
     bias: Option<Tensor>,
@@ -15,13 +15,14 @@ pub(crate) struct Linear {
 }
 
 impl Linear {
-    /// Takes `{name}.weight`, `{name}.bias` where there is one, and the adapter of `name`.
+    /// Takes `{name}.weight`, `{name}.bias` if it exists, and the adapter of `name`.
     pub(crate) fn new(weights: &Weights, name: &str) -> Result<Self> {
         let weight = weights.get(&format!("{name}.weight"))?;
         let lora = weights.lora(name, &weight)?;
         Ok(Self { weight, bias: weights.find(&format!("{name}.bias")), lora })
     }
 
+    /// Applies the layer to `[.., in]`.
     pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let y = product::linear(x, &self.weight, self.bias.as_ref())?;
         match &self.lora {
@@ -45,6 +46,7 @@ impl LayerNorm {
         Ok(Self { weight: part("weight")?, bias: part("bias")?, eps })
     }
 
+    /// Normalises the last axis of `[.., width]`.
     pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let shape = self.weight.size();
         Ok(x.f_layer_norm(shape.as_slice(), Some(&self.weight), Some(&self.bias), self.eps, true)?)
@@ -63,6 +65,7 @@ impl RmsNorm {
         Ok(Self { weight: weights.get(&format!("{name}.weight"))?, eps })
     }
 
+    /// Normalises the last axis of `[.., width]`.
     pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let width = self.weight.size();
         Ok(x.f_rms_norm(width.as_slice(), Some(&self.weight), self.eps)?)

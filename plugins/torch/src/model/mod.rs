@@ -1,20 +1,27 @@
-//! Video LMMs: an encoder, a projector, a decoder, each described by the checkpoint's config.
+//! Video LMM: vision tower, projector and decoder, each described by the checkpoint's config.
 
 pub(crate) mod activation;
+mod attention_mode;
 pub(crate) mod config;
 pub(crate) mod decoder;
 pub(crate) mod expected;
+mod external_tower;
 pub(crate) mod families;
+pub(crate) mod gradient_checkpointing;
 pub(crate) mod kv_cache;
 pub(crate) mod layers;
+pub(crate) mod names;
+pub(crate) mod pixel_values;
 pub(crate) mod positions;
 pub(crate) mod preprocess;
 pub(crate) mod product;
-pub(crate) mod recompute;
+pub(crate) mod prompt_layout;
+mod rotary;
+mod section;
 mod sequence;
 #[cfg(test)]
 mod tests;
-mod text_config;
+pub(crate) mod text_config;
 pub(crate) mod vision;
 pub(crate) mod weights;
 
@@ -30,36 +37,37 @@ pub(crate) use config::ModelConfig;
 use config::VisionConfig;
 use decoder::Decoder;
 use layers::Linear;
-use preprocess::{Prepared, Recipe};
+use pixel_values::PixelValues;
+use preprocess::ImageProcessor;
 pub(crate) use sequence::{Sequence, Slot};
 pub(crate) use vision::Tower;
-use weights::{Layout, Weights};
+use weights::{TensorLayout, Weights};
 
-/// The model, its weights included.
+/// Video LMM with its weights.
 pub(crate) struct VideoLmm {
     pub(crate) config: ModelConfig,
     pub(crate) weights: Weights,
     pub(crate) tower: Tower,
     pub(crate) decoder: Decoder,
     embedding: Tensor,
-    /// `None` where the tower projects by itself.
+    /// `None` if the tower projects to the decoder's width.
     projector: Option<Projector>,
     pub(crate) device: Device,
     pub(crate) kind: Kind,
 }
 
 impl VideoLmm {
-    /// Loads a checkpoint folder, with an adapter on it or without.
+    /// Loads a checkpoint folder, with an optional adapter.
     ///
     /// # Errors
-    /// Missing, extra or misshapen tensors, listed; an unsupported config; an adapter that does not fit.
+    /// Missing, unexpected or misshapen tensors (listed), an unsupported config, or an adapter that does not fit.
     pub(crate) fn load(
         folder: &Path,
         adapter: Option<Adapter>,
         kind: Kind,
         device: Device,
     ) -> Result<Self> {
-        let config = ModelConfig::read(folder)?;
+        let config = families::read_config(folder)?;
         let mut weights =
             layout_of(folder, &config, |layout| Weights::read(folder, layout, &|_| true, kind, device))?;
         if let Some(adapter) = adapter {
@@ -89,8 +97,7 @@ impl VideoLmm {
         })
     }
 
-    /// Replaces the values of all weights, or of the adapter where there is one, by those of a checkpoint
-    /// of the same shape.
+    /// Loads the values of all weights, or of the adapter if there is one, from a checkpoint of the same shapes.
     pub(crate) fn reload(&mut self, folder: &Path) -> Result<()> {
         if let Some(adapter) = self.weights.adapter() {
             return adapter.reload(folder);
@@ -98,18 +105,27 @@ impl VideoLmm {
         layout_of(folder, &self.config, |layout| self.weights.reload(folder, layout))
     }
 
-    /// Tower features `[steps, tokens, width]` of one video, with their graph where the tower trains.
-    pub(crate) fn encode(&self, frames: &Frames) -> Result<Tensor> {
-        encode(&self.tower, &self.config.recipe, frames, (self.kind, self.device))
+    /// Returns whether loading a checkpoint folder would change the tower.
+    pub(crate) fn would_change_tower(&self, folder: &Path) -> Result<bool> {
+        if self.weights.adapter().is_some() {
+            return Ok(false);
+        }
+        let tower = self.config.tower();
+        Ok(!layout_of(folder, &self.config, |layout| self.weights.equal_in(folder, layout, tower))?)
     }
 
-    /// The same of several videos.
+    /// Computes tower features `[steps, tokens, width]` of one video, with a graph if the tower is trained.
+    pub(crate) fn encode(&self, frames: &Frames) -> Result<Tensor> {
+        encode(&self.tower, &self.config.processor, frames, (self.kind, self.device))
+    }
+
+    /// Computes tower features of several videos; see [`encode`](Self::encode).
     pub(crate) fn encode_all(&self, videos: &[&Frames]) -> Result<Vec<Tensor>> {
-        let prepare = |frames: &&Frames| prepare(&self.config.recipe, frames, (self.kind, self.device));
+        let prepare = |frames: &&Frames| prepare(&self.config.processor, frames, (self.kind, self.device));
         self.tower.forward_all(&videos.iter().map(prepare).collect::<Result<Vec<_>>>()?)
     }
 
-    /// Projects tower features `[features, width]` into the decoder's space.
+    /// Projects tower features `[features, width]` to the decoder's embedding space.
     pub(crate) fn project(&self, features: &Tensor) -> Result<Tensor> {
         match &self.projector {
             Some(Projector { first, activation, second }) => {
@@ -120,20 +136,20 @@ impl VideoLmm {
     }
 }
 
-/// Linear, activation, linear.
+/// Two-layer MLP projector.
 struct Projector {
     first: Linear,
     activation: Activation,
     second: Linear,
 }
 
-/// A tower alone, for the encoder: only its tensors are read.
+/// Loads the tower of a checkpoint folder; other tensors are not read.
 pub(crate) fn load_tower(
     folder: &Path,
     kind: Kind,
     device: Device,
 ) -> Result<(ModelConfig, Weights, Tower)> {
-    let config = ModelConfig::read(folder)?;
+    let config = families::read_config(folder)?;
     let of_tower = |name: &str| name.starts_with(config.tower());
     let weights =
         layout_of(folder, &config, |layout| Weights::read(folder, layout, &of_tower, kind, device))?;
@@ -141,41 +157,47 @@ pub(crate) fn load_tower(
     Ok((config, weights, tower))
 }
 
-/// Features of one video from a tower.
+/// Preprocesses and encodes one video, `[steps, tokens, width]`.
 pub(crate) fn encode(
     tower: &Tower,
-    recipe: &Recipe,
+    processor: &ImageProcessor,
     frames: &Frames,
     place: (Kind, Device),
 ) -> Result<Tensor> {
-    tower.forward(&prepare(recipe, frames, place)?)
+    tower.forward(&prepare(processor, frames, place)?)
 }
 
-fn prepare(recipe: &Recipe, frames: &Frames, (kind, device): (Kind, Device)) -> Result<Prepared> {
-    let mut video = recipe.prepare(frames)?;
+fn prepare(
+    processor: &ImageProcessor,
+    frames: &Frames,
+    (kind, device): (Kind, Device),
+) -> Result<PixelValues> {
+    let mut video = processor.process(frames)?;
     video.pixels = video.pixels.f_to_device(device)?.f_to_kind(kind)?;
     Ok(video)
 }
 
-/// What the config of a checkpoint folder says about its tensors, for whoever reads them.
+/// Calls `read` with the tensor layout of a checkpoint folder.
 pub(crate) fn layout_of<T>(
     folder: &Path,
     config: &ModelConfig,
-    read: impl FnOnce(&Layout<'_>) -> Result<T>,
+    read: impl FnOnce(&TensorLayout<'_>) -> Result<T>,
 ) -> Result<T> {
-    let (family, tied) = (config.family, config.text.tie_word_embeddings);
-    // Buffers that older transformers wrote, and the copy of a tied output layer.
+    let tied = config.text.tie_word_embeddings;
+    // Buffers that transformers 4 saved, and the copy of a tied output layer.
     let ignored = |name: &str| {
         name.ends_with("position_ids")
             || name.ends_with("rotary_emb.inv_freq")
             || (tied && name == "language_model.lm_head.weight")
     };
-    read(&Layout {
-        rename: &|name| family.canonical(name),
+    let carried = |name: &str| config.unused_prefixes.iter().any(|prefix| name.starts_with(prefix));
+    let tower = config.external_tower.as_deref();
+    read(&TensorLayout {
+        rename: &|name| config.names.canonical(name),
         expected: expected::expected_tensors(config),
         ignored: &ignored,
-        carried: &|name| family.carries(config, name),
+        carried: &carried,
         tower: config.tower(),
-        beside: family.tower_beside(folder, config),
+        beside: tower.and_then(|name| external_tower::find(folder, name)),
     })
 }

@@ -1,42 +1,42 @@
-//! Positions of a sequence for the rotary embedding, on the three axes of M-RoPE (arXiv 2409.12191):
-//! time, height, width. Models without M-RoPE read the first.
+//! Positions of a sequence on the three axes of M-RoPE (arXiv 2409.12191): time, height, width. Models without M-RoPE
+//! use the first.
 
 use tch::{Device, Tensor};
 
 use crate::error::Result;
 
-/// Positions of a rendered prompt, and of whatever is written behind it.
+/// Positions of a prompt and of the tokens that follow it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Positions {
     prompt: Vec<[i64; 3]>,
-    /// What the next token of text gets.
+    /// Position of the next text token.
     text: i64,
-    /// The largest position of any axis.
+    /// Largest position on any axis.
     largest: i64,
 }
 
-/// The positions of a block of visual features.
+/// Grid of visual features with three-axis positions.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Grid {
-    /// Steps of time.
+    /// Steps along time.
     pub(crate) steps: usize,
-    /// Rows of features.
+    /// Rows of a step.
     pub(crate) rows: usize,
-    /// Features of a row.
+    /// Columns of a row.
     pub(crate) columns: usize,
-    /// Positions from one step of time to the next.
+    /// Distance between steps on the time axis, in positions.
     pub(crate) interval: f32,
 }
 
 impl Grid {
-    /// Features of the block.
+    /// Returns the number of features.
     pub(crate) fn len(&self) -> usize {
         self.steps * self.rows * self.columns
     }
 }
 
 impl Positions {
-    /// Counts on by `count` tokens of text: all axes advance together.
+    /// Appends `count` text tokens, for which all axes advance together.
     pub(crate) fn push_text(&mut self, count: usize) {
         for _ in 0..count {
             self.prompt.push([self.text; 3]);
@@ -45,8 +45,8 @@ impl Positions {
         self.largest = self.largest.max(self.text - 1);
     }
 
-    /// Places a block: each axis counts from the block's start. Text goes on behind the larger of its
-    /// sides, as in `get_rope_index` of transformers 5.
+    /// Appends a grid, in which each axis counts from the grid's start. Text continues behind the larger spatial side,
+    /// as in `get_rope_index` of transformers 5.
     pub(crate) fn push_grid(&mut self, grid: Grid) {
         let start = self.text;
         self.text += grid.rows.max(grid.columns) as i64;
@@ -62,26 +62,25 @@ impl Positions {
         }
     }
 
-    /// What is added to an index behind the prompt to get its position: answers continue the text's count,
-    /// as both transformers' forward pass and its `generate` have it.
+    /// Returns the difference between position and index behind the prompt: answers continue the text's count, as in
+    /// transformers' `rope_deltas`.
     pub(crate) fn delta(&self) -> i64 {
         self.text - self.prompt.len() as i64
     }
 
-    /// The positions of slot `index` of a sequence that begins with the prompt.
+    /// Returns the positions of slot `index` of a sequence that begins with the prompt.
     pub(crate) fn at(&self, index: usize) -> [i64; 3] {
         self.prompt.get(index).copied().unwrap_or([index as i64 + self.delta(); 3])
     }
 
-    /// The number of positions that a sequence of `length` slots needs, of the context and of the rotary
-    /// tables.
+    /// Returns the number of positions that a sequence of `length` slots needs in the context and the rotary tables.
     pub(crate) fn extent(&self, length: usize) -> usize {
         let furthest = (length as i64 + self.delta()).max(self.largest + 1);
         usize::try_from(furthest).unwrap_or_default().max(length)
     }
 }
 
-/// Positions of consecutive tokens as `[3, 1, length]`.
+/// Converts positions of consecutive tokens to a tensor `[3, 1, length]`.
 pub(crate) fn tensor(positions: &[[i64; 3]], device: Device) -> Result<Tensor> {
     let flat: Vec<i64> = (0..3).flat_map(|axis| positions.iter().map(move |at| at[axis])).collect();
     let shape = [3, 1, positions.len() as i64];

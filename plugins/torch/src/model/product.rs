@@ -1,6 +1,6 @@
-//! Matrix products. On a CPU without instructions for bfloat16, libtorch's products of bfloat16 take two hundred
-//! times as long as those of float32; there they are taken in float32 and rounded, which is what such
-//! instructions do: their sums are float32 too. Weights and activations stay bfloat16 in memory.
+//! Matrix products, convolutions and attention. On a CPU without bfloat16 instructions, libtorch's bfloat16
+//! products take two hundred times as long as those of float32; there they are computed in float32 and rounded,
+//! as the instructions themselves do, which accumulate in float32. Weights and activations stay bfloat16 in memory.
 
 use std::sync::OnceLock;
 
@@ -8,15 +8,14 @@ use tch::{Device, Kind, Tensor};
 
 use crate::error::Result;
 
-/// Rows for which a CPU takes a product with a weight the other way round: it reads the weight then as it
-/// stands, without packing it first, at up to four times the speed (8 rows of 512 x 32,000 in float32: 9 ms
-/// for 34).
+/// Maximum number of rows for which a CPU computes `W x^T` instead of `x W^T`: it then reads the weight without
+/// packing it first, up to four times as fast (8 rows of 512 x 32,000 in float32: 9 ms instead of 34).
 const FEW_ROWS: i64 = 16;
 
-/// Rows from which a float32 product is a convolution of a kernel of one pixel, where [`convolves`] says so.
+/// Minimum number of rows for which a float32 product is computed as a `1 x 1` convolution, if [`convolves`].
 const MANY_ROWS: i64 = 128;
 
-/// `x W^T + b` of `[.., in]`.
+/// Computes `x W^T + b` for `x` `[.., in]` and `W` `[out, in]`.
 pub(crate) fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     if !widens(x) {
         return by_weight(x, weight, bias);
@@ -25,6 +24,7 @@ pub(crate) fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Resu
     Ok(by_weight(&wide(x)?, &wide(weight)?, bias.as_ref())?.f_to_kind(x.kind())?)
 }
 
+/// Computes `x W^T + b` by the fastest route for the device and the number of rows.
 fn by_weight(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     let mut shape = x.size();
     let width = shape.pop().unwrap_or_default();
@@ -53,7 +53,7 @@ fn by_weight(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tenso
     }
 }
 
-/// Products of the last two axes, `[.., n, k]` by `[.., k, m]`.
+/// Multiplies matrices on the last two axes, `[.., n, k]` by `[.., k, m]`.
 pub(crate) fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     match widens(a) {
         true => Ok(wide(a)?.f_matmul(&wide(b)?)?.f_to_kind(a.kind())?),
@@ -61,7 +61,7 @@ pub(crate) fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     }
 }
 
-/// A convolution of `[batch, in, height, width]` by a kernel without bias and padding.
+/// Convolves `[batch, in, height, width]` with a kernel, without bias and padding.
 pub(crate) fn convolution(x: &Tensor, kernel: &Tensor, stride: i64) -> Result<Tensor> {
     let apply =
         |x: &Tensor, kernel: &Tensor| x.f_conv2d(kernel, None::<&Tensor>, [stride; 2], [0, 0], [1, 1], 1);
@@ -71,24 +71,25 @@ pub(crate) fn convolution(x: &Tensor, kernel: &Tensor, stride: i64) -> Result<Te
     }
 }
 
-/// How queries see keys.
+/// Attention mask.
 #[derive(Clone, Copy)]
-pub(crate) enum Sees<'a> {
-    All,
-    /// Those at their own place and before it.
-    Before,
-    /// Those where the mask is true.
-    Masked(&'a Tensor),
+pub(crate) enum Mask<'a> {
+    /// Every query attends to every key.
+    Full,
+    /// Each query attends to keys at its own position and before it.
+    Causal,
+    /// Queries attend where the boolean tensor `[queries, keys]` is true.
+    Custom(&'a Tensor),
 }
 
-/// Scaled dot-product attention of `[batch, heads, length, width]`; keys and values may have fewer heads, each
-/// for several neighbouring ones of the queries.
-pub(crate) fn attention(q: &Tensor, k: &Tensor, v: &Tensor, sees: Sees<'_>) -> Result<Tensor> {
+/// Computes scaled dot-product attention of `[batch, heads, length, width]`. Keys and values may have fewer heads,
+/// each shared by a group of neighbouring query heads (grouped-query attention).
+pub(crate) fn attention(q: &Tensor, k: &Tensor, v: &Tensor, mask: Mask<'_>) -> Result<Tensor> {
     let grouped = q.size()[1] != k.size()[1];
-    let (mask, causal) = match sees {
-        Sees::All => (None, false),
-        Sees::Before => (None, true),
-        Sees::Masked(mask) => (Some(mask), false),
+    let (mask, causal) = match mask {
+        Mask::Full => (None, false),
+        Mask::Causal => (None, true),
+        Mask::Custom(mask) => (Some(mask), false),
     };
     let attend = |q: &Tensor, k: &Tensor, v: &Tensor| {
         Tensor::f_scaled_dot_product_attention(q, k, v, mask, 0.0, causal, None, grouped)
@@ -99,17 +100,19 @@ pub(crate) fn attention(q: &Tensor, k: &Tensor, v: &Tensor, sees: Sees<'_>) -> R
     }
 }
 
+/// Converts to float32.
 fn wide(tensor: &Tensor) -> Result<Tensor> {
     Ok(tensor.f_to_kind(Kind::Float)?)
 }
 
+/// Returns whether products of a tensor are computed in float32 instead of its own type.
 fn widens(tensor: &Tensor) -> bool {
     tensor.device() == Device::Cpu && tensor.kind() == Kind::BFloat16 && !multiplies_bfloat16()
 }
 
-/// Whether oneDNN, which computes libtorch's convolutions, has a faster product than MKL, which computes its
-/// matrix products: MKL does not use the AVX-512 of AMD's CPUs (2,190 rows of 512 x 1,376 and their gradients on
-/// two cores of one: 410 GFLOP/s for 203). The CPU alone decides, so a machine's results stay the same.
+/// Returns whether oneDNN, libtorch's backend for convolutions, multiplies faster than MKL, its backend for
+/// products: MKL does not use the AVX-512 of AMD's CPUs (2,190 rows of 512 x 1,376 and their gradients on two cores
+/// of one: 410 GFLOP/s instead of 203). The CPU alone decides, so a machine's results stay the same.
 fn convolves(kind: Kind) -> bool {
     static KNOWN: OnceLock<bool> = OnceLock::new();
     let known = || {
@@ -126,7 +129,7 @@ fn convolves(kind: Kind) -> bool {
     kind == Kind::Float && *KNOWN.get_or_init(known)
 }
 
-/// Whether this CPU has instructions for products of bfloat16.
+/// Returns whether this CPU has bfloat16 product instructions.
 fn multiplies_bfloat16() -> bool {
     static KNOWN: OnceLock<bool> = OnceLock::new();
     *KNOWN.get_or_init(|| {
@@ -194,11 +197,11 @@ mod tests {
         );
         let (q, k, v) = (random(&[1, 4, 7, 16]), random(&[1, 2, 7, 16]), random(&[1, 2, 7, 16]));
         let (q32, k32, v32) = (float(&q), float(&k), float(&v));
-        for (sees, causal) in [(Sees::All, false), (Sees::Before, true)] {
+        for (mask, causal) in [(Mask::Full, false), (Mask::Causal, true)] {
             let none: Option<&Tensor> = None;
             let exact =
                 Tensor::scaled_dot_product_attention(&q32, &k32, &v32, none, 0.0, causal, None, true);
-            let ours = attention(&q, &k, &v, sees).unwrap();
+            let ours = attention(&q, &k, &v, mask).unwrap();
             assert!(f64::try_from((float(&ours) - exact).abs().max()).unwrap() < 0.02);
         }
     }

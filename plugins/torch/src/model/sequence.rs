@@ -1,51 +1,51 @@
-//! From rendered prompts to what the decoder reads.
+//! Sequences of token and feature slots, and their embedding.
 
 use tch::Tensor;
 
 use super::VideoLmm;
-use super::decoder::{Inputs, Tree};
+use super::decoder::{Inputs, PackedSequence};
 use super::positions::{self, Positions};
 use crate::error::{Result, TorchError};
 
-/// One position of a rendered prompt or answer.
+/// Content of one position of a prompt or answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Slot {
-    /// A token.
+    /// Token id.
     Token(u32),
-    /// Visual feature `.0` of the sequence's videos, counted over all of them.
+    /// Index of a visual feature, counted over all videos of the sequence.
     Visual(usize),
 }
 
-/// A part of a prompt, and answers that begin behind it without seeing each other.
+/// Part of a prompt (the prefix), and answers (suffixes) that each follow it.
 pub(crate) struct Sequence<'a> {
-    /// What stands at each position of the prompt, from `start` on.
+    /// Slots of the prefix.
     pub(crate) slots: &'a [Slot],
-    /// Where in the prompt `slots` begins.
+    /// Index in the prompt of the first slot.
     pub(crate) start: usize,
     /// Positions of the whole prompt.
     pub(crate) positions: &'a Positions,
-    /// Tower features `[features, width]` of the prompt's videos; `None` where `slots` shows none.
+    /// Tower features `[features, width]` of the prompt's videos; `None` if `slots` has no visual slot.
     pub(crate) features: Option<&'a Tensor>,
-    /// Tokens of the answers; each stands directly behind the prompt.
-    pub(crate) branches: Vec<&'a [u32]>,
+    /// Tokens of each suffix, positioned directly behind the prefix.
+    pub(crate) suffixes: Vec<&'a [u32]>,
 }
 
 impl Sequence<'_> {
-    /// Who sees whom.
-    pub(crate) fn tree(&self) -> Tree {
-        let branches = self.branches.iter().map(|branch| branch.len() as i64).collect();
-        Tree { trunk: self.slots.len() as i64, branches }
+    /// Returns the lengths of prefix and suffixes.
+    pub(crate) fn packed(&self) -> PackedSequence {
+        let suffixes = self.suffixes.iter().map(|suffix| suffix.len() as i64).collect();
+        PackedSequence { prefix: self.slots.len() as i64, suffixes }
     }
 
     fn all_slots(&self) -> impl Iterator<Item = Slot> {
-        let answers = self.branches.iter().copied().flatten();
-        self.slots.iter().copied().chain(answers.map(|&id| Slot::Token(id)))
+        let suffixes = self.suffixes.iter().copied().flatten();
+        self.slots.iter().copied().chain(suffixes.map(|&id| Slot::Token(id)))
     }
 
     fn all_positions(&self) -> impl Iterator<Item = [i64; 3]> {
         let end = self.start + self.slots.len();
-        let answers = self.branches.iter().flat_map(move |branch| end..end + branch.len());
-        (self.start..end).chain(answers).map(|index| self.positions.at(index))
+        let suffixes = self.suffixes.iter().flat_map(move |suffix| end..end + suffix.len());
+        (self.start..end).chain(suffixes).map(|index| self.positions.at(index))
     }
 
     fn feature_count(&self) -> usize {
@@ -54,11 +54,13 @@ impl Sequence<'_> {
 }
 
 impl VideoLmm {
-    /// Sequences side by side in one row `[1, length, hidden]`, without padding: each prompt, then its
-    /// answers. `Attend::Trees` with their [`Sequence::tree`]s keeps them apart.
+    /// Embeds sequences packed into one row `[1, length, hidden]` without padding: each prefix, then its suffixes.
+    /// [`AttentionMode::Packed`](super::decoder::AttentionMode::Packed) with their [`Sequence::packed`] keeps
+    /// them apart. Token lookup and projection are one operation each for all sequences.
     ///
-    /// One lookup and one projection for all of them, gathered into place.
-    pub(crate) fn read(&self, sequences: &[Sequence<'_>]) -> Result<Inputs> {
+    /// # Errors
+    /// A visual slot without a feature.
+    pub(crate) fn embed(&self, sequences: &[Sequence<'_>]) -> Result<Inputs> {
         let slots: Vec<Slot> = sequences.iter().flat_map(Sequence::all_slots).collect();
         let tokens: Vec<i64> = slots.iter().filter_map(token).collect();
         let ids = Tensor::f_from_slice(&tokens)?.f_to_device(self.device)?;
@@ -89,18 +91,18 @@ impl VideoLmm {
         Ok(Inputs { embeddings, positions: positions::tensor(&positions, self.device)?, deep })
     }
 
-    /// One token of each of several sequences, `[tokens, 1]`, at their positions.
-    pub(crate) fn read_step(&self, ids: &[i64], positions: &[i64]) -> Result<Inputs> {
-        self.read_tokens(ids, positions, [ids.len() as i64, 1])
+    /// Embeds one token of each of several sequences, `[tokens, 1]`, at the given positions.
+    pub(crate) fn embed_step(&self, ids: &[i64], positions: &[i64]) -> Result<Inputs> {
+        self.embed_at(ids, positions, [ids.len() as i64, 1])
     }
 
-    /// Tokens of one sequence, `[1, tokens]`, from a position on.
-    pub(crate) fn read_answer(&self, ids: &[i64], start: i64) -> Result<Inputs> {
+    /// Embeds consecutive tokens of one sequence, `[1, tokens]`, from position `start`.
+    pub(crate) fn embed_tokens(&self, ids: &[i64], start: i64) -> Result<Inputs> {
         let positions: Vec<i64> = (start..start + ids.len() as i64).collect();
-        self.read_tokens(ids, &positions, [1, ids.len() as i64])
+        self.embed_at(ids, &positions, [1, ids.len() as i64])
     }
 
-    fn read_tokens(&self, ids: &[i64], positions: &[i64], shape: [i64; 2]) -> Result<Inputs> {
+    fn embed_at(&self, ids: &[i64], positions: &[i64], shape: [i64; 2]) -> Result<Inputs> {
         let place = |values: &[i64]| -> Result<Tensor> {
             Ok(Tensor::f_from_slice(values)?.f_to_device(self.device)?.f_view(shape)?)
         };
@@ -114,7 +116,7 @@ fn token(slot: &Slot) -> Option<i64> {
     if let Slot::Token(id) = slot { Some(i64::from(*id)) } else { None }
 }
 
-/// Where each position finds its row in [tokens, visual features].
+/// Returns the row of each position in `[tokens, visual features]`.
 fn gather_index(sequences: &[Sequence<'_>], tokens: usize) -> Result<Vec<i64>> {
     let (mut next_token, mut first_feature) = (0, tokens);
     let mut index = Vec::new();
@@ -138,7 +140,7 @@ fn gather_index(sequences: &[Sequence<'_>], tokens: usize) -> Result<Vec<i64>> {
     Ok(index)
 }
 
-/// The same in [visual features, zero]: tokens find the zero.
+/// Returns the row of each position in `[visual features, zero]`, where tokens have the zero.
 fn visual_index(index: &[i64], tokens: i64, visual: i64) -> Vec<i64> {
     index.iter().map(|&at| if at < tokens { visual } else { at - tokens }).collect()
 }

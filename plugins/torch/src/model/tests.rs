@@ -7,13 +7,13 @@ use proptest::prelude::*;
 use serde_json::Value;
 use tch::{Kind, Tensor};
 
-use super::decoder::Attend;
+use super::decoder::AttentionMode;
+use super::families::read_config;
 use super::positions::Positions;
-use super::preprocess::Recipe;
-use super::{ModelConfig, Sequence, Slot, VideoLmm};
+use super::preprocess::ImageProcessor;
+use super::{Sequence, Slot, VideoLmm};
 use crate::chat::Chat;
-use crate::engine::to_vec;
-use crate::tensors::read_tensors;
+use crate::tensors::{read_tensors, to_vec};
 
 /// The repository's goldens, or those that `make.py` has put into `ISR_GOLDEN`.
 fn golden() -> PathBuf {
@@ -48,10 +48,10 @@ fn json(family: &str) -> Value {
 #[test]
 fn pixels_equal_the_references_processors() {
     for (family, every) in [("llava_next_video", 4), ("qwen2_5_vl", 16), ("qwen3_vl", 16)] {
-        let config = ModelConfig::read(&golden().join(format!("tiny_{family}"))).unwrap();
+        let config = read_config(&golden().join(format!("tiny_{family}"))).unwrap();
         let tensors = read_tensors(&golden().join(format!("{family}.safetensors"))).unwrap();
         let expected = &tensors[&format!("proc.pixel_values_videos.every_{every}th")];
-        let prepared = config.recipe.prepare(&frames(&json(family))).unwrap();
+        let prepared = config.processor.process(&frames(&json(family))).unwrap();
         let rows =
             Tensor::arange_start_step(0, prepared.pixels.size()[0], every, (Kind::Int64, tch::Device::Cpu));
         let difference = (prepared.pixels.index_select(0, &rows) - expected).abs().max();
@@ -67,7 +67,7 @@ fn pixels_equal_the_references_processors() {
 fn positions_equal_the_reference() {
     for family in ["qwen2_5_vl", "qwen3_vl"] {
         let folder = golden().join(format!("tiny_{family}"));
-        let (config, json) = (ModelConfig::read(&folder).unwrap(), json(family));
+        let (config, json) = (read_config(&folder).unwrap(), json(family));
         let chat = Chat::read(&folder, &config).unwrap();
         let scene = VideoInput { video: "v".into(), frames: frames(&json).into(), features: None };
         let prompt = Prompt::about(&scene, json["question"].as_str().unwrap());
@@ -80,25 +80,25 @@ fn positions_equal_the_reference() {
     }
 }
 
-/// A prompt's length and its answers' lengths; a few of those.
-fn forests() -> impl Strategy<Value = Vec<(usize, Vec<usize>)>> {
-    let tree = (1_usize..12, prop::collection::vec(0_usize..6, 0..4));
-    prop::collection::vec(tree, 1..4)
+/// Lengths of a prompt and of its answers, for a few prompts.
+fn packed_lengths() -> impl Strategy<Value = Vec<(usize, Vec<usize>)>> {
+    let lengths = (1_usize..12, prop::collection::vec(0_usize..6, 0..4));
+    prop::collection::vec(lengths, 1..4)
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
-    fn answers_that_branch_off_a_prompt_are_read_as_if_each_followed_it_alone(forest in forests(), seed in 0_u32..9) {
+    fn packed_answers_are_computed_as_if_each_followed_the_prompt_alone(lengths in packed_lengths(), seed in 0_u32..9) {
         for family in ["llava", "qwen3_vl"] {
-            side_by_side_and_alone(family, &forest, seed);
+            side_by_side_and_alone(family, &lengths, seed);
         }
     }
 }
 
 /// Final hidden states, and every gradient of their weighted sum: all in one row, and one sequence at a time.
-fn side_by_side_and_alone(family: &str, forest: &[(usize, Vec<usize>)], seed: u32) {
+fn side_by_side_and_alone(family: &str, lengths: &[(usize, Vec<usize>)], seed: u32) {
     let folder = golden().join(format!("tiny_{family}"));
     let model = VideoLmm::load(&folder, None, Kind::Float, tch::Device::Cpu).unwrap();
     let weights: Vec<Tensor> = model
@@ -116,7 +116,7 @@ fn side_by_side_and_alone(family: &str, forest: &[(usize, Vec<usize>)], seed: u3
             })
             .collect()
     };
-    let texts: Vec<(Vec<Slot>, Vec<Vec<u32>>)> = forest
+    let texts: Vec<(Vec<Slot>, Vec<Vec<u32>>)> = lengths
         .iter()
         .map(|(prompt, answers)| {
             let prompt = tokens(*prompt).into_iter().map(Slot::Token).collect();
@@ -133,14 +133,14 @@ fn side_by_side_and_alone(family: &str, forest: &[(usize, Vec<usize>)], seed: u3
         .iter()
         .zip(&positions)
         .map(|((slots, answers), positions)| {
-            let branches = answers.iter().map(Vec::as_slice).collect();
-            Sequence { slots, start: 0, positions, features: None, branches }
+            let suffixes = answers.iter().map(Vec::as_slice).collect();
+            Sequence { slots, start: 0, positions, features: None, suffixes }
         })
         .collect();
     let hidden = |sequences: &[Sequence<'_>]| {
-        let trees: Vec<_> = sequences.iter().map(Sequence::tree).collect();
-        let inputs = model.read(sequences).unwrap();
-        model.decoder.forward(&inputs, Attend::Trees(&trees)).unwrap().squeeze_dim(0)
+        let packed: Vec<_> = sequences.iter().map(Sequence::packed).collect();
+        let inputs = model.embed(sequences).unwrap();
+        model.decoder.forward(&inputs, AttentionMode::Packed(&packed)).unwrap().squeeze_dim(0)
     };
     let together = hidden(&sequences);
 
@@ -148,8 +148,8 @@ fn side_by_side_and_alone(family: &str, forest: &[(usize, Vec<usize>)], seed: u3
     for (slots, answers) in &texts {
         let alone = |slots: &[Slot]| {
             let positions = counted(slots.len());
-            let branches = Vec::new();
-            hidden(&[Sequence { slots, start: 0, positions: &positions, features: None, branches }])
+            let suffixes = Vec::new();
+            hidden(&[Sequence { slots, start: 0, positions: &positions, features: None, suffixes }])
         };
         apart.push(alone(slots));
         for answer in answers.iter().filter(|answer| !answer.is_empty()) {
@@ -190,7 +190,7 @@ fn bilinear_without_antialiasing(height: usize, width: usize, left: usize) {
     let rgb: Vec<u8> = (0..height * width * 3).map(|i| ((i * i) % 251) as u8).collect();
     let frames =
         Frames { width: width as u32, height: height as u32, rgb: rgb.clone(), timestamps: vec![0.0] };
-    let got = to_vec(&Recipe::llava_hound(14).prepare(&frames).unwrap().pixels).unwrap();
+    let got = to_vec(&ImageProcessor::LanguageBind(14).process(&frames).unwrap().pixels).unwrap();
     let (mean, std) =
         ([0.481_454_66, 0.457_827_5, 0.408_210_73], [0.268_629_54, 0.261_302_58, 0.275_777_11]);
     let scaled_width = side * width / height;

@@ -1,43 +1,43 @@
-//! `text_config`: a decoder of the Llama form (Llama, Mistral, Qwen2, Qwen3 and their VL variants).
+//! `text_config` of Llama-style decoders (Llama, Mistral, Qwen2, Qwen3 and their VL variants).
 
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::activation::Activation;
-use super::config::with_defaults;
+use super::section::with_defaults;
 
-/// Shape of the decoder. All have RMSNorm, rotary embeddings, grouped-query attention and SwiGLU; they
-/// differ in biases, in a norm of queries and keys, and in what positions mean.
+/// Shape of a decoder with RMSNorm, rotary embeddings, grouped-query attention and SwiGLU. Decoders differ in biases,
+/// query and key norms, and positions.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct TextConfig {
-    /// Width of the residual stream.
+    /// Width of the residual stream (hidden size).
     pub(crate) hidden_size: i64,
-    /// Width of the SwiGLU layer.
+    /// Intermediate size of the SwiGLU layer.
     pub(crate) intermediate_size: i64,
-    /// Layers.
+    /// Number of layers.
     pub(crate) num_hidden_layers: i64,
-    /// Query heads.
+    /// Number of query heads.
     pub(crate) num_attention_heads: i64,
-    /// Key and value heads; as many as query heads where absent.
+    /// Number of key and value heads; defaults to the number of query heads.
     pub(crate) num_key_value_heads: Option<i64>,
-    /// Width of a head; `hidden_size / num_attention_heads` where absent.
+    /// Width of a head; `hidden_size / num_attention_heads` if absent.
     pub(crate) head_dim: Option<i64>,
-    /// Rows of the embedding.
+    /// Rows of the token embedding.
     pub(crate) vocab_size: i64,
     /// Epsilon of RMSNorm.
     pub(crate) rms_norm_eps: f64,
-    /// Longest sequence, prompt and answer together, in tokens.
+    /// Context length in tokens.
     pub(crate) max_position_embeddings: usize,
-    /// Base of the rotary embedding (transformers before 5).
+    /// Base of the rotary embedding (transformers 4).
     rope_theta: f64,
-    /// The same in transformers 5: `{"rope_theta": ..., "rope_type": "default"}`.
+    /// Rotary settings of transformers 5: `{"rope_theta": ..., "rope_type": "default"}`.
     rope_parameters: Option<Value>,
-    /// Other rotary embeddings in transformers before 5.
+    /// Rotary scaling of transformers 4.
     rope_scaling: Option<Value>,
-    /// Whether the output layer is the embedding.
+    /// Whether the output layer shares the embedding's weight.
     #[serde(default)]
     pub(crate) tie_word_embeddings: bool,
-    /// End-of-turn tokens: a number or a list.
+    /// End-of-turn tokens: an id or a list of ids.
     pub(crate) eos_token_id: Option<Value>,
     #[serde(default)]
     attention_bias: bool,
@@ -49,7 +49,7 @@ pub(crate) struct TextConfig {
     sliding_window: Option<usize>,
     #[serde(default)]
     layer_types: Vec<String>,
-    /// Of the gate; SiLU makes it SwiGLU.
+    /// Activation of the gate; SiLU for SwiGLU.
     #[serde(default = "silu")]
     pub(crate) hidden_act: Activation,
     model_type: String,
@@ -59,14 +59,14 @@ fn silu() -> Activation {
     Activation::Silu
 }
 
-/// Which decoders there are, by `model_type`.
+/// Supported decoders, by `model_type`.
 const KINDS: [&str; 6] = ["llama", "mistral", "qwen2", "qwen3", "qwen2_5_vl_text", "qwen3_vl_text"];
 
 impl TextConfig {
-    /// Reads a section; `kind` is its `model_type`, whatever the section itself says.
+    /// Parses a section; `kind` overrides its `model_type`.
     ///
     /// # Errors
-    /// A decoder or an option of one that is not supported.
+    /// An unsupported decoder or option.
     pub(crate) fn parse(section: &Value, kind: &str) -> Result<Self, String> {
         if !KINDS.contains(&kind) {
             let known = KINDS.join(", ");
@@ -108,39 +108,39 @@ impl TextConfig {
         self.layer_types.iter().any(|kind| kind == "sliding_attention") || (used && short)
     }
 
-    /// Key and value heads.
+    /// Returns the number of key and value heads.
     pub(crate) fn kv_heads(&self) -> i64 {
         self.num_key_value_heads.unwrap_or(self.num_attention_heads)
     }
 
-    /// Width of a head.
+    /// Returns the width of a head.
     pub(crate) fn head_dim(&self) -> i64 {
         self.head_dim.unwrap_or(self.hidden_size / self.num_attention_heads)
     }
 
-    /// Whether queries, keys and values are projected with a bias.
+    /// Returns whether query, key and value projections have a bias.
     pub(crate) fn has_qkv_bias(&self) -> bool {
         self.attention_bias || matches!(self.model_type.as_str(), "qwen2" | "qwen2_5_vl_text")
     }
 
-    /// Whether the attention's output is projected with a bias.
+    /// Returns whether the output projection of attention has a bias.
     pub(crate) fn has_out_bias(&self) -> bool {
         self.attention_bias && !matches!(self.model_type.as_str(), "qwen2" | "qwen2_5_vl_text")
     }
 
-    /// Whether queries and keys are normalised, head by head.
+    /// Returns whether queries and keys are normalised in each head.
     pub(crate) fn has_qk_norm(&self) -> bool {
         self.model_type.starts_with("qwen3")
     }
 
-    /// Base of the rotary embedding.
+    /// Returns the base of the rotary embedding.
     pub(crate) fn theta(&self) -> f64 {
         let sections = self.rope_parameters.iter().chain(&self.rope_scaling);
         let given = sections.filter_map(|value| value.get("rope_theta")).find_map(Value::as_f64);
         given.unwrap_or(self.rope_theta)
     }
 
-    /// What positions are divided by: 1, or the factor of `rope_type` `linear`.
+    /// Returns the divisor of positions: the factor of `rope_type` `linear`, otherwise 1.
     pub(crate) fn position_scale(&self) -> f64 {
         let sections = self.rope_parameters.iter().chain(&self.rope_scaling);
         let linear =
@@ -148,8 +148,7 @@ impl TextConfig {
         sections.filter(linear).find_map(|value| value["factor"].as_f64()).unwrap_or(1.0)
     }
 
-    /// For M-RoPE, the axis (0 time, 1 height, 2 width) that turns each element of a head; `None` where
-    /// positions have one axis.
+    /// Returns the M-RoPE axis (0 time, 1 height, 2 width) of each element of a head; `None` for one-axis positions.
     ///
     /// # Errors
     /// Sections that do not cover a head.
@@ -178,13 +177,13 @@ impl TextConfig {
     }
 }
 
-/// Qwen2.5-VL's order: all of time, then height, then width.
+/// Lays sections out one after the other: time, height, width (Qwen2.5-VL).
 fn consecutive(sections: &[usize]) -> Vec<i64> {
     let axis = |(axis, &length): (usize, &usize)| std::iter::repeat_n(axis as i64, length);
     sections.iter().enumerate().flat_map(axis).collect()
 }
 
-/// Qwen3-VL's order: time, height, width in turn as long as each lasts, and time for the rest.
+/// Interleaves sections: time, height, width in turn while each lasts, time for the rest (Qwen3-VL).
 fn interleave(sections: &[usize], half: usize) -> Vec<i64> {
     let axis = |index: usize| match index % 3 {
         0 => 0,
@@ -194,7 +193,7 @@ fn interleave(sections: &[usize], half: usize) -> Vec<i64> {
     (0..half).map(axis).collect()
 }
 
-/// What transformers' config classes take where a file is silent.
+/// Returns the defaults of transformers' config classes.
 fn defaults(kind: &str) -> Value {
     let llama = json!({
         "hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32,

@@ -1,5 +1,5 @@
-//! A model's tensors by name: read from a checkpoint folder, checked against what the config promises,
-//! written back under the names that they had.
+//! Weights of a model: read from a checkpoint folder, checked against the shapes that its config requires, and
+//! written back under their original names.
 
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashMap};
@@ -8,48 +8,49 @@ use std::path::{Path, PathBuf};
 use isr_api::{Fingerprint, FingerprintBuilder};
 use tch::{Device, Kind, Tensor};
 
+use super::kv_cache::duplicate;
 use crate::error::{Result, TorchError};
 use crate::lora::{Adapter, Lora};
 use crate::manifest::Manifest;
 use crate::tensors::{Planned, Stored, TensorFolder, for_each_piece, write_sharded};
 
-/// What a config says about the tensors of its checkpoint.
-pub(crate) struct Layout<'a> {
-    /// Our name for a name in the file: several versions of transformers name the same things.
+/// Tensor names and shapes that a config requires of its checkpoint.
+pub(crate) struct TensorLayout<'a> {
+    /// Maps a stored name to the canonical name.
     pub(crate) rename: &'a dyn Fn(&str) -> String,
-    /// All tensors, by our name, with their shapes.
+    /// Shapes of all tensors, by canonical name.
     pub(crate) expected: HashMap<String, Vec<i64>>,
-    /// What may be there beside them, and is not read.
+    /// Returns whether a further tensor is skipped.
     pub(crate) ignored: &'a dyn Fn(&str) -> bool,
-    /// What may be there beside them, and is kept as it is.
+    /// Returns whether a further tensor is kept and saved unchanged.
     pub(crate) carried: &'a dyn Fn(&str) -> bool,
-    /// The prefix of the tower's names.
+    /// Prefix of the tower's canonical names.
     pub(crate) tower: &'a str,
-    /// A folder with the tower's tensors (`vision_model....`), for checkpoints without.
+    /// Folder of the tower's tensors (`vision_model....`), used if the checkpoint has none.
     pub(crate) beside: Option<PathBuf>,
 }
 
-/// Tensors by our names (`language_model.model.layers.0...`).
+/// Tensors by canonical name (`language_model.model.layers.0...`).
 ///
-/// Modules hold shallow clones: all of them see an update in place.
+/// Modules hold shallow clones, so that updates in place are visible to all of them.
 pub(crate) struct Weights {
     tensors: BTreeMap<String, Tensor>,
-    /// Names in the checkpoint's files; without those that came from beside it.
+    /// Stored names, except of tensors from the tower's own folder.
     origins: BTreeMap<String, String>,
     adapter: Option<Adapter>,
-    /// The tensors' digest, where an adapter keeps them as they are.
+    /// Cached digest of the tensors, which an adapter keeps frozen.
     frozen: OnceCell<String>,
 }
 
 impl Weights {
-    /// Reads the `wanted` tensors of a folder to `device` as `kind`, the others' headers only.
+    /// Reads the `wanted` tensors of a folder to `device` as `kind`; of the others, headers only.
     ///
     /// # Errors
-    /// Weights that are missing, damaged or pickled; tensors that are missing, misshapen, of a type that
-    /// no weight has, or unexpected, listed.
+    /// Missing, damaged or pickled weight files; tensors (listed) that are missing, unexpected, misshapen or of an
+    /// unsupported dtype.
     pub(crate) fn read(
         folder: &Path,
-        layout: &Layout<'_>,
+        layout: &TensorLayout<'_>,
         wanted: &dyn Fn(&str) -> bool,
         kind: Kind,
         device: Device,
@@ -67,9 +68,8 @@ impl Weights {
         Ok(Self { tensors, origins, adapter: None, frozen: OnceCell::new() })
     }
 
-    /// Replaces all values by those of a folder with the same tensors. Nothing is changed where the
-    /// headers do not fit.
-    pub(crate) fn reload(&mut self, folder: &Path, layout: &Layout<'_>) -> Result<()> {
+    /// Loads all values in place from a folder with the same tensors. Nothing is changed if the headers do not fit.
+    pub(crate) fn reload(&mut self, folder: &Path, layout: &TensorLayout<'_>) -> Result<()> {
         let sources = layout.open(folder)?;
         let found = layout.checked(&sources)?;
         tch::no_grad(|| {
@@ -81,46 +81,74 @@ impl Weights {
         })
     }
 
-    /// The tensor of that name.
+    /// Returns a tensor by name.
     pub(crate) fn get(&self, name: &str) -> Result<Tensor> {
         self.find(name).ok_or_else(|| not_loaded(name))
     }
 
-    /// The tensor of that name, if the checkpoint has one.
+    /// Returns a tensor by name, if the checkpoint has it.
     pub(crate) fn find(&self, name: &str) -> Option<Tensor> {
         self.tensors.get(name).map(Tensor::shallow_clone)
     }
 
+    /// Iterates over names and tensors.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&String, &Tensor)> {
         self.tensors.iter()
     }
 
-    /// Puts an adapter on the layers that are built from here on.
+    /// Returns the tensors whose names begin with `prefix`, without adapter. They share their memory with these.
+    pub(crate) fn part(&self, prefix: &str) -> Self {
+        let of_part = self.tensors.iter().filter(|(name, _)| name.starts_with(prefix));
+        let tensors = of_part.map(|(name, tensor)| (name.clone(), tensor.shallow_clone())).collect();
+        Self { tensors, origins: BTreeMap::new(), adapter: None, frozen: OnceCell::new() }
+    }
+
+    /// Returns a copy of the tensors in memory of its own, without adapter.
+    pub(crate) fn copied(&self) -> Result<Self> {
+        let copy = |(name, tensor): (&String, &Tensor)| Ok((name.clone(), duplicate(&tensor.f_detach()?)?));
+        let tensors = self.tensors.iter().map(copy).collect::<Result<_>>()?;
+        Ok(Self { tensors, origins: BTreeMap::new(), adapter: None, frozen: OnceCell::new() })
+    }
+
+    /// Returns whether a checkpoint folder holds the same values for the tensors whose names begin with `prefix`.
+    pub(crate) fn equal_in(&self, folder: &Path, layout: &TensorLayout<'_>, prefix: &str) -> Result<bool> {
+        let sources = layout.open(folder)?;
+        let found = layout.checked(&sources)?;
+        for (name, tensor) in self.tensors.iter().filter(|(name, _)| name.starts_with(prefix)) {
+            let Found { files, stored, .. } = found.get(name).ok_or_else(|| not_loaded(name))?;
+            if !tensor.f_equal(&files.read(stored, tensor.kind(), tensor.device())?)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Sets the adapter of the layers that are built afterwards.
     pub(crate) fn adapt(&mut self, adapter: Adapter) {
         self.adapter = Some(adapter);
     }
 
-    /// The adapter, if there is one.
+    /// Returns the adapter, if there is one.
     pub(crate) fn adapter(&self) -> Option<&Adapter> {
         self.adapter.as_ref()
     }
 
-    /// The adapter of the linear layer of that name with this weight, if it has one.
+    /// Returns the adapter of a linear layer with the given weight, if it has one.
     pub(crate) fn lora(&self, module: &str, weight: &Tensor) -> Result<Option<Lora>> {
         self.adapter.as_ref().map_or(Ok(None), |adapter| adapter.layer(module, weight))
     }
 
-    /// To be called when all layers are built.
+    /// Checks the adapter after all layers are built.
     ///
     /// # Errors
-    /// An adapter that is not wholly taken.
+    /// An adapter of which a part is not used.
     pub(crate) fn check_adapter(&self) -> Result<()> {
         let exists = |name: &str| self.tensors.contains_key(name);
         self.adapter.as_ref().map_or(Ok(()), |adapter| adapter.finish(exists))
     }
 
-    /// Writes all tensors into files of at most `limit` bytes, under the names that they had, or where they
-    /// came from beside the checkpoint, those that `rename` gives.
+    /// Writes all tensors into files of at most `limit` bytes under their original names; tensors from the tower's own
+    /// folder are named by `rename`.
     pub(crate) fn write(
         &self,
         folder: &Path,
@@ -143,7 +171,7 @@ impl Weights {
         })
     }
 
-    /// A digest of all names and values.
+    /// Returns a digest of all names and values.
     pub(crate) fn fingerprint(&self) -> Result<Fingerprint> {
         let Some(adapter) = &self.adapter else { return self.tensors_fingerprint() };
         let frozen = match self.frozen.get() {
@@ -177,16 +205,16 @@ fn not_loaded(name: &str) -> TorchError {
     TorchError::Engine(format!("tensor {name} is not loaded"))
 }
 
-/// A tensor in a file.
+/// Expected tensor found in a file.
 pub(crate) struct Found<'f> {
     files: &'f TensorFolder,
     stored: &'f Stored,
-    /// Whether the file is the checkpoint's own.
+    /// Whether the file is in the checkpoint folder itself.
     is_own: bool,
 }
 
-impl Layout<'_> {
-    /// Opens a checkpoint folder, and the tower's own where the checkpoint is without.
+impl TensorLayout<'_> {
+    /// Opens a checkpoint folder, and the tower's own folder if the checkpoint has no tower.
     pub(crate) fn open(&self, folder: &Path) -> Result<Vec<TensorFolder>> {
         let files = TensorFolder::open(folder)?;
         let has_tower =
@@ -197,8 +225,10 @@ impl Layout<'_> {
         }
     }
 
-    /// The tensors that are expected, found among those of some folders by their headers; the first folder
-    /// is the checkpoint's.
+    /// Finds the expected tensors by the headers of the opened folders, of which the first is the checkpoint's.
+    ///
+    /// # Errors
+    /// Tensors that do not fit, listed.
     pub(crate) fn checked<'f>(&self, sources: &'f [TensorFolder]) -> Result<BTreeMap<String, Found<'f>>> {
         let (mut found, mut problems) = (BTreeMap::new(), Vec::new());
         for (index, files) in sources.iter().enumerate() {
@@ -231,7 +261,7 @@ impl Layout<'_> {
         }
     }
 
-    /// Our name of a tensor, if it is to be read.
+    /// Returns the canonical name of a stored tensor; `None` if it is skipped.
     fn name(&self, stored: &str, is_own: bool) -> Option<String> {
         if is_own {
             return Some((self.rename)(stored)).filter(|name| !(self.ignored)(name));

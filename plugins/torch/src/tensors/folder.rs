@@ -1,4 +1,4 @@
-//! What a checkpoint folder holds, from the headers of its safetensors files.
+//! Tensors of a checkpoint folder, by the headers of its safetensors files.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -15,36 +15,36 @@ const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 const PICKLED: &str = "pytorch_model";
 
-/// One tensor in a file.
+/// Tensor in a file.
 #[derive(Clone, Debug)]
 pub(crate) struct Stored {
-    /// Its name in the file.
+    /// Name in the file.
     pub(crate) name: String,
-    /// Its type.
+    /// Dtype.
     pub(crate) dtype: Dtype,
-    /// Its shape.
+    /// Shape.
     pub(crate) shape: Vec<i64>,
-    /// Which of the folder's files.
+    /// Index of the file.
     pub(super) file: usize,
-    /// Where its first byte is in that file.
+    /// Offset of its first byte in the file.
     pub(super) start: u64,
-    /// Its size in bytes.
+    /// Size in bytes.
     pub(crate) bytes: usize,
 }
 
 impl Stored {
-    /// How many numbers it has.
+    /// Returns the number of elements.
     pub(crate) fn count(&self) -> i64 {
         self.shape.iter().product()
     }
 }
 
-/// Open safetensors files: headers are read, data is not.
+/// Opened safetensors files of a folder, of which the headers have been read.
 pub(crate) struct TensorFolder {
-    /// The one file, or the index of several.
+    /// Path of the single file, or of the index.
     pub(crate) path: PathBuf,
     pub(super) files: Vec<(PathBuf, File)>,
-    /// All tensors, by name.
+    /// All tensors, sorted by name.
     pub(crate) tensors: Vec<Stored>,
 }
 
@@ -54,17 +54,17 @@ struct Index {
 }
 
 impl TensorFolder {
-    /// How many files there are.
+    /// Returns the number of files.
     pub(crate) fn count(&self) -> usize {
         self.files.len()
     }
 
-    /// Opens the weights of a checkpoint folder: `model.safetensors`, or what
-    /// `model.safetensors.index.json` names.
+    /// Opens the weights of a checkpoint folder: `model.safetensors`, or the shards of
+    /// `model.safetensors.index.json`.
     ///
     /// # Errors
-    /// No such file; weights that are pickled; a shard that is missing or cut off; a tensor that the
-    /// index finds where it is not.
+    /// No weights, or pickled ones; a shard that is missing or truncated; a tensor that is not in the shard that the
+    /// index names.
     pub(crate) fn open(folder: &Path) -> Result<Self> {
         let single = folder.join(SINGLE);
         if single.exists() {
@@ -99,7 +99,7 @@ impl TensorFolder {
                 return Err(TorchError::checkpoint(path, reason));
             }
             let (file, mut found) = open(&shard, number)?;
-            // A tensor that the index finds elsewhere is not this one.
+            // The index may assign a tensor of that name to another shard.
             found.retain(|tensor| index.weight_map.get(&tensor.name).is_none_or(|place| place == name));
             tensors.append(&mut found);
             files.push((shard, file));
@@ -133,7 +133,7 @@ fn no_weights(folder: &Path) -> TorchError {
     TorchError::checkpoint(folder, reason)
 }
 
-/// Reads a file's header, and checks that the file is as long as it promises.
+/// Opens a file, reads its header, and checks that the file has the length that the header implies.
 fn open(path: &Path, number: usize) -> Result<(File, Vec<Stored>)> {
     let mut file = File::open(path).map_err(TorchError::io("read", path))?;
     let size = file.metadata().map_err(TorchError::io("read", path))?.len();
@@ -141,13 +141,13 @@ fn open(path: &Path, number: usize) -> Result<(File, Vec<Stored>)> {
     let mut length = [0; 8];
     file.read_exact(&mut length).map_err(|_| damaged(format!("it has {size} bytes")))?;
     let length = u64::from_le_bytes(length);
-    // Nothing is set aside for a header that cannot be there.
+    // Checked before allocation: a damaged length must not allocate.
     if length > size.saturating_sub(8) {
         return Err(damaged(format!("its header takes {length} bytes, the file has {size}")));
     }
     let mut header = vec![0; length as usize];
     file.read_exact(&mut header).map_err(TorchError::io("read", path))?;
-    // Offsets that do not agree with shapes and types are errors here.
+    // Deserialising checks that offsets agree with shapes and dtypes.
     let metadata: Metadata = serde_json::from_slice(&header).map_err(|error| damaged(error.to_string()))?;
     let data = 8 + length;
     let mut tensors: Vec<Stored> = metadata

@@ -1,4 +1,4 @@
-//! Looking into a file through memory: the only place that does.
+//! Memory-mapped reading; the only module that maps files.
 
 use std::fs::File;
 use std::path::Path;
@@ -8,10 +8,9 @@ use tch::{Device, Kind, Tensor};
 
 use crate::error::{Result, TorchError};
 
-/// Copies numbers of type `kind` that lie in a file, from byte `start`, into `target`, `[count]` of any
-/// type on any device. Nothing is held beside the pages of that part of the file, which go at the end.
-/// (A buffer of one's own would be as small. But the allocator, once it has seen it freed, takes weights
-/// from its heap in place of fresh pages, and leaves gaps between them half as large as they are.)
+/// Copies elements of dtype `kind` from byte `start` of a file into `target`, `[count]` of any dtype on any device. The
+/// only additional memory is the mapped pages of that part of the file, which are released at the end. (A buffer
+/// instead would make the allocator serve weights from its heap and fragment it by half their size.)
 pub(super) fn copy_part(
     file: &File,
     path: &Path,

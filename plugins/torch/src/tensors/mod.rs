@@ -1,4 +1,4 @@
-//! Tensors on disk: safetensors files, one or many, read and written tensor by tensor.
+//! Safetensors files, read and written one tensor at a time.
 
 mod folder;
 mod map;
@@ -14,11 +14,10 @@ use tch::{Device, Kind, Tensor};
 
 use crate::error::{Result, TorchError};
 
-/// Bytes that are copied at once. Small, so that what reading and writing take beside the tensors
-/// themselves is small too.
+/// Size in bytes of the pieces that tensors are copied in, which bounds the additional memory of reading and writing.
 const PIECE: usize = 4 << 20;
 
-/// libtorch's name of a type; `None` for those that no weight may have.
+/// Returns libtorch's dtype; `None` for dtypes that are not supported for weights.
 pub(crate) fn kind_of(dtype: Dtype) -> Option<Kind> {
     match dtype {
         Dtype::F32 => Some(Kind::Float),
@@ -41,7 +40,7 @@ fn dtype_of(kind: Kind, name: &str) -> Result<Dtype> {
     }
 }
 
-/// A tensor's elements, little-endian.
+/// Copies a tensor's elements to the CPU as little-endian bytes.
 pub(crate) fn bytes_of(tensor: &Tensor) -> Result<Vec<u8>> {
     let tensor = tensor.f_detach()?.f_to_device(Device::Cpu)?.f_contiguous()?;
     let count = tensor.numel();
@@ -50,7 +49,13 @@ pub(crate) fn bytes_of(tensor: &Tensor) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Hands a tensor's elements, little-endian, to `take`, a few megabytes at a time.
+/// Copies a tensor's elements to the CPU as float32, row-major.
+pub(crate) fn to_vec(tensor: &Tensor) -> Result<Vec<f32>> {
+    let flat = tensor.f_to_device(Device::Cpu)?.f_to_kind(Kind::Float)?.f_contiguous()?.f_view([-1])?;
+    Ok(Vec::try_from(&flat)?)
+}
+
+/// Calls `take` with a tensor's elements as little-endian bytes, a few megabytes at a time.
 pub(crate) fn for_each_piece(tensor: &Tensor, mut take: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
     let flat = tensor.f_detach()?.f_contiguous()?.f_view([tensor.numel() as i64])?;
     let step = (PIECE / tensor.kind().elt_size_in_bytes()) as i64;

@@ -1,4 +1,4 @@
-//! From file to device, a piece at a time.
+//! Reading of tensors to a device, piece by piece.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,17 +10,17 @@ use super::{PIECE, Stored, TensorFolder, kind_of};
 use crate::error::{Result, TorchError};
 
 impl TensorFolder {
-    /// A tensor as `kind` on `device`. Beside it, a few megabytes are held.
+    /// Reads a tensor to `device` as `kind`, with a few megabytes of additional memory.
     ///
     /// # Errors
-    /// A type that no weight has; a file that cannot be read.
+    /// An unsupported dtype, or a file that cannot be read.
     pub(crate) fn read(&self, stored: &Stored, kind: Kind, device: Device) -> Result<Tensor> {
         let mut tensor = Tensor::f_empty(&stored.shape, (kind, device))?;
         self.read_into(stored, &mut tensor)?;
         Ok(tensor)
     }
 
-    /// Copies a tensor's values into `target`, which has its shape and keeps its own type and device.
+    /// Reads a tensor into `target` of the same shape, converted to the dtype and device of `target`.
     pub(crate) fn read_into(&self, stored: &Stored, target: &mut Tensor) -> Result<()> {
         let (path, file) = &self.files[stored.file];
         let kind = self.kind(stored)?;
@@ -36,7 +36,10 @@ impl TensorFolder {
         Ok(())
     }
 
-    /// A tensor's type as libtorch knows it.
+    /// Returns libtorch's dtype of a stored tensor.
+    ///
+    /// # Errors
+    /// An unsupported dtype.
     pub(crate) fn kind(&self, stored: &Stored) -> Result<Kind> {
         kind_of(stored.dtype).ok_or_else(|| {
             let reason = format!(
@@ -48,7 +51,7 @@ impl TensorFolder {
     }
 }
 
-/// Reads a safetensors file to the CPU, names and types as they are.
+/// Reads every tensor of a safetensors file to the CPU.
 pub(crate) fn read_tensors(path: &Path) -> Result<BTreeMap<String, Tensor>> {
     let folder = TensorFolder::open_file(path)?;
     let read = |stored: &Stored| -> Result<(String, Tensor)> {

@@ -1,4 +1,4 @@
-//! Safetensors files, written tensor by tensor.
+//! Writing of safetensors files, one tensor at a time.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -10,16 +10,17 @@ use tch::{Kind, Tensor};
 
 use super::{dtype_of, for_each_piece};
 use crate::error::{Result, TorchError};
+use crate::json_file;
 use crate::manifest::{FileRecord, Manifest};
 
-/// A tensor that will be written.
+/// Tensor to be written.
 #[derive(Clone, Debug)]
 pub(crate) struct Planned {
-    /// Its name in the file.
+    /// Name in the file.
     pub(crate) name: String,
-    /// Its type.
+    /// Dtype.
     pub(crate) kind: Kind,
-    /// Its shape.
+    /// Shape.
     pub(crate) shape: Vec<i64>,
 }
 
@@ -30,9 +31,9 @@ impl Planned {
     }
 }
 
-/// Writes weights into a folder, named as transformers names them: `model.safetensors`, or where that
-/// would exceed `limit` bytes, shards and an index. `tensor` gives a planned tensor when its turn comes,
-/// so that no two have to be in memory. Every file's digest goes into `manifest`.
+/// Writes weights into a folder in transformers' layout: `model.safetensors`, or shards and an index if that would
+/// exceed `limit` bytes. `tensor` returns each planned tensor in turn, so that only one has to be in memory. Records
+/// every weight file in `manifest`.
 pub(crate) fn write_sharded(
     folder: &Path,
     planned: &[Planned],
@@ -55,10 +56,10 @@ pub(crate) fn write_sharded(
     places.sort_keys();
     let total: u64 = planned.iter().map(Planned::bytes).sum();
     let index = json!({ "metadata": { "total_size": total }, "weight_map": Value::Object(places) });
-    crate::checkpoint::write_json(&folder.join("model.safetensors.index.json"), &index)
+    json_file::write(&folder.join("model.safetensors.index.json"), &index)
 }
 
-/// Fills one shard after the other, in the given order. A tensor above the limit has one to itself.
+/// Assigns tensors to shards in the given order. A tensor above the limit has a shard of its own.
 fn shards(planned: &[Planned], limit: u64) -> Vec<Vec<&Planned>> {
     let mut shards: Vec<Vec<&Planned>> = vec![Vec::new()];
     let mut size = 0;
@@ -76,7 +77,7 @@ fn shards(planned: &[Planned], limit: u64) -> Vec<Vec<&Planned>> {
     shards
 }
 
-/// Writes tensors as one safetensors file, in the order of their names.
+/// Writes tensors as one safetensors file.
 pub(crate) fn write_tensors(path: &Path, tensors: &BTreeMap<String, Tensor>) -> Result<FileRecord> {
     let planned = |(name, tensor): (&String, &Tensor)| Planned {
         name: name.clone(),
@@ -97,7 +98,7 @@ fn write_file(
     tensor: &mut dyn FnMut(&str) -> Result<Tensor>,
 ) -> Result<FileRecord> {
     let mut planned = planned.to_vec();
-    // Wide types first, so that each tensor is aligned to its type, as the format's own writer has it.
+    // Wide dtypes first, so that each tensor is aligned to its dtype, as in the format's own writer.
     planned.sort_by(|a, b| {
         let width = |planned: &Planned| planned.kind.elt_size_in_bytes();
         width(b).cmp(&width(a)).then_with(|| a.name.cmp(&b.name))
@@ -115,10 +116,10 @@ fn write_file(
     out.finish()
 }
 
-/// Length and JSON of the header, padded with spaces to whole eights.
+/// Returns the header: length, and JSON padded with spaces to a multiple of 8 bytes.
 fn header(planned: &[&Planned]) -> Result<Vec<u8>> {
     let mut entries = Map::new();
-    // transformers refuses files without this entry.
+    // Required by transformers.
     entries.insert("__metadata__".to_owned(), json!({ "format": "pt" }));
     let mut start = 0;
     for planned in planned {
@@ -135,7 +136,7 @@ fn header(planned: &[&Planned]) -> Result<Vec<u8>> {
     Ok(header)
 }
 
-/// A file that knows its digest.
+/// File writer that computes the digest.
 struct Digested<'a> {
     out: BufWriter<File>,
     path: &'a Path,

@@ -1,5 +1,5 @@
-//! AdamW (arXiv 1711.05101) with the update of `torch.optim.AdamW`, and a state that can be saved,
-//! which libtorch's own does not offer to Rust. Weights in bfloat16 have float32 masters.
+//! AdamW (arXiv 1711.05101) with the update of `torch.optim.AdamW` and a serialisable state, which tch does not
+//! expose for libtorch's own. Weights in bfloat16 have float32 master copies.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -15,10 +15,11 @@ use crate::tensors::{read_tensors, write_tensors};
 struct Moments {
     first: Tensor,
     second: Tensor,
-    /// The float32 master of a parameter of a narrower type.
+    /// Float32 master copy of a parameter of a narrower type.
     master: Option<Tensor>,
 }
 
+/// AdamW optimiser.
 pub(crate) struct AdamW {
     parameters: Vec<(String, Tensor)>,
     moments: BTreeMap<String, Moments>,
@@ -38,19 +39,20 @@ impl AdamW {
         Self { parameters, moments: BTreeMap::new(), steps: 0, betas, epsilon, weight_decay }
     }
 
-    /// Forgets all moments.
+    /// Resets all moments and the step count.
     pub(super) fn reset(&mut self) {
         self.moments.clear();
         self.steps = 0;
     }
 
+    /// Sets all gradients to zero.
     pub(super) fn zero_gradients(&mut self) {
         for (_, parameter) in &mut self.parameters {
             parameter.zero_grad();
         }
     }
 
-    /// Global L2 norm of the gradient, accumulated in float64.
+    /// Returns the global L2 norm of the gradient, accumulated in float64.
     pub(super) fn gradient_norm(&self) -> Result<f64> {
         let mut sum = 0.0;
         for (_, parameter) in &self.parameters {
@@ -63,7 +65,7 @@ impl AdamW {
         Ok(sum.sqrt())
     }
 
-    /// Takes a step with gradients scaled by `clip`. Parameters without a gradient stay as they are.
+    /// Takes a step with gradients scaled by `clip`. Parameters without a gradient are left unchanged.
     pub(super) fn step(&mut self, learning_rate: f64, clip: f64) -> Result<()> {
         self.steps += 1;
         tch::no_grad(|| {
@@ -114,6 +116,7 @@ impl AdamW {
         Ok(())
     }
 
+    /// Returns the current state; tensors are shared.
     pub(super) fn state(&self) -> AdamWState {
         let mut tensors = BTreeMap::new();
         for (name, moments) in &self.moments {
@@ -126,6 +129,7 @@ impl AdamW {
         AdamWState { steps: self.steps, tensors }
     }
 
+    /// Restores a state on `device`.
     pub(super) fn restore(&mut self, state: AdamWState, device: Device) -> Result<()> {
         self.steps = state.steps;
         for (name, parameter) in &self.parameters {
@@ -143,8 +147,8 @@ impl AdamW {
     }
 }
 
-/// Elements that are updated together: few enough to stay in a CPU's cache from one operation to the next,
-/// many enough to keep a GPU busy.
+/// Returns the number of elements updated together: few enough to stay in a CPU's cache between operations, enough
+/// to occupy a GPU.
 fn block(device: Device) -> i64 {
     match device {
         Device::Cpu => 1 << 18,
@@ -152,13 +156,13 @@ fn block(device: Device) -> i64 {
     }
 }
 
-/// One step's factors.
+/// Factors of one step.
 struct Rates {
-    /// Divided by the first moment's bias correction.
+    /// Learning rate divided by the first moment's bias correction.
     learning_rate: f64,
-    /// Of the second moment's root.
+    /// Bias correction of the second moment's root.
     correction: f64,
-    /// What decay leaves of a weight.
+    /// Factor of a weight under decoupled weight decay.
     decay: f64,
     betas: [f64; 2],
     epsilon: f64,
@@ -166,7 +170,7 @@ struct Rates {
 }
 
 impl Rates {
-    /// Updates weights and moments in place, all of them flat.
+    /// Updates flat weights and moments in place.
     fn apply(&self, [mut weights, gradient, mut first, mut second]: [Tensor; 4]) -> Result<()> {
         let [beta1, beta2] = self.betas;
         let gradient = gradient.f_to_kind(Kind::Float)?.f_mul_scalar(self.clip)?;
@@ -193,14 +197,14 @@ impl Moments {
         let zeros = || parameter.f_detach()?.f_to_kind(Kind::Float)?.f_zeros_like();
         let master = match parameter.kind() {
             Kind::Float => None,
-            // A change of type is a copy already.
+            // A conversion of type copies.
             _ => Some(parameter.f_detach()?.f_to_kind(Kind::Float)?),
         };
         Ok(Self { first: zeros()?, second: zeros()?, master })
     }
 }
 
-/// The optimiser's state apart from any device.
+/// Serialisable state of the optimiser.
 pub(crate) struct AdamWState {
     steps: i64,
     tensors: BTreeMap<String, Tensor>,
@@ -212,6 +216,7 @@ struct Steps {
 }
 
 impl AdamWState {
+    /// Writes `optimizer.safetensors` and `optimizer.json`.
     pub(super) fn save(&self, dir: &Path, manifest: &mut Manifest) -> Result<()> {
         let name = "optimizer.safetensors";
         manifest.record(name, write_tensors(&dir.join(name), &self.tensors)?);
@@ -220,7 +225,10 @@ impl AdamWState {
         std::fs::write(&path, text).map_err(TorchError::io("write", &path))
     }
 
-    /// Reads a state, and checks that its shapes are those of `optimizer`'s parameters.
+    /// Reads a state.
+    ///
+    /// # Errors
+    /// A file that is missing or damaged, or shapes that are not those of `optimizer`'s parameters.
     pub(super) fn read(dir: &Path, optimizer: &AdamW) -> Result<Self> {
         let path = dir.join("optimizer.json");
         let text = std::fs::read_to_string(&path).map_err(TorchError::io("read", &path))?;

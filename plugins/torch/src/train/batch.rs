@@ -1,4 +1,5 @@
-//! From training examples to log-probs of answer tokens, and from the objective's gradient back.
+//! Forward and backward pass of a micro-batch: from training examples to log-probs of answer tokens, and from the
+//! objective's gradient to the weights'.
 
 use isr_api::{Granularity, Prompt, Requirements, Target, TrainExample, VideoInput, View, ViewLogProbs};
 use tch::Tensor;
@@ -6,53 +7,58 @@ use tch::Tensor;
 use super::head::AnswerHead;
 use crate::chat::{Chat, Rendered};
 use crate::error::{Result, TorchError};
-use crate::model::decoder::{Attend, Tree};
+use crate::model::decoder::{AttentionMode, PackedSequence};
+use crate::model::gradient_checkpointing::CheckpointedForward;
 use crate::model::positions::Positions;
-use crate::model::recompute::Recompute;
 use crate::model::{Sequence, Slot, VideoLmm};
 use crate::visual;
 
-/// One example as slots: each prompt once, an answer a required view.
-pub(super) struct Prepared {
-    trunks: Vec<Trunk>,
-    /// Where the answer of each view is: which trunk, and which of its answers.
+/// Tokenised training example: its distinct prompts, each with its answers, one for each required view.
+pub(super) struct TokenizedExample {
+    prompts: Vec<AnsweredPrompt>,
+    /// Index of prompt and answer of each view.
     places: Vec<(usize, usize)>,
 }
 
-/// A prompt and the answers that follow it.
-struct Trunk {
-    prompt: Vec<Slot>,
+/// Tokenised prompt with the answers that follow it.
+struct AnsweredPrompt {
+    slots: Vec<Slot>,
     positions: Positions,
     scenes: Vec<VideoInput>,
     answers: Vec<Answer>,
 }
 
+/// Answer tokens with their log-probs under the reference policy, which are empty if not required.
 struct Answer {
     tokens: Vec<u32>,
     reference: Vec<f64>,
 }
 
-impl Prepared {
+impl TokenizedExample {
+    /// Renders and tokenises an example for the required views.
+    ///
+    /// # Errors
+    /// A view that the example lacks, missing reference log-probs, or a sequence that exceeds the context.
     pub(super) fn new(
         model: &VideoLmm,
         chat: &Chat,
         example: &TrainExample,
         needs: &Requirements,
     ) -> Result<Self> {
-        let mut trunks: Vec<(&Prompt, Rendered, Vec<Answer>)> = Vec::new();
+        let mut prompts: Vec<(&Prompt, Rendered, Vec<Answer>)> = Vec::new();
         let mut places = Vec::with_capacity(needs.views.len());
         for view in &needs.views {
             let found = example.view(*view);
             let (prompt, target) = found.map_err(|error| TorchError::Objective(error.to_string()))?;
-            let trunk = match trunks.iter().position(|(known, ..)| std::ptr::eq(*known, prompt)) {
+            let at = match prompts.iter().position(|(known, ..)| std::ptr::eq(*known, prompt)) {
                 Some(at) => at,
                 None => {
                     let rendered = chat.render(prompt, |frames| model.config.layout(frames))?;
-                    trunks.push((prompt, rendered, Vec::new()));
-                    trunks.len() - 1
+                    prompts.push((prompt, rendered, Vec::new()));
+                    prompts.len() - 1
                 }
             };
-            let (_, rendered, answers) = &mut trunks[trunk];
+            let (_, rendered, answers) = &mut prompts[at];
             let tokens = chat.continuation(rendered, &target.continuation)?;
             let reference = reference(target, tokens.len(), needs)?;
             let (length, limit) =
@@ -63,58 +69,57 @@ impl Prepared {
                 );
                 return Err(TorchError::Prompt(text));
             }
-            places.push((trunk, answers.len()));
+            places.push((at, answers.len()));
             answers.push(Answer { tokens, reference });
         }
-        let trunk = |(_, rendered, answers): (&Prompt, Rendered, Vec<Answer>)| Trunk {
-            prompt: rendered.slots,
+        let answered = |(_, rendered, answers): (&Prompt, Rendered, Vec<Answer>)| AnsweredPrompt {
+            slots: rendered.slots,
             positions: rendered.positions,
             scenes: rendered.scenes,
             answers,
         };
-        Ok(Self { trunks: trunks.into_iter().map(trunk).collect(), places })
+        Ok(Self { prompts: prompts.into_iter().map(answered).collect(), places })
     }
 
-    /// Tokens that are read for it.
+    /// Returns the number of input tokens.
     pub(super) fn length(&self) -> usize {
-        self.trunks.iter().map(Trunk::length).sum()
+        self.prompts.iter().map(AnsweredPrompt::length).sum()
     }
 
-    /// The answer of a view, by the view's index.
+    /// Returns the answer of the view with this index.
     fn answer(&self, view: usize) -> &Answer {
-        let (trunk, answer) = self.places[view];
-        &self.trunks[trunk].answers[answer]
+        let (prompt, answer) = self.places[view];
+        &self.prompts[prompt].answers[answer]
     }
 
-    /// From which of the hidden states that come out for the example the tokens of a view's answer are
-    /// predicted.
+    /// Returns the indices, among the example's output hidden states, that predict the tokens of a view's answer.
     fn predicting(&self, view: usize) -> impl Iterator<Item = usize> {
-        let (trunk, answer) = self.places[view];
-        let before: usize = self.trunks[..trunk].iter().map(Trunk::asking).sum();
-        self.trunks[trunk].predicting(answer).map(move |at| before + at)
+        let (prompt, answer) = self.places[view];
+        let before: usize = self.prompts[..prompt].iter().map(AnsweredPrompt::outputs).sum();
+        self.prompts[prompt].predicting(answer).map(move |at| before + at)
     }
 }
 
-impl Trunk {
-    /// The prompt, and behind it each answer without its last token: what is read to predict the answers.
+impl AnsweredPrompt {
+    /// Returns the input sequence: the prompt, and each answer without its last token.
     fn sequence<'a>(&'a self, features: Option<&'a Tensor>) -> Sequence<'a> {
-        let branches =
+        let suffixes =
             self.answers.iter().map(|answer| &answer.tokens[..answer.tokens.len() - 1]).collect();
-        let (slots, positions) = (self.prompt.as_slice(), &self.positions);
-        Sequence { slots, start: 0, positions, features, branches }
+        let (slots, positions) = (self.slots.as_slice(), &self.positions);
+        Sequence { slots, start: 0, positions, features, suffixes }
     }
 
-    /// Tokens that [`sequence`](Self::sequence) has.
+    /// Returns the length of [`sequence`](Self::sequence).
     fn length(&self) -> usize {
-        self.prompt.len() + self.answers.iter().map(|answer| answer.tokens.len() - 1).sum::<usize>()
+        self.slots.len() + self.answers.iter().map(|answer| answer.tokens.len() - 1).sum::<usize>()
     }
 
-    /// Hidden states that come out for it: behind the prompt, and behind each answer's tokens.
-    fn asking(&self) -> usize {
-        1 + self.length() - self.prompt.len()
+    /// Returns the number of output hidden states: the prompt's last, and those of the answers.
+    fn outputs(&self) -> usize {
+        1 + self.length() - self.slots.len()
     }
 
-    /// Which of those the tokens of answer `index` are predicted from.
+    /// Returns the indices among those that predict the tokens of answer `index`.
     fn predicting(&self, index: usize) -> impl Iterator<Item = usize> {
         let before = self.answers[..index].iter().map(|answer| answer.tokens.len() - 1).sum::<usize>();
         let behind = 1 + before..before + self.answers[index].tokens.len();
@@ -122,6 +127,7 @@ impl Trunk {
     }
 }
 
+/// Returns the reference log-probs of an answer of `tokens` tokens; none if not required.
 fn reference(target: &Target, tokens: usize, needs: &Requirements) -> Result<Vec<f64>> {
     if !needs.reference {
         return Ok(Vec::new());
@@ -138,55 +144,58 @@ fn reference(target: &Target, tokens: usize, needs: &Requirements) -> Result<Vec
     }
 }
 
-/// A forward pass over all answers of some examples, and what its backward pass needs.
+/// Forward pass of a micro-batch, with the state of its backward pass.
 pub(super) struct Forward<'m> {
-    /// Log-probs of every answer token, view by view, example by example.
+    /// Log-probs of every answer token, ordered by view, then example.
     pub(super) values: Vec<f64>,
     head: AnswerHead<'m>,
-    /// The decoder's layers, where their backward pass is apart.
-    layers: Option<Recompute<'m>>,
+    /// Checkpointed decoder layers; `None` if they are part of the head's graph.
+    layers: Option<CheckpointedForward<'m>>,
 }
 
 impl Forward<'_> {
-    /// Adds to the weights' gradients; `coefficients` are the loss's derivatives by each of `values`.
+    /// Accumulates the weights' gradients; `coefficients` are the loss's derivatives by each of `values`.
     pub(super) fn backward(self, coefficients: &[f32]) -> Result<()> {
         self.head.backward(coefficients)?;
-        self.layers.map_or(Ok(()), Recompute::backward)
+        self.layers.map_or(Ok(()), CheckpointedForward::backward)
     }
 }
 
-/// What lies between the embeddings and the language-model head.
+/// Computation between the embeddings and the language-model head.
 #[derive(Clone, Copy)]
-pub(super) enum Way {
-    /// The decoder's layers.
-    Whole,
-    /// The same, computed again in the backward pass.
-    Recompute,
-    /// One look of each answer token at its prompt.
-    Glance,
+pub(super) enum ForwardMode {
+    /// Decoder layers with a graph.
+    Full,
+    /// Decoder layers with gradient checkpointing.
+    Checkpointed,
+    /// One parameter-free attention to the prompt instead of the decoder layers
+    /// ([`skip_layers`](crate::model::decoder::Decoder::skip_layers)).
+    SkipDecoder,
 }
 
-/// Examples side by side in one row, without padding; a prompt is read once for all its answers.
+/// Runs the model on examples packed into one row without padding; a prompt is computed once for all its answers.
 pub(super) fn forward<'m>(
     model: &'m VideoLmm,
-    examples: &[Prepared],
+    examples: &[TokenizedExample],
     needs: &Requirements,
     own_tower: bool,
-    way: Way,
+    mode: ForwardMode,
 ) -> Result<Forward<'m>> {
-    let all: Vec<&Trunk> = examples.iter().flat_map(|example| &example.trunks).collect();
-    let features = trunk_features(model, &all, own_tower)?;
+    let all: Vec<&AnsweredPrompt> = examples.iter().flat_map(|example| &example.prompts).collect();
+    let features = prompt_features(model, &all, own_tower)?;
     let sequences: Vec<Sequence<'_>> =
-        all.iter().zip(&features).map(|(trunk, features)| trunk.sequence(features.as_ref())).collect();
-    let trees: Vec<Tree> = sequences.iter().map(Sequence::tree).collect();
-    let inputs = model.read(&sequences)?;
-    let (hidden, layers) = match way {
-        Way::Recompute => {
-            let layers = Recompute::forward(&model.decoder, inputs, trees)?;
+        all.iter().zip(&features).map(|(prompt, features)| prompt.sequence(features.as_ref())).collect();
+    let packed: Vec<PackedSequence> = sequences.iter().map(Sequence::packed).collect();
+    let inputs = model.embed(&sequences)?;
+    let (hidden, layers) = match mode {
+        ForwardMode::Checkpointed => {
+            let layers = CheckpointedForward::forward(&model.decoder, inputs, packed)?;
             (layers.hidden()?, Some(layers))
         }
-        Way::Whole => (model.decoder.forward(&inputs, Attend::Answers(&trees))?, None),
-        Way::Glance => (model.decoder.glance(&inputs, &trees)?, None),
+        ForwardMode::Full => {
+            (model.decoder.forward(&inputs, AttentionMode::PackedSuffixes(&packed))?, None)
+        }
+        ForwardMode::SkipDecoder => (model.decoder.skip_layers(&inputs, &packed)?, None),
     };
     let (index, targets) = predictions(examples, needs.views.len());
     let index = Tensor::f_from_slice(&index)?.f_to_device(model.device)?;
@@ -195,30 +204,40 @@ pub(super) fn forward<'m>(
     Ok(Forward { values: head.log_probs()?, head, layers })
 }
 
-/// From which hidden state each answer token is predicted, and the tokens, view by view, example by example.
-fn predictions(examples: &[Prepared], views: usize) -> (Vec<i64>, Vec<i64>) {
+/// Returns the index of the hidden state that predicts each answer token, and the tokens, ordered by view, then
+/// example.
+fn predictions(examples: &[TokenizedExample], views: usize) -> (Vec<i64>, Vec<i64>) {
     let (mut index, mut targets) = (Vec::new(), Vec::new());
     for view in 0..views {
         let mut start = 0;
         for example in examples {
             index.extend(example.predicting(view).map(|at| (start + at) as i64));
             targets.extend(example.answer(view).tokens.iter().map(|&id| i64::from(id)));
-            start += example.trunks.iter().map(Trunk::asking).sum::<usize>();
+            start += example.prompts.iter().map(AnsweredPrompt::outputs).sum::<usize>();
         }
     }
     (index, targets)
 }
 
-fn trunk_features(model: &VideoLmm, trunks: &[&Trunk], own_tower: bool) -> Result<Vec<Option<Tensor>>> {
+/// Returns the tower features of each prompt's videos; with `own_tower` from the model's tower, with their graph.
+fn prompt_features(
+    model: &VideoLmm,
+    prompts: &[&AnsweredPrompt],
+    own_tower: bool,
+) -> Result<Vec<Option<Tensor>>> {
     if own_tower {
-        let lists: Vec<&[VideoInput]> = trunks.iter().map(|trunk| trunk.scenes.as_slice()).collect();
+        let lists: Vec<&[VideoInput]> = prompts.iter().map(|prompt| prompt.scenes.as_slice()).collect();
         return visual::features_together(model, &lists);
     }
-    trunks.iter().map(|trunk| visual::features(model, &trunk.scenes, false)).collect()
+    prompts.iter().map(|prompt| visual::features(model, &prompt.scenes, false)).collect()
 }
 
-/// Lays token log-probs out as the objective wants them.
-pub(super) fn views(examples: &[Prepared], needs: &Requirements, values: &[f64]) -> Vec<ViewLogProbs> {
+/// Arranges token log-probs as the objective requires them.
+pub(super) fn views(
+    examples: &[TokenizedExample],
+    needs: &Requirements,
+    values: &[f64],
+) -> Vec<ViewLogProbs> {
     let mut rest = values;
     let view = |(index, view): (usize, &View)| {
         let lengths: Vec<usize> =
@@ -241,6 +260,7 @@ pub(super) fn views(examples: &[Prepared], needs: &Requirements, values: &[f64])
     needs.views.iter().enumerate().map(view).collect()
 }
 
+/// Sums log-probs by answer, or leaves them by token.
 fn arrange(tokens: &[f64], lengths: &[usize], granularity: Granularity) -> Vec<f64> {
     match granularity {
         Granularity::PerToken => tokens.to_vec(),
@@ -256,9 +276,13 @@ fn arrange(tokens: &[f64], lengths: &[usize], granularity: Granularity) -> Vec<f
     }
 }
 
-/// The loss's derivative by each token's log-prob, in the order of [`Forward`].
+/// Expands the objective's gradient to the loss's derivative by each token's log-prob, in the order of
+/// [`Forward::values`].
+///
+/// # Errors
+/// A gradient of another size, or with numbers that are not finite.
 pub(super) fn token_gradients(
-    examples: &[Prepared],
+    examples: &[TokenizedExample],
     needs: &Requirements,
     gradients: &[Vec<f64>],
 ) -> Result<Vec<f64>> {
@@ -284,7 +308,7 @@ pub(super) fn token_gradients(
         }
         match needs.granularity {
             Granularity::PerToken => all.extend(gradient),
-            // The sum's derivative by each token is one.
+            // The derivative of a sum by each of its terms is 1.
             Granularity::Summed => all.extend(
                 lengths.zip(gradient).flat_map(|(length, value)| std::iter::repeat_n(*value, length)),
             ),

@@ -1,38 +1,40 @@
-//! Log-probs of given tokens, without logits for all of them at once.
+//! Log-probs of target tokens in chunks, without logits for all of them at once.
 //!
-//! The language-model head makes `vocabulary` numbers of each hidden state, and DPO has hundreds of answer
-//! tokens a pair. So the head is applied to some rows at a time and only the wanted log-prob of each is kept;
-//! when the objective has said what each log-prob is worth, the rows are computed again for their gradient.
-//! That is one more product of the head and the answers, which prompts outnumber.
+//! The language-model head outputs `vocabulary` logits for each hidden state, and DPO has hundreds of answer
+//! tokens a pair. The head is therefore applied to a chunk of rows at a time, and only the target's log-prob is
+//! kept; once the objective has returned its gradient, the chunks are recomputed for the backward pass. The cost
+//! is one more product of the head with the answers, which are few beside prompt tokens.
 
 use tch::{Kind, Tensor};
 
-use crate::engine::to_vec;
 use crate::error::Result;
 use crate::model::decoder::Decoder;
-use crate::model::recompute::product;
+use crate::model::gradient_checkpointing::vector_jacobian;
+use crate::tensors::to_vec;
 
-/// Logits that are in memory at once; 64 MiB in float32.
+/// Maximum number of logits in memory at once; 64 MiB in float32.
 const LOGITS: i64 = 1 << 24;
 
-/// Hidden states, and the token that each is to predict.
+/// Final hidden states with their target tokens.
 pub(super) struct AnswerHead<'m> {
     decoder: &'m Decoder,
-    /// `[tokens, hidden]`, with their graph.
+    /// Final hidden states `[tokens, hidden]`, with their graph.
     hidden: Tensor,
-    /// `[tokens, 1]`.
+    /// Target ids `[tokens, 1]`.
     targets: Tensor,
+    /// Rows of a chunk.
     rows: i64,
 }
 
 impl<'m> AnswerHead<'m> {
+    /// Pairs hidden states `[tokens, hidden]` with their targets.
     pub(super) fn new(decoder: &'m Decoder, hidden: Tensor, targets: &[i64]) -> Result<Self> {
         let targets = Tensor::f_from_slice(targets)?.f_to_device(hidden.device())?.f_unsqueeze(1)?;
         let rows = (LOGITS / decoder.vocabulary()).max(1);
         Ok(Self { decoder, hidden, targets, rows })
     }
 
-    /// The log-prob of each target.
+    /// Computes the log-prob of each target.
     pub(super) fn log_probs(&self) -> Result<Vec<f64>> {
         let hidden = self.hidden.f_detach()?;
         let mut all = Vec::new();
@@ -43,8 +45,7 @@ impl<'m> AnswerHead<'m> {
         Ok(all)
     }
 
-    /// Goes back from the loss's derivative by each log-prob to the head's weights and the hidden states, and
-    /// on through their graph.
+    /// Backpropagates the loss's derivative by each log-prob through the head and the graph of the hidden states.
     pub(super) fn backward(self, coefficients: &[f32]) -> Result<()> {
         let coefficients = Tensor::f_from_slice(coefficients)?.f_to_device(self.hidden.device())?;
         let mut gradients = Vec::new();
@@ -58,14 +59,16 @@ impl<'m> AnswerHead<'m> {
         if !self.hidden.requires_grad() {
             return Ok(());
         }
-        Ok(product(&self.hidden, &Tensor::f_cat(&gradients, 0)?)?.f_backward()?)
+        Ok(vector_jacobian(&self.hidden, &Tensor::f_cat(&gradients, 0)?)?.f_backward()?)
     }
 
+    /// Returns start and length of each chunk.
     fn chunks(&self) -> impl Iterator<Item = (i64, i64)> + use<> {
         let (all, rows) = (self.targets.size()[0], self.rows);
         (0..all).step_by(rows as usize).map(move |start| (start, rows.min(all - start)))
     }
 
+    /// Computes log-probs `[length]` of the targets from `start` on.
     fn chunk(&self, hidden: &Tensor, start: i64, length: i64) -> Result<Tensor> {
         let all = self.decoder.logits(hidden)?.f_log_softmax(-1, Kind::Float)?;
         Ok(all.f_gather(1, &self.targets.f_narrow(0, start, length)?, false)?.f_squeeze_dim(1)?)

@@ -1,4 +1,4 @@
-//! One optimiser step: log-probs for the objective, its gradient back through the model.
+//! Training: an optimiser step computes log-probs for the objective and backpropagates its gradient.
 
 mod adamw;
 mod batch;
@@ -13,6 +13,7 @@ use adamw::AdamW;
 use isr_api::{ObjectiveBatch, PreferenceObjective, Requirements, StepReport, TrainStep};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use tch::Tensor;
 
 use crate::chat::Chat;
@@ -21,43 +22,58 @@ use crate::lora::LoraConfig;
 use crate::manifest::Manifest;
 use crate::model::{ModelConfig, VideoLmm};
 pub(crate) use adamw::AdamWState;
-use batch::{Prepared, Way};
+use batch::{ForwardMode, TokenizedExample};
 
-/// Which parts of the model are trained, and how.
+/// Settings of training: trained parts, memory, optimiser.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schemars(transform = former_keys)]
 pub struct TrainingConfig {
     /// Train the language model. Default true.
     pub language_model: bool,
     /// Train the projector. Default false, as in LLaVA-Hound's DPO.
     pub projector: bool,
-    /// Train the vision tower: features are then computed from frames at every use, and an encoder's
-    /// are ignored. Default false.
+    /// Train the vision tower. Features are then computed from frames at every use, and an encoder's are ignored.
+    /// Default false.
     pub tower: bool,
-    /// Examples whose graph is in memory at once; gradients accumulate over the rest of a step.
+    /// Maximum number of examples in a micro-batch; gradients accumulate over the micro-batches of a step.
     /// Default 8.
     pub micro_batch: usize,
-    /// Tokens whose graph is in memory at once, prompts and answers together: fewer examples than
-    /// `micro_batch` are taken where they have more, but never none. Default 4096.
+    /// Maximum number of tokens in a micro-batch, prompts and answers together; an example above it is a
+    /// micro-batch by itself. Default 4096.
     pub micro_batch_tokens: usize,
-    /// Keep only the decoder layers' inputs between forward and backward, and compute the rest again: the
-    /// same gradients from far less memory, for a third more time. Default false.
+    /// Gradient checkpointing: keep only the decoder layers' inputs between forward and backward pass and
+    /// recompute the rest. The same gradients with far less memory, for a third more time. Default false.
     pub gradient_checkpointing: bool,
-    /// Leave out the decoder's layers: each token of an answer looks at its prompt once, and the next token is
-    /// predicted from what it saw. A new tower learns to see from this many times faster, since a word's
-    /// gradient reaches the patches that it looked at directly. For answers of which each word asks for the
-    /// next, as the demonstrations `list` of the miniature; it makes no model that answers. Default false.
-    pub glance: bool,
-    /// Train low-rank adapters on the linear layers of the parts above, in place of the parts themselves.
+    /// Train without the decoder's layers: each answer token attends to its prompt's embeddings once, without
+    /// parameters, and the next token is predicted from the result. For the projector and tower of a new model,
+    /// which learn many times faster with so short a path from a word to its patches. The language model that
+    /// results cannot answer, and answers are learned only where each word determines the next, as in the
+    /// demonstrations `list` of the miniature. Default false.
+    #[serde(alias = "glance")]
+    pub skip_decoder: bool,
+    /// LoRA: train low-rank adapters on the linear layers of the parts above instead of the parts themselves.
     /// Default: off.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lora: Option<LoraConfig>,
-    /// AdamW's decay rates of the first and second moment. Default [0.9, 0.999].
+    /// AdamW: decay rates of the first and second moment. Default [0.9, 0.999].
     pub betas: [f64; 2],
-    /// AdamW's epsilon. Default 1e-8.
+    /// AdamW: epsilon. Default 1e-8.
     pub epsilon: f64,
-    /// AdamW's decoupled weight decay. Default 0, as in LLaVA-Hound.
+    /// AdamW: decoupled weight decay. Default 0, as in LLaVA-Hound.
     pub weight_decay: f64,
+}
+
+/// Adds the former name of a key to the schema, by which configs are checked.
+fn former_keys(schema: &mut schemars::Schema) {
+    let glance = json!({
+        "description": "Former name of `skip_decoder`.",
+        "type": "boolean",
+        "deprecated": true,
+    });
+    if let Some(Value::Object(properties)) = schema.get_mut("properties") {
+        properties.insert("glance".to_owned(), glance);
+    }
 }
 
 impl Default for TrainingConfig {
@@ -69,7 +85,7 @@ impl Default for TrainingConfig {
             micro_batch: 8,
             micro_batch_tokens: 4096,
             gradient_checkpointing: false,
-            glance: false,
+            skip_decoder: false,
             lora: None,
             betas: [0.9, 0.999],
             epsilon: 1e-8,
@@ -79,6 +95,10 @@ impl Default for TrainingConfig {
 }
 
 impl TrainingConfig {
+    /// Checks the ranges of the settings.
+    ///
+    /// # Errors
+    /// The setting that is out of range, with its key.
     pub(crate) fn validate(&self) -> std::result::Result<(), String> {
         if self.micro_batch == 0 {
             return Err("training.micro_batch is 0; it must be at least 1".to_owned());
@@ -95,7 +115,7 @@ impl TrainingConfig {
         self.lora.as_ref().map_or(Ok(()), LoraConfig::validate)
     }
 
-    /// Where the names of the trained parts' tensors begin.
+    /// Returns the name prefixes of the trained parts' tensors.
     pub(crate) fn parts(&self, model: &ModelConfig) -> Vec<String> {
         let all = [
             (self.language_model, "language_model."),
@@ -106,7 +126,7 @@ impl TrainingConfig {
     }
 }
 
-/// Trains the model; holds the optimiser's state.
+/// Trainer of a model, with the optimiser's state.
 pub(crate) struct Trainer {
     config: TrainingConfig,
     optimizer: AdamW,
@@ -114,6 +134,7 @@ pub(crate) struct Trainer {
 }
 
 impl Trainer {
+    /// Creates a trainer with a fresh optimiser state, and marks the trained tensors.
     pub(crate) fn new(config: TrainingConfig, model: &VideoLmm) -> Result<Self> {
         let trained = match model.weights.adapter() {
             Some(adapter) => adapter.parameters(),
@@ -131,11 +152,18 @@ impl Trainer {
         Ok(Self { config, optimizer, own_tower })
     }
 
-    /// Whether features have to come from the model's own tower: it is not the encoder's.
+    /// Returns whether the tower is trained or adapted, so that features must be computed with the current tower
+    /// instead of the encoder's.
     pub(crate) fn own_tower(&self) -> bool {
         self.own_tower
     }
 
+    /// Returns whether steps change the tower's own weights in place; an adapter leaves them unchanged.
+    pub(crate) fn trains_tower(&self) -> bool {
+        self.config.tower && self.config.lora.is_none()
+    }
+
+    /// Takes one optimiser step on a batch of examples. Step 0 resets the optimiser.
     pub(crate) fn step(
         &mut self,
         model: &mut VideoLmm,
@@ -147,13 +175,13 @@ impl Trainer {
             self.optimizer.reset();
         }
         let needs = objective.requirements();
-        let mut prepared: Vec<Prepared> = step
+        let mut prepared: Vec<TokenizedExample> = step
             .examples
             .iter()
-            .map(|example| Prepared::new(model, chat, example, &needs))
+            .map(|example| TokenizedExample::new(model, chat, example, &needs))
             .collect::<Result<_>>()?;
-        // Neighbours in length share a micro-batch, so none takes much more memory than the others.
-        prepared.sort_by_key(Prepared::length);
+        // Examples of similar length share a micro-batch, so none needs much more memory than the others.
+        prepared.sort_by_key(TokenizedExample::length);
         self.optimizer.zero_gradients();
         let mut report = StepReport::default();
         for (index, part) in self.micro_batches(&prepared).into_iter().enumerate() {
@@ -165,7 +193,7 @@ impl Trainer {
             outcome?;
         }
         report.grad_norm = self.optimizer.gradient_norm()?;
-        // torch.nn.utils.clip_grad_norm_'s factor.
+        // The factor of torch.nn.utils.clip_grad_norm_.
         let clip = step.max_grad_norm.map_or(1.0, |limit| (limit / (report.grad_norm + 1e-6)).min(1.0));
         if report.grad_norm.is_finite() {
             self.optimizer.step(step.learning_rate, clip)?;
@@ -173,13 +201,13 @@ impl Trainer {
         Ok(report)
     }
 
-    /// Neighbours that go through the model together.
-    fn micro_batches<'p>(&self, mut rest: &'p [Prepared]) -> Vec<&'p [Prepared]> {
+    /// Splits examples into micro-batches of neighbours.
+    fn micro_batches<'p>(&self, mut rest: &'p [TokenizedExample]) -> Vec<&'p [TokenizedExample]> {
         let limit = self.config.micro_batch_tokens;
         let mut parts = Vec::new();
         while !rest.is_empty() {
             let mut tokens = 0_usize;
-            let fits = |example: &&Prepared| {
+            let fits = |example: &&TokenizedExample| {
                 tokens = tokens.saturating_add(example.length());
                 tokens <= limit
             };
@@ -191,22 +219,22 @@ impl Trainer {
         parts
     }
 
-    /// Adds the gradient of one part of the batch, weighted by its share of the examples.
+    /// Accumulates the gradient of one micro-batch, weighted by its share of the examples.
     fn accumulate(
         &self,
         model: &VideoLmm,
-        part: &[Prepared],
+        part: &[TokenizedExample],
         needs: &Requirements,
         objective: &dyn PreferenceObjective,
         share: f64,
         report: &mut StepReport,
     ) -> Result<()> {
-        let way = match (self.config.glance, self.config.gradient_checkpointing) {
-            (true, _) => Way::Glance,
-            (false, true) => Way::Recompute,
-            (false, false) => Way::Whole,
+        let mode = match (self.config.skip_decoder, self.config.gradient_checkpointing) {
+            (true, _) => ForwardMode::SkipDecoder,
+            (false, true) => ForwardMode::Checkpointed,
+            (false, false) => ForwardMode::Full,
         };
-        let forward = batch::forward(model, part, needs, self.own_tower, way)?;
+        let forward = batch::forward(model, part, needs, self.own_tower, mode)?;
         let views = batch::views(part, needs, &forward.values);
         let value = objective
             .evaluate(&ObjectiveBatch { views })
@@ -225,26 +253,26 @@ impl Trainer {
         self.optimizer.state().save(dir, manifest)
     }
 
-    /// Reads an optimiser's state, without taking it over.
+    /// Reads an optimiser's state without restoring it.
     pub(crate) fn read(&self, dir: &Path) -> Result<AdamWState> {
         AdamWState::read(dir, &self.optimizer)
     }
 
-    /// Takes over a state, or starts anew where there is none.
+    /// Restores a state; resets the optimiser if there is none.
     pub(crate) fn restore(&mut self, state: Option<AdamWState>, model: &VideoLmm) -> Result<()> {
         self.optimizer.reset();
         state.map_or(Ok(()), |state| self.optimizer.restore(state, model.device))
     }
 }
 
-/// The weights of some parts.
+/// Returns the weights under some name prefixes.
 fn weights_of(parts: &[String], model: &VideoLmm) -> Vec<(String, Tensor)> {
     let trained = |name: &str| parts.iter().any(|part| name.starts_with(part.as_str()));
     let all = model.weights.iter().filter(|(name, _)| trained(name));
     all.map(|(name, tensor)| (name.clone(), tensor.shallow_clone())).collect()
 }
 
-/// Runs `work` with the adapter's dropout on.
+/// Runs `work` with the adapter's dropout enabled, masks drawn from `seed`.
 fn with_dropout<T>(model: &VideoLmm, seed: u64, work: impl FnOnce() -> T) -> T {
     let set = |seed| {
         if let Some(adapter) = model.weights.adapter() {
@@ -257,6 +285,7 @@ fn with_dropout<T>(model: &VideoLmm, seed: u64, work: impl FnOnce() -> T) -> T {
     outcome
 }
 
+/// Adds metrics, weighted by `share`.
 fn merge(into: &mut BTreeMap<String, f64>, metrics: &BTreeMap<String, f64>, share: f64) {
     for (name, value) in metrics {
         *into.entry(name.clone()).or_insert(0.0) += value * share;

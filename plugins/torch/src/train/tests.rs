@@ -11,9 +11,8 @@ use tch::{Device, Kind, Tensor};
 
 use super::{Trainer, TrainingConfig};
 use crate::chat::Chat;
-use crate::engine::to_vec;
 use crate::model::VideoLmm;
-use crate::tensors::read_tensors;
+use crate::tensors::{read_tensors, to_vec};
 
 struct Dpo;
 
@@ -66,9 +65,9 @@ fn gradients_of_tower_projector_and_decoder_equal_autograd() {
         let expected = read_tensors(&golden().join(format!("{family}.safetensors"))).unwrap();
         let folder = golden().join(format!("tiny_{family}"));
         let mut model = VideoLmm::load(&folder, None, Kind::Float, Device::Cpu).unwrap();
-        let model_family = model.config.family;
+        let names = model.config.names;
         let chat = Chat::read(&folder, &model.config).unwrap();
-        let ours = |name: &str| model_family.canonical(name);
+        let ours = |name: &str| names.canonical(name);
         let config = TrainingConfig { projector: true, tower: true, ..TrainingConfig::default() };
         let mut trainer = Trainer::new(config, &model).unwrap();
         let scene = VideoInput { video: "v".into(), frames: Arc::new(frames(&json)), features: None };
@@ -189,9 +188,9 @@ fn further_views_have_the_gradients_of_plain_examples() {
     }
 }
 
-/// Examples of a glance do not see each other; the tower and the embeddings learn, the decoder's layers do not.
+/// Without the decoder, examples do not attend to each other, and tower and embeddings learn.
 #[test]
-fn a_glance_leaves_the_layers_out_and_keeps_examples_apart() {
+fn skip_decoder_leaves_the_layers_out_and_keeps_examples_apart() {
     let text = std::fs::read_to_string(golden().join("llava.json")).unwrap();
     let json: serde_json::Value = serde_json::from_str(&text).unwrap();
     let folder = golden().join("tiny_llava");
@@ -208,8 +207,12 @@ fn a_glance_leaves_the_layers_out_and_keeps_examples_apart() {
     let run = |examples: Vec<TrainExample>| {
         let mut model = VideoLmm::load(&folder, None, Kind::Float, Device::Cpu).unwrap();
         let chat = Chat::read(&folder, &model.config).unwrap();
-        let config =
-            TrainingConfig { projector: true, tower: true, glance: true, ..TrainingConfig::default() };
+        let config = TrainingConfig {
+            projector: true,
+            tower: true,
+            skip_decoder: true,
+            ..TrainingConfig::default()
+        };
         let mut trainer = Trainer::new(config, &model).unwrap();
         let step = TrainStep { examples, step: 0, learning_rate: 0.0, max_grad_norm: None };
         let report = trainer.step(&mut model, &chat, &step, &Weighed(vec![View::Chosen])).unwrap();
@@ -229,4 +232,15 @@ fn a_glance_leaves_the_layers_out_and_keeps_examples_apart() {
     let among = |part: &str| learned.iter().any(|name| name.contains(part));
     assert!(["vision", "projector", "embed_tokens", "lm_head", "model.norm"].into_iter().all(among));
     assert!(!among("language_model.model.layers"), "{learned:?}");
+}
+
+#[test]
+fn the_former_name_of_skip_decoder_is_read_and_in_the_schema() {
+    let config: TrainingConfig = serde_json::from_str(r#"{"glance": true}"#).unwrap();
+    assert!(config.skip_decoder);
+    assert!(serde_json::from_str::<TrainingConfig>(r#"{"glanced": true}"#).is_err());
+    let schema = schemars::schema_for!(TrainingConfig);
+    let property = |name: &str| &schema.as_value()["properties"][name];
+    assert_eq!(property("glance")["deprecated"], true);
+    assert_eq!(property("skip_decoder")["type"], "boolean");
 }

@@ -10,7 +10,7 @@ use isr_api::{
     ComponentError, Continuation, Frames, Granularity, ObjectiveBatch, ObjectiveValue, PreferenceObjective,
     Prompt, Requirements, Target, TrainExample, TrainStep, VideoInput, View, VisualFeatures,
 };
-use isr_torch::{ClipConfig, Precision, Preprocess};
+use isr_torch::{Precision, Preprocess, VisionTowerConfig};
 use safetensors::SafeTensors;
 use serde_json::Value;
 
@@ -23,8 +23,8 @@ pub fn folder() -> PathBuf {
     std::env::var_os("ISR_GOLDEN").map_or(own, PathBuf::from)
 }
 
-pub fn clip() -> ClipConfig {
-    ClipConfig {
+pub fn tower_config() -> VisionTowerConfig {
+    VisionTowerConfig {
         model: None,
         device: "cpu".to_owned(),
         precision: Precision::Float32,

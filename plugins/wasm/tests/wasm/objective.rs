@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use isr_api::{BuildContext, PreferenceObjective};
-use isr_config::plugin::Settings;
+use isr_config::plugin::PluginSettings;
 use isr_testing::ObjectiveRules;
 use serde_json::Map;
 
@@ -109,7 +109,10 @@ fn built(count: &str) -> Arc<dyn PreferenceObjective> {
 fn built_of(module: &[u8]) -> Arc<dyn PreferenceObjective> {
     let plugin = load_bytes(module, &options()).unwrap();
     let (settings, cx) = (&Map::new(), &BuildContext::default());
-    plugin.objective("likelihood", &Settings { settings, cx }).map_err(|error| error.to_string()).unwrap()
+    plugin
+        .objective("likelihood", &PluginSettings { settings, cx })
+        .map_err(|error| error.to_string())
+        .unwrap()
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use isr_api::{BuildContext, Retrospector};
-use isr_config::plugin::Settings;
+use isr_config::plugin::PluginSettings;
 use isr_testing::FakePolicy;
 use isr_testing::fixtures::retrospection;
 use serde_json::Map;
@@ -51,7 +51,10 @@ fn module(n: u32, tokens: u32) -> Vec<u8> {
 fn built(n: u32, tokens: u32) -> Arc<dyn Retrospector> {
     let plugin = load_bytes(&module(n, tokens), &options()).unwrap();
     let (settings, cx) = (&Map::new(), &BuildContext::default());
-    plugin.retrospector("seer", &Settings { settings, cx }).map_err(|error| error.to_string()).unwrap()
+    plugin
+        .retrospector("seer", &PluginSettings { settings, cx })
+        .map_err(|error| error.to_string())
+        .unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

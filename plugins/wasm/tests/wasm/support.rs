@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use isr_api::{BuildContext, ComponentError, Judge, Verdict};
-use isr_config::plugin::{Plugin, PluginFile, PluginLoader, Settings};
+use isr_config::plugin::{Plugin, PluginFile, PluginLoader, PluginSettings};
 use isr_testing::FakePolicy;
 use isr_wasm::WasmLoader;
 use serde_json::{Value, json};
@@ -56,7 +56,7 @@ pub(crate) fn load(path: &Path, options: &PluginFile) -> Result<Arc<dyn Plugin>,
 
 pub(crate) fn judge(plugin: &dyn Plugin, name: &str, settings: &Value) -> Result<Arc<dyn Judge>, String> {
     let (settings, cx) = (settings.as_object().unwrap(), &BuildContext::default());
-    plugin.judge(name, &Settings { settings, cx }).map_err(|error| error.to_string())
+    plugin.judge(name, &PluginSettings { settings, cx }).map_err(|error| error.to_string())
 }
 
 /// What a module's judge says to a case.

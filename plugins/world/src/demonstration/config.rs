@@ -36,7 +36,7 @@ pub struct KindWeights {
     /// Exact context and question to the answer, without video. Default 0.04.
     pub read: f64,
     /// Video to a list of its objects, in which each word asks for the next: for a new tower, which learns
-    /// to see from these with `policy.training.glance`. Default 0.
+    /// to see from these with `policy.training.skip_decoder`. Default 0.
     pub list: f64,
 }
 

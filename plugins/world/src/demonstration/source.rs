@@ -12,14 +12,14 @@ use crate::clip::Split;
 use crate::config::WorldConfig;
 use crate::source::{World, blocking};
 
-/// Demonstrations of the synthetic world, for a warm start: answers, descriptions, refinements and
-/// comparisons, with the faults that the config states.
+/// Supervised demonstrations of the synthetic world for a warm start: answers, descriptions, refinements and
+/// comparisons, with configurable faults.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct WorldDemonstrationsConfig {
-    /// The world; its `warmstart_clips` are used.
+    /// World, of which the `warmstart_clips` are used.
     pub world: WorldConfig,
-    /// The mixture.
+    /// Mixture of demonstrations.
     pub mixture: DemonstrationConfig,
 }
 

@@ -1,12 +1,11 @@
-//! A run's answers, judged again: by another judge, or by one that is shown less.
+//! Judging a run's responses again: by another judge, or with modified inputs.
 //!
-//! How often a verdict flips when the video is blank tells what the judge owes to the video; with another
-//! video, whether it believes what it sees; without the context, what the context does. Each case has the
-//! seed and the weights that the run's judge had, so that with nothing changed no verdict does, and whatever
-//! flips is the change's doing.
+//! The flip rate under a blank or exchanged video measures the judge's use of the video, and without the visual context that of the
+//! context. Each case has the seed and the weights of the run's judge, so unchanged inputs reproduce the verdicts, and every
+//! flip is an effect of the change.
 //!
-//! Verdicts are written as those of a run, to `iteration-NN/verdicts.jsonl` and `quarantine.jsonl` below a
-//! folder of their own; what was judged before is not judged again.
+//! Verdicts are written in a run's layout, to `iteration-NN/verdicts.jsonl` and `quarantine.jsonl` in a folder of their own.
+//! Work is resumable: judged cases are skipped.
 
 mod seen;
 
@@ -30,35 +29,35 @@ use self::seen::next_of_each;
 pub use self::seen::{Seen, SeenVideo};
 use crate::audit::error::AuditError;
 
-/// A judge, and the run whose answers it judges.
+/// A job of judging a run's responses again.
 pub struct Rejudging {
-    /// The run's folder.
+    /// Run directory.
     pub run: PathBuf,
-    /// The folder that verdicts are written to.
+    /// Folder for verdicts and quarantine.
     pub out: PathBuf,
-    /// The iterations whose answers it judges.
+    /// Iterations to judge, from 1.
     pub iterations: Vec<u32>,
-    /// The judge.
+    /// Judge.
     pub judge: Arc<dyn Judge>,
-    /// Whether it knows what is true ([`isr_config::is_oracle`]).
+    /// Whether the judge is an oracle ([`isr_config::is_oracle`]).
     pub oracle: bool,
-    /// The run's policy as it began. Its weights become those that judged each iteration.
+    /// The run's policy with its initial weights. Checkpoints of the run are loaded into it by iteration.
     pub policy: Arc<dyn Policy>,
-    /// Opens videos, through the reader that [`Seen::through`] gives.
+    /// Video cache over the reader of [`Seen::through`].
     pub scenes: Arc<VideoCache>,
-    /// What the judge is shown.
+    /// Inputs of the judge.
     pub seen: Seen,
-    /// Cases of an iteration, the first so many; `None` is all.
+    /// Number of cases per iteration, from the first; `None` for all.
     pub samples: Option<usize>,
-    /// Cases under way at once.
-    pub in_flight: usize,
-    /// Who watches.
+    /// Maximum number of concurrent cases.
+    pub concurrency: usize,
+    /// Observers of progress.
     pub observers: Vec<Arc<dyn Observer>>,
-    /// Stops the work; the same call goes on with it.
+    /// Cancels the job. A later call resumes it.
     pub cancel: CancellationToken,
 }
 
-/// One verdict of the run's, to be given again.
+/// One case of the run, to be judged again.
 struct Retrial {
     record: VerdictRecord,
     answers: ResponseRecord,
@@ -67,11 +66,12 @@ struct Retrial {
 }
 
 impl Rejudging {
-    /// Judges the answers again.
+    /// Judges all remaining cases.
     ///
     /// # Errors
-    /// [`AuditError::OtherModel`] where the weights that judged are not there; what a component says that
-    /// cannot go on. A case that cannot be judged is written to the quarantine.
+    /// [`AuditError::OtherModel`] where the weights of an iteration are missing or differ, [`AuditError::NoVerdicts`] and
+    /// [`AuditError::NoAnswers`] for incomplete journals, [`AuditError::OneVideo`], and [`AuditError::Store`] for failures of
+    /// components and files, and cancellation. A case with bad input is written to the quarantine instead.
     pub async fn run(&self) -> Result<(), AuditError> {
         // The first iteration's weights are those that the policy comes with.
         let mut ascending = self.iterations.clone();
@@ -101,7 +101,7 @@ impl Rejudging {
             trials.into_iter().filter(|trial| !settled.contains(trial.record.sample.as_str())).collect();
         self.observe(&Event::StageStarted { iteration, stage, done: total - left.len(), total });
         let tasks = left.into_iter().map(|trial| self.task(trial));
-        let mut outcomes = futures::stream::iter(tasks).buffered(self.in_flight.max(1));
+        let mut outcomes = futures::stream::iter(tasks).buffered(self.concurrency.max(1));
         while let Some((sample, outcome)) = self.unless_cancelled(outcomes.next()).await? {
             match outcome {
                 Ok(record) => {
@@ -128,7 +128,7 @@ impl Rejudging {
         Ok(())
     }
 
-    /// What is to be judged, in the order of the run's verdicts.
+    /// Cases of an iteration, in the order of the run's verdicts.
     fn trials(&self, iteration: u32) -> Result<Vec<Retrial>, AuditError> {
         let dir = iteration_dir(&self.run, iteration);
         let mut records: Vec<VerdictRecord> = read_journal(&dir.join("verdicts.jsonl"))?;
@@ -181,7 +181,7 @@ impl Rejudging {
         Ok(())
     }
 
-    /// Brings the policy to the weights that judged the iteration: those that it began with.
+    /// Loads the weights that judged the iteration: those at its start.
     async fn take_weights(&self, iteration: u32, trials: &[Retrial]) -> Result<(), AuditError> {
         let other = |reason: String| AuditError::OtherModel { run: self.run.clone(), iteration, reason };
         if iteration > 1 {
@@ -211,7 +211,7 @@ impl Rejudging {
         }
     }
 
-    /// Judges one case on a thread of its own, where a panic is an error.
+    /// Judges one case in its own task, in which a panic becomes an error.
     fn task(
         &self,
         trial: Retrial,
@@ -258,7 +258,7 @@ async fn judge_again(
     verdict.check()?;
     // Of more than two answers, best and worst are those of the run's judge.
     let context_of = record.context_of.clone().filter(|_| seen.is_some());
-    Ok(VerdictRecord { context: seen, context_of, verdict, rounds: Vec::new(), oracle, ..record })
+    Ok(VerdictRecord { context: seen, context_of, verdict, comparisons: Vec::new(), oracle, ..record })
 }
 
 fn failed_at(iteration: u32, sample: &SampleId, source: ComponentError) -> Error {

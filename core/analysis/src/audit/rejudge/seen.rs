@@ -1,4 +1,4 @@
-//! What a judge is shown in place of what the run's judge saw.
+//! Modified inputs of a judge.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -9,33 +9,33 @@ use isr_api::{ComponentError, Fingerprint, Frames, VideoReader};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The brightness of a blank video, of 255.
+/// Pixel value of a blank video, in 0..=255.
 const GREY: u8 = 128;
 
-/// Which video a judge is shown.
+/// Video shown to the judge.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum SeenVideo {
-    /// The sample's own.
+    /// The sample's own video.
     #[default]
     Recorded,
-    /// Frames of the same number and size, all of one grey.
+    /// Uniform grey frames of the same number and size.
     Blank,
-    /// The one of the next sample that has another.
+    /// The video of the next sample with a different one.
     Other,
 }
 
-/// What a judge is shown.
+/// Inputs of the judge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seen {
-    /// The video.
+    /// Which video.
     pub video: SeenVideo,
-    /// Whether it is shown the visual context that the run's judge saw.
+    /// Whether the visual context of the run's judge is included.
     pub context: bool,
 }
 
 impl Seen {
-    /// The reader for it.
+    /// Wraps a run's video reader so that it yields this video.
     #[must_use]
     pub fn through(self, reader: Arc<dyn VideoReader>) -> Arc<dyn VideoReader> {
         match self.video {
@@ -45,7 +45,7 @@ impl Seen {
     }
 }
 
-/// Paints the frames of another reader over.
+/// Replaces the pixels of another reader's frames.
 struct BlankReader {
     reader: Arc<dyn VideoReader>,
 }

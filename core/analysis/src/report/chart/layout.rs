@@ -1,4 +1,4 @@
-//! From a plot to positions on paper.
+//! Layout of a plot in SVG coordinates.
 
 use std::fmt::Write;
 
@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::axis::{Axis, range};
 use super::{Line, Plot, Point};
 use crate::report::format::{self, Unit};
-use crate::report::tables::Table;
+use crate::report::table::Table;
 
 const WIDTH: f64 = 340.0;
 const HEIGHT: f64 = 208.0;
@@ -22,7 +22,7 @@ const SERIES: usize = 7;
 /// Narrowest range of a chart of shares, so that noise is not blown up to full height.
 const LEAST_RATE_RANGE: f64 = 0.1;
 
-/// A chart as the template draws it.
+/// Laid-out chart, the context of `chart.html`.
 #[derive(Serialize)]
 pub struct ChartView {
     title: String,
@@ -68,7 +68,7 @@ struct Mark {
     hover: String,
 }
 
-/// Colour, mark and dash of a series, for legends.
+/// Legend key of a series: colour, marker and dash.
 #[derive(Serialize)]
 pub struct KeyView {
     colour: usize,
@@ -76,13 +76,13 @@ pub struct KeyView {
     shape: String,
 }
 
-/// The legend's key of a series: its mark lies around (12, 6).
+/// Legend key of a series; the marker is centred at (12, 6).
 pub fn key(series: usize) -> KeyView {
     KeyView { colour: series % SERIES, dashed: series >= SERIES, shape: shape(series, 12.0, 6.0) }
 }
 
 impl Plot {
-    /// Lays the plot out.
+    /// Computes the layout.
     pub fn view(self) -> ChartView {
         let (x, y) = (self.x_axis(), self.y_axis());
         let count = self.lines.len();

@@ -1,4 +1,4 @@
-//! Line charts: what is to be drawn ([`Plot`]), and where it lies on paper ([`ChartView`]).
+//! Line charts: data ([`Plot`]) and SVG layout ([`ChartView`]).
 //!
 //! Rust computes positions; `templates/chart.html` writes the SVG, so that every text is escaped.
 
@@ -6,55 +6,55 @@ mod axis;
 mod layout;
 
 use crate::report::format::Unit;
-use crate::report::tables::Table;
+use crate::report::table::Table;
 pub use layout::{ChartView, KeyView, key};
 
-/// A chart to be drawn.
+/// Data of a chart.
 pub struct Plot {
-    /// Its title.
+    /// Title.
     pub title: String,
-    /// What a reader must know to read it right.
+    /// Note below the title.
     pub note: String,
-    /// Name of the x axis.
+    /// Label of the x axis.
     pub x_name: &'static str,
-    /// How its values are written.
+    /// Unit of the y axis.
     pub unit: Unit,
-    /// A level to compare with, such as chance.
+    /// Horizontal reference line (value, label), such as chance.
     pub reference: Option<(f64, &'static str)>,
-    /// x positions of thin vertical lines.
+    /// Vertical lines, in x values.
     pub dividers: Vec<f64>,
-    /// Its lines.
+    /// Lines.
     pub lines: Vec<Line>,
-    /// The same figures to be read.
+    /// The same values as a table.
     pub table: Table,
 }
 
 /// One line of a chart.
 pub struct Line {
-    /// For the legend.
+    /// Name in the legend.
     pub name: String,
-    /// First and last value for the legend.
+    /// Values in the legend, usually first and last.
     pub label: String,
-    /// Which of the series colours and marks.
+    /// Index of colour and marker; see [`key`].
     pub series: usize,
-    /// Drawn without joining the pieces.
+    /// Connected pieces, separated by gaps.
     pub pieces: Vec<Vec<Point>>,
-    /// The unsmoothed values behind it.
+    /// Unsmoothed values (x, y) drawn faintly behind the line.
     pub faint: Vec<Vec<(f64, f64)>>,
-    /// An interval around it: x, low, high.
+    /// Confidence band: x, low, high.
     pub band: Vec<(f64, f64, f64)>,
 }
 
-/// One value of a line.
+/// Point of a line.
 #[derive(Clone, Debug)]
 pub struct Point {
-    /// Place on the x axis.
+    /// Value on the x axis.
     pub x: f64,
-    /// Place on the y axis.
+    /// Value on the y axis.
     pub y: f64,
-    /// Standard error, where it is known.
+    /// Standard error, drawn as whiskers.
     pub error: Option<f64>,
-    /// Text that appears under the pointer; a point without it has no mark.
+    /// Tooltip; a point without one has no marker.
     pub hover: Option<String>,
 }
 
@@ -65,7 +65,7 @@ impl Line {
 }
 
 impl Plot {
-    /// True where there is nothing to draw.
+    /// Whether no line has a point.
     pub fn is_empty(&self) -> bool {
         self.lines.iter().all(|line| line.points().next().is_none())
     }

@@ -1,4 +1,4 @@
-//! Processes of this machine.
+//! Local processes.
 
 mod process;
 mod slots;
@@ -11,21 +11,21 @@ use serde::{Deserialize, Serialize};
 use slots::Slots;
 use tokio_util::sync::CancellationToken;
 
-use crate::scheduler::{Error, Job, JobEnd, JobEvent, Scheduler, Watch, job};
+use crate::scheduler::{Job, JobEnd, JobEvent, Scheduler, SchedulerError, Watch, job};
 
-/// Processes of this machine, some at once.
+/// Local processes with a limit on concurrency.
 ///
-/// Each is a process group of its own, which ends with it. On cancellation it gets SIGINT, after the grace
-/// SIGTERM, and a little later SIGKILL. Where the caller is itself killed by SIGKILL, jobs go on.
+/// Each job is a process group, which ends with the job. On cancellation it gets SIGINT, after `grace` SIGTERM, and 5 s later
+/// SIGKILL. If the caller is killed by SIGKILL, jobs keep running.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Local {
-    /// Jobs at once. Without it, as many as the cores allow, by what each job says that it uses.
+    /// Maximum number of concurrent jobs. Default: as many as fit the machine's cores by their `cpus`.
     pub jobs: Option<usize>,
-    /// GPUs to hand out, as CUDA_VISIBLE_DEVICES names them (`"0"`, or a UUID). A job sees those it
-    /// was given and no other. Where this is empty, CUDA_VISIBLE_DEVICES is left alone.
+    /// GPUs to assign, as in CUDA_VISIBLE_DEVICES (`"0"`, or a UUID). A job sees only its own. Default none: CUDA_VISIBLE_DEVICES
+    /// is not set.
     pub gpus: Vec<String>,
-    /// Seconds from SIGINT to SIGTERM, for a job to finish its step and write what it has.
+    /// Seconds from SIGINT to SIGTERM, in which a job can finish its step and checkpoint. Default 30.
     pub grace: f64,
 }
 
@@ -42,9 +42,9 @@ impl Scheduler for Local {
         jobs: Vec<Job>,
         watch: &mut Watch<'_>,
         cancel: CancellationToken,
-    ) -> Result<(), Error> {
+    ) -> Result<(), SchedulerError> {
         job::check(&jobs)?;
-        let mut slots = Slots::new(self);
+        let mut slots = Slots::new(self.jobs, &self.gpus);
         jobs.iter().try_for_each(|job| slots.check(job))?;
         let (mut waiting, mut running) = (jobs, FuturesUnordered::new());
         loop {

@@ -2,7 +2,7 @@
 
 use std::thread::available_parallelism;
 
-use crate::scheduler::{Error, Job, Local};
+use crate::scheduler::{Job, SchedulerError};
 
 /// What of the machine is free.
 pub(super) struct Slots {
@@ -24,20 +24,21 @@ pub(super) struct Share {
 }
 
 impl Slots {
-    pub(super) fn new(local: &Local) -> Self {
+    /// `jobs` is the most jobs at once; `None` limits them by this machine's cores.
+    pub(super) fn new(jobs: Option<usize>, gpus: &[String]) -> Self {
         let cores = available_parallelism().map_or(1, usize::from) as u32;
         Self {
-            jobs: local.jobs.unwrap_or(usize::MAX).max(1),
-            cores: local.jobs.is_none().then_some(cores),
+            jobs: jobs.unwrap_or(usize::MAX).max(1),
+            cores: jobs.is_none().then_some(cores),
             running: 0,
             used: 0,
-            gpus: local.gpus.clone(),
-            all_gpus: local.gpus.len(),
+            gpus: gpus.to_vec(),
+            all_gpus: gpus.len(),
         }
     }
 
     /// Whether it could ever run.
-    pub(super) fn check(&self, job: &Job) -> Result<(), Error> {
+    pub(super) fn check(&self, job: &Job) -> Result<(), SchedulerError> {
         let (asked, all) = (job.gpus as usize, self.all_gpus);
         if asked <= all {
             return Ok(());
@@ -45,7 +46,7 @@ impl Slots {
         let reason = format!(
             "asks for {asked} GPUs and the scheduler was given {all}; name them: `gpus = [\"0\", ...]`"
         );
-        Err(Error::job(&job.name, reason))
+        Err(SchedulerError::job(&job.name, reason))
     }
 
     /// The first that can start now, and what it is given.
@@ -82,8 +83,8 @@ mod tests {
     }
 
     fn slots(jobs: Option<usize>, cores: u32, gpus: &[&str]) -> Slots {
-        let gpus = gpus.iter().map(|it| (*it).to_owned()).collect();
-        let slots = Slots::new(&Local { jobs, gpus, ..Local::default() });
+        let gpus: Vec<String> = gpus.iter().map(|it| (*it).to_owned()).collect();
+        let slots = Slots::new(jobs, &gpus);
         Slots { cores: slots.cores.map(|_| cores), ..slots }
     }
 

@@ -7,7 +7,7 @@ use reqwest::header::{AUTHORIZATION, CONTENT_TYPE};
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
 
-use crate::scheduler::Error;
+use crate::scheduler::SchedulerError;
 
 /// Ray starts an agent on a node for its first job, and answers after that.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -32,7 +32,7 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub(super) fn new(address: &str) -> Result<Self, Error> {
+    pub(super) fn new(address: &str) -> Result<Self, SchedulerError> {
         // Another provider that the process already has serves as well.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let address = address.trim_end_matches('/').to_owned();
@@ -42,24 +42,24 @@ impl Client {
         }
         let client = builder
             .build()
-            .map_err(|error| Error::Ray { address: address.clone(), reason: error.to_string() })?;
+            .map_err(|error| SchedulerError::Ray { address: address.clone(), reason: error.to_string() })?;
         let token = env::var("RAY_AUTH_TOKEN").ok().filter(|token| !token.is_empty());
         Ok(Self { client, address, token })
     }
 
-    pub(super) async fn submit(&self, body: &Value) -> Result<(), Error> {
+    pub(super) async fn submit(&self, body: &Value) -> Result<(), SchedulerError> {
         let (status, text) = self.send(Method::POST, "/api/jobs/", Some(body)).await?;
         self.expect(status, &text)
     }
 
     /// Asks a job to stop; it is no error that it has ended.
-    pub(super) async fn stop(&self, id: &str) -> Result<(), Error> {
+    pub(super) async fn stop(&self, id: &str) -> Result<(), SchedulerError> {
         let (status, text) = self.send(Method::POST, &format!("/api/jobs/{id}/stop"), None).await?;
         if status == StatusCode::NOT_FOUND { Ok(()) } else { self.expect(status, &text) }
     }
 
     /// `None` where Ray knows no such job.
-    pub(super) async fn status(&self, id: &str) -> Result<Option<Status>, Error> {
+    pub(super) async fn status(&self, id: &str) -> Result<Option<Status>, SchedulerError> {
         let (status, text) = self.send(Method::GET, &format!("/api/jobs/{id}"), None).await?;
         if status == StatusCode::NOT_FOUND {
             return Ok(None);
@@ -75,7 +75,7 @@ impl Client {
         }))
     }
 
-    fn expect(&self, status: StatusCode, text: &str) -> Result<(), Error> {
+    fn expect(&self, status: StatusCode, text: &str) -> Result<(), SchedulerError> {
         if status.is_success() {
             return Ok(());
         }
@@ -89,7 +89,7 @@ impl Client {
         method: Method,
         path: &str,
         body: Option<&Value>,
-    ) -> Result<(StatusCode, String), Error> {
+    ) -> Result<(StatusCode, String), SchedulerError> {
         let mut request = self.client.request(method, format!("{}{path}", self.address));
         if let Some(token) = &self.token {
             request = request.header(AUTHORIZATION, format!("Bearer {token}"));
@@ -109,8 +109,8 @@ impl Client {
         Ok((status, response.text().await.map_err(failed)?))
     }
 
-    fn error(&self, reason: String) -> Error {
-        Error::Ray { address: self.address.clone(), reason }
+    fn error(&self, reason: String) -> SchedulerError {
+        SchedulerError::Ray { address: self.address.clone(), reason }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Ray jobs, by the REST interface of Ray's dashboard.
+//! Ray jobs, submitted by the REST API of Ray's dashboard.
 //!
 //! Its reference: docs.ray.io, "Ray Jobs REST API"; written against 2.60.
 
@@ -15,22 +15,22 @@ use serde::{Deserialize, Serialize};
 use submission::Submission;
 use tokio_util::sync::CancellationToken;
 
-use crate::scheduler::{Error, Job, JobEnd, JobEvent, Scheduler, Watch, job};
+use crate::scheduler::{Job, JobEnd, JobEvent, Scheduler, SchedulerError, Watch, job};
 
-/// Ray jobs, one for each of ours.
+/// Ray jobs, one per job.
 ///
-/// The folders of jobs, logs and state must be on a file system that all nodes share. Jobs inherit the
-/// environment of Ray's nodes. `RAY_AUTH_TOKEN` is the token of a cluster that wants one.
+/// Job, log and state folders must be on a file system shared by all nodes. Jobs inherit the environment of Ray's nodes. The
+/// environment variable `RAY_AUTH_TOKEN` is the cluster's token, if it requires one.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Ray {
-    /// Address of the dashboard, where jobs are submitted.
+    /// Address of the dashboard. Default `http://127.0.0.1:8265`.
     #[serde(default = "default_address")]
     pub address: String,
-    /// Jobs at once: as many as the cluster has room for. Ray fails a job that has waited 15 minutes for its
-    /// resources (RAY_JOB_START_TIMEOUT_SECONDS), so more are not submitted.
+    /// Maximum number of concurrent jobs, required: as many as the cluster has resources for. Ray fails a job that waits 15 minutes
+    /// for its resources (RAY_JOB_START_TIMEOUT_SECONDS).
     pub jobs: usize,
-    /// Seconds between two looks at a job.
+    /// Seconds between two polls of a job. Default 5.
     #[serde(default = "default_poll")]
     pub poll: f64,
 }
@@ -67,7 +67,7 @@ impl Scheduler for RayScheduler {
         jobs: Vec<Job>,
         watch: &mut Watch<'_>,
         cancel: CancellationToken,
-    ) -> Result<(), Error> {
+    ) -> Result<(), SchedulerError> {
         job::check(&jobs)?;
         let client = Client::new(&self.settings.address)?;
         let (mut waiting, mut running) = (jobs.into_iter(), Vec::new());
@@ -110,7 +110,7 @@ async fn look(
     running: &mut Vec<Running>,
     watch: &mut Watch<'_>,
     cancelled: bool,
-) -> Result<(), Error> {
+) -> Result<(), SchedulerError> {
     let mut at = 0;
     while let Some(it) = running.get_mut(at) {
         if cancelled && !it.asked_to_stop {

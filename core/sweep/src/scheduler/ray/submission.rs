@@ -7,7 +7,7 @@ use std::{fs, process};
 use serde_json::{Value, json};
 
 use crate::scheduler::shell::{command, enter};
-use crate::scheduler::{Error, Job};
+use crate::scheduler::{Job, SchedulerError};
 
 /// A submission: made now, or found from an earlier call.
 pub(super) struct Submission {
@@ -20,7 +20,7 @@ pub(super) struct Submission {
 
 impl Submission {
     /// That of an earlier call for exactly this job, else a new one, which is written down.
-    pub(super) fn of(state: &Path, job: &Job) -> Result<Self, Error> {
+    pub(super) fn of(state: &Path, job: &Job) -> Result<Self, SchedulerError> {
         let file = state.join(format!("{}.json", job.name));
         let mut body = request(job)?;
         if let Some(id) = earlier(&file, &body) {
@@ -31,15 +31,15 @@ impl Submission {
         let id = format!("isr-{}-{:x}-{:x}", job.name, now.as_nanos(), process::id());
         body["submission_id"] = json!(id);
         let part = state.join(format!(".{}.json", job.name));
-        fs::create_dir_all(state).map_err(|error| Error::io("create", state, error))?;
-        fs::write(&part, body.to_string()).map_err(|error| Error::io("write", &part, error))?;
-        fs::rename(&part, &file).map_err(|error| Error::io("rename", &part, error))?;
+        fs::create_dir_all(state).map_err(|error| SchedulerError::io("create", state, error))?;
+        fs::write(&part, body.to_string()).map_err(|error| SchedulerError::io("write", &part, error))?;
+        fs::rename(&part, &file).map_err(|error| SchedulerError::io("rename", &part, error))?;
         Ok(Self { id, body, file })
     }
 
     /// Removes the file, once the job's end was told.
-    pub(super) fn forget(&self) -> Result<(), Error> {
-        fs::remove_file(&self.file).map_err(|error| Error::io("remove", &self.file, error))
+    pub(super) fn forget(&self) -> Result<(), SchedulerError> {
+        fs::remove_file(&self.file).map_err(|error| SchedulerError::io("remove", &self.file, error))
     }
 }
 
@@ -50,7 +50,7 @@ fn earlier(file: &Path, asked: &Value) -> Option<String> {
     (found == *asked).then(|| id.as_str().map(str::to_owned))?
 }
 
-fn request(job: &Job) -> Result<Value, Error> {
+fn request(job: &Job) -> Result<Value, SchedulerError> {
     let variables: serde_json::Map<_, _> =
         job.variables().into_iter().map(|(name, value)| (name, json!(value))).collect();
     Ok(json!({

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 use std::{fs, process};
 
-use super::Slurm;
 use super::commands::Programs;
+use super::config::Slurm;
 use crate::scheduler::shell::{command, enter, path, quote};
-use crate::scheduler::{Error, Job};
+use crate::scheduler::{Job, SchedulerError};
 
 /// What names of arrays, and so of their folders, begin with.
 const PREFIX: &str = "isr-";
@@ -24,10 +24,10 @@ pub(super) struct Array {
 
 impl Array {
     /// Those of earlier calls.
-    pub(super) fn all(state: &Path) -> Result<Vec<Self>, Error> {
+    pub(super) fn all(state: &Path) -> Result<Vec<Self>, SchedulerError> {
         let entries = match fs::read_dir(state) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-            entries => entries.map_err(|error| Error::io("read", state, error))?,
+            entries => entries.map_err(|error| SchedulerError::io("read", state, error))?,
         };
         let mut names: Vec<String> =
             entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
@@ -42,17 +42,17 @@ impl Array {
     }
 
     /// Writes the files of a new one. Nothing is submitted, and its folder gets its name last.
-    pub(super) fn write(state: &Path, jobs: &[Job]) -> Result<Self, Error> {
+    pub(super) fn write(state: &Path, jobs: &[Job]) -> Result<Self, SchedulerError> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let name = format!("{PREFIX}{:x}-{:x}", now.as_nanos(), process::id());
         let (part, folder) = (state.join(format!(".{name}")), state.join(&name));
-        fs::create_dir_all(&part).map_err(|error| Error::io("create", &part, error))?;
+        fs::create_dir_all(&part).map_err(|error| SchedulerError::io("create", &part, error))?;
         for (index, job) in jobs.iter().enumerate() {
             write(&part.join(format!("{index}.sh")), &script(&folder, index, job)?)?;
         }
         let home = quote(path(&name, &folder)?);
         write(&part.join("array.sh"), &format!("#!/bin/sh\nexec sh {home}/\"$SLURM_ARRAY_TASK_ID\".sh\n"))?;
-        fs::rename(&part, &folder).map_err(|error| Error::io("rename", &part, error))?;
+        fs::rename(&part, &folder).map_err(|error| SchedulerError::io("rename", &part, error))?;
         Ok(Self { folder, name, id: None })
     }
 
@@ -62,7 +62,7 @@ impl Array {
         programs: &Programs,
         jobs: &[Job],
         slurm: &Slurm,
-    ) -> Result<(), Error> {
+    ) -> Result<(), SchedulerError> {
         let folder = path(&self.name, &self.folder)?;
         let limit = slurm.jobs.map_or(String::new(), |jobs| format!("%{}", jobs.max(1)));
         let mut arguments = vec![
@@ -91,7 +91,7 @@ impl Array {
     }
 
     /// Which of its tasks is exactly this job.
-    pub(super) fn index_of(&self, job: &Job) -> Result<Option<usize>, Error> {
+    pub(super) fn index_of(&self, job: &Job) -> Result<Option<usize>, SchedulerError> {
         for index in 0.. {
             let Ok(text) = fs::read_to_string(self.folder.join(format!("{index}.sh"))) else { break };
             if text == script(&self.folder, index, job)? {
@@ -114,14 +114,14 @@ impl Array {
     }
 
     /// Removes its files.
-    pub(super) fn forget(&self) -> Result<(), Error> {
-        fs::remove_dir_all(&self.folder).map_err(|error| Error::io("remove", &self.folder, error))
+    pub(super) fn forget(&self) -> Result<(), SchedulerError> {
+        fs::remove_dir_all(&self.folder).map_err(|error| SchedulerError::io("remove", &self.folder, error))
     }
 }
 
 /// What a task runs. Slurm tells all of its processes when it is cancelled; the shell stays to write how the
 /// command ended. A task that Slurm starts again takes its exit status back first.
-fn script(folder: &Path, index: usize, job: &Job) -> Result<String, Error> {
+fn script(folder: &Path, index: usize, job: &Job) -> Result<String, SchedulerError> {
     let exit = format!("{}/{index}.exit", path(&job.name, folder)?);
     let (exit, part) = (quote(&exit), quote(&format!("{exit}.part")));
     let variables = job.variables();
@@ -136,6 +136,6 @@ fn script(folder: &Path, index: usize, job: &Job) -> Result<String, Error> {
     ))
 }
 
-fn write(path: &Path, text: &str) -> Result<(), Error> {
-    fs::write(path, text).map_err(|error| Error::io("write", path, error))
+fn write(path: &Path, text: &str) -> Result<(), SchedulerError> {
+    fs::write(path, text).map_err(|error| SchedulerError::io("write", path, error))
 }

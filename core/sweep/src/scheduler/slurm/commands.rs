@@ -8,7 +8,7 @@ use std::process::Stdio;
 use tokio::process::Command;
 
 use super::state::State;
-use crate::scheduler::Error;
+use crate::scheduler::SchedulerError;
 
 /// Where they are.
 pub(super) struct Programs {
@@ -22,7 +22,7 @@ impl Programs {
     }
 
     /// Submits a script; the array's id.
-    pub(super) async fn sbatch(&self, arguments: &[String]) -> Result<String, Error> {
+    pub(super) async fn sbatch(&self, arguments: &[String]) -> Result<String, SchedulerError> {
         let output = self.run("sbatch", arguments).await?;
         // `ID` or `ID;CLUSTER`.
         let id = output.trim().split(';').next().unwrap_or_default();
@@ -33,7 +33,7 @@ impl Programs {
     }
 
     /// The states of an array's tasks by index: of those that wait, run, or ended within some minutes.
-    pub(super) async fn squeue(&self, name: &str) -> Result<HashMap<usize, State>, Error> {
+    pub(super) async fn squeue(&self, name: &str) -> Result<HashMap<usize, State>, SchedulerError> {
         let output = self
             .run("squeue", &["--noheader", "--array", "--states=all", "--format=%K|%T", "--name", name])
             .await?;
@@ -53,11 +53,15 @@ impl Programs {
     }
 
     /// Ends an array's tasks.
-    pub(super) async fn scancel(&self, name: &str) -> Result<(), Error> {
+    pub(super) async fn scancel(&self, name: &str) -> Result<(), SchedulerError> {
         self.run("scancel", &["--name", name]).await.map(drop)
     }
 
-    async fn run(&self, program: &'static str, arguments: &[impl AsRef<OsStr>]) -> Result<String, Error> {
+    async fn run(
+        &self,
+        program: &'static str,
+        arguments: &[impl AsRef<OsStr>],
+    ) -> Result<String, SchedulerError> {
         let mut command =
             Command::new(self.bin.as_ref().map_or(PathBuf::from(program), |bin| bin.join(program)));
         // A Ctrl-C is ours to handle: it must not end a submission half way.
@@ -76,6 +80,6 @@ impl Programs {
     }
 }
 
-fn error(program: &'static str, reason: String) -> Error {
-    Error::Slurm { program, reason }
+fn error(program: &'static str, reason: String) -> SchedulerError {
+    SchedulerError::Slurm { program, reason }
 }

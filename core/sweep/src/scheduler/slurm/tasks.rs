@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::Slurm;
 use super::array::Array;
 use super::commands::Programs;
+use super::config::Slurm;
 use super::state::State;
-use crate::scheduler::{Error, Job, JobEnd, JobEvent, Watch};
+use crate::scheduler::{Job, JobEnd, JobEvent, SchedulerError, Watch};
 
 /// Looks at the queue that may fail one after another: a controller restarts now and then.
 const FAILURES: u32 = 20;
@@ -36,7 +36,11 @@ struct Task {
 
 impl Tasks {
     /// Finds jobs in the arrays of earlier calls.
-    pub(super) async fn find(programs: Programs, state: &Path, jobs: Vec<Job>) -> Result<Self, Error> {
+    pub(super) async fn find(
+        programs: Programs,
+        state: &Path,
+        jobs: Vec<Job>,
+    ) -> Result<Self, SchedulerError> {
         let mut tasks = Self { programs, arrays: Vec::new(), open: Vec::new(), new: jobs, failures: 0 };
         for array in Array::all(state)? {
             if array.id.is_none()
@@ -67,7 +71,7 @@ impl Tasks {
     }
 
     /// Submits those that are in no array.
-    pub(super) async fn submit(&mut self, state: &Path, slurm: &Slurm) -> Result<(), Error> {
+    pub(super) async fn submit(&mut self, state: &Path, slurm: &Slurm) -> Result<(), SchedulerError> {
         while let Some(first) = self.new.first() {
             let needs = (first.threads(), first.gpus);
             let alike = |job: &Job| (job.threads(), job.gpus) == needs;
@@ -89,7 +93,7 @@ impl Tasks {
     }
 
     /// Ends the arrays of all jobs that have not ended.
-    pub(super) async fn cancel(&mut self) -> Result<(), Error> {
+    pub(super) async fn cancel(&mut self) -> Result<(), SchedulerError> {
         for (at, array) in self.arrays.iter().enumerate() {
             if self.open.iter().any(|task| task.array == at) {
                 self.programs.scancel(&array.name).await?;
@@ -104,7 +108,7 @@ impl Tasks {
         settle: Duration,
         cancelled: bool,
         watch: &mut Watch<'_>,
-    ) -> Result<(), Error> {
+    ) -> Result<(), SchedulerError> {
         if cancelled {
             for job in self.new.drain(..) {
                 watch(&job, JobEvent::Ended(JobEnd::Cancelled));
@@ -140,7 +144,7 @@ impl Tasks {
     }
 
     /// Removes the arrays of this call's jobs, of which everything was told.
-    pub(super) fn forget(&self) -> Result<(), Error> {
+    pub(super) fn forget(&self) -> Result<(), SchedulerError> {
         self.arrays.iter().try_for_each(Array::forget)
     }
 }

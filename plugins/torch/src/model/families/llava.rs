@@ -1,16 +1,21 @@
 //! transformers' LLaVA form: `LlavaForConditionalGeneration`, `VideoLlavaForConditionalGeneration` and
 //! `LlavaNextVideoForConditionalGeneration` (arXiv 2304.08485, 2311.10122; LLaVA-NeXT-Video).
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
+use isr_api::Frames;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::Family;
+use crate::error;
 use crate::model::activation::Activation;
-use crate::model::config::{ModelConfig, Placeholder, TextConfig, VisionConfig, with_defaults};
+use crate::model::config::{ModelConfig, Placeholder, VisionConfig};
 use crate::model::expected::clip_tower;
-use crate::model::preprocess::Recipe;
+use crate::model::names::{TensorNames, transformers_module};
+use crate::model::preprocess::ImageProcessor;
+use crate::model::prompt_layout::{FeatureBlock, PromptLayout};
+use crate::model::section::with_defaults;
+use crate::model::text_config::TextConfig;
 use crate::model::vision::{ClipVision, Pool};
 
 #[derive(Debug, Deserialize)]
@@ -28,38 +33,83 @@ struct TopLevel {
     spatial_pool_stride: Option<i64>,
 }
 
-/// Interprets a config of the three classes.
-pub(super) fn parse(family: Family, source: Value) -> Result<ModelConfig, String> {
+/// The three classes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Class {
+    Llava,
+    VideoLlava,
+    LlavaNextVideo,
+}
+
+/// Interprets a config of `LlavaForConditionalGeneration`.
+pub(super) fn parse_llava(source: Value) -> Result<ModelConfig, String> {
+    parse(Class::Llava, source)
+}
+
+/// Interprets a config of `VideoLlavaForConditionalGeneration`.
+pub(super) fn parse_video_llava(source: Value) -> Result<ModelConfig, String> {
+    parse(Class::VideoLlava, source)
+}
+
+/// Interprets a config of `LlavaNextVideoForConditionalGeneration`.
+pub(super) fn parse_next_video(source: Value) -> Result<ModelConfig, String> {
+    parse(Class::LlavaNextVideo, source)
+}
+
+fn parse(class: Class, source: Value) -> Result<ModelConfig, String> {
     let top: TopLevel = serde_json::from_value(source.clone()).map_err(|error| error.to_string())?;
     let section = |name: &str| source.get(name).ok_or_else(|| format!("`{name}` is missing"));
     let text = section("text_config")?;
     let mut text = TextConfig::parse(text, text["model_type"].as_str().unwrap_or("llama"))?;
     text.tie_word_embeddings |= top.tie_word_embeddings.unwrap_or(false);
-    let mut vision = clip_vision(section("vision_config")?)?;
-    vision.prefix = if family == Family::VideoLlava { "video_tower." } else { "vision_tower." };
+    let vision = tower(class, &top, section("vision_config")?)?;
+    let token = match class {
+        Class::Llava => top.image_token_index.or(top.image_token_id),
+        _ => top.video_token_index.or(top.video_token_id),
+    };
+    let placeholder = Placeholder::Token(token.ok_or("the visual token's id is missing")?);
+    Ok(ModelConfig {
+        names: TensorNames { canonical, saved: str::to_owned, module: transformers_module },
+        processor: ImageProcessor::clip(vision.image_size),
+        extra_tensors: extra_tensors(class, text.hidden_size, &vision),
+        text,
+        vision: VisionConfig::Clip(vision),
+        placeholder,
+        content_type: if class == Class::Llava { "image" } else { "video" },
+        layout: one_row,
+        unused_prefixes: Vec::new(),
+        external_tower: None,
+        source,
+    })
+}
+
+/// Interprets `vision_config` and what the top level says about the tower and the projector.
+fn tower(class: Class, top: &TopLevel, section: &Value) -> Result<ClipVision, String> {
+    let mut vision = clip_vision(section)?;
+    vision.prefix = if class == Class::VideoLlava { "video_tower." } else { "vision_tower." };
     vision.feature_layers = feature_layers(top.vision_feature_layer.as_ref(), vision.num_hidden_layers)?;
     vision.projector_act = top.projector_hidden_act.unwrap_or(Activation::Gelu);
     vision.projector_bias = top.multimodal_projector_bias.unwrap_or(true);
     vision.keeps_class_token = match top.vision_feature_select_strategy.as_deref() {
         // transformers' VideoLlava applies the strategy to images only: videos keep the class token.
-        _ if family == Family::VideoLlava => true,
+        _ if class == Class::VideoLlava => true,
         None | Some("default") => false,
-        Some("full") if family == Family::Llava => true,
+        Some("full") if class == Class::Llava => true,
         Some(other) => return Err(format!("vision_feature_select_strategy `{other}` is not supported")),
     };
-    if family == Family::LlavaNextVideo {
-        vision.pool = Some(pool(&top, vision.side())?);
+    if class == Class::LlavaNextVideo {
+        vision.pool = Some(pool(top, vision.side())?);
     }
-    let token = match family {
-        Family::Llava => top.image_token_index.or(top.image_token_id),
-        _ => top.video_token_index.or(top.video_token_id),
-    };
-    let placeholder = Placeholder::Token(token.ok_or("the visual token's id is missing")?);
-    let recipe = Recipe::clip(vision.image_size);
-    Ok(ModelConfig { family, text, vision: VisionConfig::Clip(vision), placeholder, recipe, source })
+    Ok(vision)
 }
 
-/// `vision_config` of a CLIP tower; what the model around it decides is left at LLaVA's defaults.
+/// Lays out all features of a video as one block, positioned like text.
+pub(super) fn one_row(config: &ModelConfig, frames: &Frames) -> error::Result<PromptLayout> {
+    let [steps, tokens, _] = config.feature_shape(frames)?;
+    Ok(PromptLayout { text: None, blocks: vec![FeatureBlock::Row((steps * tokens) as usize)] })
+}
+
+/// Interprets `vision_config` of a CLIP tower; settings of the model around it keep LLaVA's defaults.
 pub(super) fn clip_vision(section: &Value) -> Result<ClipVision, String> {
     let kind = section["model_type"].as_str().unwrap_or("clip_vision_model");
     if !matches!(kind, "clip_vision_model" | "clip") {
@@ -79,7 +129,8 @@ pub(super) fn clip_vision(section: &Value) -> Result<ClipVision, String> {
     Ok(config)
 }
 
-/// The hidden states that features are taken from, counted from the embedding (0); -2 where absent.
+/// Returns the indices of the hidden states that features are taken from, where 0 is the embedding; the last
+/// but one (-2) by default.
 pub(super) fn feature_layers(value: Option<&Value>, layers: i64) -> Result<Vec<i64>, String> {
     let given: Vec<i64> = match value {
         None | Some(Value::Null) => vec![-2],
@@ -106,7 +157,7 @@ fn pool(top: &TopLevel, side: i64) -> Result<Pool, String> {
     }
 }
 
-/// Maps the names of older and newer transformers versions to one.
+/// Maps tensor names of transformers 4 and 5 to this crate's.
 pub(super) fn canonical(name: &str) -> String {
     let mut name = name.to_owned();
     if let Some(rest) = name.strip_prefix("model.language_model.") {
@@ -122,13 +173,15 @@ pub(super) fn canonical(name: &str) -> String {
     name
 }
 
-/// Video-LLaVA's tower for images, and LLaVA-NeXT's mark of a row's end. Videos use neither.
-pub(super) fn extra_tensors(family: Family, config: &ModelConfig, all: &mut HashMap<String, Vec<i64>>) {
-    if family == Family::LlavaNextVideo {
-        all.insert("image_newline".to_owned(), vec![config.text.hidden_size]);
-    } else if let VisionConfig::Clip(vision) = &config.vision {
-        clip_tower(all, "image_tower.", vision);
+/// Returns the tensors that videos do not use: Video-LLaVA's image tower, and LLaVA-NeXT's `image_newline`.
+fn extra_tensors(class: Class, hidden_size: i64, vision: &ClipVision) -> BTreeMap<String, Vec<i64>> {
+    let mut all = BTreeMap::new();
+    match class {
+        Class::Llava => {}
+        Class::VideoLlava => all.extend(clip_tower("image_tower.", vision)),
+        Class::LlavaNextVideo => all.extend([("image_newline".to_owned(), vec![hidden_size])]),
     }
+    all
 }
 
 #[cfg(test)]

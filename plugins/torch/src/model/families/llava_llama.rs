@@ -2,29 +2,27 @@
 //! ISR-DPO (arXiv 2406.11280) release them: Vicuna's config with LLaVA's keys, LLaVA's tensor names, and
 //! a LanguageBind tower (arXiv 2310.01852) inside the checkpoint or in a folder of its own.
 
+mod names;
 mod tower;
 
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::path::Path;
 
 use serde_json::Value;
 
-use super::Family;
-use super::llava::{clip_vision, feature_layers};
+use self::names::{TOWERS, canonical, saved};
+use super::llava::{clip_vision, feature_layers, one_row};
 use crate::error::{Result, TorchError};
-use crate::model::config::{ModelConfig, Placeholder, TextConfig, VisionConfig};
-use crate::model::preprocess::Recipe;
+use crate::model::config::{ModelConfig, Placeholder, VisionConfig};
+use crate::model::external_tower;
+use crate::model::names::TensorNames;
+use crate::model::preprocess::ImageProcessor;
+use crate::model::text_config::TextConfig;
 
-/// Towers that see videos, best first: the key that names one, and its tensors' prefix.
-const TOWERS: [(&str, &str); 3] = [
-    ("mm_video_tower", "video_tower."),
-    ("mm_image_tower", "image_tower."),
-    ("mm_vision_tower", "vision_tower."),
-];
-
-/// What the LLaVA repositories write for a video; it is no token, the prompt is cut there.
+/// Placeholder of a video in the LLaVA repositories: text at which the prompt is split, not a token.
 const VIDEO: &str = "<video>";
 
-/// Interprets a config that [`complete`] has completed.
+/// Interprets a config after [`complete`].
 pub(super) fn parse(source: Value) -> std::result::Result<ModelConfig, String> {
     let (_, name, prefix) = tower_of(&source)?;
     let text = TextConfig::parse(&source, "llama")?;
@@ -54,20 +52,27 @@ pub(super) fn parse(source: Value) -> std::result::Result<ModelConfig, String> {
         Some(other) => return Err(format!("mm_vision_select_feature `{other}` is not supported")),
     };
     // LanguageBind's processors have one transform; plain LLaVA's is CLIP's.
-    let recipe = match prefix {
-        "vision_tower." => Recipe::clip(vision.image_size),
-        _ => Recipe::llava_hound(vision.image_size),
+    let processor = match prefix {
+        "vision_tower." => ImageProcessor::clip(vision.image_size),
+        _ => ImageProcessor::LanguageBind(vision.image_size),
     };
+    let others = TOWERS.iter().map(|(_, other)| *other).filter(|other| *other != prefix);
     Ok(ModelConfig {
-        family: Family::LlavaLlama,
+        names: TensorNames { canonical, saved, module: saved },
         text,
         vision: VisionConfig::Clip(vision),
         placeholder: Placeholder::Text(VIDEO),
-        recipe,
+        content_type: "video",
+        layout: one_row,
+        processor,
+        extra_tensors: BTreeMap::new(),
+        unused_prefixes: others.collect(),
+        external_tower: Some(name.to_owned()),
         source,
     })
 }
 
+/// Returns the config key, the name and the tensor prefix of the tower.
 fn tower_of(source: &Value) -> std::result::Result<(&'static str, &str, &'static str), String> {
     let named = |(key, prefix)| Some((key, source[key].as_str().filter(|name| !name.is_empty())?, prefix));
     TOWERS.into_iter().find_map(named).ok_or_else(|| {
@@ -75,13 +80,13 @@ fn tower_of(source: &Value) -> std::result::Result<(&'static str, &str, &'static
     })
 }
 
-/// Adds the tower's shape as `vision_config`: from the tower's own folder, else from the shapes of the
+/// Adds `vision_config`, which these configs lack: from the tower's own folder, otherwise from the shapes of the
 /// tensors in the checkpoint.
 pub(super) fn complete(folder: &Path, source: &mut Value) -> Result<()> {
     let path = folder.join("config.json");
     let (_, name, prefix) = tower_of(source).map_err(|reason| TorchError::checkpoint(&path, reason))?;
     let known = source.get("vision_config").is_some_and(Value::is_object);
-    let found = match tower::folder(folder, name) {
+    let found = match external_tower::find(folder, name) {
         _ if known => None,
         Some(beside) => Some(tower::config(&beside)?),
         None => tower::config_from_shapes(folder, prefix)?,
@@ -90,89 +95,4 @@ pub(super) fn complete(folder: &Path, source: &mut Value) -> Result<()> {
         source["vision_config"] = found;
     }
     Ok(())
-}
-
-/// Maps LLaVA's names to this crate's.
-pub(super) fn canonical(name: &str) -> String {
-    if name.starts_with("lm_head.") {
-        return format!("language_model.{name}");
-    }
-    let rest = name.strip_prefix("model.").unwrap_or(name);
-    for (index, layer) in PROJECTOR {
-        if let Some(rest) = rest.strip_prefix(index) {
-            return format!("{layer}{rest}");
-        }
-    }
-    for (_, prefix) in TOWERS {
-        if let Some(rest) = rest.strip_prefix(prefix) {
-            let rest = rest.strip_prefix(prefix).unwrap_or(rest);
-            return format!("{prefix}{}", rest.strip_prefix("vision_model.").unwrap_or(rest));
-        }
-    }
-    format!("language_model.model.{rest}")
-}
-
-const PROJECTOR: [(&str, &str); 2] = [
-    ("mm_projector.0.", "multi_modal_projector.linear_1."),
-    ("mm_projector.2.", "multi_modal_projector.linear_2."),
-];
-
-/// LLaVA's names of this crate's tensors.
-pub(super) fn written(canonical: &str) -> String {
-    if let Some(rest) = canonical.strip_prefix("language_model.model.") {
-        return format!("model.{rest}");
-    }
-    for (index, layer) in PROJECTOR {
-        if let Some(rest) = canonical.strip_prefix(layer) {
-            return format!("model.{index}{rest}");
-        }
-    }
-    for (_, prefix) in TOWERS {
-        if let Some(rest) = canonical.strip_prefix(prefix) {
-            // LLaVA's own tower is a whole CLIPVisionModel, LanguageBind's the transformer in one.
-            let inner = if prefix == "vision_tower." { "vision_model." } else { "" };
-            return format!("model.{prefix}{prefix}{inner}{rest}");
-        }
-    }
-    canonical.strip_prefix("language_model.").unwrap_or(canonical).to_owned()
-}
-
-/// Towers beside the one that sees videos are kept.
-pub(super) fn carries(tower: &str, canonical: &str) -> bool {
-    TOWERS.iter().any(|(_, prefix)| *prefix != tower && canonical.starts_with(prefix))
-}
-
-/// The folder that a config names as its tower's, where it is there.
-pub(super) fn tower_beside(folder: &Path, config: &ModelConfig) -> Option<PathBuf> {
-    let (_, name, _) = tower_of(&config.source).ok()?;
-    tower::folder(folder, name)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_go_there_and_back() {
-        let cases = [
-            ("model.embed_tokens.weight", "language_model.model.embed_tokens.weight"),
-            (
-                "model.layers.3.self_attn.q_proj.weight",
-                "language_model.model.layers.3.self_attn.q_proj.weight",
-            ),
-            ("lm_head.weight", "language_model.lm_head.weight"),
-            ("model.mm_projector.0.bias", "multi_modal_projector.linear_1.bias"),
-            ("model.mm_projector.2.weight", "multi_modal_projector.linear_2.weight"),
-            ("model.video_tower.video_tower.pre_layrnorm.bias", "video_tower.pre_layrnorm.bias"),
-            ("model.image_tower.image_tower.pre_layrnorm.bias", "image_tower.pre_layrnorm.bias"),
-            (
-                "model.vision_tower.vision_tower.vision_model.pre_layrnorm.bias",
-                "vision_tower.pre_layrnorm.bias",
-            ),
-        ];
-        for (file, ours) in cases {
-            assert_eq!(canonical(file), ours);
-            assert_eq!(written(ours), file);
-        }
-    }
 }

@@ -1,30 +1,77 @@
 //! Qwen2.5-VL (arXiv 2502.13923) and Qwen3-VL (arXiv 2511.21631), as transformers 5 has them.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use isr_api::Frames;
 use serde_json::Value;
 
-use super::{Block, Family, Layout};
 use crate::error::{Result, TorchError};
-use crate::model::config::{ModelConfig, Placeholder, TextConfig, VisionConfig};
+use crate::model::config::{ModelConfig, Placeholder, VisionConfig};
+use crate::model::names::{TensorNames, transformers_module};
+use crate::model::pixel_values::PatchGrid;
 use crate::model::positions::Grid;
-use crate::model::preprocess::{PatchGrid, Recipe};
+use crate::model::preprocess::{ImageProcessor, Normalization, PatchProcessor};
+use crate::model::prompt_layout::{FeatureBlock, PromptLayout};
+use crate::model::text_config::TextConfig;
 use crate::model::vision::QwenVision;
 
 const START: &str = "<|vision_start|>";
 const VIDEO: &str = "<|video_pad|>";
 const END: &str = "<|vision_end|>";
 
-/// Interprets a config; Qwen2.5-VL's own files have the decoder's settings at the top level.
-pub(super) fn parse(family: Family, source: Value) -> std::result::Result<ModelConfig, String> {
-    let section = source.get("vision_config").ok_or("`vision_config` is missing")?;
-    let vision = match family {
-        Family::Qwen3Vl => QwenVision::qwen3(section)?,
-        _ => QwenVision::qwen2_5(section)?,
+/// Interprets a config of Qwen2.5-VL; its own files have the decoder's settings at the top level.
+pub(super) fn parse_qwen2_5(source: Value) -> std::result::Result<ModelConfig, String> {
+    let vision = QwenVision::qwen2_5(section(&source)?)?;
+    // The budget bounds each frame.
+    let patches = PatchProcessor {
+        patch: vision.patch_size,
+        temporal: vision.temporal_patch_size,
+        merge: vision.spatial_merge_size,
+        min_pixels: 128 * 28 * 28,
+        max_pixels: 28 * 28 * 768,
+        whole_video: false,
+        cap: None,
+        max_video_tokens: 128_000,
+        normalization: Normalization::CLIP,
     };
-    let kind = if family == Family::Qwen3Vl { "qwen3_vl_text" } else { "qwen2_5_vl_text" };
-    let mut text = TextConfig::parse(source.get("text_config").unwrap_or(&source), kind)?;
+    let names = TensorNames { canonical, saved: saved_qwen2_5, module: transformers_module };
+    let text = TextConfig::parse(source.get("text_config").unwrap_or(&source), "qwen2_5_vl_text")?;
+    parse(source, names, text, vision, patches, layout_with_time)
+}
+
+/// Interprets a config of Qwen3-VL.
+pub(super) fn parse_qwen3(source: Value) -> std::result::Result<ModelConfig, String> {
+    let vision = QwenVision::qwen3(section(&source)?)?;
+    // The budget bounds all frames together.
+    let patches = PatchProcessor {
+        patch: vision.patch_size,
+        temporal: vision.temporal_patch_size,
+        merge: vision.spatial_merge_size,
+        min_pixels: 128 * 32 * 32,
+        max_pixels: 32 * 32 * 768,
+        whole_video: true,
+        cap: None,
+        max_video_tokens: 768,
+        normalization: Normalization { mean: [0.5; 3], std: [0.5; 3] },
+    };
+    let names = TensorNames { canonical, saved: saved_qwen3, module: transformers_module };
+    let text = TextConfig::parse(source.get("text_config").unwrap_or(&source), "qwen3_vl_text")?;
+    parse(source, names, text, vision, patches, layout_with_timestamps)
+}
+
+fn section(source: &Value) -> std::result::Result<&Value, String> {
+    source.get("vision_config").ok_or_else(|| "`vision_config` is missing".to_owned())
+}
+
+fn parse(
+    source: Value,
+    names: TensorNames,
+    mut text: TextConfig,
+    vision: QwenVision,
+    patches: PatchProcessor,
+    layout: fn(&ModelConfig, &Frames) -> Result<PromptLayout>,
+) -> std::result::Result<ModelConfig, String> {
     text.tie_word_embeddings |= source["tie_word_embeddings"].as_bool().unwrap_or(false);
     if vision.out_hidden_size != text.hidden_size {
         let widths = format!("{}, the decoder's {}", vision.out_hidden_size, text.hidden_size);
@@ -32,15 +79,23 @@ pub(super) fn parse(family: Family, source: Value) -> std::result::Result<ModelC
     }
     let token = source["video_token_id"].as_u64().and_then(|id| u32::try_from(id).ok());
     let placeholder = Placeholder::Token(token.ok_or("`video_token_id` is missing")?);
-    let recipe = match family {
-        Family::Qwen3Vl => Recipe::qwen3(&vision),
-        _ => Recipe::qwen2_5(&vision),
-    };
-    Ok(ModelConfig { family, text, vision: VisionConfig::Qwen(vision), placeholder, recipe, source })
+    Ok(ModelConfig {
+        names,
+        text,
+        vision: VisionConfig::Qwen(vision),
+        placeholder,
+        content_type: "video",
+        layout,
+        processor: ImageProcessor::Patches(patches),
+        extra_tensors: BTreeMap::new(),
+        unused_prefixes: Vec::new(),
+        external_tower: None,
+        source,
+    })
 }
 
-/// Maps the names of older and newer transformers versions to one.
-pub(super) fn canonical(name: &str) -> String {
+/// Maps tensor names of transformers 4 and 5 to this crate's.
+fn canonical(name: &str) -> String {
     if name.starts_with("lm_head.") {
         return format!("language_model.{name}");
     }
@@ -54,14 +109,20 @@ pub(super) fn canonical(name: &str) -> String {
     }
 }
 
-/// What transformers 5 saves: Qwen2.5-VL keeps the names of its first release.
-pub(super) fn written(family: Family, canonical: &str) -> String {
-    let inner = canonical.strip_prefix("language_model.model.");
-    match (family, inner) {
-        (Family::Qwen3Vl, Some(rest)) => format!("model.language_model.{rest}"),
-        (_, Some(rest)) => format!("model.{rest}"),
-        (Family::Qwen3Vl, None) if canonical.starts_with("visual.") => format!("model.{canonical}"),
-        _ => canonical.strip_prefix("language_model.").unwrap_or(canonical).to_owned(),
+/// Maps this crate's tensor names to those that transformers 5 saves for Qwen2.5-VL: those of its first release.
+fn saved_qwen2_5(canonical: &str) -> String {
+    match canonical.strip_prefix("language_model.model.") {
+        Some(rest) => format!("model.{rest}"),
+        None => canonical.strip_prefix("language_model.").unwrap_or(canonical).to_owned(),
+    }
+}
+
+/// Maps this crate's tensor names to those that transformers 5 saves for Qwen3-VL.
+fn saved_qwen3(canonical: &str) -> String {
+    match canonical.strip_prefix("language_model.model.") {
+        Some(rest) => format!("model.language_model.{rest}"),
+        None if canonical.starts_with("visual.") => format!("model.{canonical}"),
+        None => canonical.strip_prefix("language_model.").unwrap_or(canonical).to_owned(),
     }
 }
 
@@ -72,19 +133,19 @@ fn vision(config: &ModelConfig) -> Result<&QwenVision> {
     }
 }
 
-/// Qwen2.5-VL: one block; the position on the axis of time counts `tokens_per_second`.
-pub(super) fn layout_with_time(config: &ModelConfig, frames: &Frames) -> Result<Layout> {
+/// Lays out a video as one block whose time axis advances `tokens_per_second` positions a second (Qwen2.5-VL).
+fn layout_with_time(config: &ModelConfig, frames: &Frames) -> Result<PromptLayout> {
     let vision = vision(config)?;
-    let grid = config.recipe.grid(frames)?;
+    let grid = config.processor.grid(frames)?;
     let seconds = vision.temporal_patch_size as f64 * frame_interval(frames);
     let interval = vision.tokens_per_second as f32 * seconds as f32;
-    Ok(Layout { text: None, blocks: vec![block(grid, grid.steps, vision, interval)] })
+    Ok(PromptLayout { text: None, blocks: vec![block(grid, grid.steps, vision, interval)] })
 }
 
-/// Qwen3-VL: each step of time is a block of its own, behind its time in words.
-pub(super) fn layout_with_timestamps(config: &ModelConfig, frames: &Frames) -> Result<Layout> {
+/// Lays out each step of time as a block of its own behind its timestamp as text (Qwen3-VL).
+fn layout_with_timestamps(config: &ModelConfig, frames: &Frames) -> Result<PromptLayout> {
     let vision = vision(config)?;
-    let grid = config.recipe.grid(frames)?;
+    let grid = config.processor.grid(frames)?;
     let mut text = String::new();
     for step in 0..grid.steps {
         let seconds = step_time(frames, step as usize, vision.temporal_patch_size as usize);
@@ -92,16 +153,16 @@ pub(super) fn layout_with_timestamps(config: &ModelConfig, frames: &Frames) -> R
             .map_err(|error| TorchError::Template(error.to_string()))?;
     }
     let blocks = (0..grid.steps).map(|_| block(grid, 1, vision, 1.0)).collect();
-    Ok(Layout { text: Some(text), blocks })
+    Ok(PromptLayout { text: Some(text), blocks })
 }
 
-fn block(grid: PatchGrid, steps: i64, vision: &QwenVision, interval: f32) -> Block {
+fn block(grid: PatchGrid, steps: i64, vision: &QwenVision, interval: f32) -> FeatureBlock {
     let merged = |size: i64| (size / vision.spatial_merge_size) as usize;
     let (rows, columns) = (merged(grid.height), merged(grid.width));
-    Block::Grid(Grid { steps: steps as usize, rows, columns, interval })
+    FeatureBlock::Grid(Grid { steps: steps as usize, rows, columns, interval })
 }
 
-/// Mean time from one frame to the next, in seconds; 0 for a single frame.
+/// Returns the mean interval between frames in seconds; 0 for a single frame.
 fn frame_interval(frames: &Frames) -> f64 {
     match frames.timestamps.as_slice() {
         [first, .., last] => (last - first) / (frames.len() - 1) as f64,
@@ -109,7 +170,8 @@ fn frame_interval(frames: &Frames) -> f64 {
     }
 }
 
-/// The middle of a step's first and last frame; the last frame stands in for missing ones.
+/// Returns the mid-point in seconds of a step's first and last frame; the last frame is repeated for missing
+/// ones.
 fn step_time(frames: &Frames, step: usize, size: usize) -> f64 {
     let last = frames.len().saturating_sub(1);
     let at = |index: usize| frames.timestamps.get(index.min(last)).copied().unwrap_or_default();
@@ -124,19 +186,23 @@ mod tests {
     fn names_go_there_and_back() {
         let cases = [
             (
-                Family::Qwen25Vl,
+                saved_qwen2_5 as fn(&str) -> String,
                 "model.layers.0.mlp.up_proj.weight",
                 "language_model.model.layers.0.mlp.up_proj.weight",
             ),
-            (Family::Qwen25Vl, "visual.blocks.0.norm1.weight", "visual.blocks.0.norm1.weight"),
-            (Family::Qwen25Vl, "lm_head.weight", "language_model.lm_head.weight"),
-            (Family::Qwen3Vl, "model.language_model.norm.weight", "language_model.model.norm.weight"),
-            (Family::Qwen3Vl, "model.visual.pos_embed.weight", "visual.pos_embed.weight"),
-            (Family::Qwen3Vl, "lm_head.weight", "language_model.lm_head.weight"),
+            (
+                saved_qwen2_5 as fn(&str) -> String,
+                "visual.blocks.0.norm1.weight",
+                "visual.blocks.0.norm1.weight",
+            ),
+            (saved_qwen2_5 as fn(&str) -> String, "lm_head.weight", "language_model.lm_head.weight"),
+            (saved_qwen3, "model.language_model.norm.weight", "language_model.model.norm.weight"),
+            (saved_qwen3, "model.visual.pos_embed.weight", "visual.pos_embed.weight"),
+            (saved_qwen3, "lm_head.weight", "language_model.lm_head.weight"),
         ];
-        for (family, file, ours) in cases {
+        for (saved, file, ours) in cases {
             assert_eq!(canonical(file), ours);
-            assert_eq!(written(family, ours), file);
+            assert_eq!(saved(ours), file);
         }
         assert_eq!(canonical("model.language_model.norm.weight"), canonical("model.norm.weight"));
         assert_eq!(canonical("model.visual.merger.ln_q.weight"), "visual.merger.ln_q.weight");

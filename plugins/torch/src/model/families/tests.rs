@@ -3,12 +3,17 @@
 use isr_api::Frames;
 use serde_json::json;
 
-use super::{Block, Family};
+use super::{Family, parse_config};
 use crate::model::ModelConfig;
 use crate::model::config::VisionConfig;
+use crate::model::prompt_layout::FeatureBlock;
 
 fn parse(source: &str) -> ModelConfig {
-    ModelConfig::parse(serde_json::from_str(source).unwrap()).unwrap()
+    parse_config(serde_json::from_str(source).unwrap()).unwrap()
+}
+
+fn family(config: &ModelConfig) -> &str {
+    Family::of(&config.source).unwrap().model_type
 }
 
 fn frames(count: usize, width: u32, height: u32) -> Frames {
@@ -38,13 +43,13 @@ fn qwen2_5_vl_7b_is_read() {
         "rope_scaling": { "type": "mrope", "mrope_section": [16, 24, 24] }, "vocab_size": 152064
     }"#,
     );
-    assert_eq!((config.family, config.text.head_dim(), config.text.kv_heads()), (Family::Qwen25Vl, 128, 4));
+    assert_eq!((family(&config), config.text.head_dim(), config.text.kv_heads()), ("qwen2_5_vl", 128, 4));
     assert!(config.text.has_qkv_bias() && !config.text.has_out_bias() && !config.text.has_qk_norm());
     assert_eq!(config.text.axes().unwrap().unwrap()[14..18], [0, 0, 1, 1]);
     // 8 frames of 448x336 at 2 a second: 4 steps of 12x16 features, a second apart.
     assert_eq!(config.feature_shape(&frames(8, 448, 336)).unwrap(), [4, 192, 3584]);
     let layout = config.layout(&frames(8, 448, 336)).unwrap();
-    let [Block::Grid(grid)] = layout.blocks.as_slice() else { panic!("{layout:?}") };
+    let [FeatureBlock::Grid(grid)] = layout.blocks.as_slice() else { panic!("{layout:?}") };
     assert_eq!((grid.steps, grid.rows, grid.columns, grid.interval), (4, 12, 16, 2.0));
 }
 
@@ -133,7 +138,7 @@ fn llava_hound_7b_is_read() {
         }
     }"#,
     );
-    assert_eq!((config.family, config.tower()), (Family::LlavaLlama, "video_tower."));
+    assert_eq!((family(&config), config.tower()), ("llava_llama", "video_tower."));
     assert_eq!(config.feature_shape(&frames(8, 336, 189)).unwrap(), [8, 256, 1024]);
 }
 
@@ -142,20 +147,20 @@ fn settings_without_a_size_are_refused() {
     let text = json!({ "model_type": "llama" });
     let clip = |patch: i64| json!({ "image_size": 56, "patch_size": patch });
     let llava = |patch: i64| json!({ "model_type": "llava", "image_token_index": 1, "text_config": text, "vision_config": clip(patch) });
-    assert!(ModelConfig::parse(llava(14)).is_ok());
-    assert!(ModelConfig::parse(llava(0)).unwrap_err().contains("patches"));
+    assert!(parse_config(llava(14)).is_ok());
+    assert!(parse_config(llava(0)).unwrap_err().contains("patches"));
     let mut next = llava(14);
     next["model_type"] = json!("llava_next_video");
     next["video_token_index"] = json!(2);
     next["spatial_pool_stride"] = json!(9);
-    assert!(ModelConfig::parse(next).unwrap_err().contains("spatial_pool_stride is 9"));
+    assert!(parse_config(next).unwrap_err().contains("spatial_pool_stride is 9"));
     let vision = json!({ "deepstack_visual_indexes": [3, 40], "out_hidden_size": 4096 });
     let qwen = json!({ "model_type": "qwen3_vl", "video_token_id": 1, "text_config": {}, "vision_config": vision });
-    assert!(ModelConfig::parse(qwen).unwrap_err().contains("deepstack_visual_indexes [3, 40]"));
+    assert!(parse_config(qwen).unwrap_err().contains("deepstack_visual_indexes [3, 40]"));
 }
 
 #[test]
 fn an_unknown_family_is_named_beside_the_known() {
-    let error = ModelConfig::parse(json!({ "model_type": "internvl" })).unwrap_err();
+    let error = parse_config(json!({ "model_type": "internvl" })).unwrap_err();
     assert!(error.contains("`internvl`") && error.contains("qwen3_vl"), "{error}");
 }

@@ -1,15 +1,15 @@
-//! The files in which transformers keeps a processor's settings.
+//! Processor files of transformers (`processor_config.json`, `preprocessor_config.json`, ...).
 
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::Normal;
-use crate::chat::read_optional_json;
+use super::normalization::Normalization;
 use crate::error::{Result, TorchError};
+use crate::json_file;
 
-/// What a processor's file says; a setting that is not there is the recipe's.
+/// Settings of a processor file; `None` leaves the default of the processor.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct ProcessorFile {
@@ -33,18 +33,18 @@ pub(crate) struct ProcessorFile {
 }
 
 impl ProcessorFile {
-    /// The settings for videos, or for images, and the file that they are in: as transformers 5 looks,
-    /// in `processor_config.json` first; `None` where there is no file.
+    /// Finds the settings for videos, or with `image` those for images, and their file. Searches in the order of
+    /// transformers 5, `processor_config.json` first; `None` if there is no file.
     pub(crate) fn find(folder: &Path, image: bool) -> Result<Option<(PathBuf, Self)>> {
         let section = if image { "image_processor" } else { "video_processor" };
         let joint = folder.join("processor_config.json");
-        let inner = read_optional_json(&joint)?.get(section).cloned();
+        let inner = json_file::read_optional(&joint)?.get(section).cloned();
         let mut found = inner.filter(Value::is_object).map(|value| (joint, value));
         let names = ["video_preprocessor_config.json", "preprocessor_config.json"];
         for name in &names[usize::from(image)..] {
             let path = folder.join(name);
             if found.is_none() && path.exists() {
-                found = Some((path.clone(), read_optional_json(&path)?));
+                found = Some((path.clone(), json_file::read_optional(&path)?));
             }
         }
         let Some((path, value)) = found else {
@@ -55,7 +55,7 @@ impl ProcessorFile {
         Ok(Some((path, file)))
     }
 
-    /// Refuses what no recipe does.
+    /// Checks the settings that no processor here implements.
     pub(super) fn check(&self) -> std::result::Result<(), String> {
         let switches = [
             ("do_resize", self.do_resize),
@@ -73,10 +73,12 @@ impl ProcessorFile {
         }
     }
 
+    /// Whether to crop the centre; true by default.
     pub(super) fn crops(&self) -> bool {
         self.do_center_crop.unwrap_or(true)
     }
 
+    /// Whether to interpolate bilinearly (PIL code 2) instead of bicubically (3).
     pub(super) fn is_bilinear(&self) -> std::result::Result<bool, String> {
         match self.resample {
             None | Some(3) => Ok(false),
@@ -87,21 +89,24 @@ impl ProcessorFile {
         }
     }
 
+    /// Returns the length of the short side in pixels.
     pub(super) fn short_side(&self) -> Option<i64> {
         let size = self.size.as_ref()?;
         size.as_i64().or_else(|| size["shortest_edge"].as_i64())
     }
 
+    /// Returns height and width in pixels.
     pub(super) fn exact_size(&self) -> Option<[i64; 2]> {
         sides(self.size.as_ref()?)
     }
 
-    /// Pixels from the smallest to the largest video or frame.
+    /// Returns the lower and upper bound of the pixel budget.
     pub(super) fn budget(&self) -> (Option<i64>, Option<i64>) {
         let edge = |name: &str| self.size.as_ref().and_then(|size| size[name].as_i64());
         (self.min_pixels.or(edge("shortest_edge")), self.max_pixels.or(edge("longest_edge")))
     }
 
+    /// Returns the side of the square crop in pixels.
     pub(super) fn crop_size(&self) -> std::result::Result<Option<i64>, String> {
         let Some(size) = &self.crop_size else {
             return Ok(None);
@@ -113,8 +118,12 @@ impl ProcessorFile {
         }
     }
 
-    pub(super) fn normal(&self, default: Normal) -> Normal {
-        Normal { mean: self.image_mean.unwrap_or(default.mean), std: self.image_std.unwrap_or(default.std) }
+    /// Returns the file's statistics, `default` where it has none.
+    pub(super) fn normalization(&self, default: Normalization) -> Normalization {
+        Normalization {
+            mean: self.image_mean.unwrap_or(default.mean),
+            std: self.image_std.unwrap_or(default.std),
+        }
     }
 }
 

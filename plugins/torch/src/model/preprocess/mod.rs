@@ -1,197 +1,121 @@
-//! From decoded frames to an encoder's input.
+//! Image processors: from decoded frames to the input of a vision tower.
 //!
-//! Three recipes, since the lineages differ in order and filter:
-//! - CLIP: transformers 5's processors (torchvision backend): short side to the target on 8-bit values
-//!   with antialiasing, centre crop (floor), then `(x - 255 mean) / (255 std)`;
-//! - LLaVA-Hound: LanguageBind's video transform: to [0, 1], normalise, short side to the target by
-//!   bilinear interpolation without antialiasing in float, centre crop (rounded);
-//! - Qwen-VL: sides rounded to whole merged patches within a budget of pixels (`patches.rs`).
+//! | processor | reference |
+//! |---|---|
+//! | CLIP (`clip.rs`) | `CLIPImageProcessor` and `LlavaNextVideoVideoProcessor` of transformers 5 |
+//! | LanguageBind (`language_bind.rs`) | LanguageBind's video transform, as in LLaVA-Hound |
+//! | patches (`patches.rs`) | `Qwen2VLVideoProcessor` and `Qwen3VLVideoProcessor` of transformers 5 |
 
+mod clip;
 mod file;
+mod language_bind;
+mod normalization;
 mod patches;
 
+use clip::ClipProcessor;
 use isr_api::Frames;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
-use super::vision::QwenVision;
+use super::pixel_values::{PatchGrid, PixelValues};
 use crate::error::{Result, TorchError};
 pub(crate) use file::ProcessorFile;
-pub(crate) use patches::PatchGrid;
-use patches::PatchRecipe;
+pub(crate) use normalization::{MEAN, Normalization, STD};
+pub(crate) use patches::PatchProcessor;
 
-/// CLIP's channel means, of values in [0, 1].
-pub(crate) const MEAN: [f64; 3] = [0.481_454_66, 0.457_827_5, 0.408_210_73];
-/// CLIP's channel standard deviations.
-pub(crate) const STD: [f64; 3] = [0.268_629_54, 0.261_302_58, 0.275_777_11];
-
-/// Which transform makes pixels of frames.
+/// Choice of the image processor.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Preprocess {
-    /// The checkpoint's own: LanguageBind's for LLaVA's original format, else that of its processor
-    /// files.
+    /// The checkpoint's own: LanguageBind's transform for LLaVA's original format, otherwise the processor
+    /// that its files describe.
     #[default]
     Checkpoint,
-    /// transformers' `CLIPImageProcessor`.
+    /// `CLIPImageProcessor` of transformers.
     Clip,
     /// LanguageBind's transform, as LLaVA-Hound and ISR-DPO apply it.
     LlavaHound,
 }
 
-/// How frames become an encoder's input, with all its numbers.
+/// Image processor with all its settings.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Recipe {
-    /// transformers' processors for CLIP.
-    Clip(ClipRecipe),
-    /// LanguageBind's transform; the side of the square.
-    LlavaHound(i64),
-    /// Qwen-VL's patches.
-    Patches(PatchRecipe),
+pub(crate) enum ImageProcessor {
+    /// `CLIPImageProcessor`.
+    Clip(ClipProcessor),
+    /// LanguageBind's transform to a square of this side in pixels.
+    LanguageBind(i64),
+    /// Patches of Qwen-VL.
+    Patches(PatchProcessor),
 }
 
-/// The numbers of CLIP's processors.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct ClipRecipe {
-    resize: Resize,
-    bilinear: bool,
-    crop: i64,
-    normal: Normal,
-}
-
-/// What frames are scaled to, in pixels.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Resize {
-    ShortSide(i64),
-    Exact([i64; 2]),
-}
-
-/// Channel means and standard deviations of values in [0, 1].
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Normal {
-    mean: [f64; 3],
-    std: [f64; 3],
-}
-
-const CLIP_NORMAL: Normal = Normal { mean: MEAN, std: STD };
-
-/// One video, ready for an encoder.
-pub(crate) struct Prepared {
-    /// `[frames, 3, side, side]`, or patches `[patches, values]`.
-    pub(crate) pixels: Tensor,
-    /// The patches' order; one of CLIP's frames is a step of `1 x 1`.
-    pub(crate) grid: PatchGrid,
-}
-
-impl Recipe {
-    /// transformers' recipe for a CLIP tower.
+impl ImageProcessor {
+    /// Creates the default CLIP processor of a tower with square input of `side` pixels.
     pub(crate) fn clip(side: i64) -> Self {
-        let resize = Resize::ShortSide(side);
-        Self::Clip(ClipRecipe { resize, bilinear: false, crop: side, normal: CLIP_NORMAL })
+        Self::Clip(ClipProcessor::new(side))
     }
 
-    /// LanguageBind's.
-    pub(crate) fn llava_hound(side: i64) -> Self {
-        Self::LlavaHound(side)
-    }
-
-    /// Qwen2.5-VL's.
-    pub(crate) fn qwen2_5(vision: &QwenVision) -> Self {
-        Self::Patches(PatchRecipe::qwen2_5(vision))
-    }
-
-    /// Qwen3-VL's.
-    pub(crate) fn qwen3(vision: &QwenVision) -> Self {
-        Self::Patches(PatchRecipe::qwen3(vision))
-    }
-
-    /// The same recipe with the numbers of a processor's file.
+    /// Applies the settings of a processor file.
+    ///
+    /// # Errors
+    /// Settings that are not supported or do not fit the tower.
     pub(crate) fn with(self, file: &ProcessorFile) -> std::result::Result<Self, String> {
         file.check()?;
         Ok(match self {
-            Self::Clip(recipe) => Self::Clip(recipe.with(file)?),
-            Self::Patches(recipe) => Self::Patches(recipe.with(file)?),
-            // LanguageBind's transform has its numbers in code.
-            Self::LlavaHound(side) => Self::LlavaHound(side),
+            Self::Clip(processor) => Self::Clip(processor.with(file)?),
+            Self::Patches(processor) => Self::Patches(processor.with(file)?),
+            // LanguageBind's transform is hard-coded in its repository.
+            Self::LanguageBind(side) => Self::LanguageBind(side),
         })
     }
 
-    /// What a user's choice makes of the checkpoint's recipe.
+    /// Applies the user's choice to the checkpoint's processor; patches have no alternative.
     pub(crate) fn chosen(&self, choice: Preprocess, side: i64) -> Self {
         match (choice, self) {
             (Preprocess::Checkpoint, _) | (_, Self::Patches(_)) => self.clone(),
             (Preprocess::Clip, Self::Clip(_)) => self.clone(),
             (Preprocess::Clip, _) => Self::clip(side),
-            (Preprocess::LlavaHound, _) => Self::llava_hound(side),
+            (Preprocess::LlavaHound, _) => Self::LanguageBind(side),
         }
     }
 
-    /// Steps, rows and columns of a video's patches; of CLIP's, one patch a frame.
+    /// Returns the patch grid of a video; `1 x 1` for each frame unless the processor makes patches.
     ///
     /// # Errors
-    /// Frames that the recipe cannot take.
+    /// Frames that the processor does not accept.
     pub(crate) fn grid(&self, frames: &Frames) -> Result<PatchGrid> {
         match self {
-            Self::Patches(recipe) => recipe.grid(frames),
+            Self::Patches(processor) => processor.grid(frames),
             _ => Ok(PatchGrid { steps: frames.len() as i64, height: 1, width: 1 }),
         }
     }
 
-    /// Prepares the frames of one video, in float32 on the CPU.
+    /// Preprocesses the frames of one video, in float32 on the CPU.
     ///
     /// # Errors
-    /// Frames that the recipe cannot take.
-    pub(crate) fn prepare(&self, frames: &Frames) -> Result<Prepared> {
+    /// Frames that the processor does not accept.
+    pub(crate) fn process(&self, frames: &Frames) -> Result<PixelValues> {
         let (raw, grid) = (raw(frames)?, self.grid(frames)?);
         let pixels = match self {
-            Self::Clip(recipe) => recipe.pixels(&raw)?,
-            Self::LlavaHound(side) => llava_hound(&raw, *side)?,
-            Self::Patches(recipe) => recipe.patches(&raw, grid)?,
+            Self::Clip(processor) => processor.pixels(&raw)?,
+            Self::LanguageBind(side) => language_bind::pixels(&raw, *side)?,
+            Self::Patches(processor) => processor.patches(&raw, grid)?,
         };
-        Ok(Prepared { pixels, grid })
+        Ok(PixelValues { pixels, grid })
     }
-}
 
-impl ClipRecipe {
-    fn with(mut self, file: &ProcessorFile) -> std::result::Result<Self, String> {
-        let crop = if file.crops() { file.crop_size()? } else { None };
-        self.resize = match file.exact_size() {
-            Some(size) => Resize::Exact(size),
-            None => Resize::ShortSide(file.short_side().unwrap_or(self.crop)),
-        };
-        let whole = match self.resize {
-            Resize::ShortSide(side) => side,
-            Resize::Exact([height, width]) => height.min(width),
-        };
-        let side = crop.unwrap_or(if file.crops() { self.crop } else { whole });
-        let square = file.crops() || self.resize == Resize::Exact([side; 2]);
-        if side != self.crop || whole < side || !square {
-            return Err(format!(
-                "makes pictures of {side} pixels (or not square), but the tower takes {}",
-                self.crop
-            ));
+    /// Returns a text of all settings, part of the encoder's fingerprint. Its wording, names included, is frozen:
+    /// cached features and started runs are found by it (`tests/fingerprints.rs`).
+    pub(crate) fn identity(&self) -> String {
+        match self {
+            Self::Clip(processor) => format!("Clip({})", processor.identity()),
+            Self::LanguageBind(side) => format!("LlavaHound({side})"),
+            Self::Patches(processor) => format!("Patches({})", processor.identity()),
         }
-        self.bilinear = file.is_bilinear()?;
-        self.normal = file.normal(self.normal);
-        Ok(self)
-    }
-
-    fn pixels(&self, raw: &Tensor) -> Result<Tensor> {
-        let target = match self.resize {
-            Resize::ShortSide(side) => short_side(raw, side),
-            Resize::Exact(size) => size,
-        };
-        let scaled = match raw.size()[2..] == target {
-            true => raw.shallow_clone(),
-            false if self.bilinear => raw.f_internal_upsample_bilinear2d_aa(target, false, None, None)?,
-            false => raw.f_internal_upsample_bicubic2d_aa(target, false, None, None)?,
-        };
-        normalised(&centre_crop(&scaled, self.crop)?, &self.normal)
     }
 }
 
-/// `[frames, 3, height, width]` of 8 bits.
+/// Converts frames to 8-bit `[frames, 3, height, width]`.
 fn raw(frames: &Frames) -> Result<Tensor> {
     let (height, width) = (i64::from(frames.height), i64::from(frames.width));
     let count = frames.len() as i64;
@@ -203,43 +127,4 @@ fn raw(frames: &Frames) -> Result<Tensor> {
     }
     let raw = Tensor::f_from_data_size(&frames.rgb, &[count, height, width, 3], Kind::Uint8)?;
     Ok(raw.f_permute([0, 3, 1, 2])?.f_contiguous()?)
-}
-
-/// `(x - 255 mean) / (255 std)` of 8-bit values, in float32.
-fn normalised(raw: &Tensor, normal: &Normal) -> Result<Tensor> {
-    let (mean, std) = (channels(&normal.mean, 255.0)?, channels(&normal.std, 255.0)?);
-    Ok(raw.f_to_kind(Kind::Float)?.f_sub(&mean)?.f_div(&std)?)
-}
-
-fn llava_hound(raw: &Tensor, size: i64) -> Result<Tensor> {
-    let unit = raw.f_to_kind(Kind::Float)?.f_div_scalar(255.0)?;
-    let normal = unit.f_sub(&channels(&MEAN, 1.0)?)?.f_div(&channels(&STD, 1.0)?)?;
-    let (height, width) = (raw.size()[2] as f64, raw.size()[3] as f64);
-    // pytorchvideo's ShortSideScale divides in floating point.
-    let long = |long: f64, short: f64| (long / short * size as f64).floor() as i64;
-    let target = if width < height { [long(height, width), size] } else { [size, long(width, height)] };
-    let scaled = normal.f_upsample_bilinear2d(target, false, None, None)?;
-    // torchvision's CenterCropVideo rounds halves to even numbers, as Python does.
-    let start = |side: i64| ((side - size) as f64 / 2.0).round_ties_even() as i64;
-    Ok(scaled.f_narrow(2, start(target[0]), size)?.f_narrow(3, start(target[1]), size)?)
-}
-
-/// `[height, width]` with the short side equal to `size` and the long side truncated.
-fn short_side(raw: &Tensor, size: i64) -> [i64; 2] {
-    let (height, width) = (raw.size()[2], raw.size()[3]);
-    match height <= width {
-        true => [size, size * width / height],
-        false => [size * height / width, size],
-    }
-}
-
-fn centre_crop(image: &Tensor, size: i64) -> Result<Tensor> {
-    let (height, width) = (image.size()[2], image.size()[3]);
-    let (top, left) = ((height - size) / 2, (width - size) / 2);
-    Ok(image.f_narrow(2, top, size)?.f_narrow(3, left, size)?)
-}
-
-fn channels(values: &[f64; 3], scale: f64) -> Result<Tensor> {
-    let values: Vec<f32> = values.iter().map(|value| (value * scale) as f32).collect();
-    Ok(Tensor::f_from_slice(&values)?.f_view([1, 3, 1, 1])?.f_to_device(Device::Cpu)?)
 }

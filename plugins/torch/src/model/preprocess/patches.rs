@@ -1,71 +1,41 @@
-//! Qwen-VL's preprocessing: sides rounded to whole merged patches, pictures cut into patches of two
-//! frames, as `Qwen2VLVideoProcessor` and `Qwen3VLVideoProcessor` of transformers 5 do it.
+//! Qwen-VL's video processors: frames resized to whole merged patches within a pixel budget and cut into
+//! patches of two frames, as `Qwen2VLVideoProcessor` and `Qwen3VLVideoProcessor` of transformers 5 do it.
 
 use isr_api::Frames;
 use tch::Tensor;
 
 use super::file::ProcessorFile;
-use super::{CLIP_NORMAL, Normal, normalised};
+use super::normalization::Normalization;
 use crate::error::{Result, TorchError};
-use crate::model::vision::QwenVision;
+use crate::model::pixel_values::PatchGrid;
 
-/// Steps of time, rows and columns of patches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct PatchGrid {
-    /// Patches in time.
-    pub(crate) steps: i64,
-    /// Patches from top to bottom.
-    pub(crate) height: i64,
-    /// Patches from left to right.
-    pub(crate) width: i64,
-}
-
-/// The numbers of the recipe.
+/// Settings of Qwen-VL's video processors. Sizes are in pixels unless stated otherwise.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct PatchRecipe {
-    patch: i64,
-    temporal: i64,
-    merge: i64,
-    min_pixels: i64,
-    max_pixels: i64,
-    /// Whether the budget of pixels is the video's or each frame's.
-    whole_video: bool,
-    /// qwen-vl-utils' bound of a frame, in tokens.
-    cap: Option<i64>,
-    max_video_tokens: i64,
-    normal: Normal,
+pub(crate) struct PatchProcessor {
+    /// Side of a patch.
+    pub(crate) patch: i64,
+    /// Frames of a patch.
+    pub(crate) temporal: i64,
+    /// Patches along a side of a merged square.
+    pub(crate) merge: i64,
+    /// Lower bound of the pixel budget.
+    pub(crate) min_pixels: i64,
+    /// Upper bound of the pixel budget.
+    pub(crate) max_pixels: i64,
+    /// Whether the pixel budget is for the whole video (Qwen3-VL) or for each frame (Qwen2.5-VL).
+    pub(crate) whole_video: bool,
+    /// Upper bound of a frame in merged tokens (`cap_pixels_per_frame` of qwen-vl-utils); `None` if off.
+    pub(crate) cap: Option<i64>,
+    /// Upper bound of a video in merged tokens.
+    pub(crate) max_video_tokens: i64,
+    pub(crate) normalization: Normalization,
 }
 
-impl PatchRecipe {
-    /// Qwen2.5-VL: the budget bounds each frame.
-    pub(super) fn qwen2_5(vision: &QwenVision) -> Self {
-        Self {
-            patch: vision.patch_size,
-            temporal: vision.temporal_patch_size,
-            merge: vision.spatial_merge_size,
-            min_pixels: 128 * 28 * 28,
-            max_pixels: 28 * 28 * 768,
-            whole_video: false,
-            cap: None,
-            max_video_tokens: 128_000,
-            normal: CLIP_NORMAL,
-        }
-    }
-
-    /// Qwen3-VL: the budget bounds all frames together.
-    pub(super) fn qwen3(vision: &QwenVision) -> Self {
-        let (min_pixels, max_pixels) = (128 * 32 * 32, 32 * 32 * 768);
-        let normal = Normal { mean: [0.5; 3], std: [0.5; 3] };
-        Self {
-            min_pixels,
-            max_pixels,
-            whole_video: true,
-            max_video_tokens: 768,
-            normal,
-            ..Self::qwen2_5(vision)
-        }
-    }
-
+impl PatchProcessor {
+    /// Applies the settings of a processor file.
+    ///
+    /// # Errors
+    /// A patch size that the tower does not take, or an unsupported filter.
     pub(super) fn with(mut self, file: &ProcessorFile) -> std::result::Result<Self, String> {
         let ours = [self.patch, self.temporal, self.merge];
         let theirs = [file.patch_size, file.temporal_patch_size, file.merge_size];
@@ -82,11 +52,11 @@ impl PatchRecipe {
         self.max_pixels = max.unwrap_or(self.max_pixels);
         self.max_video_tokens = file.max_video_tokens.unwrap_or(self.max_video_tokens);
         self.cap = file.cap_pixels_per_frame.unwrap_or(false).then_some(self.max_video_tokens);
-        self.normal = file.normal(self.normal);
+        self.normalization = file.normalization(self.normalization);
         Ok(self)
     }
 
-    /// The patches of a video.
+    /// Returns the patch grid of a video.
     ///
     /// # Errors
     /// No frames, or sides of which one is more than 200 times the other.
@@ -97,7 +67,18 @@ impl PatchRecipe {
         Ok(PatchGrid { steps, height: height / self.patch, width: width / self.patch })
     }
 
-    /// `smart_resize`: sides in pixels, multiples of a merged patch.
+    /// Identity text of the settings, see [`super::ImageProcessor::identity`].
+    pub(super) fn identity(&self) -> String {
+        let Self { patch, temporal, merge, min_pixels, max_pixels, whole_video, cap, .. } = self;
+        let (tokens, normal) = (self.max_video_tokens, self.normalization.identity());
+        format!(
+            "PatchRecipe {{ patch: {patch}, temporal: {temporal}, merge: {merge}, min_pixels: {min_pixels}, \
+             max_pixels: {max_pixels}, whole_video: {whole_video}, cap: {cap:?}, max_video_tokens: {tokens}, \
+             normal: {normal} }}"
+        )
+    }
+
+    /// Computes height and width in pixels, multiples of a merged patch: `smart_resize` of the two processors.
     fn sides(&self, frames: i64, height: i64, width: i64) -> Result<(i64, i64)> {
         let factor = (self.patch * self.merge) as f64;
         let (mut high, mut wide) = (height as f64, width as f64);
@@ -143,6 +124,7 @@ impl PatchRecipe {
         Ok((to_high as i64, to_wide as i64))
     }
 
+    /// Returns the upper bound of the pixel budget, lowered by the cap of a frame.
     fn max_pixels(&self, frames: i64) -> i64 {
         let Some(cap) = self.cap else {
             return self.max_pixels;
@@ -157,15 +139,16 @@ impl PatchRecipe {
         }
     }
 
-    /// Patches `[steps * height * width, 3 * temporal * patch * patch]`, those that are merged together
-    /// one after the other; `raw` is `[frames, 3, height, width]` of 8 bits.
+    /// Cuts 8-bit frames `[frames, 3, height, width]` into float32 patches
+    /// `[steps * height * width, 3 * temporal * patch * patch]`. Patches of one merged square are adjacent; the
+    /// last frame is repeated to fill the last step.
     pub(super) fn patches(&self, raw: &Tensor, grid: PatchGrid) -> Result<Tensor> {
         let target = [grid.height * self.patch, grid.width * self.patch];
         let scaled = match raw.size()[2..] == target {
             true => raw.shallow_clone(),
             false => raw.f_internal_upsample_bicubic2d_aa(target, false, None, None)?,
         };
-        let mut pixels = normalised(&scaled, &self.normal)?;
+        let mut pixels = self.normalization.of_bytes(&scaled)?;
         let missing = grid.steps * self.temporal - pixels.size()[0];
         if missing > 0 {
             let last = pixels.f_narrow(0, pixels.size()[0] - 1, 1)?;
@@ -194,8 +177,8 @@ impl PatchRecipe {
 mod tests {
     use super::*;
 
-    fn recipe(whole_video: bool, min_pixels: i64, max_pixels: i64, patch: i64) -> PatchRecipe {
-        PatchRecipe {
+    fn processor(whole_video: bool, min_pixels: i64, max_pixels: i64, patch: i64) -> PatchProcessor {
+        PatchProcessor {
             patch,
             temporal: 2,
             merge: 2,
@@ -204,20 +187,20 @@ mod tests {
             whole_video,
             cap: None,
             max_video_tokens: 768,
-            normal: CLIP_NORMAL,
+            normalization: Normalization::CLIP,
         }
     }
 
     /// Sides that transformers 5.23.0's two `smart_resize` give.
     #[test]
     fn sides_equal_the_reference() {
-        let frame = recipe(false, 784, 602_112, 14);
+        let frame = processor(false, 784, 602_112, 14);
         assert_eq!(frame.sides(8, 90, 120).unwrap(), (84, 112));
         assert_eq!(frame.sides(8, 1080, 1920).unwrap(), (560, 1008));
         assert_eq!(frame.sides(8, 14, 14).unwrap(), (28, 28));
         // 42 / 28 is a tie; Python rounds it to the even 2.
         assert_eq!(frame.sides(8, 42, 70).unwrap(), (56, 56));
-        let video = recipe(true, 1024, 1_572_864, 16);
+        let video = processor(true, 1024, 1_572_864, 16);
         assert_eq!(video.sides(8, 90, 120).unwrap(), (96, 128));
         assert_eq!(video.sides(8, 1080, 1920).unwrap(), (320, 576));
         assert_eq!(video.sides(8, 10, 20).unwrap(), (32, 64));
@@ -226,7 +209,7 @@ mod tests {
 
     #[test]
     fn a_cap_bounds_short_videos() {
-        let capped = PatchRecipe { cap: Some(4), ..recipe(true, 1024, 1_572_864, 16) };
+        let capped = PatchProcessor { cap: Some(4), ..processor(true, 1024, 1_572_864, 16) };
         let (height, width) = capped.sides(8, 1080, 1920).unwrap();
         assert!(height * width <= 4 * 32 * 32, "{height}x{width}");
     }

@@ -1,100 +1,13 @@
-//! CLIP's vision transformer (arXiv 2103.00020), as `CLIPVisionModel` in transformers computes it, and
-//! LanguageBind's, which attends over time in each layer (arXiv 2310.01852).
+//! CLIP's vision transformer (arXiv 2103.00020), as `CLIPVisionModel` of transformers 5 computes it, and
+//! LanguageBind's, which adds attention over time to each layer (arXiv 2310.01852).
 
-use serde::Deserialize;
 use tch::Tensor;
 
+use super::clip_config::{ClipVision, Pool};
 use crate::error::{Result, TorchError};
-use crate::model::activation::Activation;
 use crate::model::layers::{LayerNorm, Linear};
-use crate::model::product::{self, Sees};
+use crate::model::product::{self, Mask};
 use crate::model::weights::Weights;
-
-/// Shape of a tower, and what the model takes of it.
-#[derive(Clone, Debug, Deserialize)]
-pub(crate) struct ClipVision {
-    /// Width of the residual stream.
-    pub(crate) hidden_size: i64,
-    /// Width of the MLP.
-    pub(crate) intermediate_size: i64,
-    /// Layers in the checkpoint; fewer are run where features are taken earlier.
-    pub(crate) num_hidden_layers: i64,
-    /// Attention heads.
-    pub(crate) num_attention_heads: i64,
-    /// Side of the square input in pixels.
-    pub(crate) image_size: i64,
-    /// Side of a patch in pixels.
-    pub(crate) patch_size: i64,
-    /// Epsilon of LayerNorm.
-    pub(crate) layer_norm_eps: f64,
-    /// Of the MLP.
-    pub(crate) hidden_act: Activation,
-    /// Whether each layer attends over the frames first.
-    #[serde(default)]
-    pub(crate) add_time_attn: bool,
-    /// The most frames that attend to each other.
-    #[serde(default = "one")]
-    pub(crate) num_frames: i64,
-    /// Prefix of the tower's tensors, dot included.
-    #[serde(skip)]
-    pub(crate) prefix: &'static str,
-    /// Hidden states that features are taken from, side by side; counted from the embedding (0).
-    #[serde(skip)]
-    pub(crate) feature_layers: Vec<i64>,
-    /// Whether the class token is among the features.
-    #[serde(skip)]
-    pub(crate) keeps_class_token: bool,
-    /// How the features of a frame become fewer.
-    #[serde(skip)]
-    pub(crate) pool: Option<Pool>,
-    /// Between the projector's layers.
-    #[serde(skip, default = "gelu")]
-    pub(crate) projector_act: Activation,
-    /// Whether the projector has biases.
-    #[serde(skip, default = "yes")]
-    pub(crate) projector_bias: bool,
-}
-
-fn one() -> i64 {
-    1
-}
-
-fn gelu() -> Activation {
-    Activation::Gelu
-}
-
-fn yes() -> bool {
-    true
-}
-
-/// Pooling over squares of patches, as `LlavaNextVideoPooler` has it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Pool {
-    /// Their mean; the squares' side.
-    Average(i64),
-    /// Their maximum.
-    Max(i64),
-}
-
-impl ClipVision {
-    /// Patches along one side of a frame.
-    pub(crate) fn side(&self) -> i64 {
-        self.image_size / self.patch_size
-    }
-
-    /// Elements of one feature.
-    pub(crate) fn width(&self) -> i64 {
-        self.hidden_size * self.feature_layers.len() as i64
-    }
-
-    /// Features of one frame.
-    pub(crate) fn tokens(&self) -> i64 {
-        match self.pool {
-            Some(Pool::Average(stride) | Pool::Max(stride)) => (self.side() / stride).pow(2),
-            None => self.side().pow(2) + i64::from(self.keeps_class_token),
-        }
-    }
-}
 
 struct Attention {
     query: Linear,
@@ -114,7 +27,7 @@ impl Attention {
         })
     }
 
-    /// Attention of each row's tokens to each other, `[rows, tokens, width]`.
+    /// Computes self-attention within each row, `[rows, tokens, width]`.
     fn forward(&self, x: &Tensor, heads: i64) -> Result<Tensor> {
         let (rows, tokens, width) = x.size3()?;
         let split = |t: Tensor| -> Result<Tensor> {
@@ -123,12 +36,12 @@ impl Attention {
         let query = split(self.query.forward(x)?)?;
         let key = split(self.key.forward(x)?)?;
         let value = split(self.value.forward(x)?)?;
-        let attended = product::attention(&query, &key, &value, Sees::All)?;
+        let attended = product::attention(&query, &key, &value, Mask::Full)?;
         self.out.forward(&attended.f_transpose(1, 2)?.f_reshape([rows, tokens, width])?)
     }
 }
 
-/// LanguageBind's attention over time, and what is added to each frame before it.
+/// LanguageBind's attention over time with its temporal embedding.
 struct Temporal {
     embedding: Tensor,
     norm: LayerNorm,
@@ -136,7 +49,7 @@ struct Temporal {
 }
 
 impl Temporal {
-    /// `[frames, tokens, width]`: each token attends to those at its place in the other frames.
+    /// Computes attention of each token to the same patch in all frames, `[frames, tokens, width]`.
     fn forward(&self, x: &Tensor, heads: i64) -> Result<Tensor> {
         let frames = x.size()[0];
         let mut x = x.f_transpose(0, 1)?;
@@ -157,7 +70,7 @@ struct Layer {
     fc2: Linear,
 }
 
-/// A tower that runs as far as the hidden state that features are taken from.
+/// CLIP tower up to its last feature layer.
 pub(crate) struct ClipTower {
     class_embedding: Tensor,
     patch_embedding: Tensor,
@@ -184,12 +97,15 @@ impl ClipTower {
         })
     }
 
-    /// Whether what a frame's features are depends on the others.
+    /// Returns whether a frame's features depend on other frames.
     pub(crate) fn attends_over_time(&self) -> bool {
         self.config.add_time_attn
     }
 
-    /// Features `[frames, tokens, dim]` of a video's pixels `[frames, 3, size, size]`.
+    /// Computes features `[frames, tokens, width]` from pixels `[frames, 3, size, size]`.
+    ///
+    /// # Errors
+    /// More frames than attention over time supports.
     pub(crate) fn forward(&self, pixels: &Tensor) -> Result<Tensor> {
         let frames = pixels.size()[0];
         if self.config.add_time_attn && frames > self.config.num_frames {

@@ -1,11 +1,11 @@
-//! Qwen3-VL's learned positions, resampled from their square to a video's grid.
+//! Bilinear resampling of Qwen3-VL's learned position embeddings to a video's patch grid.
 
 use tch::Tensor;
 
 use crate::error::Result;
-use crate::model::preprocess::PatchGrid;
+use crate::model::pixel_values::PatchGrid;
 
-/// Bilinear interpolation with aligned corners: per patch, four rows of the table and their weights.
+/// Taps of bilinear interpolation with aligned corners: four table rows and weights for each patch.
 #[derive(Debug, PartialEq)]
 pub(super) struct Taps {
     rows: Vec<i64>,
@@ -13,7 +13,7 @@ pub(super) struct Taps {
 }
 
 impl Taps {
-    /// For the patches of one step, those that are merged together one after the other.
+    /// Computes the taps of one step's patches, in merged order, for a table of `side x side` rows.
     pub(super) fn new(grid: PatchGrid, merge: i64, side: i64) -> Self {
         let mut taps = Self { rows: Vec::new(), weights: Vec::new() };
         for (row, column) in merged_order(grid, merge) {
@@ -28,7 +28,7 @@ impl Taps {
         taps
     }
 
-    /// Positions `[patches, width]` from a table `[side * side, width]`.
+    /// Interpolates embeddings `[patches, width]` from a table `[side * side, width]`.
     pub(super) fn apply(&self, table: &Tensor) -> Result<Tensor> {
         let (patches, width) = (self.weights.len() as i64 / 4, table.size()[1]);
         let rows = Tensor::f_from_slice(&self.rows)?.f_to_device(table.device())?;
@@ -42,7 +42,7 @@ impl Taps {
     }
 }
 
-/// Row and column of each patch of a step, block by block of `merge x merge`.
+/// Returns row and column of each patch of a step, in blocks of `merge x merge`.
 pub(super) fn merged_order(grid: PatchGrid, merge: i64) -> Vec<(i64, i64)> {
     let mut order = Vec::with_capacity((grid.height * grid.width) as usize);
     for top in (0..grid.height).step_by(merge as usize) {
@@ -55,7 +55,8 @@ pub(super) fn merged_order(grid: PatchGrid, merge: i64) -> Vec<(i64, i64)> {
     order
 }
 
-/// The two entries around place `index` of `size`, and their shares; in float32, as transformers has it.
+/// Returns the two table entries around `index` of `size` and their weights, in float32 as transformers 5 computes
+/// them.
 fn axis(index: i64, size: i64, side: i64) -> [(i64, f32); 2] {
     let place = index as f32 * (side - 1) as f32 / (size - 1).max(1) as f32;
     let below = place.floor();

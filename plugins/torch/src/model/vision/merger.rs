@@ -1,20 +1,20 @@
-//! Neighbouring patches to one feature of the decoder's width.
+//! Patch merger of Qwen-VL: projects squares of patches to features of the decoder's width.
 
 use tch::Tensor;
 
-use super::qwen::Norm;
+use super::norm::Norm;
 use crate::error::Result;
 use crate::model::layers::Linear;
 use crate::model::weights::Weights;
 
-/// Norm, concatenation of a square of patches, linear, GELU, linear. Deep-stack mergers concatenate
+/// Patch merger: norm, concatenation of a square of patches, linear, GELU, linear. DeepStack mergers concatenate
 /// before the norm.
 pub(super) struct Merger {
     norm: Norm,
     norm_after: bool,
     first: Linear,
     second: Linear,
-    /// Elements of a square of patches.
+    /// Width of a concatenated square of patches.
     width: i64,
 }
 
@@ -33,7 +33,7 @@ impl Merger {
         Ok(Self { norm, norm_after, first: linear(first)?, second: linear(second)?, width })
     }
 
-    /// `[patches, hidden]` to `[patches / square, out]`.
+    /// Merges `[patches, hidden]` to `[patches / square, out]`.
     pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let x = match self.norm_after {
             true => self.norm.forward(&x.f_reshape([-1, self.width])?)?,

@@ -1,8 +1,10 @@
-//! Encoders: CLIP's transformer and Qwen-VL's, each described by its config.
+//! Vision towers: CLIP's transformer and Qwen-VL's, each described by its config.
 
 mod clip;
+mod clip_config;
 mod interpolate;
 mod merger;
+mod norm;
 mod qwen;
 mod qwen_config;
 mod window;
@@ -10,14 +12,15 @@ mod window;
 use tch::Tensor;
 
 use super::config::{ModelConfig, VisionConfig};
-use super::preprocess::Prepared;
+use super::pixel_values::PixelValues;
 use super::weights::Weights;
 use crate::error::Result;
-pub(crate) use clip::{ClipTower, ClipVision, Pool};
+pub(crate) use clip::ClipTower;
+pub(crate) use clip_config::{ClipVision, Pool};
 pub(crate) use qwen::QwenTower;
 pub(crate) use qwen_config::QwenVision;
 
-/// The encoder of a checkpoint.
+/// Vision tower of a checkpoint.
 pub(crate) enum Tower {
     /// CLIP's vision transformer, LanguageBind's variants included.
     Clip(ClipTower),
@@ -34,9 +37,9 @@ impl Tower {
         })
     }
 
-    /// Features of several videos, each `[steps, tokens, width]`; read together where frames do not see each
+    /// Computes features of several videos, each `[steps, tokens, width]`; in one batch if frames do not attend to each
     /// other.
-    pub(crate) fn forward_all(&self, videos: &[Prepared]) -> Result<Vec<Tensor>> {
+    pub(crate) fn forward_all(&self, videos: &[PixelValues]) -> Result<Vec<Tensor>> {
         match self {
             Self::Clip(tower) if videos.len() > 1 && !tower.attends_over_time() => {
                 let pixels: Vec<&Tensor> = videos.iter().map(|video| &video.pixels).collect();
@@ -48,8 +51,8 @@ impl Tower {
         }
     }
 
-    /// Features `[steps, tokens, width]` of one video.
-    pub(crate) fn forward(&self, video: &Prepared) -> Result<Tensor> {
+    /// Computes features `[steps, tokens, width]` of one video.
+    pub(crate) fn forward(&self, video: &PixelValues) -> Result<Tensor> {
         match self {
             Self::Clip(tower) => tower.forward(&video.pixels),
             Self::Qwen(tower) => tower.forward(&video.pixels, video.grid),

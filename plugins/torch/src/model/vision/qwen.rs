@@ -1,57 +1,33 @@
-//! Qwen-VL's vision transformer at the video's own resolution: patches of two frames, rotary positions
-//! of rows and columns, attention within a step of time. As transformers 5 computes it:
+//! Qwen-VL's vision transformer at native resolution: patches of two frames, rotary positions of rows and columns,
+//! attention within a step of time. As transformers 5 computes it:
 //! - Qwen2.5-VL (`Qwen2_5_VisionTransformerPretrainedModel`): RMSNorm, SwiGLU, windows in most layers;
-//! - Qwen3-VL (`Qwen3VLVisionModel`): LayerNorm, GELU, learned positions, deep-stack features.
+//! - Qwen3-VL (`Qwen3VLVisionModel`): LayerNorm, GELU, learned positions, DeepStack features.
 
 use tch::{Device, Kind, Tensor};
 
 use super::interpolate::{Taps, merged_order};
 use super::merger::Merger;
+use super::norm::Norm;
 use super::qwen_config::{PREFIX, QwenVision};
 use super::window::Windows;
 use crate::error::Result;
-use crate::model::layers::{LayerNorm, Linear, RmsNorm};
-use crate::model::preprocess::PatchGrid;
-use crate::model::product::{self, Sees};
+use crate::model::layers::Linear;
+use crate::model::pixel_values::PatchGrid;
+use crate::model::product::{self, Mask};
 use crate::model::weights::Weights;
-
-/// Epsilon of the tower's norms; it stands in no config.
-const EPS: f64 = 1e-6;
-
-/// RMSNorm or LayerNorm.
-pub(super) enum Norm {
-    Rms(RmsNorm),
-    Layer(LayerNorm),
-}
-
-impl Norm {
-    pub(super) fn new(weights: &Weights, name: &str, rms: bool) -> Result<Self> {
-        Ok(match rms {
-            true => Self::Rms(RmsNorm::new(weights, name, EPS)?),
-            false => Self::Layer(LayerNorm::new(weights, name, EPS)?),
-        })
-    }
-
-    pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        match self {
-            Self::Rms(norm) => norm.forward(x),
-            Self::Layer(norm) => norm.forward(x),
-        }
-    }
-}
 
 struct Block {
     norm1: Norm,
     qkv: Linear,
     proj: Linear,
     norm2: Norm,
-    /// SwiGLU's gate, where there is one.
+    /// Gate of SwiGLU (Qwen2.5-VL).
     gate: Option<Linear>,
     up: Linear,
     down: Linear,
 }
 
-/// The tower with its mergers.
+/// Qwen-VL tower with its mergers.
 pub(crate) struct QwenTower {
     patch: Tensor,
     patch_bias: Option<Tensor>,
@@ -97,8 +73,8 @@ impl QwenTower {
         })
     }
 
-    /// Features `[steps, tokens, out * (1 + deep levels)]` of a video's patches `[patches, values]`: the
-    /// decoder's input, then what its first layers get.
+    /// Computes features `[steps, tokens, out * (1 + DeepStack levels)]` from patches `[patches, values]`: the
+    /// decoder's inputs, followed by the features that are added behind its first layers.
     pub(crate) fn forward(&self, patches: &Tensor, grid: PatchGrid) -> Result<Tensor> {
         let mut x = self.embed(patches, grid)?;
         let (merge, square) = (self.config.spatial_merge_size, self.config.spatial_merge_size.pow(2));
@@ -151,8 +127,8 @@ impl QwenTower {
         Ok(x.f_add(&taps.apply(table)?.f_repeat([grid.steps, 1])?)?)
     }
 
-    /// Cosines and sines `[patches, head_dim]` in float32: a quarter of a head turns with the row, a
-    /// quarter with the column, and again.
+    /// Returns cosines and sines `[patches, head_dim]` in float32. Quarters of a head rotate with row, column, row and
+    /// column.
     fn rope(&self, grid: PatchGrid) -> Result<(Tensor, Tensor)> {
         let half = self.config.head_dim() / 2;
         let theta = self.config.rope_parameters.as_ref().and_then(|rope| rope["rope_theta"].as_f64());
@@ -182,7 +158,7 @@ impl QwenTower {
         Ok(x.f_add(&block.down.forward(&inner)?)?)
     }
 
-    /// Attention within runs of patches.
+    /// Computes attention within runs of consecutive patches of the given lengths.
     fn attention(
         &self,
         block: &Block,
@@ -202,12 +178,12 @@ impl QwenTower {
                 Ok(part.f_reshape([rows, length, heads, dim])?.f_transpose(1, 2)?)
             };
             let (q, k, v) = (cut(&query)?, cut(&key)?, cut(&value)?);
-            let out = product::attention(&q, &k, &v, Sees::All)?;
+            let out = product::attention(&q, &k, &v, Mask::Full)?;
             Ok(out.f_transpose(1, 2)?.f_reshape([rows * length, width])?)
         };
         let mut parts = Vec::new();
         let mut start = 0;
-        // Runs of one length that follow each other attend together.
+        // Adjacent runs of one length are one batch.
         for equal in runs.chunk_by(|a, b| a == b) {
             let (rows, length) = (equal.len() as i64, equal[0]);
             parts.push(attend(start, rows, length)?);
@@ -217,7 +193,7 @@ impl QwenTower {
     }
 }
 
-/// Rotary embedding of `[patches, heads, head_dim]`, in float32 whatever the type.
+/// Applies the rotary embedding to `[patches, heads, head_dim]`, in float32 whatever the dtype.
 fn rotate(x: &Tensor, (cos, sin): &(Tensor, Tensor)) -> Result<Tensor> {
     let wide = x.f_to_kind(Kind::Float)?;
     let half = x.size()[2] / 2;

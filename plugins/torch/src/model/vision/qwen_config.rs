@@ -1,4 +1,4 @@
-//! `vision_config` of Qwen2.5-VL and Qwen3-VL, and the tensors that it promises.
+//! `vision_config` of Qwen2.5-VL and Qwen3-VL, and the tensors that it requires.
 
 use std::collections::HashMap;
 
@@ -6,14 +6,17 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::model::activation::Activation;
-use crate::model::config::with_defaults;
+use crate::model::section::with_defaults;
 
+/// Prefix of the tower's tensors, without the dot.
 pub(super) const PREFIX: &str = "visual";
 
-/// Shape of the tower.
+/// Shape of a Qwen-VL tower.
+///
+/// The `Debug` form is part of the encoder's fingerprint and must not change.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct QwenVision {
-    /// Layers.
+    /// Number of layers.
     pub(crate) depth: i64,
     /// Width of the residual stream.
     pub(crate) hidden_size: i64,
@@ -22,20 +25,20 @@ pub(crate) struct QwenVision {
     pub(super) hidden_act: Activation,
     /// Side of a patch in pixels.
     pub(crate) patch_size: i64,
-    /// Frames of a patch.
+    /// Frames in a patch.
     pub(crate) temporal_patch_size: i64,
-    /// Patches along a side of what becomes one feature.
+    /// Patches along a side of the square that is merged to one feature.
     pub(crate) spatial_merge_size: i64,
     /// Width of a feature.
     pub(crate) out_hidden_size: i64,
-    /// Positions of a second on the axis of time (Qwen2.5-VL).
+    /// Positions per second on the time axis (Qwen2.5-VL).
     #[serde(default)]
     pub(crate) tokens_per_second: i64,
-    /// Side of a window in pixels (Qwen2.5-VL).
+    /// Side of an attention window in pixels (Qwen2.5-VL).
     pub(super) window_size: Option<i64>,
     #[serde(default)]
     pub(super) fullatt_block_indexes: Vec<i64>,
-    /// Rows of the table of learned positions (Qwen3-VL).
+    /// Rows of the learned position table (Qwen3-VL).
     pub(super) num_position_embeddings: Option<i64>,
     #[serde(default)]
     pub(super) deepstack_visual_indexes: Vec<i64>,
@@ -46,7 +49,7 @@ impl QwenVision {
     /// Prefix of the tower's tensors, dot included.
     pub(crate) const PREFIX: &'static str = "visual.";
 
-    /// Reads Qwen2.5-VL's `vision_config`.
+    /// Parses `vision_config` of Qwen2.5-VL.
     pub(crate) fn qwen2_5(section: &Value) -> std::result::Result<Self, String> {
         let defaults = json!({
             "depth": 32, "hidden_size": 3584, "intermediate_size": 3420, "num_heads": 16,
@@ -57,7 +60,7 @@ impl QwenVision {
         Self::parse(section, defaults, &["num_position_embeddings", "deepstack_visual_indexes"])
     }
 
-    /// Reads Qwen3-VL's `vision_config`.
+    /// Parses `vision_config` of Qwen3-VL.
     pub(crate) fn qwen3(section: &Value) -> std::result::Result<Self, String> {
         let defaults = json!({
             "depth": 27, "hidden_size": 1152, "intermediate_size": 4304, "num_heads": 16,
@@ -94,25 +97,27 @@ impl QwenVision {
         Ok(config)
     }
 
-    /// Features that go to the decoder's first layers, beside those in its input.
+    /// Returns the number of DeepStack levels: features that are added behind the decoder's first layers.
     pub(crate) fn deep_levels(&self) -> i64 {
         self.deepstack_visual_indexes.len() as i64
     }
 
+    /// Returns whether the tower is Qwen3-VL's, which has learned positions.
     pub(super) fn is_qwen3(&self) -> bool {
         self.num_position_embeddings.is_some()
     }
 
+    /// Returns the width of an attention head.
     pub(super) fn head_dim(&self) -> i64 {
         self.hidden_size / self.num_heads
     }
 
-    /// Elements of a square of merged patches.
+    /// Returns the width of a concatenated square of patches.
     pub(super) fn merged_width(&self) -> i64 {
         self.hidden_size * self.spatial_merge_size.pow(2)
     }
 
-    /// Names and shapes of the tower's tensors.
+    /// Adds names and shapes of the tower's tensors.
     pub(crate) fn tensors(&self, all: &mut HashMap<String, Vec<i64>>) {
         let (width, inner, merged) = (self.hidden_size, self.intermediate_size, self.merged_width());
         let mut add = |name: &str, shape: &[i64]| all.insert(format!("{PREFIX}.{name}"), shape.to_vec());
@@ -159,12 +164,13 @@ impl QwenVision {
         }
     }
 
-    /// Prefixes of the mergers, and whether they concatenate before the norm.
+    /// Returns the name of each merger, and whether it concatenates before the norm.
     pub(super) fn mergers(&self) -> Vec<(String, bool)> {
         let deep = (0..self.deep_levels()).map(|level| (format!("deepstack_merger_list.{level}"), true));
         std::iter::once(("merger".to_owned(), false)).chain(deep).collect()
     }
 
+    /// Returns the names of a merger's norm and two linear layers.
     pub(super) fn merger_parts(&self) -> [&'static str; 3] {
         if self.is_qwen3() { ["norm", "linear_fc1", "linear_fc2"] } else { ["ln_q", "mlp.0", "mlp.2"] }
     }

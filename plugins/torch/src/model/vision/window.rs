@@ -1,21 +1,21 @@
-//! Which patches attend to each other in Qwen2.5-VL's windowed layers.
+//! Attention windows of Qwen2.5-VL's tower.
 
-use crate::model::preprocess::PatchGrid;
+use crate::model::pixel_values::PatchGrid;
 
-/// An order of merged patches in which windows are contiguous, and the windows' lengths.
+/// Permutation of merged patches that makes windows contiguous, and the windows' lengths.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Windows {
-    /// Merged patch at each place.
+    /// Merged patch at each place of the permutation.
     pub(super) order: Vec<i64>,
-    /// Place of each merged patch.
+    /// Inverse permutation.
     pub(super) back: Vec<i64>,
-    /// Patches of each window.
+    /// Number of patches in each window.
     pub(super) lengths: Vec<i64>,
 }
 
 impl Windows {
-    /// Windows of `side x side` merged patches over each step of a grid; those at the right and lower
-    /// edge are smaller.
+    /// Computes windows of `side x side` merged patches for each step of a grid; those at the right and lower edge are
+    /// smaller.
     pub(super) fn new(grid: PatchGrid, merge: i64, side: i64) -> Self {
         let (rows, columns) = (grid.height / merge, grid.width / merge);
         let mut order = Vec::new();

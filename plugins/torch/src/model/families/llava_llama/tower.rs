@@ -1,34 +1,26 @@
-//! Where a LLaVA checkpoint's tower is, and what shape it has.
+//! Shape of the vision tower of a checkpoint of the LLaVA repositories, whose config only names it.
 
 use std::collections::BTreeMap;
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::canonical;
-use crate::chat::read_optional_json;
+use super::names::canonical;
 use crate::error::{Result, TorchError};
+use crate::json_file;
 
-/// The longest header that is read; a checkpoint of thousands of tensors has some hundred kilobytes.
+/// Upper bound of a header in bytes; thousands of tensors take some hundred kilobytes.
 const LARGEST_HEADER: u64 = 100_000_000;
 
-/// The folder of the tower that a config names: where it says, or beside or inside the checkpoint.
-pub(super) fn folder(checkpoint: &Path, name: &str) -> Option<PathBuf> {
-    let base = Path::new(name).file_name()?;
-    let around = [Some(checkpoint), checkpoint.parent()].into_iter().flatten();
-    let near = around.flat_map(|place| [place.join(name), place.join(base)]);
-    near.into_iter().find(|place| place != checkpoint && place.join("config.json").exists())
-}
-
-/// `vision_config` of a tower's folder, which may hold nothing else.
+/// Reads `vision_config` from a tower's folder; the whole `config.json` if it has no such section.
 pub(super) fn config(folder: &Path) -> Result<Value> {
-    let config = read_optional_json(&folder.join("config.json"))?;
+    let config = json_file::read_optional(&folder.join("config.json"))?;
     Ok(config.get("vision_config").cloned().unwrap_or(config))
 }
 
-/// The shape of the tower in a checkpoint, from its tensors; `None` where there is none. Heads have 64
-/// elements and the activation is GELU, as in every LanguageBind tower: neither shows in the tensors.
+/// Derives `vision_config` from the shapes of the tower's tensors in a checkpoint; `None` if it has none. Heads of
+/// 64 elements and GELU are assumed, as in every LanguageBind tower: the shapes do not determine them.
 pub(super) fn config_from_shapes(checkpoint: &Path, prefix: &str) -> Result<Option<Value>> {
     let mut shapes = BTreeMap::new();
     for file in files(checkpoint)? {
@@ -62,9 +54,9 @@ pub(super) fn config_from_shapes(checkpoint: &Path, prefix: &str) -> Result<Opti
     Ok(Some(config))
 }
 
-/// The files that hold the tensors: those of the index, or the only one.
+/// Returns the weight files: the shards of the index, or the single file.
 fn files(checkpoint: &Path) -> Result<Vec<String>> {
-    let index = read_optional_json(&checkpoint.join("model.safetensors.index.json"))?;
+    let index = json_file::read_optional(&checkpoint.join("model.safetensors.index.json"))?;
     let Some(map) = index["weight_map"].as_object() else {
         return Ok(vec!["model.safetensors".to_owned()]);
     };
@@ -74,7 +66,7 @@ fn files(checkpoint: &Path) -> Result<Vec<String>> {
     Ok(files)
 }
 
-/// Adds the shapes of a safetensors file, by this crate's names: eight bytes of length, then JSON.
+/// Adds the shapes of a safetensors file, by canonical name. The header is its length (8 bytes), then JSON.
 fn header(path: &Path, shapes: &mut BTreeMap<String, Vec<i64>>) -> Result<()> {
     let mut file = std::fs::File::open(path).map_err(TorchError::io("read", path))?;
     let mut length = [0_u8; 8];

@@ -1,0 +1,97 @@
+//! Analyses of a run with the components that its own `config.toml` names, for async callers.
+//!
+//! The other modules are synchronous and are lent callbacks: frames of a video, quality of an answer. Here the callbacks
+//! come from the run's config: `[video]` reads frames; `[data]` and `[evaluator]` measure answers. Component types must be
+//! linked into the program (`isr-dpo` links all of this repository). No model is loaded.
+//!
+//! Each function runs its work on a thread of tokio's blocking pool and can be awaited on any runtime, a current-thread one
+//! included. Dropping the future does not stop work that has begun.
+
+mod blocking;
+mod facts;
+mod video;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use isr_api::{Frames, SampleId};
+use serde::Serialize;
+
+use self::blocking::blocking;
+use self::facts::Facts;
+use self::video::video_reader;
+use crate::audit::{AuditError, RunAudit};
+use crate::export::{Export, ExportError, Exported, Pictures};
+use crate::report::ReportError;
+
+/// Audit of a run's judges, with the reason where they were not compared with the facts.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Audited {
+    /// Figures of every judge.
+    #[serde(flatten)]
+    pub audit: RunAudit,
+    /// Why the facts of the run's training samples are unknown; null where they are known.
+    pub no_facts: Option<String>,
+}
+
+/// Audits the judges of the run in the folder `run`. `others` are folders of other judges' verdicts on the same answers.
+///
+/// # Errors
+/// See [`crate::audit::audit`]. Unknown facts are no error: [`Audited::no_facts`] gives the reason.
+pub async fn audit_run(run: &Path, others: &[PathBuf]) -> Result<Audited, AuditError> {
+    let (run, others) = (run.to_owned(), others.to_vec());
+    blocking(move |runtime| {
+        let (facts, no_facts) = match Facts::of_run(&run, runtime) {
+            Ok(facts) => (Some(facts), None),
+            Err(reason) => (None, Some(reason)),
+        };
+        let quality = |sample: &SampleId, text: &str| facts.as_ref()?.quality(sample, text);
+        Ok(Audited { audit: crate::audit::audit(&run, &others, &quality)?, no_facts })
+    })
+    .await
+}
+
+/// Writes the HTML report of the run directories `runs` to the file `out`, replacing an older one atomically. Frames of a video
+/// that no run's reader can open any more are shown as missing.
+///
+/// # Errors
+/// See [`crate::report::write_report`].
+pub async fn write_report(runs: &[PathBuf], out: &Path) -> Result<(), ReportError> {
+    let (runs, out) = (runs.to_vec(), out.to_owned());
+    blocking(move |runtime| {
+        let readers: Vec<_> = runs.iter().filter_map(|run| video_reader(run)).collect();
+        let frames = |video: &str| -> Option<Frames> {
+            let video = Path::new(video);
+            readers.iter().find_map(|reader| runtime.block_on(reader.read(video)).ok())
+        };
+        let facts_of = |run: &'_ PathBuf| Some((run.clone(), Facts::of_run(run, runtime).ok()?));
+        let facts: HashMap<PathBuf, Facts> = runs.iter().filter_map(facts_of).collect();
+        let quality = |run: &Path, sample: &SampleId, text: &str| facts.get(run)?.quality(sample, text);
+        crate::report::write_report(&runs, &out, &frames, &quality)
+    })
+    .await
+}
+
+/// Writes the preference pairs of the run in the folder `run` to the file `out`. `frames` is a folder for the frames of each video
+/// as PNG files, for trainers that read images only; `None` writes no images.
+///
+/// # Errors
+/// See [`Export::write`].
+pub async fn write_export(
+    run: &Path,
+    export: &Export,
+    out: &Path,
+    frames: Option<&Path>,
+) -> Result<Exported, ExportError> {
+    let (run, export, out) = (run.to_owned(), export.clone(), out.to_owned());
+    let dir = frames.map(Path::to_owned);
+    blocking(move |runtime| {
+        let reader = video_reader(&run);
+        let read = |video: &str| -> Option<Frames> {
+            runtime.block_on(reader.as_ref()?.read(Path::new(video))).ok()
+        };
+        let pictures = dir.as_ref().map(|dir| Pictures { dir, frames: &read });
+        export.write(&run, &out, pictures.as_ref())
+    })
+    .await
+}

@@ -1,0 +1,115 @@
+//! A read-only view of a JSON schema in the shape that schemars writes.
+
+use serde_json::Value as Json;
+
+/// A root schema, for resolving references into its definitions.
+#[derive(Clone, Copy)]
+pub(super) struct SchemaView<'s> {
+    root: &'s Json,
+}
+
+impl<'s> SchemaView<'s> {
+    pub(super) fn new(root: &'s Json) -> Self {
+        Self { root }
+    }
+
+    /// Follows `$ref`.
+    pub(super) fn resolve(self, mut schema: &'s Json) -> &'s Json {
+        while let Some(pointer) = schema.get("$ref").and_then(Json::as_str) {
+            match self.root.pointer(pointer.trim_start_matches('#')) {
+                Some(target) => schema = target,
+                None => break,
+            }
+        }
+        schema
+    }
+
+    /// The alternatives of `oneOf` or `anyOf`, resolved.
+    pub(super) fn options(self, schema: &'s Json) -> Option<Vec<&'s Json>> {
+        let options = schema.get("oneOf").or_else(|| schema.get("anyOf"))?.as_array()?;
+        Some(options.iter().map(|option| self.resolve(option)).collect())
+    }
+
+    /// The tagged union that a schema describes, possibly inside an `Option`.
+    pub(super) fn tagged(self, schema: &'s Json) -> Option<Tagged<'s>> {
+        let schema = self.resolve(schema);
+        let mut options = self.options(schema)?;
+        options.retain(|option| types(option) != ["null"]);
+        match options[..] {
+            [only] if self.options(only).is_some() => self.tagged(only),
+            _ => Tagged::of(schema, &options),
+        }
+    }
+}
+
+/// A tagged union: tables with one common key, the tag, whose constant identifies the variant.
+pub(super) struct Tagged<'s> {
+    /// The tag's key.
+    pub(super) tag: &'s str,
+    /// Title of the schema.
+    pub(super) title: Option<&'s str>,
+    /// Tag value and schema of each variant.
+    pub(super) variants: Vec<(&'s str, &'s Json)>,
+}
+
+impl<'s> Tagged<'s> {
+    pub(super) fn of(schema: &'s Json, options: &[&'s Json]) -> Option<Self> {
+        let properties = options.first()?.get("properties")?.as_object()?;
+        let title = schema.get("title").and_then(Json::as_str);
+        properties.keys().find_map(|tag| {
+            let variant =
+                |option: &&'s Json| Some((constant(option.get("properties")?.get(tag)?)?, *option));
+            let variants = options.iter().map(variant).collect::<Option<Vec<_>>>()?;
+            Some(Self { tag, title, variants })
+        })
+    }
+
+    pub(super) fn names(&self) -> Vec<&'s str> {
+        self.variants.iter().map(|(name, _)| *name).collect()
+    }
+}
+
+fn constant(schema: &Json) -> Option<&str> {
+    let one = || schema.get("enum").and_then(Json::as_array).filter(|all| all.len() == 1)?.first();
+    schema.get("const").or_else(one)?.as_str()
+}
+
+/// Type names of a schema; empty if any type is allowed.
+pub(super) fn types(schema: &Json) -> Vec<&str> {
+    match schema.get("type") {
+        Some(Json::String(name)) => vec![name],
+        Some(Json::Array(names)) => names.iter().filter_map(Json::as_str).collect(),
+        _ if schema.get("properties").is_some() => vec!["object"],
+        _ => Vec::new(),
+    }
+}
+
+/// Enumerated strings of a schema; `None` if it enumerates none.
+pub(super) fn literals(schema: &Json) -> Option<Vec<&str>> {
+    if let Some(text) = schema.get("const") {
+        return text.as_str().map(|text| vec![text]);
+    }
+    let listed = schema.get("enum")?.as_array()?;
+    listed.iter().filter(|one| !one.is_null()).map(Json::as_str).collect()
+}
+
+/// Required keys of a table.
+pub(super) fn required(schema: &Json) -> impl Iterator<Item = &str> {
+    let listed = schema.get("required").and_then(Json::as_array);
+    listed.into_iter().flatten().filter_map(Json::as_str)
+}
+
+/// Minimum and maximum of a number, from the bounds or the integer format.
+pub(super) fn bounds(schema: &Json) -> (Option<f64>, Option<f64>) {
+    let limit = |key| schema.get(key).and_then(Json::as_f64);
+    let (least, most) = match schema.get("format").and_then(Json::as_str) {
+        Some("int8") => (Some(-128.0), Some(127.0)),
+        Some("int16") => (Some(-32_768.0), Some(32_767.0)),
+        Some("int32") => (Some(f64::from(i32::MIN)), Some(f64::from(i32::MAX))),
+        Some("uint8") => (Some(0.0), Some(255.0)),
+        Some("uint16") => (Some(0.0), Some(65_535.0)),
+        Some("uint32") => (Some(0.0), Some(f64::from(u32::MAX))),
+        _ => (None, None),
+    };
+    (limit("minimum").or(least), limit("maximum").or(most))
+}

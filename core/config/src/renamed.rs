@@ -1,0 +1,99 @@
+//! Former names of keys and components, accepted for one version.
+//!
+//! Each layer of a config, and the `config.toml` of a run directory, is brought to today's names before anything
+//! else looks at it. A former name is logged as a warning that says the new one.
+
+use config::{Value, ValueKind};
+use serde_json::Value as Json;
+
+/// Keys: path of the table, former name, name.
+const KEYS: [(&str, &str, &str); 2] =
+    [("loop", "in_flight", "concurrency"), ("evaluation", "interim_samples", "intermediate_samples")];
+
+/// Components: section, former `type`, `type`.
+const COMPONENTS: [(&str, &str, &str); 2] =
+    [("policy", "llava", "torch"), ("encoder", "clip", "vision_tower")];
+
+/// Today's form of a dotted key, as `-s` and environment variables have them.
+pub(super) fn key(path: &str) -> Option<String> {
+    let (_, _, new) = KEYS.iter().find(|(table, old, _)| path == format!("{table}.{old}"))?;
+    let (table, old) = path.rsplit_once('.')?;
+    warn(&format!("key `{table}.{old}`"), &format!("`{table}.{new}`"));
+    Some(format!("{table}.{new}"))
+}
+
+/// Brings one value at its key path, as a layer has it, to today's names.
+pub(super) fn value(path: &str, value: &mut Value) {
+    for (section, old, new) in COMPONENTS {
+        let kind = match &mut value.kind {
+            ValueKind::Table(table) if path == section => table.get_mut("type").map(|it| &mut it.kind),
+            kind if path == format!("{section}.type") => Some(kind),
+            _ => None,
+        };
+        if let Some(ValueKind::String(name)) = kind
+            && name == old
+        {
+            warn(&format!("{section} `{old}`"), &format!("`{new}`"));
+            *name = new.to_owned();
+        }
+    }
+    for (table, old, new) in KEYS {
+        if let ValueKind::Table(entries) = &mut value.kind
+            && path == table
+            && let Some(entry) = entries.remove(old)
+        {
+            warn(&format!("key `{table}.{old}`"), &format!("`{table}.{new}`"));
+            entries.entry(new.to_owned()).or_insert(entry);
+        }
+    }
+}
+
+/// Brings the resolved config of an older run to today's names, without a warning.
+pub fn with_current_names(mut config: Json) -> Json {
+    for (table, old, new) in KEYS {
+        if let Some(entries) = config.get_mut(table).and_then(Json::as_object_mut)
+            && let Some(entry) = entries.remove(old)
+        {
+            entries.entry(new).or_insert(entry);
+        }
+    }
+    for (section, old, new) in COMPONENTS {
+        if let Some(name) = config.get_mut(section).and_then(|section| section.get_mut("type"))
+            && name == old
+        {
+            *name = new.into();
+        }
+    }
+    config
+}
+
+fn warn(old: &str, new: &str) {
+    tracing::warn!("{old} is now called {new}; the former name will be refused by the next version");
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_config_of_an_older_run_gets_the_names_of_today() {
+        let old = json!({
+            "policy": { "type": "llava", "model": "m" },
+            "encoder": { "type": "clip" },
+            "loop": { "in_flight": 4 },
+            "evaluation": { "interim_samples": 7 },
+            "judge": { "type": "clip" },
+        });
+        let new = json!({
+            "policy": { "type": "torch", "model": "m" },
+            "encoder": { "type": "vision_tower" },
+            "loop": { "concurrency": 4 },
+            "evaluation": { "intermediate_samples": 7 },
+            "judge": { "type": "clip" },
+        });
+        assert_eq!(with_current_names(old), new);
+        assert_eq!(with_current_names(new.clone()), new);
+    }
+}
