@@ -7,10 +7,17 @@ use crate::policy::{GenerateRequest, ScoreRequest};
 ///
 /// The policy takes KV-cache memory for `n * max_new_tokens` tokens before it generates, so without a limit one
 /// plugin could exhaust the memory of the run.
+///
+/// | limit | process | native library, in this process | WebAssembly |
+/// |---|---|---|---|
+/// | `per_call` | all questions | `generate` and `score` | `generate` and `score` |
+/// | `in_flight`, `open` | of the component | of one batch | one question at a time |
+/// | `open_bytes` | of the component | not held | memory of the instance |
+/// | the others | held | held | held |
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct QuestionLimits {
-    /// Most questions of one call, `frame` included. Default 1,000.
+    /// Most questions of one call. Default 1,000.
     pub per_call: usize,
     /// Most questions of one component that are worked on at a time; others wait. Default 64.
     pub in_flight: usize,
