@@ -53,3 +53,17 @@ async fn what_cannot_be_asked_is_an_exception_in_the_plugin() {
         assert!(said.contains(part), "{part}: {said}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_questions_than_may_be_in_flight_are_all_answered_each_with_its_own_answer() {
+    let file = File::judging(
+        "from concurrent.futures import ThreadPoolExecutor\n\
+         def ask(n): return len(case.score('?', ['x' * n])[0])\n\
+         with ThreadPoolExecutor(200) as pool:\n\
+         \x20   assert list(pool.map(ask, range(1, 201))) == list(range(1, 201))\n\
+         return 0.5",
+    );
+    let policy = Arc::new(FakePolicy::default());
+    let verdict = file.judge().unwrap().judge(&case("one", "two"), &policy.frozen()).await;
+    assert_eq!(verdict.unwrap().p_first, 0.5);
+}
