@@ -5,9 +5,7 @@
 //! another program, with a judge of its own.
 //!
 //! ```no_run
-//! use std::path::Path;
-//! use isr_dpo::CancellationToken;
-//! use isr_dpo::config::{Loader, RunConfig};
+//! use isr_dpo::{Event, Run};
 //!
 //! # async fn run() -> Result<(), isr_dpo::Error> {
 //! let run = Run::builder("configs/quickstart.toml")

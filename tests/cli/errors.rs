@@ -101,7 +101,7 @@ fn a_device_that_is_not_there_is_named() {
     insta::assert_snapshot!(refused("policy.device=gpu"), @r#"
     exit code 2
     loading models
-    error: cannot build policy `llava`: device `gpu` is not one of auto, cpu, cuda, cuda:N
+    error: cannot build policy `torch`: device `gpu` is not one of auto, cpu, cuda, cuda:N
     "#);
 }
 

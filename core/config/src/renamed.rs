@@ -3,12 +3,15 @@
 //! Each layer of a config, and the `config.toml` of a run directory, is brought to today's names before anything
 //! else looks at it. A former name is logged as a warning that says the new one.
 
-use config::{Value, ValueKind};
+use config::{Map, Value, ValueKind};
 use serde_json::Value as Json;
 
 /// Keys: path of the table, former name, name.
-const KEYS: [(&str, &str, &str); 2] =
-    [("loop", "in_flight", "concurrency"), ("evaluation", "interim_samples", "intermediate_samples")];
+const KEYS: [(&str, &str, &str); 3] = [
+    ("loop", "in_flight", "concurrency"),
+    ("evaluation", "interim_samples", "intermediate_samples"),
+    ("policy.training", "glance", "skip_decoder"),
+];
 
 /// Components: section, former `type`, `type`.
 const COMPONENTS: [(&str, &str, &str); 2] =
@@ -38,8 +41,7 @@ pub(super) fn value(path: &str, value: &mut Value) {
         }
     }
     for (table, old, new) in KEYS {
-        if let ValueKind::Table(entries) = &mut value.kind
-            && path == table
+        if let Some(entries) = inner(value, path, table)
             && let Some(entry) = entries.remove(old)
         {
             warn(&format!("key `{table}.{old}`"), &format!("`{table}.{new}`"));
@@ -48,10 +50,25 @@ pub(super) fn value(path: &str, value: &mut Value) {
     }
 }
 
+/// The table `wanted` within the value at `path`.
+fn inner<'v>(value: &'v mut Value, path: &str, wanted: &str) -> Option<&'v mut Map<String, Value>> {
+    let below = wanted.strip_prefix(path)?;
+    let mut value = value;
+    for step in below.split('.').filter(|step| !step.is_empty()) {
+        let ValueKind::Table(entries) = &mut value.kind else { return None };
+        value = entries.get_mut(step)?;
+    }
+    match &mut value.kind {
+        ValueKind::Table(entries) => Some(entries),
+        _ => None,
+    }
+}
+
 /// Brings the resolved config of an older run to today's names, without a warning.
 pub fn with_current_names(mut config: Json) -> Json {
     for (table, old, new) in KEYS {
-        if let Some(entries) = config.get_mut(table).and_then(Json::as_object_mut)
+        let pointer = format!("/{}", table.replace('.', "/"));
+        if let Some(entries) = config.pointer_mut(&pointer).and_then(Json::as_object_mut)
             && let Some(entry) = entries.remove(old)
         {
             entries.entry(new).or_insert(entry);
@@ -80,14 +97,14 @@ mod tests {
     #[test]
     fn the_config_of_an_older_run_gets_the_names_of_today() {
         let old = json!({
-            "policy": { "type": "llava", "model": "m" },
+            "policy": { "type": "llava", "model": "m", "training": { "glance": true } },
             "encoder": { "type": "clip" },
             "loop": { "in_flight": 4 },
             "evaluation": { "interim_samples": 7 },
             "judge": { "type": "clip" },
         });
         let new = json!({
-            "policy": { "type": "torch", "model": "m" },
+            "policy": { "type": "torch", "model": "m", "training": { "skip_decoder": true } },
             "encoder": { "type": "vision_tower" },
             "loop": { "concurrency": 4 },
             "evaluation": { "intermediate_samples": 7 },

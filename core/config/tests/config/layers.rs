@@ -107,3 +107,13 @@ fn a_required_section_cannot_be_taken_away() {
     let loader = minimal_with("").overrides(["judge=none"]);
     insta::assert_snapshot!(message(&loader), @r#"`judge` in `-s judge=none`: expected a table with the key `type`, found string "none""#);
 }
+
+#[test]
+fn former_names_of_keys_are_read_in_every_layer() {
+    let from = |loader: Loader| loaded(&loader).value.r#loop.concurrency;
+    assert_eq!(from(minimal_with("[loop]\nin_flight = 3")), 3);
+    assert_eq!(from(minimal_with("").variables([("ISR__LOOP__IN_FLIGHT", "4")])), 4);
+    assert_eq!(from(minimal_with("[loop]\nconcurrency = 2").overrides(["loop.in_flight=5"])), 5);
+    let both = minimal_with("[loop]\nin_flight = 3\nconcurrency = 2");
+    assert_eq!(from(both), 2, "the name of today counts");
+}

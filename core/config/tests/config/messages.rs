@@ -67,10 +67,9 @@ fn choices_list_what_is_allowed() {
 #[test]
 fn missing_keys_and_sections_say_what_they_are_for() {
     insta::assert_snapshot!(message(&text("run.toml", "")), @"
-    7 problems in the config:
+    6 problems in the config:
     - missing section `[data]` (Source of training and evaluation samples); known values of `type`: list
     - missing section `[video]` (Video decoding and frame sampling); known values of `type`: frames
-    - missing section `[encoder]` (Frozen vision tower that computes visual features); known values of `type`: follows
     - missing section `[policy]` (Model to align); known values of `type`: broken, tiny
     - missing section `[judge]` (Pairwise judge of responses); known values of `type`: self, vote
     - missing section `[objective]` (Preference loss); known values of `type`: dpo

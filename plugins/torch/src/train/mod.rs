@@ -13,7 +13,6 @@ use adamw::AdamW;
 use isr_api::{ObjectiveBatch, PreferenceObjective, Requirements, StepReport, TrainStep};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 use tch::Tensor;
 
 use crate::chat::Chat;
@@ -27,7 +26,6 @@ use batch::{ForwardMode, TokenizedExample};
 /// Settings of training: trained parts, memory, optimiser.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-#[schemars(transform = former_keys)]
 pub struct TrainingConfig {
     /// Train the language model. Default true.
     pub language_model: bool,
@@ -50,7 +48,6 @@ pub struct TrainingConfig {
     /// which learn many times faster with so short a path from a word to its patches. The language model that
     /// results cannot answer, and answers are learned only where each word determines the next, as in the
     /// demonstrations `list` of the miniature. Default false.
-    #[serde(alias = "glance")]
     pub skip_decoder: bool,
     /// LoRA: train low-rank adapters on the linear layers of the parts above instead of the parts themselves.
     /// Default: off.
@@ -62,18 +59,6 @@ pub struct TrainingConfig {
     pub epsilon: f64,
     /// AdamW: decoupled weight decay. Default 0, as in LLaVA-Hound.
     pub weight_decay: f64,
-}
-
-/// Adds the former name of a key to the schema, by which configs are checked.
-fn former_keys(schema: &mut schemars::Schema) {
-    let glance = json!({
-        "description": "Former name of `skip_decoder`.",
-        "type": "boolean",
-        "deprecated": true,
-    });
-    if let Some(Value::Object(properties)) = schema.get_mut("properties") {
-        properties.insert("glance".to_owned(), glance);
-    }
 }
 
 impl Default for TrainingConfig {

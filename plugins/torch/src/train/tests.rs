@@ -233,14 +233,3 @@ fn skip_decoder_leaves_the_layers_out_and_keeps_examples_apart() {
     assert!(["vision", "projector", "embed_tokens", "lm_head", "model.norm"].into_iter().all(among));
     assert!(!among("language_model.model.layers"), "{learned:?}");
 }
-
-#[test]
-fn the_former_name_of_skip_decoder_is_read_and_in_the_schema() {
-    let config: TrainingConfig = serde_json::from_str(r#"{"glance": true}"#).unwrap();
-    assert!(config.skip_decoder);
-    assert!(serde_json::from_str::<TrainingConfig>(r#"{"glanced": true}"#).is_err());
-    let schema = schemars::schema_for!(TrainingConfig);
-    let property = |name: &str| &schema.as_value()["properties"][name];
-    assert_eq!(property("glance")["deprecated"], true);
-    assert_eq!(property("skip_decoder")["type"], "boolean");
-}
