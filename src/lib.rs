@@ -1,7 +1,7 @@
 //! Iterative preference optimisation of video LMMs, for programs that embed it.
 //!
 //! Joins the traits ([`isr_api`]), the config engine ([`isr_config`]), the loop ([`isr_run`]) and all components
-//! of this repository, so that a config can name them, and opens runs. `examples/embed.rs` runs the loop inside
+//! of this repository, so that a config can name them, and opens runs. `examples/embedder` runs the loop inside
 //! another program, with a judge of its own.
 //!
 //! ```no_run
