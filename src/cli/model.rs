@@ -20,7 +20,7 @@ pub(super) struct ModelArgs {
     /// Frames that are taken of a video, evenly spaced
     #[arg(long, value_name = "N", default_value_t = 8)]
     frames: usize,
-    /// Standing instructions in front of the prompt
+    /// System prompt
     #[arg(long, value_name = "TEXT")]
     system: Option<String>,
     /// `auto` (a GPU where there is one), `cpu`, `cuda` or `cuda:N`

@@ -147,10 +147,10 @@ impl Session<'_> {
     /// Each feature of the root package alone, and none.
     fn features(&mut self) {
         for features in std::iter::once(String::new()).chain(features::all(self.root)) {
-            let mut check = self.cargo(&["check", "--package=isr-dpo", "--no-default-features"], true);
-            check.arg(format!("--features={features}"));
+            let mut check = self.cargo(&["clippy", "--package=isr-dpo", "--no-default-features"], true);
+            check.arg(format!("--features={features}")).args(["--", "-D", "warnings"]);
             let name = format!("feature {}", if features.is_empty() { "none" } else { &features });
-            self.check(&name, check.env("RUSTFLAGS", "-D warnings"));
+            self.check(&name, &mut check);
         }
     }
 
