@@ -14,7 +14,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::pip::Pip;
-use crate::process;
+use crate::{process, repository};
 
 /// The version that the `tch` crate in our lock file binds.
 pub(crate) const VERSION: &str = "2.11.0";
@@ -102,7 +102,8 @@ pub(crate) fn ensure_installed(root: &Path, wanted: Option<Variant>) -> Result<(
 fn own_libtorch(root: &Path) -> Option<PathBuf> {
     let named = env::var_os("LIBTORCH").filter(|v| !v.is_empty())?;
     let named = PathBuf::from(named);
-    (named != root.join(".libtorch/torch")).then_some(named)
+    let ours = repository::root().into_iter().chain([root.to_owned()]);
+    (!ours.into_iter().any(|root| named == root.join(".libtorch/torch"))).then_some(named)
 }
 
 /// The variant of a complete install of the right version.
