@@ -138,6 +138,10 @@ impl Policy for Checked<dyn Policy> {
         self.inner.fingerprint()
     }
 
+    fn encoder(&self) -> Option<Arc<dyn VideoEncoder>> {
+        self.inner.encoder().map(|inner| encoder(&self.name, inner))
+    }
+
     async fn generate(&self, request: GenerateRequest) -> Result<Vec<Response>, ComponentError> {
         let wanted = request.n;
         let responses = self.inner.generate(request).await?;

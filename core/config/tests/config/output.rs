@@ -225,6 +225,18 @@ fn components_are_built_from_a_config() {
 }
 
 #[test]
+fn an_encoder_left_out_is_the_policys_own_or_an_error() {
+    let config = loaded(&text("run.toml", &MINIMAL.replace("[encoder]\ntype = \"follows\"\n", "")));
+    assert!(config.value.encoder.is_none());
+    let cx = BuildContext { config: config.settings };
+    let error = Components::build(&config.value, &cx).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "cannot build encoder `the policy's own`: policy `tiny` has no encoder of its own; choose one in [encoder]"
+    );
+}
+
+#[test]
 fn a_component_that_cannot_be_built_is_named() {
     let config = loaded(&minimal_with("[policy]\ntype = 'broken'"));
     let error = Components::build(&config.value, &BuildContext::default()).unwrap_err();
