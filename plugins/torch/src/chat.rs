@@ -138,9 +138,12 @@ impl Chat {
 
     /// Decodes tokens to trimmed text without special tokens.
     pub(crate) fn decode(&self, ids: &[u32]) -> Result<String> {
-        let text =
-            self.tokenizer.decode(ids, true).map_err(|error| TorchError::Tokenizer(error.to_string()))?;
-        Ok(text.trim().to_owned())
+        Ok(self.decode_part(ids)?.trim().to_owned())
+    }
+
+    /// Decodes some tokens of an answer, with surrounding white space.
+    pub(crate) fn decode_part(&self, ids: &[u32]) -> Result<String> {
+        self.tokenizer.decode(ids, true).map_err(|error| TorchError::Tokenizer(error.to_string()))
     }
 
     /// Renders and tokenises a prompt up to the assistant's turn. `layout` lays the features of a video out.

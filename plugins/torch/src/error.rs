@@ -43,6 +43,12 @@ pub enum TorchError {
     /// Prompt or video that the model does not accept; a sample's bad input.
     #[error("{0}")]
     Prompt(String),
+    /// Logits with NaN or infinity, and where.
+    #[error(
+        "the model's logits are not finite at {0}: its weights or its input hold NaN or infinity, or the dtype \
+         overflows; check the weights, set `precision` to another dtype, or train at a lower learning rate"
+    )]
+    NotFinite(String),
     /// Failure of the chat template.
     #[error("the chat template failed: {0}")]
     Template(String),

@@ -8,13 +8,16 @@ use isr_api::{FinishReason, GenerateRequest, ProgressSender, Response};
 use super::Engine;
 use super::group::{DecodeGroup, DecodeRow, QueuedRequest, RequestState};
 use super::prefill::PrefillOutput;
-use super::progress::{ProgressEmitter, emit_prompt, stable_prefix};
+use super::progress::{emit_prompt, stable_prefix};
 use super::reply::{Reply, respond};
 use super::sampler::Sampler;
 use crate::error::{Result, TorchError};
 use crate::model::decoder::{ActiveRows, AttentionMode};
 use crate::model::kv_cache::KvCache;
 use crate::tensors::to_vec;
+
+/// Tokens of an answer that a prefill makes room for; the cache grows with longer ones.
+const FIRST_TOKENS: usize = 64;
 
 /// Prompt after its prefill.
 struct PrefilledPrompt {
@@ -53,11 +56,8 @@ impl Engine {
                 self.admit(queued);
             }
             self.groups.retain(DecodeGroup::is_wanted);
-            if self.groups.is_empty() {
-                return;
-            }
-            if let Err(error) = self.step() {
-                self.fail_batch(&error);
+            if !self.groups.is_empty() {
+                self.step();
             }
         });
     }
@@ -75,11 +75,7 @@ impl Engine {
         let QueuedRequest { request, progress, reply } = queued;
         match self.prefill_request(&request, progress.as_ref()) {
             Err(error) => respond(reply, Err(error)),
-            Ok(prompt) => {
-                if let Err(error) = self.start(request, progress.as_ref(), reply, prompt) {
-                    tracing::error!(%error, "an answer was lost");
-                }
-            }
+            Ok(prompt) => self.start(request, progress.as_ref(), reply, prompt),
         }
     }
 
@@ -93,7 +89,7 @@ impl Engine {
         emit_prompt(progress, rendered.slots.len());
         let room = self.model.config.text.max_position_embeddings - rendered.extent(0);
         let limit = request.sampling.max_new_tokens.min(room);
-        let PrefillOutput { cache, last } = self.prefill(&rendered, limit)?;
+        let PrefillOutput { cache, last } = self.prefill(&rendered, limit.min(FIRST_TOKENS))?;
         let logits = to_vec(&self.model.decoder.logits(&last)?)?;
         Ok(PrefilledPrompt { cache, delta: rendered.positions.delta(), logits, limit })
     }
@@ -105,32 +101,27 @@ impl Engine {
         progress: Option<&ProgressSender>,
         reply: Reply<Vec<Response>>,
         prompt: PrefilledPrompt,
-    ) -> Result<()> {
-        let PrefilledPrompt { cache, delta, logits, limit } = prompt;
-        let (n, seed, sampling) = (request.n, request.seed, request.sampling);
-        let request = Rc::new(RefCell::new(RequestState::new(sampling.clone(), n, reply)));
+    ) {
+        let GenerateRequest { n, seed, sampling, .. } = request;
+        let state = Rc::new(RefCell::new(RequestState::new(sampling.clone(), n, reply)));
         let indices: Vec<usize> = (0..n).collect();
         for indices in indices.chunks(self.batch) {
-            let cache = cache.fork(indices.len() as i64)?;
-            let mut group =
-                DecodeGroup { request: Rc::clone(&request), cache, delta, limit, rows: Vec::new() };
-            for (cache_row, &index) in indices.iter().enumerate() {
-                let mut sampler = Sampler::new(sampling.clone(), seed, index);
-                let draw = sampler.draw(&logits);
-                let (tokens, logprobs) = (Vec::new(), Vec::new());
-                let emitter = progress.map(|sender| ProgressEmitter::new(sender, index));
-                let cache_row = cache_row as i64;
-                let mut row = DecodeRow { index, cache_row, sampler, tokens, logprobs, emitter };
-                row.push(draw);
-                group.rows.push(row);
-            }
-            self.retain_active(group)?;
+            let cache = match prompt.cache.fork(indices.len() as i64) {
+                Ok(cache) => cache,
+                Err(error) => return state.borrow_mut().fail(error),
+            };
+            let row = |(cache_row, &index): (usize, &usize)| {
+                DecodeRow::new(index, cache_row, Sampler::new(sampling.clone(), seed, index), progress)
+            };
+            let rows = indices.iter().enumerate().map(row).collect();
+            let PrefilledPrompt { delta, limit, .. } = prompt;
+            let group = DecodeGroup { request: Rc::clone(&state), cache, delta, limit, rows };
+            self.draw(group, std::iter::repeat(prompt.logits.as_slice()));
         }
-        Ok(())
     }
 
     /// Decodes one token of each answer of the first groups, `self.batch` answers at most.
-    fn step(&mut self) -> Result<()> {
+    fn step(&mut self) {
         let mut rows = 0;
         let fits = |group: &&DecodeGroup| {
             rows += group.rows.len();
@@ -140,15 +131,45 @@ impl Engine {
         let mut batch: Vec<DecodeGroup> = self.groups.drain(..active).collect();
         // Active groups return to the front: answers under way finish first.
         let waiting = std::mem::take(&mut self.groups);
-        let outcome = self.forward(&mut batch).map(|logits| self.draw(&mut batch, &logits));
-        for group in batch {
-            match &outcome {
-                Ok(()) => self.retain_active(group)?,
-                Err(_) => self.groups.push_back(group),
-            }
+        match self.forward(&mut batch) {
+            Ok(logits) => self.draw_all(batch, &logits),
+            Err(error) => self.step_apart(batch, error),
         }
         self.groups.extend(waiting);
-        outcome
+    }
+
+    /// Decodes one token of each group by itself after a step together has failed, so that a request that exceeds the
+    /// device's memory fails alone. A failed step has changed no cache.
+    fn step_apart(&mut self, batch: Vec<DecodeGroup>, error: TorchError) {
+        if let [group] = batch.as_slice() {
+            return group.request.borrow_mut().fail(error);
+        }
+        tracing::warn!(%error, requests = batch.len(), "a decoding step failed; each request goes on alone");
+        for group in batch {
+            let mut alone = vec![group];
+            match self.forward(&mut alone) {
+                Ok(logits) => self.draw_all(alone, &logits),
+                Err(error) => self.step_apart(alone, error),
+            }
+        }
+    }
+
+    /// Samples a token of each answer from logits `[batch, vocabulary]`, row-major.
+    fn draw_all(&mut self, batch: Vec<DecodeGroup>, logits: &[f32]) {
+        let mut rows = logits.chunks(self.model.config.text.vocab_size as usize);
+        for group in batch {
+            let count = group.rows.len();
+            self.draw(group, rows.by_ref().take(count));
+        }
+    }
+
+    /// Samples a token of each answer of a group, and requeues the group if it has answers that go on. An error is that
+    /// of the group's request alone.
+    fn draw<'l>(&mut self, mut group: DecodeGroup, logits: impl Iterator<Item = &'l [f32]>) {
+        let request = Rc::clone(&group.request);
+        if let Err(error) = group.draw(logits).and_then(|()| self.retain_active(group)) {
+            request.borrow_mut().fail(error);
+        }
     }
 
     /// Runs the decoder on the last token of each row; returns logits `[batch, vocabulary]`, row-major.
@@ -171,27 +192,15 @@ impl Engine {
         to_vec(&self.model.decoder.logits(&hidden)?)
     }
 
-    /// Samples a token of each row from its logits.
-    fn draw(&self, batch: &mut [DecodeGroup], logits: &[f32]) {
-        let rows = batch.iter_mut().flat_map(|group| &mut group.rows);
-        for (row, logits) in rows.zip(logits.chunks(self.model.config.text.vocab_size as usize)) {
-            let draw = row.sampler.draw(logits);
-            row.push(draw);
-        }
-    }
-
     /// Completes the answers that have ended, and requeues the group if it has others.
     fn retain_active(&mut self, mut group: DecodeGroup) -> Result<()> {
         let mut active = Vec::with_capacity(group.rows.len());
         for mut row in std::mem::take(&mut group.rows) {
-            match self.ending(&group, &row)? {
-                None => {
-                    self.emit(&group, &mut row)?;
-                    active.push(row);
-                }
+            match self.ending(&group, &mut row)? {
+                None => active.push(row),
                 Some((text, finish_reason)) => {
                     if let Some(emitter) = &mut row.emitter {
-                        emitter.emit(&text);
+                        emitter.finish(&text);
                     }
                     let policy = self.fingerprint()?;
                     let DecodeRow { index, tokens: token_ids, logprobs, .. } = row;
@@ -208,11 +217,11 @@ impl Engine {
     }
 
     /// Returns text and finish reason of an answer that has ended; `None` while it goes on.
-    fn ending(&self, group: &DecodeGroup, row: &DecodeRow) -> Result<Option<(String, FinishReason)>> {
+    fn ending(&self, group: &DecodeGroup, row: &mut DecodeRow) -> Result<Option<(String, FinishReason)>> {
         if row.tokens.last().is_some_and(|token| self.chat.stops().contains(token)) {
             return Ok(Some((self.chat.decode(&row.tokens)?, FinishReason::Stop)));
         }
-        if let Some(text) = self.stop_string(group, row)? {
+        if let Some(text) = self.read(&group.request.borrow().sampling.stop, row)? {
             return Ok(Some((text, FinishReason::Stop)));
         }
         match row.tokens.len() >= group.limit {
@@ -221,33 +230,23 @@ impl Engine {
         }
     }
 
-    /// Emits the stable prefix of an answer under way, if there is a listener.
-    fn emit(&self, group: &DecodeGroup, row: &mut DecodeRow) -> Result<()> {
-        let Some(emitter) = row.emitter.as_mut().filter(|emitter| emitter.has_listener()) else {
-            return Ok(());
-        };
-        let text = self.chat.decode(&row.tokens)?;
-        emitter.emit(stable_prefix(&text, &group.request.borrow().sampling.stop));
-        Ok(())
-    }
-
-    /// Returns the text before the first stop string, if one has been generated.
-    fn stop_string(&self, group: &DecodeGroup, row: &DecodeRow) -> Result<Option<String>> {
-        let request = group.request.borrow();
-        if request.sampling.stop.is_empty() {
+    /// Reads the newest token where stop strings or a listener need the text. Returns the text before the first stop
+    /// string, if one has been generated; else emits what is certain of it.
+    fn read(&self, stops: &[String], row: &mut DecodeRow) -> Result<Option<String>> {
+        let emitter = row.emitter.as_mut().filter(|emitter| emitter.has_listener());
+        if stops.is_empty() && emitter.is_none() {
             return Ok(None);
         }
-        let text = self.chat.decode(&row.tokens)?;
-        let found = request.sampling.stop.iter().filter_map(|stop| text.find(stop.as_str())).min();
-        Ok(found.map(|end| text[..end].trim_end().to_owned()))
-    }
-
-    /// Fails every request under way after an operation has failed.
-    fn fail_batch(&mut self, error: &TorchError) {
-        for group in self.groups.drain(..) {
-            if let Some(reply) = group.request.borrow_mut().reply.take() {
-                respond(reply, Err(TorchError::Engine(error.to_string())));
+        row.partial.update(&row.tokens, |part| self.chat.decode_part(part))?;
+        if row.partial.reached(stops) {
+            let text = self.chat.decode(&row.tokens)?;
+            if let Some(end) = stops.iter().filter_map(|stop| text.find(stop.as_str())).min() {
+                return Ok(Some(text[..end].trim_end().to_owned()));
             }
         }
+        if let Some(emitter) = emitter {
+            emitter.emit(stable_prefix(row.partial.text(), stops));
+        }
+        Ok(None)
     }
 }

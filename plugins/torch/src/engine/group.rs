@@ -5,9 +5,11 @@ use std::rc::Rc;
 
 use isr_api::{GenerateRequest, ProgressSender, Response, Sampling};
 
+use super::detokenizer::Detokenizer;
 use super::progress::ProgressEmitter;
 use super::reply::{Reply, respond};
 use super::sampler::{Draw, Sampler};
+use crate::error::{Result, TorchError};
 use crate::model::kv_cache::KvCache;
 
 /// Generation request that waits for its prefill.
@@ -41,6 +43,13 @@ impl RequestState {
             respond(reply, Ok(self.responses.drain(..).flatten().collect()));
         }
     }
+
+    /// Answers the request with an error, unless it has been answered.
+    pub(super) fn fail(&mut self, error: TorchError) {
+        if let Some(reply) = self.reply.take() {
+            respond(reply, Err(error));
+        }
+    }
 }
 
 /// Answers of one request that share a KV cache and a length; they attend in one call.
@@ -60,6 +69,14 @@ impl DecodeGroup {
     pub(super) fn is_wanted(&self) -> bool {
         self.request.borrow().reply.as_ref().is_some_and(|reply| !reply.is_closed())
     }
+
+    /// Samples a token of each answer from logits `[answers, vocabulary]`.
+    ///
+    /// # Errors
+    /// Logits that are not finite.
+    pub(super) fn draw<'l>(&mut self, logits: impl Iterator<Item = &'l [f32]>) -> Result<()> {
+        self.rows.iter_mut().zip(logits).try_for_each(|(row, logits)| row.draw(logits))
+    }
 }
 
 /// One answer being decoded.
@@ -72,12 +89,28 @@ pub(super) struct DecodeRow {
     pub(super) tokens: Vec<u32>,
     pub(super) logprobs: Vec<f32>,
     pub(super) emitter: Option<ProgressEmitter>,
+    /// Text so far, where stop strings or a listener need it.
+    pub(super) partial: Detokenizer,
 }
 
 impl DecodeRow {
-    /// Appends a sampled token.
-    pub(super) fn push(&mut self, draw: Draw) {
-        self.tokens.push(draw.token);
-        self.logprobs.push(draw.logprob);
+    /// Creates answer `index` in a row of its group's cache.
+    pub(super) fn new(index: usize, cache_row: usize, sampler: Sampler, progress: Option<&ProgressSender>) -> Self {
+        let emitter = progress.map(|sender| ProgressEmitter::new(sender, index));
+        let (tokens, logprobs) = (Vec::new(), Vec::new());
+        let (cache_row, partial) = (cache_row as i64, Detokenizer::default());
+        Self { index, cache_row, sampler, tokens, logprobs, emitter, partial }
+    }
+
+    /// Samples the next token from logits `[vocabulary]`.
+    ///
+    /// # Errors
+    /// Logits that are not finite.
+    pub(super) fn draw(&mut self, logits: &[f32]) -> Result<()> {
+        let place = || TorchError::NotFinite(format!("token {} of the answer", self.tokens.len() + 1));
+        let Draw { token, logprob } = self.sampler.draw(logits).ok_or_else(place)?;
+        self.tokens.push(token);
+        self.logprobs.push(logprob);
+        Ok(())
     }
 }

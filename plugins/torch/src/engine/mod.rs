@@ -10,6 +10,7 @@
 //! `tests/batch_invariance.rs` checks this to the bit on the CPU.
 
 mod decode;
+mod detokenizer;
 mod group;
 mod prefill;
 mod prefix_cache;
@@ -202,7 +203,8 @@ impl Engine {
         Ok(handle)
     }
 
-    /// Executes commands; decodes while there are none.
+    /// Executes commands, and decodes while there are none. Scoring and decoding alternate, so that neither waits for
+    /// the other to end.
     fn serve(&mut self, inbox: &Receiver<Command>) {
         loop {
             let idle = self.waiting.is_empty() && self.groups.is_empty();
@@ -213,7 +215,11 @@ impl Engine {
             match command {
                 Ok(command) => {
                     let _lock = cpu_lock::acquire(self.model.device, Requester::Engine);
+                    let scores = matches!(command, Command::Score(..) | Command::Logits(..));
                     self.execute(command);
+                    if scores {
+                        self.advance();
+                    }
                 }
                 // The handle is gone.
                 Err(TryRecvError::Disconnected) => return,

@@ -25,7 +25,7 @@ pub(super) struct PrefillOutput {
 }
 
 impl Engine {
-    /// Prefills a prompt, with cache capacity for `room` more tokens.
+    /// Prefills a prompt, with cache capacity for `room` more tokens; the cache grows beyond them.
     pub(super) fn prefill(&mut self, rendered: &Rendered, room: usize) -> Result<PrefillOutput> {
         let (begin, end) = (rendered.prefix(), rendered.slots.len());
         let features;
@@ -44,8 +44,9 @@ impl Engine {
 
     /// Returns keys and values of the first `length` slots of a prompt, from the cache or computed.
     fn prefix(&mut self, rendered: &Rendered, length: usize) -> Result<Rc<Prefix>> {
-        let slots = &rendered.slots[..length];
-        if let Some(prefix) = self.prefixes.find(slots, &rendered.scenes) {
+        let key =
+            self.prefixes.key(&rendered.slots[..length], &rendered.scenes, self.trainer.own_tower());
+        if let Some(prefix) = self.prefixes.find(&key) {
             return Ok(prefix);
         }
         let features = self.features(rendered)?;
@@ -54,7 +55,7 @@ impl Engine {
         let _ = self.model.decoder.forward(&inputs, AttentionMode::Fill(&mut cache))?;
         cache.advance(length as i64);
         let prefix = Rc::new(cache.into_prefix());
-        self.prefixes.insert(slots, &rendered.scenes, &prefix);
+        self.prefixes.insert(key, &prefix);
         Ok(prefix)
     }
 

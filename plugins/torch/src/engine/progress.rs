@@ -29,14 +29,28 @@ impl ProgressEmitter {
         !self.progress.is_closed()
     }
 
-    /// Emits the part of `text` behind what was emitted. A text that does not extend it is left to the final
-    /// response.
+    /// Emits the part of the partial text `text` behind what was emitted.
     pub(super) fn emit(&mut self, text: &str) {
-        let Some(new) = text.strip_prefix(self.emitted.as_str()).filter(|new| !new.is_empty()) else {
-            return;
-        };
-        let _ = self.progress.send(Progress::Text { answer: self.answer, text: new.to_owned() });
-        self.emitted.push_str(new);
+        // The text so far is compared at its end only: partial texts extend each other.
+        let (emitted, end) = (self.emitted.len(), self.emitted.len().saturating_sub(64));
+        if text.get(..emitted).is_some_and(|same| same.as_bytes()[end..] == self.emitted.as_bytes()[end..]) {
+            self.send(emitted, text);
+        }
+    }
+
+    /// Emits the rest of the final text. A text that does not extend what was emitted is left to the response.
+    pub(super) fn finish(&mut self, text: &str) {
+        if text.starts_with(self.emitted.as_str()) {
+            self.send(self.emitted.len(), text);
+        }
+    }
+
+    fn send(&mut self, from: usize, text: &str) {
+        let new = &text[from..];
+        if !new.is_empty() {
+            let _ = self.progress.send(Progress::Text { answer: self.answer, text: new.to_owned() });
+            self.emitted.push_str(new);
+        }
     }
 }
 
@@ -77,9 +91,11 @@ mod tests {
     fn pieces_put_together_are_the_text() {
         let (sender, mut receiver) = unbounded_channel();
         let mut emitter = ProgressEmitter::new(&sender, 3);
-        for text in ["", "a", "a", "a bar", "another", "a bar moves"] {
+        for text in ["", "a", "a", "a bar", "another"] {
             emitter.emit(text);
         }
+        emitter.finish("a bar moves");
+        emitter.finish("b");
         let mut told = String::new();
         while let Ok(Progress::Text { answer, text }) = receiver.try_recv() {
             assert_eq!(answer, 3);

@@ -10,7 +10,7 @@ use crate::model::Slot;
 use crate::model::config::Placeholder;
 use crate::model::decoder::AttentionMode;
 use crate::model::kv_cache::KvCache;
-use crate::tensors::to_vec;
+use crate::tensors::{first_row_not_finite, to_vec};
 
 /// Logits of a rendered prompt, for comparison with other implementations.
 #[derive(Clone, Debug, PartialEq)]
@@ -85,7 +85,11 @@ impl Engine {
             let behind = self.model.decoder.forward(&inputs, AttentionMode::Extend(cache))?;
             hidden = Tensor::f_cat(&[&hidden, &behind], 1)?;
         }
-        let logprobs = self.model.decoder.logits(&hidden)?.f_squeeze_dim(0)?.f_log_softmax(-1, None)?;
+        let logits = self.model.decoder.logits(&hidden)?.f_squeeze_dim(0)?;
+        if let Some(token) = first_row_not_finite(&logits)? {
+            return Err(TorchError::NotFinite(format!("token {} of the continuation", token + 1)));
+        }
+        let logprobs = logits.f_log_softmax(-1, None)?;
         let targets = Tensor::f_from_slice(&tokens)?.f_to_device(self.model.device)?.f_unsqueeze(1)?;
         let logprobs = to_vec(&logprobs.f_gather(1, &targets, false)?)?;
         Ok(TokenLogProbs { token_ids: ids, logprobs })

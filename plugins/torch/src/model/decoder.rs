@@ -104,7 +104,7 @@ impl Decoder {
         })
     }
 
-    /// Creates an empty KV cache for at most `capacity` tokens behind a prefix.
+    /// Creates an empty KV cache with room for `capacity` tokens behind a prefix.
     pub(crate) fn cache(&self, prefix: Option<Rc<Prefix>>, capacity: i64) -> Result<KvCache> {
         let shape = [1, self.kv_heads, capacity, self.head_dim];
         KvCache::new(prefix, self.layers.len(), &shape, (self.head.kind(), self.head.device()))

@@ -23,8 +23,11 @@ impl Prefix {
     }
 }
 
+/// Fewest tokens by which a full cache grows.
+const GROWTH: i64 = 64;
+
 /// Keys and values of every layer for sequences of one length: an optional prefix that they share, and behind it
-/// each sequence's own tokens, preallocated for a fixed capacity.
+/// each sequence's own tokens. The capacity grows by half when it is exceeded.
 pub(crate) struct KvCache {
     prefix: Option<Rc<Prefix>>,
     layers: Vec<Layer>,
@@ -72,6 +75,7 @@ impl KvCache {
     /// appended.
     pub(crate) fn append(&mut self, layer: usize, key: &Tensor, value: &Tensor) -> Result<Parts> {
         let added = key.size()[2];
+        self.reserve(layer, self.length + added)?;
         let (keys, values) = &self.layers[layer];
         keys.f_narrow(2, self.length, added)?.f_copy_(key)?;
         values.f_narrow(2, self.length, added)?.f_copy_(value)?;
@@ -82,6 +86,25 @@ impl KvCache {
             (keys.shallow_clone(), values.shallow_clone())
         };
         Ok(Parts { prefix: self.prefix.as_ref().map(shared), own })
+    }
+
+    /// Grows a layer's capacity to at least `needed` tokens.
+    fn reserve(&mut self, layer: usize, needed: i64) -> Result<()> {
+        let (keys, values) = &self.layers[layer];
+        let capacity = keys.size()[2];
+        if needed <= capacity {
+            return Ok(());
+        }
+        let grown = needed.max(capacity + GROWTH.max(capacity / 2));
+        let grow = |tensor: &Tensor| -> Result<Tensor> {
+            let mut shape = tensor.size();
+            shape[2] = grown;
+            let larger = Tensor::f_empty(&shape, (tensor.kind(), tensor.device()))?;
+            larger.f_narrow(2, 0, self.length)?.f_copy_(&tensor.f_narrow(2, 0, self.length)?)?;
+            Ok(larger)
+        };
+        self.layers[layer] = (grow(keys)?, grow(values)?);
+        Ok(())
     }
 
     /// Commits `tokens` that every layer has appended.
@@ -101,7 +124,7 @@ impl KvCache {
         Ok(Self { prefix: self.prefix.clone(), layers, length: self.length })
     }
 
-    /// Turns a full cache without a prefix into a prefix.
+    /// Turns a cache without a prefix, whose capacity is its length, into a prefix.
     pub(crate) fn into_prefix(self) -> Prefix {
         Prefix { layers: self.layers, length: self.length }
     }

@@ -55,6 +55,15 @@ pub(crate) fn to_vec(tensor: &Tensor) -> Result<Vec<f32>> {
     Ok(Vec::try_from(&flat)?)
 }
 
+/// Returns the index of the first row of `[rows, columns]` that holds NaN or infinity.
+pub(crate) fn first_row_not_finite(rows: &Tensor) -> Result<Option<usize>> {
+    // Both propagate NaN, and together see either infinity.
+    let extremes = rows.f_amin([-1].as_slice(), false)?.f_mul_scalar(0.0)?;
+    let extremes = extremes.f_add(&rows.f_amax([-1].as_slice(), false)?.f_mul_scalar(0.0)?)?;
+    // Zero times NaN or infinity is NaN, else zero.
+    Ok(to_vec(&extremes)?.iter().position(|value| value.is_nan()))
+}
+
 /// Calls `take` with a tensor's elements as little-endian bytes, a few megabytes at a time.
 pub(crate) fn for_each_piece(tensor: &Tensor, mut take: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
     let flat = tensor.f_detach()?.f_contiguous()?.f_view([tensor.numel() as i64])?;

@@ -7,10 +7,10 @@
 
 use tch::{Kind, Tensor};
 
-use crate::error::Result;
+use crate::error::{Result, TorchError};
 use crate::model::decoder::Decoder;
 use crate::model::gradient_checkpointing::vector_jacobian;
-use crate::tensors::to_vec;
+use crate::tensors::{first_row_not_finite, to_vec};
 
 /// Maximum number of logits in memory at once; 64 MiB in float32.
 const LOGITS: i64 = 1 << 24;
@@ -35,12 +35,25 @@ impl<'m> AnswerHead<'m> {
     }
 
     /// Computes the log-prob of each target.
+    ///
+    /// # Errors
+    /// Logits that are not finite.
     pub(super) fn log_probs(&self) -> Result<Vec<f64>> {
         let hidden = self.hidden.f_detach()?;
         let mut all = Vec::new();
         for (start, length) in self.chunks() {
-            let part = tch::no_grad(|| self.chunk(&hidden.f_narrow(0, start, length)?, start, length))?;
-            all.extend(to_vec(&part)?.into_iter().map(f64::from));
+            let part = tch::no_grad(|| {
+                let logits = self.decoder.logits(&hidden.f_narrow(0, start, length)?)?;
+                match first_row_not_finite(&logits)? {
+                    None => self.target_log_probs(&logits, start, length),
+                    Some(row) => Err(TorchError::NotFinite(format!(
+                        "answer token {} of {} in a training batch",
+                        start + row as i64 + 1,
+                        self.targets.size()[0]
+                    ))),
+                }
+            });
+            all.extend(to_vec(&part?)?.into_iter().map(f64::from));
         }
         Ok(all)
     }
@@ -70,7 +83,12 @@ impl<'m> AnswerHead<'m> {
 
     /// Computes log-probs `[length]` of the targets from `start` on.
     fn chunk(&self, hidden: &Tensor, start: i64, length: i64) -> Result<Tensor> {
-        let all = self.decoder.logits(hidden)?.f_log_softmax(-1, Kind::Float)?;
+        self.target_log_probs(&self.decoder.logits(hidden)?, start, length)
+    }
+
+    /// Picks the log-probs `[length]` of the targets from `start` on from logits `[length, vocabulary]`.
+    fn target_log_probs(&self, logits: &Tensor, start: i64, length: i64) -> Result<Tensor> {
+        let all = logits.f_log_softmax(-1, Kind::Float)?;
         Ok(all.f_gather(1, &self.targets.f_narrow(0, start, length)?, false)?.f_squeeze_dim(1)?)
     }
 }
