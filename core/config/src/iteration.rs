@@ -29,12 +29,15 @@ pub struct LoopConfig {
     /// redrawn in each iteration. The difference to a run without it is what the judge gains from the content of
     /// a context, as opposed to its presence. The contexts themselves are written as usual. Default false.
     pub mismatched_contexts: bool,
-    /// Number of samples processed concurrently. Results do not depend on it. Default 32.
+    /// Number of samples processed concurrently; fewer if `feature_cache_mb` does not hold the videos of so many.
+    /// Results do not depend on it. Default 32.
     pub concurrency: usize,
     /// Share of an iteration's samples, in [0, 1], that may be quarantined before the run stops with an error.
     /// Default 0.1.
     pub quarantine_limit: f64,
-    /// Size of the memory cache of decoded frames and visual features, in MiB. Default 1024.
+    /// Memory for decoded frames and visual features, in MiB: cached ones and those of samples being processed. A
+    /// training step holds the videos of its batch, whatever their size. 0 disables the cache, and `concurrency`
+    /// alone is the bound. Default 1024.
     pub feature_cache_mb: usize,
     /// Directory of the on-disk cache of visual features, which iterations, stages and runs share. `auto` is
     /// `isr-dpo/features` in the user's cache directory. Results do not depend on it. Default none: no cache on

@@ -7,7 +7,7 @@
 //! | run directories: layout, journals, atomic writes, locks | [`store`] |
 //! | on-disk cache of visual features | [`feature_cache`] |
 //! | cache of stage results, shared by runs | [`stage_cache`] |
-//! | decoded and encoded videos in memory | [`VideoCache`] |
+//! | decoded and encoded videos in memory | [`VideoCache`], on [`VideoMemory`] |
 //!
 //! The crate links no tensor library, starts no process, and depends on no concrete component.
 
@@ -21,9 +21,11 @@ pub mod store;
 mod supervised;
 mod training;
 mod video_cache;
+mod video_memory;
 
 pub use components::{ComponentValues, Components};
 pub use r#loop::{IterativeLoop, LoopParts};
 pub use store::first_difference;
 pub use supervised::{SupervisedParts, SupervisedTraining};
 pub use video_cache::VideoCache;
+pub use video_memory::{Admission, VideoMemory};

@@ -1,32 +1,24 @@
 //! A memory cache of decoded and encoded videos, backed by the feature cache on disk.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use isr_api::{ComponentError, Frames, VideoEncoder, VideoInput, VideoReader, VisualFeatures, video_key};
-use quick_cache::Weighter;
-use quick_cache::sync::Cache;
 use tracing::{Instrument, debug_span};
 
 use crate::crop::cropped;
 use crate::feature_cache::{FeatureCache, FeatureKey, frames_digest, video_digest};
+use crate::video_memory::{Admission, VideoMemory};
 
-#[derive(Clone)]
-struct Bytes;
-
-impl Weighter<String, VideoInput> for Bytes {
-    fn weight(&self, _: &String, scene: &VideoInput) -> u64 {
-        (scene.frames.rgb.len() + scene.features.as_ref().map_or(0, |features| features.bytes.len())).max(1)
-            as u64
-    }
-}
+/// Path of a video, and seed of its crop window if it is cropped.
+type Key = (PathBuf, Option<u64>);
 
 /// A memory cache of videos by path, decoded and (with an encoder) encoded. Concurrent requests for one video share
 /// the work.
 pub struct VideoCache {
     reader: Arc<dyn VideoReader>,
     encoder: Option<Arc<dyn VideoEncoder>>,
-    cache: Cache<String, VideoInput, Bytes>,
+    memory: VideoMemory<Key>,
     disk: Option<FeatureCache>,
 }
 
@@ -37,9 +29,7 @@ impl VideoCache {
         encoder: Option<Arc<dyn VideoEncoder>>,
         budget_mb: usize,
     ) -> Self {
-        // The estimate only sizes the cache's tables; the budget is in bytes.
-        let cache = Cache::with_weighter(1024, (budget_mb as u64) << 20, Bytes);
-        Self { reader, encoder, cache, disk: None }
+        Self { reader, encoder, memory: VideoMemory::new((budget_mb as u64) << 20), disk: None }
     }
 
     /// Adds an on-disk cache of features.
@@ -47,6 +37,11 @@ impl VideoCache {
     pub fn with_disk(mut self, disk: Option<FeatureCache>) -> Self {
         self.disk = disk;
         self
+    }
+
+    /// Waits until the budget has room for the video of one more task; see [`VideoMemory::admit`].
+    pub(crate) async fn admit(&self) -> Admission {
+        self.memory.admit().await
     }
 
     /// Returns a video from the cache, or decodes and encodes it.
@@ -63,7 +58,7 @@ impl VideoCache {
                 self.features(video, &frames).instrument(debug_span!("encode", video = %key)).await?;
             Ok(VideoInput { video: video.to_owned(), frames, features })
         };
-        self.cache.get_or_insert_async(&key, load).await
+        self.memory.get_or_open(&(video.to_owned(), None), load).await
     }
 
     /// Returns a video cropped to a window drawn by `seed`, for [`isr_api::View::ChosenCorrupted`].
@@ -71,15 +66,13 @@ impl VideoCache {
     /// # Errors
     /// As [`open`](Self::open).
     pub(crate) async fn cropped(&self, video: &Path, seed: u64) -> Result<VideoInput, ComponentError> {
-        // Paths contain no NUL, so the key cannot collide with one.
-        let key = format!("{}\0{seed}", video_key(video));
         let load = async {
             let whole = self.open(video).await?;
             let frames = blocking(move || Arc::new(cropped(&whole.frames, seed))).await?;
             let features = self.features(video, &frames).await?;
             Ok(VideoInput { video: video.to_owned(), frames, features })
         };
-        self.cache.get_or_insert_async(&key, load).await
+        self.memory.get_or_open(&(video.to_owned(), Some(seed)), load).await
     }
 
     /// Returns the features of a video from disk, or encodes it and stores them.

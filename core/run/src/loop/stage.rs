@@ -2,6 +2,7 @@
 //! items' order, rejected items quarantined. Items that have an outcome are not run again.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Instant;
 
 use futures::StreamExt;
@@ -42,7 +43,8 @@ impl IterativeLoop {
     /// Runs the items of a stage that have no outcome yet. Returns the results of all items, in the items'
     /// order, without the quarantined ones.
     ///
-    /// `work` is called when an item is started, so at most `loop.in_flight` items hold clones at a time.
+    /// `work` is called when an item is started, so at most `loop.concurrency` items hold clones at a time, and no more
+    /// videos than `loop.feature_cache_mb` holds.
     pub(super) async fn run_stage<I, R, F, W>(
         &self,
         plan: StagePlan<'_>,
@@ -70,7 +72,12 @@ impl IterativeLoop {
         let tasks = items.into_iter().map(|item| {
             let subject = item.subject().to_owned();
             let span = info_span!(parent: &span, "item", subject);
-            let task = AbortOnDropHandle::new(tokio::spawn(work(item).instrument(span)));
+            let (work, videos) = (work(item), Arc::clone(&self.videos));
+            let admitted = async move {
+                let _admission = videos.admit().await;
+                work.await
+            };
+            let task = AbortOnDropHandle::new(tokio::spawn(admitted.instrument(span)));
             async move { (subject, task.await.unwrap_or_else(|error| Err(join_error(error)))) }
         });
         let mut outcomes = futures::stream::iter(tasks).buffered(self.parts.settings.concurrency.max(1));

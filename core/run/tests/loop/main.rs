@@ -21,3 +21,4 @@ mod results;
 mod sharing;
 mod supervised;
 mod training;
+mod video_memory;

@@ -13,8 +13,7 @@ use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use isr_api::{
     ComponentError, Fingerprint, FingerprintBuilder, Frames, VideoEncoder, VideoInput, VideoReader,
 };
-use quick_cache::Weighter;
-use quick_cache::sync::Cache;
+use isr_run::VideoMemory;
 
 use crate::openai::allowed::AllowedFolders;
 use crate::openai::error::ApiError;
@@ -39,23 +38,13 @@ enum Place {
     File(PathBuf),
 }
 
-#[derive(Clone)]
-struct Bytes;
-
-impl Weighter<Fingerprint, VideoInput> for Bytes {
-    fn weight(&self, _: &Fingerprint, scene: &VideoInput) -> u64 {
-        let features = scene.features.as_ref().map_or(0, |features| features.bytes.len());
-        (scene.frames.rgb.len() + features).max(1) as u64
-    }
-}
-
 /// Reader and cache of media.
 pub(crate) struct Media {
     pub(crate) videos: Arc<dyn VideoReader>,
     pub(crate) images: Arc<dyn VideoReader>,
     pub(crate) encoder: Option<Arc<dyn VideoEncoder>>,
     pub(crate) allowed: AllowedFolders,
-    known: Cache<Fingerprint, VideoInput, Bytes>,
+    known: VideoMemory<Fingerprint>,
 }
 
 impl Media {
@@ -66,8 +55,7 @@ impl Media {
         allowed: AllowedFolders,
         budget: u64,
     ) -> Self {
-        // The estimate only sizes the cache's tables.
-        Self { videos, images, encoder, allowed, known: Cache::with_weighter(256, budget, Bytes) }
+        Self { videos, images, encoder, allowed, known: VideoMemory::new(budget) }
     }
 
     /// Decodes the medium behind a URL, or takes it from the cache. `at` is its JSON path in the request, for errors.
@@ -89,7 +77,7 @@ impl Media {
             Place::File(path) => path.clone(),
         };
         self.known
-            .get_or_insert_async(&key, async {
+            .get_or_open(&key, async {
                 let frames = self.read(medium, place).await.map_err(|error| at_fault(error, at))?;
                 let frames = Arc::new(frames);
                 let features = match &self.encoder {
