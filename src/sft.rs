@@ -161,6 +161,7 @@ pub async fn open_sft(
     observers.push(Arc::new(TimingsObserver::open(store.path())?));
     Ok(SupervisedTraining::new(SupervisedParts {
         name: value.name,
+        seed: value.seed,
         settings: value.training,
         demonstrations,
         video,

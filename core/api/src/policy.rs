@@ -161,6 +161,8 @@ pub struct TrainStep {
     pub learning_rate: f64,
     /// Gradient clipping threshold, a global L2 norm; `None` disables clipping.
     pub max_grad_norm: Option<f64>,
+    /// Seed of the step's random draws, such as dropout. The loop derives it from run seed, iteration and step.
+    pub seed: u64,
 }
 
 /// The result of one optimiser step.
@@ -172,7 +174,10 @@ pub struct StepReport {
     pub grad_norm: f64,
     /// Completion tokens in the loss.
     pub tokens: u64,
-    /// Metrics of the objective, means over the batch: `reward_margin`, `accuracy`, ...
+    /// Metrics of the objective, means over the batch: `reward_margin`, `accuracy`, ... At step 0, where the policy is
+    /// its own reference, a policy may add how far its log-probs of the batch are from the reference's: the mean and the
+    /// largest absolute difference of a token, `sampling_score_drift` and `sampling_score_drift_max`, and the mean
+    /// absolute difference of an answer, `sampling_score_drift_sum`.
     pub metrics: BTreeMap<String, f64>,
 }
 

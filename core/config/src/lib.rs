@@ -49,7 +49,7 @@ pub use output::{file_schema, schema, to_toml};
 pub use renamed::with_current_names;
 pub use run::RunConfig;
 pub use supervised::SupervisedConfig;
-pub use train::{Schedule, TrainConfig};
+pub use train::{ReferenceSource, Schedule, TrainConfig};
 pub use validate::{Invalid, Validate};
 
 /// Re-exports for the expansion of [`register!`].

@@ -29,6 +29,28 @@ pub struct TrainConfig {
     /// from the first step.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub snapshot_every: Option<u64>,
+    /// Reference log-probs of the responses: `recorded` while they were sampled, or `recompute`d by scoring them before
+    /// training, for policies in bfloat16 whose recorded ones differ (`sampling_score_drift` in a step's metrics).
+    /// Default `recorded`.
+    #[serde(skip_serializing_if = "ReferenceSource::is_recorded")]
+    pub reference: ReferenceSource,
+}
+
+/// Source of the reference log-probs of sampled responses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ReferenceSource {
+    /// Those that were recorded while sampling, token by token.
+    #[default]
+    Recorded,
+    /// Those of a forward pass over the whole response, by the reference policy before training.
+    Recompute,
+}
+
+impl ReferenceSource {
+    fn is_recorded(&self) -> bool {
+        *self == Self::Recorded
+    }
 }
 
 /// Learning-rate schedule after warm-up.
@@ -53,6 +75,7 @@ impl Default for TrainConfig {
             warmup_ratio: 0.1,
             max_grad_norm: Some(1.0),
             snapshot_every: None,
+            reference: ReferenceSource::Recorded,
         }
     }
 }

@@ -60,7 +60,12 @@ pub(crate) fn join_error(error: JoinError) -> ComponentError {
 }
 
 fn panicked(payload: Box<dyn Any + Send>) -> ComponentError {
+    ComponentError::Panicked(panic_message(payload))
+}
+
+/// Returns the message of a panic.
+pub(crate) fn panic_message(payload: Box<dyn Any + Send>) -> String {
     let text = payload.downcast_ref::<String>().cloned();
     let text = text.or_else(|| payload.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-    ComponentError::Panicked(text.unwrap_or_else(|| "no message".to_owned()))
+    text.unwrap_or_else(|| "no message".to_owned())
 }

@@ -16,6 +16,7 @@ mod crop;
 pub mod feature_cache;
 mod guard;
 mod r#loop;
+mod observers;
 pub mod stage_cache;
 pub mod store;
 mod supervised;

@@ -7,13 +7,14 @@ use async_trait::async_trait;
 use futures::future::try_join_all;
 use isr_api::{
     ComponentError, Continuation, Demonstration, Demonstrations, Error, Event, Observer, Policy,
-    PreferenceObjective, Prompt, Target, TrainExample, VideoEncoder, VideoReader,
+    PreferenceObjective, Prompt, Streams, Target, TrainExample, VideoEncoder, VideoReader,
 };
 use isr_config::SupervisedConfig;
 use tokio_util::sync::CancellationToken;
 
 use crate::feature_cache::FeatureCache;
 use crate::guard::interruptible;
+use crate::observers::Observers;
 use crate::store::RunDir;
 use crate::training::{Batches, Training};
 use crate::video_cache::VideoCache;
@@ -22,6 +23,8 @@ use crate::video_cache::VideoCache;
 pub struct SupervisedParts {
     /// Name of the training, for observers.
     pub name: String,
+    /// Run seed, from which all random streams derive.
+    pub seed: u64,
     /// Config section `[training]`.
     pub settings: SupervisedConfig,
     /// Training data.
@@ -45,17 +48,19 @@ pub struct SupervisedParts {
 /// Supervised fine-tuning. Writes `metrics.jsonl`, snapshots under `training/`, and finally `checkpoint/`.
 pub struct SupervisedTraining {
     parts: SupervisedParts,
+    observers: Observers,
     videos: VideoCache,
 }
 
 impl SupervisedTraining {
     /// Creates a training. Reads and writes nothing yet.
-    pub fn new(parts: SupervisedParts) -> Self {
+    pub fn new(mut parts: SupervisedParts) -> Self {
+        let observers = Observers::new(std::mem::take(&mut parts.observers));
         let (video, encoder) = (parts.video.clone(), parts.encoder.clone());
         let SupervisedConfig { feature_cache_dir: dir, feature_cache_gb: size, .. } = &parts.settings;
         let videos = VideoCache::new(video, encoder, parts.settings.feature_cache_mb)
             .with_disk(FeatureCache::configured(dir.as_deref(), *size));
-        Self { parts, videos }
+        Self { parts, observers, videos }
     }
 
     /// Trains, or resumes an interrupted training; returns the path of the checkpoint.
@@ -79,6 +84,7 @@ impl SupervisedTraining {
         let training = Training {
             dir: store.path(),
             iteration: 0,
+            streams: Streams::new(self.parts.seed),
             stage: STAGE,
             steps: settings.steps,
             snapshot_every: Some(settings.snapshot_every),
@@ -86,13 +92,11 @@ impl SupervisedTraining {
             learning_rate: &|step| settings.learning_rate_at(step),
             policy: self.parts.policy.as_ref(),
             objective: &self.parts.objective,
-            observers: &self.parts.observers,
+            observers: &self.observers,
             cancel,
         };
         training.run(&DemonstrationBatches { of: self, count }).await?;
-        for observer in &self.parts.observers {
-            observer.observe(&Event::RunFinished);
-        }
+        self.observers.observe(&Event::RunFinished);
         Ok(checkpoint)
     }
 

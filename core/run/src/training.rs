@@ -12,12 +12,13 @@ use std::time::Instant;
 use async_trait::async_trait;
 use isr_api::records::TrainRecord;
 use isr_api::{
-    CheckpointKind, ComponentError, Error, Event, Observer, Policy, PreferenceObjective, Stage, StepReport,
-    TrainExample, TrainStep,
+    CheckpointKind, ComponentError, Error, Event, Policy, PreferenceObjective, Stage, StepReport,
+    Streams, TrainExample, TrainStep,
 };
 use tokio_util::sync::CancellationToken;
 
 use crate::guard::{component_error, interruptible};
+use crate::observers::Observers;
 use crate::store::{Journal, PendingDir, read_journal, remove_dir, to_lines, write_atomic};
 
 /// The batches of a training, by step.
@@ -34,8 +35,10 @@ pub(crate) trait Batches: Sync {
 pub(crate) struct Training<'a> {
     /// Directory of metrics, snapshots and checkpoint.
     pub(crate) dir: &'a Path,
-    /// Iteration in events.
+    /// Iteration in events and random streams.
     pub(crate) iteration: u32,
+    /// Random streams of the run.
+    pub(crate) streams: Streams,
     /// Stage name in errors.
     pub(crate) stage: &'a str,
     pub(crate) steps: u64,
@@ -46,7 +49,7 @@ pub(crate) struct Training<'a> {
     pub(crate) learning_rate: &'a (dyn Fn(u64) -> f64 + Sync),
     pub(crate) policy: &'a dyn Policy,
     pub(crate) objective: &'a Arc<dyn PreferenceObjective>,
-    pub(crate) observers: &'a [Arc<dyn Observer>],
+    pub(crate) observers: &'a Observers,
     pub(crate) cancel: &'a CancellationToken,
 }
 
@@ -94,7 +97,8 @@ impl Training<'_> {
         let subject = format!("step {step}");
         let examples = self.call(batches.examples(step), self.stage, &subject).await?;
         let learning_rate = (self.learning_rate)(step);
-        let request = TrainStep { examples, step, learning_rate, max_grad_norm: self.max_grad_norm };
+        let seed = self.streams.seed(self.iteration, Stage::Train.name(), &step.to_string());
+        let request = TrainStep { examples, step, learning_rate, max_grad_norm: self.max_grad_norm, seed };
         let call = self.policy.train_step(request, Arc::clone(self.objective));
         let report = self.call(call, self.stage, &subject).await?;
         check_report(&report).map_err(|source| component_error(self.stage, &subject, source))?;
@@ -144,9 +148,7 @@ impl Training<'_> {
     }
 
     fn observe(&self, event: &Event<'_>) {
-        for observer in self.observers {
-            observer.observe(event);
-        }
+        self.observers.observe(event);
     }
 }
 

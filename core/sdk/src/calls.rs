@@ -79,7 +79,7 @@ pub(crate) fn features_message(features: VisualFeatures) -> Result<Message, Remo
 
 /// Parameters of `train_step`.
 pub fn train_message(step: TrainStep) -> Result<Message, RemoteError> {
-    let TrainStep { examples, step, learning_rate, max_grad_norm } = step;
+    let TrainStep { examples, step, learning_rate, max_grad_norm, seed } = step;
     let mut packing = Packing::default();
     let target = |it: Target| TargetMessage { continuation: it.continuation, reference: it.reference };
     let mut turns = |prompt: &Prompt| prompt_to_turns(prompt, |input| packing.part(input));
@@ -93,12 +93,12 @@ pub fn train_message(step: TrainStep) -> Result<Message, RemoteError> {
         mismatched: it.mismatched.map(target),
     };
     let examples = examples.into_iter().map(example).collect();
-    Message::new(&TrainMessage { examples, step, learning_rate, max_grad_norm }, packing.blobs)
+    Message::new(&TrainMessage { examples, step, learning_rate, max_grad_norm, seed }, packing.blobs)
 }
 
 /// The step of a `train_step` message.
 pub(crate) fn train_step(message: &Message) -> Result<TrainStep, RemoteError> {
-    let TrainMessage { examples, step, learning_rate, max_grad_norm } = message.read()?;
+    let TrainMessage { examples, step, learning_rate, max_grad_norm, seed } = message.read()?;
     let target = |it: TargetMessage| Target { continuation: it.continuation, reference: it.reference };
     let prompt = |turns: Vec<TurnMessage<VideoMessage>>| {
         prompt_from_turns(turns, &[], |video| pack::video(message, video).map(Some))
@@ -116,7 +116,7 @@ pub(crate) fn train_step(message: &Message) -> Result<TrainStep, RemoteError> {
         })
     };
     let examples = examples.into_iter().map(example).collect::<Result<_, RemoteError>>()?;
-    Ok(TrainStep { examples, step, learning_rate, max_grad_norm })
+    Ok(TrainStep { examples, step, learning_rate, max_grad_norm, seed })
 }
 
 /// Parameters of `evaluate`, as a policy asks its host.

@@ -142,6 +142,9 @@ pub struct TrainMessage {
     pub learning_rate: f64,
     /// Gradient clipping: largest L2 norm.
     pub max_grad_norm: Option<f64>,
+    /// Seed of the step's random draws; 0 from a host that sends none.
+    #[serde(default)]
+    pub seed: u64,
 }
 
 /// Parameters of `save` and `load`.

@@ -132,7 +132,8 @@ fn step(index: u64) -> TrainStep {
         |text: &str| Target { continuation: Continuation::Answer(text.to_owned()), reference: None };
     let (chosen, rejected) = (target("the bar is red."), Some(target("no.")));
     let example = TrainExample::new(request(0).prompt, chosen, rejected);
-    TrainStep { examples: vec![example], step: index, learning_rate: 0.05, max_grad_norm: Some(1.0) }
+    let (examples, max_grad_norm) = (vec![example], Some(1.0));
+    TrainStep { examples, step: index, learning_rate: 0.05, max_grad_norm, seed: index }
 }
 
 async fn check_training(policy: &Arc<dyn Policy>, first: &[Response], findings: &mut Findings) {

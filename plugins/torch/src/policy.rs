@@ -105,18 +105,26 @@ impl TorchPolicyConfig {
     /// # Errors
     /// A checkpoint that cannot be resolved or read, or a device that is not available.
     pub fn load(&self) -> Result<TorchPolicy> {
-        let config = self.clone();
-        Ok(TorchPolicy { engine: Engine::spawn(move || config.engine())? })
+        self.load_with_seed(0)
     }
 
-    fn engine(&self) -> Result<Engine> {
+    /// Loads the model with a run's seed, from which the initial values of a new adapter derive.
+    ///
+    /// # Errors
+    /// Those of [`load`](Self::load).
+    pub fn load_with_seed(&self, run_seed: u64) -> Result<TorchPolicy> {
+        let config = self.clone();
+        Ok(TorchPolicy { engine: Engine::spawn(move || config.engine(run_seed))? })
+    }
+
+    fn engine(&self, run_seed: u64) -> Result<Engine> {
         if self.threads > 0 {
             tch::set_num_threads(self.threads as i32);
         }
         let device = parse_device(&self.device)?;
         let paths = ModelPaths::resolve(&self.model, self.adapter.as_deref())?;
         paths.verify(self.verify)?;
-        let adapter = self.adapter(&paths, device)?;
+        let adapter = self.adapter(&paths, device, run_seed)?;
         let model = VideoLmm::load(&paths.base, adapter, self.precision.kind(), device)?;
         let chat = Chat::read(&paths.base, &model.config)?;
         let checkpoint = Checkpoint::read(&paths.base, chat.stops())?;
@@ -138,14 +146,15 @@ impl TorchPolicyConfig {
     }
 
     /// Reads the adapter if there is one, or creates one if the config asks for it.
-    fn adapter(&self, paths: &ModelPaths, device: Device) -> Result<Option<Adapter>> {
+    fn adapter(&self, paths: &ModelPaths, device: Device, run_seed: u64) -> Result<Option<Adapter>> {
         let lora = self.training.lora.as_ref();
         let config = read_config(&paths.base)?;
         match (&paths.adapter, lora) {
             (Some(folder), _) => Ok(Some(Adapter::read(folder, lora, &paths.base, config.names, device)?)),
             (None, Some(lora)) => {
                 let parts = self.training.parts(&config);
-                Ok(Some(Adapter::create(lora.clone(), &paths.base, config.names, parts, device)))
+                let lora = lora.clone();
+                Ok(Some(Adapter::create(lora, run_seed, &paths.base, config.names, parts, device)))
             }
             (None, None) => Ok(None),
         }
@@ -169,8 +178,9 @@ impl Component for TorchPolicyConfig {
         self.training.validate()
     }
 
-    fn build(&self, _: &BuildContext) -> std::result::Result<Arc<dyn Policy>, Cause> {
-        Ok(Arc::new(self.load()?))
+    fn build(&self, cx: &BuildContext) -> std::result::Result<Arc<dyn Policy>, Cause> {
+        let run_seed = cx.config.get("seed").and_then(serde_json::Value::as_u64).unwrap_or_default();
+        Ok(Arc::new(self.load_with_seed(run_seed)?))
     }
 }
 

@@ -7,7 +7,9 @@ mod support;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use isr_api::{CheckpointKind, Policy, Prompt, ScoreRequest, StepReport, Target};
+use isr_api::{
+    BuildContext, CheckpointKind, Component, Policy, Prompt, ScoreRequest, StepReport, Target, TrainStep,
+};
 use isr_torch::{LoraConfig, Precision, Targets, TorchPolicy, TorchPolicyConfig, TrainingConfig, merge};
 use support::{Dpo, FAMILIES, Golden, copied, example, folder, step};
 
@@ -110,13 +112,36 @@ async fn a_new_adapter_changes_nothing_until_it_is_trained() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_seed_decides_a_new_adapter() {
+async fn the_runs_seed_decides_a_new_adapter_unless_it_has_its_own() {
     let golden = Golden::read("llava");
-    let print = |seed| {
-        with_lora(&golden, LoraConfig { seed, ..LoraConfig::default() }).load().unwrap().fingerprint()
+    let print = |own, run: u64| {
+        let config = with_lora(&golden, LoraConfig { seed: own, ..LoraConfig::default() });
+        let cx = BuildContext { config: serde_json::json!({ "seed": run }) };
+        config.build(&cx).unwrap().fingerprint()
     };
-    assert_eq!(print(1), print(1));
-    assert_ne!(print(1), print(2));
+    assert_eq!(print(None, 1), print(None, 1));
+    assert_ne!(print(None, 1), print(None, 2));
+    assert_eq!(print(Some(1), 2), print(None, 1));
+    assert_eq!(print(Some(1), 2), print(Some(1), 3));
+}
+
+/// The masks of a step follow its seed, which the loop derives from run seed, iteration and step, and nothing else.
+#[tokio::test(flavor = "multi_thread")]
+async fn dropout_follows_the_seed_of_the_step() {
+    let golden = Golden::read("llava");
+    let lora = LoraConfig { dropout: 0.5, ..LoraConfig::default() };
+    let trained = async |first: u64, second: u64| {
+        let policy = with_lora(&golden, lora.clone()).load().unwrap();
+        for (index, seed) in [first, second].into_iter().enumerate() {
+            let step = support::step(vec![support::example(&golden)], index as u64, 1e-2);
+            let step = TrainStep { seed, ..step };
+            policy.train_step(step, Arc::new(support::Dpo { beta: 0.1 })).await.unwrap();
+        }
+        policy.fingerprint()
+    };
+    assert_eq!(trained(5, 6).await, trained(5, 6).await);
+    assert_ne!(trained(5, 6).await, trained(5, 7).await);
+    assert_ne!(trained(5, 6).await, trained(4, 6).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -112,6 +112,18 @@ pub struct ReferenceRecord {
     /// Present if the objective requires [`crate::View::Mismatched`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mismatched: Option<MismatchedRecord>,
+    /// Present with `train.reference = "recompute"`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recomputed: Option<RecomputedRecord>,
+}
+
+/// The responses of a pair, scored instead of recorded while sampling.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RecomputedRecord {
+    /// Reference log-prob of each token of the chosen response.
+    pub chosen: Vec<f32>,
+    /// Reference log-prob of each token of the rejected response.
+    pub rejected: Vec<f32>,
 }
 
 /// The chosen response after the prompt with a corrupted video.

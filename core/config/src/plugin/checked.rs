@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use isr_api::{
     CheckpointKind, ComponentError, Fingerprint, Frames, FrozenPolicy, GenerateRequest, Judge, JudgeCase,
-    ObjectiveBatch, ObjectiveValue, Policy, PreferenceObjective, Requirements, Response, RetrospectionCase,
+    ObjectiveBatch, ObjectiveValue, Policy, PreferenceObjective, ProgressSender, Requirements, Response, RetrospectionCase,
     Retrospector, ScoreRequest, StepReport, TokenLogProbs, TrainStep, Verdict, VideoEncoder,
     VisualFeatures,
 };
@@ -132,19 +132,9 @@ impl VideoEncoder for Checked<dyn VideoEncoder> {
     }
 }
 
-#[async_trait]
-impl Policy for Checked<dyn Policy> {
-    fn fingerprint(&self) -> Fingerprint {
-        self.inner.fingerprint()
-    }
-
-    fn encoder(&self) -> Option<Arc<dyn VideoEncoder>> {
-        self.inner.encoder().map(|inner| encoder(&self.name, inner))
-    }
-
-    async fn generate(&self, request: GenerateRequest) -> Result<Vec<Response>, ComponentError> {
-        let wanted = request.n;
-        let responses = self.inner.generate(request).await?;
+impl Checked<dyn Policy> {
+    /// Checks `wanted` responses.
+    fn checked(&self, responses: Vec<Response>, wanted: usize) -> Result<Vec<Response>, ComponentError> {
         let wrong = |message: String| Err(self.wrong("generate", message).failed());
         if responses.len() != wanted {
             return wrong(format!("it returned {} answers for {wanted}", responses.len()));
@@ -160,6 +150,31 @@ impl Policy for Checked<dyn Policy> {
         }
         Ok(responses)
     }
+}
+
+#[async_trait]
+impl Policy for Checked<dyn Policy> {
+    fn fingerprint(&self) -> Fingerprint {
+        self.inner.fingerprint()
+    }
+
+    fn encoder(&self) -> Option<Arc<dyn VideoEncoder>> {
+        self.inner.encoder().map(|inner| encoder(&self.name, inner))
+    }
+
+    async fn generate(&self, request: GenerateRequest) -> Result<Vec<Response>, ComponentError> {
+        let wanted = request.n;
+        self.checked(self.inner.generate(request).await?, wanted)
+    }
+
+    async fn generate_streaming(
+        &self,
+        request: GenerateRequest,
+        progress: ProgressSender,
+    ) -> Result<Vec<Response>, ComponentError> {
+        let wanted = request.n;
+        self.checked(self.inner.generate_streaming(request, progress).await?, wanted)
+    }
 
     async fn score(&self, request: ScoreRequest) -> Result<Vec<TokenLogProbs>, ComponentError> {
         let wanted = request.continuations.len();
@@ -168,13 +183,16 @@ impl Policy for Checked<dyn Policy> {
         if scores.len() != wanted {
             return wrong(format!("it scored {} continuations of {wanted}", scores.len()));
         }
-        match scores.iter().find(|score| score.token_ids.len() != score.logprobs.len()) {
-            Some(score) => {
-                let (tokens, logprobs) = (score.token_ids.len(), score.logprobs.len());
-                wrong(format!("a continuation has {logprobs} log-probs for {tokens} tokens"))
+        for TokenLogProbs { token_ids, logprobs } in &scores {
+            if token_ids.len() != logprobs.len() {
+                let (tokens, logprobs) = (token_ids.len(), logprobs.len());
+                return wrong(format!("a continuation has {logprobs} log-probs for {tokens} tokens"));
             }
-            None => Ok(scores),
+            if let Some(number) = logprobs.iter().find(|number| !number.is_finite()) {
+                return wrong(format!("a continuation has the log-prob {number}"));
+            }
         }
+        Ok(scores)
     }
 
     async fn train_step(

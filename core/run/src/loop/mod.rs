@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info_span};
 
 use crate::feature_cache::FeatureCache;
+use crate::observers::Observers;
 use crate::stage_cache::StageCache;
 use crate::store::RunDir;
 use crate::video_cache::VideoCache;
@@ -64,6 +65,7 @@ pub struct LoopParts {
 pub struct IterativeLoop {
     parts: LoopParts,
     streams: Streams,
+    observers: Observers,
     videos: Arc<VideoCache>,
     frozen: FrozenPolicy,
     shared: Option<StageCache>,
@@ -71,14 +73,15 @@ pub struct IterativeLoop {
 
 impl IterativeLoop {
     /// Creates a loop. Reads and writes nothing yet.
-    pub fn new(parts: LoopParts) -> Self {
+    pub fn new(mut parts: LoopParts) -> Self {
+        let observers = Observers::new(std::mem::take(&mut parts.observers));
         let components = &parts.components;
         let (video, encoder) = (components.video.clone(), Some(components.encoder.clone()));
         let videos = VideoCache::new(video, encoder, parts.settings.feature_cache_mb)
             .with_disk(FeatureCache::of_loop(&parts.settings));
         let videos = Arc::new(videos);
         let frozen = FrozenPolicy::new(components.policy.clone());
-        Self { streams: Streams::new(parts.seed), videos, frozen, shared: None, parts }
+        Self { streams: Streams::new(parts.seed), observers, videos, frozen, shared: None, parts }
     }
 
     /// Unlocks the run directory, and returns the components, whose drop may block.
@@ -131,8 +134,6 @@ impl IterativeLoop {
     }
 
     fn observe(&self, event: &Event<'_>) {
-        for observer in &self.parts.observers {
-            observer.observe(event);
-        }
+        self.observers.observe(event);
     }
 }

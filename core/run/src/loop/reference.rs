@@ -1,16 +1,19 @@
 //! The reference stage: log-probs under pi_t of the additional views of an objective.
 //!
-//! Log-probs of the responses themselves are recorded during sampling. Those of other views must be computed before
-//! training changes the weights.
+//! Log-probs of the responses themselves are recorded during sampling, and scored here only with
+//! `train.reference = "recompute"`. Those of other views must be computed before training changes the weights.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use isr_api::records::{CorruptedRecord, MismatchedRecord, PairRecord, ReferenceRecord, ResponseRecord};
+use isr_api::records::{
+    CorruptedRecord, MismatchedRecord, PairRecord, RecomputedRecord, ReferenceRecord, ResponseRecord,
+};
 use isr_api::{
     ComponentError, Continuation, Error, Fingerprint, FrozenPolicy, Prompt, Response, ScoreRequest, Stage,
     VideoInput, View,
 };
+use isr_config::ReferenceSource;
 use rand::Rng;
 use rand::seq::SliceRandom;
 
@@ -29,6 +32,8 @@ struct Scoring {
     /// Seed of the crop window and tokens of the chosen response, for [`View::ChosenCorrupted`].
     corrupted: Option<(u64, Vec<u32>)>,
     mismatched: Option<Other>,
+    /// Tokens of the chosen and the rejected response, to recompute their log-probs.
+    recomputed: Option<[Vec<u32>; 2]>,
 }
 
 /// A response of another pair, for [`View::Mismatched`].
@@ -51,8 +56,8 @@ impl StageRecord for ReferenceRecord {
 }
 
 impl IterativeLoop {
-    /// Scores the additional views that the objective requires; returns records by sample id, or `None` if it
-    /// requires none. A pair without a record was quarantined.
+    /// Scores the additional views that the objective requires, and the responses if their reference is recomputed;
+    /// returns records by sample id, or `None` if there is nothing to score. A pair without a record was quarantined.
     pub(super) async fn score_references(
         &self,
         t: u32,
@@ -61,12 +66,12 @@ impl IterativeLoop {
         cache_key: Option<Fingerprint>,
     ) -> Result<Option<HashMap<String, ReferenceRecord>>, Error> {
         let objective = &self.parts.components.objective;
-        let wanted =
-            caught(&in_iteration(t, Stage::Reference.name()), "the objective's requirements", || {
-                Ok(objective.requirements().views)
-            })?;
-        let asks = |view| wanted.contains(&view);
-        if !(asks(View::ChosenCorrupted) || asks(View::Mismatched)) {
+        let needs = caught(&in_iteration(t, Stage::Reference.name()), "the objective's requirements", || {
+            Ok(objective.requirements())
+        })?;
+        let asks = |view| needs.views.contains(&view);
+        let recomputes = needs.reference && self.parts.train.reference == ReferenceSource::Recompute;
+        if !(asks(View::ChosenCorrupted) || asks(View::Mismatched) || recomputes) {
             return Ok(None);
         }
         let mut others = match asks(View::Mismatched) {
@@ -75,11 +80,14 @@ impl IterativeLoop {
         };
         let scoring = |pair: &PairRecord| {
             let id = pair.id.as_str();
-            let tokens = || answer(responses, id, pair.chosen_index).map(|found| found.token_ids.clone());
+            let tokens_of = |index| answer(responses, id, index).map(|found| found.token_ids.clone());
+            let tokens = || tokens_of(pair.chosen_index);
+            let both = || Some([tokens()?, tokens_of(pair.rejected_index)?]);
             let corrupted = asks(View::ChosenCorrupted).then(|| self.streams.seed(t, "corrupt", id));
             Scoring {
                 corrupted: corrupted.and_then(|seed| Some((seed, tokens()?))),
                 mismatched: others.remove(id),
+                recomputed: if recomputes { both() } else { None },
                 pair: pair.clone(),
             }
         };
@@ -136,14 +144,17 @@ async fn score(
     videos: Arc<VideoCache>,
     policy: FrozenPolicy,
 ) -> Result<ReferenceRecord, ComponentError> {
-    let Scoring { pair, corrupted, mismatched } = scoring;
+    let Scoring { pair, corrupted, mismatched, recomputed } = scoring;
     let video = pair.video.as_ref();
     let of = async |scene: VideoInput, tokens: Vec<u32>| -> Result<Vec<f32>, ComponentError> {
+        let length = tokens.len();
         let continuations = vec![Continuation::Tokens(tokens)];
         let prompt = Prompt::about(&scene, pair.prompt.clone());
         let scored = policy.score(ScoreRequest { prompt, continuations }).await?;
         let logprobs = scored.into_iter().next().map(|scored| scored.logprobs);
-        logprobs.ok_or_else(|| ComponentError::failed("the policy returned no log-probs"))
+        let logprobs = logprobs.ok_or_else(|| ComponentError::failed("the policy returned no log-probs"))?;
+        check_scores(&logprobs, length)?;
+        Ok(logprobs)
     };
     let corrupted = match corrupted {
         Some((seed, tokens)) => {
@@ -159,5 +170,25 @@ async fn score(
         }
         None => None,
     };
-    Ok(ReferenceRecord { sample: pair.id, corrupted, mismatched })
+    let recomputed = match recomputed {
+        Some([chosen, rejected]) => {
+            let scene = videos.open(video).await?;
+            let (chosen, rejected) = (of(scene.clone(), chosen).await?, of(scene, rejected).await?);
+            Some(RecomputedRecord { chosen, rejected })
+        }
+        None => None,
+    };
+    Ok(ReferenceRecord { sample: pair.id, corrupted, mismatched, recomputed })
+}
+
+/// Checks scores of `tokens` tokens before they are journalled and trained on.
+fn check_scores(logprobs: &[f32], tokens: usize) -> Result<(), ComponentError> {
+    if logprobs.len() != tokens {
+        let got = logprobs.len();
+        return Err(ComponentError::failed(format!("the policy scored {got} of {tokens} tokens")));
+    }
+    match logprobs.iter().find(|value| !value.is_finite()) {
+        Some(value) => Err(ComponentError::failed(format!("the policy returned a log-prob of {value}"))),
+        None => Ok(()),
+    }
 }

@@ -1,13 +1,14 @@
 //! The training stage: pi_{t+1} from pi_t and the preference pairs, with pi_t as the reference policy.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use async_trait::async_trait;
 use futures::{StreamExt, TryStreamExt};
 use isr_api::records::{
-    CorruptedRecord, MismatchedRecord, PairRecord, PairSummary, ReferenceRecord, ResponseRecord,
-    TrainRecord, TrainSummary,
+    CorruptedRecord, MismatchedRecord, PairRecord, PairSummary, RecomputedRecord, ReferenceRecord,
+    ResponseRecord, TrainRecord, TrainSummary,
 };
 use isr_api::{
     ComponentError, Continuation, Error, Prompt, PromptedTarget, Response, Stage, Target, TrainExample,
@@ -52,11 +53,13 @@ impl IterativeLoop {
         let references = references.unwrap_or_default();
         let scored: Vec<_> = pairs.iter().map(|pair| references.get(pair.id.as_str())).collect();
         let key = self.cache_key(Stage::Train, t, &(&pairs, responses, scored));
-        let batches = PairBatches { of: self, t, pairs: &pairs, responses: by_sample, references };
+        let batches =
+            PairBatches { of: self, t, pairs: &pairs, responses: by_sample, references, order: Mutex::default() };
         let steps = settings.epochs * batches.per_epoch();
         let training = Training {
             dir: &self.parts.store.iteration(t)?,
             iteration: t,
+            streams: self.streams,
             stage: &in_iteration(t, Stage::Train.name()),
             steps,
             snapshot_every: settings.snapshot_every,
@@ -64,7 +67,7 @@ impl IterativeLoop {
             learning_rate: &|step| settings.learning_rate_at(step, steps),
             policy: self.parts.components.policy.as_ref(),
             objective: &self.parts.components.objective,
-            observers: &self.parts.observers,
+            observers: &self.observers,
             cancel: &self.parts.cancel,
         };
         let key = key.filter(|_| !Training::checkpoint(training.dir).exists());
@@ -74,7 +77,10 @@ impl IterativeLoop {
         let (stage, seconds) = (Stage::Train.name().to_owned(), started.elapsed().as_secs_f64());
         lookup
             .publish(&EntryMeta { stage, iteration: t, seconds }, |into| copy_training(training.dir, into));
-        Ok(Trained { pairs: selected.summary.clone(), training: summary(&records, settings.epochs) })
+        let mut training = summary(&records, settings.epochs);
+        training.metrics.extend(batches.recomputed_drift().into_iter().flatten());
+        warn_of_drift(&training.metrics);
+        Ok(Trained { pairs: selected.summary.clone(), training })
     }
 }
 
@@ -85,6 +91,8 @@ struct PairBatches<'a> {
     pairs: &'a [&'a PairRecord],
     responses: BySample<'a>,
     references: HashMap<String, ReferenceRecord>,
+    /// The pairs in the order of one epoch, the last that was asked for.
+    order: Mutex<Option<(u64, Vec<usize>)>>,
 }
 
 impl PairBatches<'_> {
@@ -98,9 +106,19 @@ impl PairBatches<'_> {
 
     fn pairs_of(&self, step: u64) -> Vec<&PairRecord> {
         let (epoch, within) = (step / self.per_epoch(), step % self.per_epoch());
-        let mut order = self.pairs.to_vec();
-        order.shuffle(&mut self.of.streams.rng(self.t, "shuffle", &epoch.to_string()));
-        order.into_iter().skip(within as usize * self.size()).take(self.size()).collect()
+        let mut kept = self.order.lock().unwrap_or_else(PoisonError::into_inner);
+        let order = match kept.take() {
+            Some((of, order)) if of == epoch => order,
+            _ => {
+                let mut order: Vec<usize> = (0..self.pairs.len()).collect();
+                order.shuffle(&mut self.of.streams.rng(self.t, "shuffle", &epoch.to_string()));
+                order
+            }
+        };
+        let here = order.iter().skip(within as usize * self.size()).take(self.size());
+        let pairs = here.map(|&index| self.pairs[index]).collect();
+        *kept = Some((epoch, order));
+        pairs
     }
 
     /// Builds the training example of a pair; decodes the video again if it was evicted from memory.
@@ -111,9 +129,13 @@ impl PairBatches<'_> {
         let scene = self.of.videos.open(pair.video.as_ref()).await?;
         let prompt = |scene| Prompt::about(scene, pair.prompt.clone());
         let mut example = TrainExample::new(prompt(&scene), target(chosen), Some(target(rejected)));
-        let Some(ReferenceRecord { corrupted, mismatched, .. }) = self.references.get(id) else {
+        let Some(ReferenceRecord { corrupted, mismatched, recomputed, .. }) = self.references.get(id) else {
             return Ok(example);
         };
+        if let Some(by) = recomputed {
+            example.chosen = scored(chosen, &by.chosen);
+            example.rejected = Some(scored(rejected, &by.rejected));
+        }
         if let Some(CorruptedRecord { seed, logprobs }) = corrupted {
             let scene = self.of.videos.cropped(pair.video.as_ref(), *seed).await?;
             let target = scored(chosen, logprobs);
@@ -123,6 +145,32 @@ impl PairBatches<'_> {
             example.mismatched = Some(scored(self.response(sample.as_str(), *index)?, logprobs));
         }
         Ok(example)
+    }
+
+    /// Returns the drift between recorded and recomputed log-probs of all pairs, by the names of a step's metrics; `None`
+    /// if none were recomputed.
+    fn recomputed_drift(&self) -> Option<BTreeMap<String, f64>> {
+        let (mut by_token, mut by_answer, mut largest) = (Vec::new(), Vec::new(), 0.0_f64);
+        for pair in self.pairs {
+            let id = pair.id.as_str();
+            let Some(RecomputedRecord { chosen, rejected }) =
+                self.references.get(id).and_then(|record| record.recomputed.as_ref())
+            else {
+                continue;
+            };
+            for (index, scored) in [(pair.chosen_index, chosen), (pair.rejected_index, rejected)] {
+                let Ok(response) = self.response(id, index) else { continue };
+                let both = response.logprobs.iter().zip(scored);
+                let differences: Vec<f64> = both.map(|(a, b)| f64::from(*b) - f64::from(*a)).collect();
+                by_answer.push(differences.iter().sum::<f64>().abs());
+                largest = differences.iter().map(|it| it.abs()).fold(largest, f64::max);
+                by_token.extend(differences.into_iter().map(f64::abs));
+            }
+        }
+        let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len().max(1) as f64;
+        let names = [("", mean(&by_token)), ("_max", largest), ("_sum", mean(&by_answer))];
+        let named = names.map(|(suffix, value)| (format!("{DRIFT}{suffix}"), value));
+        (!by_answer.is_empty()).then(|| named.into())
     }
 
     fn response(&self, sample: &str, index: usize) -> Result<&Response, ComponentError> {
@@ -156,14 +204,37 @@ fn scored(response: &Response, logprobs: &[f32]) -> Target {
     }
 }
 
+/// Prefix of the metrics that tell the drift between recorded and scored log-probs; see `StepReport::metrics`.
+const DRIFT: &str = "sampling_score_drift";
+
+/// Drift of an answer's log-prob, in nats, above which it is warned of. With the usual beta of 0.1 it moves the logit of
+/// a preference loss by 0.1: as much as reward margins are in the first steps, so that pairs begin with a preference
+/// that nothing but rounding gave them.
+const DRIFT_LIMIT: f64 = 1.0;
+
+fn warn_of_drift(metrics: &BTreeMap<String, f64>) {
+    let drift = metrics.get(&format!("{DRIFT}_sum")).copied().unwrap_or_default();
+    if drift > DRIFT_LIMIT {
+        tracing::warn!(
+            drift,
+            "log-probs of the same answers under the same weights differ by {drift:.2} nats on average between \
+             sampling and training (limit {DRIFT_LIMIT}); set train.reference = \"recompute\", or \
+             policy.precision = \"float32\""
+        );
+    }
+}
+
 fn summary(records: &[TrainRecord], epochs: u64) -> TrainSummary {
     let last_epoch: Vec<_> = records.iter().filter(|record| record.epoch + 1 == epochs).collect();
+    let is_drift = |name: &str| name.starts_with(DRIFT);
     let mut metrics = BTreeMap::new();
     for record in &last_epoch {
-        for (name, value) in &record.report.metrics {
+        for (name, value) in record.report.metrics.iter().filter(|(name, _)| !is_drift(name)) {
             *metrics.entry(name.clone()).or_insert(0.0) += value / last_epoch.len() as f64;
         }
     }
+    let first = records.first().into_iter().flat_map(|record| &record.report.metrics);
+    metrics.extend(first.filter(|(name, _)| is_drift(name)).map(|(name, value)| (name.clone(), *value)));
     let mean = |values: Vec<f64>| values.iter().sum::<f64>() / values.len().max(1) as f64;
     TrainSummary {
         steps: records.len() as u64,

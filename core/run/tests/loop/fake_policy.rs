@@ -25,6 +25,9 @@ struct State {
 /// Spoils answers.
 pub(crate) type Quirk = fn(&mut Vec<Response>);
 
+/// Spoils scores.
+pub(crate) type ScoreQuirk = fn(&mut Vec<TokenLogProbs>);
+
 pub(crate) struct FakePolicy {
     state: Mutex<State>,
     control: Arc<Control>,
@@ -32,12 +35,15 @@ pub(crate) struct FakePolicy {
     pub(crate) steps: Mutex<Vec<TrainStep>>,
     /// Spoils what it answers.
     pub(crate) quirk: Mutex<Option<Quirk>>,
+    /// Spoils what it scores.
+    pub(crate) score_quirk: Mutex<Option<ScoreQuirk>>,
 }
 
 impl FakePolicy {
     pub(crate) fn new(weights: [f64; 4], control: Arc<Control>) -> Self {
         let state = Mutex::new(State { weights, momentum: [0.0; 4] });
-        Self { state, control, steps: Mutex::default(), quirk: Mutex::default() }
+        let (quirk, score_quirk) = (Mutex::default(), Mutex::default());
+        Self { state, control, steps: Mutex::default(), quirk, score_quirk }
     }
 
     fn weights(&self) -> [f64; 4] {
@@ -157,7 +163,11 @@ impl Policy for FakePolicy {
             let logprobs = score(&self.weights(), &request.prompt, &token_ids).0;
             TokenLogProbs { token_ids, logprobs }
         });
-        Ok(scored.collect())
+        let mut scored = scored.collect();
+        if let Some(spoil) = *self.score_quirk.lock().unwrap() {
+            spoil(&mut scored);
+        }
+        Ok(scored)
     }
 
     async fn train_step(

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use isr_api::records::{PairRecord, QuarantineRecord, ReferenceRecord, ResponseRecord};
 use isr_api::{Continuation, Part, Policy, Prompt, ScoreRequest, Target, TrainExample, VideoInput};
+use isr_config::ReferenceSource;
 use isr_run::store::read_journal;
 
 use crate::bench::{BASE, Fakes, Settings, run_under, run_with, scratch};
@@ -128,6 +129,43 @@ async fn a_pair_that_cannot_be_scored_is_not_trained_on() {
     assert_eq!((stage.as_str(), reason.as_str()), ("reference", "the answer is too long"));
     let steps = fakes.policy.steps.lock().unwrap();
     assert_eq!(steps.iter().map(|step| step.examples.len()).sum::<usize>(), 12);
+}
+
+/// The policy of this test records log-probs that are 0.5 too low for each token, as another kernel would.
+#[tokio::test]
+async fn a_recomputed_reference_is_what_scoring_says_and_the_drift_is_in_the_summary() {
+    let dir = scratch();
+    let fakes = Fakes::new(&Arc::default());
+    *fakes.policy.quirk.lock().unwrap() = Some(|responses| {
+        responses.iter_mut().flat_map(|it| &mut it.logprobs).for_each(|logprob| *logprob -= 0.5);
+    });
+    let mut settings = Settings { objective: Settings::default().objective, ..settings() };
+    settings.train.reference = ReferenceSource::Recompute;
+    let summary = run_with(dir.path(), &settings, fakes.components.clone()).await.unwrap();
+    let steps = fakes.policy.steps.lock().unwrap().clone();
+    let mut tokens_of_answers = Vec::new();
+    for example in steps.iter().flat_map(|step| &step.examples) {
+        for target in [&example.chosen, example.rejected.as_ref().unwrap()] {
+            assert_eq!(target.reference, Some(at_the_start(&example.prompt, target).await));
+            tokens_of_answers.push(tokens(target).len() as f64);
+        }
+    }
+    let metrics = &summary.iterations[0].training.metrics;
+    let mean = tokens_of_answers.iter().sum::<f64>() / tokens_of_answers.len() as f64;
+    for (name, value) in [("", 0.5), ("_max", 0.5), ("_sum", 0.5 * mean)] {
+        let found = metrics[&format!("sampling_score_drift{name}")];
+        assert!((found - value).abs() < 1e-5, "{name}: {found} {value}");
+    }
+}
+
+#[tokio::test]
+async fn a_score_that_is_not_finite_stops_the_run() {
+    let fakes = Fakes::new(&Arc::default());
+    *fakes.policy.score_quirk.lock().unwrap() = Some(|scores| scores[0].logprobs[0] = f32::NAN);
+    let mut components = fakes.components.clone();
+    components.objective = Arc::new(AllViews);
+    let error = run_with(scratch().path(), &settings(), components).await.unwrap_err();
+    assert!(isr_text(&error).contains("the policy returned a log-prob of NaN"), "{error:?}");
 }
 
 #[tokio::test]

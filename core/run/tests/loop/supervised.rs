@@ -95,6 +95,7 @@ async fn train(
     };
     let parts = SupervisedParts {
         name: "test".to_owned(),
+        seed: 7,
         settings,
         demonstrations: Arc::new(FakeDemonstrations { control: Arc::clone(control) }),
         video: Arc::new(FakeReader { frames: 2, control: Arc::clone(control) }),

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use isr_api::records::{PairRecord, ResponseRecord, TrainRecord};
-use isr_api::{Continuation, Part, TrainExample, TrainStep};
+use isr_api::{Continuation, Part, Streams, TrainExample, TrainStep};
 use isr_run::store::read_journal;
 
 use crate::bench::{Fakes, Settings, run_with, scratch};
@@ -72,6 +72,7 @@ async fn steps_follow_the_schedule() {
         assert_eq!((record.step, record.learning_rate), (index as u64, learning_rate));
         assert_eq!(record.epoch, index as u64 / 4);
         assert_eq!(step.max_grad_norm, settings.train.max_grad_norm);
+        assert_eq!(step.seed, Streams::new(settings.seed).seed(1, "train", &index.to_string()));
     }
     assert_eq!((steps.len(), metrics.len()), (8, 8));
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use isr_api::FingerprintBuilder;
+use isr_api::{FingerprintBuilder, Streams};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
@@ -27,6 +27,8 @@ use crate::tensors::{bytes_of, write_tensors};
 /// The pairs of a new adapter are created while the model's layers are built: each layer requests its own.
 pub(crate) struct Adapter {
     config: LoraConfig,
+    /// Seed of the initial values.
+    seed: u64,
     /// Content of `adapter_config.json`; `None` for a new adapter.
     source: Option<Value>,
     /// Base folder that checkpoints name.
@@ -44,19 +46,21 @@ pub(crate) struct Adapter {
 
 impl Adapter {
     /// Creates an adapter for the linear layers of some parts. It is the identity at first: `A` is random, `B` is zero.
-    /// `base` is the base folder that its checkpoints name.
+    /// `base` is the base folder that its checkpoints name, `run_seed` the seed where the config has none.
     pub(crate) fn create(
         config: LoraConfig,
+        run_seed: u64,
         base: &Path,
         names: TensorNames,
         parts: Vec<String>,
         device: Device,
     ) -> Self {
-        Self::build(config, None, base, names, parts, device)
+        let seed = config.seed.unwrap_or(run_seed);
+        Self { seed, ..Self::build(config, None, base, names, parts, device) }
     }
 
-    /// Reads an adapter folder. Of the settings `asked`, dropout and seed override the folder's; rank, alpha and rsLoRA
-    /// must equal them.
+    /// Reads an adapter folder. Of the settings `asked`, dropout overrides the folder's; rank, alpha and rsLoRA must
+    /// equal them.
     ///
     /// # Errors
     /// A folder that is not in PEFT's format, an unsupported kind of adapter, or other settings than asked for.
@@ -97,7 +101,7 @@ impl Adapter {
     ) -> Self {
         let dropout = Arc::new(Dropout::new(config.dropout));
         let (pairs, seen) = Default::default();
-        Self { config, source, base: base.to_owned(), names, parts, dropout, device, pairs, seen }
+        Self { config, seed: 0, source, base: base.to_owned(), names, parts, dropout, device, pairs, seen }
     }
 
     /// Returns the adapter of a linear layer with weight `[out, in]`, if it has one.
@@ -151,7 +155,7 @@ impl Adapter {
     }
 
     fn digest(&self, module: &str) -> [u8; 32] {
-        *blake3::hash(format!("{} {module}", self.config.seed).as_bytes()).as_bytes()
+        *blake3::hash(format!("{} {module}", self.seed).as_bytes()).as_bytes()
     }
 
     /// Checks the adapter after all layers are built.
@@ -201,9 +205,15 @@ impl Adapter {
         pairs.iter().filter(|(_, pair)| pair.used).flat_map(of).collect()
     }
 
-    /// Enables dropout with masks of a seed, or disables it.
-    pub(crate) fn set_dropout(&self, seed: Option<u64>) {
-        self.dropout.seed(seed.map(|seed| seed.wrapping_mul(0x9E37_79B9).wrapping_add(self.config.seed)));
+    /// Returns whether training drops inputs out.
+    pub(crate) fn drops_out(&self) -> bool {
+        self.config.dropout > 0.0
+    }
+
+    /// Enables dropout with the masks of a micro-batch, by the step's seed and its index; or disables it.
+    pub(crate) fn set_dropout(&self, micro_batch: Option<(u64, u32)>) {
+        let seed = |(step, index): (u64, u32)| Streams::new(step).seed(index, "dropout", "");
+        self.dropout.seed(micro_batch.map(seed));
     }
 
     /// Adds settings and values to a digest.

@@ -44,8 +44,10 @@ pub struct LoraConfig {
     pub rslora: bool,
     /// Target modules: names of linear layers (`["q_proj", "v_proj"]`), or `"all-linear"`. Default `"all-linear"`.
     pub targets: Targets,
-    /// Seed of the initial values and of dropout. Default 0.
-    pub seed: u64,
+    /// Seed of the initial values, to hold them fixed over runs of different seeds. Dropout always follows the run's
+    /// seed, iteration and step. Default: the run's `seed`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
 }
 
 /// Target modules of an adapter.
@@ -74,7 +76,7 @@ impl Default for LoraConfig {
             dropout: 0.0,
             rslora: false,
             targets: Targets::All(AllLinear::AllLinear),
-            seed: 0,
+            seed: None,
         }
     }
 }

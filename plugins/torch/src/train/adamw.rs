@@ -22,6 +22,8 @@ struct Moments {
 /// AdamW optimiser.
 pub(crate) struct AdamW {
     parameters: Vec<(String, Tensor)>,
+    /// Float32 sums of the gradients of parameters of a narrower type, over the micro-batches of a step.
+    sums: Vec<Option<Tensor>>,
     moments: BTreeMap<String, Moments>,
     steps: i64,
     betas: [f64; 2],
@@ -36,7 +38,8 @@ impl AdamW {
         epsilon: f64,
         weight_decay: f64,
     ) -> Self {
-        Self { parameters, moments: BTreeMap::new(), steps: 0, betas, epsilon, weight_decay }
+        let sums = parameters.iter().map(|_| None).collect();
+        Self { parameters, sums, moments: BTreeMap::new(), steps: 0, betas, epsilon, weight_decay }
     }
 
     /// Resets all moments and the step count.
@@ -50,14 +53,40 @@ impl AdamW {
         for (_, parameter) in &mut self.parameters {
             parameter.zero_grad();
         }
+        self.sums.fill_with(|| None);
+    }
+
+    /// Moves the gradients of a micro-batch into their float32 sums. Gradients of float32 parameters add up in place.
+    pub(super) fn collect_gradients(&mut self) -> Result<()> {
+        for ((_, parameter), sum) in self.parameters.iter_mut().zip(&mut self.sums) {
+            let gradient = parameter.f_grad()?;
+            if parameter.kind() == Kind::Float || !gradient.defined() {
+                continue;
+            }
+            let exact = gradient.f_to_kind(Kind::Float)?;
+            match sum {
+                Some(sum) => drop(sum.f_add_(&exact)?),
+                None => *sum = Some(exact),
+            }
+            parameter.zero_grad();
+        }
+        Ok(())
+    }
+
+    /// Returns the gradient of a parameter over the whole step; `None` if it has none.
+    fn gradient(&self, index: usize) -> Result<Option<Tensor>> {
+        if let Some(sum) = &self.sums[index] {
+            return Ok(Some(sum.shallow_clone()));
+        }
+        let gradient = self.parameters[index].1.f_grad()?;
+        Ok(gradient.defined().then_some(gradient))
     }
 
     /// Returns the global L2 norm of the gradient, accumulated in float64.
     pub(super) fn gradient_norm(&self) -> Result<f64> {
         let mut sum = 0.0;
-        for (_, parameter) in &self.parameters {
-            let gradient = parameter.f_grad()?;
-            if gradient.defined() {
+        for index in 0..self.parameters.len() {
+            if let Some(gradient) = self.gradient(index)? {
                 let norm = gradient.f_to_kind(Kind::Float)?.f_norm()?;
                 sum += f64::try_from(norm.f_to_kind(Kind::Double)?)?.powi(2);
             }
@@ -77,11 +106,8 @@ impl AdamW {
     }
 
     fn update(&mut self, index: usize, learning_rate: f64, clip: f64) -> Result<()> {
+        let Some(gradient) = self.gradient(index)? else { return Ok(()) };
         let (name, parameter) = &mut self.parameters[index];
-        let gradient = parameter.f_grad()?;
-        if !gradient.defined() {
-            return Ok(());
-        }
         let moments = match self.moments.entry(name.clone()) {
             std::collections::btree_map::Entry::Occupied(known) => known.into_mut(),
             std::collections::btree_map::Entry::Vacant(place) => place.insert(Moments::new(parameter)?),
@@ -268,6 +294,27 @@ mod tests {
         let expected = 1.0 - 1e-2 * 0.1 - change;
         let found = f64::try_from(weight.detach().get(0).to_kind(Kind::Double)).unwrap();
         assert!((found - expected).abs() < 1e-6, "{found} {expected}");
+    }
+
+    /// 255 gradients of 2^-9 beside one of 1 are each lost in bfloat16, whose neighbours of 1 are 2^-8 and 2^-7 away.
+    #[test]
+    fn gradients_of_micro_batches_add_up_in_float32() {
+        let norm = |kind: Kind| {
+            let weight = Tensor::ones([4], (kind, Device::Cpu)).set_requires_grad(true);
+            let parameters = vec![("w".to_owned(), weight.shallow_clone())];
+            let mut adamw = AdamW::new(parameters, [0.9, 0.999], 1e-8, 0.0);
+            adamw.zero_gradients();
+            for gradient in std::iter::once(1.0).chain(std::iter::repeat_n(1.0 / 512.0, 255)) {
+                (&weight * gradient).sum(kind).backward();
+                adamw.collect_gradients().unwrap();
+            }
+            let norm = adamw.gradient_norm().unwrap();
+            adamw.zero_gradients();
+            assert_eq!(adamw.gradient_norm().unwrap(), 0.0);
+            norm
+        };
+        let expected = 2.0 * (1.0 + 255.0 / 512.0);
+        assert_eq!([norm(Kind::Float), norm(Kind::BFloat16)], [expected; 2]);
     }
 
     /// Steps of 1e-4 are lost in bfloat16 near 1, whose neighbours are 4e-3 away; the master keeps them.

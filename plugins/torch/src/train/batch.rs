@@ -232,6 +232,24 @@ fn prompt_features(
     prompts.iter().map(|prompt| visual::features(model, &prompt.scenes, false)).collect()
 }
 
+/// Calls `visit` with view, log-probs and reference log-probs of each answer's tokens.
+pub(super) fn each_answer(
+    examples: &[TokenizedExample],
+    needs: &Requirements,
+    values: &[f64],
+    mut visit: impl FnMut(View, &[f64], &[f64]),
+) {
+    let mut rest = values;
+    for (index, view) in needs.views.iter().enumerate() {
+        for example in examples {
+            let answer = example.answer(index);
+            let (here, behind) = rest.split_at(answer.tokens.len());
+            visit(*view, here, &answer.reference);
+            rest = behind;
+        }
+    }
+}
+
 /// Arranges token log-probs as the objective requires them.
 pub(super) fn views(
     examples: &[TokenizedExample],

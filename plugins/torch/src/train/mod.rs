@@ -2,6 +2,7 @@
 
 mod adamw;
 mod batch;
+mod drift;
 mod head;
 #[cfg(test)]
 mod tests;
@@ -10,18 +11,19 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use adamw::AdamW;
-use isr_api::{ObjectiveBatch, PreferenceObjective, Requirements, StepReport, TrainStep};
+use isr_api::{ObjectiveBatch, PreferenceObjective, Requirements, StepReport, TrainStep, View};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
 use crate::chat::Chat;
 use crate::error::{Result, TorchError};
-use crate::lora::LoraConfig;
+use crate::lora::{Adapter, LoraConfig};
 use crate::manifest::Manifest;
 use crate::model::{ModelConfig, VideoLmm};
 pub(crate) use adamw::AdamWState;
 use batch::{ForwardMode, TokenizedExample};
+use drift::Drift;
 
 /// Settings of training: trained parts, memory, optimiser.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -169,14 +171,21 @@ impl Trainer {
         prepared.sort_by_key(TokenizedExample::length);
         self.optimizer.zero_gradients();
         let mut report = StepReport::default();
-        for (index, part) in self.micro_batches(&prepared).into_iter().enumerate() {
+        let parts = self.micro_batches(&prepared);
+        let several = parts.len() > 1;
+        // At step 0 the policy is its own reference.
+        let mut drift = (step.step == 0 && needs.reference && !self.drops_out(model)).then(Drift::default);
+        for (index, part) in parts.into_iter().enumerate() {
             let share = part.len() as f64 / prepared.len() as f64;
-            let seed = (step.step << 24) + index as u64;
-            let outcome = with_dropout(model, seed, || {
-                self.accumulate(model, part, &needs, objective, share, &mut report)
+            let outcome = with_dropout(model, (step.seed, index as u32), || {
+                self.accumulate(model, part, &needs, objective, share, &mut report, drift.as_mut())
             });
             outcome?;
+            if several {
+                self.optimizer.collect_gradients()?;
+            }
         }
+        report.metrics.extend(drift.map(Drift::metrics).unwrap_or_default());
         report.grad_norm = self.optimizer.gradient_norm()?;
         // The factor of torch.nn.utils.clip_grad_norm_.
         let clip = step.max_grad_norm.map_or(1.0, |limit| (limit / (report.grad_norm + 1e-6)).min(1.0));
@@ -184,6 +193,11 @@ impl Trainer {
             self.optimizer.step(step.learning_rate, clip)?;
         }
         Ok(report)
+    }
+
+    /// Returns whether training drops inputs out, so that its log-probs are not those of the policy.
+    fn drops_out(&self, model: &VideoLmm) -> bool {
+        model.weights.adapter().is_some_and(Adapter::drops_out)
     }
 
     /// Splits examples into micro-batches of neighbours.
@@ -213,6 +227,7 @@ impl Trainer {
         objective: &dyn PreferenceObjective,
         share: f64,
         report: &mut StepReport,
+        drift: Option<&mut Drift>,
     ) -> Result<()> {
         let mode = match (self.config.skip_decoder, self.config.gradient_checkpointing) {
             (true, _) => ForwardMode::SkipDecoder,
@@ -220,6 +235,13 @@ impl Trainer {
             (false, false) => ForwardMode::Full,
         };
         let forward = batch::forward(model, part, needs, self.own_tower, mode)?;
+        if let Some(drift) = drift {
+            batch::each_answer(part, needs, &forward.values, |view, policy, reference| {
+                if matches!(view, View::Chosen | View::Rejected) {
+                    drift.add(policy, reference);
+                }
+            });
+        }
         let views = batch::views(part, needs, &forward.values);
         let value = objective
             .evaluate(&ObjectiveBatch { views })
@@ -257,14 +279,14 @@ fn weights_of(parts: &[String], model: &VideoLmm) -> Vec<(String, Tensor)> {
     all.map(|(name, tensor)| (name.clone(), tensor.shallow_clone())).collect()
 }
 
-/// Runs `work` with the adapter's dropout enabled, masks drawn from `seed`.
-fn with_dropout<T>(model: &VideoLmm, seed: u64, work: impl FnOnce() -> T) -> T {
-    let set = |seed| {
+/// Runs `work` with the adapter's dropout enabled, its masks drawn from a step's seed and the micro-batch's index.
+fn with_dropout<T>(model: &VideoLmm, micro_batch: (u64, u32), work: impl FnOnce() -> T) -> T {
+    let set = |micro_batch| {
         if let Some(adapter) = model.weights.adapter() {
-            adapter.set_dropout(seed);
+            adapter.set_dropout(micro_batch);
         }
     };
-    set(Some(seed));
+    set(Some(micro_batch));
     let outcome = work();
     set(None);
     outcome

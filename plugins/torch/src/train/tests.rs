@@ -82,7 +82,7 @@ fn gradients_of_tower_projector_and_decoder_equal_autograd() {
             None => prompt,
         };
         let example = TrainExample::new(prompt, target("chosen"), Some(target("rejected")));
-        let step = TrainStep { examples: vec![example], step: 0, learning_rate: 0.0, max_grad_norm: None };
+        let step = TrainStep { examples: vec![example], step: 0, learning_rate: 0.0, max_grad_norm: None, seed: 0 };
         trainer.step(&mut model, &chat, &step, &Dpo).unwrap();
         let gradients: Vec<(&str, &Tensor)> = expected
             .iter()
@@ -161,7 +161,7 @@ fn further_views_have_the_gradients_of_plain_examples() {
                 ..TrainingConfig::default()
             };
             let mut trainer = Trainer::new(config, &model).unwrap();
-            let step = TrainStep { examples, step: 0, learning_rate: 0.0, max_grad_norm: None };
+            let step = TrainStep { examples, step: 0, learning_rate: 0.0, max_grad_norm: None, seed: 0 };
             let report = trainer.step(&mut model, &chat, &step, &Weighed(views)).unwrap();
             (report, model)
         };
@@ -214,7 +214,7 @@ fn skip_decoder_leaves_the_layers_out_and_keeps_examples_apart() {
             ..TrainingConfig::default()
         };
         let mut trainer = Trainer::new(config, &model).unwrap();
-        let step = TrainStep { examples, step: 0, learning_rate: 0.0, max_grad_norm: None };
+        let step = TrainStep { examples, step: 0, learning_rate: 0.0, max_grad_norm: None, seed: 0 };
         let report = trainer.step(&mut model, &chat, &step, &Weighed(vec![View::Chosen])).unwrap();
         (report, model)
     };

@@ -203,7 +203,7 @@ pub fn example(golden: &Golden) -> TrainExample {
 }
 
 pub fn step(examples: Vec<TrainExample>, step: u64, learning_rate: f64) -> TrainStep {
-    TrainStep { examples, step, learning_rate, max_grad_norm: Some(1.0) }
+    TrainStep { examples, step, learning_rate, max_grad_norm: Some(1.0), seed: step }
 }
 
 /// A copy of a checkpoint folder that may be changed.
