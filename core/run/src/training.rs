@@ -12,8 +12,8 @@ use std::time::Instant;
 use async_trait::async_trait;
 use isr_api::records::TrainRecord;
 use isr_api::{
-    CheckpointKind, ComponentError, Error, Event, Policy, PreferenceObjective, Stage, StepReport,
-    Streams, TrainExample, TrainStep,
+    CheckpointKind, ComponentError, Error, Event, Policy, PreferenceObjective, Stage, StepReport, Streams,
+    TrainExample, TrainStep,
 };
 use tokio_util::sync::CancellationToken;
 

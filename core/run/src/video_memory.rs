@@ -206,10 +206,15 @@ mod tests {
         decoded(&memory, 40, BUDGET / 8).await;
         assert!(Arc::ptr_eq(&held.frames, &open().await.frames), "not decoded again");
         assert!(memory.bytes() <= BUDGET);
-        let many = futures::future::join_all((100..120).map(|key| {
-            let memory = &memory;
-            async move { memory.get_or_open(&key, async { Ok::<_, Infallible>(video(BUDGET / 8)) }).await }
-        }));
+        let many =
+            futures::future::join_all(
+                (100..120).map(|key| {
+                    let memory = &memory;
+                    async move {
+                        memory.get_or_open(&key, async { Ok::<_, Infallible>(video(BUDGET / 8)) }).await
+                    }
+                }),
+            );
         let many = many.await;
         assert!(memory.bytes() >= 20 * (BUDGET / 8 / 3 * 3), "what is in use counts: {}", memory.bytes());
         drop((many, held));

@@ -91,7 +91,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let objective = Arc::new(Dpo);
     for index in 0..4 {
         let examples = vec![answers(&policy, &prompt, index).await?];
-        let step = TrainStep { examples, step: index, learning_rate: 1e-3, max_grad_norm: Some(1.0), seed: 0 };
+        let step =
+            TrainStep { examples, step: index, learning_rate: 1e-3, max_grad_norm: Some(1.0), seed: 0 };
         policy.train_step(step, objective.clone()).await?;
     }
     let checkpoint = out.join("checkpoint");
@@ -109,7 +110,8 @@ async fn adapt(out: &Path, config: TorchPolicyConfig, prompt: &Prompt) -> Result
     let policy = TorchPolicyConfig { training, ..config }.load()?;
     for index in 0..4 {
         let examples = vec![answers(&policy, prompt, index).await?];
-        let step = TrainStep { examples, step: index, learning_rate: 1e-2, max_grad_norm: Some(1.0), seed: 0 };
+        let step =
+            TrainStep { examples, step: index, learning_rate: 1e-2, max_grad_norm: Some(1.0), seed: 0 };
         policy.train_step(step, Arc::new(Dpo)).await?;
     }
     let adapter = out.join("adapter");
@@ -139,7 +141,8 @@ async fn dump(out: &Path, policy: &TorchPolicy, prompt: &Prompt, seed: u64) -> R
     let reference = |target: &Target| target.reference.clone().unwrap_or_default();
     let references =
         [reference(&example.chosen), example.rejected.as_ref().map(reference).unwrap_or_default()];
-    let step = TrainStep { examples: vec![example], step: 0, learning_rate: 0.0, max_grad_norm: None, seed: 0 };
+    let step =
+        TrainStep { examples: vec![example], step: 0, learning_rate: 0.0, max_grad_norm: None, seed: 0 };
     let report = policy.train_step(step, Arc::new(Dpo)).await?;
     let json = serde_json::json!({
         "greedy": greedy.token_ids, "logprobs": greedy.logprobs, "text": greedy.text,

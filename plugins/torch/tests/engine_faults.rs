@@ -85,7 +85,8 @@ async fn a_faulty_input_fails_its_own_request_and_changes_no_bit_of_the_others()
         policy.generate(request(Prompt::about(&scene, format!("what is {index}?")), sampling, 2))
     };
     let is_faulty = |index: usize| [2, 7, 11].contains(&index);
-    let together = join_all((0..16).map(|index| ask(index, if is_faulty(index) { &faulty } else { &sound })));
+    let together =
+        join_all((0..16).map(|index| ask(index, if is_faulty(index) { &faulty } else { &sound })));
     for (index, outcome) in together.await.into_iter().enumerate() {
         match is_faulty(index) {
             true => assert!(outcome.unwrap_err().to_string().contains("not finite"), "{index}"),

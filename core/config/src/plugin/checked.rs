@@ -6,9 +6,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use isr_api::{
     CheckpointKind, ComponentError, Fingerprint, Frames, FrozenPolicy, GenerateRequest, Judge, JudgeCase,
-    ObjectiveBatch, ObjectiveValue, Policy, PreferenceObjective, ProgressSender, Requirements, Response, RetrospectionCase,
-    Retrospector, ScoreRequest, StepReport, TokenLogProbs, TrainStep, Verdict, VideoEncoder,
-    VisualFeatures,
+    ObjectiveBatch, ObjectiveValue, Policy, PreferenceObjective, ProgressSender, Requirements, Response,
+    RetrospectionCase, Retrospector, ScoreRequest, StepReport, TokenLogProbs, TrainStep, Verdict,
+    VideoEncoder, VisualFeatures,
 };
 
 use super::PluginError;

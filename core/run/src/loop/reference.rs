@@ -66,9 +66,10 @@ impl IterativeLoop {
         cache_key: Option<Fingerprint>,
     ) -> Result<Option<HashMap<String, ReferenceRecord>>, Error> {
         let objective = &self.parts.components.objective;
-        let needs = caught(&in_iteration(t, Stage::Reference.name()), "the objective's requirements", || {
-            Ok(objective.requirements())
-        })?;
+        let needs =
+            caught(&in_iteration(t, Stage::Reference.name()), "the objective's requirements", || {
+                Ok(objective.requirements())
+            })?;
         let asks = |view| needs.views.contains(&view);
         let recomputes = needs.reference && self.parts.train.reference == ReferenceSource::Recompute;
         if !(asks(View::ChosenCorrupted) || asks(View::Mismatched) || recomputes) {
@@ -152,7 +153,8 @@ async fn score(
         let prompt = Prompt::about(&scene, pair.prompt.clone());
         let scored = policy.score(ScoreRequest { prompt, continuations }).await?;
         let logprobs = scored.into_iter().next().map(|scored| scored.logprobs);
-        let logprobs = logprobs.ok_or_else(|| ComponentError::failed("the policy returned no log-probs"))?;
+        let logprobs =
+            logprobs.ok_or_else(|| ComponentError::failed("the policy returned no log-probs"))?;
         check_scores(&logprobs, length)?;
         Ok(logprobs)
     };

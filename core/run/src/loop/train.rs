@@ -53,8 +53,14 @@ impl IterativeLoop {
         let references = references.unwrap_or_default();
         let scored: Vec<_> = pairs.iter().map(|pair| references.get(pair.id.as_str())).collect();
         let key = self.cache_key(Stage::Train, t, &(&pairs, responses, scored));
-        let batches =
-            PairBatches { of: self, t, pairs: &pairs, responses: by_sample, references, order: Mutex::default() };
+        let batches = PairBatches {
+            of: self,
+            t,
+            pairs: &pairs,
+            responses: by_sample,
+            references,
+            order: Mutex::default(),
+        };
         let steps = settings.epochs * batches.per_epoch();
         let training = Training {
             dir: &self.parts.store.iteration(t)?,
@@ -129,7 +135,8 @@ impl PairBatches<'_> {
         let scene = self.of.videos.open(pair.video.as_ref()).await?;
         let prompt = |scene| Prompt::about(scene, pair.prompt.clone());
         let mut example = TrainExample::new(prompt(&scene), target(chosen), Some(target(rejected)));
-        let Some(ReferenceRecord { corrupted, mismatched, recomputed, .. }) = self.references.get(id) else {
+        let Some(ReferenceRecord { corrupted, mismatched, recomputed, .. }) = self.references.get(id)
+        else {
             return Ok(example);
         };
         if let Some(by) = recomputed {

@@ -95,7 +95,12 @@ pub(super) struct DecodeRow {
 
 impl DecodeRow {
     /// Creates answer `index` in a row of its group's cache.
-    pub(super) fn new(index: usize, cache_row: usize, sampler: Sampler, progress: Option<&ProgressSender>) -> Self {
+    pub(super) fn new(
+        index: usize,
+        cache_row: usize,
+        sampler: Sampler,
+        progress: Option<&ProgressSender>,
+    ) -> Self {
         let emitter = progress.map(|sender| ProgressEmitter::new(sender, index));
         let (tokens, logprobs) = (Vec::new(), Vec::new());
         let (cache_row, partial) = (cache_row as i64, Detokenizer::default());

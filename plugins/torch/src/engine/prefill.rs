@@ -44,8 +44,7 @@ impl Engine {
 
     /// Returns keys and values of the first `length` slots of a prompt, from the cache or computed.
     fn prefix(&mut self, rendered: &Rendered, length: usize) -> Result<Rc<Prefix>> {
-        let key =
-            self.prefixes.key(&rendered.slots[..length], &rendered.scenes, self.trainer.own_tower());
+        let key = self.prefixes.key(&rendered.slots[..length], &rendered.scenes, self.trainer.own_tower());
         if let Some(prefix) = self.prefixes.find(&key) {
             return Ok(prefix);
         }

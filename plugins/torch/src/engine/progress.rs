@@ -33,7 +33,8 @@ impl ProgressEmitter {
     pub(super) fn emit(&mut self, text: &str) {
         // The text so far is compared at its end only: partial texts extend each other.
         let (emitted, end) = (self.emitted.len(), self.emitted.len().saturating_sub(64));
-        if text.get(..emitted).is_some_and(|same| same.as_bytes()[end..] == self.emitted.as_bytes()[end..]) {
+        if text.get(..emitted).is_some_and(|same| same.as_bytes()[end..] == self.emitted.as_bytes()[end..])
+        {
             self.send(emitted, text);
         }
     }

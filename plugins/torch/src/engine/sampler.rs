@@ -263,7 +263,8 @@ mod tests {
     #[test]
     fn answers_of_a_request_have_streams_of_their_own() {
         let logits = [0.0_f32; 512];
-        let draw = |seed, index| Sampler::new(Sampling::default(), seed, index).draw(&logits).unwrap().token;
+        let draw =
+            |seed, index| Sampler::new(Sampling::default(), seed, index).draw(&logits).unwrap().token;
         assert_eq!(draw(3, 0), draw(3, 0));
         assert_ne!((draw(3, 0), draw(3, 1)), (draw(4, 0), draw(4, 1)));
         assert_ne!(draw(3, 0), draw(3, 1));

@@ -82,7 +82,13 @@ fn gradients_of_tower_projector_and_decoder_equal_autograd() {
             None => prompt,
         };
         let example = TrainExample::new(prompt, target("chosen"), Some(target("rejected")));
-        let step = TrainStep { examples: vec![example], step: 0, learning_rate: 0.0, max_grad_norm: None, seed: 0 };
+        let step = TrainStep {
+            examples: vec![example],
+            step: 0,
+            learning_rate: 0.0,
+            max_grad_norm: None,
+            seed: 0,
+        };
         trainer.step(&mut model, &chat, &step, &Dpo).unwrap();
         let gradients: Vec<(&str, &Tensor)> = expected
             .iter()
