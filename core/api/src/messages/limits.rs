@@ -5,8 +5,8 @@ use crate::policy::{GenerateRequest, ScoreRequest};
 
 /// Limits of the questions that a plugin asks during its calls, the same for every transport.
 ///
-/// The policy takes KV-cache memory for `n * max_new_tokens` tokens before it generates, so without a limit one
-/// plugin could exhaust the memory of the run.
+/// Answers of `n * max_new_tokens` tokens take KV-cache memory as they grow, so without a limit one plugin could exhaust
+/// the memory of the run.
 ///
 /// | limit | process | native library, in this process | WebAssembly |
 /// |---|---|---|---|

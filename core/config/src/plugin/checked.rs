@@ -211,3 +211,80 @@ impl Policy for Checked<dyn Policy> {
         self.inner.load(dir, what).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use isr_api::{Continuation, FinishReason, Progress, Prompt, Sampling};
+    use tokio::sync::mpsc::unbounded_channel;
+
+    use super::*;
+
+    /// Streams one piece, and scores what it is told to.
+    struct Streaming(f32);
+
+    #[async_trait]
+    impl Policy for Streaming {
+        fn fingerprint(&self) -> Fingerprint {
+            Fingerprint::of("streaming")
+        }
+
+        async fn generate(&self, request: GenerateRequest) -> Result<Vec<Response>, ComponentError> {
+            let response = Response {
+                text: "a".to_owned(),
+                token_ids: vec![1],
+                logprobs: vec![self.0],
+                finish_reason: FinishReason::Stop,
+                policy: self.fingerprint(),
+            };
+            Ok(vec![response; request.n])
+        }
+
+        async fn generate_streaming(
+            &self,
+            request: GenerateRequest,
+            progress: ProgressSender,
+        ) -> Result<Vec<Response>, ComponentError> {
+            let _ = progress.send(Progress::Text { answer: 0, text: "a".to_owned() });
+            self.generate(request).await
+        }
+
+        async fn score(&self, _: ScoreRequest) -> Result<Vec<TokenLogProbs>, ComponentError> {
+            Ok(vec![TokenLogProbs { token_ids: vec![1], logprobs: vec![self.0] }])
+        }
+
+        async fn train_step(
+            &self,
+            _: TrainStep,
+            _: Arc<dyn PreferenceObjective>,
+        ) -> Result<StepReport, ComponentError> {
+            Err(ComponentError::failed("it does not train"))
+        }
+
+        async fn save(&self, _: &Path, _: CheckpointKind) -> Result<(), ComponentError> {
+            Ok(())
+        }
+
+        async fn load(&self, _: &Path, _: CheckpointKind) -> Result<(), ComponentError> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_plugins_policy_streams_and_what_it_returns_is_checked() {
+        let request =
+            || GenerateRequest { prompt: Prompt::text("?"), sampling: Sampling::greedy(1), n: 1, seed: 0 };
+        let (progress, mut pieces) = unbounded_channel();
+        let sound = policy("mine", Arc::new(Streaming(-1.0)));
+        assert_eq!(sound.generate_streaming(request(), progress.clone()).await.unwrap()[0].text, "a");
+        assert_eq!(pieces.try_recv().unwrap(), Progress::Text { answer: 0, text: "a".to_owned() });
+        let faulty = policy("mine", Arc::new(Streaming(f32::NAN)));
+        let error = faulty.generate_streaming(request(), progress).await.unwrap_err().to_string();
+        assert!(error.contains("an answer has the log-prob NaN"), "{error}");
+        let asked = ScoreRequest {
+            prompt: Prompt::text("?"),
+            continuations: vec![Continuation::Answer("a".to_owned())],
+        };
+        let error = faulty.score(asked).await.unwrap_err().to_string();
+        assert!(error.contains("a continuation has the log-prob NaN"), "{error}");
+    }
+}

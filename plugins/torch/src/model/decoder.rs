@@ -197,6 +197,16 @@ impl Decoder {
         Ok(logits.f_to_kind(Kind::Float)?)
     }
 
+    /// Returns the output layer's weight `[vocabulary, hidden]`.
+    pub(crate) fn head(&self) -> &Tensor {
+        &self.head
+    }
+
+    /// Computes logits as [`logits`](Self::logits) does, by a given weight of the output layer.
+    pub(crate) fn logits_by(head: &Tensor, hidden: &Tensor) -> Result<Tensor> {
+        Ok(product::linear(hidden, head, None)?.f_to_kind(Kind::Float)?)
+    }
+
     /// Returns the size of the vocabulary.
     pub(crate) fn vocabulary(&self) -> i64 {
         self.head.size()[0]
