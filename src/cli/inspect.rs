@@ -14,7 +14,7 @@ Memory, in bytes:
   P parameters in a type of b bytes; S sequences (--batch) of L tokens, T of them text (--tokens);
   a decoder of n layers of width h, MLP width m, k key and value heads of width d, vocabulary v
   inference    P b + S L (2 n k d b) + L (8 h + 3 m) b + 4 S v
-  full         2 P b + 8 P + activations, and 4 P for master weights where b is 2
+  full         2 P b + 8 P + activations, and 8 P for master weights and gradient sums where b is 2
   LoRA         P b + 16 A + activations; A is the size of an adapter of rank 16 on all linear
                layers of the decoder
   activations  2 S L n (16 h + 6 m) b + 24 S T v: chosen and rejected answers
