@@ -37,7 +37,7 @@ fn frames(json: &Value) -> Frames {
     }
     let fps = json["fps"].as_f64().unwrap_or(1.0);
     let timestamps = (0..count).map(|t| t as f64 / fps).collect();
-    Frames { width: width as u32, height: height as u32, rgb, timestamps }
+    Frames::new(width as u32, height as u32, rgb, timestamps).unwrap()
 }
 
 fn json(family: &str) -> Value {
@@ -189,7 +189,7 @@ fn bilinear_without_antialiasing(height: usize, width: usize, left: usize) {
     let side = 14_usize;
     let rgb: Vec<u8> = (0..height * width * 3).map(|i| ((i * i) % 251) as u8).collect();
     let frames =
-        Frames { width: width as u32, height: height as u32, rgb: rgb.clone(), timestamps: vec![0.0] };
+        Frames::new(width as u32, height as u32, rgb.clone(), vec![0.0]).unwrap();
     let got = to_vec(&ImageProcessor::LanguageBind(14).process(&frames).unwrap().pixels).unwrap();
     let (mean, std) =
         ([0.481_454_66, 0.457_827_5, 0.408_210_73], [0.268_629_54, 0.261_302_58, 0.275_777_11]);

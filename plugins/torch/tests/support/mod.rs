@@ -69,6 +69,7 @@ impl Golden {
         let mut frames = pseudo_video(number(&self.json["frames"]), height, width, 0);
         let fps = self.json["fps"].as_f64().unwrap_or(1.0);
         frames.timestamps.iter_mut().for_each(|time| *time /= fps);
+        frames.duration /= fps;
         frames
     }
 
@@ -119,7 +120,7 @@ pub fn pseudo_video(frames: u32, height: u32, width: u32, seed: i64) -> Frames {
         }
     }
     let timestamps = (0..frames).map(f64::from).collect();
-    Frames { width, height, rgb, timestamps }
+    Frames { width, height, rgb, timestamps, duration: f64::from(frames) }
 }
 
 /// Writes the tensors of a file to `folder/model.safetensors` under other names (`None` drops one), and

@@ -18,7 +18,7 @@ fn family(config: &ModelConfig) -> &str {
 
 fn frames(count: usize, width: u32, height: u32) -> Frames {
     let rgb = vec![0; count * (width * height * 3) as usize];
-    Frames { width, height, rgb, timestamps: (0..count).map(|t| t as f64 / 2.0).collect() }
+    Frames::new(width, height, rgb, (0..count).map(|t| t as f64 / 2.0).collect()).unwrap()
 }
 
 /// `Qwen/Qwen2.5-VL-7B-Instruct`: the decoder's settings stand at the top level.
