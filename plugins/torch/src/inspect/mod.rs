@@ -114,8 +114,7 @@ pub fn inspect(model: &Path, given: &InspectConfig) -> Result<Inspection> {
 fn visual_tokens(config: &ModelConfig, given: &InspectConfig) -> Result<u64> {
     let [width, height] = given.size;
     let timestamps = (0..given.frames).map(f64::from).collect();
-    let frames =
-        Frames { width, height, rgb: Vec::new(), timestamps, duration: f64::from(given.frames) };
+    let frames = Frames { width, height, rgb: Vec::new(), timestamps, duration: f64::from(given.frames) };
     let [steps, tokens, _] = config.feature_shape(&frames)?;
     Ok((steps * tokens) as u64)
 }
