@@ -28,8 +28,8 @@ pub fn merge(base: &Path, adapter: &Path, out: &Path, shard_bytes: u64) -> Resul
     let mut model = read_config(base)?;
     output_layer::settle(base, &mut model)?;
     let names = model.names;
-    let (_, config) = peft::read_config(adapter)?;
-    let AdapterTensors { pairs, replaced } = read_adapter(adapter, &config, names, Device::Cpu)?;
+    let (_, lora) = peft::read_config(adapter)?;
+    let AdapterTensors { pairs, replaced } = read_adapter(adapter, &lora, names, Device::Cpu)?;
     let files = TensorFolder::open(base)?;
     let tied = model.text.tie_word_embeddings;
     // An adapted output layer is no longer the embedding.
@@ -59,14 +59,19 @@ pub fn merge(base: &Path, adapter: &Path, out: &Path, shard_bytes: u64) -> Resul
             None => files.read(stored, kind, Device::Cpu)?,
         };
         match module(&canonical).and_then(|module| pairs.get(module)) {
-            Some(pair) => tch::no_grad(|| merged(&weight, pair, scale(&config))),
+            Some(pair) => tch::no_grad(|| merged(&weight, pair, scale(&lora))),
             None => Ok(weight),
         }
     })?;
     copy_companions(base, out)?;
-    if unties {
-        output_layer::state(&mut model.source, false);
-        json_file::write(&out.join("config.json"), &model.source)?;
+    let config = json_file::read_optional(&base.join("config.json"))?;
+    let mut said = config.clone();
+    output_layer::state(&mut said, tied && !unties);
+    if said != config {
+        let path = out.join("config.json");
+        // The copy of a read-only file is read-only.
+        std::fs::remove_file(&path).map_err(TorchError::io("replace", &path))?;
+        json_file::write(&path, &said)?;
     }
     manifest.write(out)?;
     Ok(pairs.len())
