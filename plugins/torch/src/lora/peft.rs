@@ -15,7 +15,7 @@ pub(super) const TENSORS: &str = "adapter_model.safetensors";
 const PREFIX: &str = "base_model.model.";
 
 /// Settings that are read, or that do not change what an adapter computes.
-const KNOWN: [&str; 19] = [
+const KNOWN: [&str; 18] = [
     "peft_type",
     "r",
     "lora_alpha",
@@ -32,9 +32,8 @@ const KNOWN: [&str; 19] = [
     "exclude_modules",
     "layers_pattern",
     "layers_to_transform",
-    // Of an initialisation: it is over once the adapter is saved (those that change the base are refused below).
+    // Of an initialisation that leaves the base alone: it is over once the adapter is saved.
     "eva_config",
-    "loftq_config",
     // Without effect unless another setting turns on what they belong to.
     "megatron_core",
     "qalora_group_size",
@@ -216,6 +215,7 @@ mod tests {
             ("modules_to_save", json!(["lm_head"])),
             ("lora_bias", json!(true)),
             ("init_lora_weights", json!("pissa")),
+            ("loftq_config", json!({ "loftq_bits": 4 })),
             ("lora_ga_config", json!({ "bsz": 2 })),
             ("monteclora_config", json!({ "use_entropy": false })),
             ("of_a_later_version", json!(true)),
