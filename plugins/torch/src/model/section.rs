@@ -24,6 +24,17 @@ pub(crate) fn with_defaults(section: &Value, defaults: Value) -> Value {
     merged
 }
 
+/// Checks that a section is an object.
+///
+/// # Errors
+/// Another value, by the section's name.
+pub(crate) fn check_object(section: &str, value: &Value) -> Result<(), String> {
+    match value.is_object() {
+        true => Ok(()),
+        false => Err(format!("`{section}` is no object")),
+    }
+}
+
 /// Checks sizes of a section, given with their ranges, so that shapes computed from them neither overflow nor exceed all
 /// memory.
 ///

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::activation::Activation;
-use super::section::{HEADS, LAYERS, WIDTH, check_positive, check_sizes, with_defaults};
+use super::section::{HEADS, LAYERS, WIDTH, check_object, check_positive, check_sizes, with_defaults};
 
 /// Shape of a decoder with RMSNorm, rotary embeddings, grouped-query attention and SwiGLU. Decoders differ in biases,
 /// query and key norms, and positions.
@@ -75,6 +75,7 @@ impl TextConfig {
             let known = KINDS.join(", ");
             return Err(format!("text_config.model_type `{kind}` is not supported; known: {known}"));
         }
+        check_object(SECTION, section)?;
         let mut merged = with_defaults(section, defaults(kind));
         merged["model_type"] = json!(kind);
         let config: Self =
@@ -299,6 +300,9 @@ mod tests {
         ] {
             let error = TextConfig::parse(&section, "llama").unwrap_err();
             assert!(error.contains(named), "{section}: {error}");
+        }
+        for section in [json!(null), json!([]), json!(5)] {
+            assert_eq!(TextConfig::parse(&section, "llama").unwrap_err(), "`text_config` is no object");
         }
         let sections = json!({ "mrope_section": [u64::MAX, 1, 1] });
         let error = TextConfig::parse(&json!({ "rope_scaling": sections }), "qwen2_5_vl_text").unwrap_err();

@@ -14,7 +14,9 @@ use crate::model::expected::clip_tower;
 use crate::model::names::{TensorNames, transformers_module};
 use crate::model::preprocess::ImageProcessor;
 use crate::model::prompt_layout::{FeatureBlock, PromptLayout};
-use crate::model::section::{HEADS, LAYERS, PIXELS, WIDTH, check_positive, check_sizes, with_defaults};
+use crate::model::section::{
+    HEADS, LAYERS, PIXELS, WIDTH, check_object, check_positive, check_sizes, with_defaults,
+};
 use crate::model::text_config::TextConfig;
 use crate::model::vision::{ClipVision, Pool};
 
@@ -111,6 +113,7 @@ pub(super) fn one_row(config: &ModelConfig, frames: &Frames) -> error::Result<Pr
 
 /// Interprets `vision_config` of a CLIP tower; settings of the model around it keep LLaVA's defaults.
 pub(super) fn clip_vision(section: &Value) -> Result<ClipVision, String> {
+    check_object("vision_config", section)?;
     let kind = section["model_type"].as_str().unwrap_or("clip_vision_model");
     if !matches!(kind, "clip_vision_model" | "clip") {
         return Err(format!(

@@ -36,7 +36,7 @@ pub(super) fn parse_qwen2_5(source: Value) -> std::result::Result<ModelConfig, S
         normalization: Normalization::CLIP,
     };
     let names = TensorNames { canonical, saved: saved_qwen2_5, module: transformers_module };
-    let text = TextConfig::parse(source.get("text_config").unwrap_or(&source), "qwen2_5_vl_text")?;
+    let text = TextConfig::parse(decoder(&source), "qwen2_5_vl_text")?;
     parse(source, names, text, vision, patches, layout_with_time)
 }
 
@@ -56,12 +56,17 @@ pub(super) fn parse_qwen3(source: Value) -> std::result::Result<ModelConfig, Str
         normalization: Normalization { mean: [0.5; 3], std: [0.5; 3] },
     };
     let names = TensorNames { canonical, saved: saved_qwen3, module: transformers_module };
-    let text = TextConfig::parse(source.get("text_config").unwrap_or(&source), "qwen3_vl_text")?;
+    let text = TextConfig::parse(decoder(&source), "qwen3_vl_text")?;
     parse(source, names, text, vision, patches, layout_with_timestamps)
 }
 
 fn section(source: &Value) -> std::result::Result<&Value, String> {
     source.get("vision_config").ok_or_else(|| "`vision_config` is missing".to_owned())
+}
+
+/// Returns the decoder's section; the config itself where it has none, as in the files of Qwen2.5-VL's first release.
+fn decoder(source: &Value) -> &Value {
+    source.get("text_config").filter(|section| !section.is_null()).unwrap_or(source)
 }
 
 fn parse(

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::model::activation::Activation;
-use crate::model::section::{HEADS, LAYERS, WIDTH, check_sizes, with_defaults};
+use crate::model::section::{HEADS, LAYERS, WIDTH, check_object, check_sizes, with_defaults};
 
 /// Prefix of the tower's tensors, without the dot.
 pub(super) const PREFIX: &str = "visual";
@@ -72,6 +72,7 @@ impl QwenVision {
     }
 
     fn parse(section: &Value, defaults: Value, foreign: &[&str]) -> std::result::Result<Self, String> {
+        check_object("vision_config", section)?;
         let mut merged = with_defaults(section, defaults);
         if let Value::Object(entries) = &mut merged {
             entries.retain(|name, _| !foreign.contains(&name.as_str()));
