@@ -3,14 +3,19 @@
     python tests/golden/make.py qwen3_vl --seed 1 --out DIR [--set text_config.num_hidden_layers=3 ...]
 
 The shape is that of `tiny_<family>` beside this file, changed by `--set`; tokenizer, chat template and
-processor are taken from there. Needs torch, torchvision and the versions in tests/python/requirements.txt.
+processor are taken from there. `qwen2_5_vl_time` is the checkpoint `tiny_qwen2_5_vl` of DIR with a clip whose
+time axis is longer than its sides. Needs torch, torchvision and the versions in tests/python/requirements.txt.
+
+Qwen2.5-VL has the positions that its weights were trained with: see `trained_rope_index`.
 """
 
 import argparse
 import json
 import shutil
+import sys
 from pathlib import Path
 
+import numpy
 import torch
 from safetensors.torch import save_file
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
@@ -18,6 +23,8 @@ from transformers.video_utils import VideoMetadata
 
 HERE = Path(__file__).resolve().parent
 FAMILIES = ["llava", "video_llava", "llava_next_video", "qwen2_5_vl", "qwen3_vl"]
+# 7 frames of 16 at 0.5 a second: steps at 0, 18, 36 and 54 on the time axis, and two rows and columns.
+TIMED, CLIP = "qwen2_5_vl_time", {"frames": 7, "clip": 16, "fps": 0.5, "size": [56, 56]}
 FORMULA = "(x*3 + y*5 + t*17 + c*53 + seed*29 + ((x*y) >> 3)*7 + ((x ^ y) * (t + 1 + seed))) mod 256"
 SYSTEM = (
     "A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, "
@@ -40,17 +47,43 @@ def pseudo_video(frames, height, width, seed):
     return (v % 256).to(torch.uint8)
 
 
+def trained_rope_index(model):
+    """`get_rope_index` by the rule of Qwen's training code and of transformers up to 5.2: what follows a video
+    stands behind the largest position of all three axes. From 5.3 on, transformers has it behind the larger
+    of rows and columns (but `rope_deltas`, which `generate` goes by, behind the largest position)."""
+    original = model.get_rope_index
+
+    def corrected(input_ids, mm_token_type_ids, **others):
+        positions, deltas = original(input_ids, mm_token_type_ids, **others)
+        for row, types in enumerate(mm_token_type_ids.tolist()):
+            for at in range(1, len(types)):
+                if types[at - 1] and not types[at]:
+                    behind = positions[:, row, :at].max() + 1
+                    positions[:, row, at:] += behind - positions[0, row, at]
+            deltas[row] = positions[:, row].max() + 1 - len(types)
+        return positions, deltas
+
+    return corrected
+
+
 class Maker:
     def __init__(self, args):
         self.args, self.qwen = args, args.family.startswith("qwen")
-        self.source = HERE / f"tiny_{args.family}"
-        self.folder = Path(args.out) / f"tiny_{args.family}"
+        model = "qwen2_5_vl" if args.family == TIMED else args.family
+        self.source = HERE / f"tiny_{model}"
+        self.folder = Path(args.out) / f"tiny_{model}"
         self.fps = args.fps if self.qwen else None
         self.size = args.size or ([90, 120] if self.qwen else [70, 84])
         self.processor = AutoProcessor.from_pretrained(self.source)
         self.tokenizer = self.processor.tokenizer
-        self.model = self.random_model()
+        self.model = self.saved_model() if args.family == TIMED else self.random_model()
+        if model == "qwen2_5_vl":
+            self.model.model.get_rope_index = trained_rope_index(self.model.model)
         self.video = pseudo_video(args.frames, *self.size, 0)
+
+    def saved_model(self):
+        settings = {"dtype": torch.float32, "attn_implementation": "eager"}
+        return AutoModelForImageTextToText.from_pretrained(self.folder, **settings).eval()
 
     def random_model(self):
         config = json.loads((self.source / "config.json").read_text())
@@ -103,9 +136,9 @@ class Maker:
             count = len(frames) * patches
             text = prompt.replace("<image>", "<image>" * count)
             return {**self.tokenizer(text, return_tensors="pt"), "pixel_values": pixels}
-        metadata = VideoMetadata(
-            total_num_frames=len(frames), fps=self.fps or 1.0, frames_indices=list(range(len(frames)))
-        )
+        total = self.args.clip or len(frames)
+        indices = [int(index) for index in numpy.linspace(0, total - 1, len(frames))]
+        metadata = VideoMetadata(total_num_frames=total, fps=self.fps or 1.0, frames_indices=indices)
         settings = {"do_sample_frames": False, "return_tensors": "pt"}
         if self.qwen:
             settings["video_metadata"] = [metadata]
@@ -263,6 +296,7 @@ class Maker:
         numbers = {
             "family": args.family, "seed": args.seed, "settings": args.set, "frames": args.frames,
             "source_hw": self.size, "fps": self.fps, "video_formula": FORMULA, "question": QUESTION,
+            "model": self.folder.name, "clip_frames": args.clip or args.frames,
             "prompt": prompt, "input_ids": inputs["input_ids"][0].tolist(),
             "versions": {"torch": torch.__version__},
         }
@@ -297,11 +331,14 @@ class Maker:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("family", choices=FAMILIES)
+    parser.add_argument("family", choices=[*FAMILIES, TIMED])
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--frames", type=int, default=8)
+    parser.add_argument("--clip", type=int, help="frames of the clip that those are taken from, evenly")
     parser.add_argument("--size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"))
     parser.add_argument("--fps", type=float, default=2.0)
     parser.add_argument("--out", required=True)
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=JSON")
+    if TIMED in sys.argv:
+        parser.set_defaults(**CLIP)
     Maker(parser.parse_args()).make()

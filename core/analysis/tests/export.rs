@@ -201,6 +201,7 @@ fn trl_gets_the_frames_as_pictures_where_they_can_be_read() {
             height: 3,
             rgb: [rgb.clone(), rgb[..12].to_vec()].concat(),
             timestamps: vec![0.0, 1.0],
+            duration: 2.0,
         };
         video.ends_with("/a.mp4").then_some(frames)
     };

@@ -58,7 +58,7 @@ impl VideoReader for Pixel {
     }
     async fn read(&self, video: &Path) -> Result<Frames, ComponentError> {
         let brightness = video.to_str().unwrap().parse().map_err(ComponentError::bad_input)?;
-        Ok(Frames { width: 1, height: 1, rgb: vec![brightness; 3], timestamps: vec![0.0] })
+        Frames::new(1, 1, vec![brightness; 3], vec![0.0])
     }
 }
 

@@ -20,10 +20,15 @@ pub struct Frames {
     pub rgb: Vec<u8>,
     /// Presentation times in seconds from the start of the clip, one per frame: finite, non-decreasing.
     pub timestamps: Vec<f64>,
+    /// Duration in seconds of the clip, or of the part of it that was sampled: number of its frames divided by the
+    /// frame rate. `duration / len()` is the mean interval of the sampled frames, the reciprocal of transformers'
+    /// `VideoMetadata.sampled_fps`.
+    pub duration: f64,
 }
 
 impl Frames {
-    /// Creates frames from pixels of shape `[frames, height, width, 3]` and one timestamp per frame.
+    /// Creates frames from pixels of shape `[frames, height, width, 3]` and one timestamp per frame. The duration is that
+    /// of a clip of which these are all frames; [`with_duration`](Self::with_duration) sets another.
     ///
     /// # Errors
     /// [`ComponentError::BadInput`] without a frame; [`ComponentError::Failed`] if the length of `rgb` does not
@@ -48,7 +53,16 @@ impl Frames {
         if !finite || !timestamps.is_sorted() {
             return Err(ComponentError::failed("timestamps must be finite and non-decreasing"));
         }
-        Ok(Self { width, height, rgb, timestamps })
+        let duration = match timestamps.as_slice() {
+            [first, .., last] => (last - first) * frames as f64 / (frames - 1) as f64,
+            _ => 0.0,
+        };
+        Ok(Self { width, height, rgb, timestamps, duration })
+    }
+
+    /// Sets the duration in seconds of the clip, or of the part of it that was sampled.
+    pub fn with_duration(self, duration: f64) -> Self {
+        Self { duration, ..self }
     }
 
     /// Returns the number of frames.
@@ -178,7 +192,9 @@ mod tests {
 
     #[test]
     fn frames_of_wrong_lengths_are_refused() {
-        assert_eq!(Frames::new(2, 1, vec![0; 12], vec![0.0, 0.5]).unwrap().len(), 2);
+        let frames = Frames::new(2, 1, vec![0; 12], vec![0.0, 0.5]).unwrap();
+        assert_eq!((frames.len(), frames.duration), (2, 1.0));
+        assert_eq!(frames.with_duration(3.0).duration, 3.0);
         let refused = |width, bytes, times: &[f64]| {
             Frames::new(width, 1, vec![0; bytes], times.to_vec()).unwrap_err().to_string()
         };

@@ -18,7 +18,8 @@ pub(crate) fn cropped(frames: &Frames, seed: u64) -> Frames {
     let window = Window::drawn(frames.width, frames.height, &mut ChaCha12Rng::seed_from_u64(seed));
     let rgb = (0..frames.len()).filter_map(|index| frames.frame(index));
     let rgb = rgb.flat_map(|frame| window.scaled(frame, frames.width, frames.height)).collect();
-    Frames { rgb, width: frames.width, height: frames.height, timestamps: frames.timestamps.clone() }
+    let Frames { width, height, ref timestamps, duration, .. } = *frames;
+    Frames { rgb, width, height, timestamps: timestamps.clone(), duration }
 }
 
 /// A crop window in pixels.
@@ -91,7 +92,7 @@ mod tests {
         let row = |t, y| (0..width).flat_map(move |x| pixel(t, y, x));
         let frame = |t| (0..height).flat_map(move |y| row(t, y));
         let rgb = (0..count).flat_map(frame).collect();
-        Frames { width, height, rgb, timestamps: (0..count).map(f64::from).collect() }
+        Frames::new(width, height, rgb, (0..count).map(f64::from).collect()).unwrap()
     }
 
     #[test]

@@ -36,6 +36,9 @@ pub struct FramesMessage {
     pub timestamps: Vec<f64>,
     /// Index of the blob with `u8` samples of shape `[frames, height, width, 3]`.
     pub rgb: usize,
+    /// Duration in seconds of the sampled clip; absent where the sender does not know it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration: Option<f64>,
 }
 
 /// Visual features; reply to `encode`.

@@ -27,9 +27,10 @@ impl Packing<'_> {
 
     /// Adds frames.
     pub fn frames(&mut self, frames: &Arc<Frames>) -> FramesMessage {
-        let Frames { width, height, timestamps, .. } = frames.as_ref();
+        let Frames { width, height, timestamps, duration, .. } = frames.as_ref();
         let rgb = self.add(Blob::Frames(Arc::clone(frames)));
-        FramesMessage { width: *width, height: *height, timestamps: timestamps.clone(), rgb }
+        let duration = Some(*duration);
+        FramesMessage { width: *width, height: *height, timestamps: timestamps.clone(), rgb, duration }
     }
 
     /// Adds features.
@@ -59,14 +60,14 @@ impl Packing<'_> {
 /// # Errors
 /// A blob that is missing or has another length than the frames.
 pub(crate) fn frames(message: &Message, of: FramesMessage) -> Result<Frames, RemoteError> {
-    let FramesMessage { width, height, timestamps, rgb } = of;
+    let FramesMessage { width, height, timestamps, rgb, duration } = of;
     let rgb = message.blob(rgb)?.to_vec();
     let wanted = u128::from(width) * u128::from(height) * 3 * timestamps.len() as u128;
     if wanted != rgb.len() as u128 {
         let text = format!("{} bytes for {} frames of {width}x{height}", rgb.len(), timestamps.len());
         return Err(RemoteError::failed(text));
     }
-    Ok(Frames { width, height, rgb, timestamps })
+    Ok(Frames { width, height, rgb, timestamps, duration: duration.unwrap_or_default() })
 }
 
 /// The features of a message.

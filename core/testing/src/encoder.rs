@@ -94,7 +94,7 @@ async fn check_together(
 }
 
 async fn check_hostile(encoder: &Arc<dyn VideoEncoder>, findings: &mut Findings) {
-    let empty = Frames { width: 4, height: 4, rgb: Vec::new(), timestamps: Vec::new() };
+    let empty = Frames { width: 4, height: 4, rgb: Vec::new(), timestamps: Vec::new(), duration: 0.0 };
     let short = Frames { rgb: vec![0; 7], ..frames(2, 4, 4) };
     let clips = [
         ("one pixel", frames(1, 1, 1)),

@@ -11,7 +11,8 @@ use isr_api::{
 pub fn frames(count: u8, width: u32, height: u32) -> Frames {
     let bytes = usize::from(count) * width as usize * height as usize * 3;
     let rgb = (0..bytes).map(|index| (index * 37 % 251) as u8).collect();
-    Frames { width, height, rgb, timestamps: (0..count).map(f64::from).collect() }
+    let timestamps = (0..count).map(f64::from).collect();
+    Frames { width, height, rgb, timestamps, duration: f64::from(count) }
 }
 
 /// A video of two 4 x 4 frames, without features.

@@ -47,7 +47,7 @@ fn scene(seed: u64) -> VideoInput {
     let value = |index: u64| ((index * 7 + (index >> 5) * (seed + 3) + (index >> 11) * 31) % 256) as u8;
     let rgb: Vec<u8> = (0..5 * 52 * 64 * 3).map(value).collect();
     let timestamps = (0..5).map(f64::from).collect();
-    let frames = Arc::new(Frames { width: 64, height: 52, rgb, timestamps });
+    let frames = Arc::new(Frames { width: 64, height: 52, rgb, timestamps, duration: 5.0 });
     VideoInput { video: "dump".into(), frames, features: None }
 }
 

@@ -19,6 +19,7 @@ use crate::model::ModelConfig;
 use crate::model::expected::expected_tensors;
 use crate::model::families::parse_config;
 use crate::model::preprocess::{MEAN, STD};
+use crate::model::section::{PIXELS, check_sizes};
 use crate::tensors::write_tensors;
 
 const PAD: &str = "<pad>";
@@ -87,6 +88,10 @@ impl NewModelConfig {
     /// # Errors
     /// An invalid shape, or a folder that cannot be written.
     pub fn create(&self, folder: &Path, corpus: &[String], seed: u64) -> Result<()> {
+        // Before anything divides by them; the config's own checks follow.
+        let sizes =
+            [("image_size", self.image_size, PIXELS), ("patch_size", self.patch_size, 1..=self.image_size)];
+        check_sizes("model", &sizes).map_err(|reason| TorchError::checkpoint(folder, reason))?;
         std::fs::create_dir_all(folder).map_err(TorchError::io("create", folder))?;
         let tokenizer = train_tokenizer(corpus, self.vocabulary)?;
         let path = folder.join("tokenizer.json");

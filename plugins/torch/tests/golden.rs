@@ -10,11 +10,11 @@ use isr_api::{
     ScoreRequest, VisualFeatures,
 };
 use isr_torch::{Precision, TorchPolicyConfig, VisionTowerConfig};
-use support::{FAMILIES, Golden, floats, largest_difference, scene};
+use support::{FAMILIES, GOLDENS, Golden, floats, largest_difference, scene};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn greedy_tokens_equal_the_reference() {
-    for family in FAMILIES {
+    for family in GOLDENS {
         let golden = Golden::read(family);
         let policy = TorchPolicyConfig::new(golden.model()).load().unwrap();
         let scene = scene(&golden, None);
@@ -32,7 +32,7 @@ async fn greedy_tokens_equal_the_reference() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn log_probs_of_given_answers_equal_the_reference() {
-    for family in FAMILIES {
+    for family in GOLDENS {
         let golden = Golden::read(family);
         let policy = TorchPolicyConfig::new(golden.model()).load().unwrap();
         let scene = scene(&golden, None);
@@ -52,7 +52,7 @@ async fn log_probs_of_given_answers_equal_the_reference() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn logits_equal_the_reference() {
-    for family in &FAMILIES[2..] {
+    for family in &GOLDENS[2..] {
         let golden = Golden::read(family);
         let policy = TorchPolicyConfig::new(golden.model()).load().unwrap();
         let logits = policy.logits(golden.question(&scene(&golden, None))).await.unwrap();
@@ -112,7 +112,7 @@ fn values(features: &VisualFeatures) -> Vec<f32> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn visual_features_equal_the_reference() {
-    for family in FAMILIES {
+    for family in GOLDENS {
         let golden = Golden::read(family);
         let config = VisionTowerConfig { model: Some(golden.model()), ..support::tower_config() };
         let encoder = config.build(&BuildContext::default()).unwrap();
@@ -137,7 +137,7 @@ async fn visual_features_equal_the_reference() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_questions_at_once_are_answered_as_the_reference_does() {
-    for family in FAMILIES {
+    for family in GOLDENS {
         let golden = Golden::read(family);
         let policy = TorchPolicyConfig::new(golden.model()).load().unwrap();
         for index in 0..2 {

@@ -273,9 +273,11 @@ fn what_cannot_be_adapted_is_said() {
         LoraConfig { targets: names(&["q_proj", "qproj"]), ..LoraConfig::default() },
     ));
     assert!(error.contains("names qproj") && error.contains("down_proj, gate_proj, k_proj"), "{error}");
-    let error =
-        refused(with_lora(&golden, LoraConfig { targets: names(&["lm_head"]), ..LoraConfig::default() }));
-    assert!(error.contains("lm_head"), "{error}");
+    let error = refused(with_lora(
+        &golden,
+        LoraConfig { targets: names(&["embed_tokens"]), ..LoraConfig::default() },
+    ));
+    assert!(error.contains("names embed_tokens"), "{error}");
     let mut config = adapted(&golden, "llava");
     config.training.lora = Some(LoraConfig::default());
     let error = refused(config);
@@ -303,4 +305,110 @@ fn what_cannot_be_adapted_is_said() {
     assert!(error.contains("layers.7.self_attn.q_proj"), "{error}");
     let error = merge(&golden.model(), &other, &out.path().join("none"), SHARD).unwrap_err().to_string();
     assert!(error.contains("layers.7.self_attn.q_proj"), "{error}");
+}
+
+/// A golden checkpoint whose output layer is its embedding.
+fn tied(golden: &Golden, folder: &Path) -> PathBuf {
+    let model = folder.join("tied");
+    copied(&golden.model(), &model);
+    support::rename_tensors(&golden.model().join("model.safetensors"), &model, |name| {
+        (!name.ends_with("lm_head.weight")).then(|| name.to_owned())
+    });
+    let path = model.join("config.json");
+    let mut config: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    config["tie_word_embeddings"] = true.into();
+    std::fs::write(&path, config.to_string()).unwrap();
+    model
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_adapter_of_the_output_layer_is_trained_saved_and_merged() {
+    let golden = Golden::read("llava");
+    let out = tempfile::tempdir().unwrap();
+    for (place, base) in [("own", golden.model()), ("tied", tied(&golden, out.path()))] {
+        let mut prints = Vec::new();
+        let dir = out.path().join(place).join("adapter");
+        for gradient_checkpointing in [false, true] {
+            let lora = LoraConfig { targets: names(&["lm_head"]), ..LoraConfig::default() };
+            let mut config = with_lora(&golden, lora);
+            config.model.clone_from(&base);
+            config.training.gradient_checkpointing = gradient_checkpointing;
+            let policy = config.load().unwrap();
+            let losses: Vec<f64> =
+                train(&policy, &golden, 0..3).await.iter().map(|report| report.loss).collect();
+            assert!(losses[2] < losses[0], "{place}: {losses:?}");
+            prints.push(policy.fingerprint());
+            save(&policy, &dir, CheckpointKind::Model).await;
+        }
+        assert_eq!(prints[0], prints[1], "{place}");
+        let alone = TorchPolicyConfig { threads: 1, ..TorchPolicyConfig::new(&dir) }.load().unwrap();
+        let both = scores(&alone, &golden).await;
+        let merged = out.path().join(place).join("merged");
+        std::fs::create_dir(&merged).unwrap();
+        assert_eq!(merge(&base, &dir, &merged, SHARD).unwrap(), 1);
+        let merged = TorchPolicyConfig { threads: 1, ..TorchPolicyConfig::new(merged) }.load().unwrap();
+        let difference = difference(&scores(&merged, &golden).await, &both);
+        assert!(difference < 1e-4, "{place}: {difference}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_of_the_output_layer_in_an_adapter_replaces_the_bases() {
+    let golden = Golden::read("llava");
+    let out = tempfile::tempdir().unwrap();
+    let base = out.path().join("other");
+    copied(&golden.model(), &base);
+    let read = |path: &Path| {
+        let bytes = std::fs::read(path).unwrap();
+        let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        let own = |(name, view): (String, safetensors::tensor::TensorView<'_>)| {
+            (name, view.shape().to_vec(), view.data().to_vec())
+        };
+        file.tensors().into_iter().map(own).collect::<Vec<_>>()
+    };
+    let write = |path: &Path, tensors: &[(String, Vec<usize>, Vec<u8>)]| {
+        let views = tensors.iter().map(|(name, shape, data)| {
+            let view = safetensors::tensor::TensorView::new(safetensors::Dtype::F32, shape.clone(), data);
+            (name.as_str(), view.unwrap())
+        });
+        safetensors::serialize_to_file(views, None, path).unwrap();
+    };
+    // The base with another output layer, and an adapter that brings that layer.
+    let mut tensors = read(&base.join("model.safetensors"));
+    let head = tensors.iter_mut().find(|(name, ..)| name.ends_with("lm_head.weight")).unwrap();
+    for value in head.2.chunks_mut(4) {
+        let half = f32::from_le_bytes(value.try_into().unwrap()) / 2.0;
+        value.copy_from_slice(&half.to_le_bytes());
+    }
+    let copy = ("base_model.model.lm_head.base_layer.weight".to_owned(), head.1.clone(), head.2.clone());
+    write(&base.join("model.safetensors"), &tensors);
+    let with_copy = out.path().join("adapter");
+    copied(&adapter("llava"), &with_copy);
+    let mut pairs = read(&with_copy.join("adapter_model.safetensors"));
+    pairs.push(copy);
+    write(&with_copy.join("adapter_model.safetensors"), &pairs);
+
+    let load = |base: &Path, adapter: &Path| {
+        let adapter = Some(adapter.to_owned());
+        TorchPolicyConfig { adapter, threads: 1, ..TorchPolicyConfig::new(base) }.load().unwrap()
+    };
+    let expected = scores(&load(&base, &adapter("llava")), &golden).await;
+    let brought = load(&golden.model(), &with_copy);
+    assert_eq!(scores(&brought, &golden).await, expected);
+    let kept = out.path().join("kept");
+    save(&brought, &kept, CheckpointKind::Model).await;
+    assert_eq!(scores(&load(&golden.model(), &kept), &golden).await, expected);
+    let merged = out.path().join("merged");
+    std::fs::create_dir(&merged).unwrap();
+    merge(&golden.model(), &with_copy, &merged, SHARD).unwrap();
+    let merged = TorchPolicyConfig { threads: 1, ..TorchPolicyConfig::new(merged) }.load().unwrap();
+    assert!(difference(&scores(&merged, &golden).await, &expected) < 1e-4);
+    // Of another size.
+    let (name, shape, data) = pairs.pop().unwrap();
+    pairs.push((name, vec![shape[0] - 1, shape[1]], data[..(shape[0] - 1) * shape[1] * 4].to_vec()));
+    write(&with_copy.join("adapter_model.safetensors"), &pairs);
+    let error = TorchPolicyConfig { adapter: Some(with_copy), ..TorchPolicyConfig::new(golden.model()) };
+    let error = error.load().err().unwrap().to_string();
+    assert!(error.contains("resized vocabulary"), "{error}");
 }

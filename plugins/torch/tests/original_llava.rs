@@ -123,7 +123,7 @@ fn clip(golden: &Golden, index: usize) -> Frames {
     let size = count * side * side * 3;
     let rgb = golden.tensor("video_u8")[index * size..(index + 1) * size].to_vec();
     let timestamps = (0..count).map(|t| t as f64).collect();
-    Frames { width: side as u32, height: side as u32, rgb, timestamps }
+    Frames::new(side as u32, side as u32, rgb, timestamps).unwrap()
 }
 
 fn number(golden: &Golden, key: &str) -> usize {

@@ -12,7 +12,7 @@ use support::{Dpo, Golden, example, step};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn five_steps_of_dpo_equal_autograd_and_adamw() {
-    for family in support::FAMILIES {
+    for family in support::GOLDENS {
         let golden = Golden::read(family);
         let reference = &golden.json["adamw_5_steps"];
         let mut config = TorchPolicyConfig::new(golden.model());

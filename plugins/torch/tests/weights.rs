@@ -8,10 +8,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use isr_api::{BuildContext, CheckpointKind, Component, Policy};
+use isr_api::{BuildContext, CheckpointKind, Component, Continuation, Policy, ScoreRequest};
 use isr_torch::{InspectConfig, Precision, TorchPolicyConfig, VisionTowerConfig, inspect};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize_to_file};
-use support::{Golden, copied};
+use support::{FAMILIES, Golden, copied, floats, largest_difference, scene};
 use tempfile::TempDir;
 
 type Tensors = BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)>;
@@ -239,4 +239,125 @@ async fn inspect_counts_what_is_there_and_reads_no_weights() {
     assert!(found.memory.inference > bytes as u64 / 2 && found.memory.full > 4 * bytes as u64);
     fs::remove_file(out.join(&shards(&out)[0])).unwrap();
     assert!(inspect(&out, &given).is_err());
+}
+
+/// Lets both halves of a checkpoint's config say whether the output layer is tied; `None` says nothing.
+fn say_tied(model: &Path, outer: Option<bool>, text: Option<bool>) {
+    let path = model.join("config.json");
+    let mut config: serde_json::Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+    for (section, said) in [("", outer), ("/text_config", text)] {
+        let section = config.pointer_mut(section).unwrap().as_object_mut().unwrap();
+        section.remove("tie_word_embeddings");
+        section.extend(said.map(|said| ("tie_word_embeddings".to_owned(), said.into())));
+    }
+    fs::write(&path, config.to_string()).unwrap();
+}
+
+/// What both halves of a checkpoint's config say of tying.
+fn said_tied(model: &Path) -> [Option<bool>; 2] {
+    let text = fs::read_to_string(model.join("config.json")).unwrap();
+    let config: serde_json::Value = serde_json::from_str(&text).unwrap();
+    ["/tie_word_embeddings", "/text_config/tie_word_embeddings"]
+        .map(|key| config.pointer(key).and_then(serde_json::Value::as_bool))
+}
+
+/// Log-probs of a golden's chosen answer.
+async fn chosen(golden: &Golden, model: &Path) -> Vec<f32> {
+    let policy = TorchPolicyConfig::new(model).load().unwrap();
+    let prompt = golden.question(&scene(golden, None));
+    let continuations = vec![Continuation::Answer(golden.answer("chosen"))];
+    policy.score(ScoreRequest { prompt, continuations }).await.unwrap().remove(0).logprobs
+}
+
+fn head_and_embedding(tensors: &Tensors) -> [String; 2] {
+    ["lm_head.weight", "embed_tokens.weight"]
+        .map(|end| tensors.keys().find(|name| name.ends_with(end)).unwrap().clone())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_output_layer_of_its_own_is_used_whatever_the_config_says() {
+    let (yes, no) = (Some(true), Some(false));
+    for family in FAMILIES {
+        let golden = Golden::read(family);
+        let folder = tempfile::tempdir().unwrap();
+        let model = folder.path().join("model");
+        copied(&golden.model(), &model);
+        let all: &[_] = &[(yes, no), (no, yes), (yes, None), (None, yes), (yes, yes)];
+        for &(outer, text) in if family == "llava" { all } else { &all[..2] } {
+            say_tied(&model, outer, text);
+            let difference =
+                largest_difference(&chosen(&golden, &model).await, &floats(&golden.tensor("chosen_logps")));
+            assert!(difference < 1e-4, "{family} {outer:?} {text:?}: {difference}");
+        }
+        // In shards, with a config that says what is used.
+        say_tied(&model, yes, no);
+        let out = saved(&model, 0.0002).await;
+        assert_eq!(said_tied(&out), [no, no], "{family}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_output_layer_is_the_embedding_where_the_config_says_so() {
+    let (golden, (_folder, model)) = (Golden::read("llava"), copy());
+    let path = model.join("model.safetensors");
+    let mut tensors = read(&path);
+    let [head, embedding] = head_and_embedding(&tensors);
+    tensors.insert(head.clone(), tensors[&embedding].clone());
+    write(&path, &tensors);
+    say_tied(&model, Some(false), Some(false));
+    let expected = chosen(&golden, &model).await;
+    let given = InspectConfig {
+        frames: 8,
+        size: [56, 56],
+        batch: 1,
+        tokens: 16,
+        precision: Precision::Float32,
+        verify: false,
+    };
+    let parameters = |model: &Path| inspect(model, &given).unwrap().parameters;
+    let twice = parameters(&model);
+    // A copy of the embedding is no further layer where the config says tied.
+    say_tied(&model, Some(true), None);
+    let once = parameters(&model);
+    assert!(once < twice, "{once} {twice}");
+    tensors.remove(&head);
+    write(&path, &tensors);
+    for (outer, text) in [(Some(true), Some(false)), (Some(false), Some(true)), (None, Some(true))] {
+        say_tied(&model, outer, text);
+        assert_eq!(chosen(&golden, &model).await, expected, "{outer:?} {text:?}");
+        assert_eq!(parameters(&model), once);
+    }
+    let out = saved(&model, 5.0).await;
+    assert_eq!(said_tied(&out), [Some(true), Some(true)]);
+    for (outer, text) in [(Some(false), Some(false)), (None, None)] {
+        say_tied(&model, outer, text);
+        let error = refused(&model);
+        assert!(error.contains("lm_head.weight") && error.contains("tie_word_embeddings"), "{error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn buffers_of_older_versions_are_skipped() {
+    for family in ["llava", "qwen2_5_vl"] {
+        let golden = Golden::read(family);
+        let folder = tempfile::tempdir().unwrap();
+        let model = folder.path().join("model");
+        copied(&golden.model(), &model);
+        let path = model.join("model.safetensors");
+        let mut tensors = read(&path);
+        let tower = if family == "llava" {
+            "vision_tower.vision_model.embeddings"
+        } else {
+            "visual.rotary_pos_emb"
+        };
+        for name in ["model.layers.0.self_attn.rotary_emb.inv_freq", "model.rotary_emb.cos_cached"] {
+            tensors.insert(name.to_owned(), (Dtype::F32, vec![2], vec![0; 8]));
+        }
+        tensors.insert(format!("{tower}.inv_freq"), (Dtype::F32, vec![2], vec![0; 8]));
+        tensors.insert(format!("{tower}.position_ids"), (Dtype::I64, vec![1, 2], vec![0; 16]));
+        write(&path, &tensors);
+        let difference =
+            largest_difference(&chosen(&golden, &model).await, &floats(&golden.tensor("chosen_logps")));
+        assert!(difference < 1e-4, "{family}: {difference}");
+    }
 }

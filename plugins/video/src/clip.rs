@@ -153,7 +153,8 @@ impl Clip<'_> {
         let chosen: Vec<&[u8]> =
             places.iter().filter_map(|place| rgb.chunks_exact(size).nth(*place)).collect();
         let timestamps: Vec<f64> = indices.iter().filter_map(|index| times.get(*index).copied()).collect();
-        Ok(Frames { width, height, rgb: chosen.concat(), timestamps })
+        let duration = self.config.sampling.duration(times, log.frame_rate);
+        Ok(Frames { width, height, rgb: chosen.concat(), timestamps, duration })
     }
 
     fn timed_out(&self) -> VideoError {

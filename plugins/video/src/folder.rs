@@ -42,7 +42,8 @@ pub(crate) fn read(config: &FfmpegConfig, folder: &Path) -> Result<Frames, Video
         }
         timestamps.push(times[index]);
     }
-    Ok(Frames { width, height, rgb, timestamps })
+    let duration = files.len() as f64 / config.folder_fps;
+    Ok(Frames { width, height, rgb, timestamps, duration })
 }
 
 /// The folder's image files, sorted by name like Python does, by code point.

@@ -22,6 +22,8 @@ pub(crate) struct Log {
     pub(crate) too_large: bool,
     /// First line that is no log line, such as a message of the shell or the dynamic linker.
     pub(crate) foreign: Option<String>,
+    /// Frame rate that the container states, in frames per second.
+    pub(crate) frame_rate: Option<f64>,
     /// Duration of a tick in seconds, as numerator and denominator.
     time_base: (f64, f64),
     seen: usize,
@@ -65,10 +67,12 @@ impl Log {
     }
 
     fn read_frame(&mut self, message: &str) {
-        if let Some(base) = message.strip_prefix("config in").and_then(|rest| field(rest, "time_base:")) {
-            let base = base.trim_end_matches(',').split_once('/');
-            let base = base.and_then(|(num, den)| Some((num.parse().ok()?, den.parse().ok()?)));
-            self.time_base = base.filter(|(_, den)| *den > 0.0).unwrap_or((0.0, 1.0));
+        if let Some(config) = message.strip_prefix("config in") {
+            if let Some(base) = field(config, "time_base:") {
+                self.time_base = parse_ratio(base).unwrap_or((0.0, 1.0));
+                let rate = field(config, "frame_rate:").and_then(parse_ratio);
+                self.frame_rate = rate.map(|(frames, seconds)| frames / seconds);
+            }
             return;
         }
         let (Some(n), Some(pts), Some(size)) =
@@ -130,6 +134,13 @@ fn field<'a>(message: &'a str, key: &str) -> Option<&'a str> {
     }
 }
 
+/// Parses `1/15360`, with an optional comma behind it.
+fn parse_ratio(text: &str) -> Option<(f64, f64)> {
+    let (numerator, denominator) = text.trim_end_matches(',').split_once('/')?;
+    let ratio: (f64, f64) = (numerator.parse().ok()?, denominator.parse().ok()?);
+    (ratio.1 > 0.0).then_some(ratio)
+}
+
 fn parse_size(text: &str) -> Option<(u32, u32)> {
     let (width, height) = text.split_once('x')?;
     Some((width.parse().ok()?, height.parse().ok()?))
@@ -156,6 +167,7 @@ mod tests {
         let log = log(&[BASE, OLD, "[Parsed_showinfo_2 @ 0x7f2a] [info] color_range:unknown", NEW]);
         assert_eq!((log.ticks.len(), log.size, log.changes), (2, Some((64, 48)), false));
         assert_eq!(log.timestamps(), [0.0, 0.05]);
+        assert_eq!(log.frame_rate, Some(30.0));
     }
 
     #[test]

@@ -112,6 +112,23 @@ impl FrameSampling {
         }
     }
 
+    /// Duration in seconds of what the rule samples from: the number of its frames divided by the frame rate. `stated`
+    /// is the container's rate, which replaces the rate of the timestamps where these differ by their rounding alone.
+    pub(crate) fn duration(&self, timestamps: &[f64], stated: Option<f64>) -> f64 {
+        let (n, last) = (timestamps.len(), timestamps.last().copied().unwrap_or_default());
+        let measured = n.saturating_sub(1) as f64 / last;
+        let is_stated = |rate: &f64| ((n - 1) as f64 / rate - last).abs() <= ROUNDING;
+        let rate = match stated.filter(|rate| *rate > 0.0) {
+            Some(rate) if n == 1 => rate,
+            stated => stated.filter(|rate| n > 1 && is_stated(rate)).unwrap_or(measured),
+        };
+        let frames = match *self {
+            Self::FirstSeconds { seconds, .. } if last > 0.0 => window(n, last, seconds),
+            _ => n,
+        };
+        if rate.is_finite() && rate > 0.0 { frames as f64 / rate } else { 0.0 }
+    }
+
     /// The equivalent rule for a folder of frames.
     pub(crate) fn for_folder(&self) -> Self {
         match self {
@@ -234,6 +251,20 @@ mod tests {
         );
         assert_eq!(at(1.0, 64, &[0.0, 0.9, 1.4, 5.0]), [0, 1, 2, 3], "uneven frames");
         assert_eq!(at(30.0, 8, &clip(60, 30.0)), uniform(60, 8), "above the cap");
+    }
+
+    #[test]
+    fn the_duration_is_that_of_the_frames_that_are_sampled_from() {
+        let uniform = FrameSampling::Uniform { frames: 7 };
+        let of = |times: &[f64], stated| uniform.duration(times, stated);
+        // Rounded to 1 ms, 900 frames at 30 a second do not make 30 seconds by themselves.
+        assert_eq!(of(&clip(900, 30.0), Some(30.0)), 30.0);
+        assert!((of(&clip(900, 30.0), None) - 30.0).abs() < 2e-3);
+        // A stated rate that the timestamps contradict, as of a variable frame rate, does not count.
+        assert!((of(&clip(100, 10.0), Some(25.0)) - 10.0).abs() < 1e-9);
+        assert_eq!((of(&[0.0], Some(25.0)), of(&[0.0], None), of(&[0.0; 4], None)), (0.04, 0.0, 0.0));
+        let first = FrameSampling::FirstSeconds { seconds: 10.0, frames: 8 };
+        assert_eq!(first.duration(&clip(900, 25.0), Some(25.0)), 10.0);
     }
 
     #[test]

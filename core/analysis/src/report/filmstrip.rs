@@ -175,7 +175,7 @@ mod tests {
     fn frames(width: u32, height: u32, count: usize) -> Frames {
         let rgb =
             (0..width as usize * height as usize * 3 * count).map(|byte| (byte % 251) as u8).collect();
-        Frames { width, height, rgb, timestamps: (0..count).map(|index| index as f64 / 2.0).collect() }
+        Frames::new(width, height, rgb, (0..count).map(|index| index as f64 / 2.0).collect()).unwrap()
     }
 
     #[test]

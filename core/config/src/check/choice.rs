@@ -90,13 +90,24 @@ impl<'s> Checker<'s> {
         Json::Null
     }
 
+    /// Type names of a form, those of its alternatives and literals included; empty if any type is allowed.
+    fn all_types(&self, form: &'s Json) -> Vec<&'s str> {
+        match (types(form), self.view.options(form)) {
+            (own, None) if own.is_empty() && literals(form).is_some() => vec!["string"],
+            (own, Some(options)) if own.is_empty() => {
+                options.into_iter().flat_map(|option| self.all_types(self.view.resolve(option))).collect()
+            }
+            (own, _) => own,
+        }
+    }
+
     fn best(&mut self, at: &str, value: &Value, forms: &[&'s Json]) -> Json {
-        let names: Vec<&str> = forms.iter().flat_map(|form| types(form)).collect();
+        let names: Vec<&str> = forms.iter().flat_map(|form| self.all_types(form)).collect();
         if !names.is_empty() && !names.iter().any(|name| has_type(&value.kind, name)) {
             return self.mismatch(at, value, &diagnostics::expected(&names));
         }
         let mut trials = Vec::new();
-        let fits = |form: &&&Json| types(form).iter().any(|name| has_type(&value.kind, name));
+        let fits = |form: &&&Json| self.all_types(form).iter().any(|name| has_type(&value.kind, name));
         let fitting: Vec<&&Json> = forms.iter().filter(fits).collect();
         let tried = if fitting.is_empty() { forms.iter().collect() } else { fitting };
         for form in tried {
@@ -110,5 +121,32 @@ impl<'s> Checker<'s> {
         self.problems.extend(best.problems);
         self.origins.extend(best.origins);
         json
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_word_or_a_list_is_read() {
+        // As schemars writes an enum without a tag whose first form is an enum of one word.
+        let schema = json!({
+            "anyOf": [{ "$ref": "#/$defs/Word" }, { "type": "array", "items": { "type": "string" } }],
+            "$defs": { "Word": { "oneOf": [{ "description": "All.", "type": "string", "const": "all-linear" }] } },
+        });
+        let check = |value: ValueKind| {
+            let mut checker = Checker::new(&schema, &[]);
+            let json = checker.value("targets", &Value::new(None, value), &schema);
+            checker.finish().map(|_| json).map_err(|error| error.to_string())
+        };
+        assert_eq!(check("all-linear".into()).unwrap(), json!("all-linear"));
+        assert_eq!(check(vec!["q_proj"].into()).unwrap(), json!(["q_proj"]));
+        let error = check("all_linear".into()).unwrap_err();
+        assert!(error.contains("all_linear") && error.contains("all-linear"), "{error}");
+        let error = check(3.into()).unwrap_err();
+        assert!(error.contains("expected a string or a list"), "{error}");
     }
 }

@@ -26,12 +26,12 @@ pub(crate) fn video_digest(video: &Path) -> io::Result<Fingerprint> {
     Ok(digest.finish())
 }
 
-/// Digest of decoded frames: size, pixels and timestamps.
+/// Digest of decoded frames: size, pixels, timestamps and duration.
 pub(crate) fn frames_digest(frames: &Frames) -> Fingerprint {
-    let Frames { width, height, rgb, timestamps } = frames;
+    let Frames { width, height, rgb, timestamps, duration } = frames;
     let mut digest = FingerprintBuilder::default();
     digest.update(&width.to_le_bytes()).update(&height.to_le_bytes()).update(rgb);
-    for time in timestamps {
+    for time in timestamps.iter().chain([duration]) {
         digest.update(&time.to_le_bytes());
     }
     digest.finish()

@@ -218,10 +218,10 @@ impl VideoReader for Liar {
 
 #[tokio::test]
 async fn frames_that_are_not_what_they_say_are_refused() {
-    let frames = Frames { width: 2, height: 2, rgb: vec![0; 5], timestamps: vec![0.0] };
+    let frames = Frames { width: 2, height: 2, rgb: vec![0; 5], timestamps: vec![0.0], duration: 0.0 };
     let text = message(|fakes| fakes.components.video = Arc::new(Liar(frames))).await;
     assert_eq!(text, "iteration 0, evaluate, e0: the reader returned 5 bytes for 1 frames of 2x2");
-    let none = Frames { width: 2, height: 2, rgb: Vec::new(), timestamps: Vec::new() };
+    let none = Frames { width: 2, height: 2, rgb: Vec::new(), timestamps: Vec::new(), duration: 0.0 };
     let dir = scratch();
     let mut fakes = Fakes::new(&Arc::default());
     fakes.components.video = Arc::new(Liar(none));

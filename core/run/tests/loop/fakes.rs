@@ -76,7 +76,7 @@ impl VideoReader for FakeReader {
         let count = usize::from(self.frames);
         let timestamps = (0..count).map(|index| index as f64).collect();
         let rgb = (0..3 * 16 * count).map(|index| index as u8).collect();
-        Ok(Frames { width: 4, height: 4, rgb, timestamps })
+        Frames::new(4, 4, rgb, timestamps)
     }
 }
 

@@ -28,7 +28,7 @@ impl VideoReader for ByteReader {
 
     async fn read(&self, video: &Path) -> Result<Frames, ComponentError> {
         let byte = fs::read(video).map_err(ComponentError::bad_input)?[0];
-        Ok(Frames { width: 1, height: 1, rgb: vec![byte; 6], timestamps: vec![0.0, 0.5] })
+        Ok(Frames { width: 1, height: 1, rgb: vec![byte; 6], timestamps: vec![0.0, 0.5], duration: 1.0 })
     }
 }
 

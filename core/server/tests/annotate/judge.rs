@@ -51,7 +51,7 @@ impl Policy for Nobody {
 }
 
 fn case(sample: usize) -> JudgeCase {
-    let frames = Frames { width: 1, height: 1, rgb: vec![0; 3], timestamps: vec![0.0] };
+    let frames = Frames::new(1, 1, vec![0; 3], vec![0.0]).unwrap();
     let [first, second] = answers(sample).map(|text| Response {
         text,
         token_ids: vec![1],

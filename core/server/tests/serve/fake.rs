@@ -139,7 +139,7 @@ impl VideoReader for Reader {
             )));
         }
         let rgb = bytes.iter().flat_map(|byte| [*byte; 3]).collect();
-        Ok(Frames { width: bytes.len() as u32, height: 1, rgb, timestamps: vec![0.0] })
+        Frames::new(bytes.len() as u32, 1, rgb, vec![0.0])
     }
 }
 

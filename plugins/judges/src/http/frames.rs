@@ -67,7 +67,7 @@ mod tests {
     #[test]
     fn a_picture_decodes_to_the_same_pixels() {
         let rgb: Vec<u8> = (0..36).collect();
-        let frames = Frames { width: 3, height: 2, rgb: rgb.clone(), timestamps: vec![0.0, 1.0] };
+        let frames = Frames::new(3, 2, rgb.clone(), vec![0.0, 1.0]).unwrap();
         let urls = data_urls(&frames, 2).unwrap();
         let png = STANDARD.decode(urls[1].strip_prefix("data:image/png;base64,").unwrap()).unwrap();
         let mut reader = png::Decoder::new(std::io::Cursor::new(png)).read_info().unwrap();
@@ -78,7 +78,7 @@ mod tests {
 
     #[test]
     fn missing_pixels_are_an_error() {
-        let frames = Frames { width: 3, height: 2, rgb: vec![0; 17], timestamps: vec![0.0] };
+        let frames = Frames { width: 3, height: 2, rgb: vec![0; 17], timestamps: vec![0.0], duration: 0.0 };
         assert!(data_urls(&frames, 1).unwrap_err().to_string().contains("pixels are missing"));
     }
 }

@@ -33,7 +33,7 @@ async fn video(pipe: &Pipe, call: u64, info: &VideoInfo) -> Result<VideoInput, C
         let frame: String = pipe.ask(call, "frame", write(FrameMessage { index })?).await?;
         rgb.extend(STANDARD.decode(frame).map_err(ComponentError::failed)?);
     }
-    let frames = Arc::new(Frames { width, height, rgb, timestamps });
+    let frames = Arc::new(Frames::new(width, height, rgb, timestamps)?);
     Ok(VideoInput { video: PathBuf::from(video), frames, features: None })
 }
 

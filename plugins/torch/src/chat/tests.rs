@@ -54,7 +54,7 @@ fn scene(json: &serde_json::Value) -> VideoInput {
     let timestamps = (0..8).map(|t| f64::from(t) / 2.0).collect();
     VideoInput {
         video: "v".into(),
-        frames: Frames { width, height, rgb, timestamps }.into(),
+        frames: Frames::new(width, height, rgb, timestamps).unwrap().into(),
         features: None,
     }
 }

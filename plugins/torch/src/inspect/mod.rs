@@ -13,7 +13,7 @@ use crate::device::Precision;
 use crate::error::{Result, TorchError};
 use crate::lora::{AdapterSummary, summary};
 use crate::model::families::read_config;
-use crate::model::{ModelConfig, layout_of};
+use crate::model::{ModelConfig, layout_of, output_layer};
 use crate::model_paths::ModelPaths;
 use crate::tensors::TensorFolder;
 pub use memory::Memory;
@@ -72,22 +72,27 @@ pub struct ModelPart {
     pub parameters: u64,
 }
 
-/// Inspects a checkpoint or adapter folder from its headers, without reading weights.
+/// Inspects a checkpoint or adapter folder from its headers. Reads no weights but an output layer that the config says
+/// is tied.
 ///
 /// # Errors
 /// An invalid config or header, tensors that do not fit the config, or files that differ from the manifest.
 pub fn inspect(model: &Path, given: &InspectConfig) -> Result<Inspection> {
     let paths = ModelPaths::resolve(model, None)?;
     paths.verify(given.verify)?;
-    let config = read_config(&paths.base)?;
+    let mut config = read_config(&paths.base)?;
+    output_layer::settle(&paths.base, &mut config)?;
     let files = TensorFolder::open(&paths.base)?;
-    layout_of(&paths.base, &config, |layout| layout.checked(&layout.open(&paths.base)?).map(|_| ()))?;
+    let sizes = layout_of(&paths.base, &config, |layout| {
+        let sources = layout.open(&paths.base)?;
+        let found = layout.checked(&sources)?;
+        Ok(found.into_iter().map(|(name, found)| (name, found.count())).collect::<Vec<_>>())
+    })?;
     let adapter = paths.adapter.as_deref().map(|folder| summary(folder, &paths.base)).transpose()?;
     let mut parts: BTreeMap<String, u64> = BTreeMap::new();
-    for stored in &files.tensors {
-        let name = config.names.canonical(&stored.name);
+    for (name, count) in sizes {
         let part = name.split('.').next().unwrap_or_default().to_owned();
-        *parts.entry(part).or_insert(0) += stored.count() as u64;
+        *parts.entry(part).or_insert(0) += count;
     }
     let dtypes: BTreeSet<String> =
         files.tensors.iter().map(|stored| format!("{:?}", stored.dtype)).collect();
@@ -114,7 +119,7 @@ pub fn inspect(model: &Path, given: &InspectConfig) -> Result<Inspection> {
 fn visual_tokens(config: &ModelConfig, given: &InspectConfig) -> Result<u64> {
     let [width, height] = given.size;
     let timestamps = (0..given.frames).map(f64::from).collect();
-    let frames = Frames { width, height, rgb: Vec::new(), timestamps };
+    let frames = Frames { width, height, rgb: Vec::new(), timestamps, duration: f64::from(given.frames) };
     let [steps, tokens, _] = config.feature_shape(&frames)?;
     Ok((steps * tokens) as u64)
 }

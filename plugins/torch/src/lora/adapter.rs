@@ -13,7 +13,7 @@ use tch::{Device, Kind, Tensor};
 
 use super::dropout::Dropout;
 use super::layer::Lora;
-use super::pairs::{Pair, read_pairs, scale};
+use super::pairs::{AdapterTensors, Pair, Replaced, read_adapter, scale};
 use super::peft::{self, Half};
 use super::{LoraConfig, Targets};
 use crate::error::{Result, TorchError};
@@ -40,6 +40,8 @@ pub(crate) struct Adapter {
     dropout: Arc<Dropout>,
     device: Device,
     pairs: RefCell<BTreeMap<String, Pair>>,
+    /// Weights of the base that this adapter replaces, by canonical name.
+    replaced: BTreeMap<String, Replaced>,
     /// Linear layers of these parts, adapted or not; for error messages.
     seen: RefCell<BTreeSet<String>>,
 }
@@ -85,10 +87,10 @@ impl Adapter {
             source["lora_dropout"] = json!(asked.dropout);
             config = asked.clone();
         }
+        let AdapterTensors { pairs, replaced } = read_adapter(folder, &config, names, device)?;
         let adapter = Self::build(config, Some(source), base, names, Vec::new(), device);
-        let pairs = read_pairs(folder, &adapter.config, names, device)?;
         adapter.pairs.replace(pairs);
-        Ok(adapter)
+        Ok(Self { replaced, ..adapter })
     }
 
     fn build(
@@ -100,8 +102,16 @@ impl Adapter {
         device: Device,
     ) -> Self {
         let dropout = Arc::new(Dropout::new(config.dropout));
-        let (pairs, seen) = Default::default();
-        Self { config, seed: 0, source, base: base.to_owned(), names, parts, dropout, device, pairs, seen }
+        let (pairs, replaced, seen) = Default::default();
+        Self {
+            config,
+            seed: 0,
+            source, base: base.to_owned(), names, parts, dropout, device, pairs, replaced, seen }
+    }
+
+    /// Returns the weights of the base that this adapter replaces, by canonical name.
+    pub(crate) fn replaced(&self) -> impl Iterator<Item = (&str, &Tensor)> {
+        self.replaced.iter().map(|(name, replaced)| (name.as_str(), &replaced.weight))
     }
 
     /// Returns the adapter of a linear layer with weight `[out, in]`, if it has one.
@@ -233,6 +243,9 @@ impl Adapter {
             tensors.insert(peft::tensor_name(&pair.name, Half::A), pair.a.shallow_clone());
             tensors.insert(peft::tensor_name(&pair.name, Half::B), pair.b.shallow_clone());
         }
+        for Replaced { name, weight } in self.replaced.values() {
+            tensors.insert(name.clone(), weight.shallow_clone());
+        }
         manifest.record(peft::TENSORS, write_tensors(&folder.join(peft::TENSORS), &tensors)?);
         let modules: Vec<String> = pairs.values().map(|pair| pair.name.clone()).collect();
         let config = self.source.clone();
@@ -250,14 +263,20 @@ impl Adapter {
             return Err(TorchError::checkpoint(folder, reason));
         }
         let (_, config) = peft::read_config(folder)?;
-        let new = read_pairs(folder, &config, self.names, self.device)?;
+        let AdapterTensors { pairs: new, replaced } =
+            read_adapter(folder, &config, self.names, self.device)?;
+        let same_base = replaced.len() == self.replaced.len()
+            && replaced.iter().all(|(name, new)| {
+                self.replaced.get(name).is_some_and(|own| own.weight.f_equal(&new.weight).unwrap_or(false))
+            });
         let mut pairs = self.pairs.borrow_mut();
         let same = |(a, b): (&String, &Pair), (c, d): (&String, &Pair)| {
             a == c && b.a.size() == d.a.size() && b.b.size() == d.b.size()
         };
         let fits = new.len() == pairs.len() && new.iter().zip(pairs.iter()).all(|(a, b)| same(a, b));
-        if !fits || scale(&config) != self.scale() {
-            return Err(TorchError::checkpoint(folder, "is an adapter of other layers, rank or scale"));
+        if !fits || !same_base || scale(&config) != self.scale() {
+            let reason = "is an adapter of other layers, rank, scale, embedding or output layer";
+            return Err(TorchError::checkpoint(folder, reason));
         }
         tch::no_grad(|| {
             for (pair, new) in pairs.values_mut().zip(new.values()) {

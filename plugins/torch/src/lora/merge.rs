@@ -5,13 +5,15 @@ use std::path::Path;
 
 use tch::{Device, Kind, Tensor};
 
-use super::pairs::{Pair, read_pairs, scale};
+use super::pairs::{AdapterTensors, Pair, read_adapter, scale};
 use super::peft;
 use crate::checkpoint::copy_companions;
 use crate::error::{Result, TorchError};
+use crate::json_file;
 use crate::manifest::{Manifest, verify};
 use crate::model::families::read_config;
 use crate::model::names::TensorNames;
+use crate::model::output_layer::{self, EMBEDDING, HEAD};
 use crate::tensors::{Planned, Stored, TensorFolder, write_sharded};
 
 /// Merges an adapter into its base checkpoint and writes the result to `out`, an empty folder, with the base's names
@@ -23,42 +25,78 @@ use crate::tensors::{Planned, Stored, TensorFolder, write_sharded};
 pub fn merge(base: &Path, adapter: &Path, out: &Path, shard_bytes: u64) -> Result<usize> {
     verify(base, false)?;
     verify(adapter, false)?;
-    let names = read_config(base)?.names;
-    let (_, config) = peft::read_config(adapter)?;
-    let pairs = read_pairs(adapter, &config, names, Device::Cpu)?;
+    let mut model = read_config(base)?;
+    output_layer::settle(base, &mut model)?;
+    let names = model.names;
+    let (_, lora) = peft::read_config(adapter)?;
+    let AdapterTensors { pairs, replaced } = read_adapter(adapter, &lora, names, Device::Cpu)?;
     let files = TensorFolder::open(base)?;
-    let found = check(&files, &pairs, names)?;
-    let planned = |stored: &Stored| -> Result<Planned> {
-        Ok(Planned { name: stored.name.clone(), kind: files.kind(stored)?, shape: stored.shape.clone() })
+    let tied = model.text.tie_word_embeddings;
+    // An adapted output layer is no longer the embedding.
+    let unties = tied && module(HEAD).is_some_and(|head| pairs.contains_key(head));
+    let mut sources: BTreeMap<String, &Stored> =
+        files.tensors.iter().map(|stored| (stored.name.clone(), stored)).collect();
+    let stored_as = |name: &str| files.tensors.iter().find(|stored| names.canonical(&stored.name) == name);
+    if let Some(embedding) = stored_as(EMBEDDING).filter(|_| unties && stored_as(HEAD).is_none()) {
+        sources.insert(names.saved(HEAD), embedding);
+    }
+    check(&sources, &pairs, names)?;
+    let planned = |(name, stored): (&String, &&Stored)| -> Result<Planned> {
+        Ok(Planned { name: name.clone(), kind: files.kind(stored)?, shape: stored.shape.clone() })
     };
-    let planned: Vec<Planned> = files.tensors.iter().map(planned).collect::<Result<_>>()?;
-    let by_name: BTreeMap<&str, &Stored> =
-        files.tensors.iter().map(|stored| (stored.name.as_str(), stored)).collect();
+    let planned: Vec<Planned> = sources.iter().map(planned).collect::<Result<_>>()?;
     let mut manifest = Manifest::new();
     write_sharded(out, &planned, shard_bytes, &mut manifest, &mut |name| {
-        let stored = by_name.get(name).ok_or_else(|| TorchError::Engine(format!("{name} is not there")))?;
-        let weight = files.read(stored, files.kind(stored)?, Device::Cpu)?;
-        match module(&names.canonical(name)).and_then(|module| pairs.get(module)) {
-            Some(pair) => tch::no_grad(|| merged(&weight, pair, scale(&config))),
+        let stored = sources.get(name).ok_or_else(|| TorchError::Engine(format!("{name} is not there")))?;
+        let (kind, canonical) = (files.kind(stored)?, names.canonical(name));
+        let new = match canonical.as_str() {
+            HEAD | EMBEDDING if tied => replaced.get(HEAD).or(replaced.get(EMBEDDING)),
+            name => replaced.get(name),
+        };
+        let weight = match new {
+            Some(new) if new.weight.size() == stored.shape => new.weight.f_to_kind(kind)?,
+            Some(new) => return Err(resized(&new.name, &new.weight, &stored.shape)),
+            None => files.read(stored, kind, Device::Cpu)?,
+        };
+        match module(&canonical).and_then(|module| pairs.get(module)) {
+            Some(pair) => tch::no_grad(|| merged(&weight, pair, scale(&lora))),
             None => Ok(weight),
         }
     })?;
     copy_companions(base, out)?;
+    let config = json_file::read_optional(&base.join("config.json"))?;
+    let mut said = config.clone();
+    output_layer::state(&mut said, tied && !unties);
+    if said != config {
+        let path = out.join("config.json");
+        // The copy of a read-only file is read-only.
+        std::fs::remove_file(&path).map_err(TorchError::io("replace", &path))?;
+        json_file::write(&path, &said)?;
+    }
     manifest.write(out)?;
-    Ok(found)
+    Ok(pairs.len())
+}
+
+/// The error for a replaced weight of another size than the base's.
+pub(crate) fn resized(name: &str, weight: &Tensor, base: &[i64]) -> TorchError {
+    let shape = weight.size();
+    TorchError::Adapter(format!(
+        "the adapter's {name} has shape {shape:?}, the base's {base:?}; a resized vocabulary is not supported"
+    ))
 }
 
 fn module(name: &str) -> Option<&str> {
     name.strip_suffix(".weight")
 }
 
-/// Checks that every pair has a weight of its shape in the base; returns the number of pairs.
-fn check(files: &TensorFolder, pairs: &BTreeMap<String, Pair>, names: TensorNames) -> Result<usize> {
-    let shapes: BTreeMap<String, &[i64]> = files
-        .tensors
-        .iter()
-        .map(|stored| (names.canonical(&stored.name), stored.shape.as_slice()))
-        .collect();
+/// Checks that every pair has a weight of its shape in the merged checkpoint.
+fn check(
+    sources: &BTreeMap<String, &Stored>,
+    pairs: &BTreeMap<String, Pair>,
+    names: TensorNames,
+) -> Result<()> {
+    let shapes: BTreeMap<String, &[i64]> =
+        sources.iter().map(|(name, stored)| (names.canonical(name), stored.shape.as_slice())).collect();
     for (module, pair) in pairs {
         let expected = [pair.b.size()[0], pair.a.size()[1]];
         match shapes.get(&format!("{module}.weight")) {
@@ -75,7 +113,7 @@ fn check(files: &TensorFolder, pairs: &BTreeMap<String, Pair>, names: TensorName
             Some(_) => {}
         }
     }
-    Ok(pairs.len())
+    Ok(())
 }
 
 /// Computes the merged weight in float32 and rounds it to the weight's dtype.

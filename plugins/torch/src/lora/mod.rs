@@ -25,6 +25,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use adapter::Adapter;
 pub(crate) use layer::Lora;
 pub use merge::merge;
+pub(crate) use merge::resized;
 pub(crate) use peft::{base_of, is_adapter};
 pub use summary::AdapterSummary;
 pub(crate) use summary::summary;
@@ -54,11 +55,14 @@ pub struct LoraConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Targets {
-    /// Every linear layer of the trained parts except the output layer, as in PEFT.
+    /// Every linear layer of the trained parts except the output layer (`lm_head`), as in PEFT.
     All(AllLinear),
     /// Linear layers whose dotted path ends with one of these names.
     Names(Vec<String>),
 }
+
+/// Module of the output layer.
+const OUTPUT_LAYER: &str = "language_model.lm_head";
 
 /// Keyword `all-linear`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -87,8 +91,8 @@ impl LoraConfig {
     /// # Errors
     /// The setting that is out of range, with its key.
     pub(crate) fn validate(&self) -> Result<(), String> {
-        if self.rank < 1 {
-            return Err(format!("training.lora.rank is {}; it must be at least 1", self.rank));
+        if !(1..=65_536).contains(&self.rank) {
+            return Err(format!("training.lora.rank is {}; it must be from 1 to 65536", self.rank));
         }
         if !(self.alpha.is_finite() && self.alpha > 0.0) {
             return Err(format!("training.lora.alpha is {}; it must be above 0", self.alpha));
@@ -107,7 +111,7 @@ impl Targets {
     /// Returns whether a module's dotted path matches, by PEFT's rule for lists of names.
     fn matches(&self, module: &str) -> bool {
         match self {
-            Self::All(_) => true,
+            Self::All(_) => module != OUTPUT_LAYER,
             Self::Names(names) => names.iter().any(|name| {
                 module == name || module.strip_suffix(name.as_str()).is_some_and(|rest| rest.ends_with('.'))
             }),
@@ -134,6 +138,13 @@ mod tests {
     }
 
     #[test]
+    fn all_linear_layers_are_all_but_the_output_layer() {
+        let all = LoraConfig::default().targets;
+        assert!(all.matches("language_model.model.layers.0.mlp.up_proj") && !all.matches(OUTPUT_LAYER));
+        assert!(Targets::Names(vec!["lm_head".to_owned()]).matches(OUTPUT_LAYER));
+    }
+
+    #[test]
     fn a_config_is_read_with_a_list_or_the_word() {
         let read = |text: &str| serde_json::from_str::<LoraConfig>(text);
         assert_eq!(read(r#"{"targets": "all-linear"}"#).unwrap(), LoraConfig::default());
@@ -141,6 +152,7 @@ mod tests {
         assert_eq!((named.rank, named.targets), (4, Targets::Names(vec!["q_proj".to_owned()])));
         assert!(read(r#"{"targets": "all"}"#).is_err());
         assert!(LoraConfig { rank: 0, ..LoraConfig::default() }.validate().is_err());
+        assert!(LoraConfig { rank: i64::MAX, ..LoraConfig::default() }.validate().is_err());
         assert!(LoraConfig { dropout: 1.0, ..LoraConfig::default() }.validate().is_err());
     }
 }

@@ -14,27 +14,36 @@ pub(super) const TENSORS: &str = "adapter_model.safetensors";
 /// Prefix that `PeftModel` adds to a model's own names.
 const PREFIX: &str = "base_model.model.";
 
-/// Settings that this crate supports at their neutral values only, with those values. Absent settings have PEFT's
-/// default, which is neutral.
-const PLAIN: [(&str, &[&str]); 17] = [
+/// Settings that are read, or that do not change what an adapter computes.
+const KNOWN: [&str; 18] = [
+    "peft_type",
+    "r",
+    "lora_alpha",
+    "lora_dropout",
+    "use_rslora",
+    "base_model_name_or_path",
+    "auto_mapping",
+    "inference_mode",
+    "peft_version",
+    "revision",
+    "task_type",
+    // The modules are those of the weight file.
+    "target_modules",
+    "exclude_modules",
+    "layers_pattern",
+    "layers_to_transform",
+    // Of an initialisation that leaves the base alone: it is over once the adapter is saved.
+    "eva_config",
+    // Without effect unless another setting turns on what they belong to.
+    "megatron_core",
+    "qalora_group_size",
+];
+
+/// Settings that are supported with these values only, and with null, false and empty values like every other.
+const PLAIN: [(&str, &[&str]); 2] = [
     ("bias", &["none"]),
-    // Other initialisations (PiSSA, OLoRA, ...) change the base's weights as well.
-    ("init_lora_weights", &["true", "false", "gaussian", "eva", "orthogonal"]),
-    ("use_dora", &["false"]),
-    ("use_qalora", &["false"]),
-    ("use_bdlora", &[]),
-    ("lora_bias", &["false"]),
-    ("fan_in_fan_out", &["false"]),
-    ("modules_to_save", &["[]"]),
-    ("layer_replication", &["[]"]),
-    ("rank_pattern", &["{}"]),
-    ("alpha_pattern", &["{}"]),
-    ("target_parameters", &["[]"]),
-    ("trainable_token_indices", &["[]", "{}"]),
-    ("alora_invocation_tokens", &["[]"]),
-    ("arrow_config", &[]),
-    ("kasa_config", &[]),
-    ("velora_config", &[]),
+    // Other initialisations (PiSSA, OLoRA, LoftQ, ...) change the base's weights as well.
+    ("init_lora_weights", &["true", "gaussian", "eva", "orthogonal"]),
 ];
 
 /// Returns whether a folder holds an adapter.
@@ -56,12 +65,12 @@ pub(super) fn read_config(folder: &Path) -> Result<(Value, LoraConfig)> {
     if kind != "LORA" {
         return Err(refuse(format!("has peft_type {kind}; LORA is supported")));
     }
-    for (key, plain) in PLAIN {
-        let value = &source[key];
+    if let Some((key, value)) =
+        source.as_object().into_iter().flatten().find(|(key, value)| changes(key, value))
+    {
         let said = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        if !value.is_null() && !plain.contains(&said.as_str()) {
-            return Err(refuse(format!("has {key} {said}, which is not supported")));
-        }
+        let said: String = said.chars().take(100).collect();
+        return Err(refuse(format!("has {key} {said}, which is not supported")));
     }
     let config = LoraConfig {
         rank: source["r"].as_i64().ok_or_else(|| refuse("has no rank `r`".to_owned()))?,
@@ -72,6 +81,24 @@ pub(super) fn read_config(folder: &Path) -> Result<(Value, LoraConfig)> {
     };
     config.validate().map_err(|reason| refuse(reason.replace("training.lora.", "")))?;
     Ok((source, config))
+}
+
+/// Returns whether a setting, known or not, may change what the adapter computes in a way that is not supported. Kinds of
+/// LoRA that are newer than this crate are settings with a value.
+fn changes(key: &str, value: &Value) -> bool {
+    let neutral = match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::Array(items) => items.is_empty(),
+        Value::Object(entries) => entries.is_empty(),
+        Value::String(text) => text.is_empty(),
+        Value::Bool(true) | Value::Number(_) => false,
+    };
+    let said = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let plain = PLAIN
+        .iter()
+        .find(|(name, _)| *name == key)
+        .is_some_and(|(_, plain)| plain.contains(&said.as_str()));
+    !neutral && !plain && !KNOWN.contains(&key)
 }
 
 /// Resolves the base that an adapter names: a folder relative to the current directory or to the adapter, or a hub
@@ -147,6 +174,12 @@ pub(super) fn parse_name(name: &str) -> Option<(&str, Half)> {
     }
 }
 
+/// Parses the name of a base weight in an adapter file, `lm_head.base_layer.weight` or `lm_head.weight`, to its module's.
+pub(super) fn parse_copy(name: &str) -> Option<&str> {
+    let module = name.strip_prefix(PREFIX)?.strip_suffix(".weight")?;
+    Some(module.strip_suffix(".base_layer").unwrap_or(module))
+}
+
 /// Returns the tensor name of a module's half in an adapter file.
 pub(super) fn tensor_name(module: &str, half: Half) -> String {
     let half = if half == Half::A { "A" } else { "B" };
@@ -180,12 +213,32 @@ mod tests {
             ("bias", json!("all")),
             ("rank_pattern", json!({ "q_proj": 8 })),
             ("modules_to_save", json!(["lm_head"])),
+            ("lora_bias", json!(true)),
+            ("init_lora_weights", json!("pissa")),
+            ("loftq_config", json!({ "loftq_bits": 4 })),
+            ("lora_ga_config", json!({ "bsz": 2 })),
+            ("monteclora_config", json!({ "use_entropy": false })),
+            ("of_a_later_version", json!(true)),
         ];
         for (key, value) in cases {
             let folder = written(|config| config[key] = value);
             let error = read_config(folder.path()).unwrap_err().to_string();
             assert!(error.contains(key) && error.contains("support"), "{error}");
         }
+    }
+
+    #[test]
+    fn settings_without_a_value_are_those_of_plain_lora() {
+        for value in [json!(null), json!(false), json!([]), json!({}), json!("")] {
+            assert!(read_config(written(|config| config["of_a_later_version"] = value).path()).is_ok());
+        }
+        let of_peft = written(|config| {
+            config["megatron_core"] = json!("megatron.core");
+            config["qalora_group_size"] = json!(16);
+            config["peft_version"] = json!("0.21.2");
+            config["auto_mapping"] = json!({ "base_model_class": "LlavaForConditionalGeneration" });
+        });
+        assert!(read_config(of_peft.path()).is_ok());
     }
 
     #[test]
@@ -207,5 +260,7 @@ mod tests {
         assert_eq!((module, half), ("model.language_model.layers.0.self_attn.q_proj", Half::B));
         assert_eq!(tensor_name(module, half), name);
         assert!(parse_name("base_model.model.x.lora_embedding_A").is_none());
+        assert_eq!(parse_copy("base_model.model.lm_head.base_layer.weight"), Some("lm_head"));
+        assert_eq!(parse_copy("base_model.model.lm_head.weight"), Some("lm_head"));
     }
 }

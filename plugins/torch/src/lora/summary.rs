@@ -30,6 +30,11 @@ pub(crate) fn summary(folder: &Path, base: &Path) -> Result<AdapterSummary> {
         base: base.display().to_string(),
         rank: config.rank,
         scale: scale(&config),
-        parameters: files.tensors.iter().map(|stored| stored.count() as u64).sum(),
+        parameters: files
+            .tensors
+            .iter()
+            .filter(|it| peft::parse_name(&it.name).is_some())
+            .map(|it| it.count() as u64)
+            .sum(),
     })
 }

@@ -11,6 +11,7 @@ pub(crate) use super::attention_mode::{ActiveRows, AttentionMode, PackedSequence
 use super::attention_mode::{mask_or, offset_mask};
 use super::kv_cache::{KvCache, Parts, Prefix};
 use super::layers::{Linear, RmsNorm};
+use super::output_layer::{EMBEDDING, HEAD};
 use super::product::{self, Mask};
 use super::rotary::{rotary_tables, rotate};
 use super::text_config::TextConfig;
@@ -36,7 +37,7 @@ struct Layer {
 pub(crate) struct Decoder {
     layers: Vec<Layer>,
     norm: RmsNorm,
-    head: Tensor,
+    head: Linear,
     cos: Tensor,
     sin: Tensor,
     /// M-RoPE axis of each element of a head, `[head_dim]`; `None` for one-axis positions.
@@ -83,10 +84,8 @@ impl Decoder {
                 down: linear("mlp.down_proj")?,
             })
         };
-        let head = match config.tie_word_embeddings {
-            true => weights.get("language_model.model.embed_tokens.weight")?,
-            false => weights.get("language_model.lm_head.weight")?,
-        };
+        let head = weights.get(if config.tie_word_embeddings { EMBEDDING } else { HEAD })?;
+        let head = Linear::with_weight(weights, "language_model.lm_head", head)?;
         let (cos, sin) = rotary_tables(config, kind, device)?;
         let axes = config.axes().map_err(TorchError::Engine)?;
         let axes = axes.map(|axes| Tensor::f_from_slice(&axes)?.f_to_device(device)).transpose()?;
@@ -107,7 +106,12 @@ impl Decoder {
     /// Creates an empty KV cache with room for `capacity` tokens behind a prefix.
     pub(crate) fn cache(&self, prefix: Option<Rc<Prefix>>, capacity: i64) -> Result<KvCache> {
         let shape = [1, self.kv_heads, capacity, self.head_dim];
-        KvCache::new(prefix, self.layers.len(), &shape, (self.head.kind(), self.head.device()))
+        KvCache::new(
+            prefix,
+            self.layers.len(),
+            &shape,
+            (self.head.weight().kind(), self.head.weight().device()),
+        )
     }
 
     /// Computes final hidden states `[batch, length, hidden]`.
@@ -193,8 +197,7 @@ impl Decoder {
 
     /// Computes logits `[.., vocabulary]` in float32 from final hidden states `[.., hidden]`.
     pub(crate) fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
-        let logits = product::linear(hidden, &self.head, None)?;
-        Ok(logits.f_to_kind(Kind::Float)?)
+        Ok(self.head.forward(hidden)?.f_to_kind(Kind::Float)?)
     }
 
     /// Returns the output layer's weight `[vocabulary, hidden]`.
@@ -209,7 +212,7 @@ impl Decoder {
 
     /// Returns the size of the vocabulary.
     pub(crate) fn vocabulary(&self) -> i64 {
-        self.head.size()[0]
+        self.head.weight().size()[0]
     }
 
     /// Returns cosines and sines `[batch, 1, length, head_dim]` of positions `[3, batch, length]`.

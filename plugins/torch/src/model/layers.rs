@@ -17,9 +17,18 @@ pub(crate) struct Linear {
 impl Linear {
     /// Takes `{name}.weight`, `{name}.bias` if it exists, and the adapter of `name`.
     pub(crate) fn new(weights: &Weights, name: &str) -> Result<Self> {
-        let weight = weights.get(&format!("{name}.weight"))?;
+        Self::with_weight(weights, name, weights.get(&format!("{name}.weight"))?)
+    }
+
+    /// Takes another tensor as the weight of the layer `name`: the embedding as a tied output layer.
+    pub(crate) fn with_weight(weights: &Weights, name: &str, weight: Tensor) -> Result<Self> {
         let lora = weights.lora(name, &weight)?;
         Ok(Self { weight, bias: weights.find(&format!("{name}.bias")), lora })
+    }
+
+    /// Returns the weight `[out, in]`.
+    pub(crate) fn weight(&self) -> &Tensor {
+        &self.weight
     }
 
     /// Applies the layer to `[.., in]`.

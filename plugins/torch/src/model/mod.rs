@@ -11,13 +11,14 @@ pub(crate) mod gradient_checkpointing;
 pub(crate) mod kv_cache;
 pub(crate) mod layers;
 pub(crate) mod names;
+pub(crate) mod output_layer;
 pub(crate) mod pixel_values;
 pub(crate) mod positions;
 pub(crate) mod preprocess;
 pub(crate) mod product;
 pub(crate) mod prompt_layout;
 mod rotary;
-mod section;
+pub(crate) mod section;
 mod sequence;
 #[cfg(test)]
 mod tests;
@@ -31,7 +32,7 @@ use activation::Activation;
 use isr_api::Frames;
 use tch::{Device, Kind, Tensor};
 
-use crate::error::Result;
+use crate::error::{Result, TorchError};
 use crate::lora::Adapter;
 pub(crate) use config::ModelConfig;
 use config::VisionConfig;
@@ -67,11 +68,12 @@ impl VideoLmm {
         kind: Kind,
         device: Device,
     ) -> Result<Self> {
-        let config = families::read_config(folder)?;
+        let mut config = families::read_config(folder)?;
+        output_layer::settle(folder, &mut config)?;
         let mut weights =
             layout_of(folder, &config, |layout| Weights::read(folder, layout, &|_| true, kind, device))?;
         if let Some(adapter) = adapter {
-            weights.adapt(adapter);
+            weights.adapt(adapter)?;
         }
         let decoder = Decoder::new(&weights, &config.text, kind, device)?;
         let tower = Tower::new(&weights, &config)?;
@@ -101,6 +103,11 @@ impl VideoLmm {
     pub(crate) fn reload(&mut self, folder: &Path) -> Result<()> {
         if let Some(adapter) = self.weights.adapter() {
             return adapter.reload(folder);
+        }
+        if self.config.text.tie_word_embeddings && output_layer::has_own(folder, self.config.names)? {
+            let reason = "has an output layer (lm_head.weight) that differs from its embedding, but that of the loaded \
+                          model is tied to it; load this folder as policy.model";
+            return Err(TorchError::checkpoint(folder, reason));
         }
         layout_of(folder, &self.config, |layout| self.weights.reload(folder, layout))
     }
@@ -177,6 +184,24 @@ fn prepare(
     Ok(video)
 }
 
+/// Returns whether a tensor is a buffer that older versions of transformers saved, and that is computed anew: rotary
+/// frequencies and tables, position indices, attention masks.
+fn is_buffer(name: &str) -> bool {
+    let last = name.rsplit('.').next().unwrap_or(name);
+    matches!(
+        last,
+        "position_ids"
+            | "inv_freq"
+            | "original_inv_freq"
+            | "cos_cached"
+            | "sin_cached"
+            | "cos_cache"
+            | "sin_cache"
+            | "causal_mask"
+            | "masked_bias"
+    )
+}
+
 /// Calls `read` with the tensor layout of a checkpoint folder.
 pub(crate) fn layout_of<T>(
     folder: &Path,
@@ -184,12 +209,7 @@ pub(crate) fn layout_of<T>(
     read: impl FnOnce(&TensorLayout<'_>) -> Result<T>,
 ) -> Result<T> {
     let tied = config.text.tie_word_embeddings;
-    // Buffers that transformers 4 saved, and the copy of a tied output layer.
-    let ignored = |name: &str| {
-        name.ends_with("position_ids")
-            || name.ends_with("rotary_emb.inv_freq")
-            || (tied && name == "language_model.lm_head.weight")
-    };
+    let ignored = |name: &str| is_buffer(name) || (tied && name == output_layer::HEAD);
     let carried = |name: &str| config.unused_prefixes.iter().any(|prefix| name.starts_with(prefix));
     let tower = config.external_tower.as_deref();
     read(&TensorLayout {

@@ -9,10 +9,8 @@ use crate::error::Result;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Positions {
     prompt: Vec<[i64; 3]>,
-    /// Position of the next text token.
+    /// Position of the next text token, behind the largest position on any axis.
     text: i64,
-    /// Largest position on any axis.
-    largest: i64,
 }
 
 /// Grid of visual features with three-axis positions.
@@ -42,23 +40,23 @@ impl Positions {
             self.prompt.push([self.text; 3]);
             self.text += 1;
         }
-        self.largest = self.largest.max(self.text - 1);
     }
 
-    /// Appends a grid, in which each axis counts from the grid's start. Text continues behind the larger spatial side,
-    /// as in `get_rope_index` of transformers 5.
+    /// Appends a grid, in which each axis counts from the grid's start. Text continues behind the largest position of all
+    /// three axes: the rule of Qwen's training code (`get_rope_index_25` in `qwen-vl-finetune/qwenvl/data/rope2d.py` of
+    /// Qwen3-VL) and of transformers up to 5.2. From 5.3 on, the forward pass of transformers continues behind the
+    /// larger spatial side, and its `generate` behind the largest position.
     pub(crate) fn push_grid(&mut self, grid: Grid) {
         let start = self.text;
         self.text += grid.rows.max(grid.columns) as i64;
-        self.largest = self.largest.max(self.text - 1);
         for step in 0..grid.steps {
-            // transformers multiplies and truncates in float32.
-            let time = start + (step as f32 * grid.interval) as i64;
+            // The references multiply and truncate in float32.
+            let time = start.saturating_add((step as f32 * grid.interval) as i64);
             for row in 0..grid.rows as i64 {
                 self.prompt
                     .extend((0..grid.columns as i64).map(|column| [time, start + row, start + column]));
             }
-            self.largest = self.largest.max(time);
+            self.text = self.text.max(time.saturating_add(1));
         }
     }
 
@@ -75,7 +73,7 @@ impl Positions {
 
     /// Returns the number of positions that a sequence of `length` slots needs in the context and the rotary tables.
     pub(crate) fn extent(&self, length: usize) -> usize {
-        let furthest = (length as i64 + self.delta()).max(self.largest + 1);
+        let furthest = (length as i64).saturating_add(self.delta()).max(self.text);
         usize::try_from(furthest).unwrap_or_default().max(length)
     }
 }
@@ -100,16 +98,25 @@ mod tests {
     }
 
     #[test]
-    fn time_may_reach_further_than_the_text_behind_it() {
+    fn text_stands_behind_the_largest_position_of_all_axes() {
         let mut positions = Positions::default();
         positions.push_text(1);
         positions.push_grid(Grid { steps: 3, rows: 2, columns: 2, interval: 10.0 });
         positions.push_text(1);
         assert_eq!(positions.at(12), [21, 2, 2]);
-        assert_eq!(positions.at(13), [3; 3]);
-        assert_eq!(positions.at(14), [4; 3]);
-        // Twenty slots need twenty places in the context, and the last step of time its row of the tables.
-        assert_eq!((positions.extent(20), positions.extent(30)), (22, 30));
+        assert_eq!((positions.at(13), positions.at(14)), ([22; 3], [23; 3]));
+        // Fourteen slots reach to position 22, which needs its row of the tables.
+        assert_eq!((positions.extent(14), positions.extent(20)), (23, 29));
+        // A grid that is wider than long.
+        positions.push_grid(Grid { steps: 2, rows: 1, columns: 5, interval: 1.0 });
+        assert_eq!((positions.at(23), positions.at(24)), ([24, 23, 27], [28; 3]));
+    }
+
+    #[test]
+    fn a_time_without_bounds_exceeds_every_context() {
+        let mut positions = Positions::default();
+        positions.push_grid(Grid { steps: 2, rows: 1, columns: 1, interval: f32::MAX });
+        assert!(positions.extent(2) > 1 << 40);
     }
 
     #[test]

@@ -36,8 +36,9 @@ fn frames(json: &Value) -> Frames {
         );
     }
     let fps = json["fps"].as_f64().unwrap_or(1.0);
-    let timestamps = (0..count).map(|t| t as f64 / fps).collect();
-    Frames { width: width as u32, height: height as u32, rgb, timestamps }
+    let all = json["clip_frames"].as_i64().unwrap_or(count);
+    let timestamps = (0..count).map(|t| (t * (all - 1) / (count - 1)) as f64 / fps).collect();
+    Frames::new(width as u32, height as u32, rgb, timestamps).unwrap().with_duration(all as f64 / fps)
 }
 
 fn json(family: &str) -> Value {
@@ -65,8 +66,10 @@ fn pixels_equal_the_references_processors() {
 
 #[test]
 fn positions_equal_the_reference() {
-    for family in ["qwen2_5_vl", "qwen3_vl"] {
-        let folder = golden().join(format!("tiny_{family}"));
+    for (family, model) in
+        [("qwen2_5_vl", "qwen2_5_vl"), ("qwen3_vl", "qwen3_vl"), ("qwen2_5_vl_time", "qwen2_5_vl")]
+    {
+        let folder = golden().join(format!("tiny_{model}"));
         let (config, json) = (read_config(&folder).unwrap(), json(family));
         let chat = Chat::read(&folder, &config).unwrap();
         let scene = VideoInput { video: "v".into(), frames: frames(&json).into(), features: None };
@@ -77,6 +80,13 @@ fn positions_equal_the_reference() {
             (0..rendered.slots.len()).map(|index| rendered.positions.at(index)).collect();
         let ours = super::positions::tensor(&positions, tch::Device::Cpu).unwrap();
         assert_eq!(ours, tensors["position_ids"], "{family}");
+        if let Some(delta) = tensors.get("rope_deltas") {
+            assert_eq!(
+                Vec::<i64>::try_from(&delta.flatten(0, 1)).unwrap(),
+                [rendered.positions.delta()],
+                "{family}"
+            );
+        }
     }
 }
 
@@ -188,8 +198,7 @@ fn llava_hounds_pixels_are_bilinear_without_antialiasing() {
 fn bilinear_without_antialiasing(height: usize, width: usize, left: usize) {
     let side = 14_usize;
     let rgb: Vec<u8> = (0..height * width * 3).map(|i| ((i * i) % 251) as u8).collect();
-    let frames =
-        Frames { width: width as u32, height: height as u32, rgb: rgb.clone(), timestamps: vec![0.0] };
+    let frames = Frames::new(width as u32, height as u32, rgb.clone(), vec![0.0]).unwrap();
     let got = to_vec(&ImageProcessor::LanguageBind(14).process(&frames).unwrap().pixels).unwrap();
     let (mean, std) =
         ([0.481_454_66, 0.457_827_5, 0.408_210_73], [0.268_629_54, 0.261_302_58, 0.275_777_11]);

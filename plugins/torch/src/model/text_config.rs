@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::activation::Activation;
-use super::section::with_defaults;
+use super::section::{HEADS, LAYERS, WIDTH, check_object, check_positive, check_sizes, with_defaults};
 
 /// Shape of a decoder with RMSNorm, rotary embeddings, grouped-query attention and SwiGLU. Decoders differ in biases,
 /// query and key norms, and positions.
@@ -59,6 +59,9 @@ fn silu() -> Activation {
     Activation::Silu
 }
 
+/// Name of the section in messages.
+const SECTION: &str = "text_config";
+
 /// Supported decoders, by `model_type`.
 const KINDS: [&str; 6] = ["llama", "mistral", "qwen2", "qwen3", "qwen2_5_vl_text", "qwen3_vl_text"];
 
@@ -72,6 +75,7 @@ impl TextConfig {
             let known = KINDS.join(", ");
             return Err(format!("text_config.model_type `{kind}` is not supported; known: {known}"));
         }
+        check_object(SECTION, section)?;
         let mut merged = with_defaults(section, defaults(kind));
         merged["model_type"] = json!(kind);
         let config: Self =
@@ -93,13 +97,36 @@ impl TextConfig {
         if self.slides() {
             return refuse("a sliding window shorter than the context".to_owned());
         }
-        if self.num_attention_heads < 1
-            || self.kv_heads() < 1
-            || self.num_attention_heads % self.kv_heads() != 0
-        {
+        self.check_sizes()?;
+        if self.num_attention_heads % self.kv_heads() != 0 {
             return refuse(format!("{} heads over {}", self.num_attention_heads, self.kv_heads()));
         }
+        if self.head_dim() % 2 != 0 {
+            return refuse(format!("an odd width of a head, {},", self.head_dim()));
+        }
         self.axes().map(|_| ())
+    }
+
+    fn check_sizes(&self) -> Result<(), String> {
+        let context = i64::try_from(self.max_position_embeddings).unwrap_or(i64::MAX);
+        check_sizes(
+            SECTION,
+            &[
+                ("hidden_size", self.hidden_size, WIDTH),
+                ("intermediate_size", self.intermediate_size, WIDTH),
+                ("num_hidden_layers", self.num_hidden_layers, LAYERS),
+                ("num_attention_heads", self.num_attention_heads, HEADS),
+                ("num_key_value_heads", self.kv_heads(), HEADS),
+                ("vocab_size", self.vocab_size, 1..=1 << 28),
+                // The rotary tables have a row for each position.
+                ("max_position_embeddings", context, 1..=1 << 22),
+            ],
+        )?;
+        // Needs a number of heads that is not 0.
+        check_sizes(SECTION, &[("head_dim", self.head_dim(), WIDTH)])?;
+        check_positive(SECTION, "rms_norm_eps", self.rms_norm_eps)?;
+        check_positive(SECTION, "rope_theta", self.theta())?;
+        check_positive(SECTION, "rope_scaling.factor", self.position_scale())
     }
 
     fn slides(&self) -> bool {
@@ -168,7 +195,8 @@ impl TextConfig {
             None => vec![16, 24, 24],
         };
         let half = usize::try_from(self.head_dim() / 2).unwrap_or_default();
-        if sections.len() != 3 || sections.iter().sum::<usize>() != half {
+        let sum = sections.iter().try_fold(0_usize, |sum, section| sum.checked_add(*section));
+        if sections.len() != 3 || sum != Some(half) {
             let text = format!("mrope_section {sections:?} does not cover half a head, {half} elements");
             return Err(text);
         }
@@ -250,6 +278,35 @@ mod tests {
         assert_eq!(config.axes().unwrap().unwrap(), [0, 1, 2, 0, 1, 2, 0, 0].repeat(2));
         section["head_dim"] = json!(32);
         assert!(TextConfig::parse(&section, "qwen3_vl_text").unwrap_err().contains("mrope_section"));
+    }
+
+    #[test]
+    fn sizes_that_are_none_are_named() {
+        for (section, named) in [
+            (json!({ "num_attention_heads": 0 }), "num_attention_heads is 0"),
+            (json!({ "num_key_value_heads": -1 }), "num_key_value_heads is -1"),
+            (json!({ "hidden_size": 0 }), "hidden_size is 0"),
+            (json!({ "hidden_size": i64::MAX }), "hidden_size"),
+            (json!({ "head_dim": 0 }), "head_dim is 0"),
+            (json!({ "head_dim": 7 }), "odd width"),
+            (json!({ "num_hidden_layers": 1_000_000_000_000_i64 }), "num_hidden_layers"),
+            (json!({ "num_hidden_layers": -3 }), "num_hidden_layers"),
+            (json!({ "vocab_size": 0 }), "vocab_size"),
+            (json!({ "max_position_embeddings": 0 }), "max_position_embeddings"),
+            (json!({ "max_position_embeddings": u64::MAX }), "max_position_embeddings"),
+            (json!({ "rms_norm_eps": -1.0 }), "rms_norm_eps"),
+            (json!({ "rope_theta": 0.0 }), "rope_theta"),
+            (json!({ "rope_scaling": { "type": "linear", "factor": 0.0 } }), "factor"),
+        ] {
+            let error = TextConfig::parse(&section, "llama").unwrap_err();
+            assert!(error.contains(named), "{section}: {error}");
+        }
+        for section in [json!(null), json!([]), json!(5)] {
+            assert_eq!(TextConfig::parse(&section, "llama").unwrap_err(), "`text_config` is no object");
+        }
+        let sections = json!({ "mrope_section": [u64::MAX, 1, 1] });
+        let error = TextConfig::parse(&json!({ "rope_scaling": sections }), "qwen2_5_vl_text").unwrap_err();
+        assert!(error.contains("mrope_section"), "{error}");
     }
 
     #[test]

@@ -9,8 +9,9 @@ use isr_api::{Fingerprint, FingerprintBuilder};
 use tch::{Device, Kind, Tensor};
 
 use super::kv_cache::duplicate;
+use super::output_layer::{EMBEDDING, HEAD};
 use crate::error::{Result, TorchError};
-use crate::lora::{Adapter, Lora};
+use crate::lora::{Adapter, Lora, resized};
 use crate::manifest::Manifest;
 use crate::tensors::{Planned, Stored, TensorFolder, for_each_piece, write_sharded};
 
@@ -123,9 +124,23 @@ impl Weights {
         Ok(true)
     }
 
-    /// Sets the adapter of the layers that are built afterwards.
-    pub(crate) fn adapt(&mut self, adapter: Adapter) {
+    /// Sets the adapter of the layers that are built afterwards, and replaces the weights that it holds in full.
+    ///
+    /// # Errors
+    /// A replaced weight of another shape.
+    pub(crate) fn adapt(&mut self, adapter: Adapter) -> Result<()> {
+        for (name, weight) in adapter.replaced() {
+            // A tied output layer is the embedding.
+            let name = if self.tensors.contains_key(name) { name } else { EMBEDDING };
+            let own = self.get(name)?;
+            if own.size() != weight.size() {
+                return Err(resized(name, weight, &own.size()));
+            }
+            let weight = weight.f_to_kind(own.kind())?.f_to_device(own.device())?;
+            self.tensors.insert(name.to_owned(), weight);
+        }
         self.adapter = Some(adapter);
+        Ok(())
     }
 
     /// Returns the adapter, if there is one.
@@ -213,6 +228,13 @@ pub(crate) struct Found<'f> {
     is_own: bool,
 }
 
+impl Found<'_> {
+    /// Returns the number of elements.
+    pub(crate) fn count(&self) -> u64 {
+        self.stored.count() as u64
+    }
+}
+
 impl TensorLayout<'_> {
     /// Opens a checkpoint folder, and the tower's own folder if the checkpoint has no tower.
     pub(crate) fn open(&self, folder: &Path) -> Result<Vec<TensorFolder>> {
@@ -254,7 +276,12 @@ impl TensorLayout<'_> {
             }
         }
         let missing = self.expected.iter().filter(|(name, _)| !found.contains_key(*name));
-        problems.extend(missing.map(|(name, shape)| format!("missing {name} {shape:?}")));
+        problems.extend(missing.map(|(name, shape)| match name.as_str() {
+            HEAD => format!(
+                "missing lm_head.weight {shape:?} (if the output layer is the embedding, set tie_word_embeddings = true)"
+            ),
+            _ => format!("missing {name} {shape:?}"),
+        }));
         match (problems.is_empty(), sources) {
             (true, _) | (_, []) => Ok(found),
             (false, [files, ..]) => Err(TorchError::checkpoint(&files.path, listed(problems))),

@@ -15,6 +15,9 @@ const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 const PICKLED: &str = "pytorch_model";
 
+/// Longest header in bytes, as in the reference implementation (`MAX_HEADER_SIZE` of safetensors 0.7).
+const LONGEST_HEADER: u64 = 100_000_000;
+
 /// Tensor in a file.
 #[derive(Clone, Debug)]
 pub(crate) struct Stored {
@@ -141,6 +144,11 @@ fn open(path: &Path, number: usize) -> Result<(File, Vec<Stored>)> {
     let mut length = [0; 8];
     file.read_exact(&mut length).map_err(|_| damaged(format!("it has {size} bytes")))?;
     let length = u64::from_le_bytes(length);
+    if length > LONGEST_HEADER {
+        return Err(damaged(format!(
+            "its header takes {length} bytes; the format allows {LONGEST_HEADER}"
+        )));
+    }
     // Checked before allocation: a damaged length must not allocate.
     if length > size.saturating_sub(8) {
         return Err(damaged(format!("its header takes {length} bytes, the file has {size}")));
@@ -170,4 +178,69 @@ fn open(path: &Path, number: usize) -> Result<(File, Vec<Stored>)> {
     }
     tensors.sort_by(|a, b| a.name.cmp(&b.name));
     Ok((file, tensors))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    /// The error for a file with this header and `bytes` bytes of data.
+    fn refused(header: &str, bytes: usize) -> String {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(&(header.len() as u64).to_le_bytes()).unwrap();
+        file.write_all(header.as_bytes()).unwrap();
+        file.write_all(&vec![0; bytes]).unwrap();
+        TensorFolder::open_file(file.path()).err().unwrap().to_string()
+    }
+
+    fn tensor(name: &str, shape: &str, start: u64, end: u64) -> String {
+        format!(r#""{name}":{{"dtype":"F32","shape":{shape},"data_offsets":[{start},{end}]}}"#)
+    }
+
+    #[test]
+    fn headers_that_lie_are_refused() {
+        let whole = |tensors: &[String]| format!("{{{}}}", tensors.join(","));
+        for (what, header) in [
+            ("overlap", whole(&[tensor("a", "[2]", 0, 8), tensor("b", "[2]", 4, 12)])),
+            ("a hole", whole(&[tensor("a", "[1]", 0, 4), tensor("b", "[1]", 8, 12)])),
+            ("backwards", whole(&[tensor("a", "[1]", 4, 0)])),
+            ("another size", whole(&[tensor("a", "[4]", 0, 12)])),
+            ("overflow", whole(&[tensor("a", "[4294967296, 4294967296, 4294967296]", 0, 12)])),
+            ("beyond the file", whole(&[tensor("a", "[1152921504606846976]", 0, 1 << 62)])),
+            ("negative", whole(&[tensor("a", "[-3]", 0, 12)])),
+            ("twice", whole(&[tensor("a", "[1]", 0, 4), tensor("a", "[2]", 4, 12)])),
+            ("no dtype", r#"{"a":{"shape":[3],"data_offsets":[0,12]}}"#.to_owned()),
+            ("nesting", "[".repeat(100_000)),
+            ("nesting of metadata", format!(r#"{{"__metadata__":{}"#, r#"{"a":"#.repeat(100_000))),
+            ("no object", "[]".to_owned()),
+            ("nothing", String::new()),
+        ] {
+            let error = refused(&header, 12);
+            assert!(error.contains("is damaged or cut off"), "{what}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_header_is_no_longer_than_the_format_allows() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(LONGEST_HEADER + 100).unwrap();
+        let length = (LONGEST_HEADER + 1).to_le_bytes();
+        std::os::unix::fs::FileExt::write_all_at(file.as_file(), &length, 0).unwrap();
+        let error = TensorFolder::open_file(file.path()).err().unwrap().to_string();
+        assert!(error.contains("100000001") && error.contains("the format allows"), "{error}");
+    }
+
+    #[test]
+    fn shards_are_plain_file_names() {
+        for name in ["../x.safetensors", "/etc/passwd", "..", ".", "", "a/b.safetensors", "x.safetensors/"]
+        {
+            let folder = tempfile::tempdir().unwrap();
+            let index = serde_json::json!({ "weight_map": { "a": name } });
+            std::fs::write(folder.path().join(INDEX), index.to_string()).unwrap();
+            let error = TensorFolder::open(folder.path()).err().unwrap().to_string();
+            assert!(error.contains("which is no file name"), "{name:?}: {error}");
+        }
+    }
 }

@@ -36,6 +36,30 @@ impl TensorFolder {
         Ok(())
     }
 
+    /// Returns whether two tensors of one shape hold the same values, compared a few megabytes at a time.
+    ///
+    /// # Errors
+    /// An unsupported dtype, or a file that cannot be read.
+    pub(crate) fn equal(&self, one: &Stored, other: &Stored) -> Result<bool> {
+        let kinds = [self.kind(one)?, self.kind(other)?];
+        let kind = if kinds[0] == kinds[1] { kinds[0] } else { Kind::Double };
+        let step = (PIECE / kind.elt_size_in_bytes()) as i64;
+        let count = one.count();
+        for done in (0..count).step_by(step as usize) {
+            let part = |stored: &Stored, own: Kind| -> Result<Tensor> {
+                let mut part = Tensor::f_empty([step.min(count - done)], (kind, Device::Cpu))?;
+                let start = stored.start + done as u64 * own.elt_size_in_bytes() as u64;
+                let (path, file) = &self.files[stored.file];
+                copy_part(file, path, start, own, &mut part)?;
+                Ok(part)
+            };
+            if !part(one, kinds[0])?.f_equal(&part(other, kinds[1])?)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// Returns libtorch's dtype of a stored tensor.
     ///
     /// # Errors

@@ -54,7 +54,7 @@ fn frames(json: &serde_json::Value) -> Frames {
     }
     let fps = json["fps"].as_f64().unwrap_or(1.0);
     let timestamps = (0..count).map(|t| t as f64 / fps).collect();
-    Frames { width: width as u32, height: height as u32, rgb, timestamps }
+    Frames::new(width as u32, height as u32, rgb, timestamps).unwrap()
 }
 
 #[test]

@@ -17,6 +17,10 @@ use serde_json::Value;
 /// Every family that transformers' goldens cover.
 pub const FAMILIES: [&str; 5] = ["llava", "video_llava", "llava_next_video", "qwen2_5_vl", "qwen3_vl"];
 
+/// Every golden of transformers: those of the families, and a clip that is longer than it is wide.
+pub const GOLDENS: [&str; 6] =
+    ["llava", "video_llava", "llava_next_video", "qwen2_5_vl", "qwen3_vl", "qwen2_5_vl_time"];
+
 /// The repository's goldens, or those that `make.py` has put into `ISR_GOLDEN`.
 pub fn folder() -> PathBuf {
     let own = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden");
@@ -46,7 +50,8 @@ impl Golden {
     }
 
     pub fn model(&self) -> PathBuf {
-        folder().join(format!("tiny_{}", self.family))
+        let own = format!("tiny_{}", self.family);
+        folder().join(self.json["model"].as_str().unwrap_or(&own))
     }
 
     /// The file of the tensors.
@@ -68,8 +73,10 @@ impl Golden {
         let (height, width) = (number(&self.json["source_hw"][0]), number(&self.json["source_hw"][1]));
         let mut frames = pseudo_video(number(&self.json["frames"]), height, width, 0);
         let fps = self.json["fps"].as_f64().unwrap_or(1.0);
-        frames.timestamps.iter_mut().for_each(|time| *time /= fps);
-        frames
+        let all = self.json["clip_frames"].as_f64().unwrap_or(frames.len() as f64);
+        let step = (all - 1.0) / (frames.len() - 1) as f64;
+        frames.timestamps.iter_mut().for_each(|time| *time = (*time * step).floor() / fps);
+        frames.with_duration(all / fps)
     }
 
     /// A question about the pseudo-video, with the system message that the golden prompts have.
@@ -119,7 +126,7 @@ pub fn pseudo_video(frames: u32, height: u32, width: u32, seed: i64) -> Frames {
         }
     }
     let timestamps = (0..frames).map(f64::from).collect();
-    Frames { width, height, rgb, timestamps }
+    Frames { width, height, rgb, timestamps, duration: f64::from(frames) }
 }
 
 /// Writes the tensors of a file to `folder/model.safetensors` under other names (`None` drops one), and

@@ -14,7 +14,9 @@ use crate::model::expected::clip_tower;
 use crate::model::names::{TensorNames, transformers_module};
 use crate::model::preprocess::ImageProcessor;
 use crate::model::prompt_layout::{FeatureBlock, PromptLayout};
-use crate::model::section::with_defaults;
+use crate::model::section::{
+    HEADS, LAYERS, PIXELS, WIDTH, check_object, check_positive, check_sizes, with_defaults,
+};
 use crate::model::text_config::TextConfig;
 use crate::model::vision::{ClipVision, Pool};
 
@@ -111,6 +113,7 @@ pub(super) fn one_row(config: &ModelConfig, frames: &Frames) -> error::Result<Pr
 
 /// Interprets `vision_config` of a CLIP tower; settings of the model around it keep LLaVA's defaults.
 pub(super) fn clip_vision(section: &Value) -> Result<ClipVision, String> {
+    check_object("vision_config", section)?;
     let kind = section["model_type"].as_str().unwrap_or("clip_vision_model");
     if !matches!(kind, "clip_vision_model" | "clip") {
         return Err(format!(
@@ -123,8 +126,26 @@ pub(super) fn clip_vision(section: &Value) -> Result<ClipVision, String> {
     });
     let config: ClipVision = serde_json::from_value(with_defaults(section, defaults))
         .map_err(|error| format!("vision_config: {error}"))?;
-    if config.patch_size < 1 || config.image_size < config.patch_size || config.num_attention_heads < 1 {
-        return Err("vision_config: pictures, patches or heads of no size".to_owned());
+    let section = "vision_config";
+    check_sizes(
+        section,
+        &[
+            ("hidden_size", config.hidden_size, WIDTH),
+            ("intermediate_size", config.intermediate_size, WIDTH),
+            ("num_hidden_layers", config.num_hidden_layers, LAYERS),
+            ("num_attention_heads", config.num_attention_heads, HEADS),
+            ("image_size", config.image_size, PIXELS),
+            ("patch_size", config.patch_size, 1..=config.image_size),
+            ("num_frames", config.num_frames, 1..=1 << 20),
+        ],
+    )?;
+    check_positive(section, "layer_norm_eps", config.layer_norm_eps)?;
+    if config.hidden_size % config.num_attention_heads != 0 {
+        let heads = config.num_attention_heads;
+        return Err(format!(
+            "{section}.hidden_size is {}, no multiple of {heads} heads",
+            config.hidden_size
+        ));
     }
     Ok(config)
 }
@@ -134,7 +155,9 @@ pub(super) fn clip_vision(section: &Value) -> Result<ClipVision, String> {
 pub(super) fn feature_layers(value: Option<&Value>, layers: i64) -> Result<Vec<i64>, String> {
     let given: Vec<i64> = match value {
         None | Some(Value::Null) => vec![-2],
-        Some(Value::Array(list)) => list.iter().filter_map(Value::as_i64).collect(),
+        Some(Value::Array(list)) if list.len() as i64 <= layers => {
+            list.iter().map(|layer| layer.as_i64().unwrap_or(i64::MAX)).collect()
+        }
         Some(value) => value.as_i64().into_iter().collect(),
     };
     let from_start = |layer: i64| if layer < 0 { layers + 1 + layer } else { layer };

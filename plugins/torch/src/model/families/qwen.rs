@@ -36,7 +36,7 @@ pub(super) fn parse_qwen2_5(source: Value) -> std::result::Result<ModelConfig, S
         normalization: Normalization::CLIP,
     };
     let names = TensorNames { canonical, saved: saved_qwen2_5, module: transformers_module };
-    let text = TextConfig::parse(source.get("text_config").unwrap_or(&source), "qwen2_5_vl_text")?;
+    let text = TextConfig::parse(decoder(&source), "qwen2_5_vl_text")?;
     parse(source, names, text, vision, patches, layout_with_time)
 }
 
@@ -56,12 +56,17 @@ pub(super) fn parse_qwen3(source: Value) -> std::result::Result<ModelConfig, Str
         normalization: Normalization { mean: [0.5; 3], std: [0.5; 3] },
     };
     let names = TensorNames { canonical, saved: saved_qwen3, module: transformers_module };
-    let text = TextConfig::parse(source.get("text_config").unwrap_or(&source), "qwen3_vl_text")?;
+    let text = TextConfig::parse(decoder(&source), "qwen3_vl_text")?;
     parse(source, names, text, vision, patches, layout_with_timestamps)
 }
 
 fn section(source: &Value) -> std::result::Result<&Value, String> {
     source.get("vision_config").ok_or_else(|| "`vision_config` is missing".to_owned())
+}
+
+/// Returns the decoder's section; the config itself where it has none, as in the files of Qwen2.5-VL's first release.
+fn decoder(source: &Value) -> &Value {
+    source.get("text_config").filter(|section| !section.is_null()).unwrap_or(source)
 }
 
 fn parse(
@@ -133,11 +138,13 @@ fn vision(config: &ModelConfig) -> Result<&QwenVision> {
     }
 }
 
-/// Lays out a video as one block whose time axis advances `tokens_per_second` positions a second (Qwen2.5-VL).
+/// Lays out a video as one block whose time axis advances `tokens_per_second` positions a second (Qwen2.5-VL). Seconds
+/// per grid step are `temporal_patch_size / sampled fps`, as in transformers and qwen-vl-utils, whatever the frames' own
+/// timestamps.
 fn layout_with_time(config: &ModelConfig, frames: &Frames) -> Result<PromptLayout> {
     let vision = vision(config)?;
     let grid = config.processor.grid(frames)?;
-    let seconds = vision.temporal_patch_size as f64 * frame_interval(frames);
+    let seconds = vision.temporal_patch_size as f64 * frames.duration / frames.len() as f64;
     let interval = vision.tokens_per_second as f32 * seconds as f32;
     Ok(PromptLayout { text: None, blocks: vec![block(grid, grid.steps, vision, interval)] })
 }
@@ -160,14 +167,6 @@ fn block(grid: PatchGrid, steps: i64, vision: &QwenVision, interval: f32) -> Fea
     let merged = |size: i64| (size / vision.spatial_merge_size) as usize;
     let (rows, columns) = (merged(grid.height), merged(grid.width));
     FeatureBlock::Grid(Grid { steps: steps as usize, rows, columns, interval })
-}
-
-/// Returns the mean interval between frames in seconds; 0 for a single frame.
-fn frame_interval(frames: &Frames) -> f64 {
-    match frames.timestamps.as_slice() {
-        [first, .., last] => (last - first) / (frames.len() - 1) as f64,
-        _ => 0.0,
-    }
 }
 
 /// Returns the mid-point in seconds of a step's first and last frame; the last frame is repeated for missing
@@ -210,9 +209,8 @@ mod tests {
 
     #[test]
     fn a_step_lies_between_its_frames() {
-        let frames = Frames { width: 1, height: 1, rgb: vec![0; 9], timestamps: vec![0.0, 0.5, 1.0] };
+        let frames = Frames::new(1, 1, vec![0; 9], vec![0.0, 0.5, 1.0]).unwrap();
         assert_eq!((step_time(&frames, 0, 2), step_time(&frames, 1, 2)), (0.25, 1.0));
-        assert_eq!(frame_interval(&frames), 0.5);
         // Python writes halves to the even digit.
         assert_eq!(format!("{:.1} {:.1}", 0.25, 0.75), "0.2 0.8");
     }

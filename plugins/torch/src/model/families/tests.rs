@@ -18,7 +18,7 @@ fn family(config: &ModelConfig) -> &str {
 
 fn frames(count: usize, width: u32, height: u32) -> Frames {
     let rgb = vec![0; count * (width * height * 3) as usize];
-    Frames { width, height, rgb, timestamps: (0..count).map(|t| t as f64 / 2.0).collect() }
+    Frames::new(width, height, rgb, (0..count).map(|t| t as f64 / 2.0).collect()).unwrap()
 }
 
 /// `Qwen/Qwen2.5-VL-7B-Instruct`: the decoder's settings stand at the top level.
@@ -148,7 +148,8 @@ fn settings_without_a_size_are_refused() {
     let clip = |patch: i64| json!({ "image_size": 56, "patch_size": patch });
     let llava = |patch: i64| json!({ "model_type": "llava", "image_token_index": 1, "text_config": text, "vision_config": clip(patch) });
     assert!(parse_config(llava(14)).is_ok());
-    assert!(parse_config(llava(0)).unwrap_err().contains("patches"));
+    assert!(parse_config(llava(0)).unwrap_err().contains("patch_size is 0"));
+    assert!(parse_config(llava(57)).unwrap_err().contains("patch_size is 57; it must be from 1 to 56"));
     let mut next = llava(14);
     next["model_type"] = json!("llava_next_video");
     next["video_token_index"] = json!(2);
@@ -157,6 +158,56 @@ fn settings_without_a_size_are_refused() {
     let vision = json!({ "deepstack_visual_indexes": [3, 40], "out_hidden_size": 4096 });
     let qwen = json!({ "model_type": "qwen3_vl", "video_token_id": 1, "text_config": {}, "vision_config": vision });
     assert!(parse_config(qwen).unwrap_err().contains("deepstack_visual_indexes [3, 40]"));
+}
+
+#[test]
+fn sizes_of_towers_that_are_none_are_named() {
+    let clip = |key: &str, value: i64| {
+        let mut vision = json!({ "image_size": 56, "patch_size": 14 });
+        vision[key] = json!(value);
+        let text = json!({ "model_type": "llama" });
+        parse_config(
+            json!({ "model_type": "llava", "image_token_index": 1, "text_config": text, "vision_config": vision }),
+        )
+    };
+    for (key, value) in [
+        ("hidden_size", 0),
+        ("hidden_size", 770),
+        ("num_attention_heads", 0),
+        ("num_hidden_layers", i64::MAX),
+        ("image_size", i64::MAX),
+        ("patch_size", -1),
+        ("num_frames", 0),
+    ] {
+        let error = clip(key, value).unwrap_err();
+        assert!(error.contains(&format!("vision_config.{key} is {value}")), "{error}");
+    }
+    let qwen = |kind: &str, key: &str, value: i64| {
+        let mut vision = json!({ "out_hidden_size": 4096, "deepstack_visual_indexes": [] });
+        vision[key] = json!(value);
+        let text = json!({ "hidden_size": 4096, "num_attention_heads": 32, "num_key_value_heads": 32, "head_dim": 128 });
+        parse_config(
+            json!({ "model_type": kind, "video_token_id": 1, "text_config": text, "vision_config": vision }),
+        )
+    };
+    assert!(qwen("qwen2_5_vl", "depth", 32).is_ok() && qwen("qwen3_vl", "depth", 27).is_ok());
+    for (kind, key, value) in [
+        ("qwen2_5_vl", "num_heads", 0),
+        ("qwen2_5_vl", "hidden_size", 1281),
+        ("qwen2_5_vl", "patch_size", 0),
+        ("qwen2_5_vl", "temporal_patch_size", i64::MAX),
+        ("qwen2_5_vl", "spatial_merge_size", 1 << 40),
+        ("qwen2_5_vl", "window_size", 0),
+        ("qwen2_5_vl", "window_size", 27),
+        ("qwen2_5_vl", "tokens_per_second", -1),
+        ("qwen2_5_vl", "depth", i64::MAX),
+        ("qwen3_vl", "num_position_embeddings", 0),
+        ("qwen3_vl", "num_position_embeddings", 2305),
+        ("qwen3_vl", "intermediate_size", -5),
+    ] {
+        let error = qwen(kind, key, value).unwrap_err();
+        assert!(error.contains(&format!("vision_config.{key} is {value}")), "{error}");
+    }
 }
 
 #[test]

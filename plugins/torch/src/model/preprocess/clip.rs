@@ -5,6 +5,7 @@ use tch::Tensor;
 use super::file::ProcessorFile;
 use super::normalization::Normalization;
 use crate::error::Result;
+use crate::model::section::{PIXELS, check_sizes};
 
 /// Settings of `CLIPImageProcessor`: resize with antialiasing on 8-bit values, centre crop, normalise.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,6 +44,11 @@ impl ClipProcessor {
             Some(size) => Resize::Exact(size),
             None => Resize::ShortSide(file.short_side().unwrap_or(self.crop)),
         };
+        let sides = match self.resize {
+            Resize::ShortSide(side) => [side; 2],
+            Resize::Exact(sides) => sides,
+        };
+        check_sizes("size", &[("height", sides[0], PIXELS), ("width", sides[1], PIXELS)])?;
         let whole = match self.resize {
             Resize::ShortSide(side) => side,
             Resize::Exact([height, width]) => height.min(width),
@@ -56,7 +62,7 @@ impl ClipProcessor {
             ));
         }
         self.bilinear = file.is_bilinear()?;
-        self.normalization = file.normalization(self.normalization);
+        self.normalization = file.normalization(self.normalization)?;
         Ok(self)
     }
 

@@ -119,10 +119,18 @@ impl ProcessorFile {
     }
 
     /// Returns the file's statistics, `default` where it has none.
-    pub(super) fn normalization(&self, default: Normalization) -> Normalization {
-        Normalization {
-            mean: self.image_mean.unwrap_or(default.mean),
-            std: self.image_std.unwrap_or(default.std),
+    ///
+    /// # Errors
+    /// A standard deviation that is not positive.
+    pub(super) fn normalization(
+        &self,
+        default: Normalization,
+    ) -> std::result::Result<Normalization, String> {
+        let mean = self.image_mean.unwrap_or(default.mean);
+        let std = self.image_std.unwrap_or(default.std);
+        match std.iter().all(|value| value.is_finite() && *value > 0.0) {
+            true => Ok(Normalization { mean, std }),
+            false => Err(format!("image_std is {std:?}; it must be above 0")),
         }
     }
 }

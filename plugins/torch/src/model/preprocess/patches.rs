@@ -8,6 +8,7 @@ use super::file::ProcessorFile;
 use super::normalization::Normalization;
 use crate::error::{Result, TorchError};
 use crate::model::pixel_values::PatchGrid;
+use crate::model::section::check_sizes;
 
 /// Settings of Qwen-VL's video processors. Sizes are in pixels unless stated otherwise.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,7 +53,15 @@ impl PatchProcessor {
         self.max_pixels = max.unwrap_or(self.max_pixels);
         self.max_video_tokens = file.max_video_tokens.unwrap_or(self.max_video_tokens);
         self.cap = file.cap_pixels_per_frame.unwrap_or(false).then_some(self.max_video_tokens);
-        self.normalization = file.normalization(self.normalization);
+        self.normalization = file.normalization(self.normalization)?;
+        check_sizes(
+            "size",
+            &[
+                ("longest_edge", self.max_pixels, 1..=1 << 40),
+                ("shortest_edge", self.min_pixels, 0..=1 << 28),
+                ("max_video_tokens", self.max_video_tokens, 1..=1 << 32),
+            ],
+        )?;
         Ok(self)
     }
 

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::model::activation::Activation;
-use crate::model::section::with_defaults;
+use crate::model::section::{HEADS, LAYERS, WIDTH, check_object, check_sizes, with_defaults};
 
 /// Prefix of the tower's tensors, without the dot.
 pub(super) const PREFIX: &str = "visual";
@@ -72,19 +72,14 @@ impl QwenVision {
     }
 
     fn parse(section: &Value, defaults: Value, foreign: &[&str]) -> std::result::Result<Self, String> {
+        check_object("vision_config", section)?;
         let mut merged = with_defaults(section, defaults);
         if let Value::Object(entries) = &mut merged {
             entries.retain(|name, _| !foreign.contains(&name.as_str()));
         }
         let config: Self =
             serde_json::from_value(merged).map_err(|error| format!("vision_config: {error}"))?;
-        let sizes = [config.patch_size, config.temporal_patch_size, config.spatial_merge_size];
-        if sizes.iter().any(|&size| size < 1) || config.num_heads < 1 || config.head_dim() % 4 != 0 {
-            return Err("vision_config: heads, patches or merged squares of no size".to_owned());
-        }
-        if config.num_position_embeddings.is_some_and(|rows| rows < 1) {
-            return Err("vision_config: num_position_embeddings is not positive".to_owned());
-        }
+        config.check_sizes()?;
         let mut deep = config.deepstack_visual_indexes.clone();
         deep.sort_unstable();
         deep.dedup();
@@ -95,6 +90,40 @@ impl QwenVision {
             return Err(format!("vision_config: deepstack_visual_indexes {text}"));
         }
         Ok(config)
+    }
+
+    fn check_sizes(&self) -> std::result::Result<(), String> {
+        let section = "vision_config";
+        check_sizes(
+            section,
+            &[
+                ("depth", self.depth, LAYERS),
+                ("hidden_size", self.hidden_size, WIDTH),
+                ("intermediate_size", self.intermediate_size, WIDTH),
+                ("out_hidden_size", self.out_hidden_size, WIDTH),
+                ("num_heads", self.num_heads, HEADS),
+                ("patch_size", self.patch_size, 1..=1024),
+                ("temporal_patch_size", self.temporal_patch_size, 1..=64),
+                ("spatial_merge_size", self.spatial_merge_size, 1..=64),
+                ("tokens_per_second", self.tokens_per_second, 0..=10_000),
+            ],
+        )?;
+        let merged = self.patch_size * self.spatial_merge_size;
+        if let Some(window) = self.window_size {
+            check_sizes(section, &[("window_size", window, merged..=1 << 20)])?;
+        }
+        if self.hidden_size % self.num_heads != 0 || self.head_dim() % 4 != 0 {
+            let (width, heads) = (self.hidden_size, self.num_heads);
+            return Err(format!(
+                "{section}.hidden_size is {width}, no multiple of 4 for each of {heads} heads"
+            ));
+        }
+        match self.num_position_embeddings {
+            Some(rows) if !(1..=1 << 28).contains(&rows) || rows.isqrt().pow(2) != rows => {
+                Err(format!("{section}.num_position_embeddings is {rows}; it must be a square"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Returns the number of DeepStack levels: features that are added behind the decoder's first layers.
