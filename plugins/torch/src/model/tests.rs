@@ -68,7 +68,7 @@ fn positions_equal_the_reference() {
     for family in ["qwen2_5_vl", "qwen3_vl"] {
         let folder = golden().join(format!("tiny_{family}"));
         let (config, json) = (read_config(&folder).unwrap(), json(family));
-        let chat = Chat::read(&folder, &config).unwrap();
+        let chat = Chat::read(&folder, &config, None).unwrap();
         let scene = VideoInput { video: "v".into(), frames: frames(&json).into(), features: None };
         let prompt = Prompt::about(&scene, json["question"].as_str().unwrap());
         let rendered = chat.render(&prompt, |frames| config.layout(frames)).unwrap();
