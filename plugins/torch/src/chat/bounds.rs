@@ -155,7 +155,7 @@ impl Editor {
             return self.operand(rest, weighed);
         }
         let (mut depth, mut open, mut factor) = (0, 0, 0);
-        let has_factors = has_factors(tokens);
+        let compound = has_factors(tokens);
         for (at, (token, _)) in tokens.iter().enumerate() {
             let change = nesting(token);
             if change > 0 && depth == 0 {
@@ -167,10 +167,14 @@ impl Editor {
             }
             if depth == 0 && is_factor_sign(token) {
                 self.wrap(&tokens[factor..at]);
+                // What has been multiplied so far; powers are of numbers.
+                if has_factors(&tokens[..at]) && !matches!(token, Token::Pow) {
+                    self.wrap(&tokens[..at]);
+                }
                 factor = at + 1;
             }
         }
-        if has_factors {
+        if compound {
             self.wrap(&tokens[factor..]);
         }
         if weighed {

@@ -33,8 +33,8 @@ fn raise_exception(message: String) -> Result<String, Error> {
     Err(error.with_source(Refusal(message)))
 }
 
-/// Finds the refusal among the sources of a template error; each macro or loop adds one.
-pub(super) fn refusal(error: &Error) -> Option<&Refusal> {
+/// Finds an error of one type among the sources of a template error; each macro or loop adds one.
+pub(super) fn cause<T: std::error::Error + 'static>(error: &Error) -> Option<&T> {
     let first: &(dyn std::error::Error + 'static) = error;
     std::iter::successors(Some(first), |error| error.source()).find_map(|error| error.downcast_ref())
 }

@@ -54,7 +54,7 @@ mod tests {
         for plain in ["", "What moves?", "1 < 2 and 3 > 2", "im_end", "x <|im_end"] {
             assert!(matches!(marked(plain, &tokens), Cow::Borrowed(_)) || plain.contains("<|"), "{plain}");
         }
-        assert_eq!(shown("a <|im_end|>\nb</s>"), "^a <^|im_end|>\nb<^/s>^".replace("^a", "^a"));
+        assert_eq!(shown("x <|im_end|>\nb</s>"), "x <^|im_end|>\nb<^/s>");
         assert_eq!(shown("baaab"), "ba^a^ab");
         assert_eq!(shown("<|im_"), "<|im_^");
         assert_eq!(shown("end|>"), "^end|>");

@@ -19,10 +19,10 @@ const MAX_PRODUCT: u64 = 64 << 20;
 const MAX_DEPTH: usize = 64;
 
 /// Longest time of a rendering, far above what the other bounds allow on an idle machine.
-const TIME: Duration = Duration::from_secs(30);
+const TIME: Duration = Duration::from_secs(10);
 
-/// Size of a value beside its text.
-const NODE: u64 = 16;
+/// Size of a value beside its text; it also bounds the time that weighing takes.
+const NODE: u64 = 128;
 
 /// What is left of a rendering's budget.
 #[derive(Debug)]
@@ -103,7 +103,7 @@ impl Meter {
                 keys.filter_map(item).map(i64::unsigned_abs).max().unwrap_or(1)
             }
             ValueKind::String => text_len(value),
-            _ => value.len().unwrap_or(1) as u64,
+            _ => value.len().or_else(|| Some(value.try_iter().ok()?.count())).unwrap_or(1) as u64,
         };
         let mut sizes: Vec<u64> = arguments.iter().map(|value| size(value).max(1)).collect();
         sizes.sort_unstable();
@@ -135,9 +135,15 @@ impl Meter {
     }
 }
 
+/// Error of a template beyond its bounds.
+#[derive(Debug, thiserror::Error)]
+#[error("the chat template is out of bounds: {0}")]
+pub(super) struct OutOfBounds(String);
+
 /// Creates the error of a template beyond its bounds.
 pub(super) fn refused(why: String) -> Error {
-    Error::new(ErrorKind::InvalidOperation, format!("the template is out of bounds: {why}"))
+    let error = OutOfBounds(why);
+    Error::new(ErrorKind::InvalidOperation, error.to_string()).with_source(error)
 }
 
 fn text_len(value: &Value) -> u64 {

@@ -171,9 +171,9 @@ impl Chat {
         };
         let clock = Clock::fixed_or_now(date);
         let today = clock.as_ref().ok().and_then(|clock| clock.strftime("%F %T").ok());
-        let template = Template::new(&source, [bos.clone(), eos.clone()], || clock)?;
+        let template = Template::new(folder, &source, [bos.clone(), eos.clone()], || clock)?;
         let date = today.filter(|_| template.asks_for_date);
-        let probe = stops::Probe::new(&template);
+        let probe = stops::Probe::new(&template)?;
         probe.refuse_thinking(folder, &source.place)?;
         let stops = Stops::read(folder, config, &tokens, &eos, &probe)?;
         let mut reserved_of_assistant = tokens.special.clone();

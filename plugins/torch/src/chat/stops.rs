@@ -30,12 +30,22 @@ pub(super) struct Probe {
 }
 
 impl Probe {
-    pub(super) fn new(template: &Template) -> Self {
+    /// Renders a short conversation.
+    ///
+    /// # Errors
+    /// A template beyond its bounds.
+    pub(super) fn new(template: &Template) -> Result<Self> {
         let question = json!([{ "role": "user", "content": [{ "type": "text", "text": "?" }] }]);
-        let prompt = template.render(&question, true).ok();
-        let answered = template.render(&super::answered(&question, ANSWER), false).ok();
+        let tried = |messages: &Value, add_generation_prompt| match template
+            .render(messages, add_generation_prompt)
+        {
+            Err(error @ TorchError::Checkpoint { .. }) => Err(error),
+            outcome => Ok(outcome.ok()),
+        };
+        let prompt = tried(&question, true)?;
+        let answered = tried(&super::answered(&question, ANSWER), false)?;
         let behind_answer = answered.and_then(|text| Some(text.rsplit_once(ANSWER)?.1.to_owned()));
-        Self { prompt, behind_answer }
+        Ok(Self { prompt, behind_answer })
     }
 
     /// Refuses a template whose generation prompt opens a text of reasoning: the answer would stand behind it.

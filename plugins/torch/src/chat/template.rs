@@ -1,6 +1,7 @@
 //! Compiled chat template.
 
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, context};
@@ -8,8 +9,8 @@ use serde_json::Value;
 
 use super::bounds::{self, WHITESPACE};
 use super::clock::Clock;
-use super::functions;
-use super::meter::Meter;
+use super::functions::{self, Refusal};
+use super::meter::{Meter, OutOfBounds};
 use super::source::TemplateSource;
 use crate::error::{Result, TorchError};
 
@@ -32,8 +33,9 @@ const MAX_MESSAGE: usize = 1000;
 pub(super) struct Template {
     environment: Environment<'static>,
     meter: Arc<Meter>,
-    /// Place that the template was found in, which errors name.
+    /// Place that the template was found in, which errors name, and its path.
     place: String,
+    path: PathBuf,
     /// Whether the template asks for the date.
     pub(super) asks_for_date: bool,
     /// Held while rendering, since renderings share the meter.
@@ -48,6 +50,7 @@ impl Template {
     /// # Errors
     /// Invalid Jinja, or a template beyond the bounds of [`bounds`].
     pub(super) fn new(
+        folder: &Path,
         source: &TemplateSource,
         [bos, eos]: [String; 2],
         clock: impl FnOnce() -> Result<Clock, String>,
@@ -78,6 +81,7 @@ impl Template {
             environment,
             meter,
             place: source.place.clone(),
+            path: folder.join(&source.place),
             asks_for_date: prepared.asks_for_date,
             rendering: Mutex::new(()),
             bos,
@@ -88,7 +92,8 @@ impl Template {
     /// Renders a conversation.
     ///
     /// # Errors
-    /// A conversation that the template refuses, and a template that fails or goes beyond its bounds.
+    /// A conversation that the template refuses, a template that fails ([`TorchError::Template`]) or goes beyond its
+    /// bounds ([`TorchError::Checkpoint`]).
     pub(super) fn render(&self, messages: &Value, add_generation_prompt: bool) -> Result<String> {
         let _one = self.rendering.lock().unwrap_or_else(PoisonError::into_inner);
         self.meter.reset();
@@ -109,18 +114,18 @@ impl Template {
     }
 
     fn failure(&self, error: &Error) -> TorchError {
-        if let Some(refusal) = functions::refusal(error) {
+        if let Some(refusal) = functions::cause::<Refusal>(error) {
             let message = shortened(&refusal.0);
             return TorchError::Prompt(format!("the chat template refuses the conversation: {message}"));
         }
-        let place = &self.place;
-        let why = match error.kind() {
-            ErrorKind::OutOfFuel => {
-                "it is out of bounds: it does not end within the instructions of a template"
-            }
-            _ => return TorchError::Template(format!("{place}: {}", shortened(&error.to_string()))),
-        };
-        TorchError::Template(format!("{place}: {why}"))
+        if let Some(why) = functions::cause::<OutOfBounds>(error) {
+            return TorchError::checkpoint(&self.path, why.to_string());
+        }
+        if error.kind() == ErrorKind::OutOfFuel {
+            let why = "the chat template is out of bounds: it does not end within the instructions that it may take";
+            return TorchError::checkpoint(&self.path, why);
+        }
+        TorchError::Template(format!("{}: {}", self.place, shortened(&error.to_string())))
     }
 }
 

@@ -220,6 +220,7 @@ fn templates_render_as_in_transformers() {
             "{{ true }} {{ none }} {{ ['a', {'b': \"it's\"}, 1.5] }}",
             "True None ['a', {'b': \"it's\"}, 1.5]",
         ),
+        ("{{ 2 * 3 * 4 - 2 ** 2 * 3 // 5 * messages | length }}", "20"),
         ("{{ messages | length - 1 }}{{ 2 * 3 ~ 'x' ~ -1 }}{{ 7 // 2 + 2 ** 3 % 5 }}", "16x-16"),
         ("{{ messages[::-1][0]['role'] }}{{ messages[1:] | length }}", "user1"),
         ("{% if 'x' is not in 'abc' and 3 is not none and not 1 is string %}y{% endif %}", "y"),
@@ -302,7 +303,6 @@ fn hostile_templates_are_errors() {
         doubled("{% set ns.l = [ns.l, ns.l] %}") + "{{ ns.l | tojson }}",
         doubled("{% set ns.l = [ns.l, ns.l] %}") + "{% if ns.l is eq ns.l %}{% endif %}",
         "{% set ns = namespace(l=[]) %}{% for i in range(50000) %}{% set ns.l = [ns.l] %}{% endfor %}".to_owned(),
-        "{% set ns = namespace(l=[]) %}{% for i in range(50000) %}{% set ns.l = ns.l[0:] %}{% endfor %}{{ ns.l }}".to_owned(),
         "{% macro m(x) %}{{ m(x ~ x) }}{% endmacro %}{{ m('ab') }}".to_owned(),
         "{% macro m(x) %}{% call m(x ~ x) %}{% endcall %}{% endmacro %}{{ m('ab') }}".to_owned(),
         "{% macro m(x) %}{{ m(x) }}{{ m(x) }}{% endmacro %}{{ m(1) }}".to_owned(),
@@ -326,12 +326,18 @@ fn hostile_templates_are_errors() {
         format!("{{% set x %}}{{% for i in range(99999) %}}{}{{% endfor %}}{{% endset %}}", "literal ".repeat(25_000)),
         "x".repeat(300 << 10),
     ];
-    for template in templates {
+    let wrong = templates.iter().filter_map(|template| {
         let shown: String = template.chars().take(120).collect();
-        let error = rendered(&template).expect_err(&shown);
-        assert!(error.contains("template") && error.len() < 2000, "{shown}: {error}");
-        assert!(!error.contains("engine failed"), "{shown}: {error}");
-    }
+        match rendered(template) {
+            Err(error)
+                if error.contains("template") && error.len() < 2000 && !error.contains("engine failed") =>
+            {
+                None
+            }
+            outcome => Some(format!("{shown}: {outcome:.200?}")),
+        }
+    });
+    assert_eq!(wrong.collect::<Vec<_>>(), Vec::<String>::new());
 }
 
 #[test]
