@@ -196,7 +196,7 @@ impl Chat {
             reserved,
             reserved_of_assistant,
             stops,
-            context: config.text.max_position_embeddings.max(0) as usize,
+            context: config.text.max_position_embeddings,
             tokens,
         })
     }
