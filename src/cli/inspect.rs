@@ -107,6 +107,15 @@ impl InspectArgs {
                 self.frames, self.tokens, found.sequence
             ),
         );
+        if let Some(chat) = &found.chat {
+            let date = chat.date.as_ref().map(|date| format!(", told that it is {date}"));
+            line("chat template", format!("{}{}", chat.template, date.unwrap_or_default()));
+            line("answers end at", chat.stop_tokens.join(", "));
+            line("  scored with", chat.answer_end.clone());
+        }
+        if let Some(error) = &found.chat_error {
+            line("chat template", format!("cannot be used: {error}"));
+        }
         text.push_str(&format!("memory in {}, batch {}\n", self.precision, self.batch));
         let memory = &found.memory;
         for (name, value) in [

@@ -6,6 +6,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 use tch::Kind;
 
+use crate::chat::additional_templates;
 use crate::error::{Result, TorchError};
 use crate::json_file;
 use crate::manifest::Manifest;
@@ -30,7 +31,7 @@ const COMPANIONS: [&str; 12] = [
 /// Content of a checkpoint folder beside config and weights.
 pub(crate) struct Checkpoint {
     /// Files by name.
-    companions: BTreeMap<&'static str, Vec<u8>>,
+    companions: BTreeMap<String, Vec<u8>>,
     /// `generation_config.json`.
     generation: Value,
 }
@@ -39,8 +40,9 @@ impl Checkpoint {
     /// Reads the companions of a checkpoint folder; `stops` are the end-of-turn tokens if it has no generation config.
     pub(crate) fn read(folder: &Path, stops: &[u32]) -> Result<Self> {
         let mut companions = BTreeMap::new();
-        for name in COMPANIONS {
-            let path = folder.join(name);
+        let names = COMPANIONS.map(str::to_owned).into_iter();
+        for name in names.chain(additional_templates(folder)?) {
+            let path = folder.join(&name);
             if path.exists() {
                 companions.insert(name, std::fs::read(&path).map_err(TorchError::io("read", &path))?);
             }
@@ -74,6 +76,9 @@ impl Checkpoint {
         json_file::write(&folder.join("generation_config.json"), &self.generation)?;
         for (name, bytes) in &self.companions {
             let path = folder.join(name);
+            if let Some(parent) = path.parent().filter(|parent| *parent != folder) {
+                std::fs::create_dir_all(parent).map_err(TorchError::io("create", parent))?;
+            }
             std::fs::write(&path, bytes).map_err(TorchError::io("write", &path))?;
         }
         let names = model.config.names;

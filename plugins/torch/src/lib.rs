@@ -4,7 +4,7 @@
 //! |---|---|
 //! | model: vision tower, projector, decoder | `model/` |
 //! | checkpoint formats (LLaVA, Qwen-VL, ...) | `model/families/` |
-//! | prompt rendering, tokenisation, visual features | `chat.rs`, `visual.rs` |
+//! | prompt rendering, tokenisation, visual features | `chat/`, `visual.rs` |
 //! | batched generation and scoring | `engine/` |
 //! | training | `train/` |
 //! | checkpoints in the Hugging Face layout | `checkpoint.rs`, `manifest.rs`, `model/weights.rs` |
@@ -42,7 +42,7 @@ pub use device::Precision;
 pub use encoder::{VisionTowerConfig, VisionTowerEncoder};
 pub use engine::Logits;
 pub use error::TorchError;
-pub use inspect::{InspectConfig, Inspection, Memory, ModelPart, inspect};
+pub use inspect::{ChatSummary, InspectConfig, Inspection, Memory, ModelPart, inspect};
 pub use lora::{AdapterSummary, AllLinear, LoraConfig, Targets, merge};
 pub use model::preprocess::Preprocess;
 pub use new_model::NewModelConfig;

@@ -13,7 +13,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tch::Device;
 
-use crate::chat::Chat;
+use crate::chat::{Chat, check_date};
 use crate::checkpoint::Checkpoint;
 use crate::device::{Precision, parse_device};
 use crate::engine::{Command, Engine, EngineHandle, Logits, PrefixCache};
@@ -62,6 +62,11 @@ pub struct TorchPolicyConfig {
     /// verified, and digests of files up to 16 MiB. Default false.
     #[serde(default)]
     pub verify: bool,
+    /// Date, `YYYY-MM-DD`, for chat templates that ask for today's with `strftime_now`, as Llama 3's do. Default: that
+    /// of the environment's `SOURCE_DATE_EPOCH`, else the day on which the model is loaded (UTC), and a run that is
+    /// continued on another day has other prompts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template_date: Option<String>,
     /// Settings of training.
     #[serde(default)]
     pub training: TrainingConfig,
@@ -96,6 +101,7 @@ impl TorchPolicyConfig {
             threads: 0,
             shard_gb: default_shard_gb(),
             verify: false,
+            template_date: None,
             training: TrainingConfig::default(),
         }
     }
@@ -126,7 +132,10 @@ impl TorchPolicyConfig {
         paths.verify(self.verify)?;
         let adapter = self.adapter(&paths, device, run_seed)?;
         let model = VideoLmm::load(&paths.base, adapter, self.precision.kind(), device)?;
-        let chat = Chat::read(&paths.base, &model.config)?;
+        let chat = Chat::read(&paths.base, &model.config, self.template_date.as_deref())?;
+        if let (Some(date), None) = (chat.date(), &self.template_date) {
+            tracing::warn!(%date, "the chat template asks for the date; template_date fixes it, so that a run can be repeated");
+        }
         let checkpoint = Checkpoint::read(&paths.base, chat.stops())?;
         let trainer = Trainer::new(self.training.clone(), &model)?;
         let identity = Fingerprint::of(format!("{:?} {}", self.precision, chat.identity()));
@@ -167,6 +176,9 @@ impl Component for TorchPolicyConfig {
     fn validate(&self) -> std::result::Result<(), String> {
         if self.batch != 1 && (self.batch == 0 || !self.batch.is_multiple_of(8)) {
             return Err(format!("batch is {}; it must be 1 or a multiple of 8", self.batch));
+        }
+        if let Some(date) = &self.template_date {
+            check_date(date).map_err(|why| format!("template_date: {why}"))?;
         }
         if !(self.shard_gb.is_finite() && self.shard_gb > 0.0) {
             return Err(format!("shard_gb is {}; it must be above 0", self.shard_gb));

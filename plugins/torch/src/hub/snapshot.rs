@@ -16,6 +16,7 @@ use serde_json::Value;
 use super::error::HubError;
 use super::model_id::ModelId;
 use super::settings::Hub;
+use crate::chat::ADDITIONAL;
 
 /// Index of sharded weights.
 pub(crate) const INDEX: &str = "model.safetensors.index.json";
@@ -88,8 +89,10 @@ pub(crate) fn shards(index: &Path) -> Result<Vec<String>, HubError> {
     Ok(names)
 }
 
-/// Returns whether a file is a top-level config, template or vocabulary.
+/// Returns whether a file is a top-level config, template or vocabulary, or one of the additional templates.
 pub(crate) fn is_small_part(name: &str) -> bool {
+    let template = name.strip_prefix(ADDITIONAL).and_then(|name| name.strip_prefix('/'));
+    let name = template.filter(|name| name.ends_with(".jinja")).unwrap_or(name);
     !name.contains('/') && ENDINGS.iter().any(|ending| name.ends_with(ending))
 }
 

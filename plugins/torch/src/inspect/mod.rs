@@ -9,6 +9,8 @@ use std::path::Path;
 use isr_api::Frames;
 use serde::Serialize;
 
+use crate::chat::Chat;
+pub use crate::chat::ChatSummary;
 use crate::device::Precision;
 use crate::error::{Result, TorchError};
 use crate::lora::{AdapterSummary, summary};
@@ -58,6 +60,12 @@ pub struct Inspection {
     pub sequence: u64,
     /// Memory estimates in bytes.
     pub memory: Memory,
+    /// Chat template and stop tokens; `None` if they cannot be used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub chat: Option<ChatSummary>,
+    /// Why chat template or tokenizer cannot be used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub chat_error: Option<String>,
     /// Summary of the adapter, if the folder is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub adapter: Option<AdapterSummary>,
@@ -99,6 +107,10 @@ pub fn inspect(model: &Path, given: &InspectConfig) -> Result<Inspection> {
     let parameters = parts.values().sum();
     let visual = visual_tokens(&config, given)?;
     let sequence = visual.saturating_add(given.tokens);
+    let (chat, chat_error) = match Chat::read(&paths.base, &config, None) {
+        Ok(chat) => (Some(chat.summary()), None),
+        Err(error) => (None, Some(error.to_string())),
+    };
     let family = config.source["model_type"].as_str();
     Ok(Inspection {
         family: family.ok_or_else(|| TorchError::checkpoint(model, "has no model_type"))?.to_owned(),
@@ -111,6 +123,8 @@ pub fn inspect(model: &Path, given: &InspectConfig) -> Result<Inspection> {
         sequence,
         memory: Memory::estimate(&config.text, parameters, sequence, given),
         parts: parts.into_iter().map(|(name, parameters)| ModelPart { name, parameters }).collect(),
+        chat,
+        chat_error,
         adapter,
     })
 }

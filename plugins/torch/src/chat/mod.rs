@@ -1,13 +1,22 @@
 //! Chat: template, tokenizer, and placement of visual features, from a prompt to token and feature slots.
 
+mod bounds;
+mod clock;
+mod functions;
+mod marks;
+mod meter;
+mod source;
+mod stops;
+mod template;
+mod tokens;
+
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::path::Path;
 
 use isr_api::{Continuation, Frames, Part, Prompt, Role, VideoInput};
-use minijinja::{Environment, context};
 use serde_json::{Value, json};
 use tch::Tensor;
-use tokenizers::Tokenizer;
 
 use crate::error::{Result, TorchError};
 use crate::json_file;
@@ -15,9 +24,21 @@ use crate::model::config::Placeholder;
 use crate::model::positions::Positions;
 use crate::model::prompt_layout::{FeatureBlock, PromptLayout};
 use crate::model::{ModelConfig, Sequence, Slot};
+use clock::Clock;
+use marks::marked;
+use source::TemplateSource;
+pub(crate) use source::{ADDITIONAL, additional_templates};
+use stops::Stops;
+use template::Template;
+use tokens::Tokens;
 
-/// LLaVA's `v1` template (Vicuna), the fallback of checkpoints without a template.
-const V1: &str = include_str!("v1.jinja");
+/// Checks a date of the config, `YYYY-MM-DD`.
+///
+/// # Errors
+/// A text that is not a date.
+pub(crate) fn check_date(text: &str) -> std::result::Result<(), String> {
+    Clock::parse(text).map(|_| ())
+}
 
 /// Rendered and tokenised prompt.
 #[derive(Clone, Debug)]
@@ -69,102 +90,175 @@ enum Piece {
 
 /// Chat template and tokenizer of a checkpoint.
 pub(crate) struct Chat {
-    tokenizer: Tokenizer,
-    template: String,
+    tokens: Tokens,
+    template: Template,
+    source: TemplateSource,
+    /// Date that the template asks for, if it does.
+    date: Option<String>,
     bos: String,
-    eos: String,
     /// Placeholder of a video in rendered text, such as `<image>` or `<video>`.
     placeholder: String,
     /// Token of the placeholder; `None` if text is split at it.
     visual_token: Option<u32>,
     /// Content type of a video in the template: `image` or `video`.
     content_type: &'static str,
+    /// Texts that are tokens of the template alone, in what users write.
+    reserved: BTreeSet<String>,
+    /// The same in what an assistant wrote, which may contain tokens that the tokenizer does not call special.
+    reserved_of_assistant: BTreeSet<String>,
     /// End-of-turn tokens.
-    stops: Vec<u32>,
+    stops: Stops,
+    /// Context length of the model in tokens.
+    context: usize,
+}
+
+/// What [`Chat`] found in a checkpoint, for display.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct ChatSummary {
+    /// Place of the chat template.
+    pub template: String,
+    /// Date that the template asks for and is told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub date: Option<String>,
+    /// Tokens at which an answer ends.
+    pub stop_tokens: Vec<String>,
+    /// Token that ends an answer that is scored or trained on.
+    pub answer_end: String,
 }
 
 impl Chat {
-    /// Reads tokenizer and template of a checkpoint folder.
+    /// Reads tokenizer and template of a checkpoint folder; `date` is what the template is told if it asks.
     ///
     /// # Errors
-    /// A missing or invalid tokenizer, one with more tokens than the embedding, or no end-of-turn token.
-    pub(crate) fn read(folder: &Path, config: &ModelConfig) -> Result<Self> {
-        let tokenizer = read_tokenizer(folder)?;
+    /// A missing or invalid tokenizer, one with more tokens than the embedding, no template, one that is not supported,
+    /// or no end-of-turn token.
+    pub(crate) fn read(folder: &Path, config: &ModelConfig, date: Option<&str>) -> Result<Self> {
+        let tokens = Tokens::read(folder)?;
         let settings = json_file::read_optional(&folder.join("tokenizer_config.json"))?;
-        let template = read_template(folder, &settings)?;
+        let built_in = matches!(config.placeholder, Placeholder::Text(_));
+        let source = TemplateSource::find(folder, &settings, built_in)?;
+        let largest = tokens.count() as i64;
+        if largest > config.text.vocab_size {
+            let reason =
+                format!("has {largest} tokens, the model's embedding only {}", config.text.vocab_size);
+            return Err(TorchError::checkpoint(folder.join("tokenizer.json"), reason));
+        }
+        Self::new(folder, config, tokens, source, &settings, date)
+    }
+
+    fn new(
+        folder: &Path,
+        config: &ModelConfig,
+        tokens: Tokens,
+        source: TemplateSource,
+        settings: &Value,
+        date: Option<&str>,
+    ) -> Result<Self> {
         let special = |key: &str| -> String {
             let value = &settings[key];
             value.as_str().or_else(|| value["content"].as_str()).unwrap_or_default().to_owned()
         };
+        let (bos, eos) = (special("bos_token"), special("eos_token"));
         let (placeholder, visual_token) = match config.placeholder {
             Placeholder::Text(text) => (text.to_owned(), None),
             Placeholder::Token(id) => {
-                let token = tokenizer.id_to_token(id).ok_or_else(|| {
+                let token = tokens.text(id).ok_or_else(|| {
                     let reason = format!("has no token {id}, which config.json names as the visual token");
                     TorchError::checkpoint(folder.join("tokenizer.json"), reason)
                 })?;
                 (token, Some(id))
             }
         };
-        let largest = tokenizer.get_vocab_size(true) as i64;
-        if largest > config.text.vocab_size {
-            let reason =
-                format!("has {largest} tokens, the model's embedding only {}", config.text.vocab_size);
-            return Err(TorchError::checkpoint(folder.join("tokenizer.json"), reason));
-        }
-        let stops = stop_tokens(folder, config, &tokenizer, &special("eos_token"))?;
+        let clock = Clock::fixed_or_now(date);
+        let today = clock.as_ref().ok().and_then(|clock| clock.strftime("%F %T").ok());
+        let template = Template::new(folder, &source, [bos.clone(), eos.clone()], || clock)?;
+        let date = today.filter(|_| template.asks_for_date);
+        let probe = stops::Probe::new(&template)?;
+        probe.refuse_thinking(folder, &source.place)?;
+        let stops = Stops::read(folder, config, &tokens, &eos, &probe)?;
+        let mut reserved_of_assistant = tokens.special.clone();
+        reserved_of_assistant.insert(placeholder.clone());
+        reserved_of_assistant.extend(stops.all().iter().filter_map(|id| tokens.text(*id)));
+        let mut reserved = reserved_of_assistant.clone();
+        reserved.extend(
+            tokens.ordinary_added().into_iter().filter(|token| source.text.contains(token.as_str())),
+        );
+        reserved.retain(|token| !token.trim().is_empty());
+        reserved_of_assistant.retain(|token| !token.trim().is_empty());
         Ok(Self {
             template,
-            bos: special("bos_token"),
-            eos: special("eos_token"),
+            source,
+            date,
+            bos,
             placeholder,
             visual_token,
             content_type: config.content_type,
+            reserved,
+            reserved_of_assistant,
             stops,
-            tokenizer,
+            context: config.text.max_position_embeddings,
+            tokens,
         })
     }
 
     /// Returns everything that determines tokens of a text, for fingerprints.
     pub(crate) fn identity(&self) -> String {
-        let tokenizer = self.tokenizer.to_string(false).unwrap_or_else(|error| error.to_string());
-        format!("{} {tokenizer} {:?}", self.template, self.stops)
+        let template = self.source.text.replace("{% generation %}", "").replace("{% endgeneration %}", "");
+        let date = self.date.as_ref().map_or_else(String::new, |date| format!(" {date}"));
+        format!("{template} {} {:?}{date}", self.tokens.json(), self.stops.all())
     }
 
     /// Returns the tokens that end the assistant's turn.
     pub(crate) fn stops(&self) -> &[u32] {
-        &self.stops
+        self.stops.all()
     }
 
-    /// Decodes tokens to trimmed text without special tokens.
+    /// Describes template and stop tokens.
+    pub(crate) fn summary(&self) -> ChatSummary {
+        let name = |id: &u32| self.tokens.text(*id).unwrap_or_else(|| id.to_string());
+        ChatSummary {
+            template: self.source.place.clone(),
+            date: self.date.clone(),
+            stop_tokens: self.stops.all().iter().map(name).collect(),
+            answer_end: name(&self.stops.end()),
+        }
+    }
+
+    /// Returns the date that the template is told, if it asks for it.
+    pub(crate) fn date(&self) -> Option<&str> {
+        self.date.as_deref()
+    }
+
+    /// Decodes tokens to trimmed text without special tokens and without the end of the turn.
     pub(crate) fn decode(&self, ids: &[u32]) -> Result<String> {
+        let ids = match ids {
+            [before @ .., last] if self.stops.all().contains(last) => before,
+            all => all,
+        };
         Ok(self.decode_part(ids)?.trim().to_owned())
     }
 
     /// Decodes some tokens of an answer, with surrounding white space.
     pub(crate) fn decode_part(&self, ids: &[u32]) -> Result<String> {
-        self.tokenizer.decode(ids, true).map_err(|error| TorchError::Tokenizer(error.to_string()))
+        self.tokens.decode(ids)
     }
 
     /// Renders and tokenises a prompt up to the assistant's turn. `layout` lays the features of a video out.
     ///
     /// # Errors
-    /// A prompt that the template refuses or that contains the placeholder, or a template that loses a video.
+    /// A prompt that the template refuses or that is too long, or a template that loses a video.
     pub(crate) fn render(
         &self,
         prompt: &Prompt,
         layout: impl Fn(&Frames) -> Result<PromptLayout>,
     ) -> Result<Rendered> {
+        let parts = || prompt.messages.iter().flat_map(|message| &message.parts);
+        self.tokens.check_length(parts().map(text_len).sum(), self.context)?;
         let messages = self.messages(prompt);
-        let text = self.apply(&messages, true)?;
-        let scenes: Vec<VideoInput> =
-            prompt.messages.iter().flat_map(|message| &message.parts).filter_map(scene).collect();
+        let text = self.template.render(&messages, true)?;
+        let scenes: Vec<VideoInput> = parts().filter_map(scene).collect();
         let layouts: Vec<PromptLayout> =
             scenes.iter().map(|scene| layout(&scene.frames)).collect::<Result<_>>()?;
-        if text.matches(&self.placeholder).count() > scenes.len() {
-            let text = format!("the text contains the model's own `{}`", self.placeholder);
-            return Err(TorchError::Prompt(text));
-        }
         let pieces = self.pieces(&self.expand(&text, &layouts))?;
         let mut blocks = layouts.iter().flat_map(|layout| &layout.blocks);
         let mut positions = Positions::default();
@@ -208,39 +302,56 @@ impl Chat {
         expanded
     }
 
-    /// Tokenises a continuation as it follows the rendered prompt.
+    /// Tokenises a continuation as it follows the rendered prompt. An answer ends as the template ends it.
+    ///
+    /// # Errors
+    /// An answer that the template refuses or that is too long.
     pub(crate) fn continuation(&self, prompt: &Rendered, continuation: &Continuation) -> Result<Vec<u32>> {
         let (answer, complete) = match continuation {
             Continuation::Tokens(ids) => return Ok(ids.clone()),
             Continuation::Answer(text) => (text, true),
             Continuation::Prefix(text) => (text, false),
         };
-        let mut messages = prompt.messages.clone();
-        if let Value::Array(list) = &mut messages {
-            let content = json!([{ "type": "text", "text": answer }]);
-            list.push(json!({ "role": "assistant", "content": content }));
+        self.tokens.check_length(answer.len(), self.context)?;
+        let answer = marked(answer, &self.reserved_of_assistant);
+        let turn = self.turn(prompt, &answer)?;
+        if !complete {
+            // The template may strip an answer.
+            let written = [&*answer, answer.trim()];
+            let end = written.iter().find_map(|text| turn.find(text).map(|start| start + text.len()));
+            return self.encode_behind(&prompt.text, &turn[..end.unwrap_or(turn.len())]);
         }
-        let full = self.apply(&messages, false)?;
-        let Some(turn) = full.strip_prefix(&prompt.text) else {
-            return Err(TorchError::Template("the assistant's turn does not extend the prompt".to_owned()));
-        };
-        let end = match complete {
-            true => turn.len(),
-            false => turn.find(answer.as_str()).map_or(turn.len(), |start| start + answer.len()),
-        };
-        let mut ids = self.encode_behind(&prompt.text, &turn[..end])?;
-        if complete {
-            match ids.iter().position(|id| self.stops.contains(id)) {
-                // The assistant's turn ends here; templates may write more, such as a newline.
-                Some(stop) => ids.truncate(stop + 1),
-                // transformers' LLaVA templates end the turn with a space instead of a token.
-                None => {
-                    ids = self.encode_behind(&prompt.text, turn.trim_end())?;
-                    ids.extend(self.stops.first());
-                }
+        let mut ids = self.encode_behind(&prompt.text, &turn)?;
+        match ids.iter().position(|id| self.stops.all().contains(id)) {
+            // The assistant's turn ends here; templates may write more, such as a newline.
+            Some(stop) => ids.truncate(stop + 1),
+            // transformers' LLaVA templates end the turn with a space instead of a token.
+            None => {
+                ids = self.encode_behind(&prompt.text, turn.trim_end())?;
+                ids.push(self.stops.end());
             }
         }
         Ok(ids)
+    }
+
+    /// Returns the text of an assistant's turn as it follows the rendered prompt.
+    fn turn(&self, prompt: &Rendered, answer: &str) -> Result<String> {
+        let full = self.template.render(&answered(&prompt.messages, answer), false)?;
+        if let Some(turn) = full.strip_prefix(&prompt.text) {
+            return Ok(turn.to_owned());
+        }
+        // The turn of a conversation may begin in another way than the generation prompt, as in LLaVA-OneVision. What
+        // follows the generation prompt is then the answer and what the template writes behind it.
+        let outline = self.template.render(&answered(&prompt.messages, stops::ANSWER), false)?;
+        let written = outline.rsplit_once(stops::ANSWER).and_then(|(head, tail)| {
+            let written = full.strip_prefix(head)?.strip_suffix(tail)?;
+            Some(format!("{written}{tail}"))
+        });
+        written.ok_or_else(|| {
+            let text =
+                "it writes an answer in another way than other answers, so that its tokens are not known";
+            TorchError::Template(text.to_owned())
+        })
     }
 
     /// Tokenises `turn` as it follows `prompt`: the tokens that it adds, if those of the prompt stay the same.
@@ -258,7 +369,7 @@ impl Chat {
             return behind.iter().map(token).collect();
         }
         // A merge across the boundary: the turn is tokenised by itself, as in generation.
-        self.encode(turn, false)
+        self.tokens.encode(turn, false)
     }
 
     /// Tokenises a text and marks its placeholders.
@@ -267,7 +378,7 @@ impl Chat {
         let add_special = self.bos.is_empty() || !text.starts_with(&self.bos);
         if let Some(visual) = self.visual_token {
             let piece = |id| if id == visual { Piece::Visual } else { Piece::Token(id) };
-            return Ok(self.encode(text, add_special)?.into_iter().map(piece).collect());
+            return Ok(self.tokens.encode(text, add_special)?.into_iter().map(piece).collect());
         }
         // As `tokenizer_image_token` of the LLaVA repositories: each part is tokenised by itself.
         let mut pieces = Vec::new();
@@ -276,72 +387,35 @@ impl Chat {
                 pieces.push(Piece::Visual);
             }
             if index == 0 || !part.is_empty() {
-                let ids = self.encode(part, add_special && index == 0)?;
+                let ids = self.tokens.encode(part, add_special && index == 0)?;
                 pieces.extend(ids.into_iter().map(Piece::Token));
             }
         }
         Ok(pieces)
     }
 
-    fn encode(&self, text: &str, add_special: bool) -> Result<Vec<u32>> {
-        let encoding = self.tokenizer.encode_fast(text, add_special);
-        Ok(encoding.map_err(|error| TorchError::Tokenizer(error.to_string()))?.get_ids().to_vec())
-    }
-
     fn messages(&self, prompt: &Prompt) -> Value {
-        let part = |part: &Part| match part {
-            Part::Text(text) => json!({ "type": "text", "text": text }),
-            Part::Video(_) => json!({ "type": self.content_type }),
-        };
         let message = |message: &isr_api::Message| {
-            let role = match message.role {
-                Role::System => "system",
-                Role::User => "user",
-                Role::Assistant => "assistant",
+            let (role, reserved) = match message.role {
+                Role::System => ("system", &self.reserved),
+                Role::User => ("user", &self.reserved),
+                Role::Assistant => ("assistant", &self.reserved_of_assistant),
+            };
+            let part = |part: &Part| match part {
+                Part::Text(text) => json!({ "type": "text", "text": marked(text, reserved) }),
+                Part::Video(_) => json!({ "type": self.content_type }),
             };
             let parts: Vec<Value> = message.parts.iter().map(part).collect();
             json!({ "role": role, "content": parts })
         };
         Value::Array(prompt.messages.iter().map(message).collect())
     }
-
-    fn apply(&self, messages: &Value, add_generation_prompt: bool) -> Result<String> {
-        let failed = |error: minijinja::Error| match refusal(&error) {
-            Some(Refusal(message)) => {
-                TorchError::Prompt(format!("the chat template refuses the conversation: {message}"))
-            }
-            None => TorchError::Template(error.to_string()),
-        };
-        let mut environment = Environment::new();
-        environment.set_trim_blocks(true);
-        environment.set_lstrip_blocks(true);
-        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-        environment.add_function("raise_exception", raise_exception);
-        let template = environment.template_from_str(&self.template).map_err(failed)?;
-        let values = context! {
-            messages => messages,
-            add_generation_prompt => add_generation_prompt,
-            bos_token => self.bos,
-            eos_token => self.eos,
-        };
-        template.render(values).map_err(failed)
-    }
 }
 
-/// Message of a template's `raise_exception`, which refuses a conversation.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-struct Refusal(String);
-
-fn raise_exception(message: String) -> std::result::Result<String, minijinja::Error> {
-    let error = minijinja::Error::new(minijinja::ErrorKind::InvalidOperation, message.clone());
-    Err(error.with_source(Refusal(message)))
-}
-
-/// Finds the refusal among the sources of a template error; each macro or loop adds one.
-fn refusal(error: &minijinja::Error) -> Option<&Refusal> {
-    let first: &(dyn std::error::Error + 'static) = error;
-    std::iter::successors(Some(first), |error| error.source()).find_map(|error| error.downcast_ref())
+/// Appends an assistant's turn to a conversation.
+fn answered(messages: &Value, answer: &str) -> Value {
+    let turn = json!({ "role": "assistant", "content": [{ "type": "text", "text": answer }] });
+    Value::Array(messages.as_array().into_iter().flatten().cloned().chain([turn]).collect())
 }
 
 fn scene(part: &Part) -> Option<VideoInput> {
@@ -351,51 +425,11 @@ fn scene(part: &Part) -> Option<VideoInput> {
     }
 }
 
-fn read_tokenizer(folder: &Path) -> Result<Tokenizer> {
-    let path = folder.join("tokenizer.json");
-    if !path.exists() {
-        let remedy = match folder.join("tokenizer.model").exists() {
-            true => {
-                "is missing; convert tokenizer.model with transformers: \
-                     AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)"
-            }
-            false => "is missing",
-        };
-        return Err(TorchError::checkpoint(path, remedy));
+fn text_len(part: &Part) -> usize {
+    match part {
+        Part::Text(text) => text.len(),
+        Part::Video(_) => 0,
     }
-    Tokenizer::from_file(&path).map_err(|error| TorchError::checkpoint(&path, error.to_string()))
-}
-
-/// Reads `chat_template.jinja`, else the entry of `tokenizer_config.json`, else `v1`.
-fn read_template(folder: &Path, settings: &Value) -> Result<String> {
-    let path = folder.join("chat_template.jinja");
-    let text = match path.exists() {
-        true => std::fs::read_to_string(&path).map_err(TorchError::io("read", &path))?,
-        false => settings["chat_template"].as_str().unwrap_or(V1).to_owned(),
-    };
-    // transformers' own tag marks the assistant's tokens for training and renders nothing.
-    Ok(text.replace("{% generation %}", "").replace("{% endgeneration %}", ""))
-}
-
-/// Reads the end-of-turn tokens from `generation_config.json`, else `config.json`, else the tokenizer's `eos_token`.
-fn stop_tokens(folder: &Path, config: &ModelConfig, tokenizer: &Tokenizer, eos: &str) -> Result<Vec<u32>> {
-    let generation = json_file::read_optional(&folder.join("generation_config.json"))?;
-    let given = [generation.get("eos_token_id").cloned(), config.text.eos_token_id.clone()];
-    for value in given.into_iter().flatten() {
-        let ids: Vec<u32> = match &value {
-            Value::Array(list) => list.iter().filter_map(Value::as_u64).map(|id| id as u32).collect(),
-            other => other.as_u64().map(|id| id as u32).into_iter().collect(),
-        };
-        if !ids.is_empty() {
-            return Ok(ids);
-        }
-    }
-    tokenizer.token_to_id(eos).map(|id| vec![id]).ok_or_else(|| {
-        TorchError::checkpoint(
-            folder.join("generation_config.json"),
-            "names no eos_token_id, nor does any other file",
-        )
-    })
 }
 
 #[cfg(test)]
