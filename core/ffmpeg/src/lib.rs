@@ -16,5 +16,5 @@ mod version;
 pub use error::FfmpegError;
 pub use locate::locate;
 pub use run::{Ending, Limits, Outcome, run};
-pub use shortage::{available_memory, remedy_for, remedy_for_message};
+pub use shortage::{memory_is_short, remedy_for, remedy_for_message};
 pub use version::version;

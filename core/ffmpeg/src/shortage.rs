@@ -52,27 +52,23 @@ pub fn remedy_for_message(message: &str) -> Option<&'static str> {
     }
 }
 
-/// Bytes of memory that a new process may take: the least of what the machine has free, of the limit that
-/// this process has inherited, and of its control group. `None` where the system does not tell.
-pub fn available_memory() -> Option<u64> {
-    [free_memory(), address_space(), control_group()].into_iter().flatten().min()
+/// Returns whether a new process cannot have `bytes` of address space whatever its own limit: this process has
+/// inherited a lower one, or the system commits no more memory (`vm.overcommit_memory = 2`).
+pub fn memory_is_short(bytes: u64) -> bool {
+    [address_space(), uncommitted()].into_iter().flatten().any(|most| most < bytes)
 }
 
-fn free_memory() -> Option<u64> {
+fn uncommitted() -> Option<u64> {
+    let mode = std::fs::read_to_string("/proc/sys/vm/overcommit_memory").ok()?;
+    if mode.trim() != "2" {
+        return None;
+    }
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let field = |name: &str| {
+    let kib = |name: &str| {
         let line = text.lines().find_map(|line| line.strip_prefix(name))?;
         line.trim().trim_end_matches(" kB").parse::<u64>().ok()
     };
-    Some((field("MemAvailable:")? + field("SwapFree:").unwrap_or_default()) * 1024)
-}
-
-fn control_group() -> Option<u64> {
-    let number = |name: &str| {
-        let text = std::fs::read_to_string(format!("/sys/fs/cgroup/{name}")).ok()?;
-        text.trim().parse::<u64>().ok()
-    };
-    Some(number("memory.max")?.saturating_sub(number("memory.current")?))
+    Some(kib("CommitLimit:")?.saturating_sub(kib("Committed_AS:")?) * 1024)
 }
 
 #[cfg(unix)]
@@ -110,11 +106,5 @@ mod tests {
             assert!(remedy.is_some_and(|text| text.contains(word)), "{code:?}: {remedy:?}");
         }
         assert!(remedy_for_message("pthread_create() failed: x").is_some_and(|it| it.contains("ulimit -u")));
-    }
-
-    #[cfg(target_os = "linux")]
-    #[test]
-    fn memory_is_told() {
-        assert!(available_memory().is_some_and(|bytes| bytes > 1 << 20));
     }
 }

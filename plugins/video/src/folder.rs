@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use isr_api::Frames;
 
 use crate::clip::MOST_BYTES;
+use crate::clock::Clock;
 use crate::config::FfmpegConfig;
 use crate::error::VideoError;
 use crate::image::Encoded;
@@ -18,7 +19,7 @@ const EXTENSIONS: [&str; 3] = ["png", "jpg", "jpeg"];
 ///
 /// Reads the headers of all images, since images of different sizes are no video; decodes only the sampled
 /// ones.
-pub(crate) fn read(config: &FfmpegConfig, folder: &Path) -> Result<Frames, VideoError> {
+pub(crate) fn read(config: &FfmpegConfig, folder: &Path, clock: &Clock) -> Result<Frames, VideoError> {
     let files = images(folder)?;
     if files.is_empty() {
         return Err(VideoError::NoImages(folder.to_owned()));
@@ -27,7 +28,7 @@ pub(crate) fn read(config: &FfmpegConfig, folder: &Path) -> Result<Frames, Video
     let times: Vec<f64> = (0..files.len()).map(|index| index as f64 / config.folder_fps).collect();
     let chosen = config.sampling.for_folder().choose(&times);
     let chosen = chosen.ok_or_else(|| VideoError::NoTimestamps(folder.to_owned()))?;
-    let (width, height) = common_size(config, &files)?;
+    let (width, height) = common_size(config, &files, clock)?;
     let bytes = chosen.len().saturating_mul(width as usize * height as usize * 3);
     if bytes > MOST_BYTES {
         return Err(VideoError::TooManyBytes { path: folder.to_owned(), bytes, limit: MOST_BYTES });
@@ -70,9 +71,10 @@ fn is_image(path: &Path) -> bool {
     !hidden && EXTENSIONS.contains(&extension.as_str()) && path.is_file()
 }
 
-fn common_size(config: &FfmpegConfig, files: &[PathBuf]) -> Result<(u32, u32), VideoError> {
+fn common_size(config: &FfmpegConfig, files: &[PathBuf], clock: &Clock) -> Result<(u32, u32), VideoError> {
     let mut expected = None;
     for path in files {
+        clock.tick();
         let bytes = load(path)?;
         let size = Encoded::new(&bytes).and_then(|image| image.size());
         let size = size.map_err(|reason| VideoError::damaged(path, reason))?;

@@ -31,7 +31,7 @@ fn it_is_registered_with_an_example_that_is_the_default() {
 fn every_key_is_documented() {
     let schema = serde_json::to_value((find(Kind::Video, "ffmpeg").unwrap().schema)()).unwrap();
     let keys = schema["properties"].as_object().unwrap();
-    assert_eq!(keys.len(), 9);
+    assert_eq!(keys.len(), 10);
     for (key, value) in keys {
         assert!(value["description"].as_str().is_some_and(|text| text.len() > 20), "{key}: {value}");
     }
@@ -80,7 +80,7 @@ fn fingerprints_are_pinned() {
 fn the_fingerprint_follows_the_frames_and_not_the_limits() {
     let default = fingerprint("");
     for same in
-        ["min_frames = 5", "timeout_seconds = 1", "memory_mib = 4096", "max_pixels = 9", "processes = 1"]
+        ["min_frames = 5", "timeout_seconds = 1", "timeout_per_frame = 1.0", "memory_mib = 4096", "max_pixels = 9", "processes = 1"]
     {
         assert_eq!(fingerprint(same), default, "{same}");
     }
