@@ -22,7 +22,9 @@ pub enum FfmpegError {
     )]
     NotFound,
     /// The only ffmpeg found could have been put there by another user.
-    #[error("{program} is not run, as {reason}: correct that, or set ISR_FFMPEG to it to run it all the same")]
+    #[error(
+        "{program} is not run, as {reason}: correct that, or set ISR_FFMPEG to it to run it all the same"
+    )]
     Untrusted {
         /// Path of the program.
         program: PathBuf,

@@ -105,6 +105,8 @@ mod tests {
             let remedy = remedy_for(&code.into());
             assert!(remedy.is_some_and(|text| text.contains(word)), "{code:?}: {remedy:?}");
         }
-        assert!(remedy_for_message("pthread_create() failed: x").is_some_and(|it| it.contains("ulimit -u")));
+        assert!(
+            remedy_for_message("pthread_create() failed: x").is_some_and(|it| it.contains("ulimit -u"))
+        );
     }
 }

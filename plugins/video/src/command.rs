@@ -83,8 +83,9 @@ fn filters(config: &FfmpegConfig, pass: Pass<'_>) -> String {
         // Checksums of all planes would dominate the run time.
         chain.push("showinfo=checksum=0".into());
     }
-    // The writer refuses timestamps that fall, as those of joined files do.
-    chain.push("setpts=N".into());
+    // The writer complains of timestamps that do not rise, such as those of joined files. An hour a frame is apart
+    // in any time base.
+    chain.push("setpts=N*3600/TB".into());
     chain.join(",")
 }
 

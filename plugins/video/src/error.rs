@@ -142,6 +142,17 @@ pub enum VideoError {
     /// The folder has no PNG or JPEG files.
     #[error("{0} holds no frames: expected .png, .jpg or .jpeg files")]
     NoImages(PathBuf),
+    /// The names of a folder's images do not tell their order.
+    #[error(
+        "{first} and {second} stand in one order by their numbers and in the other by their letters: pad the \
+         numbers in the names with zeros"
+    )]
+    Order {
+        /// Path of the one that is first by its numbers.
+        first: PathBuf,
+        /// Path of the other.
+        second: PathBuf,
+    },
     /// The images of the folder differ in size.
     #[error(
         "{path} is {}x{} pixels, but the first frame of its folder is {}x{}: remove or resize it",
@@ -182,7 +193,9 @@ impl From<VideoError> for ComponentError {
     /// A failure of the decoder itself or of the machine stops the run; all other errors are bad input.
     fn from(error: VideoError) -> Self {
         match error {
-            VideoError::Shortage { .. } | VideoError::Broken(_) | VideoError::Ffmpeg(_) => Self::failed(error),
+            VideoError::Shortage { .. } | VideoError::Broken(_) | VideoError::Ffmpeg(_) => {
+                Self::failed(error)
+            }
             _ => Self::bad_input(error),
         }
     }

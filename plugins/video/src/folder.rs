@@ -1,6 +1,7 @@
 //! Reading of folders with one image file per frame.
 
 use std::fs;
+use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 use isr_api::Frames;
@@ -9,8 +10,9 @@ use crate::clip::MOST_BYTES;
 use crate::clock::Clock;
 use crate::config::FfmpegConfig;
 use crate::error::VideoError;
-use crate::image::Encoded;
+use crate::image::{self, Encoded};
 use crate::log::MOST_COUNTED;
+use crate::order::sort_by_time;
 
 /// Extensions of image files, in any case.
 const EXTENSIONS: [&str; 3] = ["png", "jpg", "jpeg"];
@@ -46,7 +48,7 @@ pub(crate) fn read(config: &FfmpegConfig, folder: &Path, clock: &Clock) -> Resul
     Ok(Frames { width, height, rgb, timestamps })
 }
 
-/// The folder's image files, sorted by name like Python does, by code point.
+/// The folder's image files in the order of time.
 fn images(folder: &Path) -> Result<Vec<PathBuf>, VideoError> {
     let failed = |source| VideoError::io(folder, source);
     let mut files = Vec::new();
@@ -59,7 +61,7 @@ fn images(folder: &Path) -> Result<Vec<PathBuf>, VideoError> {
             return Err(VideoError::TooManyFrames { path: folder.to_owned(), limit: MOST_COUNTED });
         }
     }
-    files.sort_by(|a, b| a.file_name().cmp(&b.file_name()));
+    sort_by_time(&mut files).map_err(|(first, second)| VideoError::Order { first, second })?;
     Ok(files)
 }
 
@@ -75,8 +77,8 @@ fn common_size(config: &FfmpegConfig, files: &[PathBuf], clock: &Clock) -> Resul
     let mut expected = None;
     for path in files {
         clock.tick();
-        let bytes = load(path)?;
-        let size = Encoded::new(&bytes).and_then(|image| image.size());
+        let file = fs::File::open(path).map_err(|source| VideoError::io(path, source))?;
+        let size = image::size(&mut BufReader::new(file));
         let size = size.map_err(|reason| VideoError::damaged(path, reason))?;
         if u64::from(size.0) * u64::from(size.1) > config.max_pixels {
             return Err(VideoError::TooManyPixels { path: path.clone(), limit: config.max_pixels });

@@ -5,7 +5,7 @@
 //! | config | [`FfmpegConfig`] (`config.rs`), registered in `component.rs` |
 //! | frame sampling | [`FrameSampling`] (`sampling.rs`) |
 //! | decoding of video files | `clip.rs`, with `command.rs` (arguments of ffmpeg), `log.rs` (its log), `clock.rs` (time limit) |
-//! | reading of folders of frames | `folder.rs`, with `image.rs` (PNG and JPEG) |
+//! | reading of folders of frames | `folder.rs`, with `order.rs` (by names), `image.rs` (PNG) and `jpeg.rs` |
 //! | errors | [`VideoError`] (`error.rs`) |
 //!
 //! # Why a separate process
@@ -44,7 +44,9 @@ mod config;
 mod error;
 mod folder;
 mod image;
+mod jpeg;
 mod log;
+mod order;
 mod reader;
 mod sampling;
 

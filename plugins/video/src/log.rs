@@ -18,13 +18,38 @@ const WRITER: [&str; 4] = ["out#", "vost#", "enc:", "mux"];
 
 /// Contexts of video decoders and their parsers.
 const DECODERS: [&str; 16] = [
-    "h264", "hevc", "vvc", "av1", "libdav1d", "libaom-av1", "vp8", "vp9", "mpeg1video", "mpeg2video", "mpeg4",
-    "vc1", "wmv3", "vist#", "dec:", "",
+    "h264",
+    "hevc",
+    "vvc",
+    "av1",
+    "libdav1d",
+    "libaom-av1",
+    "vp8",
+    "vp9",
+    "mpeg1video",
+    "mpeg2video",
+    "mpeg4",
+    "vc1",
+    "wmv3",
+    "vist#",
+    "dec:",
+    "",
 ];
 
 /// Contexts of decoders of sound, which is probed but not used.
 const SOUND: [&str; 13] = [
-    "aac", "aac_fixed", "ac3", "alac", "amrnb", "amrwb", "eac3", "flac", "mp2float", "mp3float", "opus", "vorbis",
+    "aac",
+    "aac_fixed",
+    "ac3",
+    "alac",
+    "amrnb",
+    "amrwb",
+    "eac3",
+    "flac",
+    "mp2float",
+    "mp3float",
+    "opus",
+    "vorbis",
     "wmav2",
 ];
 
@@ -61,7 +86,15 @@ const DAMAGE: [&str; 4] =
 
 /// Beginnings of the lines without a context that follow the description of the output.
 const AFTER_OUTPUT: [&str; 10] = [
-    "  ", "demuxer", "decoder", "filter", "encoder", "muxer", "frame=", "video:", "Conversion failed",
+    "  ",
+    "demuxer",
+    "decoder",
+    "filter",
+    "encoder",
+    "muxer",
+    "frame=",
+    "video:",
+    "Conversion failed",
     "Exiting normally",
 ];
 
@@ -118,7 +151,8 @@ impl Log {
                 }
             }
             Some("info") if parsed.context.starts_with("Parsed_showinfo") => {
-                self.torn |= !["n:", "color_range:", "config "].iter().any(|it| parsed.message.starts_with(it));
+                self.torn |=
+                    !["n:", "color_range:", "config "].iter().any(|it| parsed.message.starts_with(it));
                 self.read_frame(parsed.message)
             }
             Some(_) => self.read_other(&parsed),
@@ -165,7 +199,8 @@ impl Log {
 
     fn read_error(&mut self, line: &Line<'_>) {
         self.note_shortage(line.message);
-        if WRITER.iter().any(|writer| line.context.starts_with(writer)) {
+        let of_writer = WRITER.iter().any(|writer| line.context.starts_with(writer));
+        if of_writer || line.message.contains("to muxer in stream") {
             return;
         }
         self.too_large |= line.message.contains("exceeds specified max pixel count");
@@ -354,13 +389,15 @@ mod tests {
         let log = log(&[
             "[out#0/rawvideo @ 0x1] [error] Nothing was written into output file",
             "[vost#0:0/rawvideo @ 0x1] [error] Error submitting a packet to the muxer: Broken pipe",
+            "[rawvideo @ 0x1] [error] Application provided invalid, non monotonically increasing dts to muxer in \
+             stream 0: 74 >= 74",
         ]);
         assert!(log.error.is_none() && log.damage.is_none() && log.notes == 0);
     }
 
     const DECODED: &str = "[vist#0:0/h264 @ 0x1] [dec:h264 @ 0x2] [info] decoder -> pts:PTS pts_time:0.04 \
                            pkt_dts:0 duration:512 ";
-    const PACKET: &str = "[vist#0:0/h264 @ 0x1] [info] demuxer+tsfixup -> ist_index:0:0 type:video \
+    const PACKET: &str = "[vist#0:0/h264 @ 0x1] [info] demuxer+ffmpeg -> ist_index:0:0 type:video \
                           pkt_pts:PTS pkt_pts_time:0 pkt_dts:0 ";
 
     #[test]
@@ -369,7 +406,10 @@ mod tests {
         let missing = "[h264 @ 0x1] [error] Missing reference picture, default is 65530";
         let leading = log(&[missing, &frame]);
         assert_eq!((leading.notes, leading.damage), (1, None));
-        assert_eq!(log(&[&frame, missing]).damage.unwrap(), "h264: Missing reference picture, default is 65530");
+        assert_eq!(
+            log(&[&frame, missing]).damage.unwrap(),
+            "h264: Missing reference picture, default is 65530"
+        );
         let split = "[h264 @ 0x1] [error] Invalid NAL unit size (495 > 58).";
         assert!(log(&[split]).damage.is_some(), "a broken packet is damage wherever it is");
         assert!(log(&["[mov,mp4 @ 0x1] [error] no frame!"]).damage.is_some(), "not the decoder");
@@ -379,7 +419,9 @@ mod tests {
 
     #[test]
     fn frames_lost_behind_the_first_are_counted() {
-        let at = |line: &str, times: &[i64]| times.iter().map(|it| line.replace("PTS", &it.to_string())).collect();
+        let at = |line: &str, times: &[i64]| {
+            times.iter().map(|it| line.replace("PTS", &it.to_string())).collect()
+        };
         let count = |packets: &[i64], frames: &[i64]| {
             let mut lines: Vec<String> = at(PACKET, packets);
             lines.extend::<Vec<_>>(at(DECODED, frames));

@@ -103,11 +103,13 @@ impl FfmpegReader {
 #[async_trait]
 impl VideoReader for FfmpegReader {
     fn fingerprint(&self) -> Fingerprint {
-        self.fingerprint.get_or_init(|| {
-            // Other versions may decode to other pixels. Folders of frames need no ffmpeg.
-            let version = self.program().map_or_else(|_| String::new(), isr_ffmpeg::version);
-            Fingerprint::of_json(&(self.config.fingerprint(), version))
-        }).clone()
+        self.fingerprint
+            .get_or_init(|| {
+                // Other versions may decode to other pixels. Folders of frames need no ffmpeg.
+                let version = self.program().map_or_else(|_| String::new(), isr_ffmpeg::version);
+                Fingerprint::of_json(&(self.config.fingerprint(), version))
+            })
+            .clone()
     }
 
     async fn read(&self, video: &Path) -> Result<Frames, ComponentError> {
