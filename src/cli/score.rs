@@ -24,7 +24,8 @@ const IN_FLIGHT: usize = 4;
 ///
 /// Each line of FILE is a JSON object with `id`, `video`, `prompt`, and `response`: a complete answer,
 /// scored with the token that ends it; or `token_ids` in place of `response`: exactly these tokens. Other
-/// keys are ignored. FILE may also be a JSON array of such objects. Without --json, a line `ID<TAB>SUM` is printed for each.
+/// keys are ignored. FILE may also be a JSON array of such objects. Without --json, a line `ID<TAB>SUM` is
+/// printed for each.
 #[derive(Args)]
 pub(super) struct ScoreArgs {
     #[command(flatten)]
