@@ -48,7 +48,11 @@ impl ModelArgs {
 
     /// Loads the model; blocks.
     pub(super) fn load(&self) -> Result<&'static Model> {
-        let video = serde_json::json!({ "sampling": { "rule": "uniform", "frames": self.frames } });
+        // One frame is enough for a question, though not for a training sample.
+        let video = serde_json::json!({
+            "sampling": { "rule": "uniform", "frames": self.frames },
+            "min_frames": 1,
+        });
         let video: FfmpegConfig = serde_json::from_value(video)?;
         let frames = |reason: String| reason.replace("sampling.frames", "--frames");
         video.validate().map_err(|reason| Error::Config(frames(reason)))?;

@@ -1,13 +1,14 @@
 //! `isr score`.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Result, anyhow, bail};
 use clap::Args;
 use futures::{StreamExt, stream};
 use isr_api::{Continuation, Error, ScoreRequest, TokenLogProbs};
+use isr_data::{RowError, Rows};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -23,7 +24,8 @@ const IN_FLIGHT: usize = 4;
 ///
 /// Each line of FILE is a JSON object with `id`, `video`, `prompt`, and `response`: a complete answer,
 /// scored with the token that ends it; or `token_ids` in place of `response`: exactly these tokens. Other
-/// keys are ignored. Without --json, a line `ID<TAB>SUM` is printed for each.
+/// keys are ignored. FILE may also be a JSON array of such objects. Without --json, a line `ID<TAB>SUM` is
+/// printed for each.
 #[derive(Args)]
 pub(super) struct ScoreArgs {
     #[command(flatten)]
@@ -60,22 +62,23 @@ struct Scored {
 
 impl ScoreArgs {
     pub(super) fn execute(&self, session: &Session) -> Result<()> {
-        let file = File::open(&self.data)
-            .map_err(|error| Error::Config(format!("cannot read {}: {error}", self.data.display())))?;
+        let failed =
+            |reason: String| Error::Config(format!("cannot read {}: {reason}", self.data.display()));
+        let file = File::open(&self.data).map_err(|error| failed(error.to_string()))?;
+        let rows = Rows::open(file).map_err(|error| failed(error.to_string()))?;
         let model = self.model.load()?;
         let cancel = session.cancelled_by_ctrl_c();
         session.block_on(async {
             tokio::select! {
                 () = cancel.cancelled() => Err(Error::Cancelled.into()),
-                outcome = self.score_all(model, BufReader::new(file)) => outcome,
+                outcome = self.score_all(model, rows) => outcome,
             }
         })?;
         Ok(())
     }
 
-    async fn score_all(&self, model: &Model, file: BufReader<File>) -> Result<()> {
-        let lines = file.lines().enumerate().filter(|(_, text)| !is_blank(text));
-        let tasks = lines.map(|(index, text)| self.score_line(model, index + 1, text));
+    async fn score_all(&self, model: &Model, rows: Rows<File>) -> Result<()> {
+        let tasks = rows.map(|(line, row)| self.score_row(model, line, row));
         let mut results = stream::iter(tasks).buffered(IN_FLIGHT);
         let (mut failed, mut total) = (0, 0);
         while let Some(scored) = results.next().await {
@@ -89,12 +92,8 @@ impl ScoreArgs {
         }
     }
 
-    async fn score_line(&self, model: &Model, line: usize, text: io::Result<String>) -> Scored {
-        let text = match text {
-            Ok(text) => text,
-            Err(error) => return Scored { line, id: Value::Null, outcome: Err(error.into()) },
-        };
-        let value: Result<Value> = serde_json::from_str(&text).context("this is no JSON");
+    async fn score_row(&self, model: &Model, line: usize, row: Result<Value, RowError>) -> Scored {
+        let value = row.map_err(anyhow::Error::from);
         let id = value.as_ref().ok().and_then(|value| value.get("id")).cloned().unwrap_or_default();
         let outcome = match value.and_then(|value| Ok(serde_json::from_value(value)?)) {
             Ok(parsed) => self.score(model, parsed).await,
@@ -145,10 +144,6 @@ impl ScoreArgs {
             }
         }
     }
-}
-
-fn is_blank(text: &io::Result<String>) -> bool {
-    text.as_ref().is_ok_and(|text| text.trim().is_empty())
 }
 
 /// The sum, where that of nothing is 0 and not -0.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize_to_file};
 use serde::Deserialize;
@@ -95,6 +96,40 @@ fn a_bad_line_is_reported_in_its_place_and_the_others_are_scored() {
     assert_eq!(lines[0]["logprobs"], lines[3]["logprobs"]);
     assert!(lines[1]["error"].as_str().unwrap().contains("no.mp4"), "{}", lines[1]);
     assert_eq!(lines[2], json!({ "id": "c", "line": 3, "error": "missing field `response`" }));
+}
+
+/// Also of a video of one frame, which needs no flag.
+#[test]
+fn a_list_is_scored_whatever_its_shape() {
+    let folder = tempfile::tempdir().unwrap();
+    let clip = clip(folder.path());
+    let one = Command::new(isr_ffmpeg::locate().unwrap())
+        .args(["-v", "error", "-i"])
+        .arg(clip)
+        .args(["-frames:v", "1"])
+        .arg(folder.path().join("one.mp4"))
+        .status()
+        .unwrap();
+    assert!(one.success());
+    let line = |id: &str, video: &str| json!({ "id": id, "video": video, "prompt": "What is shown?", "response": "a ring" });
+    let rows = [line("a", "clip.mp4"), line("b", "one.mp4")];
+    let expected = score(folder.path(), &rows).result();
+    assert_eq!(expected.lines().count(), 2);
+    let shapes = [
+        json!(rows).to_string(),
+        serde_json::to_string_pretty(&rows).unwrap(),
+        format!("\u{feff}{}\r\n\r\n{}", rows[0], rows[1]),
+    ];
+    let model = golden_model();
+    for shape in shapes {
+        fs::write(folder.path().join("data.json"), &shape).unwrap();
+        let args = ["score", "--model", model.to_str().unwrap(), "--data", "data.json", "--json"];
+        assert_eq!(isr(folder.path(), args).result(), expected, "{shape}");
+    }
+    let utf_16: Vec<u8> = rows[0].to_string().encode_utf16().flat_map(u16::to_le_bytes).collect();
+    fs::write(folder.path().join("data.json"), utf_16).unwrap();
+    let said = isr(folder.path(), ["score", "--model", model.to_str().unwrap(), "--data", "data.json"]);
+    assert!(said.code == Some(2) && said.stderr.contains("UTF-16"), "{}", said.stderr);
 }
 
 #[test]

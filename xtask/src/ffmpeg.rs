@@ -17,8 +17,9 @@ const PACKAGE: &str = "imageio-ffmpeg==0.6.0";
 const NO_FFMPEG: &str = "there is no ffmpeg with libx264; hint: install one (Debian, Ubuntu: \
      `apt-get install ffmpeg`) or set ISR_FFMPEG to one";
 
-/// Makes sure that an ffmpeg which can encode H.264 is where `isr` looks:
-/// `ISR_FFMPEG`, `.ffmpeg/ffmpeg` in the checkout, `PATH`, in this order. The
+/// Makes sure that an ffmpeg which can encode H.264 and read transport streams
+/// is where `isr` looks: `ISR_FFMPEG`, `.ffmpeg/ffmpeg` in the checkout, `PATH`,
+/// in this order. The
 /// static build comes before the system's: its frames are the same on every
 /// machine, and it starts in a fifth of the time, which is most of what
 /// decoding a short clip costs.
@@ -46,10 +47,28 @@ pub(crate) fn ensure_installed(root: &Path) -> Result<()> {
 }
 
 /// Whether a program is an ffmpeg with the encoder that the synthetic videos
-/// need.
+/// need, which also reads a transport stream.
 fn check(program: &Path) -> Result<()> {
     let encoders = process::capture(Command::new(program).args(["-hide_banner", "-encoders"]))?;
-    if has_libx264(&encoders) { Ok(()) } else { bail!("`{}` has no libx264 encoder", program.display()) }
+    if !has_libx264(&encoders) {
+        bail!("`{}` has no libx264 encoder", program.display());
+    }
+    let stream = env::temp_dir().join(format!("isr-ffmpeg-{}.ts", std::process::id()));
+    let read = transport_stream(program, &stream);
+    fs::remove_file(&stream).ok();
+    read
+}
+
+/// Writes a transport stream and reads it, in the environment in which `isr`
+/// runs ffmpeg (`core/ffmpeg/src/run.rs`): without the system's converters of
+/// character sets, which crash a static build at the name of the service.
+fn transport_stream(program: &Path, stream: &Path) -> Result<()> {
+    let source = ["-nostdin", "-v", "error", "-y", "-f", "lavfi", "-i", "testsrc=duration=0.5:size=64x64"];
+    process::capture(Command::new(program).args(source).args(["-c:v", "libx264"]).arg(stream))?;
+    let mut read = Command::new(program);
+    read.args(["-nostdin", "-v", "error", "-i"]).arg(stream).args(["-f", "null", "-"]);
+    process::capture(read.env("GCONV_PATH", "/nonexistent"))?;
+    Ok(())
 }
 
 fn has_libx264(encoders: &str) -> bool {

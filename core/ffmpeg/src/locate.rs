@@ -9,42 +9,92 @@ use crate::FfmpegError;
 /// Path of the program within a checkout, as installed by `cargo xtask setup`.
 const IN_CHECKOUT: &str = ".ffmpeg/ffmpeg";
 
-/// Locates `ffmpeg`: the path in `ISR_FFMPEG`; else `.ffmpeg/ffmpeg` in an ancestor folder of this executable,
-/// then in the current folder or an ancestor; else that of `cargo xtask setup --user` in the user's cache folder; else
-/// the program on `PATH`.
+/// Locates `ffmpeg`: the path in `ISR_FFMPEG`; else `.ffmpeg/ffmpeg` or `ffmpeg` beside this executable;
+/// else `.ffmpeg/ffmpeg` of the checkout that it was built in, as installed by `cargo xtask setup`; else that of
+/// `cargo xtask setup --user` in the user's cache folder; else the program on `PATH`.
 ///
-/// Searches the file system on each call; callers should cache the result.
+/// Links to this executable are followed. The working directory does not matter. A program that is found beside
+/// the executable, in the checkout or in the cache is used only if nobody but the user and root can have
+/// put it there. Searches the file system on each call; callers should cache the result.
 ///
 /// # Errors
 /// [`FfmpegError::NotExecutable`] for an invalid `ISR_FFMPEG`, which has no fallback;
-/// [`FfmpegError::NotFound`].
+/// [`FfmpegError::Untrusted`]; [`FfmpegError::NotFound`].
 pub fn locate() -> Result<PathBuf, FfmpegError> {
     if let Some(named) = env::var_os("ISR_FFMPEG").filter(|value| !value.is_empty()) {
         return explicit(PathBuf::from(named));
     }
-    let roots = [env::current_exe().ok(), env::current_dir().ok()];
-    roots
-        .iter()
-        .flatten()
-        .find_map(|start| in_ancestors(start))
-        .or_else(in_user_cache)
+    let executable = env::current_exe().and_then(|path| path.canonicalize()).ok();
+    let mut places = executable.map(|path| around(&path)).unwrap_or_default();
+    places.extend(checkout());
+    places.extend(user_cache());
+    let (trusted, untrusted) = first_trusted(&places);
+    trusted
         .or_else(|| env::var_os("PATH").and_then(|path| on_path(&path)))
-        .ok_or(FfmpegError::NotFound)
+        .ok_or_else(|| untrusted.unwrap_or(FfmpegError::NotFound))
 }
 
 fn explicit(named: PathBuf) -> Result<PathBuf, FfmpegError> {
     if is_executable(&named) { Ok(named) } else { Err(FfmpegError::NotExecutable(named)) }
 }
 
-fn in_ancestors(start: &Path) -> Option<PathBuf> {
-    start.ancestors().map(|folder| folder.join(IN_CHECKOUT)).find(|path| is_executable(path))
+/// Places beside an executable, and in the project whose `target` folder holds it.
+fn around(executable: &Path) -> Vec<PathBuf> {
+    let beside = executable.parent().into_iter().flat_map(|folder| {
+        [folder.join(IN_CHECKOUT), folder.join(format!("ffmpeg{}", env::consts::EXE_SUFFIX))]
+    });
+    let targets = executable.ancestors().filter(|folder| folder.file_name() == Some(OsStr::new("target")));
+    beside.chain(targets.filter_map(Path::parent).map(|project| project.join(IN_CHECKOUT))).collect()
+}
+
+/// The checkout that this crate was compiled in, for builds with a target folder elsewhere.
+fn checkout() -> Option<PathBuf> {
+    let crates = Path::new(env!("CARGO_MANIFEST_DIR"));
+    Some(crates.parent()?.parent()?.join(IN_CHECKOUT))
 }
 
 /// Where `cargo xtask setup --user` puts it.
-fn in_user_cache() -> Option<PathBuf> {
+fn user_cache() -> Option<PathBuf> {
     let named = env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
     let cache = named.or_else(|| Some(env::home_dir()?.join(".cache")))?;
-    Some(cache.join("isr-dpo").join(IN_CHECKOUT)).filter(|path| is_executable(path))
+    Some(cache.join("isr-dpo").join(IN_CHECKOUT))
+}
+
+/// The first program that is trusted, and the first that is passed over.
+fn first_trusted(places: &[PathBuf]) -> (Option<PathBuf>, Option<FfmpegError>) {
+    let mut passed_over = None;
+    for place in places.iter().filter(|place| is_executable(place)) {
+        match distrust(place) {
+            None => return (Some(place.clone()), passed_over),
+            Some(reason) => {
+                passed_over.get_or_insert(FfmpegError::Untrusted { program: place.clone(), reason });
+            }
+        }
+    }
+    (None, passed_over)
+}
+
+/// Why somebody else could have put a program where it is: it or its folder belongs to another user, or
+/// everybody may write to it. Links are followed.
+#[cfg(unix)]
+fn distrust(program: &Path) -> Option<String> {
+    use std::os::unix::fs::MetadataExt;
+    let us = rustix::process::geteuid().as_raw();
+    let program = program.canonicalize().ok()?;
+    program.ancestors().take(2).find_map(|path| {
+        let data = path.metadata().ok()?;
+        let path = path.display();
+        match data.uid() {
+            owner if owner != us && owner != 0 => Some(format!("{path} belongs to another user ({owner})")),
+            _ if data.mode() & 0o002 != 0 => Some(format!("everybody may write to {path}")),
+            _ => None,
+        }
+    })
+}
+
+#[cfg(not(unix))]
+fn distrust(_: &Path) -> Option<String> {
+    None
 }
 
 fn on_path(path: &OsStr) -> Option<PathBuf> {
@@ -93,11 +143,32 @@ mod tests {
     }
 
     #[test]
-    fn the_checkouts_program_is_found_from_any_folder_below() {
+    fn only_the_executables_own_places_are_searched() {
+        let built = around(Path::new("/home/me/isr/target/x86_64-unknown-linux-gnu/release/isr"));
+        assert!(built.contains(&PathBuf::from("/home/me/isr/.ffmpeg/ffmpeg")), "{built:?}");
+        let installed = around(Path::new("/opt/isr/bin/isr"));
+        let beside = ["/opt/isr/bin/.ffmpeg/ffmpeg", "/opt/isr/bin/ffmpeg"].map(PathBuf::from);
+        assert_eq!(installed, beside, "and no parent folder");
+    }
+
+    #[test]
+    fn what_anybody_could_have_put_there_is_not_run() {
         let folder = tempfile::tempdir().unwrap();
-        let ours = program(&folder.path().join(IN_CHECKOUT), 0o755);
-        assert_eq!(in_ancestors(&folder.path().join("target/debug/isr")), Some(ours.clone()));
-        assert_eq!(in_ancestors(folder.path()), Some(ours));
+        let (open, writable) = (folder.path().join("open/ffmpeg"), folder.path().join("writable/ffmpeg"));
+        program(&open, 0o755);
+        fs::set_permissions(open.parent().unwrap(), fs::Permissions::from_mode(0o777)).unwrap();
+        program(&writable, 0o757);
+        let good = program(&folder.path().join("good/ffmpeg"), 0o755);
+        let (found, refused) = first_trusted(&[open.clone(), writable.clone(), good.clone()]);
+        assert_eq!(found, Some(good));
+        let message = refused.unwrap().to_string();
+        assert!(message.contains("everybody may write to") && message.contains("open"), "{message}");
+        assert_eq!(first_trusted(&[writable]).0, None);
+        let root = rustix::process::geteuid().is_root();
+        if root && std::os::unix::fs::chown(&open, Some(12345), None).is_ok() {
+            let message = first_trusted(&[open]).1.unwrap().to_string();
+            assert!(message.contains("belongs to another user (12345)"), "{message}");
+        }
     }
 
     #[test]

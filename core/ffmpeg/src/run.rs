@@ -19,8 +19,8 @@ const CHUNK: usize = 64 * 1024;
 pub struct Limits {
     /// Wall-clock time.
     pub wall: Duration,
-    /// Address space of the process in bytes, including libraries. Enforced with `ulimit -v` (Linux);
-    /// elsewhere it limits single allocations only.
+    /// Address space of the process in bytes, including libraries (`RLIMIT_AS`, on Linux); elsewhere it limits
+    /// single allocations only.
     pub memory: u64,
     /// Size of standard output in bytes; the process is killed when it writes more.
     pub output: usize,
@@ -47,8 +47,8 @@ pub struct Outcome {
 /// Runs `program` with `args` under `limits`, with `input` as standard input, and calls `on_line` for each line
 /// of standard error as it arrives, truncated to 4 KiB.
 ///
-/// Arguments are passed verbatim, without interpretation by a shell. With an empty `input`, standard input is
-/// null. Dropping the future kills the process. A nonzero exit status is not an error here.
+/// Arguments are passed verbatim, without a shell. With an empty `input`, standard input is null. Dropping the
+/// future kills the process, which has a process group of its own: Ctrl-C in a terminal does not reach it. A nonzero exit status is not an error here.
 ///
 /// # Errors
 /// [`FfmpegError::Start`], [`FfmpegError::TimedOut`] or [`FfmpegError::Pipe`].
@@ -62,7 +62,11 @@ pub async fn run(
     limits: &Limits,
     on_line: &mut (dyn FnMut(&str) + Send),
 ) -> Result<Outcome, FfmpegError> {
-    let mut child = command(program, limits)
+    let mut command = Command::new(program);
+    clean(command.as_std_mut());
+    #[cfg(unix)]
+    command.process_group(0);
+    let mut child = command
         .args(["-nostdin", "-max_alloc", &limits.memory.min(i32::MAX as u64).to_string()])
         .args(args)
         .stdin(if input.is_empty() { Stdio::null() } else { Stdio::piped() })
@@ -71,6 +75,7 @@ pub async fn run(
         .kill_on_drop(true)
         .spawn()
         .map_err(|source| FfmpegError::Start { program: program.to_owned(), source })?;
+    confine(&child, limits.memory);
     let done = tokio::time::timeout(limits.wall, exchange(&mut child, input, limits.output, on_line)).await;
     match done {
         Ok(outcome) => outcome.map_err(FfmpegError::Pipe),
@@ -82,25 +87,27 @@ pub async fn run(
     }
 }
 
-/// A shell sets the limit on itself and then replaces itself by the program, which needs no `unsafe`. The
-/// program and its arguments are positional parameters of the script, so they are not interpreted.
-#[cfg(unix)]
-fn command(program: &Path, limits: &Limits) -> Command {
-    const SCRIPT: &str = r#"ulimit -v "$1" 2>/dev/null; shift; exec "$@""#;
-    let mut command = Command::new("/bin/sh");
-    command.args(["-c", SCRIPT, "sh"]).arg((limits.memory / 1024).to_string()).arg(program);
-    clean(command)
+/// Limits the address space of a process that has just been started, and has it leave no core dump. A process
+/// that has ended already needs no limit, so errors are ignored.
+#[cfg(target_os = "linux")]
+fn confine(child: &Child, memory: u64) {
+    use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
+    let Some(pid) = child.id().and_then(|id| Pid::from_raw(id.cast_signed())) else { return };
+    let limit = |value| Rlimit { current: Some(value), maximum: Some(value) };
+    let most = getrlimit(Resource::As).maximum.unwrap_or(u64::MAX);
+    prlimit(Some(pid), Resource::As, limit(memory.min(most))).ok();
+    prlimit(Some(pid), Resource::Core, limit(0)).ok();
 }
 
-#[cfg(not(unix))]
-fn command(program: &Path, _: &Limits) -> Command {
-    clean(Command::new(program))
-}
+#[cfg(not(target_os = "linux"))]
+fn confine(_: &Child, _: u64) {}
 
-/// Removes environment variables that would change the program's log.
-fn clean(mut command: Command) -> Command {
+/// Sets the environment of ffmpeg. Removes variables that would change its log, and keeps the C library from
+/// loading converters of character sets: those of the system crash a statically linked ffmpeg, which asks for
+/// them to read the service names of an MPEG transport stream.
+pub(crate) fn clean(command: &mut std::process::Command) {
     command.env_remove("FFREPORT").env_remove("AV_LOG_FORCE_COLOR").env("AV_LOG_FORCE_NOCOLOR", "1");
-    command
+    command.env("GCONV_PATH", "/nonexistent");
 }
 
 async fn exchange(

@@ -1,6 +1,5 @@
 //! The sample source `folder`.
 
-use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,6 +19,7 @@ use crate::layout::Layout;
 use crate::lists::Lists;
 use crate::question::Question;
 use crate::source::blocking;
+use crate::videos::Videos;
 
 /// Extensions of video files, in any case.
 const EXTENSIONS: [&str; 13] =
@@ -118,9 +118,10 @@ impl FolderSource {
     }
 
     fn check(&self) -> Result<(), DataError> {
-        let videos: HashSet<_> = self.samples()?.into_iter().map(|sample| sample.video).collect();
+        let samples = self.samples()?;
         let held_out = self.held_out()?;
-        match held_out.into_iter().find(|it| videos.contains(&it.sample.video)) {
+        let videos = Videos::new(samples.iter().map(|sample| sample.video.as_path()));
+        match held_out.into_iter().find(|it| videos.has(&it.sample.video)) {
             None => Ok(()),
             Some(shared) => Err(DataError::SharedVideo {
                 training: self.config.path.clone(),

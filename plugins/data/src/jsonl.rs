@@ -1,7 +1,6 @@
 //! The sample source `jsonl`.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,12 +13,12 @@ use crate::columns::Columns;
 use crate::error::{DataError, Place};
 use crate::layout::Layout;
 use crate::lists::{Lists, Taker, Wanted, fail};
-use crate::row::Object;
+use crate::rows::{RowError, Rows};
 use crate::source::ListSource;
 
 /// JSONL lists of videos and instructions, in LLaVA-Hound's layouts or with any keys by a column map.
 ///
-/// One object per line: `id` and `video` with `conversations` (`train`), `prompt` (`dpo`) or `question`
+/// One object per line, or a JSON array of objects: `id` and `video` with `conversations` (`train`), `prompt` (`dpo`) or `question`
 /// (`qa`), and for evaluation `answer`; or the keys of `columns`. Training never reads answers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -76,30 +75,26 @@ isr_config::register!(
     example = "training = \"data/train.jsonl\"\nevaluation = \"data/evaluation.jsonl\"\nvideo_root = \"data\"\n"
 );
 
-/// Reads the objects of a JSONL file; skips blank lines.
+/// Reads the objects of a list.
 pub(crate) fn read_rows(path: &Path, _: &Wanted, take: Taker<'_>) -> Result<(), DataError> {
-    let file = BufReader::new(File::open(path).map_err(DataError::io(path))?);
-    for (index, line) in file.lines().enumerate() {
-        let place = Place::Line(index + 1);
-        let fail = fail(path, place);
-        let text = line.map_err(|error| match error.kind() {
-            std::io::ErrorKind::InvalidData => fail("it is not UTF-8 text".to_owned()),
-            _ => DataError::Io { path: path.to_owned(), source: error },
-        })?;
-        if !text.trim().is_empty() {
-            object(&text).and_then(|row| take(place, row)).map_err(fail)?;
-        }
+    let rows = Rows::open(File::open(path).map_err(DataError::io(path))?);
+    for row in rows.map_err(|error| failed(path, None, error))? {
+        let (line, value) = row;
+        let place = Place::Line(line);
+        let value = value.map_err(|error| failed(path, Some(place), error))?;
+        let row = match value {
+            Value::Object(object) => take(place, object),
+            _ => Err("expected a JSON object with `id`, `video` and `prompt`".to_owned()),
+        };
+        row.map_err(fail(path, place))?;
     }
     Ok(())
 }
 
-fn object(text: &str) -> Result<Object, String> {
-    match serde_json::from_str(text) {
-        Ok(Value::Object(object)) => Ok(object),
-        Ok(_) => Err("expected a JSON object with `id`, `video` and `prompt`".to_owned()),
-        Err(_) if text.trim() == "[" => {
-            Err("this is a JSON array over many lines; write one object a line (`jq -c '.[]'`)".to_owned())
-        }
-        Err(error) => Err(format!("no valid JSON: {error}")),
+fn failed(path: &Path, place: Option<Place>, error: RowError) -> DataError {
+    match (error, place) {
+        (RowError::Read(source), _) => DataError::Io { path: path.to_owned(), source },
+        (RowError::Invalid(reason), Some(place)) => fail(path, place)(reason),
+        (RowError::Invalid(reason), None) => DataError::Table { path: path.to_owned(), reason },
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! | `type` | source | file |
 //! |---|---|---|
-//! | `jsonl` | JSONL in LLaVA-Hound's layouts, or with any keys by a column map | `src/lists.rs`, `src/jsonl.rs` |
+//! | `jsonl` | JSONL or JSON arrays in LLaVA-Hound's layouts, or with any keys by a column map | `src/lists.rs`, `src/jsonl.rs`, `src/rows.rs` |
 //! | `parquet` | the same in Parquet files, such as those of Hugging Face `datasets` | `src/lists.rs`, `src/parquet.rs` |
 //! | `folder` | one instruction for each video of a folder | `src/folder.rs` |
 //!
@@ -26,7 +26,9 @@ mod names;
 mod parquet;
 mod question;
 mod row;
+mod rows;
 mod source;
+mod videos;
 
 pub use columns::Columns;
 pub use error::{DataError, Place};
@@ -35,3 +37,4 @@ pub use jsonl::JsonlConfig;
 pub use layout::Layout;
 #[cfg(feature = "parquet")]
 pub use parquet::ParquetConfig;
+pub use rows::{RowError, Rows};

@@ -1,6 +1,6 @@
 //! Lists of samples in any format, read by a layout or a column map.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use isr_api::LabelledSample;
@@ -10,6 +10,7 @@ use crate::columns::Columns;
 use crate::error::{DataError, Place};
 use crate::layout::{KEYS, Layout};
 use crate::row::{Line, Object, Texts};
+use crate::videos::Videos;
 
 /// Callback for a row and its position; its error is the reason why the row is invalid.
 pub(crate) type Taker<'a> = &'a mut dyn FnMut(Place, Object) -> Result<(), String>;
@@ -62,13 +63,14 @@ impl Lists {
         }
     }
 
-    /// Reads and validates all lists, including that evaluation and training share no video path.
+    /// Reads and validates all lists, including that evaluation and training share no video.
     pub(crate) fn check(&self) -> Result<(), DataError> {
-        let training: HashSet<_> = self.training()?.into_iter().map(|line| line.sample.video).collect();
+        let training = self.training()?;
         self.labelled(self.audit.as_deref())?;
         let Some(evaluation) = &self.evaluation else { return Ok(()) };
         let held_out = self.labelled(Some(evaluation))?;
-        match held_out.into_iter().find(|it| training.contains(&it.sample.video)) {
+        let trained_on = Videos::new(training.iter().map(|line| line.sample.video.as_path()));
+        match held_out.into_iter().find(|it| trained_on.has(&it.sample.video)) {
             None => Ok(()),
             Some(shared) => Err(DataError::SharedVideo {
                 training: self.training.clone(),

@@ -5,13 +5,19 @@
 //! [`IN_ONE_PASS`] bytes is decoded twice more: once to count frames, without conversion or output, and once
 //! to write the sampled frames. This bounds memory.
 
+//!
+//! Errors are not all damage. A file that fails in a strict pass is decoded once more with a log of all packets
+//! and frames, which tells whether a frame was lost.
+
 use std::path::Path;
-use std::time::Instant;
+use std::process::ExitStatus;
+use std::time::Duration;
 
 use isr_api::Frames;
-use isr_ffmpeg::{Ending, FfmpegError, Limits, Outcome};
+use isr_ffmpeg::{Ending, Limits, Outcome, memory_is_short};
 
-use crate::command::{Pass, arguments};
+use crate::clock::Clock;
+use crate::command::{Care, Pass, arguments};
 use crate::config::FfmpegConfig;
 use crate::error::VideoError;
 use crate::log::{Log, MOST_COUNTED};
@@ -19,62 +25,154 @@ use crate::log::{Log, MOST_COUNTED};
 /// Maximum size of all frames of a video for decoding in one pass: 16 MiB of RGB, 109 frames of 224 x 224.
 const IN_ONE_PASS: usize = 16 << 20;
 
+/// Maximum number of trials, of which only one whose log is torn is repeated.
+const TRIALS: usize = 5;
+
 /// Maximum size of the sampled frames of one video: 1 GiB of RGB.
 pub(crate) const MOST_BYTES: usize = 1 << 30;
 
+/// Complaints of the decoder about a video that has lost no frame.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Complaints {
+    pub(crate) count: usize,
+    pub(crate) first: String,
+}
+
 /// Decodes the sampled frames of a video file with the `ffmpeg` at `program`.
-pub(crate) async fn read(program: &Path, config: &FfmpegConfig, path: &Path) -> Result<Frames, VideoError> {
-    let clip = Clip { program, config, path, deadline: Instant::now() + config.timeout() };
-    let (whole, log) = clip.pass(Pass::All, IN_ONE_PASS).await?;
-    if let Some(rgb) = whole {
-        let (chosen, times) = clip.choose(&log)?;
-        return clip.assemble(&rgb, &log, &chosen, &chosen, &times);
+pub(crate) async fn read(
+    program: &Path,
+    config: &FfmpegConfig,
+    path: &Path,
+) -> Result<(Frames, Option<Complaints>), VideoError> {
+    let clip = Clip { program, config, path, clock: Clock::start() };
+    if config.allow_damaged {
+        return Ok((clip.decode(Care::Lenient).await?.0, None));
     }
-    let (_, count) = clip.pass(Pass::Count, 0).await?;
-    let (chosen, times) = clip.choose(&count)?;
-    let mut distinct = chosen.clone();
-    distinct.dedup();
-    let (picked, log) = clip.pass(Pass::Pick(&distinct), MOST_BYTES).await?;
-    let rgb = picked.ok_or_else(|| clip.too_many_bytes(MOST_BYTES))?;
-    if log.ticks.len() != distinct.len() {
-        return Err(VideoError::Unstable(path.to_owned()));
+    let refused = match clip.decode(Care::Strict).await {
+        Ok((frames, false)) => return Ok((frames, None)),
+        Ok((_, true)) => None,
+        Err(refused @ VideoError::Damaged { .. }) => Some(refused),
+        Err(error) => return Err(error),
+    };
+    let complaints = clip.try_out().await?;
+    match refused {
+        // Without a complaint there is nothing that would explain the refusal.
+        Some(refused) if complaints.is_none() => Err(refused),
+        _ => Ok((clip.decode(Care::Lenient).await?.0, complaints)),
     }
-    let places: Vec<usize> =
-        chosen.iter().map(|index| distinct.partition_point(|other| other < index)).collect();
-    clip.assemble(&rgb, &log, &places, &chosen, &times)
 }
 
 struct Clip<'a> {
     program: &'a Path,
     config: &'a FfmpegConfig,
     path: &'a Path,
-    deadline: Instant,
+    clock: Clock,
 }
 
 impl Clip<'_> {
+    /// Decodes the sampled frames. The flag says whether an error may have been missed.
+    async fn decode(&self, care: Care) -> Result<(Frames, bool), VideoError> {
+        let (whole, log) = self.pass(Pass::All, care, IN_ONE_PASS).await?;
+        if let Some(rgb) = whole {
+            let (chosen, times) = self.choose(&log)?;
+            return Ok((self.assemble(&rgb, &log, &chosen, &chosen, &times)?, log.torn));
+        }
+        let (_, count) = self.pass(Pass::Count, care, 0).await?;
+        let (chosen, times) = self.choose(&count)?;
+        let mut distinct = chosen.clone();
+        distinct.dedup();
+        let (picked, log) = self.pass(Pass::Pick(&distinct), care, MOST_BYTES).await?;
+        let rgb = picked.ok_or_else(|| self.too_many_bytes(MOST_BYTES))?;
+        if log.ticks.len() != distinct.len() {
+            return Err(VideoError::Unstable(self.path.to_owned()));
+        }
+        let places: Vec<usize> =
+            chosen.iter().map(|index| distinct.partition_point(|other| other < index)).collect();
+        Ok((self.assemble(&rgb, &log, &places, &chosen, &times)?, count.torn))
+    }
+
+    /// Decodes without writing frames, and tells what errors cost: an error if a frame is lost or damaged, else
+    /// the complaints, if there are any.
+    async fn try_out(&self) -> Result<Option<Complaints>, VideoError> {
+        let mut torn = None;
+        for _ in 0..TRIALS {
+            let (_, log) = self.pass(Pass::Trial, Care::Lenient, 0).await?;
+            if let Some(reason) = &log.damage {
+                return Err(self.refusal(reason, true));
+            }
+            if !log.torn {
+                let lost = log.lost();
+                let complaints = log.complaints();
+                return match (lost, &complaints) {
+                    (0, _) => Ok(complaints),
+                    (_, first) => {
+                        let first = first.as_ref().map_or("", |it| &it.first);
+                        Err(VideoError::damaged(self.path, format!("{lost} frames are lost; {first}")))
+                    }
+                };
+            }
+            torn = log.note;
+        }
+        Err(VideoError::damaged(self.path, torn.unwrap_or_else(|| "its log is torn".into())))
+    }
+
     /// Runs ffmpeg once. Returns its output, or `None` if it exceeds `limit` bytes, and its log.
-    async fn pass(&self, pass: Pass<'_>, limit: usize) -> Result<(Option<Vec<u8>>, Log), VideoError> {
-        let wall = self.deadline.saturating_duration_since(Instant::now());
-        let limits = Limits { wall, memory: self.config.memory_mib << 20, output: limit };
-        let args = arguments(self.config, self.path, pass);
+    async fn pass(
+        &self,
+        pass: Pass<'_>,
+        care: Care,
+        limit: usize,
+    ) -> Result<(Option<Vec<u8>>, Log), VideoError> {
+        let args = arguments(self.config, self.path, pass, care);
+        let limits = Limits { output: limit, ..self.limits() };
         let mut log = Log::default();
-        let ran = isr_ffmpeg::run(self.program, &args, b"", &limits, &mut |line| log.read(line)).await;
-        let outcome = ran.map_err(|error| match error {
-            FfmpegError::TimedOut(_) => self.timed_out(),
-            error => error.into(),
-        })?;
-        self.check(&outcome, &log)?;
-        let complete = outcome.ending != Ending::OutputLimit;
-        Ok((complete.then_some(outcome.stdout), log))
+        let mut on_line = |line: &str| {
+            let before = log.seen();
+            log.read(line);
+            if log.seen() > before {
+                self.clock.tick();
+            }
+        };
+        let outcome = tokio::select! {
+            ran = isr_ffmpeg::run(self.program, &args, b"", &limits, &mut on_line) => ran?,
+            late = self.clock.expired(self.config, self.path) => return Err(late),
+        };
+        match self.check(&outcome, &log, care) {
+            Err(VideoError::OutOfMemory { .. }) if self.lacks_memory().await => Err(self.shortage(
+                "Cannot allocate memory",
+                "raise `ulimit -v` or `video.memory_mib`, or lower `video.processes`",
+            )),
+            checked => checked.map(|()| {
+                let complete = outcome.ending != Ending::OutputLimit;
+                (complete.then_some(outcome.stdout), log)
+            }),
+        }
+    }
+
+    /// Limits without one on time, which the clock keeps.
+    fn limits(&self) -> Limits {
+        Limits { wall: Duration::MAX, memory: self.config.memory_mib << 20, output: 0 }
+    }
+
+    /// Whether a failed allocation is the machine's fault: less memory than `memory_mib` may be had, or not even
+    /// a black frame can be decoded.
+    async fn lacks_memory(&self) -> bool {
+        let limits = Limits { wall: Duration::from_secs(60), ..self.limits() };
+        let words = "-loglevel error -f rawvideo -pixel_format gray -video_size 16x16 -i pipe:0 -f null -";
+        let args: Vec<_> = words.split(' ').map(Into::into).collect();
+        let control = isr_ffmpeg::run(self.program, &args, &[0; 256], &limits, &mut |_| ()).await;
+        let works = control.is_ok_and(|it| matches!(it.ending, Ending::Exited(status) if status.success()));
+        !works || memory_is_short(limits.memory)
     }
 
     /// Checks log and exit status of a pass, the most specific error first.
-    fn check(&self, outcome: &Outcome, log: &Log) -> Result<(), VideoError> {
+    fn check(&self, outcome: &Outcome, log: &Log, care: Care) -> Result<(), VideoError> {
         let path = || self.path.to_owned();
         let Ending::Exited(status) = outcome.ending else {
             // Killed for exceeding the output limit, which may have caused errors in the log.
             return Ok(());
         };
+        self.check_machine(status, log)?;
         if log.too_large {
             return Err(VideoError::TooManyPixels { path: path(), limit: self.config.max_pixels });
         }
@@ -84,21 +182,51 @@ impl Clip<'_> {
         if log.endless {
             return Err(VideoError::TooManyFrames { path: path(), limit: MOST_COUNTED });
         }
-        // Shell and dynamic linker report 126 and 127 if the program cannot be started.
+        // The dynamic linker reports 127 if a library is missing.
         if let Some(126 | 127) = status.code() {
             return Err(VideoError::Broken(
                 log.foreign.clone().unwrap_or_else(|| "it cannot be started".into()),
             ));
         }
-        match &log.error {
-            Some(reason) if !(status.success() && self.config.allow_damaged) => {
-                Err(self.refusal(reason, log.opened))
-            }
+        let damage = match care {
+            _ if !status.success() => log.damage.as_ref().or(log.error.as_ref()),
+            Care::Strict => log.error.as_ref(),
+            Care::Lenient => None,
+        };
+        match damage {
+            Some(reason) => Err(self.refusal(reason, log.opened)),
             None if !status.success() => {
                 Err(VideoError::Crashed { path: path(), status: status.to_string() })
             }
-            _ => Ok(()),
+            None => Ok(()),
         }
+    }
+
+    /// Tells what the machine, or somebody, did to ffmpeg from what the file did.
+    fn check_machine(&self, status: ExitStatus, log: &Log) -> Result<(), VideoError> {
+        const AGAIN: &str = "continue the run when nothing ends its processes";
+        if status.success() {
+            return Ok(());
+        }
+        if let Some((reason, remedy)) = &log.shortage {
+            return Err(self.shortage(reason, remedy));
+        }
+        #[cfg(unix)]
+        match std::os::unix::process::ExitStatusExt::signal(&status) {
+            Some(9) => {
+                let remedy = "the machine or the job may have run out of memory: lower `video.processes`, or \
+                              give it more";
+                return Err(self.shortage("ffmpeg was killed", remedy));
+            }
+            Some(1 | 2 | 15 | 24) => return Err(self.shortage(&format!("ffmpeg got {status}"), AGAIN)),
+            _ => {}
+        }
+        if log.interrupted { Err(self.shortage("ffmpeg was told to end", AGAIN)) } else { Ok(()) }
+    }
+
+    fn shortage(&self, reason: &str, remedy: &str) -> VideoError {
+        let path = self.path.to_owned();
+        VideoError::Shortage { path, reason: reason.to_owned(), remedy: remedy.to_owned() }
     }
 
     /// The error for the first error line of ffmpeg's log.
@@ -155,10 +283,6 @@ impl Clip<'_> {
         let timestamps: Vec<f64> = indices.iter().filter_map(|index| times.get(*index).copied()).collect();
         let duration = self.config.sampling.duration(times, log.frame_rate);
         Ok(Frames { width, height, rgb: chosen.concat(), timestamps, duration })
-    }
-
-    fn timed_out(&self) -> VideoError {
-        VideoError::TimedOut { path: self.path.to_owned(), seconds: self.config.timeout_seconds }
     }
 
     fn too_many_bytes(&self, bytes: usize) -> VideoError {

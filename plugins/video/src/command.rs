@@ -22,15 +22,29 @@ pub(crate) enum Pass<'a> {
     Count,
     /// Writes the frames with these indices, ascending.
     Pick(&'a [usize]),
+    /// Writes no frames, but a log line for each packet and for each decoded frame.
+    Trial,
+}
+
+/// What becomes of errors in a file.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Care {
+    /// The first ends the pass.
+    Strict,
+    /// They are passed over.
+    Lenient,
 }
 
 /// Arguments of one pass over a file.
-pub(crate) fn arguments(config: &FfmpegConfig, path: &Path, pass: Pass<'_>) -> Vec<OsString> {
+pub(crate) fn arguments(config: &FfmpegConfig, path: &Path, pass: Pass<'_>, care: Care) -> Vec<OsString> {
     let mut args: Vec<OsString> = Vec::new();
     let mut add = |words: &[&str]| args.extend(words.iter().map(OsString::from));
     add(&["-hide_banner", "-nostats", "-loglevel", "repeat+level+info", "-filter_threads", "1"]);
-    if !config.allow_damaged {
-        add(&["-xerror", "-err_detect", "explode"]);
+    match (pass, care) {
+        // Errors of the decoder are passed over, those of the container are not.
+        (Pass::Trial, _) => add(&["-debug_ts", "-err_detect", "explode", "-err_detect:v", "0"]),
+        (_, Care::Strict) => add(&["-xerror", "-err_detect", "explode"]),
+        (_, Care::Lenient) => {}
     }
     add(&["-protocol_whitelist", "file", "-format_whitelist", CONTAINERS]);
     add(&["-threads", "1", "-max_pixels", &config.max_pixels.to_string(), "-i"]);
@@ -42,7 +56,7 @@ pub(crate) fn arguments(config: &FfmpegConfig, path: &Path, pass: Pass<'_>) -> V
     // V excludes cover images.
     add(&["-map", "0:V:0", "-vf", &filters(config, pass), "-fps_mode", "passthrough", "-threads", "1"]);
     match pass {
-        Pass::Count => add(&["-f", "null", "-"]),
+        Pass::Count | Pass::Trial => add(&["-f", "null", "-"]),
         Pass::All | Pass::Pick(_) => add(&["-f", "rawvideo", "pipe:1"]),
     }
     args
@@ -59,12 +73,19 @@ fn filters(config: &FfmpegConfig, pass: Pass<'_>) -> String {
         chain.push(format!("trim=end_frame={end}"));
         chain.push(format!("select='{}'", terms.join("+")));
     }
-    if pass != Pass::Count {
+    if matches!(pass, Pass::All | Pass::Pick(_)) {
         chain.push(format!("scale={}{SCALER}", size(config.max_short_side)));
         chain.push("format=rgb24".into());
     }
-    // Checksums of all planes would dominate the run time.
-    chain.push("showinfo=checksum=0".into());
+    if pass != Pass::Trial {
+        // Of data beside the frames, a showinfo line would be written in many pieces.
+        chain.push("sidedata=mode=delete".into());
+        // Checksums of all planes would dominate the run time.
+        chain.push("showinfo=checksum=0".into());
+    }
+    // The writer complains of timestamps that do not rise, such as those of joined files. An hour a frame is apart
+    // in any time base.
+    chain.push("setpts=N*3600/TB".into());
     chain.join(",")
 }
 
@@ -81,7 +102,8 @@ mod tests {
     use crate::FrameSampling;
 
     fn text(config: &FfmpegConfig, pass: Pass<'_>) -> String {
-        let words: Vec<_> = arguments(config, Path::new("-a:b.mp4"), pass)
+        let care = if config.allow_damaged { Care::Lenient } else { Care::Strict };
+        let words: Vec<_> = arguments(config, Path::new("-a:b.mp4"), pass, care)
             .into_iter()
             .map(|word| word.into_string().unwrap())
             .collect();

@@ -14,8 +14,10 @@ use crate::sampling::FrameSampling;
 ///
 /// Frames are 8-bit RGB at the video's resolution, with rotation metadata applied; the encoder resizes and
 /// normalises them. A file that is missing, damaged or hostile, or that exceeds the limits on time and memory,
-/// is quarantined. The program is that of `ISR_FFMPEG`, else `.ffmpeg/ffmpeg` as installed by `cargo xtask
-/// setup`, else that on `PATH`; version 5.1 or later.
+/// is quarantined; a clip whose decoder complains without losing a frame is read, with a warning. The program is
+/// that of `ISR_FFMPEG`, else `.ffmpeg/ffmpeg` or `ffmpeg` beside the binary, else `.ffmpeg/ffmpeg` of the
+/// checkout that it was built in, as installed by `cargo xtask setup`, else that of `cargo xtask setup --user` in
+/// the user's cache folder (`~/.cache/isr-dpo`), else that on `PATH`; version 5.1 or later.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct FfmpegConfig {
@@ -30,12 +32,17 @@ pub struct FfmpegConfig {
     pub max_short_side: Option<u32>,
     /// Frame rate assumed for folders, in frames per second, for timestamps and the `fps` rule; default 2.
     pub folder_fps: f64,
-    /// Whether the decodable part of a damaged file is used; by default (false) the file is quarantined.
+    /// Whether the decodable part of a damaged file is used; by default (false) a file that has lost frames is
+    /// quarantined. Pictures before the first key frame of a clip, which a cut by stream copy leaves behind, are
+    /// no damage.
     pub allow_damaged: bool,
     /// Maximum number of pixels of a stored frame; the default 9437184 is 4096 x 2304.
     pub max_pixels: u64,
-    /// Wall-clock limit per video in seconds, from the start of decoding; default 60.
+    /// Wall-clock limit per video in seconds, from the start of decoding; default 60. Grows by
+    /// `timeout_per_frame`.
     pub timeout_seconds: f64,
+    /// Seconds by which each decoded frame extends the limit, so that long videos have longer; default 0.05.
+    pub timeout_per_frame: f64,
     /// Address-space limit of one ffmpeg process in MiB, including up to 400 for its libraries; default 2048.
     pub memory_mib: u64,
     /// Maximum number of videos read concurrently; default: the number of processors.
@@ -53,6 +60,7 @@ impl Default for FfmpegConfig {
             allow_damaged: false,
             max_pixels: 4096 * 2304,
             timeout_seconds: 60.0,
+            timeout_per_frame: 0.05,
             memory_mib: 2048,
             processes: None,
         }
@@ -75,7 +83,7 @@ impl FfmpegConfig {
     /// frames.
     pub fn fingerprint(&self) -> Fingerprint {
         Fingerprint::of_json(&SamplingIdentity {
-            version: 1,
+            version: 2,
             sampling: &self.sampling,
             max_short_side: self.max_short_side,
             folder_fps: self.folder_fps,
@@ -92,6 +100,7 @@ impl FfmpegConfig {
             (self.folder_fps > 0.0 && self.folder_fps.is_finite(), "folder_fps must be more than 0"),
             ((1..=1 << 30).contains(&self.max_pixels), "max_pixels must be from 1 to 1073741824"),
             (self.timeout_seconds > 0.0, "timeout_seconds must be more than 0"),
+            (self.timeout_per_frame >= 0.0, "timeout_per_frame must be at least 0"),
             ((512..=1 << 20).contains(&self.memory_mib), "memory_mib must be from 512 to 1048576"),
             (
                 self.processes.is_none_or(|count| (1..=1024).contains(&count)),
@@ -101,9 +110,10 @@ impl FfmpegConfig {
         checks.into_iter().find(|(right, _)| !right).map_or(Ok(()), |(_, message)| Err(message.to_owned()))
     }
 
-    /// Wall-clock time limit per video.
-    pub(crate) fn timeout(&self) -> Duration {
-        Duration::try_from_secs_f64(self.timeout_seconds).unwrap_or(Duration::MAX)
+    /// Wall-clock limit of a video of which so many frames have been decoded.
+    pub(crate) fn timeout(&self, frames: usize) -> Duration {
+        let seconds = self.timeout_seconds + self.timeout_per_frame * frames as f64;
+        Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
     }
 
     /// Refuses a video with fewer than `min_frames` frames.

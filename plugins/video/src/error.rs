@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use isr_api::ComponentError;
-use isr_ffmpeg::FfmpegError;
+use isr_ffmpeg::{FfmpegError, remedy_for};
 
-/// Errors of reading a video. All but [`Broken`](Self::Broken) and [`Ffmpeg`](Self::Ffmpeg) concern one video,
-/// which is quarantined.
+/// Errors of reading a video. All but [`Shortage`](Self::Shortage), [`Broken`](Self::Broken) and
+/// [`Ffmpeg`](Self::Ffmpeg) concern one video, which is quarantined; those stop the run.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum VideoError {
@@ -97,12 +97,31 @@ pub enum VideoError {
     #[error("{0} does not decode to the same frames twice: was it changed meanwhile?")]
     Unstable(PathBuf),
     /// The wall-clock limit is exceeded.
-    #[error("{path} took longer than the {seconds} s of `video.timeout_seconds`")]
+    #[error(
+        "{path} took longer than {limit:.1} s, {frames} frames in: raise `video.timeout_seconds` ({seconds}) or \
+         `video.timeout_per_frame` ({per_frame})"
+    )]
     TimedOut {
         /// Path of the file or folder.
         path: PathBuf,
-        /// Limit, `timeout_seconds`.
+        /// Limit that was exceeded, in seconds.
+        limit: f64,
+        /// Number of frames that had been decoded.
+        frames: usize,
+        /// `timeout_seconds`.
         seconds: f64,
+        /// `timeout_per_frame`.
+        per_frame: f64,
+    },
+    /// The machine lacks a resource, or ended the decoder; the video may be sound.
+    #[error("cannot decode {path} now, which may be sound ({reason}): {remedy}")]
+    Shortage {
+        /// Path of the file or folder.
+        path: PathBuf,
+        /// What happened.
+        reason: String,
+        /// What to do about it.
+        remedy: String,
     },
     /// The decoder's memory limit is exceeded.
     #[error("decoding {path} takes more than the {limit} MiB of `video.memory_mib`")]
@@ -123,6 +142,17 @@ pub enum VideoError {
     /// The folder has no PNG or JPEG files.
     #[error("{0} holds no frames: expected .png, .jpg or .jpeg files")]
     NoImages(PathBuf),
+    /// The names of a folder's images do not tell their order.
+    #[error(
+        "{first} and {second} stand in one order by their numbers and in the other by their letters: pad the \
+         numbers in the names with zeros"
+    )]
+    Order {
+        /// Path of the one that is first by its numbers.
+        first: PathBuf,
+        /// Path of the other.
+        second: PathBuf,
+    },
     /// The images of the folder differ in size.
     #[error(
         "{path} is {}x{} pixels, but the first frame of its folder is {}x{}: remove or resize it",
@@ -146,9 +176,11 @@ pub enum VideoError {
 
 impl VideoError {
     pub(crate) fn io(path: &Path, source: std::io::Error) -> Self {
-        match source.kind() {
-            std::io::ErrorKind::NotFound => Self::Missing(path.to_owned()),
-            _ => Self::Io { path: path.to_owned(), source },
+        let path = path.to_owned();
+        match remedy_for(&source) {
+            Some(remedy) => Self::Shortage { path, reason: source.to_string(), remedy: remedy.to_owned() },
+            None if source.kind() == std::io::ErrorKind::NotFound => Self::Missing(path),
+            None => Self::Io { path, source },
         }
     }
 
@@ -158,11 +190,27 @@ impl VideoError {
 }
 
 impl From<VideoError> for ComponentError {
-    /// A failure of the decoder itself stops the run; all other errors are bad input.
+    /// A failure of the decoder itself or of the machine stops the run; all other errors are bad input.
     fn from(error: VideoError) -> Self {
         match error {
-            VideoError::Broken(_) | VideoError::Ffmpeg(_) => Self::failed(error),
+            VideoError::Shortage { .. } | VideoError::Broken(_) | VideoError::Ffmpeg(_) => {
+                Self::failed(error)
+            }
             _ => Self::bad_input(error),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shortage_of_the_machine_is_not_bad_input() {
+        let full = VideoError::io(Path::new("a.mp4"), std::io::ErrorKind::OutOfMemory.into());
+        let ComponentError::Failed(cause) = ComponentError::from(full) else { panic!("bad input") };
+        assert!(cause.to_string().starts_with("cannot decode a.mp4 now, which may be sound ("), "{cause}");
+        let denied = VideoError::io(Path::new("a.mp4"), std::io::ErrorKind::PermissionDenied.into());
+        assert!(matches!(ComponentError::from(denied), ComponentError::BadInput(_)));
     }
 }

@@ -1,15 +1,18 @@
 //! Reading of folders with one image file per frame.
 
 use std::fs;
+use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 use isr_api::Frames;
 
 use crate::clip::MOST_BYTES;
+use crate::clock::Clock;
 use crate::config::FfmpegConfig;
 use crate::error::VideoError;
-use crate::image::Encoded;
+use crate::image::{self, Encoded};
 use crate::log::MOST_COUNTED;
+use crate::order::sort_by_time;
 
 /// Extensions of image files, in any case.
 const EXTENSIONS: [&str; 3] = ["png", "jpg", "jpeg"];
@@ -18,7 +21,7 @@ const EXTENSIONS: [&str; 3] = ["png", "jpg", "jpeg"];
 ///
 /// Reads the headers of all images, since images of different sizes are no video; decodes only the sampled
 /// ones.
-pub(crate) fn read(config: &FfmpegConfig, folder: &Path) -> Result<Frames, VideoError> {
+pub(crate) fn read(config: &FfmpegConfig, folder: &Path, clock: &Clock) -> Result<Frames, VideoError> {
     let files = images(folder)?;
     if files.is_empty() {
         return Err(VideoError::NoImages(folder.to_owned()));
@@ -27,7 +30,7 @@ pub(crate) fn read(config: &FfmpegConfig, folder: &Path) -> Result<Frames, Video
     let times: Vec<f64> = (0..files.len()).map(|index| index as f64 / config.folder_fps).collect();
     let chosen = config.sampling.for_folder().choose(&times);
     let chosen = chosen.ok_or_else(|| VideoError::NoTimestamps(folder.to_owned()))?;
-    let (width, height) = common_size(config, &files)?;
+    let (width, height) = common_size(config, &files, clock)?;
     let bytes = chosen.len().saturating_mul(width as usize * height as usize * 3);
     if bytes > MOST_BYTES {
         return Err(VideoError::TooManyBytes { path: folder.to_owned(), bytes, limit: MOST_BYTES });
@@ -46,7 +49,7 @@ pub(crate) fn read(config: &FfmpegConfig, folder: &Path) -> Result<Frames, Video
     Ok(Frames { width, height, rgb, timestamps, duration })
 }
 
-/// The folder's image files, sorted by name like Python does, by code point.
+/// The folder's image files in the order of time.
 fn images(folder: &Path) -> Result<Vec<PathBuf>, VideoError> {
     let failed = |source| VideoError::io(folder, source);
     let mut files = Vec::new();
@@ -59,7 +62,7 @@ fn images(folder: &Path) -> Result<Vec<PathBuf>, VideoError> {
             return Err(VideoError::TooManyFrames { path: folder.to_owned(), limit: MOST_COUNTED });
         }
     }
-    files.sort_by(|a, b| a.file_name().cmp(&b.file_name()));
+    sort_by_time(&mut files).map_err(|(first, second)| VideoError::Order { first, second })?;
     Ok(files)
 }
 
@@ -71,11 +74,12 @@ fn is_image(path: &Path) -> bool {
     !hidden && EXTENSIONS.contains(&extension.as_str()) && path.is_file()
 }
 
-fn common_size(config: &FfmpegConfig, files: &[PathBuf]) -> Result<(u32, u32), VideoError> {
+fn common_size(config: &FfmpegConfig, files: &[PathBuf], clock: &Clock) -> Result<(u32, u32), VideoError> {
     let mut expected = None;
     for path in files {
-        let bytes = load(path)?;
-        let size = Encoded::new(&bytes).and_then(|image| image.size());
+        clock.tick();
+        let file = fs::File::open(path).map_err(|source| VideoError::io(path, source))?;
+        let size = image::size(&mut BufReader::new(file));
         let size = size.map_err(|reason| VideoError::damaged(path, reason))?;
         if u64::from(size.0) * u64::from(size.1) > config.max_pixels {
             return Err(VideoError::TooManyPixels { path: path.clone(), limit: config.max_pixels });

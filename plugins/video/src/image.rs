@@ -1,14 +1,11 @@
-//! In-process decoding of PNG and JPEG.
+//! In-process decoding of PNG and JPEG (`jpeg.rs`).
 //!
 //! Both decoders are memory-safe Rust, so they need no process of their own, which would cost a hundred times
 //! the decoding of an image.
 
-use std::io::Cursor;
+use std::io::{BufRead, Cursor, Read, Seek};
 
-use zune_jpeg::JpegDecoder;
-use zune_jpeg::zune_core::bytestream::ZCursor;
-use zune_jpeg::zune_core::colorspace::ColorSpace;
-use zune_jpeg::zune_core::options::DecoderOptions;
+use crate::jpeg;
 
 const PNG_SIGNATURE: &[u8] = b"\x89PNG\r\n\x1a\n";
 
@@ -29,32 +26,30 @@ impl<'a> Encoded<'a> {
         }
     }
 
-    /// Width and height in pixels, from the header.
-    pub(crate) fn size(&self) -> Result<(u32, u32), String> {
-        match self {
-            Self::Png(bytes) => {
-                let reader =
-                    png::Decoder::new(Cursor::new(bytes)).read_info().map_err(|error| error.to_string())?;
-                Ok((reader.info().width, reader.info().height))
-            }
-            Self::Jpeg(bytes) => {
-                let mut decoder = JpegDecoder::new(ZCursor::new(bytes));
-                decoder.decode_headers().map_err(|error| error.to_string())?;
-                let info = decoder.info().ok_or("no header")?;
-                Ok((u32::from(info.width), u32::from(info.height)))
-            }
-        }
-    }
-
     /// Decodes to `u8` RGB of shape `[height, width, 3]`, like `PIL.Image.open(path).convert("RGB")`: drops
-    /// alpha, reduces 16 bits to 8, and ignores EXIF rotation. Check [`Self::size`] first.
+    /// alpha, reduces 16 bits to 8, and ignores EXIF rotation. Check [`size`] first.
     ///
     /// With `lenient`, accepts the decodable part of a damaged JPEG.
     pub(crate) fn rgb(&self, lenient: bool) -> Result<Vec<u8>, String> {
         match self {
             Self::Png(bytes) => decode_png(bytes),
-            Self::Jpeg(bytes) => decode_jpeg(bytes, lenient),
+            Self::Jpeg(bytes) => jpeg::decode(bytes, lenient),
         }
+    }
+}
+
+/// Width and height in pixels. Reads no more of a file than its header.
+pub(crate) fn size(file: &mut (impl BufRead + Seek)) -> Result<(u32, u32), String> {
+    let failed = |error: std::io::Error| error.to_string();
+    let mut start = Vec::new();
+    file.by_ref().take(PNG_SIGNATURE.len() as u64).read_to_end(&mut start).map_err(failed)?;
+    file.rewind().map_err(failed)?;
+    match Encoded::new(&start)? {
+        Encoded::Png(_) => {
+            let reader = png::Decoder::new(file).read_info().map_err(|error| error.to_string())?;
+            Ok((reader.info().width, reader.info().height))
+        }
+        Encoded::Jpeg(_) => jpeg::size(file),
     }
 }
 
@@ -78,22 +73,6 @@ fn decode_png(bytes: &[u8]) -> Result<Vec<u8>, String> {
 /// Repeats the first of every `channels` values three times.
 fn gray_to_rgb(pixels: &[u8], channels: usize) -> Vec<u8> {
     pixels.chunks_exact(channels).flat_map(|pixel| [pixel[0]; 3]).collect()
-}
-
-fn decode_jpeg(bytes: &[u8], lenient: bool) -> Result<Vec<u8>, String> {
-    // The decoder fills missing data with gray and reports success.
-    if !lenient && !has_jpeg_end(bytes) {
-        return Err("the end of the image is missing".into());
-    }
-    let options =
-        DecoderOptions::default().set_strict_mode(!lenient).jpeg_set_out_colorspace(ColorSpace::RGB);
-    JpegDecoder::new_with_options(ZCursor::new(bytes), options).decode().map_err(|error| error.to_string())
-}
-
-/// Whether an end-of-image marker follows the last start-of-scan marker.
-fn has_jpeg_end(bytes: &[u8]) -> bool {
-    let last = |marker: u8| bytes.windows(2).rposition(|pair| pair == [0xff, marker]);
-    last(0xd9) > last(0xda)
 }
 
 #[cfg(test)]
@@ -126,7 +105,7 @@ mod tests {
     #[test]
     fn sizes_come_from_the_header() {
         let bytes = png(png::ColorType::Rgb, png::BitDepth::Eight, &[0; 6]);
-        assert_eq!(Encoded::new(&bytes).unwrap().size().unwrap(), (2, 1));
+        assert_eq!(size(&mut Cursor::new(&bytes[..60])).unwrap(), (2, 1));
     }
 
     #[test]
@@ -135,6 +114,6 @@ mod tests {
         assert!(Encoded::new(b"GIF89a").is_err());
         let bytes = png(png::ColorType::Rgb, png::BitDepth::Eight, &[0; 6]);
         assert!(Encoded::new(&bytes[..bytes.len() - 30]).unwrap().rgb(false).is_err(), "cut");
-        assert!(Encoded::new(b"\xff\xd8\xff\xe0garbage").unwrap().size().is_err());
+        assert!(size(&mut Cursor::new(b"\xff\xd8\xff\xe0garbage")).is_err());
     }
 }

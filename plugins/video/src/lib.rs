@@ -4,8 +4,8 @@
 //! |---|---|
 //! | config | [`FfmpegConfig`] (`config.rs`), registered in `component.rs` |
 //! | frame sampling | [`FrameSampling`] (`sampling.rs`) |
-//! | decoding of video files | `clip.rs`, with `command.rs` (arguments of ffmpeg) and `log.rs` (its log) |
-//! | reading of folders of frames | `folder.rs`, with `image.rs` (PNG and JPEG) |
+//! | decoding of video files | `clip.rs`, with `command.rs` (arguments of ffmpeg), `log.rs` (its log), `clock.rs` (time limit) |
+//! | reading of folders of frames | `folder.rs`, with `order.rs` (by names), `image.rs` (PNG) and `jpeg.rs` |
 //! | errors | [`VideoError`] (`error.rs`) |
 //!
 //! # Why a separate process
@@ -22,20 +22,31 @@
 //!
 //! # What is refused
 //!
-//! For a truncated or corrupted file ffmpeg returns what it can decode, with exit status zero. Here a single
-//! error in its log refuses the file, unless `allow_damaged` is set. One case is undetectable: a stream without
-//! length or index (MPEG-TS, Ogg, GIF) that was cut between two frames. It is read as a shorter video.
+//! For a truncated or corrupted file ffmpeg returns what it can decode, with exit status zero. Here an error in
+//! its log makes the file suspect. A suspect file is decoded once more, with a log of its packets and frames, and
+//! is refused unless all errors concern pictures before the first frame that can be shown (as in a clip that was
+//! cut out of a longer one by stream copy), the list of reference frames, or sound, and no packet behind that
+//! frame is without its frame. Such a file is read with a warning. With `allow_damaged` every file is
+//! read as far as it can be decoded.
+//!
+//! Damage without an error in the log is undetectable: a stream without length or index (MPEG-TS, Ogg, GIF) that
+//! was cut between two frames is read as a shorter video, and flipped bits may decode to other pixels.
+//!
+//! A shortage of the machine's memory, threads or open files stops the run, and a video is not blamed for it.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping"))]
 
 mod clip;
+mod clock;
 mod command;
 mod component;
 mod config;
 mod error;
 mod folder;
 mod image;
+mod jpeg;
 mod log;
+mod order;
 mod reader;
 mod sampling;
 

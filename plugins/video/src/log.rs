@@ -1,7 +1,102 @@
 //! Parsing of ffmpeg's log: a `showinfo` line per frame, and errors.
+//!
+//! ffmpeg writes a line of `showinfo` in pieces, and another thread's message may get between them, where it loses
+//! its level. The rest of the line then begins a line of its own, by which this is noticed.
+//!
+//! Whether an error is damage is decided here, too. Errors of a clip that was cut out of a longer one by stream
+//! copy are not: its first pictures refer to frames before the cut, and no player shows them.
+
+use isr_ffmpeg::remedy_for_message;
+
+use crate::clip::Complaints;
 
 /// Maximum number of frames of a video, which bounds a log to 16 MiB.
 pub(crate) const MOST_COUNTED: usize = 1 << 20;
+
+/// Contexts of the writer of the output, whose errors say nothing about the file.
+const WRITER: [&str; 4] = ["out#", "vost#", "enc:", "mux"];
+
+/// Contexts of video decoders and their parsers.
+const DECODERS: [&str; 16] = [
+    "h264",
+    "hevc",
+    "vvc",
+    "av1",
+    "libdav1d",
+    "libaom-av1",
+    "vp8",
+    "vp9",
+    "mpeg1video",
+    "mpeg2video",
+    "mpeg4",
+    "vc1",
+    "wmv3",
+    "vist#",
+    "dec:",
+    "",
+];
+
+/// Contexts of decoders of sound, which is probed but not used.
+const SOUND: [&str; 13] = [
+    "aac",
+    "aac_fixed",
+    "ac3",
+    "alac",
+    "amrnb",
+    "amrwb",
+    "eac3",
+    "flac",
+    "mp2float",
+    "mp3float",
+    "opus",
+    "vorbis",
+    "wmav2",
+];
+
+/// Messages about the list of reference frames, after which decoding goes on with all frames.
+const BOOKKEEPING: [&str; 2] = ["mmco: unref short failure", "number of reference frames ("];
+
+/// Messages about pictures that refer to frames, or parameters, from before the start of the file.
+const LEADING: [&str; 20] = [
+    "co located POCs unavailable",
+    "Could not find ref with POC",
+    "decode_slice_header error",
+    "does not exist",
+    "Error constructing the frame RPS",
+    "Error parsing OBU data",
+    "Error submitting packet to decoder",
+    "Error while decoding stream",
+    "First slice in a frame missing",
+    "Frame num gap",
+    "illegal short term buffer state",
+    "Missing reference picture",
+    "no frame!",
+    "non-existing PPS",
+    "non-existing SPS",
+    "Not all references are available",
+    "PPS id out of range",
+    "reference picture missing during reorder",
+    "Requested reference",
+    "without a prior keyframe",
+];
+
+/// Warnings, not errors, that tell of damage.
+const DAMAGE: [&str; 4] =
+    ["corrupt decoded frame", "corrupt input packet", "Packet corrupt", "Truncating packet"];
+
+/// Beginnings of the lines without a context that follow the description of the output.
+const AFTER_OUTPUT: [&str; 10] = [
+    "  ",
+    "demuxer",
+    "decoder",
+    "filter",
+    "encoder",
+    "muxer",
+    "frame=",
+    "video:",
+    "Conversion failed",
+    "Exiting normally",
+];
 
 /// Parsed log of a pass.
 #[derive(Debug, Default)]
@@ -16,8 +111,20 @@ pub(crate) struct Log {
     pub(crate) changes: bool,
     /// Whether there are more than [`MOST_COUNTED`] frames.
     pub(crate) endless: bool,
-    /// First error, without memory addresses, which differ between runs.
+    /// Whether a message may have got lost between the pieces of another.
+    pub(crate) torn: bool,
+    /// First error, without memory addresses, which differ between runs, and without those of the writer.
     pub(crate) error: Option<String>,
+    /// First message that tells of damage.
+    pub(crate) damage: Option<String>,
+    /// First of the messages that are errors but no damage.
+    pub(crate) note: Option<String>,
+    /// Number of these messages.
+    notes: usize,
+    /// First message about a shortage of the machine's resources, with the remedy.
+    pub(crate) shortage: Option<(String, &'static str)>,
+    /// Whether ffmpeg was told to end by a signal.
+    pub(crate) interrupted: bool,
     /// Whether a frame exceeds `max_pixels`.
     pub(crate) too_large: bool,
     /// First line that is no log line, such as a message of the shell or the dynamic linker.
@@ -27,6 +134,11 @@ pub(crate) struct Log {
     /// Duration of a tick in seconds, as numerator and denominator.
     time_base: (f64, f64),
     seen: usize,
+    /// Whether the description of the output has begun.
+    output: bool,
+    /// Timestamps of packets and of decoded frames, as `-debug_ts` prints them.
+    packets: Vec<Option<i64>>,
+    decoded: Vec<Option<i64>>,
 }
 
 impl Log {
@@ -35,14 +147,43 @@ impl Log {
         let parsed = Line::parse(line);
         match parsed.level {
             Some("error" | "fatal" | "panic") => self.read_error(&parsed),
+            Some("warning") => {
+                if DAMAGE.iter().any(|part| parsed.message.contains(part)) {
+                    self.damage.get_or_insert_with(|| parsed.text());
+                }
+            }
             Some("info") if parsed.context.starts_with("Parsed_showinfo") => {
+                self.torn |=
+                    !["n:", "color_range:", "config "].iter().any(|it| parsed.message.starts_with(it));
                 self.read_frame(parsed.message)
             }
-            Some(_) => self.opened |= parsed.message.starts_with("Input #0"),
+            Some(_) => self.read_other(&parsed),
             None => {
+                self.note_shortage(line);
                 self.foreign.get_or_insert_with(|| line.to_owned());
             }
         }
+    }
+
+    /// Errors that are no damage.
+    pub(crate) fn complaints(&self) -> Option<Complaints> {
+        Some(Complaints { count: self.notes, first: self.note.clone()? })
+    }
+
+    /// Number of frames so far.
+    pub(crate) fn seen(&self) -> usize {
+        self.seen
+    }
+
+    /// Number of frames that were lost between the first decoded one and the last: packets shown in that time,
+    /// less frames. Timestamps are not compared one by one, since those of joined files fall. Zero if a packet has
+    /// no timestamp, or without `-debug_ts`.
+    pub(crate) fn lost(&self) -> usize {
+        let all = |times: &[Option<i64>]| times.iter().copied().collect::<Option<Vec<_>>>();
+        let (Some(packets), Some(frames)) = (all(&self.packets), all(&self.decoded)) else { return 0 };
+        let (Some(first), Some(last)) = (frames.iter().min(), frames.iter().max()) else { return 0 };
+        let shown = packets.iter().filter(|time| (first..=last).contains(time)).count();
+        shown.saturating_sub(frames.len())
     }
 
     /// Timestamps in seconds from the first frame, non-decreasing. A frame without one gets that of the frame
@@ -59,11 +200,53 @@ impl Log {
     }
 
     fn read_error(&mut self, line: &Line<'_>) {
+        self.note_shortage(line.message);
+        let of_writer = WRITER.iter().any(|writer| line.context.starts_with(writer));
+        if of_writer || line.message.contains("to muxer in stream") {
+            return;
+        }
         self.too_large |= line.message.contains("exceeds specified max pixel count");
-        self.error.get_or_insert_with(|| match line.context {
-            "" => line.message.to_owned(),
-            context => format!("{context}: {}", line.message),
-        });
+        self.error.get_or_insert_with(|| line.text());
+        if self.is_harmless(line) {
+            self.notes += 1;
+            self.note.get_or_insert_with(|| line.text());
+        } else {
+            self.damage.get_or_insert_with(|| line.text());
+        }
+    }
+
+    /// Whether an error costs no frame of this clip, as far as its text tells.
+    fn is_harmless(&self, line: &Line<'_>) -> bool {
+        let says = |parts: &[&str]| parts.iter().any(|part| line.message.contains(part));
+        let is_decoder = |name: &&str| match *name {
+            "vist#" | "dec:" => line.context.starts_with(name),
+            name => line.context == name,
+        };
+        SOUND.contains(&line.context)
+            || DECODERS.iter().any(is_decoder)
+                && (says(&BOOKKEEPING) || self.decoded.is_empty() && says(&LEADING))
+    }
+
+    fn note_shortage(&mut self, message: &str) {
+        if let (None, Some(remedy)) = (&self.shortage, remedy_for_message(message)) {
+            self.shortage = Some((message.to_owned(), remedy));
+        }
+    }
+
+    fn read_other(&mut self, line: &Line<'_>) {
+        let message = line.message;
+        self.opened |= message.starts_with("Input #0");
+        self.interrupted |= message.starts_with("Exiting normally, received signal");
+        let time = |key| field(message, key).and_then(|text| text.parse().ok());
+        if message.starts_with("demuxer+ffmpeg -> ") && self.packets.len() < MOST_COUNTED {
+            self.packets.push(time("pkt_pts:"));
+        } else if message.starts_with("decoder -> ") && self.decoded.len() < MOST_COUNTED {
+            self.decoded.push(time("pts:").or_else(|| time("frame_pts:")));
+        }
+        // The description of the output is written in pieces as well; its lines are indented.
+        let rest = self.output && line.context.is_empty() && line.level == Some("info");
+        self.torn |= rest && !AFTER_OUTPUT.iter().any(|start| message.starts_with(start));
+        self.output |= message.starts_with("Output #0");
     }
 
     fn read_frame(&mut self, message: &str) {
@@ -100,6 +283,14 @@ struct Line<'a> {
 }
 
 impl<'a> Line<'a> {
+    /// The message with its context.
+    fn text(&self) -> String {
+        match self.context {
+            "" => self.message.to_owned(),
+            context => format!("{context}: {}", self.message),
+        }
+    }
+
     fn parse(line: &'a str) -> Self {
         let mut parsed = Self { context: "", level: None, message: line };
         while let Some((inner, rest)) =
@@ -192,6 +383,71 @@ mod tests {
             "[fatal] the end",
         ]);
         assert_eq!(log.error.as_deref(), Some("vist#0:0/h264: no frame!"));
+    }
+
+    #[test]
+    fn a_message_between_the_pieces_of_a_line_is_noticed() {
+        let color = "[Parsed_showinfo_2 @ 0x7f2a] [info] color_range:unknown color_space:unknown";
+        assert!(!log(&[BASE, OLD, color, NEW, color]).torn);
+        let glued = format!("{OLD}File ended prematurely");
+        assert!(log(&[BASE, &glued, "[Parsed_showinfo_2 @ 0x7f2a] [info] ", color]).torn);
+        let output = ["[info] Output #0, rawvideo, to 'pipe:1':", "[info]   Stream #0:0: Video: rawvideo"];
+        assert!(!log(&output).torn);
+        assert!(log(&[output[0], output[1], "[info] , 25 fps, 25 tbn"]).torn);
+    }
+
+    #[test]
+    fn complaints_of_the_writer_are_not_the_files() {
+        let log = log(&[
+            "[out#0/rawvideo @ 0x1] [error] Nothing was written into output file",
+            "[vost#0:0/rawvideo @ 0x1] [error] Error submitting a packet to the muxer: Broken pipe",
+            "[rawvideo @ 0x1] [error] Application provided invalid, non monotonically increasing dts to muxer in \
+             stream 0: 74 >= 74",
+        ]);
+        assert!(log.error.is_none() && log.damage.is_none() && log.notes == 0);
+    }
+
+    const DECODED: &str = "[vist#0:0/h264 @ 0x1] [dec:h264 @ 0x2] [info] decoder -> pts:PTS pts_time:0.04 \
+                           pkt_dts:0 duration:512 ";
+    const PACKET: &str = "[vist#0:0/h264 @ 0x1] [info] demuxer+ffmpeg -> ist_index:0:0 type:video \
+                          pkt_pts:PTS pkt_pts_time:0 pkt_dts:0 ";
+
+    #[test]
+    fn leading_pictures_are_no_damage_and_later_ones_are() {
+        let frame = DECODED.replace("PTS", "0");
+        let missing = "[h264 @ 0x1] [error] Missing reference picture, default is 65530";
+        let leading = log(&[missing, &frame]);
+        assert_eq!((leading.notes, leading.damage), (1, None));
+        assert_eq!(
+            log(&[&frame, missing]).damage.unwrap(),
+            "h264: Missing reference picture, default is 65530"
+        );
+        let split = "[h264 @ 0x1] [error] Invalid NAL unit size (495 > 58).";
+        assert!(log(&[split]).damage.is_some(), "a broken packet is damage wherever it is");
+        assert!(log(&["[mov,mp4 @ 0x1] [error] no frame!"]).damage.is_some(), "not the decoder");
+        assert!(log(&["[in#0 @ 1] [warning] corrupt input packet in stream 0"]).damage.is_some());
+        assert_eq!(log(&["[aac @ 0x1] [error] Input buffer exhausted"]).damage, None);
+    }
+
+    #[test]
+    fn frames_lost_behind_the_first_are_counted() {
+        let at = |line: &str, times: &[i64]| {
+            times.iter().map(|it| line.replace("PTS", &it.to_string())).collect()
+        };
+        let count = |packets: &[i64], frames: &[i64]| {
+            let mut lines: Vec<String> = at(PACKET, packets);
+            lines.extend::<Vec<_>>(at(DECODED, frames));
+            log(&lines.iter().map(String::as_str).collect::<Vec<_>>()).lost()
+        };
+        assert_eq!(count(&[2, 0, 1, 4, 3], &[2, 3, 4]), 0, "0 and 1 lead");
+        assert_eq!(count(&[0, 1, 2, 3, 4], &[0, 1, 4]), 2);
+        assert_eq!(count(&[0, 1, 2, 3], &[0, 1]), 0, "the rest was not asked for");
+    }
+
+    #[test]
+    fn shortage_of_the_machine_is_told_from_damage() {
+        let log = log(&["[h264 @ 0x1] [fatal] pthread_create() failed: Resource temporarily unavailable"]);
+        assert!(log.shortage.unwrap().1.contains("ulimit -u"));
     }
 
     #[test]

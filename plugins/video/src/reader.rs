@@ -1,13 +1,16 @@
 //! The video reader: dispatches to files and folders, and limits concurrency.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::available_parallelism;
 
 use async_trait::async_trait;
 use isr_api::{ComponentError, Fingerprint, Frames, VideoReader};
 use tokio::sync::Semaphore;
 
+use crate::clip::Complaints;
+use crate::clock::Clock;
 use crate::config::FfmpegConfig;
 use crate::error::VideoError;
 use crate::{clip, folder};
@@ -19,12 +22,21 @@ pub(crate) struct FfmpegReader {
     permits: Semaphore,
     /// Path of ffmpeg, located for the first file, so that folders need no ffmpeg.
     program: OnceLock<PathBuf>,
+    fingerprint: OnceLock<Fingerprint>,
+    /// Videos whose decoder complained, which are warned of once.
+    complained: Mutex<HashSet<PathBuf>>,
 }
 
 impl FfmpegReader {
     pub(crate) fn new(config: FfmpegConfig) -> Self {
         let permits = config.processes.unwrap_or_else(|| available_parallelism().map_or(1, usize::from));
-        Self { config: Arc::new(config), permits: Semaphore::new(permits), program: OnceLock::new() }
+        Self {
+            config: Arc::new(config),
+            permits: Semaphore::new(permits),
+            program: OnceLock::new(),
+            fingerprint: OnceLock::new(),
+            complained: Mutex::default(),
+        }
     }
 
     async fn read_any(&self, path: &Path) -> Result<Frames, VideoError> {
@@ -42,19 +54,39 @@ impl FfmpegReader {
         }
         // Gives a clearer error than ffmpeg's.
         tokio::fs::File::open(path).await.map_err(|source| VideoError::io(path, source))?;
-        clip::read(self.program()?, &self.config, path).await
+        let (frames, complaints) = clip::read(self.program()?, &self.config, path).await?;
+        if let Some(complaints) = complaints {
+            self.warn(path, &complaints);
+        }
+        Ok(frames)
+    }
+
+    /// Warns of a video once, with the number of such videos so far.
+    fn warn(&self, path: &Path, complaints: &Complaints) {
+        let mut complained = self.complained.lock().unwrap_or_else(PoisonError::into_inner);
+        if complained.insert(path.to_owned()) {
+            let Complaints { count, first } = complaints;
+            tracing::warn!(
+                "the decoder complains of {} {count} time{} ({first}); no frame is lost, so it is read ({} such \
+                 video{} so far)",
+                path.display(),
+                if *count == 1 { "" } else { "s" },
+                complained.len(),
+                if complained.len() == 1 { "" } else { "s" },
+            );
+        }
     }
 
     async fn read_folder(&self, path: &Path) -> Result<Frames, VideoError> {
-        let (config, folder) = (Arc::clone(&self.config), path.to_owned());
-        let reading = tokio::task::spawn_blocking(move || folder::read(&config, &folder));
-        match tokio::time::timeout(self.config.timeout(), reading).await {
-            Ok(Ok(frames)) => frames,
-            Ok(Err(_)) => Err(VideoError::damaged(path, "the image decoder panicked")),
-            Err(_) => {
-                let seconds = self.config.timeout_seconds;
-                Err(VideoError::TimedOut { path: path.to_owned(), seconds })
-            }
+        let clock = Arc::new(Clock::start());
+        let (config, folder, counting) = (Arc::clone(&self.config), path.to_owned(), Arc::clone(&clock));
+        let reading = tokio::task::spawn_blocking(move || folder::read(&config, &folder, &counting));
+        tokio::select! {
+            read = reading => match read {
+                Ok(frames) => frames,
+                Err(_) => Err(VideoError::damaged(path, "the image decoder panicked")),
+            },
+            late = clock.expired(&self.config, path) => Err(late),
         }
     }
 
@@ -71,7 +103,13 @@ impl FfmpegReader {
 #[async_trait]
 impl VideoReader for FfmpegReader {
     fn fingerprint(&self) -> Fingerprint {
-        self.config.fingerprint()
+        self.fingerprint
+            .get_or_init(|| {
+                // Other versions may decode to other pixels. Folders of frames need no ffmpeg.
+                let version = self.program().map_or_else(|_| String::new(), isr_ffmpeg::version);
+                Fingerprint::of_json(&(self.config.fingerprint(), version))
+            })
+            .clone()
     }
 
     async fn read(&self, video: &Path) -> Result<Frames, ComponentError> {

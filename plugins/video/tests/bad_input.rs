@@ -125,10 +125,13 @@ async fn frames_too_large() {
 async fn too_slow() {
     let (_folder, file) = clip("clip.mp4", (16, 16), 4, LOSSLESS).await;
     let message = refusal(&*reader("timeout_seconds = 0.001"), &file).await;
-    assert_eq!(
-        message,
-        format!("{} took longer than the 0.001 s of `video.timeout_seconds`", file.display())
+    assert!(message.starts_with(&format!("{} took longer than 0.", file.display())), "{message}");
+    assert!(
+        message.ends_with("raise `video.timeout_seconds` (0.001) or `video.timeout_per_frame` (0.05)"),
+        "{message}"
     );
+    let longer = reader("timeout_seconds = 0.001\ntimeout_per_frame = 1e9");
+    assert!(longer.read(&file).await.is_err(), "nothing is decoded within a millisecond");
 }
 
 #[cfg(unix)]
@@ -187,4 +190,78 @@ fn a_missing_ffmpeg_is_not_the_videos_fault() {
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(text.contains("said: ISR_FFMPEG is `/nowhere/ffmpeg`, which is no executable file"), "{text}");
+}
+
+/// Run by the next test in a process of its own, where `ISR_FFMPEG` is a program that fails.
+#[tokio::test]
+#[ignore = "only with a failing ISR_FFMPEG"]
+async fn with_a_failing_ffmpeg() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("clip.mp4");
+    fs::write(&file, b"anything").unwrap();
+    match uniform(8).read(&file).await {
+        Err(ComponentError::Failed(cause)) => println!("stopped: {cause}"),
+        Err(ComponentError::BadInput(cause)) => println!("quarantined: {cause}"),
+        other => panic!("expected an error, got {other:?}"),
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn shortage_of_the_machine_is_not_the_videos_fault() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("ffmpeg");
+    let line = |text: &str| format!("echo '{text}' >&2; exit 1");
+    for (script, expected, part) in [
+        (line("[fatal] pthread_create() failed: Resource temporarily unavailable"), "stopped", "ulimit -u"),
+        (line("[h264 @ 0x1] [error] Resource temporarily unavailable"), "stopped", "video.processes"),
+        (line("[in#0 @ 0x1] [error] Error opening input: Too many open files"), "stopped", "ulimit -n"),
+        (line("[error] av_interleaved_write_frame(): No space left on device"), "stopped", "make room"),
+        (line("[error] Cannot allocate memory"), "stopped", "video.memory_mib"),
+        ("kill -KILL $$".into(), "stopped", "run out of memory"),
+        ("kill -TERM $$".into(), "stopped", "nothing ends its processes"),
+        (line("[info] Exiting normally, received signal 15."), "stopped", "told to end"),
+        ("kill -SEGV $$".into(), "quarantined", "crashed"),
+        (line("[h264 @ 0x1] [error] no frame!"), "quarantined", "no frame!"),
+    ] {
+        fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        let output = Command::new(std::env::current_exe().unwrap())
+            .args(["--ignored", "--exact", "with_a_failing_ffmpeg", "--nocapture"])
+            .env("ISR_FFMPEG", &program)
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(text.contains(&format!("{expected}: ")) && text.contains(part), "{script}: {text}");
+    }
+}
+
+/// Run by the next test in processes of its own.
+#[test]
+#[ignore = "only with an ISR_FFMPEG that says a version"]
+fn fingerprint_with_this_ffmpeg() {
+    println!("fingerprint {}.", uniform(8).fingerprint());
+}
+
+#[cfg(unix)]
+#[test]
+fn the_fingerprint_follows_the_version_of_ffmpeg() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let fingerprint = |version: &str| {
+        let program = folder.path().join(version);
+        fs::write(&program, format!("#!/bin/sh\necho 'ffmpeg version {version} Copyright'\n")).unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        let output = Command::new(std::env::current_exe().unwrap())
+            .args(["--ignored", "--exact", "fingerprint_with_this_ffmpeg", "--nocapture"])
+            .env("ISR_FFMPEG", &program)
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let start = text.find("fingerprint ").unwrap_or_else(|| panic!("{text}"));
+        text[start..].split('.').next().unwrap().to_owned()
+    };
+    assert_eq!(fingerprint("7.0"), fingerprint("7.0"));
+    assert_ne!(fingerprint("7.0"), fingerprint("7.1"));
 }

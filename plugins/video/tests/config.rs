@@ -31,7 +31,7 @@ fn it_is_registered_with_an_example_that_is_the_default() {
 fn every_key_is_documented() {
     let schema = serde_json::to_value((find(Kind::Video, "ffmpeg").unwrap().schema)()).unwrap();
     let keys = schema["properties"].as_object().unwrap();
-    assert_eq!(keys.len(), 9);
+    assert_eq!(keys.len(), 10);
     for (key, value) in keys {
         assert!(value["description"].as_str().is_some_and(|text| text.len() > 20), "{key}: {value}");
     }
@@ -67,9 +67,9 @@ fn mistakes_are_named() {
 #[test]
 fn fingerprints_are_pinned() {
     let pins = [
-        ("", "059cf0c9d6fcf6333309af60abd22122"),
-        ("sampling = { rule = \"first_seconds\" }", "fd07d717b4652e203e82a796bc0b1740"),
-        ("sampling = { rule = \"fps\" }\nmax_short_side = 224", "56f3662eb5712dff26dce4f05ebf6ce8"),
+        ("", "486ce0e1f61e8996b755951783ae3983"),
+        ("sampling = { rule = \"first_seconds\" }", "bf5a001cf8523c96d29323e81c5f41a9"),
+        ("sampling = { rule = \"fps\" }\nmax_short_side = 224", "dde65053bfbc6326e5b438b9807d7bef"),
     ];
     for (section, pin) in pins {
         assert_eq!(fingerprint(section), pin, "{section}");
@@ -79,9 +79,14 @@ fn fingerprints_are_pinned() {
 #[test]
 fn the_fingerprint_follows_the_frames_and_not_the_limits() {
     let default = fingerprint("");
-    for same in
-        ["min_frames = 5", "timeout_seconds = 1", "memory_mib = 4096", "max_pixels = 9", "processes = 1"]
-    {
+    for same in [
+        "min_frames = 5",
+        "timeout_seconds = 1",
+        "timeout_per_frame = 1.0",
+        "memory_mib = 4096",
+        "max_pixels = 9",
+        "processes = 1",
+    ] {
         assert_eq!(fingerprint(same), default, "{same}");
     }
     for other in [

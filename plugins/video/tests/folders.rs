@@ -37,12 +37,26 @@ async fn files_are_taken_by_name() {
 }
 
 #[tokio::test]
+async fn numbers_that_are_not_padded_are_numbers() {
+    let numbered = tempdir().unwrap();
+    for level in 1..=12 {
+        image(numbered.path(), &format!("{level}.png"), (4, 4), level);
+    }
+    let expected: Vec<u8> = (1..=12).collect();
+    assert_eq!(levels(&uniform(12).read(numbered.path()).await.unwrap()), expected);
+    image(numbered.path(), "cover.png", (4, 4), 0);
+    let message = refusal(&*uniform(5), numbered.path()).await;
+    assert!(message.contains("12.png and ") && message.contains("pad the numbers"), "{message}");
+}
+
+#[tokio::test]
 async fn names_sort_by_code_point() {
     let folder = tempdir().unwrap();
-    for (level, name) in ["1.png", "10.png", "2.PNG", "B.png", "a.png"].iter().enumerate() {
+    for (level, name) in ["01.png", "10.png", "2.PNG", "B.png", "a.png"].iter().enumerate() {
         image(folder.path(), name, (4, 4), level as u8);
     }
-    assert_eq!(levels(&uniform(5).read(folder.path()).await.unwrap()), [0, 1, 2, 3, 4]);
+    fs::remove_file(folder.path().join("2.PNG")).unwrap();
+    assert_eq!(levels(&uniform(4).read(folder.path()).await.unwrap()), [0, 1, 3, 4]);
 }
 
 #[tokio::test]
@@ -115,6 +129,39 @@ async fn a_folder_without_enough_frames() {
     assert_eq!(message, format!("{path} holds no frames: expected .png, .jpg or .jpeg files"));
     let message = refusal(&*uniform(8), folder(1).path()).await;
     assert!(message.ends_with("has 1 frame, fewer than the 2 of `video.min_frames`"), "{message}");
+}
+
+/// Pictures of all sorts with the pixels that Pillow makes of them; `tests/fixtures/pictures.py` made both.
+#[tokio::test]
+async fn pictures_are_read_as_by_pillow() {
+    let pictures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/pictures");
+    let one = reader("min_frames = 1\nsampling = { rule = \"uniform\", frames = 1 }");
+    let mut count = 0;
+    for entry in fs::read_dir(&pictures).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "rgb") {
+            continue;
+        }
+        let folder = tempdir().unwrap();
+        fs::copy(&path, folder.path().join(path.file_name().unwrap())).unwrap();
+        let read = one.read(folder.path());
+        let name = path.display();
+        match fs::read(format!("{name}.rgb")) {
+            Ok(expected) => {
+                let frames = read.await.unwrap_or_else(|error| panic!("{name}: {error}"));
+                assert_eq!(frames.rgb.len(), expected.len(), "{name}");
+                let apart = frames.rgb.iter().zip(&expected).map(|(a, b)| f64::from(a.abs_diff(*b)));
+                let (sum, worst) =
+                    apart.fold((0.0, 0.0), |(sum, worst), it| (sum + it, f64::max(worst, it)));
+                let mean = sum / expected.len() as f64;
+                // libjpeg's and the decoder's interpolation of colours differ.
+                assert!(mean < 1.0 && worst <= 32.0, "{name}: {mean} apart on average, {worst} at most");
+            }
+            Err(_) => assert!(read.await.is_err(), "{name} is refused by Pillow"),
+        }
+        count += 1;
+    }
+    assert!(count >= 25, "{count} pictures");
 }
 
 #[tokio::test]

@@ -13,6 +13,8 @@ evaluation = "DIR/evaluation.jsonl"
 video_root = "videos"
 "#;
 
+const ONE: &str = "type = \"jsonl\"\ntraining = \"DIR/train.jsonl\"";
+
 fn folder(training: &str, evaluation: &str) -> tempfile::TempDir {
     let folder = folder_with(training);
     std::fs::write(folder.path().join("evaluation.jsonl"), evaluation).unwrap();
@@ -65,7 +67,7 @@ fn a_bad_line_is_named_with_file_line_and_reason() {
     let good = r#"{"id": "a", "video": "v", "prompt": "p"}"#;
     for (bad, reason) in [
         ("{", "no valid JSON: EOF while parsing an object at line 1 column 1"),
-        ("[", "this is a JSON array over many lines; write one object a line (`jq -c '.[]'`)"),
+        ("[", "no valid JSON: EOF while parsing a list at line 1 column 1"),
         ("[1]", "expected a JSON object with `id`, `video` and `prompt`"),
         (r#"{"id": "b", "prompt": "p"}"#, "`video` is missing"),
         (r#"{"id": "b", "vidoe": "v", "prompt": "p"}"#, "`video` is missing; did you mean it by `vidoe`?"),
@@ -79,6 +81,44 @@ fn a_bad_line_is_named_with_file_line_and_reason() {
         let folder = folder_with(&format!("{good}\n\n{bad}\n"));
         let outcome = training(folder.path(), "type = \"jsonl\"\ntraining = \"DIR/train.jsonl\"");
         assert_eq!(outcome, Err(format!("DIR/train.jsonl:3: {reason}")));
+    }
+}
+
+#[test]
+fn arrays_and_files_of_other_systems_are_lists_as_well() {
+    let second = TRAIN.replace("\"a\"", "\"b\"");
+    let expected = training(folder_with(&format!("{TRAIN}\n{second}\n")).path(), ONE).unwrap();
+    let pretty: Vec<serde_json::Value> =
+        [TRAIN, &second].map(|row| serde_json::from_str(row).unwrap()).to_vec();
+    for list in [
+        format!("[{TRAIN},{second}]"),
+        format!("\u{feff}[\n{TRAIN},\r\n{second}\r\n]\r\n"),
+        serde_json::to_string_pretty(&pretty).unwrap(),
+        format!("\u{feff}{TRAIN}\r\n\r\n{second}"),
+    ] {
+        let folder = folder_with(&list);
+        let samples = training(folder.path(), ONE).unwrap();
+        let ids = |samples: &[isr_api::Sample]| samples.iter().map(|it| it.id.clone()).collect::<Vec<_>>();
+        assert_eq!(ids(&samples), ids(&expected), "{list}");
+    }
+    let message = |list: &str| training(folder_with(list).path(), ONE).unwrap_err();
+    assert!(
+        message("[\n{\"id\": \"a\"}\n]").starts_with("DIR/train.jsonl:2: `"),
+        "an element has its line"
+    );
+    assert_eq!(message(&format!("[{TRAIN}")), "DIR/train.jsonl:1: the JSON array has no end");
+    let folder = folder_with("");
+    let utf_16: Vec<u8> = TRAIN.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    std::fs::write(folder.path().join("train.jsonl"), utf_16).unwrap();
+    assert!(training(folder.path(), ONE).unwrap_err().starts_with("DIR/train.jsonl: it is UTF-16 text"));
+}
+
+#[test]
+fn another_spelling_of_a_path_is_the_same_video() {
+    for video in ["./1.mp4", "x/../1.mp4", ".//1.mp4"] {
+        let folder = folder(TRAIN, &HELD_OUT.replace("2.mp4", video));
+        let message = training(folder.path(), BOTH).unwrap_err();
+        assert!(message.contains("share the video videos/"), "{video}: {message}");
     }
 }
 
