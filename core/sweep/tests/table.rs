@@ -6,12 +6,19 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
 
-use isr_sweep::{ArmResult, Estimate, Point, Results, SCHEMA, write_results};
+use isr_sweep::{ArmResult, Estimate, INTERVALS, Point, Results, SCHEMA, write_results};
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::{Field, Row, RowAccessor};
 
 fn results(arms: Vec<ArmResult>) -> Results {
-    Results { schema: SCHEMA, sweep: "s".to_owned(), baseline: None, seeds: vec![1], arms }
+    Results {
+        schema: SCHEMA,
+        sweep: "s".to_owned(),
+        baseline: None,
+        seeds: vec![1],
+        intervals: INTERVALS.to_owned(),
+        arms,
+    }
 }
 
 fn rows(results: &Results, dir: &Path) -> Vec<Row> {
