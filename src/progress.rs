@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressStyle};
-use isr_api::records::EvaluationRecord;
+use isr_api::records::{EvaluationRecord, IterationSummary};
 use isr_api::{Event, Observer, Stage};
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -144,9 +144,7 @@ impl Observer for Progress {
                 self.line(format_args!("starting model: {}", figures(evaluation)));
             }
             Event::IterationFinished { summary } => {
-                let figures = summary.evaluation.as_ref().map(figures).unwrap_or_default();
-                let (t, pairs) = (summary.iteration, summary.pairs.kept);
-                self.line(format_args!("iteration {t}: {pairs} pairs, {figures}"));
+                self.line(format_args!("{}", finished(summary)));
             }
             Event::RunFinished => self.clear(),
             _ => {}
@@ -160,6 +158,14 @@ fn title(iteration: u32, stage: Stage) -> String {
         (0, stage) => format!("starting model, {}", stage.name()),
         (t, stage) => format!("iteration {t}, {}", stage.name()),
     }
+}
+
+/// `iteration 2: 5 pairs, accuracy 0.612`; the figures are absent without an evaluation.
+fn finished(summary: &IterationSummary) -> String {
+    let (t, pairs) = (summary.iteration, summary.pairs.kept);
+    let figures = summary.evaluation.as_ref().map(figures).filter(|figures| !figures.is_empty());
+    let figures = figures.map_or_else(String::new, |figures| format!(", {figures}"));
+    format!("iteration {t}: {pairs} pair{}{figures}", if pairs == 1 { "" } else { "s" })
 }
 
 fn figures(evaluation: &EvaluationRecord) -> String {

@@ -69,7 +69,9 @@ fn measured(run: &Run, iteration: u32, last: &EvaluationRecord) -> Option<(Strin
     let other = || common.iter().find(|name| name.as_str() != LAST).map(|name| (*name).clone());
     let length = || common.iter().find(|name| name.as_str() == LAST).map(|name| (*name).clone());
     let metric = known.or_else(other).or_else(length)?;
-    let change = paired(run, iteration, &metric).or_else(|| unpaired(base, last, &metric))?;
+    // Where answers are missing from the journal, the means are of other samples than those that can be paired.
+    let whole = |change: &Change| change.samples == last.samples;
+    let change = paired(run, iteration, &metric).filter(whole).or_else(|| unpaired(base, last, &metric))?;
     Some((metric, change))
 }
 

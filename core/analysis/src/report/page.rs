@@ -124,7 +124,7 @@ fn page(runs: &[Run], frames: &FrameSource<'_>) -> Result<Page, ReportError> {
         cards: if single { summary::cards(&runs[0]) } else { Vec::new() },
         comparison: match single {
             true => Vec::new(),
-            false => summary::comparison(runs).without_empty_columns().split(8),
+            false => summary::comparison(runs).without_empty_columns().split(9),
         },
         outcomes: runs
             .iter()
