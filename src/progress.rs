@@ -207,3 +207,30 @@ impl Write for LogWriter {
         io::stderr().flush()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use isr_api::Fingerprint;
+
+    use super::*;
+
+    #[test]
+    fn an_iteration_without_figures_ends_with_its_pairs() {
+        let mut summary = IterationSummary {
+            iteration: 2,
+            samples: 8,
+            quarantined: Default::default(),
+            policy: Fingerprint::of("p"),
+            response_tokens: 3.0,
+            contexts: Default::default(),
+            judge: Default::default(),
+            pairs: Default::default(),
+            training: Default::default(),
+            evaluation: None,
+        };
+        summary.pairs.kept = 1;
+        assert_eq!(finished(&summary), "iteration 2: 1 pair");
+        summary.pairs.kept = 5;
+        assert_eq!(finished(&summary), "iteration 2: 5 pairs");
+    }
+}

@@ -227,9 +227,9 @@ fn plot(results: &Results, metric: &str) -> Plot {
     let lines = results.arms.iter().enumerate().map(|(series, arm)| line(series, arm, unit, &points(arm)));
     let note = match metric {
         "judge.agreement" | "judge.position_consistency" | "judge.longer_preferred" => {
-            "Bands: 95% intervals over seeds (Student's t). Iteration t is judged by the model that t − 1 trained."
+            "Bands or whiskers: 95% intervals over seeds (Student's t). Iteration t is judged by the model that t − 1 trained."
         }
-        _ => "Bands: 95% intervals over seeds (Student's t).",
+        _ => "Bands or whiskers: 95% intervals over seeds (Student's t).",
     };
     Plot {
         title: title(metric),
