@@ -6,6 +6,13 @@ use serde_json::{Map, Value};
 const ABOUT_THE_CASE: [&str; 6] =
     ["context length", "context window", "context_length", "too long", "input tokens", "prompt tokens"];
 
+/// Part of a request that a model of text alone does not take.
+pub(crate) const PICTURES: &str = "image_url";
+
+/// Words of a message that rejects pictures; all are PNG, so it is the model that takes none.
+const NO_PICTURES: [&str; 5] =
+    ["support", "at most 0", "not multimodal", "not a multimodal", "does not accept"];
+
 /// Words of a message that rejects a parameter.
 const REJECTING: [&str; 13] = [
     "support",
@@ -28,6 +35,12 @@ const REJECTING: [&str; 13] = [
 pub(crate) fn named_parameter(request: &Map<String, Value>, refusal: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(refusal);
     let value: Value = serde_json::from_slice(refusal).unwrap_or_default();
+    let lower = text.to_lowercase();
+    let pictures =
+        || request.get("messages").is_some_and(|messages| messages.to_string().contains("image_url"));
+    if lower.contains("image") && NO_PICTURES.iter().any(|words| lower.contains(words)) && pictures() {
+        return Some(PICTURES.to_owned());
+    }
     let is_key = |name: &&str| *name != "messages" && request.contains_key(*name);
     if let Some(param) = param(&value) {
         let name = param.split(['.', '[']).next().unwrap_or_default();
@@ -37,7 +50,6 @@ pub(crate) fn named_parameter(request: &Map<String, Value>, refusal: &[u8]) -> O
     if let Some(name) = located.iter().copied().find(is_key) {
         return Some(name.to_owned());
     }
-    let lower = text.to_lowercase();
     if ABOUT_THE_CASE.iter().any(|words| lower.contains(words)) || !located.is_empty() {
         return None;
     }
@@ -114,6 +126,15 @@ mod tests {
         ] {
             assert_eq!(named(refusal).as_deref(), Some(parameter), "{refusal}");
         }
+    }
+
+    #[test]
+    fn a_model_that_does_not_see_is_named_by_what_it_does_not_take() {
+        let refusal = br#"{"error":{"message":"Invalid content type. image_url is only supported by certain models.","param":"messages.[0].content.[0].type"}}"#;
+        let content = json!([{ "type": "image_url", "image_url": { "url": "data:image/png;base64,AA" } }]);
+        let request = json!({ "model": "m", "messages": [{ "role": "user", "content": content }] });
+        assert_eq!(named_parameter(request.as_object().unwrap(), refusal).as_deref(), Some(PICTURES));
+        assert_eq!(named_parameter(request.as_object().unwrap(), b"Invalid image data"), None);
     }
 
     #[test]

@@ -4,6 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use super::refusal::PICTURES;
+
 /// Parameters shared by all requests of a judge.
 #[derive(Debug)]
 pub(crate) struct RequestStyle {
@@ -45,6 +47,7 @@ pub(crate) fn remedy(parameter: &str) -> String {
         }
         "seed" => "set send_seed = false in the judge's section".to_owned(),
         "model" => "set the judge's model to one that the server has".to_owned(),
+        PICTURES => "leave out frames in the judge's section, or set a model that takes pictures".to_owned(),
         other => format!("change or remove extra.{other} in the judge's section"),
     }
 }
