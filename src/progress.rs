@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressStyle};
-use isr_api::records::EvaluationRecord;
+use isr_api::records::{EvaluationRecord, IterationSummary};
 use isr_api::{Event, Observer, Stage};
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -144,9 +144,7 @@ impl Observer for Progress {
                 self.line(format_args!("starting model: {}", figures(evaluation)));
             }
             Event::IterationFinished { summary } => {
-                let figures = summary.evaluation.as_ref().map(figures).unwrap_or_default();
-                let (t, pairs) = (summary.iteration, summary.pairs.kept);
-                self.line(format_args!("iteration {t}: {pairs} pairs, {figures}"));
+                self.line(format_args!("{}", finished(summary)));
             }
             Event::RunFinished => self.clear(),
             _ => {}
@@ -160,6 +158,14 @@ fn title(iteration: u32, stage: Stage) -> String {
         (0, stage) => format!("starting model, {}", stage.name()),
         (t, stage) => format!("iteration {t}, {}", stage.name()),
     }
+}
+
+/// `iteration 2: 5 pairs, accuracy 0.612`; the figures are absent without an evaluation.
+fn finished(summary: &IterationSummary) -> String {
+    let (t, pairs) = (summary.iteration, summary.pairs.kept);
+    let figures = summary.evaluation.as_ref().map(figures).filter(|figures| !figures.is_empty());
+    let figures = figures.map_or_else(String::new, |figures| format!(", {figures}"));
+    format!("iteration {t}: {pairs} pair{}{figures}", if pairs == 1 { "" } else { "s" })
 }
 
 fn figures(evaluation: &EvaluationRecord) -> String {
@@ -199,5 +205,32 @@ impl Write for LogWriter {
 
     fn flush(&mut self) -> io::Result<()> {
         io::stderr().flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use isr_api::Fingerprint;
+
+    use super::*;
+
+    #[test]
+    fn an_iteration_without_figures_ends_with_its_pairs() {
+        let mut summary = IterationSummary {
+            iteration: 2,
+            samples: 8,
+            quarantined: Default::default(),
+            policy: Fingerprint::of("p"),
+            response_tokens: 3.0,
+            contexts: Default::default(),
+            judge: Default::default(),
+            pairs: Default::default(),
+            training: Default::default(),
+            evaluation: None,
+        };
+        summary.pairs.kept = 1;
+        assert_eq!(finished(&summary), "iteration 2: 1 pair");
+        summary.pairs.kept = 5;
+        assert_eq!(finished(&summary), "iteration 2: 5 pairs");
     }
 }

@@ -13,7 +13,7 @@ use isr_run::feature_cache::FeatureCache;
 use isr_run::store::{RunDir, read_json, write_json};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
 
 use crate::components::built;
@@ -32,7 +32,8 @@ pub struct AuditConfig {
     /// built in. Default none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub plugins: Vec<PluginFile>,
-    /// What judges the answers again. Default none: the run's own judge.
+    /// What judges the answers again. Default none: the run's own judge. Of a judge of the run's own type, keys
+    /// that are left out are the run's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub judge: Option<Box<dyn JudgeConfig>>,
     /// The video that it is shown: the `recorded` one, a `blank` one, or that of the next sample with an
@@ -95,14 +96,19 @@ pub fn open_rejudging(
     mut observers: Vec<Arc<dyn Observer>>,
     cancel: CancellationToken,
 ) -> Result<Rejudging, Error> {
-    let LoadedConfig { value: audit, settings, plugins, .. } = config;
-    let LoadedConfig { value: of_run, settings: mut run_settings, plugins: run_plugins, .. } =
-        Loader::new().file(run.join("config.toml")).load::<RunConfig>()?;
-    let (judge, plugins) = match &audit.judge {
-        Some(judge) => (judge, &plugins),
-        None => (&of_run.judge, &run_plugins),
+    let own = Loader::new().file(run.join("config.toml"));
+    let loaded = own.clone().load::<RunConfig>()?;
+    let (of_its_type, loaded) = match changes_to_own_judge(&config, &loaded.settings)? {
+        Some(changes) => (true, own.text("the audit's judge", changes, run).load::<RunConfig>()?),
+        None => (false, loaded),
     };
-    if let Some(judge) = settings.get("judge").filter(|judge| !judge.is_null()) {
+    let LoadedConfig { value: audit, settings, plugins, .. } = config;
+    let LoadedConfig { value: of_run, settings: mut run_settings, plugins: run_plugins, .. } = loaded;
+    let (judge, plugins) = match &audit.judge {
+        Some(judge) if !of_its_type => (judge, &plugins),
+        _ => (&of_run.judge, &run_plugins),
+    };
+    if let Some(judge) = settings.get("judge").filter(|judge| !judge.is_null() && !of_its_type) {
         run_settings["judge"] = judge.clone();
     }
     let cx = BuildContext { config: run_settings };
@@ -139,6 +145,33 @@ pub fn open_rejudging(
         observers,
         cancel,
     })
+}
+
+/// The keys that an audit sets of a judge of the run's own type, as a config text; `None` for a judge of another type,
+/// and without one. The prompts and choices of a run's judge are those that its model knows.
+fn changes_to_own_judge(audit: &LoadedConfig<AuditConfig>, run: &Value) -> Result<Option<String>, Error> {
+    let Some(judge) = audit.settings.get("judge").and_then(Value::as_object) else { return Ok(None) };
+    if judge.get("type") != run.pointer("/judge/type") {
+        return Ok(None);
+    }
+    let set = |key: &str| {
+        let place = format!("judge.{key}");
+        let below =
+            |origin: &String| origin.strip_prefix(&place).is_some_and(|rest| !rest.starts_with(is_of_key));
+        audit.origins.keys().any(below)
+    };
+    let changes: Map<String, Value> = judge
+        .iter()
+        .filter(|(key, value)| set(key) && !value.is_null())
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect();
+    let text = toml::to_string(&json!({ "judge": changes }));
+    text.map(Some).map_err(|error| Error::Config(format!("`judge` cannot be written: {error}")))
+}
+
+/// Whether a character continues a key rather than ending it.
+fn is_of_key(c: char) -> bool {
+    !matches!(c, '.' | '[')
 }
 
 /// Where an audit of a run is written unless it is told otherwise.

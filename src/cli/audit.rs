@@ -21,15 +21,16 @@ const SCHEMA: u32 = 1;
 const COLUMNS: &str = "\
 Columns, where there is anything to fill them:
   judge        `run` is the run's own; others are named as their folders; an oracle knows the facts
+  ties         verdicts that prefer neither answer; in no other column
   failed       cases without a verdict: replies that cannot be read, and the like
   facts        share of verdicts for the answer that is better by the facts, of those that decide;
-               kappa is Cohen's, with its 95% interval (percentile bootstrap over pairs)
+               kappa is Cohen's, with its 95% interval (of 20 pairs and more)
   run's judge  the same with the verdicts of the run's own judge on the same answers; what it lacks
                to 1 is how often verdicts flip
   people       the same with annotations.jsonl, each person on each sample; ties left out
   both orders  share of the cases asked in both orders of showing whose votes do not take both sides
   shown first  share of votes for the answer that was shown first
-  longer       share of verdicts for the answer of more words
+  longer       share of verdicts for the answer of more tokens
   slope        log-odds that a word more is worth, with its standard error: logistic regression
                of the choice on the difference in words
   seconds      wall-clock time of judging";
@@ -133,10 +134,11 @@ fn shown(audited: &Audited) -> String {
 /// A column's name, and its cell of a row.
 type Column = (&'static str, fn(&JudgeAudit) -> Option<String>);
 
-const TABLE: [Column; 15] = [
+const TABLE: [Column; 16] = [
     ("iteration", |judge| Some(judge.iteration.to_string())),
     ("judge", |judge| Some(format!("{}{}", judge.judge, if judge.oracle { " (oracle)" } else { "" }))),
     ("verdicts", |judge| Some(judge.verdicts.to_string())),
+    ("ties", |judge| Some(judge.ties.to_string())),
     ("failed", |judge| Some(judge.failures.count.to_string())),
     ("facts", |judge| agreed(judge.truth.as_ref())),
     ("facts kappa", |judge| kappa(judge.truth.as_ref())),

@@ -128,7 +128,8 @@ fn kind(schema: &Value, root: &Value) -> String {
         return joined(values.iter().filter(|it| !it.is_null()).map(Value::to_string));
     }
     if let Some(name) = component(schema) {
-        return format!("a {name} (table with type = one of them)");
+        let article = if name.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
+        return format!("{article} {name} (table with type = one of them)");
     }
     if let Some((name, _)) = variants(schema).find_map(tag) {
         let values = variants(schema).filter_map(tag).map(|(_, value)| value.to_string());

@@ -95,7 +95,13 @@ impl InspectArgs {
         }
         line(
             "stored as",
-            format!("{}, {} in {} files", found.dtypes.join(", "), bytes(found.bytes), found.files),
+            format!(
+                "{}, {} in {} file{}",
+                found.dtypes.join(", "),
+                bytes(found.bytes),
+                found.files,
+                if found.files == 1 { "" } else { "s" }
+            ),
         );
         line("tokens of the frames", found.visual_tokens.to_string());
         line("context", format!("{} tokens", found.context));

@@ -199,7 +199,12 @@ fn table(results: &Results) -> String {
         ];
         rows.push(fixed.into_iter().chain(figures.iter().map(|name| cell(arm, name, last))).collect());
     }
-    aligned(&rows)
+    let intervals = results.arms.iter().flat_map(|arm| arm.metrics.values().flatten());
+    let note = match intervals.clone().any(|point| point.estimate.interval.is_some()) {
+        true => "in brackets: 95% intervals over seeds (Student's t)\n",
+        false => "",
+    };
+    format!("{}{note}", aligned(&rows))
 }
 
 fn cell(arm: &ArmResult, metric: &str, last: Option<u32>) -> String {

@@ -32,6 +32,13 @@ fn of<'a>(judges: &'a [Value], name: &str, iteration: u64) -> &'a Value {
     judges.iter().find(is).unwrap_or_else(|| panic!("no {name} in {judges:?}"))
 }
 
+/// What an audit and `summary.json` both say of a judge.
+fn assert_same_figures(audited: &Value, summary: &Value) {
+    assert_eq!(audited["ties"], summary["ties"], "{audited}");
+    assert_eq!(audited["length"]["longer_preferred"], summary["longer_preferred"], "{audited}");
+    assert_eq!(audited["length"]["unequal"], summary["longer_preferred_of"], "{audited}");
+}
+
 fn read(path: &Path) -> String {
     fs::read_to_string(path).unwrap()
 }
@@ -49,6 +56,7 @@ fn a_runs_judge_is_audited_and_judges_again_what_it_judged() {
         assert_eq!(judge["verdicts"], row["judge"]["verdicts"]);
         assert_eq!(judge["truth"]["agree"], row["judge"]["agreement"], "{judge}");
         assert_eq!(judge["truth"]["n"], row["judge"]["agreement_of"], "{judge}");
+        assert_same_figures(judge, &row["judge"]);
         assert_eq!(judge["position"]["consistent"], row["judge"]["position_consistency"]);
         assert!(judge["seconds"].as_f64().unwrap() > 0.0);
     }
@@ -102,7 +110,13 @@ fn a_runs_judge_is_audited_and_judges_again_what_it_judged() {
     // The run goes on as if nobody had looked.
     isr(path, RUN).result();
     // Another run's verdicts are on other answers, and one without facts says so.
-    isr_line(path, "run run.toml -q --out free -s seed=9 -s evaluator=none -s loop.iterations=1").result();
+    let free = "run run.toml -q --out free -s seed=9 -s evaluator=none -s loop.iterations=1 -s judge={type=\"length\"}";
+    isr_line(path, free).result();
+    let summary: Value = serde_json::from_str(&read(&path.join("free/summary.json"))).unwrap();
+    let found = judges(&isr_line(path, "audit free --json").result());
+    assert_same_figures(of(&found, "run", 1), &summary["iterations"][0]["judge"]);
+    let ties = read(&path.join("free/iteration-01/verdicts.jsonl")).matches("\"p_first\":0.5,").count();
+    assert_eq!(summary["iterations"][0]["judge"]["ties"], ties);
     let without = isr_line(path, "audit free").result();
     assert!(without.ends_with("no facts: the run has no evaluator\n"), "{without}");
     fs::remove_dir_all(path.join("out/iteration-01/checkpoint")).unwrap();
@@ -149,7 +163,28 @@ fn what_cannot_be_audited_is_named() {
 fn the_documented_config_of_an_audit_is_valid() {
     let guide = include_str!("../../docs/judges.md");
     let (_, behind) = guide.split_once("```toml\n# blind.toml\n").unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    fs::write(folder.path().join("blind.toml"), behind.split("```").next().unwrap()).unwrap();
-    assert_eq!(isr_line(folder.path(), "config check --audit blind.toml").result(), "ok\n");
+    let folder = playground();
+    let path = folder.path();
+    fs::write(path.join("blind.toml"), behind.split("```").next().unwrap()).unwrap();
+    assert_eq!(isr_line(path, "config check --audit blind.toml").result(), "ok\n");
+
+    // Its judge speaks as the run's own does, so it has a verdict on every case.
+    isr(path, RUN).result();
+    let one = "-s iterations=[1]";
+    let found = judges(&isr_line(path, &format!("audit out -q --json --config blind.toml {one}")).result());
+    let blind = of(&found, "blind", 1);
+    assert_eq!(
+        (&blind["verdicts"], &blind["failures"]["count"]),
+        (&of(&found, "run", 1)["verdicts"], &0.into())
+    );
+
+    // One that fails on every case leaves an audit and a report that say so.
+    let deaf = format!(
+        "audit out -q --json --config blind.toml -s name=deaf {one} -s judge.min_choice_mass=0.999999"
+    );
+    let found = judges(&isr_line(path, &deaf).result());
+    assert_eq!(of(&found, "deaf", 1)["failures"]["share"], 1.0, "{found:?}");
+    assert_eq!(of(&found, "deaf", 1)["verdicts"], 0);
+    isr_line(path, "audit out").result();
+    isr_line(path, "report out").result();
 }

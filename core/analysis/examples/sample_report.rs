@@ -22,6 +22,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     fresh.write_iteration(&started, 1);
     write_report(&[long], &out.join("single.html"), &fixture::frames, &fixture::facts)?;
     write_report(&arms, &out.join("compare.html"), &fixture::frames, &fixture::facts)?;
-    write_report(&[started], &out.join("fresh.html"), &|_| None, &fixture::facts)?;
+    write_report(&[started], &out.join("fresh.html"), &|_, _| None, &fixture::facts)?;
     Ok(())
 }

@@ -5,6 +5,7 @@
 //! | reliability of a run's judges, and judging its responses again: `isr audit` | [`audit`] |
 //! | a self-contained HTML report of one or several runs: `isr report` | [`report`] |
 //! | preference data in the formats of other trainers: `isr export` | [`export`] |
+//! | 95% interval of a mean, over seeds | [`interval`] |
 //! | async entry points that take frames and facts from the run's own config | [`from_config`] |
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping"))]
@@ -12,4 +13,5 @@
 pub mod audit;
 pub mod export;
 pub mod from_config;
+pub mod interval;
 pub mod report;

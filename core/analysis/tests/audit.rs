@@ -44,9 +44,10 @@ fn answers(index: usize, first_is_longer: bool) -> ResponseRecord {
         false => [first.to_owned(), format!("{second} and so on")],
     };
     let response = |text: String| Response {
+        // A token a word.
+        token_ids: text.split(' ').map(|_| 1).collect(),
+        logprobs: text.split(' ').map(|_| -0.5).collect(),
         text,
-        token_ids: vec![1, 2],
-        logprobs: vec![-0.5, -0.5],
         finish_reason: FinishReason::Stop,
         policy: Fingerprint::of("policy"),
     };
@@ -117,9 +118,9 @@ fn a_runs_own_judge_is_measured_from_its_journals() {
     write_run(folder.path());
     let found = audit(folder.path(), &[], &facts).unwrap();
     let judge = only(&found.judges);
-    assert_eq!((judge.iteration, judge.judge.as_str(), judge.verdicts, judge.undecided), (1, "run", 8, 1));
+    assert_eq!((judge.iteration, judge.judge.as_str(), judge.verdicts, judge.ties), (1, "run", 8, 1));
     // It prefers the first of 0, 2, 4, 6 (right, as the first of even samples is), and the second of 1, 3, 5
-    // (right again); 3 by a mean of 0.45, and 7 is undecided.
+    // (right again); 3 by a mean of 0.45, and 7 is a tie.
     let truth = judge.truth.as_ref().unwrap();
     assert_eq!((truth.n, truth.ties, truth.agree, truth.kappa), (7, 1, Some(1.0), Some(1.0)));
     assert_eq!((judge.position.both_orders, judge.position.consistent), (8, Some(7.0 / 8.0)));
@@ -200,6 +201,32 @@ fn another_judge_is_compared_with_the_runs_on_the_same_answers() {
     fs::create_dir(run.join("audits")).unwrap();
     fs::rename(&other, run.join("audits/other")).unwrap();
     assert_eq!(audit(&run, &[], &facts).unwrap().judges, found.judges);
+}
+
+#[test]
+fn a_judge_that_failed_on_every_case_is_a_row_and_a_strangers_folder_is_none() {
+    let folder = tempdir().unwrap();
+    let run = folder.path().join("run");
+    write_run(&run);
+    let blind = run.join("audits/blind/iteration-01");
+    journal(&blind, "verdicts.jsonl", std::iter::empty::<VerdictRecord>());
+    let failed = |index: usize| QuarantineRecord {
+        stage: "judge".to_owned(),
+        subject: format!("clip-{index}/q"),
+        reason: "no choice".to_owned(),
+    };
+    journal(&blind, "quarantine.jsonl", (0..8).map(failed));
+    let mut strangers = answers(0, true);
+    strangers.responses[0].text = "something else".to_owned();
+    let other = run.join("audits/strange/iteration-01");
+    journal(&other, "responses.jsonl", [strangers]);
+    journal(&other, "verdicts.jsonl", [verdict(0, [0.1, 0.1])]);
+
+    let found = audit(&run, &[], &facts).unwrap();
+    let [own, theirs] = found.judges.as_slice() else { panic!("{found:?}") };
+    assert_eq!((own.verdicts, theirs.judge.as_str(), theirs.verdicts), (8, "blind", 0));
+    assert_eq!((theirs.failures.count, theirs.failures.share), (8, Some(1.0)));
+    assert_eq!((theirs.run_judge.as_ref().unwrap().n, &theirs.truth), (0, &None));
 }
 
 #[test]

@@ -73,7 +73,8 @@ impl VideoReader for Synthetic {
 
     async fn read(&self, video: &Path) -> Result<Frames, ComponentError> {
         tokio::task::yield_now().await;
-        frames(&video.to_string_lossy()).ok_or_else(|| ComponentError::bad_input("no such video"))
+        frames(Path::new(""), &video.to_string_lossy())
+            .ok_or_else(|| ComponentError::bad_input("no such video"))
     }
 }
 

@@ -195,7 +195,7 @@ fn absent_and_cut_journals_are_left_out() {
 fn videos_that_are_gone_leave_the_text() {
     let root = tempdir().unwrap();
     let run = Fixture::default().write(root.path());
-    let html = render_report(&[run], &|_| None, &facts).unwrap();
+    let html = render_report(&[run], &|_, _| None, &facts).unwrap();
     assert!(html.contains("The frames of this video could not be read."));
     assert!(!html.contains("data:image/png"));
 }
@@ -232,4 +232,28 @@ fn a_report_replaces_an_older_one_whole() {
         .unwrap_err()
         .to_string();
     assert!(error.starts_with("cannot write "), "{error}");
+}
+
+#[test]
+fn a_run_whose_evaluator_gives_nothing_has_no_empty_panel() {
+    let root = tempdir().unwrap();
+    let run = Fixture::default().write(root.path());
+    let measured = render(&[&run]).unwrap();
+    assert!(measured.contains("class=\"figure-card\"") && measured.contains("of greedy answers to"));
+    let path = run.join("summary.json");
+    let mut summary: serde_json::Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+    summary["base"] = serde_json::Value::Null;
+    for row in summary["iterations"].as_array_mut().unwrap() {
+        row["evaluation"] = serde_json::Value::Null;
+    }
+    fs::write(&path, summary.to_string()).unwrap();
+    // The starting model's evaluation.
+    let _ = fs::remove_dir_all(run.join("iteration-00"));
+    let html = render(&[&run]).unwrap();
+    assert!(!html.contains("class=\"figure-card\""));
+    let sentence = text_between(&html, "<p class=\"outcome\"", "</p>");
+    assert!(
+        sentence.ends_with("was not measured on held-out samples, so what it gained is unknown."),
+        "{sentence}"
+    );
 }

@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::choice::Choice;
 use crate::error::ComponentError;
 use crate::policy::FrozenPolicy;
 use crate::response::Response;
@@ -66,6 +67,13 @@ pub struct Vote {
     pub p_first: f64,
 }
 
+impl Vote {
+    /// Returns the response that the vote prefers.
+    pub fn choice(&self) -> Choice {
+        Choice::of_probability(self.p_first)
+    }
+}
+
 /// The result of one [`Judge`] call.
 ///
 /// Build it with [`Verdict::of`] or [`Verdict::from_votes`].
@@ -75,7 +83,7 @@ pub struct Verdict {
     pub p_first: f64,
     /// Individual comparisons, one per presentation order. Empty for a judge that does not depend on it.
     pub votes: Vec<Vote>,
-    /// True if all votes prefer the same response. False marks position bias.
+    /// True if no two votes prefer different responses. False marks position bias.
     pub consistent: bool,
 }
 
@@ -86,12 +94,12 @@ impl Verdict {
         Self { p_first, votes: Vec::new(), consistent: true }
     }
 
-    /// Creates a verdict from votes: `p_first` is their mean, and it is consistent if either all of them or none
-    /// has `p_first` above 0.5.
+    /// Creates a verdict from votes: `p_first` is their mean, and it is consistent if no two of them prefer different
+    /// responses ([`Choice::consistent`]; a tie contradicts neither). Without votes it is a tie.
     pub fn from_votes(votes: Vec<Vote>) -> Self {
-        let p_first = votes.iter().map(|vote| vote.p_first).sum::<f64>() / votes.len().max(1) as f64;
-        let prefers_first = |vote: &Vote| vote.p_first > 0.5;
-        let consistent = votes.iter().all(prefers_first) || !votes.iter().any(prefers_first);
+        let sum: f64 = votes.iter().map(|vote| vote.p_first).sum();
+        let p_first = if votes.is_empty() { 0.5 } else { sum / votes.len() as f64 };
+        let consistent = Choice::consistent(votes.iter().map(Vote::choice));
         Self { p_first, votes, consistent }
     }
 
@@ -119,9 +127,14 @@ impl Verdict {
         }
     }
 
+    /// Returns the preferred response, or a tie.
+    pub fn choice(&self) -> Choice {
+        Choice::of_probability(self.p_first)
+    }
+
     /// Returns whether `first` is preferred; false for a tie.
     pub fn prefers_first(&self) -> bool {
-        self.p_first > 0.5
+        self.choice() == Choice::First
     }
 
     /// Returns the margin |`p_first` - 0.5|, in [0, 0.5].
@@ -146,18 +159,18 @@ impl Verdict {
 /// exceeds the context): the sample is quarantined.
 ///
 /// # Example
-/// A judge that prefers the shorter response:
+/// A judge that prefers the shorter response, and neither of two that are equally long:
 /// ```
 /// use async_trait::async_trait;
-/// use isr_api::{ComponentError, FrozenPolicy, Judge, JudgeCase, Verdict};
+/// use isr_api::{Choice, ComponentError, FrozenPolicy, Judge, JudgeCase, Verdict};
 ///
 /// struct Brevity;
 ///
 /// #[async_trait]
 /// impl Judge for Brevity {
 ///     async fn judge(&self, case: &JudgeCase, _: &FrozenPolicy) -> Result<Verdict, ComponentError> {
-///         let shorter = case.first.text.len() < case.second.text.len();
-///         Ok(Verdict::of(if shorter { 1.0 } else { 0.0 }))
+///         let [first, second] = [&case.first, &case.second].map(|it| it.text.chars().count() as f64);
+///         Ok(Verdict::of(Choice::of_difference(second - first).p_first()))
 ///     }
 /// }
 /// ```
@@ -183,6 +196,30 @@ mod tests {
         assert_eq!((mirrored.p_first, mirrored.consistent), (0.5, false));
         assert_eq!(mirrored.mirrored(), verdict);
         assert_eq!(Verdict::of(1.0).mirrored(), Verdict::of(0.0));
+    }
+
+    #[test]
+    fn ties_are_consistent_whichever_response_they_stand_beside() {
+        let of = |ps: &[f64]| {
+            let vote = |(at, &p_first): (usize, &f64)| Vote { first_shown_first: at % 2 == 0, p_first };
+            Verdict::from_votes(ps.iter().enumerate().map(vote).collect())
+        };
+        for (ps, p_first, consistent, choice) in [
+            (&[0.5, 0.75][..], 0.625, true, Choice::First),
+            (&[0.5, 0.25], 0.375, true, Choice::Second),
+            (&[0.5, 0.5], 0.5, true, Choice::Tie),
+            (&[0.25, 0.75], 0.5, false, Choice::Tie),
+            (&[], 0.5, true, Choice::Tie),
+        ] {
+            let verdict = of(ps);
+            assert_eq!(
+                (verdict.p_first, verdict.consistent, verdict.choice()),
+                (p_first, consistent, choice)
+            );
+            // The mirrored votes give the mirrored verdict.
+            let mirrored = Verdict::from_votes(verdict.mirrored().votes);
+            assert_eq!((mirrored.p_first, mirrored.consistent), (1.0 - p_first, consistent), "{ps:?}");
+        }
     }
 
     #[test]

@@ -13,6 +13,7 @@
 //! The crate links no tensor library, reads no config file and runs no loop; `isr-config` and `isr-run` build on
 //! it. The Rust SDK for plugins (`isr-plugin`) depends on this crate alone.
 
+mod choice;
 mod component;
 mod encoder;
 mod error;
@@ -32,6 +33,7 @@ mod selection;
 mod source;
 mod video;
 
+pub use choice::{Choice, ChoiceCounts};
 pub use component::{BuildContext, Component, Kind, Manifest, first_sentence};
 pub use encoder::VideoEncoder;
 pub use error::{Cause, ComponentError, Error};

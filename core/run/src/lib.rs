@@ -8,6 +8,7 @@
 //! | on-disk cache of visual features | [`feature_cache`] |
 //! | cache of stage results, shared by runs | [`stage_cache`] |
 //! | decoded and encoded videos in memory | [`VideoCache`], on [`VideoMemory`] |
+//! | words of a text, as lengths of answers | [`words`](mod@words) |
 //!
 //! The crate links no tensor library, starts no process, and depends on no concrete component.
 
@@ -23,6 +24,7 @@ mod supervised;
 mod training;
 mod video_cache;
 mod video_memory;
+pub mod words;
 
 pub use components::{ComponentValues, Components};
 pub use r#loop::{IterativeLoop, LoopParts};

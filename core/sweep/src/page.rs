@@ -3,15 +3,21 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use isr_analysis::report::{ChartView, KeyView, Line, MISSING, Plot, Point as Mark, Table, Unit, words};
+use isr_analysis::report::{
+    ChartView, KeyView, Line, MISSING, Plot, Point as Mark, Table, Unit, duration_of, words,
+};
 use isr_run::store::write_atomic;
 use serde::Serialize;
 
 use crate::error::SweepError;
+use crate::outcome_sentence as outcome;
 use crate::results::{ArmResult, Estimate, Point, Results, RunResult, Status};
 
+/// Most columns side by side.
+const COLUMNS: usize = 8;
+
 /// Metrics of the first table and charts, where measured.
-const HEADLINE: [&str; 8] = [
+pub(crate) const HEADLINE: [&str; 8] = [
     "greedy.accuracy",
     "sampled.accuracy",
     "greedy.hallucination",
@@ -28,8 +34,10 @@ struct Page {
     version: &'static str,
     seeds: Vec<u64>,
     baseline: Option<String>,
-    results: Table,
-    differences: Table,
+    /// What came of the sweep.
+    outcome: String,
+    results: Vec<Table>,
+    differences: Vec<Table>,
     settings: Table,
     charts: Vec<ChartView>,
     others: Vec<ChartView>,
@@ -50,6 +58,8 @@ struct RunView {
     seed: u64,
     status: &'static str,
     iterations: u32,
+    /// Wall-clock time of its stages.
+    duration: Option<String>,
     /// Relative to the page; `None` where there is no report yet.
     report: Option<String>,
 }
@@ -92,16 +102,25 @@ fn page(results: &Results, dir: &Path) -> Page {
         version: env!("CARGO_PKG_VERSION"),
         seeds: results.seeds.clone(),
         baseline: results.baseline.clone(),
-        results: table(results, &headline, "Mean over seeds and its 95% bootstrap interval", |point| {
-            Some(&point.estimate)
-        }),
-        differences: differences(results, &headline),
+        outcome: outcome::sentence(results, &known),
+        results: shown(table(
+            results,
+            &headline,
+            "Mean over seeds and its 95% interval (Student's t)",
+            |point| Some(&point.estimate),
+        )),
+        differences: shown(differences(results, &headline)),
         settings: settings(results),
         charts: charts(&headline),
         others: charts(&rest),
         arms: results.arms.iter().enumerate().map(arm).collect(),
         failures: failures.collect(),
     }
+}
+
+/// A table that fits the page.
+fn shown(table: Table) -> Vec<Table> {
+    if table.rows.is_empty() { Vec::new() } else { table.without_empty_columns().split(COLUMNS) }
 }
 
 fn run_view(run: &RunResult, dir: &Path) -> RunView {
@@ -115,6 +134,7 @@ fn run_view(run: &RunResult, dir: &Path) -> RunView {
             Status::Unfinished => "unfinished",
         },
         iterations: run.iterations,
+        duration: duration_of(&dir.join(&run.dir)),
         report: dir.join(&report).exists().then(|| report.to_string_lossy().into_owned()),
     }
 }
@@ -145,7 +165,8 @@ fn table<'a>(
 /// Paired differences from the baseline; empty without one.
 fn differences(results: &Results, metrics: &[&str]) -> Table {
     let Some(baseline) = &results.baseline else { return Table::default() };
-    let caption = format!("Difference from {baseline} with the same seed: mean and 95% bootstrap interval");
+    let caption =
+        format!("Difference from {baseline} with the same seed: mean and 95% interval (Student's t)");
     let mut table = table(results, metrics, &caption, |point| point.difference.as_ref());
     table.rows.retain(|row| row[0] != *baseline);
     let changes = |arm: &str, metric: &str, last: &str| {
@@ -206,9 +227,9 @@ fn plot(results: &Results, metric: &str) -> Plot {
     let lines = results.arms.iter().enumerate().map(|(series, arm)| line(series, arm, unit, &points(arm)));
     let note = match metric {
         "judge.agreement" | "judge.position_consistency" | "judge.longer_preferred" => {
-            "Bands: 95% bootstrap intervals over seeds. Iteration t is judged by the model that t − 1 trained."
+            "Bands or whiskers: 95% intervals over seeds (Student's t). Iteration t is judged by the model that t − 1 trained."
         }
-        _ => "Bands: 95% bootstrap intervals over seeds.",
+        _ => "Bands or whiskers: 95% intervals over seeds (Student's t).",
     };
     Plot {
         title: title(metric),
@@ -230,7 +251,11 @@ fn line(series: usize, arm: &ArmResult, unit: Unit, points: &[Point]) -> Line {
             x: f64::from(iteration),
             y: point.estimate.mean,
             error: None,
-            hover: Some(format!("{}, iteration {iteration}: {text} ({n} seeds)", arm.name)),
+            hover: Some(format!(
+                "{}, iteration {iteration}: {text} ({})",
+                arm.name,
+                if n == 1 { "1 seed".to_owned() } else { format!("{n} seeds") }
+            )),
         }
     };
     let band = points.iter().filter_map(|point| {
@@ -253,7 +278,7 @@ fn line(series: usize, arm: &ArmResult, unit: Unit, points: &[Point]) -> Line {
     }
 }
 
-fn unit(metric: &str) -> Unit {
+pub(crate) fn unit(metric: &str) -> Unit {
     match metric.split_once('.') {
         Some(("judge", "agreement" | "position_consistency" | "longer_preferred")) => Unit::Rate,
         Some((_, name)) => Unit::of_metric(name),
@@ -262,7 +287,7 @@ fn unit(metric: &str) -> Unit {
 }
 
 /// `greedy.response_tokens` as a title.
-fn title(metric: &str) -> String {
+pub(crate) fn title(metric: &str) -> String {
     match metric.split_once('.') {
         Some((group, name)) => format!("{}: {}", words(group), words(name)),
         None => words(metric),

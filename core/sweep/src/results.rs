@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use isr_analysis::audit::mean_interval;
+use isr_analysis::interval::mean_interval;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -14,6 +14,9 @@ use crate::plan::{Member, Plan};
 
 /// Version of `sweep.json`.
 pub const SCHEMA: u32 = 1;
+
+/// Method of the intervals in `sweep.json`.
+pub const INTERVALS: &str = "Student's t, 95%, over seeds";
 
 /// `sweep.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -26,6 +29,9 @@ pub struct Results {
     pub baseline: Option<String>,
     /// Seeds of every arm.
     pub seeds: Vec<u64>,
+    /// Method of all intervals: [`INTERVALS`].
+    #[serde(default)]
+    pub intervals: String,
     /// Arms in the file's order.
     pub arms: Vec<ArmResult>,
 }
@@ -94,7 +100,7 @@ pub struct Point {
 pub struct Estimate {
     /// Arithmetic mean.
     pub mean: f64,
-    /// 95% percentile bootstrap interval over seeds ([`isr_analysis::audit::mean_interval`]); null for one seed.
+    /// 95% interval over seeds, Student's t ([`isr_analysis::interval::mean_interval`]); null for one seed, and where a value is not finite.
     pub interval: Option<[f64; 2]>,
     /// Number of seeds.
     pub n: usize,
@@ -121,7 +127,7 @@ pub fn results(plan: &Plan, outcome: &Outcome) -> Result<Results, SweepError> {
             set: arm.set.iter().map(|(path, value)| (path.clone(), json(value))).collect(),
             stopped_after: outcome.stopped.get(&index).copied(),
             runs: runs.map(|(at, member)| run(plan, outcome, at, member)).collect::<Result<_, _>>()?,
-            metrics: points(&arm.name, &values[index], base),
+            metrics: points(&values[index], base),
         })
     };
     Ok(Results {
@@ -129,6 +135,7 @@ pub fn results(plan: &Plan, outcome: &Outcome) -> Result<Results, SweepError> {
         sweep: plan.name.clone(),
         baseline: plan.file.baseline.clone(),
         seeds: plan.file.seeds.clone(),
+        intervals: INTERVALS.to_owned(),
         arms: (0..plan.arms.len()).map(arm).collect::<Result<_, SweepError>>()?,
     })
 }
@@ -145,15 +152,14 @@ pub(crate) fn values(plan: &Plan, arm: usize) -> Result<Values, SweepError> {
     Ok(values)
 }
 
-fn points(arm: &str, values: &Values, base: Option<&Values>) -> BTreeMap<String, Vec<Point>> {
+fn points(values: &Values, base: Option<&Values>) -> BTreeMap<String, Vec<Point>> {
     let point = |metric: &str, iteration: u32, values: &BTreeMap<u64, f64>| {
         let base = base.and_then(|base| base.get(metric)?.get(&iteration));
         let paired: Vec<f64> =
             values.iter().filter_map(|(seed, value)| Some(value - base?.get(seed)?)).collect();
         let own: Vec<f64> = values.values().copied().collect();
-        let stream = format!("{arm}/{metric}/{iteration}");
-        let difference = (!paired.is_empty()).then(|| estimate(&paired, &format!("{stream}/paired")));
-        Point { iteration, estimate: estimate(&own, &stream), difference, values: values.clone() }
+        let difference = (!paired.is_empty()).then(|| estimate(&paired));
+        Point { iteration, estimate: estimate(&own), difference, values: values.clone() }
     };
     let series = |(metric, by_iteration): (&String, &BTreeMap<u32, BTreeMap<u64, f64>>)| {
         let points = by_iteration.iter().map(|(&iteration, values)| point(metric, iteration, values));
@@ -162,9 +168,9 @@ fn points(arm: &str, values: &Values, base: Option<&Values>) -> BTreeMap<String,
     values.iter().map(series).collect()
 }
 
-fn estimate(values: &[f64], stream: &str) -> Estimate {
+fn estimate(values: &[f64]) -> Estimate {
     let mean = values.iter().sum::<f64>() / values.len().max(1) as f64;
-    Estimate { mean, interval: mean_interval(values, stream), n: values.len() }
+    Estimate { mean, interval: mean_interval(values), n: values.len() }
 }
 
 fn run(plan: &Plan, outcome: &Outcome, at: usize, member: &Member) -> Result<RunResult, SweepError> {

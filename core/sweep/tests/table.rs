@@ -6,12 +6,19 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
 
-use isr_sweep::{ArmResult, Estimate, Point, Results, SCHEMA, write_results};
+use isr_sweep::{ArmResult, Estimate, INTERVALS, Point, Results, SCHEMA, write_results};
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::{Field, Row, RowAccessor};
 
 fn results(arms: Vec<ArmResult>) -> Results {
-    Results { schema: SCHEMA, sweep: "s".to_owned(), baseline: None, seeds: vec![1], arms }
+    Results {
+        schema: SCHEMA,
+        sweep: "s".to_owned(),
+        baseline: None,
+        seeds: vec![1],
+        intervals: INTERVALS.to_owned(),
+        arms,
+    }
 }
 
 fn rows(results: &Results, dir: &Path) -> Vec<Row> {
@@ -53,4 +60,43 @@ fn without_a_value_there_is_an_empty_table_and_a_page_that_says_so() {
     assert!(rows(&results(Vec::new()), dir.path()).is_empty());
     let page = std::fs::read_to_string(dir.path().join("sweep.html")).unwrap();
     assert!(page.contains("No run has measured anything yet."));
+}
+
+/// The page of two arms with these iterations.
+fn page(iterations: &[u32]) -> String {
+    let estimate = |mean: f64| Estimate { mean, interval: Some([mean - 0.05, mean + 0.05]), n: 3 };
+    let arm = |(name, shift): (&str, f64)| {
+        let point = |&iteration: &u32| Point {
+            iteration,
+            estimate: estimate(0.5 + shift),
+            difference: (shift > 0.0).then(|| estimate(shift)),
+            values: BTreeMap::from([(1, 0.5 + shift)]),
+        };
+        ArmResult {
+            name: name.to_owned(),
+            set: BTreeMap::new(),
+            stopped_after: None,
+            runs: Vec::new(),
+            metrics: BTreeMap::from([(
+                "greedy.accuracy".to_owned(),
+                iterations.iter().map(point).collect(),
+            )]),
+        }
+    };
+    let arms = [("isr", 0.0), ("train.learning_rate=0.00005", 0.1)].map(arm).to_vec();
+    let results = Results { baseline: Some("isr".to_owned()), ..results(arms) };
+    let dir = tempfile::tempdir().unwrap();
+    write_results(&results, dir.path()).unwrap();
+    std::fs::read_to_string(dir.path().join("sweep.html")).unwrap()
+}
+
+#[test]
+fn the_page_says_what_came_of_it_and_draws_one_iteration_as_bars() {
+    let one = page(&[1]);
+    assert!(one.contains(
+        "differ from isr by more than the noise of their seeds: train.<wbr>learning_<wbr>rate=<wbr>0.00005"
+    ));
+    assert!(one.contains("(Student's t)") || one.contains("(Student&#x27;s t)"));
+    assert!(one.contains("class=\"s0 bar\"") && one.contains("class=\"s1 bar\""));
+    assert!(!page(&[0, 1]).contains("class=\"s0 bar\""));
 }

@@ -60,6 +60,24 @@ pub enum JudgeError {
         /// Beginning of the response body, without the key.
         text: String,
     },
+    /// The server rejected a parameter that every request has.
+    #[error("the server said {status}: {text}; it does not take this judge's `{parameter}`: {remedy}")]
+    Parameter {
+        /// Status code and reason phrase.
+        status: String,
+        /// Beginning of the response body, without the key.
+        text: String,
+        /// Key of the request body.
+        parameter: String,
+        /// Setting to change.
+        remedy: String,
+    },
+    /// A reply ended at its limit of tokens before it came to an answer.
+    #[error("the reply was cut at {limit} while reasoning; raise it")]
+    Cut {
+        /// Setting and value of the limit.
+        limit: String,
+    },
     /// A request failed after all retries.
     #[error(
         "no reply after {attempts} requests: {reason}; the same command continues the run when the server \

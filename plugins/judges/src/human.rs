@@ -15,8 +15,6 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::OnceCell;
 
-use crate::agreement::averaged;
-
 /// Treatment of a pair without annotation.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -79,10 +77,10 @@ impl Judge for HumanJudge {
         };
         let (first, second) = (case.first.text.as_str(), case.second.text.as_str());
         if let Some(votes) = by_pair.get(&pair(first, second)) {
-            return Ok(averaged(votes.clone()));
+            return Ok(Verdict::from_votes(votes.clone()));
         }
         if let Some(votes) = by_pair.get(&pair(second, first)) {
-            return Ok(averaged(votes.clone()).mirrored());
+            return Ok(Verdict::from_votes(votes.clone()).mirrored());
         }
         let text = self.missing_annotation(case);
         Err(match self.config.missing {

@@ -14,12 +14,11 @@
 //! | selection `top_k`, `balanced_lengths`, `deduplicate`, `chain` | filter judged pairs | `selection/` |
 //!
 //! `docs/judges.md` lists all settings. Shared parts: `comparison_prompt.rs` (the prompt over two answers),
-//! `template/` (Jinja prompt templates), `prompt.rs` (messages), `agreement.rs` (consistency of votes),
-//! `bounds.rs` (ranges of settings).
+//! `template/` (Jinja prompt templates), `prompt.rs` (messages), `bounds.rs` (ranges of settings).
 //!
 //! # Verdicts
-//! - A probability of exactly one half takes no side; selections drop it as `no preference`. Votes agree if no
-//!   two of them take opposite sides.
+//! - A probability of one half is a tie ([`isr_api::Choice`]); selections drop it as `no preference`. Votes are
+//!   consistent if no two of them prefer different answers; a tie contradicts neither.
 //! - A reply that cannot be parsed is [`ComponentError::BadInput`](isr_api::ComponentError::BadInput), never
 //!   one half.
 //! - Random draws are keyed by the responses, not by their positions: the same case with the responses swapped
@@ -45,7 +44,6 @@
 //! | control: the description is uninformative | `retrospector.type = "fixed"` |
 //! | uncorrected position bias | `judge.orders = "given"` |
 
-mod agreement;
 mod ask;
 mod baseline;
 mod bounds;
@@ -71,7 +69,9 @@ pub use combine::{
 };
 pub use error::JudgeError;
 #[cfg(feature = "http")]
-pub use http::{BudgetConfig, FramesConfig, HttpJudgeConfig, PricesConfig};
+pub use http::{
+    BudgetConfig, FramesConfig, HttpJudgeConfig, MaxTokensKey, Omit, PricesConfig, Temperature,
+};
 pub use human::{HumanJudgeConfig, Missing};
 pub use retrospect::{
     FixedRetrospector, FixedRetrospectorConfig, SelfRetrospector, SelfRetrospectorConfig,

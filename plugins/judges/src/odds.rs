@@ -1,4 +1,4 @@
-//! Log-odds, and lengths in words.
+//! Log-odds.
 
 /// Logistic function `1 / (1 + exp(-x))`.
 pub(crate) fn sigmoid(log_odds: f64) -> f64 {
@@ -9,16 +9,6 @@ pub(crate) fn sigmoid(log_odds: f64) -> f64 {
 pub(crate) fn logit(p: f64, clip: f64) -> f64 {
     let p = p.clamp(clip, 1.0 - clip);
     (p / (1.0 - p)).ln()
-}
-
-/// Number of words, separated by white space.
-pub(crate) fn words(text: &str) -> usize {
-    text.split_whitespace().count()
-}
-
-/// Number of words of `first` minus that of `second`.
-pub(crate) fn excess_words(first: &str, second: &str) -> f64 {
-    words(first) as f64 - words(second) as f64
 }
 
 #[cfg(test)]
@@ -33,11 +23,5 @@ mod tests {
         assert_eq!(logit(1.0, 0.01), logit(0.99, 0.01));
         assert!((logit(0.0, 0.01) + logit(1.0, 0.01)).abs() < 1e-12);
         assert_eq!((sigmoid(1e4), sigmoid(-1e4), sigmoid(0.0)), (1.0, 0.0, 0.5));
-    }
-
-    #[test]
-    fn words_are_what_white_space_divides() {
-        assert_eq!(words("  a dog\n runs. "), 3);
-        assert_eq!(excess_words("", "one two"), -2.0);
     }
 }

@@ -4,31 +4,35 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 
-use isr_api::records::{Choice, VerdictRecord};
-use isr_api::{SampleId, Verdict};
+use isr_api::records::VerdictRecord;
+use isr_api::{Choice, SampleId, Verdict};
 use isr_run::store::{iteration_dir, read_journal, scan_journal};
+use isr_run::words::excess_words;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use crate::audit::error::AuditError;
-use crate::audit::length::excess_words;
+use crate::audit::length::Excess;
 
 /// A verdict on two answers.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Judgment {
     pub(crate) sample: SampleId,
     pub(crate) texts: [String; 2],
+    pub(crate) tokens: [usize; 2],
     pub(crate) verdict: Verdict,
     pub(crate) oracle: bool,
 }
 
 impl Judgment {
     pub(crate) fn choice(&self) -> Choice {
-        Choice::of_probability(self.verdict.p_first)
+        self.verdict.choice()
     }
 
-    /// Words that the first answer has more.
-    pub(crate) fn excess_words(&self) -> f64 {
-        excess_words(&self.texts)
+    /// What the first answer has more.
+    pub(crate) fn excess(&self) -> Excess {
+        let ([first, second], [one, other]) = (&self.texts, self.tokens);
+        Excess { tokens: one as f64 - other as f64, words: excess_words(first, second) }
     }
 
     /// The verdict by the order of two texts; `None` where it is about others.
@@ -60,13 +64,13 @@ pub(crate) fn read(folder: &Path, run: &Path, iteration: u32) -> Result<Vec<Judg
     let path = if own.is_file() { own } else { iteration_dir(run, iteration).join("responses.jsonl") };
     let answers = read_answers(&path)?;
     let judgment = |record: VerdictRecord| {
-        let texts = answers.get(&record.sample);
-        let text = |index: usize| texts?.get(index).cloned();
+        let answers = answers.get(&record.sample);
+        let answer = |index: usize| answers?.get(index).cloned();
         let [first, second] = record.compared;
-        match (text(first), text(second)) {
-            (Some(first), Some(second)) => {
+        match (answer(first), answer(second)) {
+            (Some((first, one)), Some((second, other))) => {
                 let VerdictRecord { sample, verdict, oracle, .. } = record;
-                Ok(Judgment { sample, texts: [first, second], verdict, oracle })
+                Ok(Judgment { sample, texts: [first, second], tokens: [one, other], verdict, oracle })
             }
             _ => {
                 let (run, sample) = (run.to_owned(), record.sample.to_string());
@@ -77,8 +81,8 @@ pub(crate) fn read(folder: &Path, run: &Path, iteration: u32) -> Result<Vec<Judg
     verdicts.into_iter().map(judgment).collect()
 }
 
-/// The texts of a journal of responses; tokens and log-probs are not held in memory.
-fn read_answers(path: &Path) -> Result<HashMap<SampleId, Vec<String>>, AuditError> {
+/// The texts of a journal of responses and their lengths in tokens; tokens and log-probs are not held in memory.
+fn read_answers(path: &Path) -> Result<HashMap<SampleId, Vec<(String, usize)>>, AuditError> {
     #[derive(Deserialize)]
     struct AnswersLine {
         sample: SampleId,
@@ -87,10 +91,14 @@ fn read_answers(path: &Path) -> Result<HashMap<SampleId, Vec<String>>, AuditErro
     #[derive(Deserialize)]
     struct Answer {
         text: String,
+        token_ids: Vec<IgnoredAny>,
     }
     let mut answers = HashMap::new();
     scan_journal(path, |line: AnswersLine| {
-        answers.insert(line.sample, line.responses.into_iter().map(|answer| answer.text).collect());
+        answers.insert(
+            line.sample,
+            line.responses.into_iter().map(|answer| (answer.text, answer.token_ids.len())).collect(),
+        );
     })?;
     Ok(answers)
 }

@@ -1,21 +1,20 @@
 //! Length bias.
 
-use isr_api::records::Choice;
+use isr_api::{Choice, ChoiceCounts};
 use serde::Serialize;
-
-use crate::audit::position::share;
 
 /// Maximum number of Newton steps; about seven are needed from zero.
 const STEPS: usize = 200;
 
-/// Length bias of a judge. Length is the number of words separated by white space, as in judge `length_debiased`.
+/// Length bias of a judge: by tokens as in `summary.json`, and by words as in judge `length_debiased`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Length {
-    /// Number of decided verdicts on responses of unequal length.
+    /// Number of decided verdicts on responses of unequal length in tokens.
     pub unequal: usize,
-    /// Share of `unequal` that prefers the longer response; null without any.
+    /// Share of `unequal` that prefers the response with more tokens
+    /// ([`isr_api::records::JudgeSummary::longer_preferred`]); null without any.
     pub longer_preferred: Option<f64>,
-    /// Logistic regression of the choice on the difference in words; null where the maximum-likelihood fit does not exist (all
+    /// Logistic regression of the choice on the difference in words ([`isr_run::words`]); null where the maximum-likelihood fit does not exist (all
     /// lengths equal, or choices separable by length).
     pub slope: Option<Slope>,
 }
@@ -34,23 +33,22 @@ pub struct Slope {
 }
 
 impl Length {
-    /// Computes the bias from pairs of excess words of the first response and the choice.
-    pub(crate) fn of(pairs: impl Iterator<Item = (f64, Choice)>) -> Self {
-        let decided: Vec<(f64, bool)> = pairs
-            .filter(|(_, choice)| *choice != Choice::Tie)
-            .map(|(excess, choice)| (excess, choice == Choice::First))
-            .collect();
-        let unequal = decided.iter().filter(|(excess, _)| *excess != 0.0);
-        let longer = unequal.clone().filter(|(excess, first)| (*excess > 0.0) == *first).count();
-        let unequal = unequal.count();
-        Self { unequal, longer_preferred: share(longer, unequal), slope: fit(&decided) }
+    /// Computes the bias from the choice on each pair and what the first response has more.
+    pub(crate) fn of(pairs: impl Iterator<Item = (Excess, Choice)> + Clone) -> Self {
+        let longer: ChoiceCounts =
+            pairs.clone().map(|(excess, choice)| (choice, Choice::of_difference(excess.tokens))).collect();
+        let decided = pairs.filter(|(_, choice)| *choice != Choice::Tie);
+        let decided: Vec<(f64, bool)> =
+            decided.map(|(excess, choice)| (excess.words, choice == Choice::First)).collect();
+        Self { unequal: longer.n(), longer_preferred: longer.agreement(), slope: fit(&decided) }
     }
 }
 
-/// Words of `first` minus words of `second`.
-pub(crate) fn excess_words([first, second]: &[String; 2]) -> f64 {
-    let words = |text: &str| text.split_whitespace().count() as f64;
-    words(first) - words(second)
+/// Length of the first response minus that of the second.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Excess {
+    pub(crate) tokens: f64,
+    pub(crate) words: f64,
 }
 
 /// Logistic regression with an intercept and one variable, by Newton's method.
@@ -134,10 +132,17 @@ mod tests {
         EXCESS.into_iter().zip(FIRST.map(choice))
     }
 
+    /// The bias by lengths that are the same in words and in tokens.
+    fn bias(pairs: impl Iterator<Item = (f64, Choice)>) -> Length {
+        let pairs: Vec<_> =
+            pairs.map(|(excess, choice)| (Excess { tokens: excess, words: excess }, choice)).collect();
+        Length::of(pairs.into_iter())
+    }
+
     /// `statsmodels.api.Logit(y, add_constant(x)).fit(tol=1e-12)` of statsmodels 0.15.0.
     #[test]
     fn the_slope_and_its_error_are_those_of_statsmodels() {
-        let slope = Length::of(pairs()).slope.unwrap();
+        let slope = bias(pairs()).slope.unwrap();
         assert!((slope.intercept + 0.206_401_829_301_205).abs() < 1e-9, "{slope:?}");
         assert!((slope.per_word - 0.260_583_850_440_342_66).abs() < 1e-9, "{slope:?}");
         assert!((slope.error - 0.143_038_642_476_834_48).abs() < 1e-9, "{slope:?}");
@@ -146,10 +151,10 @@ mod tests {
 
     #[test]
     fn mirrored_pairs_have_the_same_slope_and_the_opposite_intercept() {
-        let slope = Length::of(pairs()).slope.unwrap();
+        let slope = bias(pairs()).slope.unwrap();
         let other = |choice| if choice == Choice::First { Choice::Second } else { Choice::First };
         let mirrored = pairs().map(|(excess, choice)| (-excess, other(choice)));
-        let mirrored = Length::of(mirrored).slope.unwrap();
+        let mirrored = bias(mirrored).slope.unwrap();
         assert!((slope.per_word - mirrored.per_word).abs() < 1e-9);
         assert!((slope.intercept + mirrored.intercept).abs() < 1e-9);
     }
@@ -160,7 +165,7 @@ mod tests {
         let pairs = (0..40).map(|i| (f64::from(i) * 25.0 - 500.0, i != 7 && i > 3));
         let pairs =
             pairs.map(|(excess, first)| (excess, Choice::of_difference(if first { 1.0 } else { -1.0 })));
-        let slope = Length::of(pairs).slope.unwrap();
+        let slope = bias(pairs).slope.unwrap();
         assert!((slope.per_word - 0.028_646_177_294_548).abs() < 1e-9, "{slope:?}");
         assert!((slope.error - 0.014_842_922_538_25).abs() < 1e-9, "{slope:?}");
     }
@@ -175,22 +180,17 @@ mod tests {
             (4.0, Choice::Second),
             (1.0, Choice::First),
         ];
-        let length = Length::of(pairs.into_iter());
+        let length = bias(pairs.into_iter());
         assert_eq!((length.unequal, length.longer_preferred), (4, Some(0.5)));
     }
 
     #[test]
     fn where_length_alone_divides_the_choices_no_slope_fits() {
         let longer = |excess: f64| (excess, Choice::of_difference(excess));
-        let length = Length::of([-3.0, -1.0, 2.0, 5.0].into_iter().map(longer));
+        let length = bias([-3.0, -1.0, 2.0, 5.0].into_iter().map(longer));
         assert_eq!((length.longer_preferred, length.slope), (Some(1.0), None));
-        let equal = Length::of([(0.0, Choice::First), (0.0, Choice::Second)].into_iter());
+        let equal = bias([(0.0, Choice::First), (0.0, Choice::Second)].into_iter());
         assert_eq!((equal.longer_preferred, equal.slope), (None, None));
-        assert_eq!(Length::of(std::iter::empty()).slope, None);
-    }
-
-    #[test]
-    fn words_are_what_white_space_divides() {
-        assert_eq!(excess_words(&["  a dog\n runs. ".to_owned(), "one".to_owned()]), 2.0);
+        assert_eq!(bias(std::iter::empty()).slope, None);
     }
 }

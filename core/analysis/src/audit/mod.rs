@@ -17,11 +17,11 @@
 //! A folder that holds `iteration-NN/verdicts.jsonl` about the run's answers is another judge: those below
 //! `RUN/audits/`, which [`Rejudging`] writes, and those that the caller names.
 //!
-//! Two judges, or a judge and a person, are compared on the pairs that both decided. A probability of exactly one half, a person's
-//! tie, and responses of equal quality are excluded and counted as ties.
+//! Two judges, or a judge and a person, are compared on the pairs that both decided. A probability of one half, a person's tie, and
+//! responses of equal quality are ties ([`isr_api::Choice`]): they are counted apart. `agreement` and `longer_preferred` of a run's
+//! own judge are those of its `summary.json`.
 
 mod agreement;
-mod bootstrap;
 mod error;
 mod failures;
 mod judgments;
@@ -32,7 +32,6 @@ mod rejudge;
 mod run_audit;
 
 pub use agreement::Agreement;
-pub use bootstrap::mean_interval;
 pub use error::AuditError;
 pub use failures::Failures;
 pub use judgments::judged_iterations;

@@ -1,7 +1,6 @@
 //! Position bias.
 
-use isr_api::records::Choice;
-use isr_api::{Verdict, Vote};
+use isr_api::{Choice, ChoiceCounts, Verdict, Vote};
 use serde::Serialize;
 
 /// Position bias of a judge: the effect of presentation order on votes.
@@ -20,37 +19,24 @@ pub struct Position {
 
 impl Position {
     pub(crate) fn of<'a>(verdicts: impl Iterator<Item = &'a Verdict> + Clone) -> Self {
-        let two = verdicts.clone().filter(|verdict| shows_both(verdict));
-        let (consistent, both_orders) = count(two, |verdict| !takes_both_sides(&verdict.votes));
+        let two: Vec<_> = verdicts.clone().filter(|verdict| shows_both(verdict)).collect();
+        let consistent =
+            two.iter().filter(|verdict| Choice::consistent(verdict.votes.iter().map(Vote::choice))).count();
+        let shown_first = |vote: &Vote| if vote.first_shown_first { Choice::First } else { Choice::Second };
         let votes = verdicts.flat_map(|verdict| &verdict.votes);
-        let decided = votes.filter(|vote| side(vote) != Choice::Tie);
-        let (first, votes) = count(decided, |vote| (side(vote) == Choice::First) == vote.first_shown_first);
+        let places: ChoiceCounts = votes.map(|vote| (vote.choice(), shown_first(vote))).collect();
         Self {
-            both_orders,
-            consistent: share(consistent, both_orders),
-            votes,
-            first_shown: share(first, votes),
+            both_orders: two.len(),
+            consistent: share(consistent, two.len()),
+            votes: places.n(),
+            first_shown: places.agreement(),
         }
     }
-}
-
-fn side(vote: &Vote) -> Choice {
-    Choice::of_probability(vote.p_first)
 }
 
 fn shows_both(verdict: &Verdict) -> bool {
     let shown = |first| verdict.votes.iter().any(|vote| vote.first_shown_first == first);
     shown(true) && shown(false)
-}
-
-fn takes_both_sides(votes: &[Vote]) -> bool {
-    let taken = |choice| votes.iter().any(|vote| side(vote) == choice);
-    taken(Choice::First) && taken(Choice::Second)
-}
-
-/// How many there are of which something holds, and how many there are.
-fn count<T>(items: impl Iterator<Item = T>, holds: impl Fn(&T) -> bool) -> (usize, usize) {
-    items.fold((0, 0), |(part, of), item| (part + usize::from(holds(&item)), of + 1))
 }
 
 /// A share, where there is anything to share.

@@ -4,8 +4,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use isr_api::SampleId;
-use isr_api::records::Choice;
+use isr_api::{Choice, SampleId};
 use isr_run::store::iteration_dir;
 use serde::Serialize;
 
@@ -41,8 +40,8 @@ pub struct JudgeAudit {
     pub oracle: bool,
     /// Number of verdicts.
     pub verdicts: usize,
-    /// Verdicts with a probability of exactly one half.
-    pub undecided: usize,
+    /// Number of ties among them ([`Choice::of_probability`]).
+    pub ties: usize,
     /// Cases that the judge failed on.
     pub failures: Failures,
     /// Agreement with the facts; null where they are unknown.
@@ -79,8 +78,16 @@ pub fn audit(run: &Path, others: &[PathBuf], truth: &TruthSource<'_>) -> Result<
         let own = judgments::read(run, run, iteration)?;
         judges.push(case.figures(run, OWN, iteration, &own)?);
     }
-    for folder in audits_of(run).iter().chain(others) {
-        judges.extend(case.of_other(folder)?);
+    // A folder below `audits/` that has nothing to say of this run does not stop the audit; one that was named does.
+    for folder in audits_of(run) {
+        judges.extend(case.of_other(&folder)?);
+    }
+    for folder in others {
+        let found = case.of_other(folder)?;
+        if found.is_empty() {
+            return Err(AuditError::OtherAnswers { run: run.to_owned(), other: folder.clone() });
+        }
+        judges.extend(found);
     }
     judges.sort_by_key(|judge| judge.iteration);
     Ok(RunAudit { run: run.to_owned(), judges })
@@ -103,7 +110,7 @@ struct Case<'a> {
 }
 
 impl Case<'_> {
-    /// Audits another judge in the iterations that it judged.
+    /// Audits another judge in the iterations that it judged; empty for verdicts on other answers alone.
     fn of_other(&self, folder: &Path) -> Result<Vec<JudgeAudit>, AuditError> {
         let judged = judgments::judged_iterations(folder);
         if judged.is_empty() {
@@ -114,8 +121,11 @@ impl Case<'_> {
         let common = judgments::judged_iterations(self.run);
         for iteration in common.into_iter().filter(|iteration| judged.contains(iteration)) {
             let own = judgments::read(self.run, self.run, iteration)?;
-            let pairs = beside(&own, judgments::read(folder, self.run, iteration)?);
-            if pairs.is_empty() {
+            let theirs = judgments::read(folder, self.run, iteration)?;
+            // Without any verdict the judge failed on every case: that is a row. Verdicts on other answers are none.
+            let failed = theirs.is_empty();
+            let pairs = beside(&own, theirs);
+            if pairs.is_empty() && !failed {
                 continue;
             }
             let (theirs, choices): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
@@ -123,9 +133,6 @@ impl Case<'_> {
             let both = choices.into_iter().zip(theirs.iter().map(Judgment::choice));
             figures.run_judge = Some(Agreement::of(both, &stream(&name, iteration, OWN)));
             judges.push(figures);
-        }
-        if judges.is_empty() {
-            return Err(AuditError::OtherAnswers { run: self.run.to_owned(), other: folder.to_owned() });
         }
         Ok(judges)
     }
@@ -154,13 +161,13 @@ impl Case<'_> {
             judge: name.to_owned(),
             oracle: judgments.iter().any(|judgment| judgment.oracle),
             verdicts: judgments.len(),
-            undecided: judgments.iter().filter(|judgment| judgment.choice() == Choice::Tie).count(),
+            ties: judgments.iter().filter(|judgment| judgment.choice() == Choice::Tie).count(),
             failures: Failures::read(&iteration_dir(folder, iteration), judgments.len())?,
             truth,
             run_judge: None,
             people,
             position: Position::of(verdicts),
-            length: Length::of(judgments.iter().map(|it| (it.excess_words(), it.choice()))),
+            length: Length::of(judgments.iter().map(|it| (it.excess(), it.choice()))),
             seconds: failures::seconds(folder, iteration)?,
         })
     }

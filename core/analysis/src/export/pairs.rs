@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use isr_api::Choice;
 use isr_api::records::{PairRecord, ResponseRecord, VerdictRecord};
 use isr_run::store::{iteration_dir, read_journal};
 
@@ -26,7 +27,7 @@ pub(crate) struct Pair {
 impl Pair {
     /// Whether the texts differ and the verdict is decided.
     pub(crate) fn is_decided(&self) -> bool {
-        self.chosen != self.rejected && self.p_chosen != 0.5
+        self.chosen != self.rejected && Choice::of_probability(self.p_chosen) != Choice::Tie
     }
 
     fn of_record(record: PairRecord, iteration: u32, root: &Path) -> Self {
@@ -93,8 +94,10 @@ fn of_verdicts(run: &Path, dir: &Path, iteration: u32, root: &Path) -> Result<Ve
     let verdicts: Vec<VerdictRecord> = read_journal(&dir.join("verdicts.jsonl"))?;
     let pair = |VerdictRecord { sample, compared: [first, second], verdict, oracle, .. }: VerdictRecord| {
         let p_first = verdict.p_first;
-        let (chosen_index, rejected_index, p_chosen) =
-            if p_first >= 0.5 { (first, second, p_first) } else { (second, first, 1.0 - p_first) };
+        let (chosen_index, rejected_index, p_chosen) = match verdict.choice() {
+            Choice::Second => (second, first, 1.0 - p_first),
+            Choice::First | Choice::Tie => (first, second, p_first),
+        };
         let record = responses.get(&sample);
         let text = |index: usize| Some(record?.responses.get(index)?.text.clone());
         match (record, text(chosen_index), text(rejected_index)) {

@@ -51,18 +51,18 @@ pub async fn audit_run(run: &Path, others: &[PathBuf]) -> Result<Audited, AuditE
     .await
 }
 
-/// Writes the HTML report of the run directories `runs` to the file `out`, replacing an older one atomically. Frames of a video
-/// that no run's reader can open any more are shown as missing.
+/// Writes the HTML report of the run directories `runs` to the file `out`, replacing an older one atomically. Frames are
+/// those of each run's own reader; a video that it can not open any more is shown as missing.
 ///
 /// # Errors
 /// See [`crate::report::write_report`].
 pub async fn write_report(runs: &[PathBuf], out: &Path) -> Result<(), ReportError> {
     let (runs, out) = (runs.to_vec(), out.to_owned());
     blocking(move |runtime| {
-        let readers: Vec<_> = runs.iter().filter_map(|run| video_reader(run)).collect();
-        let frames = |video: &str| -> Option<Frames> {
-            let video = Path::new(video);
-            readers.iter().find_map(|reader| runtime.block_on(reader.read(video)).ok())
+        let reader = |run: &PathBuf| Some((run.clone(), video_reader(run)?));
+        let readers: HashMap<PathBuf, _> = runs.iter().filter_map(reader).collect();
+        let frames = |run: &Path, video: &str| -> Option<Frames> {
+            runtime.block_on(readers.get(run)?.read(Path::new(video))).ok()
         };
         let facts_of = |run: &'_ PathBuf| Some((run.clone(), Facts::of_run(run, runtime).ok()?));
         let facts: HashMap<PathBuf, Facts> = runs.iter().filter_map(facts_of).collect();

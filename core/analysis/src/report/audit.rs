@@ -12,9 +12,10 @@ const CAPTION: &str = "Judge audit. Kappa is Cohen's, with its 95% interval: agr
 /// A column's name, and its cell of a row.
 type Column = (&'static str, fn(&JudgeAudit) -> Option<String>);
 
-const COLUMNS: [Column; 11] = [
+const COLUMNS: [Column; 12] = [
     ("judge", |judge| Some(format!("{}{}", judge.judge, if judge.oracle { " (oracle)" } else { "" }))),
     ("verdicts", |judge| Some(count(judge.verdicts))),
+    ("ties", |judge| Some(count(judge.ties))),
     ("failed", |judge| Some(count(judge.failures.count))),
     ("kappa with the facts", |judge| kappa(judge.truth.as_ref())),
     ("kappa with the run's judge", |judge| kappa(judge.run_judge.as_ref())),
@@ -29,7 +30,7 @@ const COLUMNS: [Column; 11] = [
     ("same in both orders", |judge| {
         Some(with_error(Unit::Rate, Some(judge.position.consistent?), judge.position.both_orders))
     }),
-    ("more words preferred", |judge| {
+    ("more tokens preferred", |judge| {
         Some(with_error(Unit::Rate, Some(judge.length.longer_preferred?), judge.length.unequal))
     }),
     ("slope", |judge| {

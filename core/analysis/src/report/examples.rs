@@ -1,6 +1,6 @@
 //! Judged pairs as the page shows them.
 
-use isr_api::{FinishReason, Verdict, VisualContext};
+use isr_api::{Choice, FinishReason, Verdict, VisualContext};
 use serde::Serialize;
 
 use crate::report::error::ReportError;
@@ -142,8 +142,11 @@ fn verdict(verdict: &Verdict) -> VerdictView {
         })
         .collect();
     rows.push(row("mean", verdict.p_first, true));
-    let (better, p) =
-        if verdict.prefers_first() { ("A", verdict.p_first) } else { ("B", 1.0 - verdict.p_first) };
+    let (better, p) = match verdict.choice() {
+        Choice::First => ("A", verdict.p_first),
+        Choice::Second => ("B", 1.0 - verdict.p_first),
+        Choice::Tie => ("neither", 0.5),
+    };
     VerdictView {
         consistent: verdict.consistent,
         sentence: format!("{better} is better, p = {p:.2}"),

@@ -25,8 +25,8 @@ struct Figure {
 enum Source {
     /// A metric of an evaluation on held-out samples, the starting model's included.
     HeldOut(&'static str),
-    /// A metric of the judge, and how many verdicts it is a share of, given the verdicts on answers of unequal length.
-    Judge(&'static str, fn(&JudgeSummary, usize) -> usize),
+    /// A metric of the judge, and how many verdicts it is a share of.
+    Judge(&'static str, fn(&JudgeSummary) -> usize),
     /// Any other metric of an iteration.
     Iteration(&'static str),
     /// `responses.tokens`, drawn at the model that sampled them: iteration t samples with the model that t − 1 trained.
@@ -80,21 +80,24 @@ const FIGURES: &[Figure] = &[
         note: JUDGE_NOTE,
         unit: Unit::Rate,
         reference: Some((0.5, "chance")),
-        series: &[("agreement", Source::Judge("judge.agreement", |judge, _| judge.agreement_of))],
+        series: &[("agreement", Source::Judge("judge.agreement", |judge| judge.agreement_of))],
     },
     Figure {
         title: "Position consistency",
         note: "Share of verdicts that name the same answer in both orders.",
         unit: Unit::Rate,
         reference: None,
-        series: &[("consistency", Source::Judge("judge.position_consistency", |judge, _| judge.verdicts))],
+        series: &[("consistency", Source::Judge("judge.position_consistency", |judge| judge.verdicts))],
     },
     Figure {
         title: "Longer answer preferred",
-        note: "Share of verdicts, among answers of unequal length.",
+        note: "Share of decided verdicts, among answers of unequal length in tokens.",
         unit: Unit::Rate,
         reference: Some((0.5, "no length bias")),
-        series: &[("longer preferred", Source::Judge("judge.longer_preferred", |_, unequal| unequal))],
+        series: &[(
+            "longer preferred",
+            Source::Judge("judge.longer_preferred", |judge| judge.longer_preferred_of),
+        )],
     },
     Figure {
         title: "Visual contexts",
@@ -206,10 +209,7 @@ impl Source {
     fn read(self, run: &Run) -> Vec<Reading> {
         let mut readings = match self {
             Self::HeldOut(metric) => held_out(run, metric),
-            Self::Judge(metric, of) => iterations(run, metric, |row| {
-                let unequal = run.journals_of(row.iteration).map_or(0, |journals| journals.judged.unequal);
-                Some(of(&row.judge, unequal))
-            }),
+            Self::Judge(metric, of) => iterations(run, metric, |row| Some(of(&row.judge))),
             Self::Iteration(metric) => iterations(run, metric, |_| None),
             Self::TrainingTokens => iterations(run, "responses.tokens", |_| None)
                 .into_iter()

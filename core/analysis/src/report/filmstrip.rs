@@ -1,6 +1,7 @@
 //! Film strips: a few frames of a video as small PNG images, embedded once however often shown.
 
 use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -23,12 +24,14 @@ const LABEL: f64 = 14.0;
 /// The strips that the page refers to.
 pub(crate) struct Filmstrips<'a> {
     source: &'a FrameSource<'a>,
-    known: HashMap<String, Option<usize>>,
+    /// Run directory whose videos are asked for.
+    run: PathBuf,
+    known: HashMap<(PathBuf, String), Option<usize>>,
     strips: Vec<Filmstrip>,
 }
 
 /// A strip as the template draws it; the page names it by its index.
-#[derive(Clone, Serialize)]
+#[derive(Clone, PartialEq, Serialize)]
 pub(crate) struct Filmstrip {
     width: f64,
     height: f64,
@@ -39,7 +42,7 @@ pub(crate) struct Filmstrip {
     description: String,
 }
 
-#[derive(Clone, Serialize)]
+#[derive(Clone, PartialEq, Serialize)]
 struct Thumbnail {
     x: f64,
     middle: f64,
@@ -52,25 +55,35 @@ struct Thumbnail {
 
 impl<'a> Filmstrips<'a> {
     pub(crate) fn new(source: &'a FrameSource<'a>) -> Self {
-        Self { source, known: HashMap::new(), strips: Vec::new() }
+        Self { source, run: PathBuf::new(), known: HashMap::new(), strips: Vec::new() }
+    }
+
+    /// Takes the frames of what follows from a run's own reader.
+    pub(crate) fn look_in(&mut self, run: &Path) {
+        run.clone_into(&mut self.run);
     }
 
     /// The index of a video's strip; `None` where its frames cannot be had.
     pub(crate) fn strip(&mut self, video: &str) -> Result<Option<usize>, ReportError> {
-        if let Some(known) = self.known.get(video) {
+        let key = (self.run.clone(), video.to_owned());
+        if let Some(known) = self.known.get(&key) {
             return Ok(*known);
         }
-        let frames = (self.source)(video).filter(is_whole);
+        let frames = (self.source)(&self.run, video).filter(is_whole);
         let index = match frames {
             Some(frames) => {
                 let strip = draw(&frames)
                     .map_err(|source| ReportError::Thumbnail { video: video.into(), source })?;
-                self.strips.push(strip);
-                Some(self.strips.len() - 1)
+                // Runs with equal readers share a strip.
+                let known = self.strips.iter().position(|known| *known == strip);
+                Some(known.unwrap_or_else(|| {
+                    self.strips.push(strip);
+                    self.strips.len() - 1
+                }))
             }
             None => None,
         };
-        self.known.insert(video.to_owned(), index);
+        self.known.insert(key, index);
         Ok(index)
     }
 
@@ -181,21 +194,22 @@ mod tests {
     #[test]
     fn a_video_is_read_and_embedded_once() {
         let asked = Cell::new(0);
-        let source = |video: &str| {
+        let source = |_: &Path, video: &str| {
             asked.set(asked.get() + 1);
             (video != "gone").then(|| frames(4, 3, 8))
         };
         let mut films = Filmstrips::new(&source);
         let strips = ["a", "b", "a", "gone", "gone"].map(|video| films.strip(video).unwrap());
-        assert_eq!(strips, [Some(0), Some(1), Some(0), None, None]);
-        assert_eq!((asked.get(), films.into_strips().len()), (3, 2));
+        // Both have the same frames.
+        assert_eq!(strips, [Some(0), Some(0), Some(0), None, None]);
+        assert_eq!((asked.get(), films.into_strips().len()), (3, 1));
     }
 
     #[test]
     fn frames_that_are_not_whole_are_not_drawn() {
-        let mut films = Filmstrips::new(&|_| Some(Frames { rgb: vec![0; 5], ..frames(4, 3, 8) }));
+        let mut films = Filmstrips::new(&|_, _| Some(Frames { rgb: vec![0; 5], ..frames(4, 3, 8) }));
         assert_eq!(films.strip("cut").unwrap(), None);
-        let mut films = Filmstrips::new(&|_| Some(frames(0, 3, 1)));
+        let mut films = Filmstrips::new(&|_, _| Some(frames(0, 3, 1)));
         assert_eq!(films.strip("empty").unwrap(), None);
     }
 

@@ -25,8 +25,6 @@ pub(crate) struct JudgedPairs {
     pub(crate) responses: usize,
     pub(crate) verdicts: usize,
     pub(crate) pairs: usize,
-    /// Judged pairs whose answers differ in tokens: what `longer_preferred` was computed from.
-    pub(crate) unequal: usize,
     pub(crate) shown: Vec<JudgedPair>,
 }
 
@@ -129,22 +127,13 @@ fn read_answers(
     picked: &[usize],
     cases: &mut JudgedPairs,
 ) -> Result<HashMap<SampleId, ResponseLine>, ReportError> {
-    let mut compared: HashMap<&SampleId, Vec<[usize; 2]>> = HashMap::new();
-    for verdict in verdicts {
-        compared.entry(&verdict.sample).or_default().push(verdict.compared);
-    }
     let wanted: HashSet<&SampleId> = picked.iter().map(|&index| &verdicts[index].sample).collect();
     let mut answers = HashMap::new();
-    let mut unequal = 0;
     cases.responses = journal::for_each_line(&folder.join("responses.jsonl"), |line: ResponseLine| {
-        let tokens = |index: usize| line.responses.get(index).map(|answer| answer.tokens);
-        let pairs = compared.get(&line.sample).into_iter().flatten();
-        unequal += pairs.filter(|[first, second]| tokens(*first) != tokens(*second)).count();
         if wanted.contains(&line.sample) {
             answers.insert(line.sample.clone(), line);
         }
     })?;
-    cases.unequal = unequal;
     Ok(answers)
 }
 

@@ -7,7 +7,7 @@
 //! |---|---|
 //! | journals -> data of a run | `run`, `journal`, `judged_pairs` |
 //! | figures -> charts | `figures`, `training`, `chart` |
-//! | figures -> tables and summary cards | `tables`, `summary` |
+//! | figures -> tables and summary cards, and what came of it in a sentence | `tables`, `timings`, `summary`, `outcome` |
 //! | audit -> table of judges | `audit` |
 //! | samples -> film strips and cards | `filmstrip`, `examples`, `held_out` |
 //! | everything -> HTML | `page`, `templates/` |
@@ -25,11 +25,13 @@ mod format;
 mod held_out;
 mod journal;
 mod judged_pairs;
+mod outcome;
 mod page;
 mod run;
 mod summary;
 mod table;
 mod tables;
+mod timings;
 mod training;
 
 use std::fs::{self, File};
@@ -42,10 +44,11 @@ pub use format::{MISSING, Unit, words};
 use isr_api::{Frames, SampleId};
 pub use page::render_page;
 pub use table::Table;
+pub use timings::duration_of;
 
-/// Callback that decodes a video, named as in the journals ([`isr_api::video_key`]). `None` marks it as missing on the page. Called
-/// at most once per video.
-pub type FrameSource<'a> = dyn Fn(&str) -> Option<Frames> + 'a;
+/// Callback that decodes a video of a run directory, named as in the journals ([`isr_api::video_key`]), as that run read it.
+/// `None` marks it as missing on the page. Called at most once per run and video.
+pub type FrameSource<'a> = dyn Fn(&Path, &str) -> Option<Frames> + 'a;
 
 /// Callback that returns the quality of a response to a training sample of a run directory
 /// ([`crate::audit::TruthSource`]). `None` where it is unknown.

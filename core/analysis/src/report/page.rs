@@ -1,8 +1,8 @@
 //! Template context and rendering of the page.
 
-use minijinja::{Environment, UndefinedBehavior, context};
+use minijinja::{Environment, HtmlEscape, UndefinedBehavior, Value, context};
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::Value as Json;
 
 use crate::report::chart::{self, ChartView, KeyView};
 use crate::report::error::ReportError;
@@ -13,7 +13,7 @@ use crate::report::run::Run;
 use crate::report::summary::{self, Card};
 use crate::report::table::Table;
 use crate::report::tables;
-use crate::report::{FrameSource, figures, training};
+use crate::report::{FrameSource, figures, outcome, timings, training};
 
 const TEMPLATES: [(&str, &str); 4] = [
     ("run.html", include_str!("templates/run.html")),
@@ -28,15 +28,24 @@ struct Page {
     title: String,
     version: &'static str,
     single: bool,
+    /// What came of each run.
+    outcomes: Vec<Outcome>,
     /// Headline of a single run.
     cards: Vec<Card>,
     /// Headline of several runs.
-    comparison: Table,
+    comparison: Vec<Table>,
     charts: Vec<ChartView>,
     /// Charts for which no run has a value.
     unmeasured: Vec<String>,
     runs: Vec<RunView>,
     strips: Vec<Filmstrip>,
+}
+
+/// What came of a run.
+#[derive(Serialize)]
+struct Outcome {
+    run: String,
+    sentence: String,
 }
 
 /// What is shown of each run.
@@ -47,6 +56,7 @@ struct RunView {
     fingerprint: Option<String>,
     key: KeyView,
     iterations: usize,
+    duration: Option<String>,
     /// Whether the judge knew what is true.
     oracle: bool,
     last_evaluated: Option<u32>,
@@ -74,11 +84,27 @@ pub fn render_page((name, source): (&str, &str), page: &impl Serialize) -> Resul
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_trim_blocks(true);
     environment.set_lstrip_blocks(true);
+    environment.add_filter("breaks", breaks);
     for (name, source) in TEMPLATES {
         environment.add_template(name, source)?;
     }
     environment.add_template(name, source)?;
     Ok(environment.get_template(name)?.render(context! { page })?)
+}
+
+/// A name as HTML that may break behind its separators, but not inside a number.
+fn breaks(name: &str) -> Value {
+    let mut html = String::new();
+    let mut letters = name.chars().peekable();
+    while let Some(letter) = letters.next() {
+        html.push_str(&HtmlEscape(letter.encode_utf8(&mut [0; 4])).to_string());
+        let next = letters.peek();
+        let dot = letter == '.' && next.is_some_and(|next| !next.is_ascii_digit());
+        if next.is_some() && (matches!(letter, ',' | ';' | '=' | '/' | '_') || dot) {
+            html.push_str("<wbr>");
+        }
+    }
+    Value::from_safe_string(html)
 }
 
 fn page(runs: &[Run], frames: &FrameSource<'_>) -> Result<Page, ReportError> {
@@ -96,7 +122,14 @@ fn page(runs: &[Run], frames: &FrameSource<'_>) -> Result<Page, ReportError> {
         version: env!("CARGO_PKG_VERSION"),
         single,
         cards: if single { summary::cards(&runs[0]) } else { Vec::new() },
-        comparison: if single { Table::default() } else { summary::comparison(runs) },
+        comparison: match single {
+            true => Vec::new(),
+            false => summary::comparison(runs).without_empty_columns().split(9),
+        },
+        outcomes: runs
+            .iter()
+            .map(|run| Outcome { run: run.name.clone(), sentence: outcome::sentence(run) })
+            .collect(),
         charts: drawn.into_iter().map(chart::Plot::view).collect(),
         unmeasured: empty.into_iter().map(|plot| plot.title.to_lowercase()).collect(),
         runs: views,
@@ -117,12 +150,14 @@ fn run_view(
     single: bool,
     films: &mut Filmstrips<'_>,
 ) -> Result<RunView, ReportError> {
+    films.look_in(&run.dir);
     Ok(RunView {
         name: run.name.clone(),
         dir: run.dir.display().to_string(),
         fingerprint: run.fingerprint.clone(),
         key: chart::key(series),
         iterations: run.summaries.len(),
+        duration: timings::duration_of(&run.dir),
         oracle: run.knows_truth(),
         last_evaluated: run.last_evaluation().map(|(iteration, _)| iteration),
         tables: tables::tables(run),
@@ -138,9 +173,9 @@ fn run_view(
 fn command(run: &Run) -> String {
     let recorded = run.provenance.as_ref().and_then(|provenance| provenance.get("command"));
     match recorded {
-        Some(Value::String(command)) => command.clone(),
-        Some(Value::Array(words)) => {
-            words.iter().filter_map(Value::as_str).map(quoted).collect::<Vec<_>>().join(" ")
+        Some(Json::String(command)) => command.clone(),
+        Some(Json::Array(words)) => {
+            words.iter().filter_map(Json::as_str).map(quoted).collect::<Vec<_>>().join(" ")
         }
         _ => format!("isr run {}", quoted(&run.dir.join("config.toml").display().to_string())),
     }
@@ -159,6 +194,12 @@ fn quoted(word: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_break_behind_separators_and_not_inside_numbers() {
+        let html = breaks("isr,train.learning_rate=0.00005<b>").to_string();
+        assert_eq!(html, "isr,<wbr>train.<wbr>learning_<wbr>rate=<wbr>0.00005&lt;b&gt;");
+    }
 
     #[test]
     fn commands_are_quoted_for_a_shell() {

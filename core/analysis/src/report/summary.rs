@@ -42,13 +42,14 @@ struct CardRow {
 /// Groups of an evaluation's metrics ([`evaluation_metrics`]).
 const GROUPS: [&str; 2] = ["greedy", "sampled"];
 
-/// The cards of one run.
+/// The cards of one run: metrics that were measured.
 pub(crate) fn cards(run: &Run) -> Vec<Card> {
-    let card = |figure: &Figure| Card {
-        title: figure.title,
-        rows: GROUPS.map(|group| figure.row(group, run)).into(),
+    let card = |figure: &Figure| {
+        let rows = GROUPS.map(|group| figure.row(group, run)).into_iter();
+        let rows = rows.filter(|row| row.base != MISSING || row.last != MISSING).collect();
+        Card { title: figure.title, rows }
     };
-    FIGURES.iter().map(card).collect()
+    FIGURES.iter().map(card).filter(|card| !card.rows.is_empty()).collect()
 }
 
 /// One row a run.

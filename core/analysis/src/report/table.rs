@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::report::format::{Unit, binomial_error, count};
+use crate::report::format::{MISSING, Unit, binomial_error, count};
 
 /// A table of text cells. The first column is the row header.
 #[derive(Serialize, Default)]
@@ -25,6 +25,53 @@ impl Table {
     }
 }
 
+impl Table {
+    /// Leaves out columns without a value in any row.
+    #[must_use]
+    pub fn without_empty_columns(mut self) -> Self {
+        let empty = |at: usize| {
+            at > 0
+                && !self.rows.is_empty()
+                && self
+                    .rows
+                    .iter()
+                    .all(|row| row.get(at).is_none_or(|cell| cell == MISSING || cell.is_empty()))
+        };
+        let kept: Vec<usize> = (0..self.head.len()).filter(|&at| !empty(at)).collect();
+        let left_out = |before: usize| (0..before).filter(|at| !kept.contains(at)).count();
+        self.prose = self.prose.map(|at| at - left_out(at));
+        for row in std::iter::once(&mut self.head).chain(&mut self.rows) {
+            *row = kept.iter().filter_map(|&at| row.get(at).cloned()).collect();
+        }
+        self
+    }
+
+    /// Splits a table into tables of at most `most` columns, each with the first column, so that they fit a page. Tables
+    /// with text are not split.
+    pub fn split(self, most: usize) -> Vec<Self> {
+        if self.head.len() <= most || self.prose.is_some() {
+            return vec![self];
+        }
+        let pieces = (self.head.len() - 1).div_ceil(most - 1);
+        let width = (self.head.len() - 1).div_ceil(pieces);
+        let piece = |at: usize| {
+            let columns = |row: &Vec<String>| {
+                let further = row.iter().skip(1 + at * width).take(width);
+                row.first().into_iter().chain(further).cloned().collect::<Vec<_>>()
+            };
+            let caption =
+                if at == 0 { self.caption.clone() } else { format!("{} (continued)", self.caption) };
+            Self {
+                caption,
+                head: columns(&self.head),
+                rows: self.rows.iter().map(columns).collect(),
+                prose: None,
+            }
+        };
+        (0..pieces).map(piece).collect()
+    }
+}
+
 /// Formats a rate with its binomial standard error over `n` cases, and any other figure alone.
 pub(crate) fn with_error(unit: Unit, value: Option<f64>, n: usize) -> String {
     let text = unit.format_option(value);
@@ -39,5 +86,27 @@ pub(crate) fn range_of_n(ns: impl Iterator<Item = usize>) -> Option<String> {
         usize::MAX => None,
         _ if low == high => Some(count(low)),
         _ => Some(format!("{} to {}", count(low), count(high))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wide_tables_are_split_and_empty_columns_left_out() {
+        let mut table = Table::new("T", ["arm", "a", "b", "c", "d", "e"]);
+        table.rows.push(["x", "1", MISSING, "3", "4", "5"].map(String::from).to_vec());
+        let table = table.without_empty_columns();
+        assert_eq!(table.head, ["arm", "a", "c", "d", "e"]);
+        let pieces = table.split(3);
+        assert_eq!(
+            pieces.iter().map(|piece| piece.head.join(" ")).collect::<Vec<_>>(),
+            ["arm a c", "arm d e"]
+        );
+        assert_eq!(
+            (pieces[1].caption.as_str(), pieces[1].rows[0].join(" ")),
+            ("T (continued)", "x 4 5".to_owned())
+        );
     }
 }

@@ -8,6 +8,10 @@ use crate::report::audit;
 use crate::report::format::{MISSING, Unit, count, number, words};
 use crate::report::run::Run;
 use crate::report::table::{Table, with_error};
+use crate::report::timings;
+
+/// Most columns side by side on a page.
+const COLUMNS: usize = 10;
 
 /// Different reasons quoted for each stage and iteration.
 const REASONS: usize = 3;
@@ -24,8 +28,10 @@ pub(crate) fn tables(run: &Run) -> Vec<Table> {
         contexts(rows),
         quarantined(run),
         unfinished(run),
+        timings::table(&run.dir),
     ];
-    all.into_iter().filter(|table| !table.rows.is_empty()).collect()
+    let shown = all.into_iter().filter(|table| !table.rows.is_empty());
+    shown.flat_map(|table| table.without_empty_columns().split(COLUMNS)).collect()
 }
 
 fn held_out(run: &Run) -> Table {
@@ -65,6 +71,7 @@ fn judge(run: &Run) -> Table {
     let head = [
         "iteration",
         "verdicts",
+        "ties",
         "agrees with the facts",
         "of verdicts",
         "position consistent",
@@ -77,15 +84,15 @@ fn judge(run: &Run) -> Table {
     };
     let mut table = Table::new(caption, head);
     for row in &run.summaries {
-        let unequal = run.journals_of(row.iteration).map_or(0, |journals| journals.judged.unequal);
         let judge = &row.judge;
         table.rows.push(vec![
             row.iteration.to_string(),
             count(judge.verdicts),
+            count(judge.ties),
             with_error(Unit::Rate, judge.agreement, judge.agreement_of),
             count(judge.agreement_of),
             with_error(Unit::Rate, Some(judge.position_consistency), judge.verdicts),
-            with_error(Unit::Rate, judge.longer_preferred, unequal),
+            with_error(Unit::Rate, judge.longer_preferred, judge.longer_preferred_of),
             number(judge.margin),
         ]);
     }

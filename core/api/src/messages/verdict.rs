@@ -14,7 +14,7 @@ pub struct VerdictMessage {
     /// Individual comparisons, one per presentation order; default none.
     #[serde(default)]
     pub votes: Vec<VoteMessage>,
-    /// Whether all votes prefer the same response; default: what the votes say.
+    /// Whether no two votes prefer different responses; default: what the votes say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub consistent: Option<bool>,
 }
@@ -76,6 +76,15 @@ mod tests {
         let said = read(&format!(r#"{{"votes": {votes}, "p_first": 0.9, "consistent": true}}"#));
         assert_eq!(said.map(|it| (it.p_first, it.consistent)), Ok((0.9, true)));
         assert!(read("{}").is_err());
+    }
+
+    #[test]
+    fn votes_with_a_tie_are_consistent_on_either_side() {
+        for p in [0.25, 0.75] {
+            let votes = [0.5, p].map(|p| VoteMessage { first_shown_first: true, p_first: Number(p) });
+            let message = VerdictMessage { p_first: None, votes: votes.to_vec(), consistent: None };
+            assert!(Verdict::try_from(message).expect("a verdict").consistent, "{p}");
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@
 //! | (none) | `samples`, `quarantined` |
 //! | `greedy`, `sampled` | the evaluator's, on held-out samples |
 //! | `contexts` | the evaluator's, on visual contexts |
-//! | `judge` | `verdicts`, `agreement`, `position_consistency`, `longer_preferred`, `margin` |
+//! | `judge` | `verdicts`, `ties`, `agreement`, `position_consistency`, `longer_preferred`, `margin` |
 //! | `pairs` | `kept`, `dropped` |
 //! | `responses` | `tokens` |
 //! | `training` | of an iteration: `first_loss`, `last_loss`, `grad_norm`, and the objective's; of a step: `loss`, `grad_norm`, `tokens`, and the objective's |
@@ -40,7 +40,7 @@ pub fn evaluation_metrics(evaluation: &EvaluationRecord) -> Metrics {
 }
 
 /// Metrics of one completed iteration, its evaluation included. Optional metrics that were not measured are absent, as are
-/// `judge.position_consistency` and `judge.margin` of an iteration without verdicts.
+/// `judge.ties`, `judge.position_consistency` and `judge.margin` of an iteration without verdicts.
 pub fn iteration_metrics(row: &IterationSummary) -> Metrics {
     let IterationSummary { judge, pairs, training, .. } = row;
     let mut metrics = row.evaluation.as_ref().map(evaluation_metrics).unwrap_or_default();
@@ -49,12 +49,13 @@ pub fn iteration_metrics(row: &IterationSummary) -> Metrics {
     add(&mut metrics, "responses.tokens", row.response_tokens);
     group(&mut metrics, "contexts", &row.contexts);
     add(&mut metrics, "judge.verdicts", judge.verdicts as f64);
-    let measured = (judge.verdicts > 0).then_some((judge.position_consistency, judge.margin));
+    let measured = (judge.verdicts > 0).then_some(judge);
     let optional = [
+        ("judge.ties", measured.map(|judge| judge.ties as f64)),
         ("judge.agreement", judge.agreement),
         ("judge.longer_preferred", judge.longer_preferred),
-        ("judge.position_consistency", measured.map(|(consistency, _)| consistency)),
-        ("judge.margin", measured.map(|(_, margin)| margin)),
+        ("judge.position_consistency", measured.map(|judge| judge.position_consistency)),
+        ("judge.margin", measured.map(|judge| judge.margin)),
     ];
     for (name, value) in optional {
         value.into_iter().for_each(|value| add(&mut metrics, name, value));
@@ -119,6 +120,7 @@ mod tests {
             ("sampled.accuracy", 0.5),
             ("contexts.accuracy", 0.25),
             ("judge.verdicts", 7.0),
+            ("judge.ties", 0.0),
             ("judge.agreement", 0.9),
             ("judge.position_consistency", 0.0),
             ("judge.margin", 0.2),
@@ -132,7 +134,7 @@ mod tests {
         ] {
             assert_eq!(metrics.get(name), Some(&value), "{name}");
         }
-        assert_eq!(metrics.len(), 16, "{metrics:?}");
+        assert_eq!(metrics.len(), 17, "{metrics:?}");
     }
 
     #[test]

@@ -15,7 +15,8 @@ use crate::policy::StepReport;
 use crate::response::Response;
 use crate::sample::SampleId;
 
-pub use annotation::{Annotation, Choice};
+pub use crate::choice::Choice;
+pub use annotation::Annotation;
 pub use metrics::{Metrics, evaluation_metrics, iteration_metrics, step_metrics};
 
 /// A line of `responses.jsonl`: the responses to one sample.
@@ -210,16 +211,23 @@ pub struct EvaluationRecord {
 pub struct JudgeSummary {
     /// Number of verdicts.
     pub verdicts: usize,
-    /// Share of verdicts that agree with the ground truth, among pairs of different quality; null without ground
+    /// Number of ties among them: verdicts that prefer neither response ([`Choice::of_probability`]). They are left out
+    /// of `agreement` and `longer_preferred`.
+    #[serde(default)]
+    pub ties: usize,
+    /// Share of decided verdicts that agree with the ground truth, among pairs of different quality; null without ground
     /// truth.
     pub agreement: Option<f64>,
     /// Number of verdicts behind `agreement`.
     pub agreement_of: usize,
-    /// Share of consistent verdicts: those whose votes in all presentation orders prefer the same response.
+    /// Share of consistent verdicts ([`Verdict::consistent`]): no two votes prefer different responses.
     pub position_consistency: f64,
-    /// Share of verdicts that prefer the response with more tokens, among pairs of unequal length; null if there
+    /// Share of decided verdicts that prefer the response with more tokens, among pairs of unequal length; null if there
     /// are none.
     pub longer_preferred: Option<f64>,
+    /// Number of verdicts behind `longer_preferred`.
+    #[serde(default)]
+    pub longer_preferred_of: usize,
     /// Mean margin |p - 0.5|, in [0, 0.5].
     pub margin: f64,
     /// Whether any verdict came from an oracle ([`VerdictRecord::oracle`]). Such a run is an upper bound, no

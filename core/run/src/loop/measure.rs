@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, HashMap};
 use isr_api::records::{
     EvaluationRecord, IterationSummary, JudgeSummary, QuarantineRecord, ResponseRecord, VerdictRecord,
 };
-use isr_api::{ComponentError, Error, Evaluator, LabelledSample, VisualContext};
+use isr_api::{
+    Choice, ChoiceCounts, ComponentError, Error, Evaluator, LabelledSample, Response, VisualContext,
+};
 
 use super::IterativeLoop;
 use super::evaluate::{finite, means};
@@ -95,36 +97,32 @@ fn judge_summary(
     verdicts: &[VerdictRecord],
 ) -> Result<JudgeSummary, ComponentError> {
     let by_sample: HashMap<_, _> = responses.iter().map(|record| (&record.sample, record)).collect();
-    let (mut agreed, mut agreement_of, mut longer, mut unequal) = (0, 0, 0, 0);
+    let (mut truth, mut longer) = (ChoiceCounts::default(), ChoiceCounts::default());
     for verdict in verdicts {
         let Some(record) = by_sample.get(&verdict.sample) else { continue };
         let [first, second] = verdict.compared.map(|index| &record.responses[index]);
-        let prefers_first = verdict.verdict.prefers_first();
-        if first.token_ids.len() != second.token_ids.len() {
-            unequal += 1;
-            longer += usize::from(prefers_first == (first.token_ids.len() > second.token_ids.len()));
-        }
+        let choice = verdict.verdict.choice();
+        let tokens = |response: &Response| response.token_ids.len() as f64;
+        longer.add(choice, Choice::of_difference(tokens(first) - tokens(second)));
         let quality = |text: &str| {
             let known = evaluator.zip(data.audit.get(&verdict.sample));
             let assessment = known.and_then(|(evaluator, labelled)| evaluator.answer(labelled, text));
             Ok(finite(assessment)?.map(|assessment| assessment.quality))
         };
-        if let (Some(first), Some(second)) = (quality(&first.text)?, quality(&second.text)?)
-            && first != second
-        {
-            agreement_of += 1;
-            agreed += usize::from(prefers_first == (first > second));
+        if let (Some(first), Some(second)) = (quality(&first.text)?, quality(&second.text)?) {
+            truth.add(choice, Choice::of_difference(first - second));
         }
     }
     let count = verdicts.len().max(1) as f64;
-    let share = |part: usize, of: usize| (of > 0).then(|| part as f64 / of as f64);
     Ok(JudgeSummary {
         verdicts: verdicts.len(),
-        agreement: share(agreed, agreement_of),
-        agreement_of,
+        ties: verdicts.iter().filter(|record| record.verdict.choice() == Choice::Tie).count(),
+        agreement: truth.agreement(),
+        agreement_of: truth.n(),
         position_consistency: verdicts.iter().filter(|record| record.verdict.consistent).count() as f64
             / count,
-        longer_preferred: share(longer, unequal),
+        longer_preferred: longer.agreement(),
+        longer_preferred_of: longer.n(),
         oracle: verdicts.iter().any(|record| record.oracle),
         margin: verdicts.iter().map(|record| record.verdict.margin()).sum::<f64>() / count,
     })

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use isr_api::ComponentError;
 use isr_api::records::ComparisonRecord;
+use isr_api::{Choice, ComponentError};
 
 /// Ranks responses by their mean probability of winning a comparison. Returns the comparison between the best and
 /// the worst one, and all comparisons if there are several. Ties go to the response that was sampled first.
@@ -40,7 +40,7 @@ pub(super) fn best_and_worst(
     };
     let p_best =
         if between.compared[0] == best { between.verdict.p_first } else { 1.0 - between.verdict.p_first };
-    between.verdict.consistent &= p_best >= 0.5;
+    between.verdict.consistent &= Choice::of_probability(p_best) != Choice::Second;
     Ok((between, comparisons))
 }
 

@@ -1,8 +1,9 @@
 //! Sampling of replies until one can be parsed.
 
-use isr_api::{ComponentError, FrozenPolicy, JudgeCase, Streams};
+use isr_api::{ComponentError, FinishReason, FrozenPolicy, JudgeCase, Streams};
 
 use super::reply::ReplyConfig;
+use super::thinking;
 use crate::error::JudgeError;
 use crate::prompt;
 
@@ -48,7 +49,13 @@ impl Asker {
             let video = self.video.then_some(&case.scene);
             let prompt = prompt::assemble(video, self.system.as_deref(), question.text.clone());
             let response = policy.answer(prompt, self.reply.sampling_of(attempt), seed).await?;
-            match read(response.text.trim()) {
+            let said = thinking::answer(&response.text);
+            if said.is_none() && response.finish_reason == FinishReason::Length {
+                // Other draws would reason as long.
+                let limit = format!("max_new_tokens = {}", self.reply.sampling.max_new_tokens);
+                return Err(ComponentError::bad_input(JudgeError::Cut { limit }));
+            }
+            match said.and_then(|said| read(said.trim())) {
                 Some(answer) => return Ok(answer),
                 None => last = response.text,
             }

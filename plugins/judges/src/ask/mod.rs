@@ -11,6 +11,7 @@ mod pointwise;
 mod reply;
 mod rubric;
 mod scorer;
+mod thinking;
 mod verdict;
 
 pub use criterion::Criterion;
@@ -24,3 +25,5 @@ pub use verdict::VerdictConfig;
 pub(crate) use asker::unreadable;
 #[cfg(feature = "http")]
 pub(crate) use comparison::{Comparison, ComparisonParts, DEFAULT_PROMPT};
+#[cfg(feature = "http")]
+pub(crate) use thinking::answer;

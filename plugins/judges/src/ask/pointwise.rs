@@ -12,7 +12,6 @@ use super::asker::Asker;
 use super::pattern::Take;
 use super::reply::ReplyConfig;
 use super::scorer::{NUMBER, Scorer, ScorerParts};
-use crate::agreement::orderless;
 use crate::bounds;
 use crate::error::JudgeError;
 use crate::odds::sigmoid;
@@ -124,6 +123,6 @@ impl Judge for Pointwise {
     async fn judge(&self, case: &JudgeCase, policy: &FrozenPolicy) -> Result<Verdict, ComponentError> {
         let score = |answer| self.scorer.score(case, policy, answer, None);
         let (first, second) = try_join(score(&case.first.text), score(&case.second.text)).await?;
-        Ok(orderless(sigmoid(self.slope * (first - second))))
+        Ok(Verdict::of(sigmoid(self.slope * (first - second))))
     }
 }

@@ -13,7 +13,6 @@ use super::criterion::Criterion;
 use super::pattern::Take;
 use super::reply::ReplyConfig;
 use super::scorer::{NUMBER, Scorer, ScorerParts};
-use crate::agreement::orderless;
 use crate::bounds;
 use crate::error::JudgeError;
 use crate::odds::sigmoid;
@@ -176,6 +175,6 @@ impl Judge for Rubric {
     async fn judge(&self, case: &JudgeCase, policy: &FrozenPolicy) -> Result<Verdict, ComponentError> {
         let mean = |answer| self.mean(case, policy, answer);
         let (first, second) = try_join(mean(&case.first.text), mean(&case.second.text)).await?;
-        Ok(orderless(sigmoid(self.slope * (first - second))))
+        Ok(Verdict::of(sigmoid(self.slope * (first - second))))
     }
 }

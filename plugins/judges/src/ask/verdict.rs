@@ -14,7 +14,6 @@ use super::asker::{Asker, Question};
 use super::comparison::{Comparison, ComparisonParts, DEFAULT_PROMPT};
 use super::pattern::Take;
 use super::reply::ReplyConfig;
-use crate::agreement::averaged;
 use crate::comparison_prompt::presented;
 use crate::error::JudgeError;
 
@@ -122,6 +121,6 @@ impl Judge for VerdictJudge {
         let orders = self.orders.first_shown_first();
         // Concurrently, so that an engine can batch both on one prefix.
         let votes = orders.iter().map(|&first_shown_first| self.vote(case, policy, first_shown_first));
-        Ok(averaged(try_join_all(votes).await?))
+        Ok(Verdict::from_votes(try_join_all(votes).await?))
     }
 }

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use isr_api::{BuildContext, Cause, Component, ComponentError, FrozenPolicy, Judge, JudgeCase, Verdict};
+use isr_run::words::excess_words;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::agreement::orderless;
 use crate::bounds;
-use crate::odds::{excess_words, sigmoid};
+use crate::odds::sigmoid;
 
 /// Preference of a length judge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -21,7 +21,7 @@ pub enum Preferred {
     Longer,
 }
 
-/// Length baseline: prefers the shorter or the longer answer, in words separated by white space. Answers of
+/// Length baseline: prefers the shorter or the longer answer, in words (`docs/judges.md` says how they are counted). Answers of
 /// equal length get a probability of exactly one half, which selections drop as `no preference`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -67,7 +67,7 @@ impl Judge for LengthJudge {
             Preferred::Shorter => -longer,
             Preferred::Longer => longer,
         };
-        Ok(orderless(match self.config.slope {
+        Ok(Verdict::of(match self.config.slope {
             Some(slope) => sigmoid(slope * advantage),
             None if advantage == 0.0 => 0.5,
             None => f64::from(u8::from(advantage > 0.0)),

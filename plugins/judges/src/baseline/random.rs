@@ -12,8 +12,6 @@ use rand::Rng;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::agreement::orderless;
-
 /// Distribution of a random judge's probabilities.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -65,6 +63,6 @@ impl Judge for RandomJudge {
             std::cmp::Ordering::Equal => 0.5,
             std::cmp::Ordering::Greater => 1.0 - p,
         };
-        Ok(orderless(p_first))
+        Ok(Verdict::of(p_first))
     }
 }

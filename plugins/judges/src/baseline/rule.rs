@@ -8,7 +8,6 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::rules::{Rule, Rules};
-use crate::agreement::orderless;
 use crate::bounds;
 use crate::odds::sigmoid;
 
@@ -60,6 +59,6 @@ struct RuleJudge {
 impl Judge for RuleJudge {
     async fn judge(&self, case: &JudgeCase, _: &FrozenPolicy) -> Result<Verdict, ComponentError> {
         let [first, second] = [&case.first, &case.second].map(|answer| self.rules.points(&answer.text));
-        Ok(orderless(sigmoid(self.slope * (first - second))))
+        Ok(Verdict::of(sigmoid(self.slope * (first - second))))
     }
 }

@@ -1,12 +1,12 @@
 //! Rules over a single answer: conditions and points.
 
+use isr_run::words::{is_unspaced, words};
 use regex::{Regex, RegexBuilder};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::bounds;
 use crate::error::JudgeError;
-use crate::odds::words;
 
 /// A rule: an answer that meets all of its conditions, at least one, gets its points.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -56,8 +56,8 @@ impl Rule {
     }
 
     fn patterns(&self) -> Result<Vec<Regex>, String> {
-        let words: Vec<_> = self.keywords.iter().map(|word| regex::escape(word.trim())).collect();
-        let words = format!(r"\b{{start-half}}(?:{})\b{{end-half}}", words.join("|"));
+        let words: Vec<_> = self.keywords.iter().map(|word| whole_word(word.trim())).collect();
+        let words = words.join("|");
         let words = (!self.keywords.is_empty()).then_some((words, true));
         let own = self.regex.clone().map(|pattern| (pattern, false));
         let compiled = own
@@ -66,6 +66,14 @@ impl Rule {
             .map(|(pattern, any_case)| RegexBuilder::new(&pattern).case_insensitive(any_case).build());
         compiled.collect::<Result<_, _>>().map_err(|error| format!("regex: {error}"))
     }
+}
+
+/// Pattern of a word or phrase between word boundaries; without one beside a letter of a script that writes no spaces.
+fn whole_word(word: &str) -> String {
+    let boundary = |edge: Option<char>, boundary| if edge.is_some_and(is_unspaced) { "" } else { boundary };
+    let start = boundary(word.chars().next(), r"\b{start-half}");
+    let end = boundary(word.chars().next_back(), r"\b{end-half}");
+    format!("{start}{}{end}", regex::escape(word))
 }
 
 /// Validated rules with their compiled patterns.
@@ -91,7 +99,7 @@ impl Rules {
 
     /// Sum of the points of all rules that an answer meets.
     pub(crate) fn points(&self, answer: &str) -> f64 {
-        let length = words(answer);
+        let length = words(answer).count();
         let meets = |(rule, patterns): &&(Rule, Vec<Regex>)| {
             rule.min_words.is_none_or(|least| length >= least)
                 && rule.max_words.is_none_or(|most| length <= most)
@@ -131,6 +139,16 @@ mod tests {
         assert_eq!(rules.points("axb"), 0.0);
         assert_eq!(rules.points("written in C++."), 1.0);
         assert_eq!(rules.points("(cat)"), 1.0);
+    }
+
+    #[test]
+    fn keywords_and_lengths_work_without_spaces() {
+        let rules =
+            rules("rules = [{ keywords = ['红色', 'RGB'] }, { max_words = 6, points = 10.0 }]").unwrap();
+        // 一 个 红 色 的 球 在 动: eight words.
+        assert_eq!(rules.points("一个红色的球在动。"), 1.0);
+        assert_eq!(rules.points("球是RGB的"), 10.0);
+        assert_eq!(rules.points("球"), 10.0);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use isr_config::registry::JudgeConfig;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::agreement::undecided;
+use super::undecided;
 use crate::bounds;
 
 /// Passes on a judge's verdict if its margin is large enough; otherwise the verdict is one half and

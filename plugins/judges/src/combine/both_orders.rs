@@ -11,7 +11,6 @@ use isr_config::registry::JudgeConfig;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::agreement::averaged;
 use crate::bounds;
 
 /// Calls a judge on the answers and on the swapped answers, and takes the mean. The verdict is inconsistent if
@@ -55,7 +54,7 @@ impl Judge for BothOrders {
         let certain = given.consistent && turned.consistent;
         let vote =
             |first_shown_first, verdict: Verdict| Vote { first_shown_first, p_first: verdict.p_first };
-        let mut verdict = averaged(vec![vote(true, given), vote(false, turned)]);
+        let mut verdict = Verdict::from_votes(vec![vote(true, given), vote(false, turned)]);
         verdict.consistent &= certain;
         Ok(verdict)
     }

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures::future::try_join_all;
-use isr_api::{BuildContext, Cause, Component, ComponentError, FrozenPolicy, Judge, JudgeCase, Verdict};
+use isr_api::{
+    BuildContext, Cause, Choice, Component, ComponentError, FrozenPolicy, Judge, JudgeCase, Verdict,
+};
 use isr_config::registry::JudgeConfig;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::reseeded;
-use crate::agreement::agree;
 use crate::bounds;
 
 /// Weighted mean of several judges' probabilities. A case that one member refuses has no verdict, so that all
@@ -21,7 +22,7 @@ pub struct EnsembleConfig {
     /// Members, at least one with a weight above 0: `{ weight = 1.0, judge = { type = ... } }`. Required.
     pub members: Vec<EnsembleMember>,
     /// Whether a consistent verdict requires that all members agree and are consistent themselves. If false,
-    /// every verdict except exactly one half is consistent. Default true.
+    /// every verdict except a tie is consistent. Default true.
     #[serde(default = "yes")]
     pub unanimous: bool,
 }
@@ -93,8 +94,9 @@ impl Judge for Ensemble {
         // Rounding can push a mean of ones above one.
         let p_first = (sum / weights.sum::<f64>()).clamp(0.0, 1.0);
         let each = verdicts.iter().all(|verdict| verdict.consistent);
-        let together = agree(verdicts.iter().map(|verdict| verdict.p_first));
-        let consistent = if self.unanimous { each && together } else { p_first != 0.5 };
+        let together = Choice::consistent(verdicts.iter().map(Verdict::choice));
+        let decided = Choice::of_probability(p_first) != Choice::Tie;
+        let consistent = if self.unanimous { each && together } else { decided };
         let votes = verdicts.into_iter().flat_map(|verdict| verdict.votes).collect();
         Ok(Verdict { p_first, votes, consistent })
     }

@@ -8,15 +8,15 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use isr_api::{
-    BuildContext, Cause, Component, ComponentError, FrozenPolicy, Judge, JudgeCase, Verdict, Vote,
+    BuildContext, Cause, Choice, Component, ComponentError, FrozenPolicy, Judge, JudgeCase, Verdict, Vote,
 };
 use isr_config::registry::JudgeConfig;
+use isr_run::words::excess_words;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::agreement::agree;
 use crate::bounds;
-use crate::odds::{excess_words, logit, sigmoid};
+use crate::odds::{logit, sigmoid};
 
 /// Length-debiased judge: subtracts a length effect from a judge's log-odds, `logit p - slope (words_first -
 /// words_second)`. `isr audit` fits the slope to the verdicts of a run.
@@ -76,7 +76,7 @@ impl Judge for LengthDebiased {
             verdict.votes.iter().map(|vote| Vote { p_first: corrected(vote.p_first), ..vote.clone() });
         let votes: Vec<_> = votes.collect();
         // The correction may divide votes that agreed.
-        let consistent = verdict.consistent && agree(votes.iter().map(|vote| vote.p_first));
+        let consistent = verdict.consistent && Choice::consistent(votes.iter().map(Vote::choice));
         Ok(Verdict { p_first: corrected(verdict.p_first), votes, consistent })
     }
 }

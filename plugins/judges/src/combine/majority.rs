@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures::future::try_join_all;
-use isr_api::{BuildContext, Cause, Component, ComponentError, FrozenPolicy, Judge, JudgeCase, Verdict};
+use isr_api::{
+    BuildContext, Cause, Choice, Component, ComponentError, FrozenPolicy, Judge, JudgeCase, Verdict,
+};
 use isr_config::registry::JudgeConfig;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -13,7 +15,7 @@ use super::reseeded;
 use crate::bounds;
 
 /// Majority vote over several calls of a judge with different seeds: the probability is the share of calls
-/// that prefer the first answer. A call that is inconsistent or exactly one half counts half for either
+/// that prefer the first answer. A call that is inconsistent or a tie counts half for either
 /// answer. For judges that sample, such as `verdict` with a temperature above 0.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -66,10 +68,7 @@ struct Majority {
 
 /// Share of a call that counts for the first answer: 0, 0.5 or 1.
 fn ballot(verdict: &Verdict) -> f64 {
-    match verdict.p_first {
-        p if !verdict.consistent || p == 0.5 => 0.5,
-        p => f64::from(u8::from(p > 0.5)),
-    }
+    if verdict.consistent { verdict.choice().p_first() } else { Choice::Tie.p_first() }
 }
 
 #[async_trait]
@@ -80,7 +79,8 @@ impl Judge for Majority {
         let verdicts = try_join_all(calls).await?;
         let p_first = verdicts.iter().map(ballot).sum::<f64>() / self.calls as f64;
         let winning = p_first.max(1.0 - p_first);
-        let consistent = p_first != 0.5 && winning >= self.min_agreement;
+        let decided = Choice::of_probability(p_first) != Choice::Tie;
+        let consistent = decided && winning >= self.min_agreement;
         let votes = verdicts.into_iter().flat_map(|verdict| verdict.votes).collect();
         Ok(Verdict { p_first, votes, consistent })
     }

@@ -8,7 +8,7 @@ use isr_config::registry::JudgeConfig;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::agreement::{orderless, undecided};
+use super::undecided;
 use crate::baseline::{Rule, Rules};
 use crate::bounds;
 
@@ -61,7 +61,7 @@ impl Judge for Veto {
         match (disqualified(&case.first.text), disqualified(&case.second.text)) {
             (false, false) => self.inner.judge(case, policy).await,
             (true, true) => Ok(undecided(Vec::new())),
-            (first, _) => Ok(orderless(if first { 0.0 } else { 1.0 })),
+            (first, _) => Ok(Verdict::of(if first { 0.0 } else { 1.0 })),
         }
     }
 }

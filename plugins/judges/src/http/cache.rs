@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     fn reply(text: &str) -> Reply {
-        Reply { text: text.to_owned(), usage: None }
+        Reply { text: text.to_owned(), cut: false, usage: None }
     }
 
     #[test]

@@ -8,7 +8,9 @@ use super::budget::Budget;
 use super::cache::Cache;
 use super::connection::{Connection, Outcome};
 use super::pace::Pace;
+use super::refusal::named_parameter;
 use super::reply::Reply;
+use super::request::remedy;
 use crate::error::JudgeError;
 
 /// Client of a server's chat completions.
@@ -27,8 +29,8 @@ impl ChatClient {
     /// The reply to a request body. The draw seeds the jitter of retries and is part of the cache key.
     ///
     /// # Errors
-    /// [`ComponentError::BadInput`] if the server rejects this request (400, 413, 422), else
-    /// [`ComponentError::Failed`].
+    /// [`ComponentError::BadInput`] if the server rejects this request (400, 413, 422) and names no parameter of it,
+    /// else [`ComponentError::Failed`].
     pub(crate) async fn complete(&self, body: Vec<u8>, draw: u64) -> Result<Reply, ComponentError> {
         let key = Cache::key(self.connection.url(), &body, draw);
         if let Some(reply) = self.cache.as_ref().and_then(|cache| cache.get(&key)) {
@@ -50,7 +52,9 @@ impl ChatClient {
         loop {
             let (reason, wait) = match self.send(body).await.map_err(ComponentError::failed)? {
                 Outcome::Reply(reply) => return Ok(reply),
-                Outcome::Refused { status, text } => return Err(refused(status, text)),
+                Outcome::Refused { status, text, body: refusal } => {
+                    return Err(refused(status, text, body, &refusal));
+                }
                 Outcome::Again { reason, wait } => (reason, wait),
             };
             if failure == self.retries {
@@ -78,8 +82,16 @@ impl ChatClient {
     }
 }
 
-/// Bad input for a status that concerns this request only, else a failure of the run.
-fn refused(status: StatusCode, text: String) -> ComponentError {
+/// Bad input for a status that concerns this request only, else a failure of the run: also where the server names a
+/// parameter that all requests have.
+fn refused(status: StatusCode, text: String, request: &[u8], refusal: &[u8]) -> ComponentError {
+    if matches!(status, StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY)
+        && let Ok(request) = serde_json::from_slice(request)
+        && let Some(parameter) = named_parameter(&request, refusal)
+    {
+        let (status, remedy) = (status.to_string(), remedy(&parameter));
+        return ComponentError::failed(JudgeError::Parameter { status, text, parameter, remedy });
+    }
     let case = [StatusCode::BAD_REQUEST, StatusCode::PAYLOAD_TOO_LARGE, StatusCode::UNPROCESSABLE_ENTITY];
     let error = JudgeError::Refused { status: status.to_string(), text };
     if case.contains(&status) { ComponentError::bad_input(error) } else { ComponentError::failed(error) }

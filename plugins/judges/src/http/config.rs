@@ -18,7 +18,7 @@ use super::connection::{Connection, Secret};
 use super::frames::FramesConfig;
 use super::judge::HttpJudge;
 use super::pace::Pace;
-use super::request::{OWN_KEYS, RequestStyle};
+use super::request::{MaxTokensKey, OWN_KEYS, RequestStyle};
 use crate::ask::{Comparison, ComparisonParts, DEFAULT_PROMPT, Take};
 use crate::bounds;
 use crate::error::JudgeError;
@@ -68,16 +68,20 @@ pub struct HttpJudgeConfig {
     /// Frames sent before the text, as PNG. Default none: text only.
     #[serde(default)]
     pub frames: Option<FramesConfig>,
-    /// Sampling temperature, at least 0. Default 0.
+    /// Sampling temperature, at least 0; `"omit"` sends none, for models that take no other than their own.
+    /// Default 0.
     #[serde(default)]
-    pub temperature: f64,
-    /// Maximum length of a reply in tokens, sent as `max_tokens`; 0 omits the key. Default 32.
+    pub temperature: Temperature,
+    /// Maximum length of a reply in tokens, that of its reasoning included; 0 omits the key. Default 32.
     #[serde(default = "default_max_tokens")]
     pub max_tokens: u32,
+    /// Key of the request that holds `max_tokens`: `max_tokens` or `max_completion_tokens`. Default `max_tokens`.
+    #[serde(default)]
+    pub max_tokens_key: MaxTokensKey,
     /// Whether a `seed` derived from the case's is sent. Default true.
     #[serde(default = "yes")]
     pub send_seed: bool,
-    /// Additional keys of the request body, such as `{ max_completion_tokens = 500 }`. Must not contain
+    /// Additional keys of the request body, such as `{ reasoning_effort = "low" }`. Must not contain
     /// secrets, as configs are stored. Default none.
     #[serde(default)]
     pub extra: Map<String, Value>,
@@ -85,7 +89,8 @@ pub struct HttpJudgeConfig {
     /// least 1. After the last one the sample is quarantined. Default 2.
     #[serde(default = "default_attempts")]
     pub attempts: usize,
-    /// Minimum temperature of the attempts after the first, more than 0. Default 0.7.
+    /// Minimum temperature of the attempts after the first, more than 0; not sent if `temperature` is `"omit"`.
+    /// Default 0.7.
     #[serde(default = "default_retry_temperature")]
     pub retry_temperature: f64,
     /// Maximum number of concurrent requests, at least 1. Default 8.
@@ -118,6 +123,39 @@ pub struct HttpJudgeConfig {
     /// none: no cache.
     #[serde(default)]
     pub cache_dir: Option<PathBuf>,
+}
+
+/// Sampling temperature of requests.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged, expecting = "a number, or \"omit\"")]
+pub enum Temperature {
+    /// The temperature that is sent.
+    Value(f64),
+    /// None is sent.
+    Omit(Omit),
+}
+
+/// The word of [`Temperature::Omit`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Omit {
+    /// `"omit"`.
+    Omit,
+}
+
+impl Default for Temperature {
+    fn default() -> Self {
+        Self::Value(0.0)
+    }
+}
+
+impl Temperature {
+    fn value(self) -> Option<f64> {
+        match self {
+            Self::Value(value) => Some(value),
+            Self::Omit(_) => None,
+        }
+    }
 }
 
 fn default_prompt() -> String {
@@ -222,7 +260,15 @@ impl HttpJudgeConfig {
         if let Some(frames) = &self.frames {
             bounds::at_least_one("frames.count", frames.count)?;
         }
-        bounds::not_negative("temperature", self.temperature)?;
+        if self.max_tokens > 0
+            && self.max_tokens_key == MaxTokensKey::MaxCompletionTokens
+            && self.extra.contains_key("max_completion_tokens")
+        {
+            return Err(
+                "extra.max_completion_tokens is written by the judge itself; use max_tokens".to_owned()
+            );
+        }
+        bounds::not_negative("temperature", self.temperature.value().unwrap_or_default())?;
         bounds::at_least_one("attempts", self.attempts)?;
         bounds::positive("retry_temperature", self.retry_temperature)
     }
@@ -271,12 +317,14 @@ impl Component for HttpJudgeConfig {
                 model: self.model.clone(),
                 system: self.system.clone(),
                 max_tokens: self.max_tokens,
+                max_tokens_key: self.max_tokens_key,
                 send_seed: self.send_seed,
                 extra: self.extra.clone(),
             },
             orders: self.orders,
             frames: self.frames.as_ref().map(|frames| frames.count),
-            temperatures: [self.temperature, self.temperature.max(self.retry_temperature)],
+            temperatures: [None, Some(self.retry_temperature)]
+                .map(|least| self.temperature.value().map(|own| least.map_or(own, |least| own.max(least)))),
             attempts: self.attempts,
         }))
     }

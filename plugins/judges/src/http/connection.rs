@@ -56,8 +56,8 @@ pub(crate) enum Outcome {
     Reply(Reply),
     /// Transient failure: retry, after the delay that the server asked for.
     Again { reason: String, wait: Option<Duration> },
-    /// Permanent failure.
-    Refused { status: StatusCode, text: String },
+    /// Permanent failure. `text` is the beginning of the body, without the key.
+    Refused { status: StatusCode, text: String, body: Vec<u8> },
 }
 
 /// HTTP client for one endpoint.
@@ -118,21 +118,27 @@ impl Connection {
         };
         if status.is_success() {
             return match Reply::parse(&body) {
-                Ok(reply) => Outcome::Reply(reply),
-                Err(reason) => Outcome::Again { reason, wait },
+                Ok(reply) => Outcome::Reply(Reply { text: self.redact(&reply.text), ..reply }),
+                Err(reason) => Outcome::Again { reason: self.redact(&reason), wait },
             };
         }
         let text = self.excerpt(&body);
         match is_passing(status) {
             true => Outcome::Again { reason: format!("the server said {status} {text}"), wait },
-            false => Outcome::Refused { status, text },
+            false => Outcome::Refused { status, text, body },
         }
+    }
+
+    /// The text without the key: what a server says ends in journals, caches and reports.
+    fn redact(&self, text: &str) -> String {
+        self.key.as_ref().map_or_else(|| text.to_owned(), |key| key.redact(text))
     }
 
     /// Beginning of a response body, for an error message.
     fn excerpt(&self, body: &[u8]) -> String {
         let text = String::from_utf8_lossy(body);
-        let text = self.key.as_ref().map_or_else(|| text.to_string(), |key| key.redact(&text));
+        // JSON may write `/` as `\/`.
+        let text = self.redact(&text.replace("\\/", "/"));
         text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(SHOWN).collect()
     }
 }

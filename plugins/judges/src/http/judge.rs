@@ -7,9 +7,9 @@ use isr_api::{ComponentError, FrozenPolicy, Judge, JudgeCase, Orders, Streams, V
 use super::client::ChatClient;
 use super::frames::data_urls;
 use super::request::RequestStyle;
-use crate::agreement::averaged;
 use crate::ask::{Comparison, unreadable};
 use crate::comparison_prompt::presented;
+use crate::error::JudgeError;
 
 /// Judge built by [`HttpJudgeConfig`](super::HttpJudgeConfig).
 #[derive(Debug)]
@@ -20,12 +20,20 @@ pub(crate) struct HttpJudge {
     pub(crate) orders: Orders,
     /// Number of frames per request; `None` for text only.
     pub(crate) frames: Option<usize>,
-    /// Temperature of the first attempt, and of those after it.
-    pub(crate) temperatures: [f64; 2],
+    /// Temperature of the first attempt, and of those after it; `None` sends none.
+    pub(crate) temperatures: [Option<f64>; 2],
     pub(crate) attempts: usize,
 }
 
 impl HttpJudge {
+    /// Limit of a reply, for error messages.
+    fn limit(&self) -> String {
+        match self.style.max_tokens {
+            0 => "the server's own limit (max_tokens = 0)".to_owned(),
+            tokens => format!("max_tokens = {tokens}"),
+        }
+    }
+
     /// Asks in one presentation order until a reply can be parsed.
     async fn vote(
         &self,
@@ -41,10 +49,15 @@ impl HttpJudge {
             let seed = streams.seed(attempt as u32, "http", presented(case, first_shown_first)[0]);
             let temperature = self.temperatures[attempt.min(1)];
             let body = self.style.body(&text, pictures, temperature, seed);
-            last = self.client.complete(body, seed).await?.text;
-            if let Some(vote) = self.comparison.vote(last.trim(), first_shown_first) {
+            let reply = self.client.complete(body, seed).await?;
+            if let Some(vote) = self.comparison.vote(reply.text.trim(), first_shown_first) {
                 return Ok(vote);
             }
+            if reply.cut && reply.text.trim().is_empty() {
+                // Other draws would reason as long.
+                return Err(ComponentError::bad_input(JudgeError::Cut { limit: self.limit() }));
+            }
+            last = reply.text;
         }
         Err(ComponentError::bad_input(unreadable(self.attempts, self.comparison.wanted(), &last)))
     }
@@ -59,6 +72,6 @@ impl Judge for HttpJudge {
         // Both run to completion even if one fails, so that the other's reply is cached.
         let votes =
             join_all(orders.map(|&first_shown_first| self.vote(case, &pictures, first_shown_first)));
-        Ok(averaged(votes.await.into_iter().collect::<Result<_, _>>()?))
+        Ok(Verdict::from_votes(votes.await.into_iter().collect::<Result<_, _>>()?))
     }
 }

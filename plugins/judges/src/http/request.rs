@@ -1,7 +1,10 @@
 //! Request bodies of chat completions.
 
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
+
+use super::refusal::PICTURES;
 
 /// Parameters shared by all requests of a judge.
 #[derive(Debug)]
@@ -9,21 +12,56 @@ pub(crate) struct RequestStyle {
     pub(crate) model: String,
     pub(crate) system: Option<String>,
     pub(crate) max_tokens: u32,
+    pub(crate) max_tokens_key: MaxTokensKey,
     pub(crate) send_seed: bool,
     pub(crate) extra: Map<String, Value>,
+}
+
+/// Key of the request body for the maximum length of a reply.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum MaxTokensKey {
+    /// `max_tokens`.
+    #[default]
+    MaxTokens,
+    /// `max_completion_tokens`, which OpenAI's reasoning models take instead.
+    MaxCompletionTokens,
 }
 
 /// Keys that the judge sets, and `extra` must not.
 pub(crate) const OWN_KEYS: [&str; 7] =
     ["model", "messages", "temperature", "max_tokens", "seed", "n", "stream"];
 
+/// The setting to change where a server does not take a key of the request body.
+pub(crate) fn remedy(parameter: &str) -> String {
+    match parameter {
+        "temperature" => "set temperature = \"omit\" in the judge's section".to_owned(),
+        "max_tokens" => {
+            "set max_tokens_key = \"max_completion_tokens\" in the judge's section, or another max_tokens \
+             (0 omits the key)"
+                .to_owned()
+        }
+        "max_completion_tokens" => {
+            "set max_tokens_key = \"max_tokens\" in the judge's section, or another max_tokens (0 omits the key)"
+                .to_owned()
+        }
+        "seed" => "set send_seed = false in the judge's section".to_owned(),
+        "model" => "set the judge's model to one that the server has".to_owned(),
+        PICTURES => "leave out frames in the judge's section, or set a model that takes pictures".to_owned(),
+        other => format!("change or remove extra.{other} in the judge's section"),
+    }
+}
+
 #[derive(Serialize)]
 struct Body<'b> {
     model: &'b str,
     messages: Vec<Value>,
-    temperature: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    temperature: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     max_tokens: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_completion_tokens: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     seed: Option<u64>,
     #[serde(flatten)]
@@ -33,14 +71,22 @@ struct Body<'b> {
 impl RequestStyle {
     /// JSON body for a text and images (`data:` URLs). Deterministic to the byte, as cache keys are digests of
     /// it.
-    pub(crate) fn body(&self, text: &str, pictures: &[String], temperature: f64, seed: u64) -> Vec<u8> {
+    pub(crate) fn body(
+        &self,
+        text: &str,
+        pictures: &[String],
+        temperature: Option<f64>,
+        seed: u64,
+    ) -> Vec<u8> {
+        let limit = |key| (self.max_tokens > 0 && self.max_tokens_key == key).then_some(self.max_tokens);
         let system = self.system.iter().map(|text| json!({ "role": "system", "content": text }));
         let user = json!({ "role": "user", "content": content(text, pictures) });
         let body = Body {
             model: &self.model,
             messages: system.chain([user]).collect(),
             temperature,
-            max_tokens: (self.max_tokens > 0).then_some(self.max_tokens),
+            max_tokens: limit(MaxTokensKey::MaxTokens),
+            max_completion_tokens: limit(MaxTokensKey::MaxCompletionTokens),
             // Servers differ in the range of seeds; all accept 31 bits.
             seed: self.send_seed.then_some(seed >> 33),
             extra: &self.extra,
@@ -68,11 +114,18 @@ mod tests {
 
     fn style() -> RequestStyle {
         let (model, system) = ("m".to_owned(), Some("be fair".to_owned()));
-        RequestStyle { model, system, max_tokens: 5, send_seed: true, extra: Map::new() }
+        RequestStyle {
+            model,
+            system,
+            max_tokens: 5,
+            max_tokens_key: MaxTokensKey::MaxTokens,
+            send_seed: true,
+            extra: Map::new(),
+        }
     }
 
     fn written(style: &RequestStyle, pictures: &[String]) -> String {
-        String::from_utf8(style.body("A or B?", pictures, 0.5, u64::MAX)).unwrap()
+        String::from_utf8(style.body("A or B?", pictures, Some(0.5), u64::MAX)).unwrap()
     }
 
     #[test]
@@ -81,6 +134,14 @@ mod tests {
             written(&style(), &[]),
             @r#"{"model":"m","messages":[{"role":"system","content":"be fair"},{"role":"user","content":"A or B?"}],"temperature":0.5,"max_tokens":5,"seed":2147483647}"#
         );
+    }
+
+    #[test]
+    fn a_request_for_a_reasoning_model_has_other_keys() {
+        let style = RequestStyle { max_tokens_key: MaxTokensKey::MaxCompletionTokens, ..style() };
+        let body: Value = serde_json::from_slice(&style.body("A or B?", &[], None, 1)).unwrap();
+        assert_eq!(body["max_completion_tokens"], 5);
+        assert!(body.get("max_tokens").is_none() && body.get("temperature").is_none(), "{body}");
     }
 
     #[test]

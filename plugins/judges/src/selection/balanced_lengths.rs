@@ -6,11 +6,11 @@
 use std::sync::Arc;
 
 use isr_api::{BuildContext, Candidate, Cause, Component, Decision, Selection};
+use isr_run::words::excess_words;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{by_margin, decided, sides};
-use crate::odds::excess_words;
 
 /// Balances pairs whose chosen answer is longer (in words) against pairs whose rejected answer is: keeps all
 /// of the rarer kind and equally many of the other, by largest margin. Keeps pairs of equal length. Drops the

@@ -9,13 +9,14 @@ use isr_api::{BuildContext, Candidate, Cause, Component, Decision, Selection, Ve
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::by_preference;
 use crate::bounds;
 
 /// Tolerance for rounding of margins: `0.6 - 0.5` is slightly less than `0.1`.
 const ROUNDING: f64 = 1e-9;
 
 /// Keeps pairs whose verdict is independent of the presentation order and has a sufficient margin. Drops the
-/// others as `inconsistent verdict`, `no preference` (a probability of exactly one half) or `margin below
+/// others as `inconsistent verdict`, `no preference` (a tie) or `margin below
 /// X`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -62,13 +63,13 @@ impl ConsistentSelection {
         if require_consistent && !verdict.consistent {
             return Decision::Drop("inconsistent verdict".to_owned());
         }
-        if verdict.p_first == 0.5 {
-            return Decision::Drop("no preference".to_owned());
+        match by_preference(verdict) {
+            Decision::Drop(reason) => Decision::Drop(reason),
+            _ if verdict.margin() + ROUNDING < min_margin => {
+                Decision::Drop(format!("margin below {min_margin}"))
+            }
+            decision => decision,
         }
-        if verdict.margin() + ROUNDING < min_margin {
-            return Decision::Drop(format!("margin below {min_margin}"));
-        }
-        if verdict.prefers_first() { Decision::ChooseFirst } else { Decision::ChooseSecond }
     }
 }
 

@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use isr_api::{BuildContext, Candidate, Cause, Component, Decision, Selection};
+use isr_run::words::words;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{by_margin, decided, sides};
 
 /// Keeps the pair of largest margin among pairs with the same texts: chosen and rejected answer are compared
-/// in lower case, without punctuation at the ends of words, and with single spaces. Drops the others as `no
+/// in lower case, without punctuation at the ends of words, and word by word. Drops the others as `no
 /// preference`, `duplicate pair`, or `same answer twice` if chosen and rejected text are the same.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -36,7 +37,7 @@ struct Deduplicate {
 
 fn normalised(text: &str) -> String {
     let letters = |word: &str| word.trim_matches(|c: char| c.is_ascii_punctuation()).to_lowercase();
-    let words = text.split_whitespace().map(letters).filter(|word| !word.is_empty());
+    let words = words(text).map(letters).filter(|word| !word.is_empty());
     words.collect::<Vec<_>>().join(" ")
 }
 
@@ -96,5 +97,8 @@ mod tests {
     fn case_spaces_and_punctuation_do_not_count_but_letters_inside_do() {
         assert_eq!(normalised(" \"A dog\" runs - fast! "), "a dog runs fast");
         assert_ne!(normalised("it's"), normalised("its"));
+        assert_eq!(normalised("狗在跑。"), normalised("狗 在跑"));
+        assert_eq!(normalised("犬が、走る。"), normalised("犬が走る"));
+        assert_ne!(normalised("狗在跑"), normalised("猫在跑"));
     }
 }

@@ -14,15 +14,20 @@ pub use top_k::TopKConfig;
 
 use std::cmp::Ordering;
 
-use isr_api::{Candidate, Decision};
+use isr_api::{Candidate, Choice, Decision, Verdict};
 
 /// Decision by the preference probability alone.
-fn decided(candidate: &Candidate) -> Decision {
-    match candidate.verdict.p_first.partial_cmp(&0.5) {
-        Some(Ordering::Greater) => Decision::ChooseFirst,
-        Some(Ordering::Less) => Decision::ChooseSecond,
-        _ => Decision::Drop("no preference".to_owned()),
+fn by_preference(verdict: &Verdict) -> Decision {
+    match verdict.choice() {
+        Choice::First => Decision::ChooseFirst,
+        Choice::Second => Decision::ChooseSecond,
+        Choice::Tie => Decision::Drop("no preference".to_owned()),
     }
+}
+
+/// [`by_preference`] of a candidate.
+fn decided(candidate: &Candidate) -> Decision {
+    by_preference(&candidate.verdict)
 }
 
 /// Chosen and rejected text; `None` without a preference.

@@ -209,7 +209,7 @@ fn the_examples_of_the_documentation_are_valid() {
             checked += 1;
         }
     }
-    assert_eq!(checked, 5);
+    assert_eq!(checked, 6);
 }
 
 #[test]

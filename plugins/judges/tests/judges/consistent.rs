@@ -47,6 +47,13 @@ fn without_the_requirement_the_mean_decides() {
 }
 
 #[test]
+fn a_tie_in_one_order_is_consistent_with_either_choice_in_the_other() {
+    let decisions = decide("", [(0.5, 0.8), (0.8, 0.5), (0.5, 0.2), (0.2, 0.5), (0.5, 0.5)]);
+    let [first, second] = [Decision::ChooseFirst, Decision::ChooseSecond];
+    assert_eq!(decisions, [first.clone(), first, second.clone(), second, dropped("no preference")]);
+}
+
+#[test]
 fn small_margins_are_dropped_and_the_limit_itself_is_kept() {
     assert_eq!(decide("min_margin = 0.1", VOTES)[4], dropped("margin below 0.1"));
     assert_eq!(decide("min_margin = 0.1", [(0.6, 0.6); 5])[0], Decision::ChooseFirst);

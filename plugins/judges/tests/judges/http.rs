@@ -213,6 +213,110 @@ async fn an_unreadable_reply_is_asked_again_with_another_seed_and_some_heat() {
     assert_eq!(lost.received().len(), 3);
 }
 
+#[tokio::test]
+async fn a_refused_parameter_stops_the_run_with_the_setting_to_change() {
+    for (status, body, setting, rest) in [
+        (
+            400,
+            r#"{"error":{"message":"Unsupported value: 'temperature'"}}"#,
+            "temperature = \"omit\"",
+            "temperature = 'omit'",
+        ),
+        (
+            400,
+            r#"{"error":{"message":"Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.","param":"max_tokens"}}"#,
+            "max_tokens_key = \"max_completion_tokens\"",
+            "max_tokens_key = 'max_completion_tokens'",
+        ),
+        (
+            422,
+            r#"{"detail":[{"loc":["body","seed"],"msg":"Extra inputs are not permitted"}]}"#,
+            "send_seed = false",
+            "send_seed = false",
+        ),
+        (400, r#"{"error":"unknown field top_k"}"#, "extra.top_k", "extra = {}"),
+    ] {
+        let refusing = Server::start(move |_| Act::Status(status, "", body)).await;
+        let error =
+            ask(&refusing, "orders = 'given'\nextra = { top_k = 3 }", &red_and_blue()).await.unwrap_err();
+        assert!(matches!(error, ComponentError::Failed(_)), "{error}");
+        assert!(error.to_string().contains(setting), "{error}");
+        assert_eq!(refusing.received().len(), 1);
+        let server = server([Act::Say("Hm.")]).await;
+        ask(&server, &format!("orders = 'given'\n{rest}"), &red_and_blue()).await.unwrap();
+        let key = setting.split([' ', '.']).next().unwrap();
+        for request in server.received() {
+            let body = &request.body;
+            match key {
+                "temperature" => assert!(body.get("temperature").is_none(), "{body}"),
+                "max_tokens_key" => {
+                    assert_eq!(
+                        (body.get("max_tokens"), &body["max_completion_tokens"]),
+                        (None, &32.into())
+                    );
+                }
+                "send_seed" => assert!(body.get("seed").is_none(), "{body}"),
+                _ => assert!(body.get("top_k").is_none(), "{body}"),
+            }
+        }
+    }
+}
+
+/// A completion with this choice.
+fn choice(choice: &str) -> &'static str {
+    Box::leak(format!(r#"{{"choices": [{choice}]}}"#).into_boxed_str())
+}
+
+#[tokio::test]
+async fn a_judge_that_reasons_beyond_its_limit_is_asked_once_and_says_what_to_raise() {
+    for message in [
+        r#"{"content": null, "reasoning_content": "Let me see: A, or B"}"#,
+        r#"{"content": "<think>A is better. Or B"}"#,
+    ] {
+        let body = choice(&format!(r#"{{"finish_reason": "length", "message": {message}}}"#));
+        let server = Server::start(move |_| Act::Status(200, "", body)).await;
+        let error = ask(&server, "orders = 'given'\nattempts = 5", &red_and_blue()).await.unwrap_err();
+        assert!(matches!(error, ComponentError::BadInput(_)));
+        assert_eq!(error.to_string(), "the reply was cut at max_tokens = 32 while reasoning; raise it");
+        assert_eq!(server.received().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn reasoning_is_never_read_as_a_verdict_and_parts_are_joined() {
+    for message in [
+        r#"{"content": "<think>A, surely.</think>\n\nB"}"#,
+        r#"{"content": "A is what I thought</think>B", "reasoning_content": null}"#,
+        r#"{"content": [{"type": "thinking", "text": "A"}, {"type": "text", "text": "The better answer "}, {"type": "text", "text": "is B"}]}"#,
+    ] {
+        let body = choice(&format!(r#"{{"finish_reason": "stop", "message": {message}}}"#));
+        let server = Server::start(move |_| Act::Status(200, "", body)).await;
+        let verdict = ask(&server, "orders = 'given'", &red_and_blue()).await.unwrap();
+        assert_eq!(verdict.p_first, 0.0, "{message}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_answers_with_the_key_gets_it_nowhere() {
+    let dir = tempfile::tempdir().unwrap();
+    let rest = format!(
+        "orders = 'given'\nretries = 0\nattempts = 1\napi_key_env = '{KEY_VARIABLE}'\ncache_dir = '{}'",
+        dir.path().display()
+    );
+    let said = choice(r#"{"message": {"content": "your key is isr-judges"}}"#);
+    for body in [said, r#"{"choices": "isr-judges"}"#] {
+        let server = Server::start(move |_| Act::Status(200, "", body)).await;
+        let error = ask(&server, &rest, &red_and_blue()).await.unwrap_err().to_string();
+        assert!(error.contains("***") && !error.contains(&key()), "{error}");
+    }
+    for entry in std::fs::read_dir(dir.path()).unwrap() {
+        for file in std::fs::read_dir(entry.unwrap().path()).unwrap() {
+            let text = std::fs::read_to_string(file.unwrap().path()).unwrap();
+            assert!(!text.contains(&key()), "{text}");
+        }
+    }
+}
+
 /// Forty cases, told apart by their texts; the first answer of each is the better one.
 fn many() -> Vec<JudgeCase> {
     let numbered = |index: u64| {

@@ -64,6 +64,26 @@ async fn a_judge_that_sees_position_only_is_undecided_and_inconsistent() {
     assert!(!verdict.consistent);
 }
 
+/// Exact ties are common where logits are bfloat16.
+#[tokio::test]
+async fn a_tie_in_one_order_is_consistent_and_mirrors() {
+    for (given, turned) in [(0.4, 0.2), (0.2, 0.4), (0.3, 0.3)] {
+        let p = |one: f64, other: f64| one / (one + other);
+        // A tie where the first answer is shown first, and these choices where the second one is.
+        let policy = ScriptedPolicy::scoring(move |prompt| {
+            if shows_first_first(prompt) { choices(0.3, 0.3) } else { choices(turned, given) }
+        });
+        let expected = 0.5 * (0.5 + p(given, turned));
+        let one = verdict("", &policy).await.unwrap();
+        assert_close(one.p_first, expected);
+        assert!(one.consistent, "{one:?}");
+        let judge = judge(MINIATURE_JUDGE);
+        let other = judge.judge(&case(Some("bar is red.")).swapped(), &policy.frozen()).await.unwrap();
+        assert_close(other.p_first, one.mirrored().p_first);
+        assert_eq!(other.consistent, one.consistent);
+    }
+}
+
 #[tokio::test]
 async fn given_order_asks_once() {
     let policy = ScriptedPolicy::scoring(|_| choices(0.9, 0.1));

@@ -39,6 +39,8 @@ pub struct ChartView {
     dividers: Vec<f64>,
     reference: Option<Tick>,
     lines: Vec<LineView>,
+    /// Whether lines are drawn as bars: all values are at one place.
+    bars: bool,
     table: Table,
 }
 
@@ -84,14 +86,13 @@ pub fn key(series: usize) -> KeyView {
 impl Plot {
     /// Computes the layout.
     pub fn view(self) -> ChartView {
-        let (x, y) = (self.x_axis(), self.y_axis());
+        let (x, y, bars) = (self.x_axis(), self.y_axis(), self.has_bars());
         let count = self.lines.len();
-        let lines = self
-            .lines
-            .iter()
-            .enumerate()
-            .map(|(at, line)| line_view(line, &x, &y, offset(at, count)))
-            .collect();
+        let view = |(at, line): (usize, &Line)| match bars {
+            true => bar_view(line, &y, at, count),
+            false => line_view(line, &x, &y, offset(at, count)),
+        };
+        let lines = self.lines.iter().enumerate().map(view).collect();
         let reference = self.reference.filter(|(level, _)| y.contains(*level));
         ChartView {
             x_ticks: x.ticks().into_iter().map(|tick| x_tick(&x, tick)).collect(),
@@ -101,6 +102,7 @@ impl Plot {
                 .map(|(level, label)| Tick { at: tenth(y.place(level)), label: label.into() }),
             lines,
             title: self.title,
+            bars,
             note: self.note,
             x_name: self.x_name,
             table: self.table,
@@ -113,7 +115,18 @@ impl Plot {
         }
     }
 
+    /// Whether all values are at one place, where marks would lie on each other.
+    fn has_bars(&self) -> bool {
+        let mut points = self.lines.iter().flat_map(Line::points);
+        let Some(first) = points.next() else { return false };
+        first.hover.is_some() && points.all(|point| point.hover.is_some() && point.x == first.x)
+    }
+
     fn x_axis(&self) -> Axis {
+        if let (true, Some(only)) = (self.has_bars(), self.lines.iter().flat_map(Line::points).next()) {
+            return Axis::whole(only.x, only.x, 1, LEFT, WIDTH - RIGHT);
+        }
+
         let xs = || self.lines.iter().flat_map(|line| line.points().map(|point| point.x));
         let low = xs().fold(f64::INFINITY, f64::min).min(1.0);
         let high = xs().fold(low, f64::max);
@@ -130,6 +143,9 @@ impl Plot {
             let band = line.band.iter().flat_map(|&(_, low, high)| [low, high]);
             ends.chain(band).chain(line.faint.iter().flatten().map(|&(_, y)| y))
         });
+        // Bars stand on zero.
+        let ground = self.has_bars().then_some(0.0);
+        let values = values.chain(ground);
         let (least, bounds) =
             if self.unit.is_rate() { (LEAST_RATE_RANGE, Some((0.0, 1.0))) } else { (0.0, None) };
         let clamp = |value: f64| if self.unit.is_rate() { value.clamp(0.0, 1.0) } else { value };
@@ -179,6 +195,39 @@ fn line_view(line: &Line, x: &Axis, y: &Axis, offset: f64) -> LineView {
         path: path(line.pieces.iter().map(|piece| piece.iter().map(place))),
         whiskers: whiskers(line, x, y, offset),
         marks: marks.collect(),
+    }
+}
+
+/// A line of one value as a bar: from zero to the value, with its error or interval as a whisker.
+fn bar_view(line: &Line, y: &Axis, at: usize, count: usize) -> LineView {
+    let slot = (WIDTH - RIGHT - LEFT) / count.max(1) as f64;
+    let (middle, half) = (LEFT + slot * (at as f64 + 0.5), (slot * 0.35).min(28.0));
+    let (mut marks, mut whiskers) = (Vec::new(), String::new());
+    for point in line.points() {
+        let (top, ground) = (y.place(point.y), y.place(0.0));
+        let band = line.band.first().map(|&(_, low, high)| (low, high));
+        let ends = point.error.map(|error| (point.y - error, point.y + error)).or(band);
+        if let Some((low, high)) = ends {
+            let inside = |value: f64| y.place(value).clamp(TOP, HEIGHT - BOTTOM);
+            push(&mut whiskers, format_args!("M{middle:.1} {:.1}V{:.1}", inside(low), inside(high)));
+        }
+        let (left, right) = (middle - half, middle + half);
+        marks.push(Mark {
+            x: tenth(middle),
+            y: tenth(top),
+            shape: format!("M{left:.1} {ground:.1}V{top:.1}H{right:.1}V{ground:.1}Z"),
+            hover: point.hover.clone().unwrap_or_default(),
+        });
+    }
+    LineView {
+        name: line.name.clone(),
+        label: line.label.clone(),
+        key: key(line.series),
+        band: String::new(),
+        faint: String::new(),
+        path: String::new(),
+        whiskers,
+        marks,
     }
 }
 

@@ -1,0 +1,121 @@
+//! 95% intervals.
+
+use std::f64::consts::{FRAC_2_PI, FRAC_PI_2};
+
+/// Student's t interval of a mean at 95%: `mean ± t s / sqrt(n)`, with `t` the 97.5th percentile of Student's
+/// distribution with `n - 1` degrees of freedom and `s` the sample standard deviation.
+///
+/// It covers the mean of a normal distribution in 95% of samples, whatever their size. Returns `None` for fewer than two
+/// values, and where one is not finite.
+pub fn mean_interval(values: &[f64]) -> Option<[f64; 2]> {
+    let n = values.len() as f64;
+    if values.len() < 2 || values.iter().any(|value| !value.is_finite()) {
+        return None;
+    }
+    let mean = values.iter().sum::<f64>() / n;
+    let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+    let half = student_t(values.len() - 1) * (squares / (n - 1.0) / n).sqrt();
+    Some([mean - half, mean + half])
+}
+
+/// The 97.5th percentile of Student's t distribution with whole degrees of freedom, at least 1.
+fn student_t(df: usize) -> f64 {
+    // The two-sided probability rises with the angle atan(t / sqrt(df)).
+    let (mut low, mut high) = (0.0, FRAC_PI_2);
+    for _ in 0..80 {
+        let middle = 0.5 * (low + high);
+        if two_sided(middle, df) < 0.95 { low = middle } else { high = middle }
+    }
+    (df as f64).sqrt() * low.tan()
+}
+
+/// `P(|T| < sqrt(df) tan(angle))`: Abramowitz and Stegun (1964), 26.7.3 for odd and 26.7.4 for even degrees of freedom.
+fn two_sided(angle: f64, df: usize) -> f64 {
+    let (sine, cosine) = angle.sin_cos();
+    let even = df.is_multiple_of(2);
+    let (mut term, mut sum) = (if even { 1.0 } else { cosine }, 0.0);
+    let mut power = if even { 0 } else { 1 };
+    while power + 2 <= df {
+        sum += term;
+        term *= cosine * cosine * (power as f64 + 1.0) / (power as f64 + 2.0);
+        power += 2;
+    }
+    if even { sine * sum } else { FRAC_2_PI * (angle + sine * sum) }
+}
+
+/// The 2.5th and the 97.5th percentile of drawn values; `None` without any.
+pub(crate) fn percentiles(mut values: Vec<f64>) -> Option<[f64; 2]> {
+    values.sort_by(f64::total_cmp);
+    Some([quantile(&values, 0.025)?, quantile(&values, 0.975)?])
+}
+
+/// Quantile of sorted values with linear interpolation, as `numpy.percentile`.
+fn quantile(sorted: &[f64], share: f64) -> Option<f64> {
+    let place = share * sorted.len().checked_sub(1)? as f64;
+    let (below, above) = (sorted[place.floor() as usize], sorted[place.ceil() as usize]);
+    Some(below + (above - below) * place.fract())
+}
+
+#[cfg(test)]
+mod tests {
+    use isr_api::Streams;
+    use rand::Rng;
+
+    use super::*;
+
+    /// `scipy.stats.t.ppf(0.975, df)` of SciPy 1.17.1.
+    const SCIPY: &str = include_str!("student_t.txt");
+
+    #[test]
+    fn quantiles_are_those_of_scipy() {
+        let lines: Vec<f64> = SCIPY.lines().map(|line| line.parse().unwrap()).collect();
+        assert_eq!(lines.len(), 200);
+        for (index, expected) in lines.into_iter().enumerate() {
+            let got = student_t(index + 1);
+            assert!((got - expected).abs() < 1e-10 * expected, "df {}: {got}, not {expected}", index + 1);
+        }
+    }
+
+    /// `scipy.stats.t.interval(0.95, n - 1, mean, std(ddof=1) / sqrt(n))` of SciPy 1.17.1.
+    #[test]
+    fn intervals_are_those_of_scipy() {
+        for (values, expected) in [
+            (&[0.57, 0.61, 0.64, 0.58, 0.70][..], [0.554_886_590_611_478_2, 0.685_113_409_388_521_6]),
+            (&[0.02, 0.05, -0.01], [-0.054_524_131_352_509_914, 0.094_524_131_352_509_92]),
+        ] {
+            let got = mean_interval(values).unwrap();
+            assert!((0..2).all(|end| (got[end] - expected[end]).abs() < 1e-12), "{got:?}");
+        }
+        assert_eq!(mean_interval(&[0.5, 0.5]), Some([0.5, 0.5]));
+        for values in [&[][..], &[0.5], &[0.5, f64::NAN], &[f64::INFINITY, 1.0]] {
+            assert_eq!(mean_interval(values), None, "{values:?}");
+        }
+    }
+
+    /// Share of simulated experiments whose interval holds the true mean of 0.
+    fn coverage(n: usize, draw: impl Fn(f64, f64) -> f64) -> f64 {
+        const EXPERIMENTS: usize = 20_000;
+        let mut rng = Streams::new(0).rng(0, "coverage", &n.to_string());
+        let mut covered = 0;
+        for _ in 0..EXPERIMENTS {
+            let values: Vec<f64> = (0..n).map(|_| draw(1.0 - rng.random::<f64>(), rng.random())).collect();
+            let [low, high] = mean_interval(&values).unwrap();
+            covered += usize::from(low <= 0.0 && high >= 0.0);
+        }
+        covered as f64 / EXPERIMENTS as f64
+    }
+
+    #[test]
+    fn what_is_called_95_percent_covers_95_percent_also_of_three_seeds() {
+        let normal = |u: f64, v: f64| (-2.0 * u.ln()).sqrt() * (std::f64::consts::TAU * v).cos();
+        let uniform = |u: f64, _: f64| u - 0.5;
+        for n in [2, 3, 5, 10] {
+            let share = coverage(n, normal);
+            assert!((0.945..0.955).contains(&share), "{n} normal values: {share}");
+        }
+        for n in [3, 5] {
+            let share = coverage(n, uniform);
+            assert!((0.91..0.97).contains(&share), "{n} uniform values: {share}");
+        }
+    }
+}
