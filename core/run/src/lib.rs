@@ -21,6 +21,7 @@ pub mod store;
 mod supervised;
 mod training;
 mod video_cache;
+mod video_identity;
 
 pub use components::{ComponentValues, Components};
 pub use r#loop::{IterativeLoop, LoopParts};

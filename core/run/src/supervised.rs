@@ -90,6 +90,7 @@ impl SupervisedTraining {
             cancel,
         };
         training.run(&DemonstrationBatches { of: self, count }).await?;
+        store.check_present()?;
         for observer in &self.parts.observers {
             observer.observe(&Event::RunFinished);
         }

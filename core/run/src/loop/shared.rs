@@ -29,7 +29,7 @@ impl IterativeLoop {
 
     /// Cache key of a stage with these inputs; `None` without a cache.
     pub(super) fn cache_key<T: Serialize>(&self, stage: Stage, t: u32, items: &T) -> Option<Fingerprint> {
-        let cache = self.shared.as_ref()?;
+        let (cache, videos) = (self.shared.as_ref()?, self.videos_digest.get()?);
         let components = &self.parts.components;
         let fingerprints = [
             self.frozen.fingerprint().to_string(),
@@ -38,7 +38,8 @@ impl IterativeLoop {
             components.encoder.device_key(),
         ];
         let seed = self.parts.seed;
-        stage_cache::cache_key(cache, &CacheKeyInputs { stage, iteration: t, seed, fingerprints, items })
+        let inputs = CacheKeyInputs { stage, iteration: t, seed, fingerprints, videos, items };
+        stage_cache::cache_key(cache, &inputs)
     }
 
     /// Looks a key up; [`Lookup::Disabled`] without a cache or a key.
