@@ -120,8 +120,8 @@ pub fn open_rejudging(
     check_fingerprints(run, &now)?;
     let store = RunDir::open(out, &settings, &to_toml(&audit)?)?;
     write_json(&store.path().join("fingerprints.json"), &now)?;
-    provenance::record(store.path(), &isr_api::Fingerprint::of_json(&settings), of_run.seed, plugins)?;
-    observers.push(Arc::new(TimingsObserver::open(store.path())?));
+    provenance::record(store.path(), &isr_api::Fingerprint::of(settings.to_string()), of_run.seed, plugins);
+    observers.push(Arc::new(TimingsObserver::open(store.path())));
     let seen = Seen { video: audit.video, context: audit.context };
     let scenes = VideoCache::new(seen.through(reader), Some(encoder), of_run.r#loop.feature_cache_mb)
         .with_disk(FeatureCache::of_loop(&of_run.r#loop));

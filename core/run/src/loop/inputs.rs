@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use isr_api::{Error, Fingerprint, Sample};
+use isr_api::{ComponentError, Error, Fingerprint, Sample};
 use serde::{Deserialize, Serialize};
 
 use super::IterativeLoop;
@@ -99,8 +99,9 @@ impl IterativeLoop {
                 schema: SCHEMA,
                 video: components.video.fingerprint(),
                 encoder: components.encoder.fingerprint(),
-                policy: components.policy.fingerprint(),
-                data: Fingerprint::of_json(&(&data.training, &data.evaluation)),
+                policy: components.policy.try_fingerprint()?,
+                data: Fingerprint::try_of_json(&(&data.training, &data.evaluation))
+                    .map_err(ComponentError::failed)?,
                 plugins: self.plugins.clone(),
             })
         })

@@ -119,7 +119,7 @@ impl IterativeLoop {
 
     /// Fingerprint of the policy as it is now.
     pub(super) fn fingerprint(&self) -> Result<Fingerprint, Error> {
-        caught("fingerprint", "policy", || Ok(self.frozen.fingerprint()))
+        caught("fingerprint", "policy", || self.frozen.try_fingerprint())
     }
 
     pub(super) fn write_summary(&self, summary: &Summary) -> Result<(), Error> {

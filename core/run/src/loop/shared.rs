@@ -27,12 +27,12 @@ impl IterativeLoop {
         self
     }
 
-    /// Cache key of a stage with these inputs; `None` without a cache.
+    /// Cache key of a stage with these inputs; `None` without a cache, and where an input cannot be identified.
     pub(super) fn cache_key<T: Serialize>(&self, stage: Stage, t: u32, items: &T) -> Option<Fingerprint> {
         let (cache, videos) = (self.shared.as_ref()?, self.videos_digest.get()?);
         let components = &self.parts.components;
         let fingerprints = [
-            self.frozen.fingerprint().to_string(),
+            self.fingerprint().ok()?.to_string(),
             components.video.fingerprint().to_string(),
             components.encoder.fingerprint().to_string(),
             components.encoder.device_key(),
