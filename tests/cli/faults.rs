@@ -160,6 +160,10 @@ fn damage_is_reported_with_file_and_line() {
     let lines = text.lines().count();
     let says = format!("iteration-01/evaluation.jsonl is damaged: line {} repeats line {lines}", lines + 1);
     assert!(said.stderr.contains(&says), "{}", said.stderr);
+    for readers in ["audit out", "report out", "export out --format llava-hound --out pairs.jsonl"] {
+        let said = isr_line(path, readers);
+        assert!(said.code == Some(1) && said.stderr.contains(&says), "{readers}: {}", said.stderr);
+    }
     fs::write(&journal, &text).unwrap();
 
     isr_line(path, "run run.toml -q --out other -s loop.iterations=1 -s seed=8").result();

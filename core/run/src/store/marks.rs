@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use isr_api::records::QuarantineRecord;
 use isr_api::{Error, Fingerprint};
@@ -145,6 +145,25 @@ impl StageMarks {
     pub(crate) fn check_all(&self, dir: &Path) -> Result<(), Error> {
         self.0.keys().try_for_each(|stage| self.check(dir, stage))
     }
+}
+
+/// Checks the journals of all stages of a run that have ended against what they ended with, for those who read them.
+/// Stages of versions without marks are not checked.
+///
+/// # Errors
+/// [`Error::Damaged`] with file and line.
+pub fn check_journals(run: &Path) -> Result<(), Error> {
+    let entries = match fs::read_dir(run) {
+        Ok(entries) => entries.flatten(),
+        // Whoever reads the journals says so.
+        Err(_) => return Ok(()),
+    };
+    let is_iteration = |path: &PathBuf| {
+        path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with("iteration-"))
+    };
+    let mut dirs: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(is_iteration).collect();
+    dirs.sort();
+    dirs.iter().try_for_each(|dir| StageMarks::read(dir)?.check_all(dir))
 }
 
 fn check_lines(path: &Path, mark: &StageMark) -> Result<(), Error> {

@@ -44,6 +44,7 @@ pub(crate) use files::create_dir_here;
 pub(crate) use journal::to_lines;
 pub use journal::{Journal, read_journal, read_readable, scan_journal};
 pub use lock::FileLock;
+pub use marks::check_journals;
 pub(crate) use marks::{LineDigests, StageMark, StageMarks, quarantine_digests};
 pub(crate) use responses::distinct_responses;
 pub use responses::first_difference;
