@@ -149,10 +149,6 @@ mod tests {
             ),
             ("isr run a.toml -sjudge.token=abc", "isr run a.toml -sjudge.token=***"),
             ("isr run a.toml -qs judge.token=abc", "isr run a.toml -qs judge.token=***"),
-            (
-                "isr run a.toml -s judge={type=\"http\",headers={\"X-Api-Key\"=\"sk\"}}",
-                "isr run a.toml -s judge={ type = \"http\", headers = { X-Api-Key = \"***\" } }",
-            ),
             ("isr serve --api-key sk-1 --port 1", "isr serve --api-key *** --port 1"),
             ("isr serve --api-key=sk-1", "isr serve --api-key=***"),
             (
@@ -163,6 +159,14 @@ mod tests {
         ] {
             assert_eq!(line(given), recorded);
         }
+    }
+
+    #[test]
+    fn secrets_within_tables_are_not_recorded() {
+        // The order of the keys is that of the TOML library.
+        let said = line("isr run a.toml -s judge={type=\"http\",headers={\"X-Api-Key\"=\"sk-1\"}}");
+        assert!(said.contains("X-Api-Key = \"***\"") && said.contains("type = \"http\""), "{said}");
+        assert!(!said.contains("sk-1"), "{said}");
     }
 
     #[test]

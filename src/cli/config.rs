@@ -28,7 +28,7 @@ enum ConfigCommand {
         #[command(flatten)]
         of: ConfigKind,
     },
-    /// Check a config; nothing is run. One with demonstrations is taken for that of a warm start
+    /// Check a config; nothing is run
     Check {
         #[command(flatten)]
         config: ConfigArgs,
