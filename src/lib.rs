@@ -33,7 +33,9 @@
 //! `provenance.json` (command, time, machine), `timings.jsonl` (seconds), and `report.html`, which shows
 //! the former. All others are the same bytes on the same CPU.
 
+mod command_line;
 mod components;
+mod preflight;
 mod provenance;
 #[cfg(feature = "analysis")]
 mod rejudge;

@@ -10,6 +10,8 @@ use isr_api::records::{EvaluationRecord, IterationSummary};
 use isr_api::{Event, Observer, Stage};
 use tracing_subscriber::fmt::MakeWriter;
 
+use crate::cli::printable;
+
 /// Time between two lines about one stage, where there are no bars.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
@@ -48,7 +50,8 @@ impl Progress {
     pub(crate) fn line(&self, text: impl Display) {
         if !self.quiet {
             // A closed pipe is no reason to stop a run.
-            self.bars.suspend(|| drop(writeln!(io::stderr(), "{text}")));
+            let text = text.to_string();
+            self.bars.suspend(|| drop(writeln!(io::stderr(), "{}", printable(&text))));
         }
     }
 
@@ -195,16 +198,20 @@ impl<'a> MakeWriter<'a> for Progress {
     }
 }
 
-/// Writes whole log lines to stderr.
+/// Writes whole log lines to stderr. Where they cannot be written, they are lost: an error here would make the logger
+/// print it to the same place, and panic.
 pub(crate) struct LogWriter(MultiProgress);
 
 impl Write for LogWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.suspend(|| io::stderr().write(bytes))
+        let text = String::from_utf8_lossy(bytes);
+        self.0.suspend(|| drop(io::stderr().write_all(printable(&text).as_bytes())));
+        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        io::stderr().flush()
+        let _ = io::stderr().flush();
+        Ok(())
     }
 }
 

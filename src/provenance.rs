@@ -9,6 +9,9 @@ use isr_config::plugin::{LoadedPlugin, Plugins};
 use isr_run::store::{read_json, write_json};
 use serde::{Deserialize, Serialize};
 
+use crate::command_line::redacted;
+use crate::shared::file_digest;
+
 /// `provenance.json`. Not a part of what equal runs share.
 #[derive(Debug, Serialize, Deserialize)]
 struct Provenance {
@@ -31,7 +34,7 @@ struct Provenance {
 struct Session {
     /// Version of isr-dpo.
     version: String,
-    /// The command line, word by word.
+    /// The command line, word by word, with `***` in the place of secrets.
     command: Vec<String>,
     /// When it began, UTC.
     started: String,
@@ -59,11 +62,23 @@ struct Outside {
     digest: Option<Fingerprint>,
 }
 
-/// Writes the file, or adds this session to it.
-pub(crate) fn record(run: &Path, config: &Fingerprint, seed: u64, plugins: &Plugins) -> Result<(), Error> {
+/// Writes the file, or adds this session to it. It is no result: where it cannot be read or written this warns, and
+/// the run goes on. A damaged one is moved aside.
+pub(crate) fn record(run: &Path, config: &Fingerprint, seed: u64, plugins: &Plugins) {
+    if let Err(error) = write(run, config, seed, plugins) {
+        tracing::warn!(%error, "this session is not recorded");
+    }
+}
+
+fn write(run: &Path, config: &Fingerprint, seed: u64, plugins: &Plugins) -> Result<(), Error> {
     let path = run.join("provenance.json");
     let session = Session::current(plugins);
-    let provenance = match read_json::<Provenance>(&path)? {
+    let old = read_json::<Provenance>(&path).or_else(|error| {
+        let aside = run.join("provenance.json.damaged");
+        tracing::warn!(%error, aside = %aside.display(), "it is moved aside, and begun anew");
+        fs::rename(&path, &aside).map(|()| None).map_err(|error| Error::io("rename", &path, error))
+    })?;
+    let provenance = match old {
         Some(mut old) => {
             old.continued.push(session);
             old
@@ -81,7 +96,7 @@ impl Session {
         let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
         Self {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            command: words.collect(),
+            command: redacted(words),
             started: utc(seconds),
             os: std::env::consts::OS.to_owned(),
             arch: std::env::consts::ARCH.to_owned(),
@@ -98,7 +113,7 @@ fn outside((manifest, loaded): (&Manifest, &LoadedPlugin)) -> Outside {
         name: manifest.name.clone(),
         version: manifest.version.clone(),
         file: loaded.path.clone(),
-        digest: fs::read(&loaded.path).ok().map(Fingerprint::of),
+        digest: file_digest(&loaded.path).ok(),
     }
 }
 
@@ -142,9 +157,14 @@ mod tests {
     fn sessions_are_added() {
         let folder = tempfile::tempdir().unwrap();
         for _ in 0..3 {
-            record(folder.path(), &Fingerprint::of("x"), 7, &Plugins::default()).unwrap();
+            record(folder.path(), &Fingerprint::of("x"), 7, &Plugins::default());
         }
         let read: Provenance = read_json(&folder.path().join("provenance.json")).unwrap().unwrap();
         assert_eq!((read.schema, read.seed, read.continued.len()), (1, 7, 2));
+        fs::write(folder.path().join("provenance.json"), "{").unwrap();
+        record(folder.path(), &Fingerprint::of("x"), 7, &Plugins::default());
+        let read: Provenance = read_json(&folder.path().join("provenance.json")).unwrap().unwrap();
+        assert_eq!(read.continued.len(), 0);
+        assert_eq!(fs::read(folder.path().join("provenance.json.damaged")).unwrap(), b"{");
     }
 }

@@ -126,8 +126,8 @@ pub fn open_rejudging(
     check_fingerprints(run, &now)?;
     let store = RunDir::open(out, &settings, &to_toml(&audit)?)?;
     write_json(&store.path().join("fingerprints.json"), &now)?;
-    provenance::record(store.path(), &isr_api::Fingerprint::of_json(&settings), of_run.seed, plugins)?;
-    observers.push(Arc::new(TimingsObserver::open(store.path())?));
+    provenance::record(store.path(), &isr_api::Fingerprint::of(settings.to_string()), of_run.seed, plugins);
+    observers.push(Arc::new(TimingsObserver::open(store.path())));
     let seen = Seen { video: audit.video, context: audit.context };
     let scenes = VideoCache::new(seen.through(reader), Some(encoder), of_run.r#loop.feature_cache_mb)
         .with_disk(FeatureCache::of_loop(&of_run.r#loop));
@@ -182,7 +182,11 @@ pub fn audit_dir(run: &Path, config: &AuditConfig) -> PathBuf {
 /// The judge must see what the run's judge saw, but for what is changed on purpose.
 fn check_fingerprints(run: &Path, now: &Value) -> Result<(), Error> {
     let path = run.join("fingerprints.json");
-    let then: Value = read_json(&path)?.unwrap_or_default();
+    let mut then: Value = read_json(&path)?.unwrap_or_default();
+    if let Some(then) = then.as_object_mut().filter(|then| !then.contains_key("schema")) {
+        // That of an earlier version does not cover the decoder.
+        then.shift_remove("video");
+    }
     let changed = [("video", "the frame sampling of the video reader"), ("encoder", "the encoder")];
     match changed.into_iter().find(|(key, _)| then.get(key).is_some_and(|then| *then != now[key])) {
         Some((_, what)) => {

@@ -16,8 +16,9 @@ use isr_run::{ComponentValues, IterativeLoop, LoopParts};
 use tokio_util::sync::CancellationToken;
 
 use crate::components::built;
+use crate::preflight::warn_of_space;
 use crate::provenance;
-use crate::shared::stage_cache;
+use crate::shared::{plugin_identities, stage_cache};
 use crate::timings::TimingsObserver;
 
 /// An open run of the iterative preference optimisation loop.
@@ -241,9 +242,10 @@ impl RunBuilder {
         }
         let cache =
             self.stage_cache.filter(|_| self.names.is_empty()).map(|dir| stage_cache(&dir, &config));
+        let plugin_identities = plugin_identities(&config);
         let LoadedConfig { value, settings, plugins, .. } = config;
         let toml = to_toml(&value)?;
-        let fingerprint = Fingerprint::of_json(&without_observers(&settings));
+        let fingerprint = Fingerprint::of(of_results(&settings).to_string());
         let cx = BuildContext { config: settings.clone() };
         let components = self.values.complete(&value, &cx)?;
         let mut observers = self.observers;
@@ -251,8 +253,9 @@ impl RunBuilder {
             observers.push(built(Kind::Observer, observer.name(), observer.build(&cx))?);
         }
         let store = RunDir::open(&dir, &settings, &toml)?;
-        provenance::record(store.path(), &fingerprint, value.seed, &plugins)?;
-        observers.push(Arc::new(TimingsObserver::open(store.path())?));
+        provenance::record(store.path(), &fingerprint, value.seed, &plugins);
+        warn_of_space(&dir, &settings, value.r#loop.iterations, value.train.snapshot_every.is_some());
+        observers.push(Arc::new(TimingsObserver::open(store.path())));
         let inner = IterativeLoop::new(LoopParts {
             name: value.name,
             config: fingerprint,
@@ -265,7 +268,8 @@ impl RunBuilder {
             store,
             observers,
             cancel: self.cancel.clone(),
-        });
+        })
+        .with_plugins(plugin_identities);
         let inner = match cache {
             Some(cache) => inner.with_stage_cache(cache),
             None => inner,
@@ -310,11 +314,34 @@ impl<F: Fn(&Event<'_>) + Send + Sync> Observer for Callback<F> {
     }
 }
 
-/// What the results of a run depend on, which observers do not belong to.
-fn without_observers(settings: &serde_json::Value) -> serde_json::Value {
+/// What the results of a run depend on, which observers and the folder of a cache do not belong to.
+fn of_results(settings: &serde_json::Value) -> serde_json::Value {
     let mut settings = settings.clone();
     if let Some(settings) = settings.as_object_mut() {
         settings.shift_remove("observers");
+        if let Some(serde_json::Value::Object(section)) = settings.get_mut("loop") {
+            section.shift_remove("feature_cache_dir");
+        }
     }
     settings
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_folder_of_a_cache_is_no_part_of_a_runs_fingerprint() {
+        let settings = |dir: Option<&str>| {
+            let mut settings = json!({ "seed": 1, "loop": { "iterations": 2 }, "observers": [dir] });
+            if let Some(dir) = dir {
+                settings["loop"]["feature_cache_dir"] = dir.into();
+            }
+            of_results(&settings)
+        };
+        assert_eq!(settings(None), settings(Some("a")));
+        assert_eq!(settings(None), json!({ "seed": 1, "loop": { "iterations": 2 } }));
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use isr_api::{BuildContext, Demonstrations, Error, Fingerprint, Kind, Observer};
 use isr_config::plugin::PluginFile;
@@ -9,7 +10,7 @@ use isr_config::registry::{
     DemonstrationsConfig, EncoderConfig, ObjectiveConfig, PolicyConfig, VideoConfig,
 };
 use isr_config::{Invalid, LoadedConfig, SupervisedConfig, Validate, to_toml};
-use isr_run::store::{PendingDir, RunDir};
+use isr_run::store::{FileLock, PendingDir, RunDir};
 use isr_run::{SupervisedParts, SupervisedTraining};
 use isr_torch::NewModelConfig;
 use schemars::JsonSchema;
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use crate::components::built;
+use crate::preflight::warn_of_space;
 use crate::provenance;
 use crate::timings::TimingsObserver;
 
@@ -113,6 +115,11 @@ impl SftConfig {
         if self.has_model() {
             return Ok(());
         }
+        let _lock = lock_beside(&folder).await?;
+        if self.has_model() {
+            // Another process has created it meanwhile.
+            return Ok(());
+        }
         let occupied = std::fs::read_dir(&folder).is_ok_and(|mut entries| entries.next().is_some());
         if occupied {
             let folder = folder.display();
@@ -130,6 +137,36 @@ impl SftConfig {
         let created = shape.create(pending.dir(), &corpus, self.seed);
         built(Kind::Policy, self.policy.name(), created.map_err(Into::into))?;
         pending.publish()
+    }
+}
+
+/// Locks the name of a folder that does not exist yet, and waits while another process does: of two that create one
+/// model, the second takes the first one's.
+async fn lock_beside(folder: &Path) -> Result<BesideLock, Error> {
+    let mut name = folder.as_os_str().to_owned();
+    name.push(".lock");
+    let path = PathBuf::from(name);
+    if let Some(parent) = path.parent() {
+        std::fs::create_dir_all(parent).map_err(|error| Error::io("create", parent, error))?;
+    }
+    loop {
+        match FileLock::try_take(&path).map_err(|error| Error::io("lock", &path, error))? {
+            Some(lock) => return Ok(BesideLock { path, _lock: lock }),
+            None => tokio::time::sleep(Duration::from_millis(50)).await,
+        }
+    }
+}
+
+/// A lock whose file goes with it.
+struct BesideLock {
+    path: PathBuf,
+    _lock: FileLock,
+}
+
+impl Drop for BesideLock {
+    fn drop(&mut self) {
+        // Whoever waits for it looks again whether there is a model.
+        let _ = std::fs::remove_file(&self.path);
     }
 }
 
@@ -157,8 +194,9 @@ pub async fn open_sft(
     let policy = built(Kind::Policy, value.policy.name(), value.policy.build(&cx))?;
     let objective = built(Kind::Objective, value.objective.name(), value.objective.build(&cx))?;
     let store = RunDir::open(out, &cx.config, &toml)?;
-    provenance::record(store.path(), &Fingerprint::of_json(&cx.config), value.seed, &plugins)?;
-    observers.push(Arc::new(TimingsObserver::open(store.path())?));
+    provenance::record(store.path(), &Fingerprint::of(cx.config.to_string()), value.seed, &plugins);
+    warn_of_space(out, &cx.config, 1, true);
+    observers.push(Arc::new(TimingsObserver::open(store.path())));
     Ok(SupervisedTraining::new(SupervisedParts {
         name: value.name,
         seed: value.seed,

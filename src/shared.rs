@@ -1,12 +1,15 @@
 //! Stages that runs share: says for the cache what computes.
 
-use std::fs;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::UNIX_EPOCH;
+use std::{fs, io};
 
-use isr_api::{Fingerprint, FingerprintBuilder};
+use isr_api::{Fingerprint, FingerprintBuilder, Manifest};
+use isr_config::plugin::LoadedPlugin;
 use isr_config::{LoadedConfig, RunConfig};
 use isr_run::stage_cache::StageCache;
+use serde_json::Value;
 
 /// The cache of stages in `dir` for a run, to be handed to [`IterativeLoop::with_stage_cache`].
 ///
@@ -17,12 +20,52 @@ use isr_run::stage_cache::StageCache;
 pub fn stage_cache(dir: &Path, config: &LoadedConfig<RunConfig>) -> StageCache {
     let mut code = FingerprintBuilder::default();
     code.update(env!("CARGO_PKG_VERSION").as_bytes()).update(program().as_bytes());
-    for loaded in config.plugins.files() {
-        let digest = fs::read(&loaded.path).map(Fingerprint::of);
-        code.update(loaded.path.as_os_str().as_encoded_bytes());
-        code.update(digest.map_or_else(|error| error.to_string(), |digest| digest.to_string()).as_bytes());
+    for (component, identity) in plugin_identities(config) {
+        code.update(component.as_bytes()).update(identity.as_bytes());
     }
     StageCache::new(dir, config.settings.clone(), code.finish())
+}
+
+/// Version and file of each component of a plugin that a config can name: `judge brevity` to `0.1.0 3f6c...`.
+pub(crate) fn plugin_identities<T>(config: &LoadedConfig<T>) -> BTreeMap<String, String> {
+    let components =
+        config.plugins.components().filter(|(manifest, _)| names(&config.settings, &manifest.name));
+    let identity = |(manifest, loaded): (&Manifest, &LoadedPlugin)| {
+        // A file that is gone since it was loaded is another file.
+        let digest =
+            file_digest(&loaded.path).map_or_else(|error| error.to_string(), |digest| digest.to_string());
+        let component = format!("{} {}", manifest.kind.section(), manifest.name);
+        (component, format!("{} {digest}", manifest.version))
+    };
+    components.map(identity).collect()
+}
+
+/// Whether any section, at any depth, has this `type`.
+fn names(settings: &Value, component: &str) -> bool {
+    match settings {
+        Value::Object(map) => {
+            map.get("type").is_some_and(|name| name == component)
+                || map.values().any(|inner| names(inner, component))
+        }
+        Value::Array(items) => items.iter().any(|inner| names(inner, component)),
+        _ => false,
+    }
+}
+
+/// Digest of a file's bytes; of a folder, of the names and bytes of the files in it.
+pub(crate) fn file_digest(path: &Path) -> io::Result<Fingerprint> {
+    if !path.is_dir() {
+        return fs::read(path).map(Fingerprint::of);
+    }
+    let mut paths: Vec<_> =
+        fs::read_dir(path)?.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<_>>()?;
+    paths.sort();
+    let mut digest = FingerprintBuilder::default();
+    for path in paths.into_iter().filter(|path| path.is_file()) {
+        digest.update(path.file_name().unwrap_or_default().as_encoded_bytes());
+        digest.update(&fs::read(path)?);
+    }
+    Ok(digest.finish())
 }
 
 /// Size and time of the executable: as good as its digest, and read at once.

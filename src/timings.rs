@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use isr_api::{Error, Event, Observer};
+use isr_api::{Event, Observer};
 use isr_run::store::Journal;
 use serde::{Deserialize, Serialize};
 
@@ -22,19 +22,18 @@ struct Timing {
     shared: bool,
 }
 
-/// Writes `timings.jsonl` into a run directory. By nature it differs between equal runs.
+/// Writes `timings.jsonl` into a run directory. By nature it differs between equal runs, and it is no result: where
+/// it cannot be written the run goes on.
 pub struct TimingsObserver {
-    journal: Mutex<Journal<Timing>>,
+    journal: Option<Mutex<Journal<Timing>>>,
 }
 
 impl TimingsObserver {
-    /// Appends to the file in `run`.
-    ///
-    /// # Errors
-    /// Where the file cannot be read or written.
-    pub fn open(run: &Path) -> Result<Self, Error> {
-        let (journal, _) = Journal::open(&run.join("timings.jsonl"))?;
-        Ok(Self { journal: Mutex::new(journal) })
+    /// Appends to the file in `run`, whatever is in it. Warns if it cannot be opened.
+    pub fn open(run: &Path) -> Self {
+        let journal = Journal::open_unread(&run.join("timings.jsonl"));
+        let journal = journal.inspect_err(|error| tracing::warn!(%error, "timings are not recorded"));
+        Self { journal: journal.ok().map(Mutex::new) }
     }
 }
 
@@ -46,7 +45,8 @@ impl Observer for TimingsObserver {
             _ => return,
         };
         let timing = Timing { iteration, stage: stage.name().to_owned(), seconds, shared };
-        let mut journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(journal) = &self.journal else { return };
+        let mut journal = journal.lock().unwrap_or_else(PoisonError::into_inner);
         if let Err(error) = journal.append(&timing) {
             tracing::warn!(%error, "a timing is lost");
         }

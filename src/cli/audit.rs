@@ -94,7 +94,7 @@ impl AuditArgs {
         let config = ConfigArgs { config: file.clone(), set: self.set.clone() }.load::<AuditConfig>()?;
         let beside = audit_dir(run, &config.value);
         let out = self.out.clone().unwrap_or_else(|| beside.clone());
-        let cancel = session.cancelled_by_ctrl_c();
+        let cancel = session.cancelled_by_signals();
         session.progress.line("loading models");
         let observers = vec![Arc::new(session.progress.clone()) as Arc<_>];
         let judging = for_the_process(open_rejudging(config, run, &out, observers, cancel)?);

@@ -66,7 +66,7 @@ impl ConfigCommands {
                 print(shown(&config.load::<RunConfig>()?, *origins)?)?;
             }
             ConfigCommand::Check { config, of } => {
-                match (of.sft, of.audit) {
+                match (of.sft || (!of.audit && is_of_sft(config)?), of.audit) {
                     (true, _) => drop(config.load::<SftConfig>()?),
                     (_, true) => drop(config.load::<AuditConfig>()?),
                     _ => drop(config.load::<RunConfig>()?),
@@ -84,6 +84,11 @@ impl ConfigCommands {
         }
         Ok(())
     }
+}
+
+/// Whether a config has demonstrations, which `isr sft` alone reads.
+fn is_of_sft(config: &ConfigArgs) -> Result<bool> {
+    Ok(config.loader().sections()?.contains("demonstrations"))
 }
 
 fn shown<T: Validate>(config: &LoadedConfig<T>, origins: bool) -> Result<String> {

@@ -4,6 +4,8 @@ use std::io::{self, Write};
 
 use isr_api::Error;
 
+use super::terminal::printable;
+
 /// The work failed.
 const FAILED: u8 = 1;
 /// The command line, the config or what it names cannot be used.
@@ -17,7 +19,7 @@ pub(super) fn report(error: &anyhow::Error) -> u8 {
         return 0;
     }
     // Where stderr is closed, the exit code has to do.
-    let _ = write!(io::stderr(), "{}", text(error));
+    let _ = write!(io::stderr(), "{}", printable(&text(error)));
     code(error)
 }
 

@@ -47,7 +47,7 @@ impl GenerateArgs {
     pub(super) fn execute(&self, session: &Session) -> Result<()> {
         let sampling = self.sampling()?;
         let model = self.model.load()?;
-        let cancel = session.cancelled_by_ctrl_c();
+        let cancel = session.cancelled_by_signals();
         let response = session.block_on(async {
             tokio::select! {
                 () = cancel.cancelled() => Err(Error::Cancelled.into()),

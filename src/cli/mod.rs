@@ -28,6 +28,7 @@ mod sft;
 mod summary_table;
 #[cfg(feature = "sweep")]
 mod sweep;
+mod terminal;
 mod world;
 
 use std::path::PathBuf;
@@ -37,6 +38,7 @@ use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use isr_config::{LoadedConfig, Loader, Validate};
 use session::Session;
+pub(crate) use terminal::printable;
 
 /// Aligns video LMMs by iterative self-retrospective preference optimisation (ISR-DPO).
 #[derive(Parser)]
@@ -107,14 +109,18 @@ struct ConfigArgs {
 
 impl ConfigArgs {
     fn load<T: Validate>(&self) -> Result<LoadedConfig<T>> {
-        let loader = Loader::new().file(&self.config).environment().overrides(&self.set);
-        Ok(loader.load()?)
+        Ok(self.loader().load()?)
+    }
+
+    fn loader(&self) -> Loader {
+        Loader::new().file(&self.config).environment().overrides(&self.set)
     }
 }
 
 /// Runs the program.
 pub(crate) fn main() -> ExitCode {
     let cli = Cli::parse();
+    session::survive_file_limits();
     let session = match Session::start(&cli.verbosity) {
         Ok(session) => session,
         Err(error) => return failure::report(&error).into(),

@@ -5,10 +5,16 @@ use std::io::{self, Write};
 
 use anyhow::{Context, Result};
 
-/// Writes a result. A reader that has gone away, as `head` does, is an error that nobody is told of.
+use super::terminal::printable;
+
+/// Writes a result, without control characters that a terminal would obey. A reader that has gone away, as `head` does, is an error that nobody is told of.
 pub(super) fn print(text: impl Display) -> Result<()> {
+    let text = text.to_string();
     let mut stdout = io::stdout().lock();
-    write!(stdout, "{text}").and_then(|()| stdout.flush()).context("cannot write to stdout")
+    stdout
+        .write_all(printable(&text).as_bytes())
+        .and_then(|()| stdout.flush())
+        .context("cannot write to stdout")
 }
 
 /// Writes a result and ends the line.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use clap::Args;
+use isr_api::Error;
 use isr_config::RunConfig;
 use isr_dpo::{Run, write_report};
 
@@ -33,21 +34,32 @@ impl RunArgs {
     pub(super) fn execute(&self, session: &Session) -> Result<()> {
         let config = self.config.load::<RunConfig>()?;
         let out = self.out.clone().unwrap_or_else(|| PathBuf::from("runs").join(&config.value.name));
-        let cancel = session.cancelled_by_ctrl_c();
+        let stop = session.cancelled_by_signals();
         session.progress.line("loading models");
         let observer = Arc::new(session.progress.clone());
-        let mut run = Run::builder(config).shared_observer(observer).cancelled_by(cancel);
+        let mut run = Run::builder(config).shared_observer(observer).cancelled_by(stop.clone());
         if let Some(dir) = &self.stage_cache {
             run = run.stage_cache(dir);
         }
-        let run = for_the_process(session.block_on(run.open(&out))?);
+        // Reading weights takes minutes, and nothing is lost if it is left.
+        let opened = session.block_on(async {
+            tokio::select! {
+                () = stop.cancelled() => Err(Error::Cancelled),
+                opened = run.open(&out) => opened,
+            }
+        });
+        let run = for_the_process(opened?);
         session.progress.line("preparing data");
         let summary = session.block_on(run.run())?;
         let report = out.join("report.html");
-        session.block_on(write_report(std::slice::from_ref(&out), &report))?;
+        let written = session.block_on(write_report(std::slice::from_ref(&out), &report));
         print(summary_table::render(&summary))?;
         print_line(format_args!("run     {}", out.display()))?;
-        print_line(format_args!("report  {}", report.display()))?;
+        match written {
+            Ok(_) => print_line(format_args!("report  {}", report.display()))?,
+            // The run is complete without it; `isr report` tries again.
+            Err(error) => tracing::warn!(%error, "the report is not written"),
+        }
         Ok(())
     }
 }

@@ -16,6 +16,7 @@ use super::failure::on_one_line;
 use super::model::{Model, ModelArgs};
 use super::output::print_line;
 use super::session::Session;
+use super::terminal::printable;
 
 /// Lines whose videos are decoded while the model works.
 const IN_FLIGHT: usize = 4;
@@ -67,7 +68,7 @@ impl ScoreArgs {
         let file = File::open(&self.data).map_err(|error| failed(error.to_string()))?;
         let rows = Rows::open(file).map_err(|error| failed(error.to_string()))?;
         let model = self.model.load()?;
-        let cancel = session.cancelled_by_ctrl_c();
+        let cancel = session.cancelled_by_signals();
         session.block_on(async {
             tokio::select! {
                 () = cancel.cancelled() => Err(Error::Cancelled.into()),
@@ -140,7 +141,8 @@ impl ScoreArgs {
             }
             Err(error) => {
                 let path = self.data.display();
-                Ok(writeln!(io::stderr(), "error: {path}:{line}: {}", on_one_line(error))?)
+                let text = format!("error: {path}:{line}: {}", on_one_line(error));
+                Ok(writeln!(io::stderr(), "{}", printable(&text))?)
             }
         }
     }

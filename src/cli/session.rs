@@ -1,11 +1,15 @@
 //! What every command has: a runtime, progress, logging, and Ctrl-C.
 
 use std::future::Future;
-use std::io::{IsTerminal, Write};
+use std::io::Write;
+#[cfg(unix)]
+use std::sync::{Arc, atomic::AtomicBool};
 
 use anyhow::{Context, Result};
 use isr_dpo::CancellationToken;
 use tokio::runtime::{Builder, Runtime};
+#[cfg(unix)]
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use super::Verbosity;
@@ -35,8 +39,8 @@ impl Session {
             _ => "debug",
         };
         let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
-        let colours = std::io::stderr().is_terminal();
-        let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours);
+        // Without colours: control characters in a log line come from elsewhere, and are not printed.
+        let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false);
         log.with_writer(progress.clone()).init();
         let runtime = Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
         Ok(Self { runtime, progress })
@@ -47,38 +51,19 @@ impl Session {
         self.runtime.block_on(future)
     }
 
-    /// A token that Ctrl-C cancels; a second Ctrl-C ends the process.
-    pub(crate) fn cancelled_by_ctrl_c(&self) -> CancellationToken {
+    /// A token that Ctrl-C, SIGTERM and SIGUSR1 cancel: Slurm sends the latter two before it takes a job's node. A
+    /// second Ctrl-C or SIGTERM ends the process.
+    pub(crate) fn cancelled_by_signals(&self) -> CancellationToken {
         let (token, progress) = (CancellationToken::new(), self.progress.clone());
         let cancelled = token.clone();
         self.runtime.spawn(async move {
-            if tokio::signal::ctrl_c().await.is_err() {
-                return;
-            }
+            let Some(mut signals) = Signals::new() else { return };
+            signals.any().await;
             progress.line("stopping; Ctrl-C again ends at once");
             cancelled.cancel();
-            if tokio::signal::ctrl_c().await.is_ok() {
-                signal_hook::low_level::exit(INTERRUPTED.into());
-            }
+            signals.to_end().await;
+            signal_hook::low_level::exit(INTERRUPTED.into());
         });
-        token
-    }
-
-    #[cfg(any(feature = "annotate", feature = "serve", feature = "sweep"))]
-    /// A token that Ctrl-C and SIGTERM cancel, for what runs until it is told to stop.
-    pub(crate) fn cancelled_by_signals(&self) -> CancellationToken {
-        let token = self.cancelled_by_ctrl_c();
-        #[cfg(unix)]
-        {
-            use tokio::signal::unix::{SignalKind, signal};
-            let cancelled = token.clone();
-            self.runtime.spawn(async move {
-                if let Ok(mut asked) = signal(SignalKind::terminate()) {
-                    asked.recv().await;
-                    cancelled.cancel();
-                }
-            });
-        }
         token
     }
 
@@ -89,4 +74,66 @@ impl Session {
         let _ = std::io::stdout().flush();
         signal_hook::low_level::exit(code.into())
     }
+}
+
+/// Signals that ask a process to stop.
+#[cfg(unix)]
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    user: Signal,
+}
+
+#[cfg(unix)]
+impl Signals {
+    fn new() -> Option<Self> {
+        let listen = |kind| signal(kind).ok();
+        Some(Self {
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+            user: listen(SignalKind::user_defined1())?,
+        })
+    }
+
+    /// Waits for the first one.
+    async fn any(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            _ = self.user.recv() => {}
+        }
+    }
+
+    /// Waits for one that insists. A scheduler may send SIGUSR1 to a job's shell and to its processes.
+    async fn to_end(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+#[cfg(not(unix))]
+struct Signals;
+
+#[cfg(not(unix))]
+impl Signals {
+    fn new() -> Option<Self> {
+        Some(Self)
+    }
+
+    async fn any(&mut self) {
+        let _ = tokio::signal::ctrl_c().await;
+    }
+
+    async fn to_end(&mut self) {
+        let _ = tokio::signal::ctrl_c().await;
+    }
+}
+
+/// Lets a write beyond the limit of file sizes fail with an error that is reported, where the signal would end the
+/// process without a word.
+pub(super) fn survive_file_limits() {
+    #[cfg(unix)]
+    let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::new(AtomicBool::new(false)));
 }

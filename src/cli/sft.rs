@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use clap::Args;
+use isr_api::Error;
 use isr_dpo::{SftConfig, open_sft};
 
 use super::ConfigArgs;
@@ -28,11 +29,21 @@ impl SftArgs {
     pub(super) fn execute(&self, session: &Session) -> Result<()> {
         let config = self.config.load::<SftConfig>()?;
         let out = self.out.clone().unwrap_or_else(|| PathBuf::from("runs").join(&config.value.name));
-        let cancel = session.cancelled_by_ctrl_c();
+        let stop = session.cancelled_by_signals();
         session.progress.line("loading the model");
         let observers = vec![Arc::new(session.progress.clone()) as Arc<_>];
         let checkpoint = session.block_on(async {
-            let training = for_the_process(open_sft(config, &out, observers, cancel).await?);
+            let cancel = stop.clone();
+            // On a task of its own, as it blocks while weights are read.
+            let opening = tokio::spawn(async move { open_sft(config, &out, observers, cancel).await });
+            let opened = tokio::select! {
+                () = stop.cancelled() => Err(Error::Cancelled),
+                opened = opening => opened.unwrap_or_else(|error| match error.try_into_panic() {
+                    Ok(panic) => std::panic::resume_unwind(panic),
+                    Err(_) => Err(Error::Cancelled),
+                }),
+            };
+            let training = for_the_process(opened?);
             session.progress.line("preparing demonstrations");
             training.run().await
         })?;

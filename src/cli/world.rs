@@ -49,7 +49,7 @@ impl WorldArgs {
         let built = data.build(&BuildContext { config: config.settings });
         let source =
             built.map_err(|cause| Error::Build { kind: "data", name: data.name().to_owned(), cause })?;
-        let cancel = session.cancelled_by_ctrl_c();
+        let cancel = session.cancelled_by_signals();
         let line = session.block_on(async {
             tokio::select! {
                 () = cancel.cancelled() => Err(Error::Cancelled.into()),

@@ -2,12 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::time::Duration;
 
-use crate::support::{clip, command, isr_line, playground};
+use crate::support::{clip, isr_line, playground, started};
 
 /// What equal runs may differ in.
 const MAY_DIFFER: [&str; 3] = ["provenance.json", "timings.jsonl", "report.html"];
@@ -36,18 +35,6 @@ fn assert_equal_trees(a: &Path, b: &Path) {
     assert_eq!(a.keys().collect::<Vec<_>>(), b.keys().collect::<Vec<_>>());
     let different: Vec<_> = a.keys().filter(|name| a[*name] != b[*name]).collect();
     assert!(different.is_empty(), "{different:?} differ");
-}
-
-/// Starts a run, and waits until its progress says `mark`, or it is complete.
-fn started(folder: &Path, out: &str, mark: &str) -> Child {
-    let mut command = command(folder);
-    command.args(["run", "run.toml", "--out", out]).stdout(Stdio::null()).stderr(Stdio::piped());
-    let mut child = command.spawn().unwrap();
-    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-    lines.find(|line| line.as_ref().unwrap().contains(mark));
-    // What is still to be said must not end in a closed pipe.
-    std::thread::spawn(move || lines.for_each(drop));
-    child
 }
 
 fn signal(child: &Child, name: &str) {

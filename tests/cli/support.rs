@@ -2,8 +2,9 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use isr_dpo::NewModelConfig;
 use tempfile::TempDir;
@@ -50,6 +51,18 @@ pub(crate) fn isr<S: AsRef<OsStr>>(folder: &Path, args: impl IntoIterator<Item =
 /// Runs the program with arguments that hold no white space.
 pub(crate) fn isr_line(folder: &Path, line: &str) -> Said {
     isr(folder, line.split_whitespace())
+}
+
+/// Starts a run, and waits until its progress says `mark`, or it is complete.
+pub(crate) fn started(folder: &Path, out: &str, mark: &str) -> Child {
+    let mut command = command(folder);
+    command.args(["run", "run.toml", "--out", out]).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    lines.find(|line| line.as_ref().unwrap().contains(mark));
+    // What is still to be said must not end in a closed pipe.
+    std::thread::spawn(move || lines.for_each(drop));
+    child
 }
 
 /// The reference checkpoint with goldens of transformers.

@@ -95,6 +95,23 @@ pub enum Error {
         /// The run's or the sweep's directory.
         path: PathBuf,
     },
+    /// The run directory was removed, moved or replaced while the run was at work.
+    #[error(
+        "{path} was removed, moved or replaced while the run was at work, and what was written since is lost; \
+         start it again"
+    )]
+    Removed {
+        /// The run directory.
+        path: PathBuf,
+    },
+    /// The disk is full, or a quota or a limit of file sizes is reached.
+    #[error("cannot write {path}: {reason}; make room, and the same command continues the run")]
+    NoSpace {
+        /// The file or directory.
+        path: PathBuf,
+        /// What is needed, what is free and where, and the operating system's error.
+        reason: String,
+    },
     /// The run directory belongs to a run with a different config, or with different data or weights.
     #[error(
         "{path} holds a run with another config ({difference}); choose another --out, or repeat the \

@@ -1,6 +1,8 @@
 //! Content digests of weights, configs and inputs, for cache keys and records.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
@@ -19,10 +21,24 @@ impl Fingerprint {
 
     /// Computes the digest of a value's JSON form. Meant for structs, whose field order is fixed; the digest of a
     /// hash map depends on its iteration order.
+    ///
+    /// # Errors
+    /// A value without a JSON form: a map whose keys are no strings, a path that is not UTF-8.
+    pub fn try_of_json(value: &impl Serialize) -> Result<Self, serde_json::Error> {
+        serde_json::to_string(value).map(Self::of)
+    }
+
+    /// Computes the digest of a value's JSON form, for values that always have one. Another value gets a digest that
+    /// equals no other, also not that of the same value: nothing is taken for its like.
     pub fn of_json(value: &impl Serialize) -> Self {
-        // A value without a JSON form (a map whose keys are no strings) still gets a digest, that of the error's text.
-        let text = serde_json::to_string(value).unwrap_or_else(|error| error.to_string());
-        Self::of(text)
+        Self::try_of_json(value).unwrap_or_else(|_| Self::unlike_any())
+    }
+
+    fn unlike_any() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        Self::of(format!("no JSON form: {} {time:?} {number}", std::process::id()))
     }
 
     /// Returns the 32 hexadecimal digits.
@@ -76,5 +92,20 @@ mod tests {
         assert_ne!(name(&["ab", "c"]), name(&["a", "bc"]));
         assert_eq!(name(&["ab"]), Fingerprint::of("ab"));
         assert_eq!(Fingerprint::of("x").as_str().len(), 32);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn values_without_a_json_form_are_never_equal() {
+        use std::ffi::OsStr;
+        use std::os::unix::ffi::OsStrExt;
+        use std::path::Path;
+        let path = |name: &'static [u8]| Path::new(OsStr::from_bytes(name));
+        let (one, other) = (path(b"caf\xe9.mp4"), path(b"th\xe9.mp4"));
+        assert!(Fingerprint::try_of_json(&one).is_err());
+        assert_ne!(Fingerprint::of_json(&one), Fingerprint::of_json(&other));
+        assert_ne!(Fingerprint::of_json(&one), Fingerprint::of_json(&one));
+        let tea = Path::new("tea.mp4");
+        assert_eq!(Fingerprint::try_of_json(&tea).unwrap(), Fingerprint::of_json(&tea));
     }
 }

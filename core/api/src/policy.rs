@@ -215,6 +215,13 @@ pub trait Policy: Send + Sync {
     /// Changes with every training step.
     fn fingerprint(&self) -> Fingerprint;
 
+    /// Returns the [`fingerprint`](Self::fingerprint), or the reason for which it cannot be told: a device or a process
+    /// that is gone. The loop asks here before it records a fingerprint or compares it. Default: that of
+    /// [`fingerprint`](Self::fingerprint), for policies that can always tell it.
+    fn try_fingerprint(&self) -> Result<Fingerprint, ComponentError> {
+        Ok(self.fingerprint())
+    }
+
     /// Returns the encoder that is part of the policy's own checkpoint, sharing its weights; `None` if there is none.
     ///
     /// The encoder is frozen, as every [`VideoEncoder`]: its features and fingerprint are those of the checkpoint
@@ -285,6 +292,11 @@ impl FrozenPolicy {
     /// Calls [`Policy::fingerprint`].
     pub fn fingerprint(&self) -> Fingerprint {
         self.policy.fingerprint()
+    }
+
+    /// Calls [`Policy::try_fingerprint`].
+    pub fn try_fingerprint(&self) -> Result<Fingerprint, ComponentError> {
+        self.policy.try_fingerprint()
     }
 
     /// Calls [`Policy::generate`].

@@ -1,7 +1,7 @@
 //! Config files and the files that they extend.
 
-use std::fs;
-use std::io::ErrorKind;
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Read};
 use std::path::{Component, Path, PathBuf};
 
 use isr_api::Error;
@@ -9,6 +9,9 @@ use isr_api::Error;
 use super::diagnostics::did_you_mean;
 use super::layer::Layer;
 use crate::plugin;
+
+/// Most bytes of a config file.
+const LARGEST: u64 = 16 << 20;
 
 /// Reads the layers of a file, the lowest first: the files that it extends, then itself.
 pub(super) fn read(path: &Path) -> Result<Vec<Layer>, Error> {
@@ -32,7 +35,7 @@ fn read_chain(
     layers: &mut Vec<Layer>,
 ) -> Result<(), Error> {
     let name = shown(path);
-    let text = fs::read_to_string(path).map_err(|error| unreadable(&name, above, &error))?;
+    let text = read_bounded(path, above.is_empty()).map_err(|error| unreadable(&name, above, &error))?;
     let real = fs::canonicalize(path).map_err(|error| Error::io("read", path, error))?;
     if let Some(first) = above.iter().position(|(_, other)| *other == real) {
         let chain = above[first..].iter().map(|(name, _)| name.as_str()).chain([name.as_str()]);
@@ -43,6 +46,22 @@ fn read_chain(
     add_text(&name, &text, path.parent().unwrap_or(Path::new("")), above, layers)?;
     above.pop();
     Ok(())
+}
+
+/// Reads a file of at most [`LARGEST`] bytes. A pipe, as of `isr run <(program)`, may be what the user names, and not
+/// what a file extends.
+fn read_bounded(path: &Path, named_by_user: bool) -> io::Result<String> {
+    let file = File::open(path)?;
+    let kind = file.metadata()?.file_type();
+    if kind.is_dir() || !(kind.is_file() || named_by_user) {
+        return Err(io::Error::other("it is no regular file"));
+    }
+    let mut bytes = Vec::new();
+    file.take(LARGEST + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > LARGEST {
+        return Err(io::Error::other(format!("it has more than {} MiB, and is no config", LARGEST >> 20)));
+    }
+    String::from_utf8(bytes).map_err(|error| io::Error::new(ErrorKind::InvalidData, error))
 }
 
 fn add_text(

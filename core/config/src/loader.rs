@@ -1,6 +1,6 @@
 //! [`Loader`]: reads, merges and checks the layers of a config.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
@@ -131,6 +131,18 @@ impl Loader {
             None => Plugins::default(),
         };
         plugin::with_plugins(&plugins.clone(), || read(&merged, &raw_overrides, plugins))
+    }
+
+    /// Returns the top-level keys of the config, which tell which command it is for. Checks nothing.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a file that cannot be read or is no TOML.
+    pub fn sections(&self) -> Result<BTreeSet<String>, Error> {
+        let merged = merge::merge(&self.layers()?)?;
+        Ok(match merged.kind {
+            config::ValueKind::Table(table) => table.into_keys().collect(),
+            _ => BTreeSet::new(),
+        })
     }
 
     /// Loads the plugins of the config without checking its other sections.

@@ -7,8 +7,8 @@ use crate::registry::JudgeConfig;
 /// Config key that marks an oracle.
 const KEY: &str = "oracle";
 
-/// Returns whether a judge, or a judge nested in it, reads ground truth: whether its config has a key `oracle`
-/// that is true, at any depth.
+/// Returns whether a judge, or a judge nested in it, reads ground truth: whether its section, the table with `type`,
+/// has a key `oracle` that is true. Other tables may have such a key for another purpose, such as a field of a request.
 ///
 /// A judge that reads reference answers or facts must have that key, and must refuse to be built unless it is
 /// true. Results of an oracle are an upper bound for judges without ground truth, so every record of its verdicts
@@ -19,7 +19,10 @@ pub fn is_oracle(judge: &dyn JudgeConfig) -> bool {
 
 fn has_true_key(settings: &Value) -> bool {
     match settings {
-        Value::Object(map) => map.get(KEY) == Some(&Value::Bool(true)) || map.values().any(has_true_key),
+        Value::Object(map) => {
+            let is_section = map.get("type").is_some_and(Value::is_string);
+            (is_section && map.get(KEY) == Some(&Value::Bool(true))) || map.values().any(has_true_key)
+        }
         Value::Array(items) => items.iter().any(has_true_key),
         _ => false,
     }
@@ -41,8 +44,12 @@ mod tests {
         ] {
             assert!(has_true_key(&judge), "{judge}");
         }
-        let others =
-            [json!({ "type": "self", "prompt": "oracle" }), json!({ "oracle": false }), Value::Null];
+        let others = [
+            json!({ "type": "self", "prompt": "oracle" }),
+            json!({ "type": "reference", "oracle": false }),
+            json!({ "type": "http", "extra": { "oracle": true }, "headers": [{ "oracle": true }] }),
+            Value::Null,
+        ];
         assert!(!others.iter().any(has_true_key));
     }
 }

@@ -23,6 +23,7 @@ pub mod store;
 mod supervised;
 mod training;
 mod video_cache;
+mod video_identity;
 mod video_memory;
 pub mod words;
 

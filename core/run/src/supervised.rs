@@ -96,6 +96,7 @@ impl SupervisedTraining {
             cancel,
         };
         training.run(&DemonstrationBatches { of: self, count }).await?;
+        store.check_present()?;
         self.observers.observe(&Event::RunFinished);
         Ok(checkpoint)
     }

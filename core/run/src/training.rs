@@ -19,7 +19,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::guard::{component_error, interruptible};
 use crate::observers::Observers;
-use crate::store::{Journal, PendingDir, read_journal, remove_dir, to_lines, write_atomic};
+use crate::store::{
+    Journal, PendingDir, create_dir_here, explained, iteration_dir, read_journal, remove_dir, to_lines,
+    tree_bytes, write_atomic,
+};
 
 /// The batches of a training, by step.
 #[async_trait]
@@ -72,7 +75,9 @@ impl Training<'_> {
         }
         // Also after a kill between the checkpoint and this line, hence outside the branch.
         remove_dir(&self.snapshots())?;
-        read_journal(&self.metrics())
+        let records = read_journal(&self.metrics())?;
+        check_steps(&self.metrics(), &records, self.steps)?;
+        Ok(records)
     }
 
     async fn take_steps(&self, batches: &impl Batches) -> Result<(), Error> {
@@ -118,6 +123,7 @@ impl Training<'_> {
     /// Saves a snapshot, then removes the previous one.
     async fn snapshot(&self, done: u64) -> Result<(), Error> {
         let folder = self.snapshots();
+        create_dir_here(&folder)?;
         let old = newest_snapshot(&folder);
         self.save(&folder.join(format!("step-{done:06}")), CheckpointKind::TrainerState).await?;
         old.map_or(Ok(()), |(_, path)| remove_dir(&path))
@@ -126,8 +132,22 @@ impl Training<'_> {
     /// Saves a checkpoint atomically.
     async fn save(&self, path: &Path, what: CheckpointKind) -> Result<(), Error> {
         let pending = PendingDir::create(path)?;
-        self.call(self.policy.save(pending.dir(), what), "save", &path.display().to_string()).await?;
-        pending.publish()
+        match self.call(self.policy.save(pending.dir(), what), "save", &path.display().to_string()).await {
+            Ok(()) => pending.publish(),
+            // The policy may still be writing.
+            Err(Error::Cancelled) => Err(Error::Cancelled),
+            Err(error) => {
+                let written = pending.discard();
+                Err(explained(error, path, written.max(self.earlier_checkpoint())))
+            }
+        }
+    }
+
+    /// Bytes of the checkpoint of the iteration before, 0 without one.
+    fn earlier_checkpoint(&self) -> u64 {
+        let before = self.iteration.checked_sub(1).zip(self.dir.parent());
+        let dir = before.map(|(before, run)| Self::checkpoint(&iteration_dir(run, before)));
+        dir.and_then(|dir| tree_bytes(&dir).ok()).unwrap_or(0)
     }
 
     async fn call<T>(
@@ -168,12 +188,27 @@ fn check_report(report: &StepReport) -> Result<(), ComponentError> {
 fn truncated(path: &Path, steps: u64) -> Result<Journal<TrainRecord>, Error> {
     let mut records: Vec<TrainRecord> = read_journal(path)?;
     records.retain(|record| record.step < steps);
-    if records.len() as u64 != steps {
+    if (records.len() as u64) < steps {
         let reason = format!("it has {} of the {steps} steps before the training snapshot", records.len());
         return Err(Error::Damaged { path: path.to_owned(), reason });
     }
+    check_steps(path, &records, steps)?;
     write_atomic(path, to_lines(path, &records)?.as_bytes())?;
     Ok(Journal::open(path)?.0)
+}
+
+/// Rejects steps that are missing, repeated or too many.
+fn check_steps(path: &Path, records: &[TrainRecord], steps: u64) -> Result<(), Error> {
+    let damaged = |reason| Err(Error::Damaged { path: path.to_owned(), reason });
+    match (0..).zip(records).find(|(step, record)| record.step != *step) {
+        Some((step, record)) => {
+            damaged(format!("line {} is of step {}, and should be of step {step}", step + 1, record.step))
+        }
+        None if records.len() as u64 != steps => {
+            damaged(format!("it has {} steps, and the training has {steps}", records.len()))
+        }
+        None => Ok(()),
+    }
 }
 
 fn newest_snapshot(folder: &Path) -> Option<(u64, PathBuf)> {

@@ -29,10 +29,14 @@ pub(crate) struct HostPolicy {
 #[async_trait]
 impl Policy for HostPolicy {
     fn fingerprint(&self) -> Fingerprint {
+        // A name that no policy has says as much.
+        self.try_fingerprint().unwrap_or_else(|error| Fingerprint::of(error.to_string()))
+    }
+
+    fn try_fingerprint(&self) -> Result<Fingerprint, ComponentError> {
         let reply = self.host.ask("fingerprint", &Message::default());
-        let reply = reply.and_then(|it| it.read::<TextMessage>());
-        // The trait allows no error here; a name that no policy has says as much.
-        reply.map_or_else(|error| Fingerprint::of(error.to_string()), |it| parse_fingerprint(&it.text))
+        let reply = reply.and_then(|it| it.read::<TextMessage>()).map_err(ComponentError::failed)?;
+        Ok(parse_fingerprint(&reply.text))
     }
 
     async fn generate(&self, request: GenerateRequest) -> Result<Vec<Response>, ComponentError> {

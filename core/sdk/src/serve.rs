@@ -112,7 +112,11 @@ impl ComponentServer {
             (Some(Built::Encoder(it)), "fingerprint") => text(it.fingerprint().as_str()),
             (Some(Built::Encoder(it)), "computed_on") => text(&it.device_key()),
             (Some(Built::Encoder(it)), "encode") => encode(it.as_ref(), request, host),
-            (Some(Built::Policy(it)), "fingerprint") => text(it.fingerprint().as_str()),
+            (Some(Built::Policy(it)), "fingerprint") => {
+                let fingerprint =
+                    it.try_fingerprint().map_err(|error| RemoteError::from_component(&error))?;
+                text(fingerprint.as_str())
+            }
             (Some(Built::Policy(it)), _) => policy_call(it.as_ref(), method, request, host),
             _ => Err(unknown(method)),
         }

@@ -1,5 +1,7 @@
 //! The sweep file.
 
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -103,6 +105,11 @@ pub enum Goal {
     Minimise,
 }
 
+/// Most runs of a sweep, which all have a folder.
+pub(crate) const MOST_RUNS: usize = 100_000;
+/// Most bytes of a sweep file.
+const LARGEST: u64 = 16 << 20;
+
 fn yes() -> bool {
     true
 }
@@ -122,7 +129,7 @@ impl SweepFile {
     /// [`SweepError::Unusable`], naming file, key and remedy.
     pub fn read(path: &Path) -> Result<Self, SweepError> {
         let shown = path.display();
-        let text = std::fs::read_to_string(path).map_err(|error| {
+        let text = read_bounded(path).map_err(|error| {
             let near = isr_config::did_you_mean(path);
             SweepError::Unusable(format!("cannot read sweep {shown}: {error}{near}"))
         })?;
@@ -145,6 +152,10 @@ impl SweepFile {
         if self.random.is_some() && self.quasi_random.is_some() {
             return Some("it has both `random` and `quasi_random`; choose one".to_owned());
         }
+        let draws = self.random.as_ref().or(self.quasi_random.as_ref()).map_or(0, |draws| draws.draws);
+        if draws as usize > MOST_RUNS {
+            return Some(format!("`draws` is {draws}; a sweep has at most {MOST_RUNS} runs"));
+        }
         let own = |table: &Table| ["seed", "name"].into_iter().find(|key| table.contains_key(*key));
         let sets = self.arms.iter().map(|arm| &arm.set).chain([&self.set, &self.grid]);
         if let Some(key) = sets.filter_map(own).next() {
@@ -157,6 +168,20 @@ impl SweepFile {
             return Some("`halving.rungs` must be iterations from 1, ascending".to_owned());
         }
         (!(*keep > 0.0 && *keep < 1.0)).then(|| format!("`halving.keep` is {keep}; it must be in (0, 1)"))
+    }
+}
+
+/// Reads a regular file of a bounded size.
+fn read_bounded(path: &Path) -> io::Result<String> {
+    let file = File::open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is no regular file"));
+    }
+    let mut text = String::new();
+    file.take(LARGEST + 1).read_to_string(&mut text)?;
+    match text.len() as u64 > LARGEST {
+        true => Err(io::Error::other(format!("it has more than {} MiB", LARGEST >> 20))),
+        false => Ok(text),
     }
 }
 

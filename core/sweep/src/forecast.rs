@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use isr_api::{Fingerprint, FingerprintBuilder, Stage};
 use isr_run::stage_cache::sections;
-use isr_run::store::read_journal;
+use isr_run::store::read_readable;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -136,7 +136,7 @@ fn seconds(steps: &[Step]) -> Option<Seconds> {
 fn steps_of(member: &Member, own: Option<usize>) -> Result<Vec<Step>, SweepError> {
     let settings = &member.config.settings;
     let mut timings: HashMap<(u32, String), f64> = HashMap::new();
-    for Timing { iteration, stage, seconds } in read_journal(&member.dir.join("timings.jsonl"))? {
+    for Timing { iteration, stage, seconds } in read_readable::<Timing>(&member.dir.join("timings.jsonl")) {
         *timings.entry((iteration, stage)).or_default() += seconds;
     }
     let summary = member.summary()?;

@@ -96,6 +96,18 @@ fn draws_are_arms_too() {
 }
 
 #[test]
+fn a_sweep_has_a_bounded_number_of_runs() {
+    let draws = "[random]\ndraws = 4000000000\nvalues = { \"train.epochs\" = [1, 2] }";
+    assert!(refusal(draws).contains("`draws` is 4000000000; a sweep has at most 100000 runs"));
+    // Each is small, and their product is not.
+    let values = format!("{:?}", (1..=100).collect::<Vec<u32>>());
+    let grid = format!(
+        "[grid]\n\"train.epochs\" = {values}\n\"loop.samples\" = {values}\n\"loop.responses\" = {values}"
+    );
+    assert!(refusal(&grid).contains("give 1000000 arms or more; a sweep has at most 100000 runs"));
+}
+
+#[test]
 fn what_cannot_be_a_sweep_says_why() {
     for (text, reason) in [
         ("baseline = \"x\"", "`baseline` is `x`, which is no arm; arms: base"),

@@ -61,7 +61,10 @@ impl Answers {
     async fn answer(&self, method: &str, request: &Message) -> Result<Message, RemoteError> {
         match (method, &self.policy, &self.objective) {
             ("fingerprint", Some(policy), _) => {
-                Message::new(&TextMessage { text: policy.fingerprint().to_string() }, Vec::new())
+                let fingerprint =
+                    policy.try_fingerprint().map_err(|error| RemoteError::from_component(&error))?;
+                let text = fingerprint.to_string();
+                Message::new(&TextMessage { text }, Vec::new())
             }
             ("generate", Some(policy), _) => {
                 let asked = wire::generate_request(request, &self.known)?;

@@ -220,6 +220,10 @@ impl Policy for TorchPolicy {
         self.engine.fingerprint().unwrap_or_else(|error| Fingerprint::of(error.to_string()))
     }
 
+    fn try_fingerprint(&self) -> Result<Fingerprint, ComponentError> {
+        Ok(self.engine.fingerprint()?)
+    }
+
     /// Shares the policy's tower while that is frozen or has an adapter. Training the tower's own weights gives the
     /// encoder a copy of the original ones.
     fn encoder(&self) -> Option<Arc<dyn VideoEncoder>> {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use isr_api::Error;
 use isr_api::records::QuarantineRecord;
-use isr_run::store::read_journal;
+use isr_run::store::{read_journal, read_readable};
 use serde::{Deserialize, Serialize};
 
 use crate::audit::position::share;
@@ -46,7 +46,7 @@ pub(crate) fn seconds(folder: &Path, iteration: u32) -> Result<Option<f64>, Erro
         stage: String,
         seconds: f64,
     }
-    let lines: Vec<TimingLine> = read_journal(&folder.join("timings.jsonl"))?;
+    let lines: Vec<TimingLine> = read_readable(&folder.join("timings.jsonl"));
     let of_judge = lines.iter().filter(|line| line.iteration == iteration && line.stage == STAGE);
     let seconds: Vec<f64> = of_judge.map(|line| line.seconds).collect();
     Ok((!seconds.is_empty()).then(|| seconds.iter().sum()))

@@ -15,6 +15,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use isr_api::{Frames, SampleId};
+use isr_run::store::check_journals;
 use serde::Serialize;
 
 use self::blocking::blocking;
@@ -41,6 +42,7 @@ pub struct Audited {
 pub async fn audit_run(run: &Path, others: &[PathBuf]) -> Result<Audited, AuditError> {
     let (run, others) = (run.to_owned(), others.to_vec());
     blocking(move |runtime| {
+        check_journals(&run)?;
         let (facts, no_facts) = match Facts::of_run(&run, runtime) {
             Ok(facts) => (Some(facts), None),
             Err(reason) => (None, Some(reason)),
@@ -59,6 +61,7 @@ pub async fn audit_run(run: &Path, others: &[PathBuf]) -> Result<Audited, AuditE
 pub async fn write_report(runs: &[PathBuf], out: &Path) -> Result<(), ReportError> {
     let (runs, out) = (runs.to_vec(), out.to_owned());
     blocking(move |runtime| {
+        runs.iter().try_for_each(|run| check_journals(run)).map_err(AuditError::from)?;
         let reader = |run: &PathBuf| Some((run.clone(), video_reader(run)?));
         let readers: HashMap<PathBuf, _> = runs.iter().filter_map(reader).collect();
         let frames = |run: &Path, video: &str| -> Option<Frames> {
@@ -86,6 +89,7 @@ pub async fn write_export(
     let (run, export, out) = (run.to_owned(), export.clone(), out.to_owned());
     let dir = frames.map(Path::to_owned);
     blocking(move |runtime| {
+        check_journals(&run)?;
         let reader = video_reader(&run);
         let read = |video: &str| -> Option<Frames> {
             runtime.block_on(reader.as_ref()?.read(Path::new(video))).ok()

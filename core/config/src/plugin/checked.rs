@@ -158,6 +158,10 @@ impl Policy for Checked<dyn Policy> {
         self.inner.fingerprint()
     }
 
+    fn try_fingerprint(&self) -> Result<Fingerprint, ComponentError> {
+        self.inner.try_fingerprint()
+    }
+
     fn encoder(&self) -> Option<Arc<dyn VideoEncoder>> {
         self.inner.encoder().map(|inner| encoder(&self.name, inner))
     }

@@ -34,6 +34,23 @@ fn each_layer_wins_over_the_one_below() {
     assert!(!config.origins.contains_key("train.warmup_ratio"));
 }
 
+#[cfg(unix)]
+#[test]
+fn a_file_extends_regular_files_of_a_bounded_size() {
+    let extended = |name: &str| {
+        let dir = tempfile::tempdir().unwrap();
+        fs::File::create(dir.path().join("large.toml")).unwrap().set_len((16 << 20) + 1).unwrap();
+        fs::write(dir.path().join("a.toml"), format!("extends = {name:?}")).unwrap();
+        Loader::new().file(dir.path().join("a.toml")).plugins().unwrap_err().to_string()
+    };
+    for device in ["/dev/zero", "/dev/null", "/"] {
+        let message = extended(device);
+        assert!(message.contains("a.toml extends: it is no regular file"), "{message}");
+    }
+    let message = extended("large.toml");
+    assert!(message.contains("it has more than 16 MiB, and is no config"), "{message}");
+}
+
 #[test]
 fn a_file_extends_others_relative_to_itself() {
     let dir = tempfile::tempdir().unwrap();

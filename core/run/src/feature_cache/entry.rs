@@ -72,7 +72,9 @@ pub(super) fn write(path: &Path, labels: &Labels, features: &VisualFeatures) -> 
         fs::create_dir_all(folder)?;
     }
     let aside = path.with_extension(aside_extension());
-    let written = File::create(&aside).and_then(|mut file| file.write_all(&bytes));
+    // The remains of a process that had the same number. A link of this name is not followed.
+    let _ = fs::remove_file(&aside);
+    let written = File::create_new(&aside).and_then(|mut file| file.write_all(&bytes));
     let written = written.and_then(|()| fs::rename(&aside, path));
     if written.is_err() {
         // A partial file would occupy a full disk.

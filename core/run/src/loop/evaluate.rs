@@ -14,7 +14,7 @@ use super::record::{StageItem, StageRecord};
 use super::resume::{LoopData, Progress};
 use super::sampling::{check_instruction, check_responses};
 use super::stage::StagePlan;
-use crate::store::{read_json, write_json};
+use crate::store::{StageMarks, read_json, write_json};
 
 impl StageItem for LabelledSample {
     fn subject(&self) -> &str {
@@ -53,8 +53,10 @@ impl IterativeLoop {
         else {
             return Ok(None);
         };
-        let path = self.parts.store.iteration(t)?.join("evaluation.json");
+        let dir = self.parts.store.iteration(t)?;
+        let path = dir.join("evaluation.json");
         if let Some(done) = read_json(&path)? {
+            StageMarks::read(&dir)?.check(&dir, Stage::Evaluate.name())?;
             return Ok(Some(done));
         }
         let held_out = match self.parts.evaluation.intermediate_samples {
@@ -67,7 +69,7 @@ impl IterativeLoop {
         let record = EvaluationRecord {
             samples: answers.len(),
             quarantined: held_out.len() - answers.len(),
-            policy: self.frozen.fingerprint(),
+            policy: self.fingerprint()?,
             greedy: means(answers.iter().map(|answer| &answer.greedy_metrics)),
             sampled: means(answers.iter().map(|answer| &answer.sampled_metrics)),
         };

@@ -42,12 +42,15 @@ impl IterativeLoop {
             Ok((contexts, judge_summary(evaluator, data, &responses, &verdicts)?))
         });
         let (contexts, judge) = measured?;
-        let policy = responses.first().and_then(|record| record.responses.first());
+        let policy = match responses.first().and_then(|record| record.responses.first()) {
+            Some(response) => response.policy.clone(),
+            None => self.fingerprint()?,
+        };
         Ok(IterationSummary {
             iteration: t,
             samples,
             quarantined,
-            policy: policy.map_or_else(|| self.frozen.fingerprint(), |response| response.policy.clone()),
+            policy,
             response_tokens: mean_tokens(&responses),
             contexts,
             judge,

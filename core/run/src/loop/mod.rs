@@ -2,9 +2,10 @@
 //!
 //! [`IterativeLoop::run`] is the algorithm; each stage has a module of its own. `stage` runs the items of a stage,
 //! `stage_journal` holds their outcomes on disk, `shared` reuses the results of other runs, and `resume` restores
-//! the state of an interrupted run.
+//! the state of an interrupted run, whose inputs `inputs` identifies.
 
 mod evaluate;
+mod inputs;
 mod judge;
 mod measure;
 mod ranking;
@@ -18,7 +19,8 @@ mod stage;
 mod stage_journal;
 mod train;
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
 
 use isr_api::records::Summary;
 use isr_api::{ComponentError, Error, Event, Fingerprint, FrozenPolicy, Observer, Streams};
@@ -69,6 +71,9 @@ pub struct IterativeLoop {
     videos: Arc<VideoCache>,
     frozen: FrozenPolicy,
     shared: Option<StageCache>,
+    plugins: BTreeMap<String, String>,
+    /// Digest of the identities of all videos, once they are known.
+    videos_digest: OnceLock<Fingerprint>,
 }
 
 impl IterativeLoop {
@@ -81,7 +86,16 @@ impl IterativeLoop {
             .with_disk(FeatureCache::of_loop(&parts.settings));
         let videos = Arc::new(videos);
         let frozen = FrozenPolicy::new(components.policy.clone());
-        Self { streams: Streams::new(parts.seed), observers, videos, frozen, shared: None, parts }
+        Self {
+            streams: Streams::new(parts.seed),
+            observers,
+            videos,
+            frozen,
+            shared: None,
+            plugins: BTreeMap::new(),
+            videos_digest: OnceLock::new(),
+            parts,
+        }
     }
 
     /// Unlocks the run directory, and returns the components, whose drop may block.

@@ -2,13 +2,13 @@
 
 use std::collections::{HashMap, HashSet};
 
-use isr_api::records::Summary;
-use isr_api::{CheckpointKind, Error, Event, Fingerprint, LabelledSample, Sample, SampleId, VisualContext};
-use serde::{Deserialize, Serialize};
-
 use super::IterativeLoop;
 use crate::guard::caught;
-use crate::store::{iteration_dir, read_journal, read_json, write_json};
+use crate::store::{StageMarks, iteration_dir, read_journal, read_json, write_json};
+use isr_api::records::Summary;
+use isr_api::{
+    CheckpointKind, Error, Event, Fingerprint, LabelledSample, Sample, SampleId, Stage, VisualContext,
+};
 
 /// Version of `summary.json`.
 const SCHEMA: u32 = 1;
@@ -40,19 +40,6 @@ impl Progress {
     }
 }
 
-/// `fingerprints.json`: what the run's results depend on besides its config.
-#[derive(Debug, PartialEq, Serialize, Deserialize)]
-struct Fingerprints {
-    /// Video reader: decoding and frame sampling.
-    video: Fingerprint,
-    /// Video encoder.
-    encoder: Fingerprint,
-    /// Initial policy.
-    policy: Fingerprint,
-    /// Training and evaluation samples.
-    data: Fingerprint,
-}
-
 impl IterativeLoop {
     pub(super) async fn load_data(&self) -> Result<LoopData, Error> {
         let source = &self.parts.components.data;
@@ -65,15 +52,17 @@ impl IterativeLoop {
         if training.is_empty() {
             return Err(Error::Config("`data` has no training sample".to_owned()));
         }
+        let held_out = || evaluation.iter().map(|labelled| &labelled.sample);
         check_ids(training.iter())?;
-        check_ids(evaluation.iter().map(|labelled| &labelled.sample))?;
+        check_ids(held_out())?;
+        training.iter().chain(held_out()).try_for_each(check_video_name)?;
         let audit = audit.into_iter().map(|labelled| (labelled.sample.id.clone(), labelled)).collect();
         Ok(LoopData { training, evaluation, audit })
     }
 
     /// Reads the completed iterations, and loads the checkpoint of the last one.
     pub(super) async fn resume(&self, data: &LoopData) -> Result<Progress, Error> {
-        self.check_fingerprints(data)?;
+        self.check_inputs(data).await?;
         let run = self.parts.store.path();
         let new = Summary {
             schema: SCHEMA,
@@ -98,8 +87,13 @@ impl IterativeLoop {
             progress
                 .remember(contexts.into_iter().map(|context| (context.video.clone(), context)).collect());
         }
-        if complete > 0 {
-            self.load_checkpoint(complete).await?;
+        for t in 0..=complete {
+            let dir = iteration_dir(run, t);
+            StageMarks::read(&dir)?.check_all(&dir)?;
+        }
+        if let Some(last) = progress.summary.iterations.last() {
+            let evaluated = last.evaluation.as_ref().map(|evaluation| &evaluation.policy);
+            self.load_checkpoint(complete, evaluated).await?;
         }
         tracing::info!(complete, samples = data.training.len(), "run opened");
         self.observe(&Event::RunStarted {
@@ -113,51 +107,44 @@ impl IterativeLoop {
 
     /// Loads the checkpoint of iteration `t` if its training completed before an interruption.
     pub(super) async fn begin(&self, t: u32) -> Result<(), Error> {
-        match self.parts.store.iteration(t)?.join("checkpoint").exists() {
-            true => self.load_checkpoint(t).await,
-            false => Ok(()),
+        let dir = self.parts.store.iteration(t)?;
+        if !dir.join("checkpoint").exists() {
+            return Ok(());
         }
+        let marks = StageMarks::read(&dir)?;
+        marks.check(&dir, "select")?;
+        marks.check(&dir, Stage::Train.name())?;
+        self.load_checkpoint(t, None).await
+    }
+
+    /// Fingerprint of the policy as it is now.
+    pub(super) fn fingerprint(&self) -> Result<Fingerprint, Error> {
+        caught("fingerprint", "policy", || self.frozen.try_fingerprint())
     }
 
     pub(super) fn write_summary(&self, summary: &Summary) -> Result<(), Error> {
+        self.parts.store.check_present()?;
         write_json(&self.parts.store.path().join("summary.json"), summary)
     }
 
-    async fn load_checkpoint(&self, t: u32) -> Result<(), Error> {
-        let path = iteration_dir(self.parts.store.path(), t).join("checkpoint");
+    /// Loads the checkpoint of iteration `t`, and checks that it holds the weights that the training ended with:
+    /// those of its mark, or in runs of versions without marks those that were `evaluated`.
+    async fn load_checkpoint(&self, t: u32, evaluated: Option<&Fingerprint>) -> Result<(), Error> {
+        let dir = iteration_dir(self.parts.store.path(), t);
+        let path = dir.join("checkpoint");
         let subject = path.display().to_string();
         let call = self.parts.components.policy.load(&path, CheckpointKind::Model);
-        self.interruptible(call, "load checkpoint", &subject).await
-    }
-
-    /// Rejects a run whose initial weights, frame sampling, encoder or samples have changed.
-    fn check_fingerprints(&self, data: &LoopData) -> Result<(), Error> {
-        let components = &self.parts.components;
-        let now = caught("start", "fingerprints", || {
-            Ok(Fingerprints {
-                video: components.video.fingerprint(),
-                encoder: components.encoder.fingerprint(),
-                policy: components.policy.fingerprint(),
-                data: Fingerprint::of_json(&(&data.training, &data.evaluation)),
-            })
-        })?;
-        let path = self.parts.store.path().join("fingerprints.json");
-        let Some(old) = read_json::<Fingerprints>(&path)? else {
-            return write_json(&path, &now);
-        };
-        let changed = [
-            ("the frame sampling of the video reader", old.video != now.video),
-            ("the encoder's weights or preprocessing", old.encoder != now.encoder),
-            ("the starting model's weights", old.policy != now.policy),
-            ("the samples of `data`", old.data != now.data),
-        ];
-        match changed.into_iter().find(|(_, differs)| *differs) {
-            Some((what, _)) => {
-                let path = self.parts.store.path().to_owned();
-                Err(Error::OtherRun { path, difference: format!("{what} changed since it was started") })
-            }
-            None => Ok(()),
+        self.interruptible(call, "load checkpoint", &subject).await?;
+        let marks = StageMarks::read(&dir)?;
+        let marked = marks.get(Stage::Train.name()).and_then(|mark| mark.policy.as_ref());
+        let Some(trained) = marked.or(evaluated) else { return Ok(()) };
+        let now = self.fingerprint()?;
+        if now == *trained {
+            return Ok(());
         }
+        let reason =
+            format!("its weights are {now}, and the training of iteration {t} ended with {trained}");
+        Err(Error::Damaged { path, reason })
     }
 }
 
@@ -172,4 +159,16 @@ fn check_ids<'a>(samples: impl Iterator<Item = &'a Sample>) -> Result<(), Error>
         }
     }
     Ok(())
+}
+
+/// Rejects a video whose path is not UTF-8: journals and plugins could not name it.
+fn check_video_name(sample: &Sample) -> Result<(), Error> {
+    match sample.video.to_str() {
+        Some(_) => Ok(()),
+        None => Err(Error::Config(format!(
+            "`data`: the video of sample `{}` has a name that is not UTF-8 ({}); rename the file",
+            sample.id,
+            sample.video.display()
+        ))),
+    }
 }

@@ -1,14 +1,20 @@
 //! The selection of preference pairs.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::path::Path;
 
 use isr_api::records::{PairRecord, PairSummary, ResponseRecord, VerdictRecord};
-use isr_api::{Candidate, ComponentError, Decision, Error};
+use isr_api::{Candidate, ComponentError, Decision, Error, SampleId};
 
 use super::IterativeLoop;
 use super::stage::in_iteration;
 use crate::guard::caught;
-use crate::store::{distinct_responses, to_lines, write_atomic};
+use crate::store::{LineDigests, distinct_responses, to_lines, write_atomic};
+use crate::training::Training;
+
+/// The preference pairs, in the directory of an iteration.
+pub(super) const PAIRS: &str = "pairs.jsonl";
 
 /// Drop reason of samples whose responses all have the same text.
 const IDENTICAL: &str = "identical responses";
@@ -27,7 +33,9 @@ impl IterativeLoop {
         responses: &[ResponseRecord],
         verdicts: &[VerdictRecord],
     ) -> Result<Selected, Error> {
+        let dir = self.parts.store.iteration(t)?;
         let by_sample: HashMap<_, _> = responses.iter().map(|record| (&record.sample, record)).collect();
+        check_compared(&dir, &by_sample, verdicts)?;
         let responses_to = |verdict: &VerdictRecord| by_sample.get(&verdict.sample).copied();
         let judged = verdicts.iter().filter_map(|verdict| Some((responses_to(verdict)?, verdict)));
         let judged: Vec<_> = judged.collect();
@@ -50,8 +58,7 @@ impl IterativeLoop {
         if pairs.is_empty() {
             return Err(no_pairs(t, &dropped));
         }
-        let path = self.parts.store.iteration(t)?.join("pairs.jsonl");
-        write_atomic(&path, to_lines(&path, &pairs)?.as_bytes())?;
+        write_pairs(&dir, &pairs)?;
         let summary = PairSummary { kept: pairs.len(), dropped };
         Ok(Selected { pairs, summary })
     }
@@ -68,6 +75,43 @@ impl IterativeLoop {
             }
             Ok(decisions)
         })
+    }
+}
+
+/// Rejects verdicts on responses that are not there.
+fn check_compared(
+    dir: &Path,
+    by_sample: &HashMap<&SampleId, &ResponseRecord>,
+    verdicts: &[VerdictRecord],
+) -> Result<(), Error> {
+    for (line, verdict) in (1..).zip(verdicts) {
+        let count = by_sample.get(&verdict.sample).map_or(usize::MAX, |record| record.responses.len());
+        if verdict.compared.iter().any(|&index| index >= count) {
+            let path = dir.join("verdicts.jsonl");
+            let (sample, [one, other]) = (&verdict.sample, verdict.compared);
+            let reason =
+                format!("line {line} compares responses {one} and {other} of {count} to `{sample}`");
+            return Err(Error::Damaged { path, reason });
+        }
+    }
+    Ok(())
+}
+
+/// Writes `pairs.jsonl`, or checks it where the training on these pairs is finished.
+fn write_pairs(dir: &Path, pairs: &[PairRecord]) -> Result<(), Error> {
+    let path = dir.join(PAIRS);
+    let text = to_lines(&path, pairs)?;
+    if !Training::checkpoint(dir).exists() {
+        return write_atomic(&path, text.as_bytes());
+    }
+    let trained_on = fs::read(&path).map_err(|error| Error::io("read", &path, error))?;
+    match LineDigests::of(&trained_on).difference(&LineDigests::of(text.as_bytes()), |at| at + 1) {
+        Some(difference) => {
+            let reason =
+                format!("it is not what the verdicts give, and its training is finished: {difference}");
+            Err(Error::Damaged { path, reason })
+        }
+        None => Ok(()),
     }
 }
 

@@ -27,18 +27,19 @@ impl IterativeLoop {
         self
     }
 
-    /// Cache key of a stage with these inputs; `None` without a cache.
+    /// Cache key of a stage with these inputs; `None` without a cache, and where an input cannot be identified.
     pub(super) fn cache_key<T: Serialize>(&self, stage: Stage, t: u32, items: &T) -> Option<Fingerprint> {
-        let cache = self.shared.as_ref()?;
+        let (cache, videos) = (self.shared.as_ref()?, self.videos_digest.get()?);
         let components = &self.parts.components;
         let fingerprints = [
-            self.frozen.fingerprint().to_string(),
+            self.fingerprint().ok()?.to_string(),
             components.video.fingerprint().to_string(),
             components.encoder.fingerprint().to_string(),
             components.encoder.device_key(),
         ];
         let seed = self.parts.seed;
-        stage_cache::cache_key(cache, &CacheKeyInputs { stage, iteration: t, seed, fingerprints, items })
+        let inputs = CacheKeyInputs { stage, iteration: t, seed, fingerprints, videos, items };
+        stage_cache::cache_key(cache, &inputs)
     }
 
     /// Looks a key up; [`Lookup::Disabled`] without a cache or a key.

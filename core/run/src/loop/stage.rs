@@ -2,6 +2,7 @@
 //! items' order, rejected items quarantined. Items that have an outcome are not run again.
 
 use std::future::Future;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -15,6 +16,7 @@ use super::record::{StageItem, StageRecord};
 use super::stage_journal::StageJournal;
 use crate::guard::{component_error, join_error, unless_cancelled};
 use crate::stage_cache::EntryMeta;
+use crate::training::Training;
 
 /// Which stage runs, and where its results go.
 pub(super) struct StagePlan<'a> {
@@ -39,6 +41,11 @@ pub(super) fn in_iteration(t: u32, stage: &str) -> String {
     format!("iteration {t}, {stage}")
 }
 
+/// Whether a stage's results would now come from weights that were trained on its earlier results.
+fn is_before_finished_training(stage: Stage, dir: &Path) -> bool {
+    stage != Stage::Evaluate && Training::checkpoint(dir).exists()
+}
+
 impl IterativeLoop {
     /// Runs the items of a stage that have no outcome yet. Returns the results of all items, in the items'
     /// order, without the quarantined ones.
@@ -60,10 +67,18 @@ impl IterativeLoop {
         let started = Instant::now();
         let StagePlan { iteration, stage, .. } = plan;
         let dir = self.parts.store.iteration(iteration)?;
-        let mut journal = StageJournal::<R>::open(&dir, plan.journal, stage)?;
+        let mut journal = StageJournal::<R>::open(&dir, plan.journal, stage, &items)?;
         self.check_quarantine(&plan, &journal)?;
         let (completed, total) = (journal.completed(), items.len());
         items.retain(|item| !completed.contains(item.subject()));
+        if let Some(item) = items.first().filter(|_| is_before_finished_training(stage, &dir)) {
+            let reason = format!(
+                "the lines of {} items are missing, the first of `{}`, and the training after them is finished",
+                items.len(),
+                item.subject()
+            );
+            return Err(Error::Damaged { path: journal.path().to_owned(), reason });
+        }
         self.observe(&Event::StageStarted { iteration, stage, done: total - items.len(), total });
         let lookup = self.lookup(plan.cache_key.as_ref().filter(|_| !items.is_empty())).await?;
         self.reuse_results(&plan, &lookup, &mut journal, &mut items)?;
@@ -84,10 +99,11 @@ impl IterativeLoop {
         while let Some((subject, outcome)) = unless_cancelled(&self.parts.cancel, outcomes.next()).await? {
             self.record_outcome(&plan, &mut journal, &subject, outcome)?;
         }
-        journal.sync()?;
+        self.parts.store.check_present()?;
+        journal.end()?;
         let seconds = started.elapsed().as_secs_f64();
         self.observe(&Event::StageFinished { iteration, stage, seconds });
-        let meta = EntryMeta { stage: stage.name().to_owned(), iteration, seconds };
+        let meta = EntryMeta { stage: stage.name().to_owned(), iteration, seconds, digest: None };
         lookup.publish(&meta, |dir| journal.copy_to(dir));
         Ok(journal.results)
     }

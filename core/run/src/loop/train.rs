@@ -17,10 +17,11 @@ use rand::seq::SliceRandom;
 
 use super::IterativeLoop;
 use super::reference::{BySample, answer};
-use super::select::Selected;
+use super::select::{PAIRS, Selected};
 use super::shared::copy_training;
 use super::stage::in_iteration;
-use crate::stage_cache::EntryMeta;
+use crate::stage_cache::{EntryMeta, METRICS};
+use crate::store::{StageMark, StageMarks};
 use crate::training::{Batches, Training};
 
 /// Statistics of selection and training for the summary.
@@ -80,13 +81,24 @@ impl IterativeLoop {
         let (lookup, started) = (self.lookup(key.as_ref()).await?, Instant::now());
         self.reuse_training(t, &lookup).await?;
         let records = training.run(&batches).await?;
+        self.mark_training(t)?;
         let (stage, seconds) = (Stage::Train.name().to_owned(), started.elapsed().as_secs_f64());
-        lookup
-            .publish(&EntryMeta { stage, iteration: t, seconds }, |into| copy_training(training.dir, into));
+        lookup.publish(&EntryMeta { stage, iteration: t, seconds, digest: None }, |into| {
+            copy_training(training.dir, into)
+        });
         let mut training = summary(&records, settings.epochs);
         training.metrics.extend(batches.recomputed_drift().into_iter().flatten());
         warn_of_drift(&training.metrics);
         Ok(Trained { pairs: selected.summary.clone(), training })
+    }
+
+    /// Records what the finished training read and wrote: pairs, steps and the fingerprint of the policy.
+    fn mark_training(&self, t: u32) -> Result<(), Error> {
+        let dir = self.parts.store.iteration(t)?;
+        let pairs = StageMark::of_file(&dir, PAIRS)?;
+        let policy = Some(self.fingerprint()?);
+        let train = StageMark { policy, ..StageMark::of_file(&dir, METRICS)? };
+        StageMarks::add(&dir, [("select", pairs), (Stage::Train.name(), train)])
     }
 }
 

@@ -1,9 +1,10 @@
 //! The files of a cache entry.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io;
 use std::path::Path;
 
-use isr_api::Error;
+use isr_api::{Error, Fingerprint, FingerprintBuilder};
 use serde::{Deserialize, Serialize};
 
 use crate::store::read_json;
@@ -28,14 +29,51 @@ pub(crate) struct EntryMeta {
     pub(crate) iteration: u32,
     /// Wall-clock seconds of the session that completed it.
     pub(crate) seconds: f64,
+    /// Digest of the other files of the entry; none in entries of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) digest: Option<Fingerprint>,
 }
 
-/// Reads the metadata of an entry; `None` where there is no entry, or it cannot be read.
+/// Reads the metadata of an entry; `None` where there is no entry, or it is damaged.
 pub(super) fn read(path: &Path) -> Option<EntryMeta> {
-    read_json(&path.join(META)).unwrap_or_else(|error| {
+    let checked = || {
+        let Some(meta) = read_json::<EntryMeta>(&path.join(META))? else { return Ok(None) };
+        let now = meta.digest.as_ref().map(|_| digest(path)).transpose();
+        let now = now.map_err(|error| Error::io("read", path, error))?;
+        if now == meta.digest {
+            return Ok(Some(meta));
+        }
+        let reason = "its files are not those that were published".to_owned();
+        Err(Error::Damaged { path: path.to_owned(), reason })
+    };
+    checked().unwrap_or_else(|error| {
         tracing::warn!(%error, "this stage is computed anew");
         None
     })
+}
+
+/// Digest of the names and contents of an entry's files, without its metadata.
+pub(super) fn digest(path: &Path) -> io::Result<Fingerprint> {
+    let mut builder = FingerprintBuilder::default();
+    add_files(&mut builder, path, &path.join(META))?;
+    Ok(builder.finish())
+}
+
+fn add_files(builder: &mut FingerprintBuilder, dir: &Path, without: &Path) -> io::Result<()> {
+    let mut paths: Vec<_> =
+        fs::read_dir(dir)?.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<_>>()?;
+    paths.sort();
+    for path in paths.iter().filter(|path| *path != without) {
+        builder.update(path.file_name().unwrap_or_default().as_encoded_bytes());
+        if path.is_dir() {
+            add_files(builder, path, without)?;
+        } else {
+            let mut hasher = blake3::Hasher::new();
+            hasher.update_reader(File::open(path)?)?;
+            builder.update(hasher.finalize().as_bytes());
+        }
+    }
+    Ok(())
 }
 
 /// Hard-links the files of a directory tree into an existing directory; copies where links are not possible.

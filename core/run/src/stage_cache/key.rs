@@ -38,6 +38,8 @@ pub(crate) struct CacheKeyInputs<'a, T> {
     pub(crate) seed: u64,
     /// Fingerprints of policy, video reader and encoder, and the encoder's device key.
     pub(crate) fingerprints: [String; 4],
+    /// Digest of the identities of the run's videos.
+    pub(crate) videos: &'a Fingerprint,
     /// The stage's items with the results of earlier stages, as JSON.
     pub(crate) items: &'a T,
 }
@@ -54,6 +56,7 @@ pub(crate) fn cache_key<T: Serialize>(
     for part in &inputs.fingerprints {
         key.update(part.as_bytes());
     }
+    key.update(inputs.videos.as_str().as_bytes());
     for path in sections(inputs.stage) {
         key.update(path.as_bytes()).update(section(&cache.settings, path).to_string().as_bytes());
     }

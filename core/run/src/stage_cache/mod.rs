@@ -4,8 +4,10 @@
 //! instructions with the same seeds. A [`StageCache`] is a directory into which a run publishes each completed
 //! stage under a key: a digest of everything that the result depends on ([`sections`]), which is seed and
 //! iteration, the config sections that the stage reads, the fingerprints of policy, video reader and encoder, the
-//! program, and the content of the results of earlier stages. A run that reaches a stage with the same key reads
+//! program, the content of the videos, and that of the results of earlier stages. A run that reaches a stage with the same key reads
 //! the published result, byte for byte.
+//!
+//! An entry carries a digest of its files, and one that differs from it is computed anew.
 //!
 //! Keys are digests of contents. On a device that is not deterministic to the bit, two runs therefore diverge at
 //! their first difference and share nothing after it; no run judges another run's answers.
@@ -17,14 +19,14 @@
 //!
 //! # Concurrency
 //! When several runs need the same stage, one holds its lock (a lease) and computes, the others wait. The
-//! operating system releases the lock of a process that dies. On a file system without locks the cache is
-//! disabled. Checkpoints are hard links where the cache lies on the run's file system, else copies. The directory
+//! operating system releases the lock of a process that dies. On a file system without locks runs read what others
+//! have published, and publish nothing. Checkpoints are hard links where the cache lies on the run's file system, else copies. The directory
 //! may be deleted whenever no run uses it.
 
 mod entry;
 mod key;
 
-use std::fs::{self, File, TryLockError};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -33,7 +35,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::guard::unless_cancelled;
-use crate::store::{PendingDir, write_json};
+use crate::store::{FileLock, PendingDir, write_json};
 
 pub(crate) use entry::{CHECKPOINT, EntryMeta, METRICS, QUARANTINE, RESULTS, link_tree};
 pub use key::sections;
@@ -66,7 +68,7 @@ pub(crate) enum Lookup {
 /// The exclusive right to publish one stage, held until dropped.
 pub(crate) struct Lease {
     path: PathBuf,
-    _lock: File,
+    _lock: FileLock,
 }
 
 impl StageCache {
@@ -84,31 +86,31 @@ impl StageCache {
     ) -> Result<Lookup, Error> {
         let folder = self.dir.join(VERSION).join(&key.as_str()[..2]);
         let path = folder.join(key.as_str());
-        let lock =
-            fs::create_dir_all(&folder).and_then(|()| File::create(folder.join(format!("{key}.lock"))));
-        let lock = match lock {
-            Ok(lock) => lock,
-            Err(error) => return Ok(disabled(&path, &error)),
-        };
+        if let Err(error) = fs::create_dir_all(&folder) {
+            return Ok(disabled(&path, &error));
+        }
+        let lock = folder.join(format!("{key}.lock"));
         let mut pause = Duration::from_millis(5);
         loop {
             if let Some(meta) = entry::read(&path) {
                 return Ok(Lookup::Hit(path, meta));
             }
-            match lock.try_lock() {
+            match FileLock::try_take(&lock) {
                 // The previous holder may have published between the read and the lock.
-                Ok(()) => {
+                Ok(Some(lock)) => {
                     return Ok(match entry::read(&path) {
                         Some(meta) => Lookup::Hit(path, meta),
-                        None => Lookup::Miss(Lease { path, _lock: lock }),
+                        None if lock.excludes_others() => Lookup::Miss(Lease { path, _lock: lock }),
+                        // Two runs may be at this stage, and only one may publish.
+                        None => Lookup::Disabled,
                     });
                 }
-                Err(TryLockError::WouldBlock) => {
+                Ok(None) => {
                     tracing::debug!(stage = %key, "another run is at this stage");
                     unless_cancelled(cancel, tokio::time::sleep(pause)).await?;
                     pause = (pause * 2).min(PAUSE);
                 }
-                Err(TryLockError::Error(error)) => return Ok(disabled(&path, &error)),
+                Err(error) => return Ok(disabled(&path, &error)),
             }
         }
     }
@@ -127,7 +129,10 @@ impl Lookup {
         let publish = || {
             let pending = PendingDir::create(&lease.path)?;
             fill(pending.dir())?;
-            write_json(&pending.dir().join(entry::META), meta)?;
+            let digest =
+                entry::digest(pending.dir()).map_err(|error| Error::io("read", &lease.path, error))?;
+            let meta = EntryMeta { digest: Some(digest), ..meta.clone() };
+            write_json(&pending.dir().join(entry::META), &meta)?;
             pending.publish()
         };
         if let Err(error) = publish() {

@@ -1,20 +1,26 @@
 //! Atomic writes of files and directories: write to a temporary name, fsync, rename.
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use isr_api::Error;
 
+use super::files::{create_aside, refuse_link};
+use super::space::write_error;
+
 /// Replaces the content of a file atomically and durably.
 ///
 /// # Errors
-/// [`Error::Io`]; the file is then unchanged.
+/// [`Error::Io`]; the file is then unchanged, and what was written aside is gone.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     let aside = with_suffix(path, ".tmp");
-    let mut file = File::create(&aside).map_err(|error| Error::io("create", &aside, error))?;
-    file.write_all(bytes).map_err(|error| Error::io("write", &aside, error))?;
-    file.sync_all().map_err(|error| Error::io("write", &aside, error))?;
+    let mut file = create_aside(&aside).map_err(|error| Error::io("create", &aside, error))?;
+    if let Err(error) = file.write_all(bytes).and_then(|()| file.sync_all()) {
+        // A partial file would occupy a full disk.
+        let _ = fs::remove_file(&aside);
+        return Err(write_error(path, bytes.len() as u64, error));
+    }
     fs::rename(&aside, path).map_err(|error| Error::io("write", path, error))?;
     sync_parent(path)
 }
@@ -26,11 +32,21 @@ pub struct PendingDir {
 }
 
 impl PendingDir {
-    /// Creates an empty directory to be published at `path`. Removes the remains of an earlier attempt.
+    /// Creates an empty directory to be published at `path`. Removes the remains of an earlier attempt, and restores
+    /// the directory at `path` if that attempt ended while it was being replaced.
+    ///
+    /// # Errors
+    /// [`Error::Io`], also where the temporary path is a symbolic link.
     pub fn create(path: &Path) -> Result<Self, Error> {
-        let aside = with_suffix(path, ".tmp");
+        let (aside, replaced) = (with_suffix(path, ".tmp"), with_suffix(path, ".old"));
+        for place in [&aside, &replaced] {
+            refuse_link(place).map_err(|error| Error::io("create", place, error))?;
+        }
+        if replaced.exists() && !path.exists() {
+            fs::rename(&replaced, path).map_err(|error| Error::io("restore", path, error))?;
+        }
         remove_dir(&aside)?;
-        remove_dir(&with_suffix(path, ".old"))?;
+        remove_dir(&replaced)?;
         fs::create_dir_all(&aside).map_err(|error| Error::io("create", &aside, error))?;
         Ok(Self { aside, path: path.to_owned() })
     }
@@ -42,16 +58,48 @@ impl PendingDir {
 
     /// Flushes the directory to disk and moves it to its final path, replacing an existing one. A concurrent reader
     /// sees the old directory, the new one, or (between two renames) none, but never a partial one.
+    ///
+    /// # Errors
+    /// [`Error::Io`] or [`Error::NoSpace`]; an existing directory then stays, and the new one is removed.
     pub fn publish(self) -> Result<(), Error> {
-        sync_tree(&self.aside)?;
         let replaced = with_suffix(&self.path, ".old");
-        if self.path.exists() {
-            fs::rename(&self.path, &replaced).map_err(|error| Error::io("rename", &self.path, error))?;
+        if let Err(error) = self.swap(&replaced) {
+            if replaced.exists() && !self.path.exists() {
+                let _ = fs::rename(&replaced, &self.path);
+            }
+            self.discard();
+            return Err(error);
         }
-        fs::rename(&self.aside, &self.path).map_err(|error| Error::io("write", &self.path, error))?;
         sync_parent(&self.path)?;
         remove_dir(&replaced)
     }
+
+    fn swap(&self, replaced: &Path) -> Result<(), Error> {
+        sync_tree(&self.aside)?;
+        if self.path.exists() {
+            fs::rename(&self.path, replaced).map_err(|error| Error::io("rename", &self.path, error))?;
+        }
+        fs::rename(&self.aside, &self.path).map_err(|error| Error::io("write", &self.path, error))
+    }
+
+    /// Removes the directory, since it will not be published; returns the bytes that were in it.
+    pub(crate) fn discard(self) -> u64 {
+        let bytes = tree_bytes(&self.aside).unwrap_or(0);
+        // What stays is removed by the next attempt.
+        let _ = remove_dir(&self.aside);
+        bytes
+    }
+}
+
+/// Returns the sizes of all files below a directory together.
+pub(crate) fn tree_bytes(dir: &Path) -> io::Result<u64> {
+    let mut bytes = 0;
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let data = entry.metadata()?;
+        bytes += if data.is_dir() { tree_bytes(&entry.path())? } else { data.len() };
+    }
+    Ok(bytes)
 }
 
 /// Removes a directory tree; succeeds if it does not exist.
@@ -76,7 +124,7 @@ fn sync_tree(dir: &Path) -> Result<(), Error> {
             sync_tree(&path)?;
         } else {
             let file = File::open(&path).map_err(|error| Error::io("read", &path, error))?;
-            file.sync_all().map_err(|error| Error::io("write", &path, error))?;
+            file.sync_all().map_err(|error| write_error(&path, 0, error))?;
         }
     }
     sync_dir(dir)
@@ -93,5 +141,27 @@ fn sync_dir(dir: &Path) -> Result<(), Error> {
     match File::open(dir) {
         Ok(file) => file.sync_all().map_err(|error| Error::io("write", dir, error)),
         Err(_) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_survives_a_crash_amid_its_replacement() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("checkpoint");
+        // `publish` has renamed the old directory, and not yet the new one.
+        for (name, text) in [("checkpoint.old", "old"), ("checkpoint.tmp", "new")] {
+            fs::create_dir(dir.path().join(name)).unwrap();
+            fs::write(dir.path().join(name).join("weights"), text).unwrap();
+        }
+        let pending = PendingDir::create(&path).unwrap();
+        assert_eq!(fs::read_to_string(path.join("weights")).unwrap(), "old");
+        fs::write(pending.dir().join("weights"), "newer").unwrap();
+        pending.publish().unwrap();
+        assert_eq!(fs::read_to_string(path.join("weights")).unwrap(), "newer");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 }

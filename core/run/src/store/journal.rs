@@ -1,10 +1,11 @@
 //! Append-only journals of JSON lines.
 //!
 //! A line is written by one call and ends with a newline. A process that dies while writing leaves a last line
-//! without one; opening the journal truncates it, and its item is processed again.
+//! without one; opening the journal truncates it, and its item is processed again. A write that fails half-way (the
+//! disk is full) is cut off at once.
 
-use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 
@@ -12,10 +13,19 @@ use isr_api::Error;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::files::open_to_append;
+use super::marks::LineDigests;
+use super::space::write_error;
+
 /// A journal of lines of type `T`, open for appending.
 pub struct Journal<T> {
     path: PathBuf,
     file: File,
+    /// Length of the whole lines.
+    length: u64,
+    /// Whether something may stand behind them.
+    torn: bool,
+    digests: LineDigests,
     of: PhantomData<fn(T)>,
 }
 
@@ -25,25 +35,75 @@ impl<T: Serialize + DeserializeOwned> Journal<T> {
     /// # Errors
     /// [`Error::Damaged`] for the first complete line that does not parse.
     pub fn open(path: &Path) -> Result<(Self, Vec<T>), Error> {
-        let options = OpenOptions::new().read(true).append(true).create(true).to_owned();
-        let mut file = options.open(path).map_err(|error| Error::io("open", path, error))?;
+        let (journal, bytes) = Self::open_bytes(path)?;
+        let lines = parse_lines(path, &bytes)?;
+        Ok((journal, lines))
+    }
+
+    /// Opens or creates a journal whose lines are of no concern: one that does not parse stays as it is.
+    pub fn open_unread(path: &Path) -> Result<Self, Error> {
+        Ok(Self::open_bytes(path)?.0)
+    }
+
+    /// Opens a journal and cuts off a line that was not finished; returns the whole lines.
+    fn open_bytes(path: &Path) -> Result<(Self, Vec<u8>), Error> {
+        let mut file = open_to_append(path).map_err(|error| Error::io("open", path, error))?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(|error| Error::io("read", path, error))?;
         let whole = whole_lines(&bytes);
         if whole < bytes.len() {
             tracing::info!(path = %path.display(), "cutting off a line that was not finished");
             file.set_len(whole as u64).map_err(|error| Error::io("write", path, error))?;
-            file.seek(SeekFrom::End(0)).map_err(|error| Error::io("write", path, error))?;
+            bytes.truncate(whole);
         }
-        let lines = parse_lines(path, &bytes[..whole])?;
-        Ok((Self { path: path.to_owned(), file, of: PhantomData }, lines))
+        let digests = LineDigests::of(&bytes);
+        let path = path.to_owned();
+        Ok((Self { path, file, length: whole as u64, torn: false, digests, of: PhantomData }, bytes))
     }
 
     /// Appends one line, without flushing to disk.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; the journal then holds no part of the line.
     pub fn append(&mut self, line: &T) -> Result<(), Error> {
         let mut text = to_line(&self.path, line)?;
         text.push('\n');
-        self.file.write_all(text.as_bytes()).map_err(|error| Error::io("write", &self.path, error))
+        let written = self.cut().and_then(|()| {
+            self.torn = true;
+            self.file.write_all(text.as_bytes())
+        });
+        match written {
+            Ok(()) => {
+                self.torn = false;
+                self.length += text.len() as u64;
+                self.digests.push(text.trim_end_matches('\n').as_bytes());
+                Ok(())
+            }
+            Err(error) => {
+                // If this fails as well, the next append tries again, or the next opening.
+                let _ = self.cut();
+                Err(write_error(&self.path, text.len() as u64, error))
+            }
+        }
+    }
+
+    /// Cuts off what a failed write has left.
+    fn cut(&mut self) -> io::Result<()> {
+        if self.torn {
+            self.file.set_len(self.length)?;
+            self.torn = false;
+        }
+        Ok(())
+    }
+
+    /// Returns the path of the file.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Returns the digests of its lines.
+    pub(crate) fn digests(&self) -> &LineDigests {
+        &self.digests
     }
 
     /// Flushes all lines to disk.
@@ -62,6 +122,14 @@ pub fn read_journal<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, Error> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
         Err(error) => Err(Error::io("read", path, error)),
     }
+}
+
+/// Reads the lines of a journal that parse, and skips others: for files that are no results, such as timings, which
+/// must not stop whoever reads them. An unreadable or missing file is an empty journal.
+pub fn read_readable<T: DeserializeOwned>(path: &Path) -> Vec<T> {
+    let bytes = std::fs::read(path).unwrap_or_default();
+    let lines = bytes.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
+    lines.filter_map(|line| serde_json::from_slice(line).ok()).collect()
 }
 
 /// Calls `take` for each line of a journal, with one line in memory at a time; otherwise as [`read_journal`].
@@ -106,7 +174,7 @@ fn parse_lines<T: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<Vec<T>,
     lines.map(|(index, line)| parse_line(path, index, line)).collect()
 }
 
-fn parse_line<T: DeserializeOwned>(path: &Path, index: usize, line: &[u8]) -> Result<T, Error> {
+pub(super) fn parse_line<T: DeserializeOwned>(path: &Path, index: usize, line: &[u8]) -> Result<T, Error> {
     serde_json::from_slice(line).map_err(|error| Error::Damaged {
         path: path.to_owned(),
         reason: format!("line {}: {error}", index + 1),
@@ -130,6 +198,32 @@ mod tests {
         assert_eq!(lines, [1, 2]);
         journal.append(&3).unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "1\n2\n3\n");
+    }
+
+    #[test]
+    fn what_a_failed_write_left_is_cut_off_before_the_next_line() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.jsonl");
+        let (mut journal, _) = Journal::<u32>::open(&path).unwrap();
+        journal.append(&1).unwrap();
+        // As a write that stops in the middle of a line, after which the file cannot be cut.
+        journal.file.write_all(b"2").unwrap();
+        journal.torn = true;
+        journal.append(&3).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "1\n3\n");
+        assert_eq!(*journal.digests(), LineDigests::of(b"1\n3\n"));
+    }
+
+    #[test]
+    fn files_that_are_no_results_are_read_as_far_as_they_can_be() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.jsonl");
+        std::fs::write(&path, b"1\n2x3\n\xff\n4\n5").unwrap();
+        assert_eq!(read_readable::<u32>(&path), [1, 4, 5]);
+        assert!(read_readable::<u32>(&dir.path().join("none")).is_empty());
+        let mut journal = Journal::<u32>::open_unread(&path).unwrap();
+        journal.append(&6).unwrap();
+        assert!(std::fs::read(&path).unwrap().ends_with(b"\n4\n6\n"));
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! [`RunDir`]: layout and lock of a run directory, and whether a config may resume the run.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
+#[cfg(unix)]
+use std::io;
 use std::path::{Path, PathBuf};
 
 use isr_api::Error;
@@ -10,6 +12,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::atomic::write_atomic;
+use super::files::create_dir_here;
+use super::lock::FileLock;
 
 /// Config keys that may change when a run is resumed, since results do not depend on them.
 const MAY_CHANGE: [&str; 13] = [
@@ -34,7 +38,9 @@ const RESULTS: [&str; 4] = ["fingerprints.json", "summary.json", "metrics.jsonl"
 /// A run directory, locked against other processes until dropped.
 pub struct RunDir {
     path: PathBuf,
-    _lock: File,
+    /// The directory itself, wherever it is by now.
+    opened: Option<File>,
+    _lock: FileLock,
 }
 
 impl RunDir {
@@ -46,7 +52,9 @@ impl RunDir {
     /// started with another config.
     pub fn open(path: &Path, settings: &Value, toml: &str) -> Result<Self, Error> {
         fs::create_dir_all(path).map_err(|error| Error::io("create", path, error))?;
-        let dir = Self { path: path.to_owned(), _lock: lock_dir(path)? };
+        // Directories cannot be opened everywhere.
+        let opened = File::open(path).ok();
+        let dir = Self { path: path.to_owned(), opened, _lock: lock_dir(path)? };
         if let Some(difference) = config_difference(path, settings)? {
             return Err(Error::OtherRun { path: dir.path, difference });
         }
@@ -61,11 +69,42 @@ impl RunDir {
 
     /// Returns the directory of an iteration, and creates it if necessary. Iteration 0 is the evaluation of the
     /// initial policy.
+    ///
+    /// # Errors
+    /// [`Error::Removed`] if the run directory is gone; [`Error::Io`] for a path that is a symbolic link.
     pub fn iteration(&self, iteration: u32) -> Result<PathBuf, Error> {
+        self.check_present()?;
         let path = iteration_dir(&self.path, iteration);
-        fs::create_dir_all(&path).map_err(|error| Error::io("create", &path, error))?;
+        create_dir_here(&path)?;
         Ok(path)
     }
+
+    /// Checks that the directory is the one that was opened.
+    ///
+    /// # Errors
+    /// [`Error::Removed`] if it was removed, moved or replaced since.
+    pub fn check_present(&self) -> Result<(), Error> {
+        match &self.opened {
+            Some(opened) if !is_at(opened, &self.path) => Err(Error::Removed { path: self.path.clone() }),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Whether an open file is the one at a path.
+#[cfg(unix)]
+fn is_at(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let same = |there: fs::Metadata| -> io::Result<bool> {
+        let here = file.metadata()?;
+        Ok((here.dev(), here.ino()) == (there.dev(), there.ino()))
+    };
+    fs::metadata(path).and_then(same).unwrap_or(false)
+}
+
+#[cfg(not(unix))]
+fn is_at(_: &File, path: &Path) -> bool {
+    path.exists()
 }
 
 /// Returns the first difference between a config and that of the run in `path`, with both values; `None` if the
@@ -112,16 +151,16 @@ pub fn write_json(path: &Path, value: &impl Serialize) -> Result<(), Error> {
     write_atomic(path, text.as_bytes())
 }
 
-/// Locks a directory against other processes, until the returned file is dropped.
+/// Locks a directory against other processes, until the returned lock is dropped. On a file system without locks
+/// this warns and locks nothing.
 ///
 /// # Errors
-/// [`Error::Locked`] while another process holds the lock.
-pub fn lock_dir(dir: &Path) -> Result<File, Error> {
+/// [`Error::Locked`] while another process holds the lock; [`Error::Io`] for a `.lock` that is a symbolic link.
+pub fn lock_dir(dir: &Path) -> Result<FileLock, Error> {
     let path = dir.join(".lock");
-    let file = File::create(&path).map_err(|error| Error::io("create", &path, error))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(Error::Locked { path: dir.to_owned() }),
-        Err(TryLockError::Error(error)) => Err(Error::io("lock", path, error)),
+    match FileLock::try_take(&path) {
+        Ok(Some(lock)) => Ok(lock),
+        Ok(None) => Err(Error::Locked { path: dir.to_owned() }),
+        Err(error) => Err(Error::io("lock", path, error)),
     }
 }

@@ -139,7 +139,11 @@ pub(crate) async fn run_shared(
     open_with(dir, settings, components)?.with_stage_cache(cache).run().await
 }
 
-fn open_with(dir: &Path, settings: &Settings, components: Components) -> Result<IterativeLoop, Error> {
+pub(crate) fn open_with(
+    dir: &Path,
+    settings: &Settings,
+    components: Components,
+) -> Result<IterativeLoop, Error> {
     let value = settings.value();
     let store = RunDir::open(dir, &value, &to_toml(&value)?)?;
     let parts = LoopParts {

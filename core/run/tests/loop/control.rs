@@ -14,6 +14,8 @@ pub(crate) enum Act {
     Fail(&'static str),
     Panic(&'static str),
     Cancelled,
+    /// Fails as where the disk is full.
+    Full,
     /// Never returns.
     Hang,
     /// Waits, and then works.
@@ -90,6 +92,7 @@ impl Control {
             Act::Fail(text) => Err(ComponentError::failed(text)),
             Act::Panic(text) => panic!("{text}"),
             Act::Cancelled => Err(ComponentError::Cancelled),
+            Act::Full => Err(ComponentError::failed(std::io::Error::from_raw_os_error(28))),
             Act::Hang => std::future::pending().await,
             Act::Sleep(time) => {
                 tokio::time::sleep(time).await;

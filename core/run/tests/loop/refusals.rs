@@ -72,7 +72,7 @@ async fn changed_components_are_refused() {
     let video = Arc::new(FakeReader { frames: 3, control: control.clone() });
     assert_eq!(
         refusal(&|components| components.video = video.clone()).await,
-        "the frame sampling of the video reader changed since it was started"
+        "the video reader (its decoder, or which frames it samples) changed since it was started"
     );
     let policy = Arc::new(FakePolicy::new([0.0; 4], control.clone()));
     assert_eq!(

@@ -3,11 +3,10 @@
 //! A choice is appended and fsynced. Undo rewrites the file without its line, atomically (temporary file, fsync, rename). A lock
 //! file excludes a second server.
 
-use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use isr_api::records::Annotation;
-use isr_run::store::{Journal, write_atomic};
+use isr_run::store::{FileLock, Journal, write_atomic};
 
 use crate::annotate::ANNOTATIONS;
 use crate::annotate::error::AnnotateError;
@@ -17,7 +16,7 @@ pub(crate) struct AnnotationStore {
     path: PathBuf,
     journal: Journal<Annotation>,
     lines: Vec<Annotation>,
-    _lock: File,
+    _lock: FileLock,
 }
 
 impl AnnotationStore {
@@ -60,13 +59,11 @@ impl AnnotationStore {
     }
 }
 
-fn lock(run: &Path) -> Result<File, AnnotateError> {
+fn lock(run: &Path) -> Result<FileLock, AnnotateError> {
     let path = run.join(".annotations.lock");
-    let failed = |source| AnnotateError::Lock { path: path.clone(), source };
-    let file = File::create(&path).map_err(failed)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(AnnotateError::InUse { path: run.to_owned() }),
-        Err(TryLockError::Error(source)) => Err(failed(source)),
+    match FileLock::try_take(&path) {
+        Ok(Some(lock)) => Ok(lock),
+        Ok(None) => Err(AnnotateError::InUse { path: run.to_owned() }),
+        Err(source) => Err(AnnotateError::Lock { path, source }),
     }
 }

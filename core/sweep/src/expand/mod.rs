@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use toml::{Table, Value};
 
 use crate::error::SweepError;
-use crate::file::{SweepFile, same};
+use crate::file::{MOST_RUNS, SweepFile, same};
 
 /// A variant of the base config.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,14 +29,14 @@ type Part = (String, Vec<(String, Value)>);
 /// name a path that no arm sets.
 pub fn expand(file: &SweepFile) -> Result<Vec<Arm>, SweepError> {
     let named: Vec<Part> = file.arms.iter().map(|arm| (arm.name.clone(), pairs(&arm.set))).collect();
-    let mut arms = times(vec![(String::new(), Vec::new())], named);
+    let mut arms = times(vec![(String::new(), Vec::new())], named)?;
     for dimension in grid(&file.grid)? {
-        arms = times(arms, dimension);
+        arms = times(arms, dimension)?;
     }
     if let Some((draws, is_quasi)) =
         file.random.as_ref().map(|it| (it, false)).or(file.quasi_random.as_ref().map(|it| (it, true)))
     {
-        arms = times(arms, draws::draw(draws, is_quasi)?);
+        arms = times(arms, draws::draw(draws, is_quasi)?)?;
     }
     if let [(name, _)] = arms.as_mut_slice()
         && name.is_empty()
@@ -45,6 +45,11 @@ pub fn expand(file: &SweepFile) -> Result<Vec<Arm>, SweepError> {
     }
     let arms: Vec<Arm> = arms.into_iter().map(|(name, set)| Arm { name, set }).collect();
     let arms = without_excluded(&file.exclude, arms)?;
+    let runs = arms.len().saturating_mul(file.seeds.len());
+    if runs > MOST_RUNS {
+        let text = format!("it has {runs} runs, arms times seeds, and may have {MOST_RUNS}");
+        return Err(SweepError::Unusable(text));
+    }
     check_names(file, &arms)?;
     Ok(arms)
 }
@@ -54,15 +59,25 @@ fn pairs(table: &Table) -> Vec<(String, Value)> {
 }
 
 /// Cartesian product; `arms` itself if `parts` is empty.
-fn times(arms: Vec<Part>, parts: Vec<Part>) -> Vec<Part> {
+///
+/// # Errors
+/// [`SweepError::Unusable`] for more arms than a sweep may have, before they are made.
+fn times(arms: Vec<Part>, parts: Vec<Part>) -> Result<Vec<Part>, SweepError> {
     if parts.is_empty() {
-        return arms;
+        return Ok(arms);
+    }
+    let count = arms.len().saturating_mul(parts.len());
+    if count > MOST_RUNS {
+        let text = format!(
+            "`arms`, `grid` and draws give {count} arms or more; a sweep has at most {MOST_RUNS} runs"
+        );
+        return Err(SweepError::Unusable(text));
     }
     let joined = |(left, set): &Part, (right, more): &Part| {
         let name = if left.is_empty() { right.clone() } else { format!("{left},{right}") };
         (name, set.iter().chain(more).cloned().collect())
     };
-    arms.iter().flat_map(|arm| parts.iter().map(move |part| joined(arm, part))).collect()
+    Ok(arms.iter().flat_map(|arm| parts.iter().map(move |part| joined(arm, part))).collect())
 }
 
 /// One dimension per path.

@@ -19,15 +19,16 @@ pub(crate) struct NativePolicy(pub(crate) Runner);
 #[async_trait]
 impl Policy for NativePolicy {
     fn fingerprint(&self) -> Fingerprint {
-        let reply = self.0.call_now("fingerprint", &Message::default());
-        match reply.and_then(|reply| self.0.read::<TextMessage>("fingerprint", &reply)) {
-            Ok(reply) => wire::parse_fingerprint(&reply.text),
-            // The trait allows no error here. The next call tells what is wrong.
-            Err(error) => {
-                tracing::error!("{error}");
-                Fingerprint::of(error.to_string())
-            }
-        }
+        self.try_fingerprint().unwrap_or_else(|error| {
+            tracing::error!("{error}");
+            Fingerprint::of(error.to_string())
+        })
+    }
+
+    fn try_fingerprint(&self) -> Result<Fingerprint, ComponentError> {
+        let reply = self.0.call_now("fingerprint", &Message::default())?;
+        let reply = self.0.read::<TextMessage>("fingerprint", &reply)?;
+        Ok(wire::parse_fingerprint(&reply.text))
     }
 
     async fn generate(&self, request: GenerateRequest) -> Result<Vec<Response>, ComponentError> {

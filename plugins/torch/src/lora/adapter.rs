@@ -106,7 +106,16 @@ impl Adapter {
         Self {
             config,
             seed: 0,
-            source, base: base.to_owned(), names, parts, dropout, device, pairs, replaced, seen }
+            source,
+            base: base.to_owned(),
+            names,
+            parts,
+            dropout,
+            device,
+            pairs,
+            replaced,
+            seen,
+        }
     }
 
     /// Returns the weights of the base that this adapter replaces, by canonical name.
