@@ -106,9 +106,12 @@ struct ConfigArgs {
 }
 
 impl ConfigArgs {
+    fn loader(&self) -> Loader {
+        Loader::new().file(&self.config).environment().overrides(&self.set)
+    }
+
     fn load<T: Validate>(&self) -> Result<LoadedConfig<T>> {
-        let loader = Loader::new().file(&self.config).environment().overrides(&self.set);
-        Ok(loader.load()?)
+        Ok(self.loader().load()?)
     }
 }
 

@@ -8,6 +8,7 @@ mod configs;
 mod contracts;
 mod errors;
 mod export;
+mod guides;
 mod help;
 mod human_judge;
 mod model;

@@ -11,8 +11,8 @@ use crate::call::{Outcome, call};
 use crate::finding::{Failure, Findings};
 use crate::fixtures::{case, cases, hostile_texts};
 
-/// Time after which a judge that has given no verdict is given up.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Times after which a judge is given up that has given no verdict: to some cases, or to any.
+const PATIENCE: [(usize, Duration); 2] = [(6, Duration::from_secs(10)), (1, Duration::from_secs(60))];
 
 /// Parameters of the suite for judges.
 #[derive(Clone, Debug)]
@@ -54,7 +54,8 @@ pub async fn judge(judge: Arc<dyn Judge>, rules: &JudgeRules) -> Vec<Failure> {
         if findings.hung() {
             return findings.done();
         }
-        if alone.iter().all(Option::is_none) && start.elapsed() > PATIENCE {
+        let is_spent = |(count, time): (usize, Duration)| alone.len() >= count && start.elapsed() > time;
+        if alone.iter().all(Option::is_none) && PATIENCE.into_iter().any(is_spent) {
             let (count, reason) = (alone.len(), findings.first_refusal());
             findings.note(
                 "verdicts",

@@ -24,11 +24,31 @@ pub(super) struct Checker<'s> {
     raw_overrides: &'s [RawOverride],
     problems: Vec<String>,
     origins: BTreeMap<String, String>,
+    /// Components that are not registered, where they may come from plugins that are not loaded.
+    unchecked: Vec<String>,
+    has_plugins_left_out: bool,
 }
 
 impl<'s> Checker<'s> {
     pub(super) fn new(root: &'s Json, raw_overrides: &'s [RawOverride]) -> Self {
-        Self { view: SchemaView::new(root), raw_overrides, problems: Vec::new(), origins: BTreeMap::new() }
+        Self {
+            view: SchemaView::new(root),
+            raw_overrides,
+            problems: Vec::new(),
+            origins: BTreeMap::new(),
+            unchecked: Vec::new(),
+            has_plugins_left_out: false,
+        }
+    }
+
+    /// Leaves components unchecked that are not registered: they may come from plugins that are not loaded.
+    pub(super) fn without_plugins(self) -> Self {
+        Self { has_plugins_left_out: true, ..self }
+    }
+
+    /// Takes the list of components that were left unchecked.
+    pub(super) fn take_unchecked(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.unchecked)
     }
 
     /// Returns the origins of all values, or one error with all problems.

@@ -64,6 +64,11 @@ impl<'s> Tagged<'s> {
         })
     }
 
+    /// Whether the variants are components of a kind, by the title of the schema.
+    pub(super) fn is_component(&self) -> bool {
+        self.title.is_some_and(|title| isr_api::Kind::ALL.iter().any(|kind| kind.section() == title))
+    }
+
     pub(super) fn names(&self) -> Vec<&'s str> {
         self.variants.iter().map(|(name, _)| *name).collect()
     }

@@ -213,7 +213,7 @@ fn every_keyword_of_a_schema_that_is_accepted_is_enforced() {
         let section = |value: &str| format!("[judge]\ntype = 'brief'\nkey = {value}\n");
         loaded(&config(&folder(std::slice::from_ref(&plugin), &section(good))));
         let said = wrong(&[plugin], &section(bad));
-        assert!(said.starts_with("`judge.key` in run.toml ") && said.contains(says), "{schema}: {said}");
+        assert!(said.starts_with("`judge.key`") && said.contains(says), "{schema}: {said}");
     }
 }
 
@@ -223,6 +223,22 @@ fn a_manifest_of_endless_texts_or_components_is_refused() {
     long["help"] = "x".repeat(70_000).into();
     insta::assert_snapshot!(wrong(&[long], ""), @"cannot load plugin brief.json: judge `brief`: its help has 70000 bytes; at most 65536 are allowed");
     insta::assert_snapshot!(wrong(&vec![brief(); 1001], ""), @"cannot load plugin brief.json: it gives 1001 components; at most 1000 are allowed");
+}
+
+#[test]
+fn a_config_is_checked_without_its_plugins_but_for_what_they_give() {
+    let check = |section: &str| {
+        let folder = folder(&[], section);
+        // Nothing can be loaded from it.
+        fs::write(folder.path().join("brief.json"), "nonsense").unwrap();
+        config(&folder).without_plugins(true).check::<RunConfig>()
+    };
+    let vote = "[judge]\ntype = 'vote'\nmembers = [{ type = 'self' }, { type = 'brief', words = 2 }]\n";
+    assert_eq!(check("[judge]\ntype = 'brief'\nwords = 7\n").unwrap(), ["judge `brief`"]);
+    assert_eq!(check(vote).unwrap(), ["judge `brief` at `judge.members[1]`"]);
+    assert!(check("[judge]\ntype = 'self'\n").unwrap().is_empty());
+    let said = check("[judge]\ntype = 'brief'\n[loop]\nitrations = 3\n");
+    assert!(said.unwrap_err().to_string().contains("unknown key `loop.itrations`"));
 }
 
 #[test]

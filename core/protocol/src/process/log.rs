@@ -4,6 +4,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use tracing::Level;
+
 use crate::error::SessionErrorKind;
 
 /// Most bytes that a process writes before its hello, on both outputs.
@@ -69,6 +71,15 @@ impl ProcessLog {
     /// Logs a line, unless there are too many.
     pub(super) fn line(&self, level: &str, message: &str) {
         let plugin = self.0.plugin.as_str();
+        let is_shown = match level {
+            "error" => tracing::enabled!(Level::ERROR),
+            "warn" => tracing::enabled!(Level::WARN),
+            "debug" => tracing::enabled!(Level::DEBUG),
+            _ => tracing::enabled!(Level::INFO),
+        };
+        if !is_shown {
+            return;
+        }
         let Some(left_out) = self.admit(Instant::now()) else { return };
         if left_out > 0 {
             tracing::warn!(plugin, "{left_out} lines of its log were left out: it writes too many");
@@ -88,7 +99,8 @@ impl ProcessLog {
         let mut lines = self.0.lines.lock().unwrap_or_else(PoisonError::into_inner);
         lines.left = (lines.left + now.duration_since(lines.since).as_secs_f64() * RATE).min(BURST);
         lines.since = now;
-        if lines.left < 1.0 {
+        // After a flood a second of quiet is due, so that what was left out is told once a second at most.
+        if lines.left < 1.0 || lines.left_out > 0 && lines.left < RATE {
             lines.left_out += 1;
             return None;
         }
@@ -108,7 +120,8 @@ mod tests {
         let (log, start) = (ProcessLog::new("p"), Instant::now());
         let logged = (0..1000).filter(|_| log.admit(start).is_some()).count();
         assert_eq!(logged, BURST as usize);
-        assert_eq!(log.admit(start + Duration::from_secs(1)), Some(500));
+        assert_eq!(log.admit(start + Duration::from_millis(500)), None);
+        assert_eq!(log.admit(start + Duration::from_secs(1)), Some(501));
         assert_eq!(log.admit(start + Duration::from_secs(1)), Some(0));
     }
 
