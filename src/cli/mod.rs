@@ -108,12 +108,12 @@ struct ConfigArgs {
 }
 
 impl ConfigArgs {
-    fn load<T: Validate>(&self) -> Result<LoadedConfig<T>> {
-        Ok(self.loader().load()?)
-    }
-
     fn loader(&self) -> Loader {
         Loader::new().file(&self.config).environment().overrides(&self.set)
+    }
+
+    fn load<T: Validate>(&self) -> Result<LoadedConfig<T>> {
+        Ok(self.loader().load()?)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow, bail};
 use clap::Args;
@@ -31,6 +32,9 @@ pub(super) struct CheckArgs {
     /// Change a setting of the example: `-s words=3`; may be given again
     #[arg(short, long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
+    /// Longest time of a call in seconds [default: 60]
+    #[arg(long, value_name = "SECONDS")]
+    call_s: Option<f64>,
     /// Of objectives: the loss has a factor that counts as a constant, so gradients are not those of finite
     /// differences
     #[arg(long)]
@@ -38,6 +42,28 @@ pub(super) struct CheckArgs {
     /// Of objectives: the loss compares pairs of a batch, so it is not the mean of its parts
     #[arg(long)]
     compares_pairs: bool,
+}
+
+/// How often a check says how far it is.
+const PERIOD: Duration = Duration::from_secs(5);
+
+/// Says on stderr what is checked, and every few seconds how many calls were made.
+fn reported<T>(session: &Session, manifest: &Manifest, check: impl FnOnce() -> T) -> T {
+    let (what, before) =
+        (format!("{} `{}`", manifest.kind.section(), manifest.name), isr_testing::calls_made());
+    let (progress, start) = (session.progress.clone(), Instant::now());
+    let telling = session.block_on(async move {
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(PERIOD).await;
+                let (calls, seconds) = (isr_testing::calls_made() - before, start.elapsed().as_secs());
+                progress.line(format!("checking {what}: {calls} calls in {seconds} s"));
+            }
+        })
+    });
+    let checked = check();
+    telling.abort();
+    checked
 }
 
 /// A config with nothing but the component.
@@ -56,7 +82,12 @@ impl Validate for Section {}
 
 impl CheckArgs {
     pub(super) fn execute(&self, session: &Session) -> Result<()> {
-        let plugins = Plugins::load(&[PluginFile::new(&self.file)], &Plugins::folders())?;
+        let file = PluginFile { call_s: self.call_s, ..PluginFile::new(&self.file) };
+        let plugins = Plugins::load(&[file], &Plugins::folders())?;
+        if let Some(seconds) = self.call_s {
+            // A plugin's own limit comes first: its message says more. Its process may have to start again.
+            isr_testing::set_longest_call(Duration::from_secs_f64(seconds) + Duration::from_secs(15));
+        }
         let wanted = |manifest: &Manifest| self.name.as_ref().is_none_or(|name| *name == manifest.name);
         let chosen: Vec<_> = plugins.components().filter(|(manifest, _)| wanted(manifest)).collect();
         if chosen.is_empty() {
@@ -64,7 +95,7 @@ impl CheckArgs {
         }
         let (mut broken, count) = (0, chosen.len());
         for (manifest, loaded) in chosen {
-            let found = self.check(manifest, loaded, session)?;
+            let found = reported(session, manifest, || self.check(manifest, loaded, session))?;
             let (kind, name) = (manifest.kind.section(), &manifest.name);
             match found.len() {
                 0 => print_line(format_args!("{kind} `{name}`: keeps the contract"))?,

@@ -43,6 +43,23 @@ fn configs_of_both_commands_are_checked() {
 }
 
 #[test]
+fn a_check_without_plugins_runs_none_of_their_code() {
+    let folder = playground();
+    let plugin = "import os\nopen(os.path.dirname(os.path.abspath(__file__)) + '/ran', 'w')\n\
+                  from isr_plugin import Judge\nclass It(Judge):\n    'Judges.'\n";
+    std::fs::write(folder.path().join("it.py"), plugin).unwrap();
+    let config = "extends = 'run.toml'\nplugins = ['it.py']\n[judge]\ntype = 'it'\n";
+    std::fs::write(folder.path().join("with.toml"), config).unwrap();
+    let said = isr_line(folder.path(), "config check with.toml --no-plugins").result();
+    assert_eq!(said, "judge `it`: not checked, since no plugin was loaded\nok\n");
+    assert!(!folder.path().join("ran").exists());
+    assert_eq!(isr_line(folder.path(), "config check with.toml").result(), "ok\n");
+    assert!(folder.path().join("ran").exists());
+    let help = isr_line(folder.path(), "config check --help").result();
+    assert!(help.contains("which runs their code"), "{help}");
+}
+
+#[test]
 fn the_schemas_know_every_section() {
     let folder = playground();
     for (args, section) in [("config schema", "judge"), ("config schema --sft", "demonstrations")] {

@@ -9,6 +9,7 @@ mod contracts;
 mod errors;
 mod export;
 mod faults;
+mod guides;
 mod help;
 mod human_judge;
 mod model;

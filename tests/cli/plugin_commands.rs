@@ -129,3 +129,97 @@ fn a_new_project_for_webassembly_compiles_and_passes_the_check() {
     crate::plugin_files::built::compile(root, &project.join("brief.c"), &file);
     assert_eq!(plugins(&["plugins", "check"], &file).result(), "judge `brief`: keeps the contract\n");
 }
+
+/// A Python plugin of this text, in a folder.
+fn python(text: &str) -> (tempfile::TempDir, std::path::PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("plugin.py");
+    fs::write(&file, text).unwrap();
+    (folder, file)
+}
+
+#[test]
+fn a_check_says_why_there_are_no_verdicts() {
+    for (body, says) in [
+        (
+            "return {}['x']",
+            "judge `it`: errors: an ordinary case failed with \"plugin `it`, judge: KeyError: 'x' (plugin.py, line 4, in judge)\"",
+        ),
+        (
+            "raise BadInput('too dark')",
+            "judge `it`: verdicts: 0 of 24 ordinary cases got a verdict; the first that did not: plugin `it`, judge: too dark",
+        ),
+        (
+            "return 'first'",
+            "the first that did not: plugin `it`, judge: its answer cannot be used: judge returned 'first' (str), not a probability or a list of votes (plugin.py, line 4)",
+        ),
+    ] {
+        let text = format!(
+            "from isr_plugin import *\nclass It(Judge):\n    'Judges.'\n    def judge(self, case): {body}\n"
+        );
+        let (_folder, file) = python(&text);
+        let said = isr(Path::new("."), ["plugins", "check", "--call-s", "100", file.to_str().unwrap()]);
+        assert_eq!(said.code, Some(1), "{}", said.stderr);
+        assert!(said.stdout.contains(says), "{}", said.stdout);
+    }
+    let (_folder, file) = python("import no_such_module");
+    let said = plugins(&["plugins", "check"], &file);
+    assert_eq!(said.code, Some(2));
+    let cause = "plugin.py: the file cannot be loaded: ModuleNotFoundError: No module named 'no_such_module' (plugin.py, line 1)\n";
+    assert!(said.stderr.contains(cause), "{}", said.stderr);
+}
+
+#[test]
+fn a_schema_that_doubles_is_refused() {
+    let (_folder, file) = python(
+        "from isr_plugin import Judge\nn = 60\n\
+         defs = {f'a{i}': {'oneOf': [{'$ref': f'#/$defs/a{i + 1}'}] * 2} for i in range(n)}\n\
+         class It(Judge):\n    'Judges.'\n    schema = {'type': 'object', 'properties': {'k': {'$ref': '#/$defs/a0'}},\n\
+         \x20             '$defs': {**defs, f'a{n}': {'type': 'integer'}}}\n",
+    );
+    let said = plugins(&["plugins", "list", "--plugins"], &file);
+    assert_eq!(said.code, Some(2), "{}", said.stderr);
+    assert!(
+        said.stderr.contains("its config schema has references, tables or alternatives nested"),
+        "{}",
+        said.stderr
+    );
+}
+
+/// Whether a process exists and is no zombie.
+#[cfg(target_os = "linux")]
+fn lives(id: &str) -> bool {
+    let state = fs::read_to_string(format!("/proc/{id}/stat"));
+    state.is_ok_and(|text| !text.rsplit(')').next().unwrap_or_default().trim_start().starts_with('Z'))
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_plugin_and_what_it_started_end_when_isr_is_killed() {
+    let (folder, file) = python(
+        "import os, subprocess, sys\nfrom isr_plugin import *\nclass It(Judge):\n    'Judges.'\n    def judge(self, case):\n\
+         \x20       child = subprocess.Popen(['sleep', '1000'])\n\
+         \x20       with open(os.path.dirname(__file__) + '/pids.new', 'w') as file: file.write(f'{os.getpid()} {child.pid}')\n\
+         \x20       os.rename(file.name, file.name[:-4])\n\
+         \x20       child.wait()\n",
+    );
+    let mut isr = crate::support::command(folder.path())
+        .args(["plugins", "check"])
+        .arg(&file)
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let pids = folder.path().join("pids");
+    let wait = |holds: &dyn Fn() -> bool, what: &str| {
+        let until = std::time::Instant::now() + std::time::Duration::from_secs(120);
+        while !holds() {
+            assert!(std::time::Instant::now() < until, "{what}");
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+    };
+    wait(&|| pids.is_file(), "the judge was not called");
+    isr.kill().unwrap();
+    isr.wait().unwrap();
+    let pids = fs::read_to_string(pids).unwrap();
+    wait(&|| !pids.split(' ').any(lives), &pids);
+}

@@ -54,6 +54,7 @@ pub struct Loader {
     inputs: Vec<Input>,
     variables: Variables,
     overrides: Vec<String>,
+    leaves_plugins_out: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -115,6 +116,40 @@ impl Loader {
     pub fn overrides<S: Into<String>>(mut self, overrides: impl IntoIterator<Item = S>) -> Self {
         self.overrides.extend(overrides.into_iter().map(Into::into));
         self
+    }
+
+    /// Has [`check`](Self::check) load no plugin if `leave_out` is true.
+    pub fn without_plugins(mut self, leave_out: bool) -> Self {
+        self.leaves_plugins_out = leave_out;
+        self
+    }
+
+    /// Checks the config as [`load`](Self::load) does. Returns the components that were left unchecked: those that are
+    /// not registered, where plugins are named and [left out](Self::without_plugins).
+    ///
+    /// # Errors
+    /// [`Error::Config`] with all problems of the config.
+    pub fn check<T: Validate>(&self) -> Result<Vec<String>, Error> {
+        let layers = self.layers()?;
+        let merged = merge::merge(&layers)?;
+        let names_plugins = match &merged.kind {
+            config::ValueKind::Table(table) => table.contains_key("plugins"),
+            _ => false,
+        };
+        if !self.leaves_plugins_out || !names_plugins {
+            return self.load::<T>().map(|_| Vec::new());
+        }
+        let raw_overrides: Vec<RawOverride> =
+            layers.into_iter().flat_map(|layer| layer.raw_overrides).collect();
+        let schema = schema_of::<T>().to_value();
+        let mut checker = Checker::new(&schema, &raw_overrides).without_plugins();
+        checker.value("", &merged, &schema);
+        let unchecked = checker.take_unchecked();
+        checker.finish()?;
+        if unchecked.is_empty() {
+            read::<T>(&merged, &raw_overrides, Plugins::default())?;
+        }
+        Ok(unchecked)
     }
 
     /// Merges the layers, checks every key and value, and deserialises the result.

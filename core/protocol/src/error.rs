@@ -41,6 +41,12 @@ pub enum SessionErrorKind {
         /// The limit.
         limit: usize,
     },
+    /// It wrote too much before it said hello.
+    #[error("it wrote more than {limit} bytes before its hello")]
+    Flood {
+        /// The limit.
+        limit: usize,
+    },
     /// It broke the protocol.
     #[error("it broke the protocol: {0}")]
     Protocol(String),

@@ -21,14 +21,20 @@ impl fmt::Display for Failure {
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
     failures: Vec<Failure>,
+    refusal: Option<String>,
     hung: bool,
 }
 
 impl Findings {
     pub(crate) fn note(&mut self, rule: &'static str, found: impl Into<String>) {
-        if !self.failures.iter().any(|failure| failure.rule == rule) {
+        if !self.breaks(rule) {
             self.failures.push(Failure { rule, found: found.into() });
         }
+    }
+
+    /// Whether a rule was broken.
+    pub(crate) fn breaks(&self, rule: &str) -> bool {
+        self.failures.iter().any(|failure| failure.rule == rule)
     }
 
     /// Records a failure unless the rule holds.
@@ -36,6 +42,17 @@ impl Findings {
         if !holds {
             self.note(rule, found());
         }
+    }
+
+    /// Keeps why a case was refused, where it is the first.
+    pub(crate) fn refused(&mut self, reason: &str) {
+        self.refusal.get_or_insert_with(|| reason.to_owned());
+    }
+
+    /// Why the first refused case was refused; without one, why the first call failed.
+    pub(crate) fn first_refusal(&self) -> String {
+        let failed = || self.failures.first().map(|failure| failure.found.clone());
+        self.refusal.clone().or_else(failed).unwrap_or_else(|| "no reason is known".to_owned())
     }
 
     /// Records that a call did not return, so that the suite ends early.

@@ -1,6 +1,7 @@
 //! Contract tests of judges.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use isr_api::{FrozenPolicy, Judge, JudgeCase, Verdict};
@@ -9,6 +10,9 @@ use crate::FakePolicy;
 use crate::call::{Outcome, call};
 use crate::finding::{Failure, Findings};
 use crate::fixtures::{case, cases, hostile_texts};
+
+/// Times after which a judge is given up that has given no verdict: to some cases, or to any.
+const PATIENCE: [(usize, Duration); 2] = [(6, Duration::from_secs(10)), (1, Duration::from_secs(60))];
 
 /// Parameters of the suite for judges.
 #[derive(Clone, Debug)]
@@ -40,7 +44,7 @@ impl Default for JudgeRules {
 pub async fn judge(judge: Arc<dyn Judge>, rules: &JudgeRules) -> Vec<Failure> {
     let policy = rules.policy.frozen();
     let mut findings = Findings::default();
-    let cases = &rules.cases;
+    let (cases, start) = (&rules.cases, Instant::now());
     let mut alone = Vec::new();
     for case in cases {
         let verdict = verdict(&judge, case, &policy, "an ordinary case", &mut findings).await;
@@ -50,10 +54,20 @@ pub async fn judge(judge: Arc<dyn Judge>, rules: &JudgeRules) -> Vec<Failure> {
         if findings.hung() {
             return findings.done();
         }
+        let is_spent = |(count, time): (usize, Duration)| alone.len() >= count && start.elapsed() > time;
+        if alone.iter().all(Option::is_none) && PATIENCE.into_iter().any(is_spent) {
+            let (count, reason) = (alone.len(), findings.first_refusal());
+            findings.note(
+                "verdicts",
+                format!("none of {count} ordinary cases got a verdict; the first: {reason}"),
+            );
+            return findings.done();
+        }
     }
     let given = alone.iter().flatten().count();
+    let reason = findings.first_refusal();
     findings.require(given as f64 >= rules.least_verdicts * cases.len() as f64, "verdicts", || {
-        format!("{given} of {} ordinary cases got a verdict", cases.len())
+        format!("{given} of {} ordinary cases got a verdict; the first that did not: {reason}", cases.len())
     });
     check_together(&judge, cases, &policy, &alone, &mut findings).await;
     check_hostile(&judge, &policy, &mut findings).await;

@@ -11,8 +11,8 @@
 //!
 //! A suite takes a component and returns the first [`Failure`] of each broken rule; an empty list means that the
 //! contract holds. It takes about a second for a component without costs of its own, supplies [`FakePolicy`]
-//! as policy, and survives panics. A call that does not return is abandoned after [`LONGEST_CALL`]; a thread
-//! that it blocks stays blocked.
+//! as policy, and survives panics. A call that does not return is abandoned after [`LONGEST_CALL`], or what
+//! [`set_longest_call`] says; a thread that it blocks stays blocked.
 //!
 //! [`FakePolicy`] is a deterministic, trainable policy of two numbers; [`ScriptedPolicy`] replies as a test
 //! dictates and records its requests. [`fixtures`] has inputs.
@@ -52,7 +52,7 @@ mod policy;
 mod retrospector;
 mod scripted_policy;
 
-pub use call::LONGEST_CALL;
+pub use call::{LONGEST_CALL, calls_made, set_longest_call};
 pub use encoder::encoder;
 pub use fake_policy::FakePolicy;
 pub use finding::Failure;

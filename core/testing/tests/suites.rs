@@ -64,6 +64,16 @@ async fn a_judge_that_keeps_the_contract_passes() {
 }
 
 #[tokio::test]
+async fn a_judge_without_verdicts_says_why_there_are_none() {
+    let refuses = |_: &JudgeCase| Err(ComponentError::bad_input("KeyError: 'answer' (judge.py, line 7)"));
+    let found = judge(Arc::new(Says(refuses)), &JudgeRules::default()).await;
+    assert_eq!(
+        found[0].to_string(),
+        "verdicts: 0 of 24 ordinary cases got a verdict; the first that did not: KeyError: 'answer' (judge.py, line 7)"
+    );
+}
+
+#[tokio::test]
 async fn each_way_to_break_the_contract_of_judges_is_found() {
     assert_eq!(broken(|_| Ok(plain(f64::NAN))).await[0], "probability");
     assert_eq!(broken(|_| Ok(plain(1.5))).await[0], "probability");

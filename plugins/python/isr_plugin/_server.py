@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import numbers
 import os
 import queue
 import re
@@ -11,7 +12,7 @@ import traceback
 
 from . import (BadInput, Context, Judge, JudgeCase, Response, RetrospectionCase, Scene, View, Vote,
                __version__, caught)
-from ._wire import read, take_over, write
+from ._wire import end, explained, read, take_over, write
 
 PROTOCOL = 1
 
@@ -25,7 +26,7 @@ class Server:
         self.messages = queue.SimpleQueue()
         self.answers: Dict[int, queue.SimpleQueue] = {}
         self.cancelled = set()
-        self.asked = 0
+        self.asked, self.greeted = 0, False
         self.lock = threading.Lock()
 
     def run(self):
@@ -35,10 +36,11 @@ class Server:
     def read(self):
         try:
             self.take_in()
-        except Exception:  # a line that is no message: nothing more can be understood
+        except Exception as error:  # a line that is no message, or a class that cannot be declared
             traceback.print_exc()
-        sys.stderr.flush()
-        os._exit(0)  # whatever the workers are doing: nobody waits for it
+            if not self.greeted:
+                write({"type": "error", "id": 0, "code": "failed", "message": explained(error)})
+        end(0)  # whatever the workers are doing: nobody waits for it
 
     def take_in(self):
         for line in self.incoming:
@@ -46,6 +48,7 @@ class Server:
             kind = message.get("type")
             if kind == "hello":
                 hello = {"type": "hello", "protocol": PROTOCOL, "components": [declare(c) for c in self.classes]}
+                self.greeted = True
                 write({**hello, "sdk": f"isr_plugin {__version__}, Python {sys.version.split()[0]}"})
             elif kind == "calls":
                 self.messages.put(message["calls"])
@@ -67,7 +70,7 @@ class Server:
                 self.judge_batch(wanted)
             else:
                 for call in wanted:
-                    self.reply(call["id"], caught(self.call, call))
+                    self.reply(call["id"], caught(self.call, call), call["method"])
 
     def judge_batch(self, calls):
         cases = [self.case(call, JudgeCase) for call in calls]
@@ -78,7 +81,7 @@ class Server:
             wrong = ValueError(f"judge_batch returned {len(verdicts)} answers for {len(calls)} cases")
             verdicts = [wrong] * len(calls)
         for call, verdict in zip(calls, verdicts):
-            self.reply(call["id"], verdict)
+            self.reply(call["id"], verdict, "judge")
 
     def call(self, call):
         method, params = call["method"], call["params"]
@@ -127,9 +130,11 @@ class Server:
             raise (BadInput if error["code"] == "bad_input" else RuntimeError)(error["message"])
         return message["value"]
 
-    def reply(self, call, value):
+    def reply(self, call, value, method=None):
         if isinstance(value, Exception):
             return self.report(call, value)
+        if method in _RETURNS and not _RETURNS[method][0](value):
+            return self.report(call, BadInput(self.unusable(method, value)))
         if isinstance(value, list) and all(isinstance(it, Vote) for it in value):
             value = {"votes": [vars(vote) for vote in value]}
         try:
@@ -137,14 +142,30 @@ class Server:
         except (TypeError, ValueError) as error:
             self.report(call, BadInput(f"{error}: {value!r:.200}"))
 
+    def unusable(self, method, value):
+        batched = method == "judge" and type(self.component).judge_batch is not Judge.judge_batch
+        name = "judge_batch" if batched else method
+        code = getattr(getattr(type(self.component), name), "__code__", None)
+        where = f" ({os.path.basename(code.co_filename)}, line {code.co_firstlineno})" if code else ""
+        kind = type(value).__name__
+        return f"its answer cannot be used: {name} returned {value!r:.80} ({kind}), not {_RETURNS[method][1]}{where}"
+
     def report(self, call, error):
         if isinstance(error, BadInput):
             return write({"type": "error", "id": call, "code": "bad_input", "message": str(error)})
         traceback.print_exception(type(error), error, error.__traceback__)
-        frames = traceback.extract_tb(error.__traceback__)
-        where = f" ({os.path.basename(frames[-1].filename)}, line {frames[-1].lineno})" if frames else ""
-        message = f"{type(error).__name__}: {error}{where}"
-        write({"type": "error", "id": call, "code": "failed", "message": message})
+        write({"type": "error", "id": call, "code": "failed", "message": explained(error)})
+
+
+def _is_verdict(value):
+    """A number, numpy's included; votes; or a verdict as the protocol has it."""
+    if isinstance(value, list):
+        return len(value) > 0 and all(isinstance(it, Vote) for it in value)
+    return not isinstance(value, bool) and isinstance(value, (numbers.Real, dict)) or hasattr(value, "tolist")
+
+
+_RETURNS = {"judge": (_is_verdict, "a probability or a list of votes"),
+            "describe": (lambda value: isinstance(value, str), "a text")}
 
 
 def _name(component):

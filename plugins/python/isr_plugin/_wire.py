@@ -5,8 +5,10 @@ The names are those of the Rust module `isr_api::messages`; a test compares them
 import dataclasses
 import json
 import os
+import signal
 import sys
 import threading
+import traceback
 
 VIEWS = ("chosen", "rejected", "chosen_corrupted", "mismatched")
 GRANULARITIES = ("summed", "per_token")
@@ -15,6 +17,7 @@ ROLES = ("system", "user", "assistant")
 CONTINUATIONS = ("answer", "opening", "tokens")
 SAMPLING = ("temperature", "top_p", "top_k", "max_new_tokens", "stop")
 
+_file = None
 _incoming = None
 _outgoing = None
 _writing = threading.Lock()
@@ -55,3 +58,42 @@ def _plain(value):
     if hasattr(value, "tolist"):
         return value.tolist()
     raise TypeError(f"{type(value).__name__} cannot be sent to isr")
+
+
+def explained(error):
+    """An exception in one line: its type, its text, and where it was raised."""
+    text = f"{type(error).__name__}: {error}"
+    if isinstance(error, SyntaxError):  # its text has the place
+        return text
+    own = os.path.dirname(os.path.abspath(__file__))
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__)
+              if not frame.filename.startswith("<") and os.path.dirname(frame.filename) != own]
+    files = [frame for frame in frames if _file is not None and os.path.abspath(frame.filename) == _file]
+    shown = frames[-1:] + (files[-1:] if frames[-1:] != files[-1:] else [])
+    places = [f"{os.path.basename(frame.filename)}, line {frame.lineno}"
+              + ("" if frame.name.startswith("<") else f", in {frame.name}") for frame in shown]
+    return f"{text} ({'; from '.join(places)})" if places else text
+
+
+def serves(path):
+    """Notes the plugin's file, which `explained` names."""
+    global _file
+    _file = os.path.abspath(path)
+
+
+def end(status):
+    """Ends this process, and what it has started: isr made it the leader of a process group of its own."""
+    sys.stderr.flush()
+    if hasattr(os, "killpg") and os.getpgid(0) == os.getpid() and status == 0:
+        os.killpg(0, signal.SIGKILL)
+    os._exit(status)
+
+
+def end_with_parent():
+    """Has the system end this process where isr was killed, even while no Python code can run."""
+    if sys.platform == "linux":
+        try:
+            import ctypes
+            ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+        except (ImportError, OSError, AttributeError):
+            pass

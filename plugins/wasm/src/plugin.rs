@@ -1,5 +1,6 @@
 //! A loaded WebAssembly file.
 
+use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -29,13 +30,13 @@ enum World {
 macro_rules! call_plugin {
     ($world:expr, $store:ident, $function:ident($($argument:expr),*)) => {
         match $world {
-            World::Judge(it) => it.instantiate(&mut *$store)?.isr_plugin_plugin().$function($store, $($argument),*),
-            World::Retrospector(it) => it.instantiate(&mut *$store)?.isr_plugin_plugin().$function($store, $($argument),*),
+            World::Judge(it) => it.instantiate_async(&mut *$store).await?.isr_plugin_plugin().$function($store, $($argument),*).await,
+            World::Retrospector(it) => it.instantiate_async(&mut *$store).await?.isr_plugin_plugin().$function($store, $($argument),*).await,
             World::Objective(ObjectiveExport::ByView(it)) => {
-                it.instantiate(&mut *$store)?.isr_plugin_plugin().$function($store, $($argument),*)
+                it.instantiate_async(&mut *$store).await?.isr_plugin_plugin().$function($store, $($argument),*).await
             }
             World::Objective(ObjectiveExport::ByName(it)) => {
-                it.instantiate(&mut *$store)?.isr_plugin_plugin().$function($store, $($argument),*)
+                it.instantiate_async(&mut *$store).await?.isr_plugin_plugin().$function($store, $($argument),*).await
             }
         }
     };
@@ -50,8 +51,8 @@ pub(crate) struct WasmPlugin {
 
 impl WasmPlugin {
     pub(crate) fn load(path: &Path, limits: Limits) -> Result<Self, SandboxError> {
-        let bytes = std::fs::read(path).map_err(|error| SandboxError::Module(error.to_string()))?;
-        let component = sandbox::compile(&module::component(bytes)?)?;
+        let bytes = read(path)?;
+        let component = sandbox::compile(limits.start, || module::component(bytes))?;
         let import = |error: wasmtime::Error| SandboxError::Import(format!("{error:#}"));
         let instance = sandbox::linker()?.instantiate_pre(&component).map_err(import)?;
         let world = World::of(&component, instance)?;
@@ -113,12 +114,13 @@ impl World {
     }
 
     fn describe(&self, plugin: &str, limits: &Arc<Limits>) -> Result<types::Manifest, SandboxError> {
-        Call::new(plugin, limits).run(|store| call_plugin!(self, store, call_describe()))
+        Call::new(plugin, limits).run_apart(async |store| call_plugin!(self, store, call_describe()))
     }
 
     fn configure(&self, plugin: &str, limits: &Arc<Limits>, settings: &str) -> Result<(), SandboxError> {
         let call = Call::new(plugin, limits);
-        let configured = call.run(|store| call_plugin!(self, store, call_configure(settings)))?;
+        let configured =
+            call.run_apart(async |store| call_plugin!(self, store, call_configure(settings)))?;
         configured.map_err(SandboxError::Settings)
     }
 }
@@ -157,6 +159,21 @@ impl Plugin for WasmPlugin {
             _ => Err("it is no objective".into()),
         }
     }
+}
+
+/// Most bytes of a file.
+const FILE: u64 = 64 << 20;
+
+/// Reads a file of bounded size.
+fn read(path: &Path) -> Result<Vec<u8>, SandboxError> {
+    let unreadable = |error: std::io::Error| SandboxError::Module(error.to_string());
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(path).map_err(unreadable)?;
+    file.take(FILE + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() as u64 > FILE {
+        return Err(SandboxError::Module(format!("it has more than {} MiB", FILE >> 20)));
+    }
+    Ok(bytes)
 }
 
 fn manifest(kind: Kind, described: types::Manifest) -> Result<Manifest, SandboxError> {

@@ -84,6 +84,10 @@ impl<'s> Checker<'s> {
         }
         let noun = choice.title.or(at.rsplit('.').next()).unwrap_or(at);
         let place = if noun == at { String::new() } else { format!(" at `{at}`") };
+        if self.has_plugins_left_out && choice.is_component() {
+            self.unchecked.push(format!("{noun} `{name}`{place}"));
+            return Json::Null;
+        }
         let origin = problems::origin(named);
         let hint = diagnostics::hint_and_list(name, &choice.names());
         self.problems.push(format!("unknown {noun} `{name}`{place}{origin}{hint}"));
@@ -111,7 +115,8 @@ impl<'s> Checker<'s> {
         let fitting: Vec<&&Json> = forms.iter().filter(fits).collect();
         let tried = if fitting.is_empty() { forms.iter().collect() } else { fitting };
         for form in tried {
-            let mut trial = Self { problems: Vec::new(), origins: Default::default(), ..*self };
+            let mut trial =
+                Self { problems: Vec::new(), origins: Default::default(), unchecked: Vec::new(), ..*self };
             let json = trial.value(at, value, form);
             trials.push((trial, json));
         }
@@ -120,6 +125,7 @@ impl<'s> Checker<'s> {
         };
         self.problems.extend(best.problems);
         self.origins.extend(best.origins);
+        self.unchecked.extend(best.unchecked);
         json
     }
 }

@@ -13,9 +13,10 @@ use config::{Map, Value, ValueKind};
 use isr_api::Error;
 use serde_json::{Number, Value as Json};
 
-use self::schema_view::SchemaView;
+use self::schema_view::{Bounds, SchemaView};
 use super::diagnostics::{self, reject};
 use super::layer::RawOverride;
+use crate::plugin;
 
 /// State of the walk. `'s` is the lifetime of the schema.
 pub(super) struct Checker<'s> {
@@ -23,11 +24,31 @@ pub(super) struct Checker<'s> {
     raw_overrides: &'s [RawOverride],
     problems: Vec<String>,
     origins: BTreeMap<String, String>,
+    /// Components that are not registered, where they may come from plugins that are not loaded.
+    unchecked: Vec<String>,
+    has_plugins_left_out: bool,
 }
 
 impl<'s> Checker<'s> {
     pub(super) fn new(root: &'s Json, raw_overrides: &'s [RawOverride]) -> Self {
-        Self { view: SchemaView::new(root), raw_overrides, problems: Vec::new(), origins: BTreeMap::new() }
+        Self {
+            view: SchemaView::new(root),
+            raw_overrides,
+            problems: Vec::new(),
+            origins: BTreeMap::new(),
+            unchecked: Vec::new(),
+            has_plugins_left_out: false,
+        }
+    }
+
+    /// Leaves components unchecked that are not registered: they may come from plugins that are not loaded.
+    pub(super) fn without_plugins(self) -> Self {
+        Self { has_plugins_left_out: true, ..self }
+    }
+
+    /// Takes the list of components that were left unchecked.
+    pub(super) fn take_unchecked(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.unchecked)
     }
 
     /// Returns the origins of all values, or one error with all problems.
@@ -52,6 +73,9 @@ impl<'s> Checker<'s> {
         if let Some(literals) = schema_view::literals(schema) {
             return self.literal(at, value, &literals);
         }
+        if let Some(listed) = schema_view::listed(schema) {
+            return self.listed(at, value, &listed);
+        }
         let types = schema_view::types(schema);
         let reads_text = types.contains(&"string");
         if types.contains(&"null") && !reads_text && problems::is_none(value) {
@@ -60,15 +84,25 @@ impl<'s> Checker<'s> {
         match &value.kind {
             ValueKind::Table(table) if types.contains(&"object") => self.table(at, table, schema),
             ValueKind::Array(items) if types.contains(&"array") => {
-                self.length(at, value, items.len(), schema);
-                self.items(at, items, schema)
+                self.count(at, value, (items.len(), "items"), ("minItems", "maxItems"), schema);
+                let checked = self.items(at, items, schema);
+                self.distinct(at, value, &checked, schema);
+                checked
             }
             kind if types.is_empty() || types.iter().any(|name| has_type(kind, name)) => {
                 self.bounds(at, value, schema);
+                if let ValueKind::String(text) = kind {
+                    self.text_length(at, value, text, schema);
+                }
                 self.json(at, value)
             }
-            _ if reads_text && self.raw_text(at, value).is_some() => self.raw_text(at, value).into(),
-            _ => self.mismatch(at, value, &diagnostics::expected(&types)),
+            _ => match self.raw_text(at, value).filter(|_| reads_text) {
+                Some(text) => {
+                    self.text_length(at, value, text, schema);
+                    text.into()
+                }
+                None => self.mismatch(at, value, &diagnostics::expected(&types)),
+            },
         }
     }
 
@@ -76,6 +110,7 @@ impl<'s> Checker<'s> {
         let properties = schema.get("properties").and_then(Json::as_object);
         let others = schema.get("additionalProperties").or_else(|| schema.get("unevaluatedProperties"));
         let mut checked = serde_json::Map::new();
+        self.key_count(at, table, schema);
         for (key, value) in sorted(table) {
             let path = diagnostics::join(at, key);
             let json = match (properties.and_then(|known| known.get(key)), others) {
@@ -91,16 +126,58 @@ impl<'s> Checker<'s> {
         Json::Object(checked)
     }
 
-    fn length(&mut self, at: &str, value: &Value, length: usize, schema: &Json) {
-        let limit = |key| schema.get(key).and_then(Json::as_u64);
-        let (least, most) = (limit("minItems").unwrap_or(0), limit("maxItems").unwrap_or(u64::MAX));
-        if !(least..=most).contains(&(length as u64)) {
+    /// Checks a number of items, keys or letters against two keywords.
+    fn count(&mut self, at: &str, value: &Value, of: (usize, &str), keys: (&str, &str), schema: &Json) {
+        let ((count, what), limit) = (of, |key| schema.get(key).and_then(Json::as_u64));
+        let (least, most) = (limit(keys.0).unwrap_or(0), limit(keys.1).unwrap_or(u64::MAX));
+        if !(least..=most).contains(&(count as u64)) {
             let allowed = match (least, most) {
                 (least, most) if least == most => format!("{least}"),
                 (least, u64::MAX) => format!("at least {least}"),
                 (least, most) => format!("{least} to {most}"),
             };
-            self.problem(at, value, &format!("has {length} items; it must have {allowed}"));
+            self.problem(at, value, &format!("has {count} {what}; it must have {allowed}"));
+        }
+    }
+
+    fn key_count(&mut self, at: &str, table: &Map<String, Value>, schema: &Json) {
+        // The name of a plugin's component is none of its settings.
+        let name = schema.get(plugin::MARK).is_some() && table.contains_key("type");
+        let origin = table.values().find_map(Value::origin).map(str::to_owned);
+        let whole = Value::new(origin.as_ref(), ValueKind::Nil);
+        let count = table.len() - usize::from(name);
+        self.count(at, &whole, (count, "keys"), ("minProperties", "maxProperties"), schema);
+    }
+
+    fn text_length(&mut self, at: &str, value: &Value, text: &str, schema: &Json) {
+        let letters = text.chars().count();
+        self.count(at, value, (letters, "letters"), ("minLength", "maxLength"), schema);
+    }
+
+    /// Checks that a list has no item twice, where the schema wants that.
+    fn distinct(&mut self, at: &str, value: &Value, checked: &Json, schema: &Json) {
+        let unique = schema.get("uniqueItems").and_then(Json::as_bool).unwrap_or(false);
+        let items = checked.as_array().filter(|_| unique);
+        let mut seen = std::collections::HashSet::new();
+        let twice = items.into_iter().flatten().find(|item| !seen.insert(item.to_string()));
+        if let Some(item) = twice {
+            self.problem(at, value, &format!("has {item} twice"));
+        }
+    }
+
+    /// Checks that a value is one of those that the schema lists.
+    fn listed(&mut self, at: &str, value: &Value, allowed: &[&Json]) -> Json {
+        let checked = self.json(at, value);
+        let is = |it: &&&Json| match (it.as_f64(), checked.as_f64()) {
+            (Some(one), Some(other)) => one == other,
+            _ => ***it == checked || it.is_null() && problems::is_none(value),
+        };
+        match allowed.iter().find(is) {
+            Some(found) => (**found).clone(),
+            None => {
+                let all = allowed.iter().map(|it| it.to_string()).collect::<Vec<_>>().join(", ");
+                self.problem(at, value, &format!("is {checked}, which is not among its values: {all}"))
+            }
         }
     }
 
@@ -145,17 +222,14 @@ impl<'s> Checker<'s> {
     }
 
     fn bounds(&mut self, at: &str, value: &Value, schema: &Json) {
-        let (least, most) = schema_view::bounds(schema);
         let number = match value.kind {
             ValueKind::I64(number) => number as f64,
+            ValueKind::U64(number) => number as f64,
             ValueKind::Float(number) => number,
             _ => return,
         };
-        if let Some(least) = least.filter(|least| number < *least) {
-            self.problem(at, value, &format!("is {}; it must be at least {least}", value.kind));
-        }
-        if let Some(most) = most.filter(|most| number > *most) {
-            self.problem(at, value, &format!("is {}; it must be at most {most}", value.kind));
+        if let Some(broken) = Bounds::of(schema).broken(number) {
+            self.problem(at, value, &format!("is {}; it must be {broken}", value.kind));
         }
     }
 

@@ -64,6 +64,11 @@ impl<'s> Tagged<'s> {
         })
     }
 
+    /// Whether the variants are components of a kind, by the title of the schema.
+    pub(super) fn is_component(&self) -> bool {
+        self.title.is_some_and(|title| isr_api::Kind::ALL.iter().any(|kind| kind.section() == title))
+    }
+
     pub(super) fn names(&self) -> Vec<&'s str> {
         self.variants.iter().map(|(name, _)| *name).collect()
     }
@@ -99,17 +104,63 @@ pub(super) fn required(schema: &Json) -> impl Iterator<Item = &str> {
     listed.into_iter().flatten().filter_map(Json::as_str)
 }
 
-/// Minimum and maximum of a number, from the bounds or the integer format.
-pub(super) fn bounds(schema: &Json) -> (Option<f64>, Option<f64>) {
-    let limit = |key| schema.get(key).and_then(Json::as_f64);
-    let (least, most) = match schema.get("format").and_then(Json::as_str) {
-        Some("int8") => (Some(-128.0), Some(127.0)),
-        Some("int16") => (Some(-32_768.0), Some(32_767.0)),
-        Some("int32") => (Some(f64::from(i32::MIN)), Some(f64::from(i32::MAX))),
-        Some("uint8") => (Some(0.0), Some(255.0)),
-        Some("uint16") => (Some(0.0), Some(65_535.0)),
-        Some("uint32") => (Some(0.0), Some(f64::from(u32::MAX))),
-        _ => (None, None),
-    };
-    (limit("minimum").or(least), limit("maximum").or(most))
+/// Listed values of a schema, of any type; `None` if it lists none.
+pub(super) fn listed(schema: &Json) -> Option<Vec<&Json>> {
+    match schema.get("const") {
+        Some(only) => Some(vec![only]),
+        None => Some(schema.get("enum")?.as_array()?.iter().collect()),
+    }
+}
+
+/// Bounds of a number.
+#[derive(Default)]
+pub(super) struct Bounds {
+    /// Minimum, from the keyword or the integer format.
+    pub(super) least: Option<f64>,
+    /// Maximum, from the keyword or the integer format.
+    pub(super) most: Option<f64>,
+    /// What it must be more than.
+    pub(super) above: Option<f64>,
+    /// What it must be less than.
+    pub(super) below: Option<f64>,
+    /// What it must be a multiple of.
+    pub(super) step: Option<f64>,
+}
+
+impl Bounds {
+    pub(super) fn of(schema: &Json) -> Self {
+        let limit = |key| schema.get(key).and_then(Json::as_f64);
+        let (least, most) = match schema.get("format").and_then(Json::as_str) {
+            Some("int8") => (Some(-128.0), Some(127.0)),
+            Some("int16") => (Some(-32_768.0), Some(32_767.0)),
+            Some("int32") => (Some(f64::from(i32::MIN)), Some(f64::from(i32::MAX))),
+            Some("uint8") => (Some(0.0), Some(255.0)),
+            Some("uint16") => (Some(0.0), Some(65_535.0)),
+            Some("uint32") => (Some(0.0), Some(f64::from(u32::MAX))),
+            _ => (None, None),
+        };
+        Self {
+            least: limit("minimum").or(least),
+            most: limit("maximum").or(most),
+            above: limit("exclusiveMinimum"),
+            below: limit("exclusiveMaximum"),
+            step: limit("multipleOf"),
+        }
+    }
+
+    /// What is wrong with a number.
+    pub(super) fn broken(&self, number: f64) -> Option<String> {
+        let multiple = |step: f64| {
+            let count = number / step;
+            (count - count.round()).abs() <= 1e-9 * count.abs().max(1.0)
+        };
+        let broken = |limit: Option<f64>, holds: &dyn Fn(f64) -> bool, what: &str| {
+            limit.filter(|limit| !holds(*limit)).map(|limit| format!("{what} {limit}"))
+        };
+        broken(self.least, &|it| number >= it, "at least")
+            .or_else(|| broken(self.most, &|it| number <= it, "at most"))
+            .or_else(|| broken(self.above, &|it| number > it, "more than"))
+            .or_else(|| broken(self.below, &|it| number < it, "less than"))
+            .or_else(|| broken(self.step, &multiple, "a multiple of"))
+    }
 }

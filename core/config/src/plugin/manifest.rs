@@ -11,6 +11,9 @@ use crate::registry::Entry;
 pub const KINDS: [Kind; 5] =
     [Kind::Encoder, Kind::Policy, Kind::Retrospector, Kind::Judge, Kind::Objective];
 
+/// Most bytes of a text in a manifest.
+const TEXT: usize = 64 << 10;
+
 /// Schema keyword that marks a plugin's section within the config's schema.
 pub(crate) const MARK: &str = "x-plugin";
 
@@ -31,9 +34,15 @@ impl ManifestSchema for Manifest {
         }
         if !is_name(name) {
             let rule = "1 to 64 letters in lower case, digits, `_` and `-`, beginning with a letter";
-            return Err(format!("{:?} is no name for a {}; it must be {rule}", name, kind.section()));
+            let shown: String = name.chars().take(80).collect();
+            return Err(format!("{shown:?} is no name for a {}; it must be {rule}", kind.section()));
         }
         let of = |reason: String| format!("{} `{name}`: {reason}", kind.section());
+        for (what, text) in [("help", &self.help), ("example", &self.example), ("version", &self.version)] {
+            if text.len() > TEXT {
+                return Err(of(format!("its {what} has {} bytes; at most {TEXT} are allowed", text.len())));
+            }
+        }
         check_schema::check(&self.schema).map_err(|reason| of(format!("its config schema {reason}")))?;
         match self.example.parse::<toml::Table>() {
             Ok(_) => Ok(()),

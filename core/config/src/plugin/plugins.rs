@@ -13,6 +13,9 @@ use crate::registry;
 /// Environment variable with directories of plugins.
 pub(crate) const FOLDERS: &str = "ISR_PLUGIN_PATH";
 
+/// Most components of a file.
+const COMPONENTS: usize = 1000;
+
 /// Loaded plugin files, whose component names are unique among them and among the registered ones. Cheap to
 /// clone. A plugin lives until the last clone and the last component built by it are dropped.
 #[derive(Clone, Default)]
@@ -82,6 +85,10 @@ fn load(file: &PluginFile, folders: &[PathBuf]) -> Result<LoadedPlugin, String> 
     let plugin = loader.load(&path, file).map_err(chain)?;
     if plugin.manifests().is_empty() {
         return Err("it gives no component".to_owned());
+    }
+    let components = plugin.manifests().len();
+    if components > COMPONENTS {
+        return Err(format!("it gives {components} components; at most {COMPONENTS} are allowed"));
     }
     plugin.manifests().iter().try_for_each(Manifest::check)?;
     Ok(LoadedPlugin { path, plugin })

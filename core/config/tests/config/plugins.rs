@@ -168,6 +168,80 @@ fn manifests_that_cannot_be_used_are_refused() {
 }
 
 #[test]
+fn every_keyword_of_a_schema_that_is_accepted_is_enforced() {
+    for (schema, good, bad, says) in [
+        (json!({ "type": "number", "exclusiveMinimum": 0 }), "0.5", "0", "it must be more than 0"),
+        (json!({ "type": "number", "exclusiveMaximum": 1 }), "0.5", "1.0", "it must be less than 1"),
+        (json!({ "type": "integer", "multipleOf": 4 }), "8", "9", "it must be a multiple of 4"),
+        (json!({ "type": "number", "multipleOf": 0.1 }), "0.3", "0.35", "it must be a multiple of 0.1"),
+        (
+            json!({ "type": "string", "minLength": 2 }),
+            "'\u{e9}\u{e9}'",
+            "'\u{e9}'",
+            "has 1 letters; it must have at least 2",
+        ),
+        (
+            json!({ "type": "string", "maxLength": 2 }),
+            "'ab'",
+            "'abc'",
+            "has 3 letters; it must have 0 to 2",
+        ),
+        (json!({ "type": "array", "uniqueItems": true }), "[1, 2]", "[1, 2, 1]", "has 1 twice"),
+        (
+            json!({ "type": "object", "additionalProperties": true, "minProperties": 1 }),
+            "{ a = 1 }",
+            "{}",
+            "has 0 keys",
+        ),
+        (
+            json!({ "type": "object", "additionalProperties": true, "maxProperties": 1 }),
+            "{ a = 1 }",
+            "{ a = 1, b = 2 }",
+            "has 2 keys",
+        ),
+        (
+            json!({ "enum": [1, 2.5, "x", null] }),
+            "2.5",
+            "3",
+            "which is not among its values: 1, 2.5, \"x\", null",
+        ),
+        (json!({ "const": 4 }), "4", "5", "which is not among its values: 4"),
+        (json!({ "type": "boolean", "enum": [true] }), "true", "false", "not among its values: true"),
+    ] {
+        let mut plugin = brief();
+        plugin["schema"]["properties"]["key"] = schema.clone();
+        let section = |value: &str| format!("[judge]\ntype = 'brief'\nkey = {value}\n");
+        loaded(&config(&folder(std::slice::from_ref(&plugin), &section(good))));
+        let said = wrong(&[plugin], &section(bad));
+        assert!(said.starts_with("`judge.key`") && said.contains(says), "{schema}: {said}");
+    }
+}
+
+#[test]
+fn a_manifest_of_endless_texts_or_components_is_refused() {
+    let mut long = brief();
+    long["help"] = "x".repeat(70_000).into();
+    insta::assert_snapshot!(wrong(&[long], ""), @"cannot load plugin brief.json: judge `brief`: its help has 70000 bytes; at most 65536 are allowed");
+    insta::assert_snapshot!(wrong(&vec![brief(); 1001], ""), @"cannot load plugin brief.json: it gives 1001 components; at most 1000 are allowed");
+}
+
+#[test]
+fn a_config_is_checked_without_its_plugins_but_for_what_they_give() {
+    let check = |section: &str| {
+        let folder = folder(&[], section);
+        // Nothing can be loaded from it.
+        fs::write(folder.path().join("brief.json"), "nonsense").unwrap();
+        config(&folder).without_plugins(true).check::<RunConfig>()
+    };
+    let vote = "[judge]\ntype = 'vote'\nmembers = [{ type = 'self' }, { type = 'brief', words = 2 }]\n";
+    assert_eq!(check("[judge]\ntype = 'brief'\nwords = 7\n").unwrap(), ["judge `brief`"]);
+    assert_eq!(check(vote).unwrap(), ["judge `brief` at `judge.members[1]`"]);
+    assert!(check("[judge]\ntype = 'self'\n").unwrap().is_empty());
+    let said = check("[judge]\ntype = 'brief'\n[loop]\nitrations = 3\n");
+    assert!(said.unwrap_err().to_string().contains("unknown key `loop.itrations`"));
+}
+
+#[test]
 fn two_components_of_one_name_are_refused() {
     insta::assert_snapshot!(wrong(&[brief(), brief()], ""), @"cannot load plugin brief.json: the name of its judge `brief` is taken by another of the same file");
     let folder = folder(&[brief()], "");

@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::ProcessEvent;
+use super::log::ProcessLog;
 use crate::error::SessionErrorKind;
 use crate::message::FromPlugin;
 
@@ -19,24 +20,31 @@ const SHOWN: usize = 120;
 pub(super) fn read_messages(
     stdout: impl Read,
     limit: usize,
-    plugin: &str,
+    log: &ProcessLog,
     on_event: impl Fn(ProcessEvent),
 ) {
     let mut stdout = BufReader::new(stdout);
     loop {
         let mut line = Vec::new();
+        let limit = log.line_limit(limit);
         // One byte more tells a line of just the limit from a longer one.
         let read = (&mut stdout).take(limit as u64 + 1).read_until(b'\n', &mut line);
         match read {
             Ok(0) | Err(_) => return on_event(ProcessEvent::Closed),
-            Ok(_) if line.len() > limit => {
-                return on_event(ProcessEvent::Broken(SessionErrorKind::LongLine { limit }));
-            }
             Ok(_) => {}
         }
+        if let Err(kind) = log.count(line.len()) {
+            return on_event(ProcessEvent::Broken(kind));
+        }
+        if line.len() > limit {
+            return on_event(ProcessEvent::Broken(SessionErrorKind::LongLine { limit }));
+        }
         match parse(&line) {
-            Ok(FromPlugin::Log { level, message }) => log(plugin, &level, &message),
-            Ok(message) => on_event(ProcessEvent::Message { message, bytes: line.len() }),
+            Ok(FromPlugin::Log { level, message }) => log.line(&level, &message),
+            Ok(message) => {
+                log.greeted();
+                on_event(ProcessEvent::Message { message, bytes: line.len() });
+            }
             Err(kind) => return on_event(ProcessEvent::Broken(kind)),
         }
     }
@@ -50,27 +58,32 @@ fn parse(line: &[u8]) -> Result<FromPlugin, SessionErrorKind> {
     })
 }
 
-fn log(plugin: &str, level: &str, message: &str) {
-    match level {
-        "error" => tracing::error!(plugin, "{message}"),
-        "warn" => tracing::warn!(plugin, "{message}"),
-        "debug" => tracing::debug!(plugin, "{message}"),
-        _ => tracing::info!(plugin, "{message}"),
-    }
-}
-
-/// Logs the lines of stderr, and keeps the last of them.
-pub(super) fn read_stderr(stderr: impl Read, tail: &StderrTail, plugin: &str) {
+/// Logs the lines of stderr, and keeps the last of them. An error is handed on once; what follows is read and dropped,
+/// so that the process can end.
+pub(super) fn read_stderr(
+    stderr: impl Read,
+    tail: &StderrTail,
+    log: &ProcessLog,
+    on_event: impl Fn(ProcessEvent),
+) {
     let mut stderr = BufReader::new(stderr);
+    let mut is_flooded = false;
     loop {
         let mut line = Vec::new();
         match (&mut stderr).take(STDERR_LINE).read_until(b'\n', &mut line) {
             Ok(0) | Err(_) => return,
             Ok(_) => {}
         }
+        if is_flooded {
+            continue;
+        }
+        if let Err(kind) = log.count(line.len()) {
+            is_flooded = true;
+            on_event(ProcessEvent::Broken(kind));
+        }
         let line = String::from_utf8_lossy(&line).trim_end().to_owned();
         if !line.is_empty() {
-            tracing::info!(plugin, "{line}");
+            log.line("info", &line);
             tail.push(line);
         }
     }
@@ -102,7 +115,7 @@ mod tests {
 
     fn events(text: &str, limit: usize) -> Vec<String> {
         let all = RefCell::new(Vec::new());
-        read_messages(text.as_bytes(), limit, "p", |event| {
+        read_messages(text.as_bytes(), limit, &ProcessLog::new("p"), |event| {
             all.borrow_mut().push(match event {
                 ProcessEvent::Message { message, .. } => format!("{message:?}"),
                 ProcessEvent::Broken(kind) => kind.to_string(),
@@ -132,10 +145,24 @@ mod tests {
     }
 
     #[test]
+    fn a_flood_before_the_hello_ends_it_with_and_without_line_breaks() {
+        let log_line =
+            format!("{{\"type\":\"log\",\"level\":\"debug\",\"message\":\"{}\"}}\n", "x".repeat(1 << 20));
+        for text in ["x".repeat(17 << 20), log_line.repeat(17)] {
+            assert_eq!(events(&text, 64 << 20), ["it wrote more than 16777216 bytes before its hello"]);
+        }
+        let (tail, said) = (StderrTail::default(), RefCell::new(Vec::new()));
+        let text = "x\n".repeat(9 << 20);
+        read_stderr(text.as_bytes(), &tail, &ProcessLog::new("p"), |event| said.borrow_mut().push(event));
+        assert!(matches!(said.borrow()[..], [ProcessEvent::Broken(SessionErrorKind::Flood { .. })]));
+        assert_eq!(tail.lines().len(), KEPT);
+    }
+
+    #[test]
     fn the_last_lines_of_stderr_are_kept() {
         let tail = StderrTail::default();
         let text: String = (0..40).map(|n| format!("line {n}\n\n")).collect();
-        read_stderr(text.as_bytes(), &tail, "p");
+        read_stderr(text.as_bytes(), &tail, &ProcessLog::new("p"), |event| panic!("{event:?}"));
         assert_eq!(tail.lines().len(), KEPT);
         assert_eq!(tail.lines()[KEPT - 1], "line 39");
     }

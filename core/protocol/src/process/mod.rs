@@ -2,6 +2,7 @@
 
 mod exit;
 mod lines;
+mod log;
 
 use std::io::Write;
 use std::process::{Child, ChildStdin, Stdio};
@@ -10,6 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use lines::StderrTail;
+use log::ProcessLog;
 
 use crate::error::SessionErrorKind;
 use crate::limits::Limits;
@@ -55,7 +57,7 @@ impl Process {
     ) -> Result<Self, SessionErrorKind> {
         let mut command = program.command();
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        // Ctrl-C is for isr, which then closes the plugin's input.
+        // Ctrl-C is for isr, which then closes the plugin's input; and a group can be killed as a whole.
         #[cfg(unix)]
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let not_started = |cause| {
@@ -71,13 +73,14 @@ impl Process {
         let (input, written) = mpsc::sync_channel(limits.unread);
         let on_written = on_event.clone();
         thread::spawn(move || write_lines(stdin, &written, on_written));
-        let (name, line_bytes) = (program.name.clone(), limits.line_bytes);
-        thread::spawn(move || lines::read_messages(stdout, line_bytes, &name, on_event));
+        let (log, line_bytes) = (ProcessLog::new(&program.name), limits.line_bytes);
+        let (on_message, messages) = (on_event.clone(), log.clone());
+        thread::spawn(move || lines::read_messages(stdout, line_bytes, &messages, on_message));
         let tail = StderrTail::default();
         let (ended, stderr_ended) = mpsc::sync_channel(1);
-        let (kept, name) = (tail.clone(), program.name.clone());
+        let kept = tail.clone();
         thread::spawn(move || {
-            lines::read_stderr(stderr, &kept, &name);
+            lines::read_stderr(stderr, &kept, &log, on_event);
             drop(ended);
         });
         Ok(Self { child, input, unread: limits.unread, tail, stderr_ended })
@@ -108,12 +111,12 @@ impl Process {
         }
     }
 
-    /// Closes its input, kills it if it does not exit within `grace`, and returns how it ended and the end of its
-    /// stderr.
+    /// Closes its input, kills it if it does not exit within `grace`, with all that it started in its process group, and
+    /// returns how it ended and the end of its stderr.
     pub(crate) fn end(mut self, grace: Duration) -> (String, Vec<String>) {
         drop(self.input);
         let status = exit::wait(&mut self.child, grace);
-        // Another process may hold its stderr open: that one is not waited for.
+        // A process that left the group may hold its stderr open: that one is not waited for.
         let _ = self.stderr_ended.recv_timeout(Duration::from_millis(200));
         (status, self.tail.lines())
     }

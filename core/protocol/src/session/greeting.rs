@@ -39,6 +39,8 @@ pub fn hello(program: &Program, limits: &Limits) -> Result<Vec<Declared>, Sessio
         Err(SessionErrorKind::Ended(_)) => {
             Err(SessionError { kind: SessionErrorKind::Ended(status), stderr_tail })
         }
+        // It says itself what is wrong.
+        Err(kind @ SessionErrorKind::Reported { .. }) => Err(kind.into()),
         Err(kind) => Err(SessionError { kind, stderr_tail }),
     }
 }
@@ -59,6 +61,7 @@ pub(super) fn declared(message: FromPlugin) -> Result<Vec<Declared>, SessionErro
             "it speaks version {protocol} of the protocol ({sdk}), and this program version {VERSION}; use \
              an isr_plugin of this program's version"
         ))),
+        FromPlugin::Error { code, message, .. } => Err(SessionErrorKind::Reported { code, message }),
         _ => Err(SessionErrorKind::Protocol("its first message is no hello".to_owned())),
     }
 }

@@ -38,6 +38,9 @@ pub fn serve(path: &Path, memory_mb: Option<u64>) -> Result<(), Cause> {
         let limit = rustix::process::Rlimit { current: Some(mb << 20), maximum: Some(mb << 20) };
         rustix::process::setrlimit(rustix::process::Resource::As, limit)?;
     }
+    // If isr is killed while the library blocks all threads, nobody reads the end of the input.
+    #[cfg(target_os = "linux")]
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
     let path = std::path::absolute(path)?;
     let plugin = NativeLoader.load(&path, &PluginFile::new(&path))?;
     let runtime = Builder::new_multi_thread().enable_all().build()?;
@@ -48,7 +51,17 @@ pub fn serve(path: &Path, memory_mb: Option<u64>) -> Result<(), Cause> {
     }
     // Calls may be anywhere in the library: nobody waits for them.
     runtime.shutdown_background();
+    end_group();
     Ok(())
+}
+
+/// Ends this process and what the library has started: isr made it the leader of a process group of its own.
+fn end_group() {
+    use rustix::process::{Signal, getpgrp, getpid, kill_current_process_group};
+    if getpgrp() == getpid() {
+        // An error leaves the process to its caller, which ends it.
+        let _ = kill_current_process_group(Signal::KILL);
+    }
 }
 
 enum Component {

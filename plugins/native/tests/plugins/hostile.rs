@@ -31,7 +31,7 @@ fn a_component_that_cannot_be_built_says_why() {
     let start = Instant::now();
     let said = not_built("loop in construct");
     assert_eq!(said, "it did not construct within 1 s (`start_s`), and is left to itself");
-    assert!(start.elapsed() < Duration::from_secs(20));
+    assert!(start.elapsed() < Duration::from_secs(300));
 }
 
 #[test]

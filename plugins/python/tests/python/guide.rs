@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 
 use isr_api::Kind;
 use isr_testing::fixtures::case;
-use isr_testing::{FakePolicy, ObjectiveRules};
+use isr_testing::{FakePolicy, JudgeRules, ObjectiveRules};
 use serde_json::json;
 
 use crate::support::{File, judge, objective};
@@ -38,6 +39,36 @@ async fn the_first_judge_and_the_one_with_settings() {
     assert_eq!(lenient.judge(&case("abcd", "e"), &policy).await.unwrap().p_first, 0.0);
     let refused = judge(&*plugin, "brevity", &json!({"margin": -1})).err().unwrap();
     assert!(refused.contains("margin must be 0 or more"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_judges_of_the_guide_keep_the_contract() {
+    for says in ["import Judge", "defaults = "] {
+        let file = block(says);
+        let plugin = file.load().unwrap();
+        let judge = judge(&*plugin, "brevity", &json!({})).unwrap();
+        let found = isr_testing::judge(judge, &JudgeRules::default()).await;
+        assert!(found.is_empty(), "{says}: {found:#?}");
+    }
+}
+
+#[test]
+fn the_test_of_the_guide_passes() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, says: &str| {
+        let block = blocks().into_iter().find(|block| block.contains(says)).unwrap();
+        fs::write(folder.path().join(name), block).unwrap();
+    };
+    write("brevity.py", "import Judge");
+    write("test_brevity.py", "def test_short");
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let tested = Command::new("python3")
+        .args(["-c", "import test_brevity; test_brevity.test_short()"])
+        .current_dir(folder.path())
+        .env("PYTHONPATH", package)
+        .output()
+        .unwrap();
+    assert!(tested.status.success(), "{}", String::from_utf8_lossy(&tested.stderr));
 }
 
 #[test]

@@ -21,7 +21,7 @@ fn judge(fault: &str) -> File {
         "if 'object 3' in case.instruction and not os.path.exists(os.path.join(os.path.dirname(__file__), \
          'mended')):\n    {fault}\nreturn 1.0 if case.first.text < case.second.text else 0.0"
     ))
-    .with(|options| options.call_s = Some(1.0))
+    .with(|options| options.call_s = Some(5.0))
 }
 
 async fn run(dir: &Path, judge: &File, quarantine_limit: f64) -> Result<Summary, Error> {
@@ -70,7 +70,7 @@ async fn where_nothing_may_be_quarantined_a_hanging_judge_stops_the_run() {
     let dir = tempfile::tempdir().unwrap();
     let stopped = run(dir.path(), &judge("time.sleep(60)"), 0.0).await.unwrap_err();
     assert!(matches!(stopped, Error::TooManyQuarantined { .. }), "{stopped:?}");
-    assert!(stopped.to_string().contains("plugin `it`, judge: no answer within 1 s"), "{stopped}");
+    assert!(stopped.to_string().contains("plugin `it`, judge: no answer within 5 s"), "{stopped}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

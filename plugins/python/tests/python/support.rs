@@ -10,7 +10,7 @@ use isr_python::PythonLoader;
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
-/// A plugin file with this text, and short limits.
+/// A plugin file with this text, and limits that a busy machine keeps.
 pub(crate) struct File {
     folder: TempDir,
     pub(crate) options: PluginFile,
@@ -22,7 +22,7 @@ impl File {
         let folder = tempfile::tempdir().unwrap();
         let text = format!("import os, sys, time\nfrom isr_plugin import *\n\n{body}\n");
         fs::write(folder.path().join("plugin.py"), text).unwrap();
-        let options = PluginFile { call_s: Some(5.0), start_s: Some(20.0), ..PluginFile::default() };
+        let options = PluginFile { call_s: Some(60.0), start_s: Some(120.0), ..PluginFile::default() };
         Self { folder, options }
     }
 

@@ -21,12 +21,14 @@ impl Judge for WasmJudge {
         let (plugin, settings) = (self.plugin.clone(), self.shared.settings.clone());
         let asked = convert::judge_case(case);
         let outcome = on_case(&self.shared, &case.scene, policy, case.seed, move |call| {
-            call.run(|store| {
-                let instance = plugin.instantiate(&mut *store)?;
-                if let Err(reason) = instance.isr_plugin_plugin().call_configure(&mut *store, &settings)? {
+            call.run(async |store| {
+                let instance = plugin.instantiate_async(&mut *store).await?;
+                let configured =
+                    instance.isr_plugin_plugin().call_configure(&mut *store, &settings).await?;
+                if let Err(reason) = configured {
                     return Ok(Err(SandboxError::Settings(reason)));
                 }
-                let verdict = instance.isr_plugin_judge().call_judge(&mut *store, &asked)?;
+                let verdict = instance.isr_plugin_judge().call_judge(&mut *store, &asked).await?;
                 Ok(verdict.map_err(SandboxError::from))
             })?
         });

@@ -9,13 +9,12 @@ pub(crate) use objective::{ObjectiveExport, WasmObjective};
 pub(crate) use retrospector::WasmRetrospector;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use isr_api::{FrozenPolicy, VideoInput};
 use tokio::runtime::Handle;
 
 use crate::error::SandboxError;
-use crate::sandbox::{Call, CaseContext, Limits};
+use crate::sandbox::{Call, CaseContext, Clock, Limits};
 
 /// What all components of a file need.
 #[derive(Clone)]
@@ -36,22 +35,17 @@ async fn on_case<T: Send + 'static>(
     work: impl FnOnce(Call) -> Result<T, SandboxError> + Send + 'static,
 ) -> Result<T, SandboxError> {
     let context = CaseContext { video: video.clone(), policy: policy.clone(), runtime: Handle::current() };
-    let cancel = CancelOnDrop(Arc::default());
-    let call = Call {
-        context: Some(context),
-        seed,
-        cancelled: Arc::clone(&cancel.0),
-        ..Call::new(&shared.name, &shared.limits)
-    };
+    let call = Call { context: Some(context), seed, ..Call::new(&shared.name, &shared.limits) };
+    let _cancel = CancelOnDrop(Arc::clone(&call.clock));
     let done = tokio::task::spawn_blocking(move || work(call)).await;
     done.unwrap_or_else(|error| Err(SandboxError::Trap(error.to_string())))
 }
 
-/// Sets its flag when it is dropped.
-struct CancelOnDrop(Arc<AtomicBool>);
+/// Ends the call when it is dropped.
+struct CancelOnDrop(Arc<Clock>);
 
 impl Drop for CancelOnDrop {
     fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.0.cancel();
     }
 }

@@ -1,7 +1,5 @@
 //! An objective in the sandbox.
 
-use std::thread;
-
 use isr_api::messages::{RequirementsMessage, check_lengths};
 use isr_api::{ComponentError, ObjectiveBatch, ObjectiveValue, PreferenceObjective, Requirements};
 use wasmtime::Store;
@@ -26,20 +24,22 @@ pub(crate) enum ObjectiveExport {
 type Outcome<T> = wasmtime::Result<Result<T, SandboxError>>;
 
 impl ObjectiveExport {
-    fn needs(&self, store: &mut Store<State>, settings: &str) -> Outcome<RequirementsMessage> {
+    async fn needs(&self, store: &mut Store<State>, settings: &str) -> Outcome<RequirementsMessage> {
         let configured = match self {
             Self::ByView(plugin) => {
-                let instance = plugin.instantiate(&mut *store)?;
-                match instance.isr_plugin_plugin().call_configure(&mut *store, settings)? {
-                    Ok(()) => Ok(convert::requirements(instance.isr_plugin_objective().call_needs(store)?)),
+                let instance = plugin.instantiate_async(&mut *store).await?;
+                match instance.isr_plugin_plugin().call_configure(&mut *store, settings).await? {
+                    Ok(()) => {
+                        Ok(convert::requirements(instance.isr_plugin_objective().call_needs(store).await?))
+                    }
                     Err(reason) => Err(reason),
                 }
             }
             Self::ByName(plugin) => {
-                let instance = plugin.instantiate(&mut *store)?;
-                match instance.isr_plugin_plugin().call_configure(&mut *store, settings)? {
+                let instance = plugin.instantiate_async(&mut *store).await?;
+                match instance.isr_plugin_plugin().call_configure(&mut *store, settings).await? {
                     Ok(()) => {
-                        let required = instance.isr_plugin_objective_by_name().call_needs(store)?;
+                        let required = instance.isr_plugin_objective_by_name().call_needs(store).await?;
                         Ok(convert::named_requirements(required))
                     }
                     Err(reason) => Err(reason),
@@ -49,7 +49,7 @@ impl ObjectiveExport {
         Ok(configured.map_err(SandboxError::Settings))
     }
 
-    fn evaluate(
+    async fn evaluate(
         &self,
         store: &mut Store<State>,
         settings: &str,
@@ -61,20 +61,24 @@ impl ObjectiveExport {
                     Ok(views) => views,
                     Err(reason) => return Ok(Err(SandboxError::Batch(reason))),
                 };
-                let instance = plugin.instantiate(&mut *store)?;
-                if let Err(reason) = instance.isr_plugin_plugin().call_configure(&mut *store, settings)? {
+                let instance = plugin.instantiate_async(&mut *store).await?;
+                if let Err(reason) =
+                    instance.isr_plugin_plugin().call_configure(&mut *store, settings).await?
+                {
                     return Ok(Err(SandboxError::Settings(reason)));
                 }
-                let value = instance.isr_plugin_objective().call_evaluate(store, &views)?;
+                let value = instance.isr_plugin_objective().call_evaluate(store, &views).await?;
                 Ok(value.map(convert::value).map_err(SandboxError::from))
             }
             Self::ByName(plugin) => {
                 let views = convert::named_views(batch);
-                let instance = plugin.instantiate(&mut *store)?;
-                if let Err(reason) = instance.isr_plugin_plugin().call_configure(&mut *store, settings)? {
+                let instance = plugin.instantiate_async(&mut *store).await?;
+                if let Err(reason) =
+                    instance.isr_plugin_plugin().call_configure(&mut *store, settings).await?
+                {
                     return Ok(Err(SandboxError::Settings(reason)));
                 }
-                let value = instance.isr_plugin_objective_by_name().call_evaluate(store, &views)?;
+                let value = instance.isr_plugin_objective_by_name().call_evaluate(store, &views).await?;
                 Ok(value.map(convert::named_value).map_err(SandboxError::from))
             }
         }
@@ -91,7 +95,7 @@ pub(crate) struct WasmObjective {
 impl WasmObjective {
     /// An objective whose requirements are asked for once.
     pub(crate) fn new(shared: Shared, export: ObjectiveExport) -> Result<Self, SandboxError> {
-        let required = call(&shared, |store| export.needs(store, &shared.settings))?;
+        let required = call(&shared, async |store| export.needs(store, &shared.settings).await)?;
         let unusable = |error: isr_api::messages::MessageError| SandboxError::Unusable(error.to_string());
         let requirements = required.try_into().map_err(unusable)?;
         Ok(Self { shared, export, requirements })
@@ -100,7 +104,7 @@ impl WasmObjective {
     fn try_evaluate(&self, batch: &ObjectiveBatch) -> Result<ObjectiveValue, SandboxError> {
         batch.check(&self.requirements).map_err(SandboxError::Batch)?;
         let settings = &self.shared.settings;
-        let value = call(&self.shared, |store| self.export.evaluate(store, settings, batch))?;
+        let value = call(&self.shared, async |store| self.export.evaluate(store, settings, batch).await)?;
         check_lengths(&value.gradients, batch)
             .map_err(|error| SandboxError::Unusable(error.to_string()))?;
         Ok(value)
@@ -119,11 +123,7 @@ impl PreferenceObjective for WasmObjective {
 
 fn call<T: Send>(
     shared: &Shared,
-    work: impl FnOnce(&mut Store<State>) -> Outcome<T> + Send,
+    work: impl AsyncFnOnce(&mut Store<State>) -> Outcome<T> + Send,
 ) -> Result<T, SandboxError> {
-    let call = Call::new(&shared.name, &shared.limits);
-    let run = move || call.run(work)?;
-    // A trainer may call from a thread of an async runtime, where WASI must not wait.
-    let done = thread::scope(|scope| scope.spawn(run).join());
-    done.unwrap_or_else(|_| Err(SandboxError::Trap("the host panicked".to_owned())))
+    Call::new(&shared.name, &shared.limits).run_apart(work)?
 }

@@ -25,13 +25,15 @@ impl Retrospector for WasmRetrospector {
         let (plugin, settings) = (self.plugin.clone(), self.shared.settings.clone());
         let asked = convert::retrospection_case(case);
         let outcome = on_case(&self.shared, &case.scene, policy, case.seed, move |call| {
-            call.run(|store| {
-                let instance = plugin.instantiate(&mut *store)?;
-                if let Err(reason) = instance.isr_plugin_plugin().call_configure(&mut *store, &settings)? {
+            call.run(async |store| {
+                let instance = plugin.instantiate_async(&mut *store).await?;
+                let configured =
+                    instance.isr_plugin_plugin().call_configure(&mut *store, &settings).await?;
+                if let Err(reason) = configured {
                     return Ok(Err(SandboxError::Settings(reason)));
                 }
-                let described =
-                    instance.isr_plugin_retrospector().call_describe_video(&mut *store, &asked)?;
+                let retrospector = instance.isr_plugin_retrospector();
+                let described = retrospector.call_describe_video(&mut *store, &asked).await?;
                 Ok(described.map_err(SandboxError::from))
             })?
         });

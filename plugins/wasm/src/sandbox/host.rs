@@ -2,10 +2,10 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Instant;
 
 use isr_api::messages::{MessageError, QuestionLimits};
-use isr_api::{ComponentError, GenerateRequest, ScoreRequest};
+use isr_api::{ComponentError, FrozenPolicy, GenerateRequest, ScoreRequest};
+use tokio::task::JoinHandle;
 use wasmtime::component::{HasSelf, Linker};
 
 use super::state::{CaseContext, State};
@@ -34,7 +34,7 @@ impl host::Host for State {
         }
     }
 
-    fn generate(
+    async fn generate(
         &mut self,
         prompt: Vec<Message>,
         sampling: Sampling,
@@ -45,11 +45,11 @@ impl host::Host for State {
         let (prompt, sampling) = (convert::prompt(prompt, &context.video), convert::sampling(sampling));
         let request = GenerateRequest { prompt, sampling, n: n as usize, seed };
         self.admit(LIMITS.check_generate(&request))?;
-        let responses = self.wait(&context, context.policy.generate(request))?;
+        let responses = self.wait(&context, |policy| async move { policy.generate(request).await }).await?;
         Ok(responses.into_iter().map(convert::response).collect())
     }
 
-    fn score(
+    async fn score(
         &mut self,
         prompt: Vec<Message>,
         continuations: Vec<Continuation>,
@@ -59,7 +59,7 @@ impl host::Host for State {
         let continuations = continuations.into_iter().map(convert::continuation).collect();
         let request = ScoreRequest { prompt, continuations };
         self.admit(LIMITS.check_score(&request))?;
-        let scores = self.wait(&context, context.policy.score(request))?;
+        let scores = self.wait(&context, |policy| async move { policy.score(request).await }).await?;
         Ok(scores.into_iter().map(convert::token_logprobs).collect())
     }
 
@@ -87,20 +87,34 @@ impl State {
         })
     }
 
-    /// Waits for the policy; the plugin's clock stands still meanwhile.
-    fn wait<T>(
+    /// Waits for the policy, which works in its own runtime; the plugin's clock stands still meanwhile.
+    async fn wait<T, F>(
         &mut self,
         context: &CaseContext,
-        answer: impl Future<Output = Result<T, ComponentError>>,
-    ) -> Result<T, Failure> {
-        let start = Instant::now();
-        let outcome = context.runtime.block_on(answer);
-        self.extend(start.elapsed());
+        ask: impl FnOnce(FrozenPolicy) -> F,
+    ) -> Result<T, Failure>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, ComponentError>> + Send + 'static,
+    {
+        let _paused = self.clock.pause();
+        let mut asked = AbortOnDrop(context.runtime.spawn(ask(context.policy.clone())));
+        let outcome =
+            (&mut asked.0).await.map_err(|error| failed(format!("the policy failed: {error}")))?;
         outcome.map_err(|error| {
             let fault =
                 if matches!(error, ComponentError::BadInput(_)) { Fault::BadInput } else { Fault::Failed };
             Failure { fault, message: error.to_string() }
         })
+    }
+}
+
+/// Ends a task that nobody waits for.
+struct AbortOnDrop<T>(JoinHandle<T>);
+
+impl<T> Drop for AbortOnDrop<T> {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 

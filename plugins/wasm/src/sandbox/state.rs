@@ -1,24 +1,23 @@
 //! Data of a store: what a plugin's instance can reach.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
 
 use isr_api::{Fingerprint, FrozenPolicy, VideoInput};
 use tokio::runtime::Handle;
-use wasmtime::ResourceLimiter;
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
 use wasmtime_wasi::random::Deterministic;
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
 use super::Call;
+use super::clock::Clock;
+use super::room::Room;
 use crate::error::SandboxError;
 
 /// Bytes of output that are logged.
 const OUTPUT: usize = 16 << 10;
-/// Most elements of a table.
-const TABLE: usize = 1 << 20;
+/// Most handles of the host, such as of clocks and files, that an instance holds.
+const HANDLES: usize = 10_000;
 
 /// What a call's questions are about.
 pub(crate) struct CaseContext {
@@ -36,10 +35,8 @@ pub(crate) struct State {
     pub(crate) context: Option<Arc<CaseContext>>,
     /// Number of questions to the policy so far.
     pub(crate) asked: usize,
-    deadline: Instant,
-    cancelled: Arc<AtomicBool>,
-    memory: usize,
-    memory_refused: bool,
+    pub(crate) clock: Arc<Clock>,
+    pub(crate) room: Room,
     wasi: WasiCtx,
     table: ResourceTable,
     output: MemoryOutputPipe,
@@ -47,7 +44,7 @@ pub(crate) struct State {
 
 impl State {
     pub(crate) fn new(call: Call) -> Result<Self, SandboxError> {
-        let Call { plugin, limits, context, seed, cancelled } = call;
+        let Call { plugin, limits, context, seed, clock } = call;
         let output = MemoryOutputPipe::new(OUTPUT);
         let random = || Deterministic::new(Fingerprint::of(seed.to_le_bytes()).as_str().into());
         let mut wasi = WasiCtxBuilder::new();
@@ -60,32 +57,18 @@ impl State {
                 SandboxError::Module(format!("`read` names {}: {error:#}", folder.display()))
             })?;
         }
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(HANDLES);
         Ok(Self {
             plugin,
             context: context.map(Arc::new),
             asked: 0,
-            deadline: Instant::now() + limits.call,
-            cancelled,
-            memory: limits.memory_mb.saturating_mul(1 << 20),
-            memory_refused: false,
+            clock,
+            room: Room::new(limits.memory_mb.saturating_mul(1 << 20)),
             wasi: wasi.build(),
-            table: ResourceTable::new(),
+            table,
             output,
         })
-    }
-
-    /// Whether the call has no time left, or is not wanted any more.
-    pub(crate) fn is_over(&self, now: Instant) -> bool {
-        now > self.deadline || self.cancelled.load(Ordering::Relaxed)
-    }
-
-    /// Gives back time that was spent waiting for the host.
-    pub(crate) fn extend(&mut self, waited: Duration) {
-        self.deadline += waited;
-    }
-
-    pub(crate) fn memory_refused(&self) -> bool {
-        self.memory_refused
     }
 
     /// Logs what the plugin printed.
@@ -100,19 +83,5 @@ impl State {
 impl WasiView for State {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
-    }
-}
-
-impl ResourceLimiter for State {
-    fn memory_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
-        if desired > self.memory {
-            self.memory_refused = true;
-            return Err(wasmtime::Error::msg("out of memory"));
-        }
-        Ok(true)
-    }
-
-    fn table_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
-        Ok(desired <= TABLE)
     }
 }

