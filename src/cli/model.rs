@@ -46,6 +46,22 @@ impl ModelArgs {
         real.file_name().map_or_else(|| "model".to_owned(), |name| name.to_string_lossy().into_owned())
     }
 
+    /// Context length in tokens, by the model's config.
+    #[cfg(feature = "serve")]
+    pub(super) fn context(&self) -> Result<usize> {
+        let config = isr_dpo::InspectConfig {
+            frames: 8,
+            size: [224, 224],
+            batch: 1,
+            tokens: 1,
+            precision: serde_json::from_value(self.precision.clone().into())?,
+            verify: false,
+        };
+        let found =
+            isr_dpo::inspect(&self.model, &config).map_err(|error| Error::Config(error.to_string()))?;
+        Ok(usize::try_from(found.context)?)
+    }
+
     /// Loads the model; blocks.
     pub(super) fn load(&self) -> Result<&'static Model> {
         let video = serde_json::json!({ "sampling": { "rule": "uniform", "frames": self.frames } });
