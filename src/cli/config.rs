@@ -1,13 +1,19 @@
 //! `isr config`: configs shown, checked and described.
 
+use std::path::Path;
+
 use anyhow::Result;
 use clap::{Args, Subcommand};
+use isr_api::{BuildContext, Error};
 use isr_config::{LoadedConfig, RunConfig, Validate, file_schema, to_toml};
 use isr_dpo::{AuditConfig, SftConfig};
 use serde_json::Value;
 
 use super::ConfigArgs;
+#[cfg(feature = "sweep")]
+use super::failure::Unusable;
 use super::output::{print, print_line};
+use super::session::Session;
 
 /// Show, check and describe configs
 #[derive(Args)]
@@ -28,7 +34,7 @@ enum ConfigCommand {
         #[command(flatten)]
         of: ConfigKind,
     },
-    /// Check a config; nothing is run
+    /// Check a config, and that the files it reads are there; nothing is run
     Check {
         #[command(flatten)]
         config: ConfigArgs,
@@ -39,6 +45,10 @@ enum ConfigCommand {
     Schema {
         #[command(flatten)]
         of: ConfigKind,
+        /// Sweep files
+        #[cfg(feature = "sweep")]
+        #[arg(long, conflicts_with_all = ["sft", "audit"])]
+        sweep: bool,
     },
 }
 
@@ -54,7 +64,7 @@ pub(super) struct ConfigKind {
 }
 
 impl ConfigCommands {
-    pub(super) fn execute(&self) -> Result<()> {
+    pub(super) fn execute(&self, session: &Session) -> Result<()> {
         match &self.command {
             ConfigCommand::Show { config, origins, of } if of.sft => {
                 print(shown(&config.load::<SftConfig>()?, *origins)?)?;
@@ -66,14 +76,19 @@ impl ConfigCommands {
                 print(shown(&config.load::<RunConfig>()?, *origins)?)?;
             }
             ConfigCommand::Check { config, of } => {
+                refuse_sweep(&config.config)?;
                 match (of.sft, of.audit) {
                     (true, _) => drop(config.load::<SftConfig>()?),
                     (_, true) => drop(config.load::<AuditConfig>()?),
-                    _ => drop(config.load::<RunConfig>()?),
+                    _ => check_data(&config.load::<RunConfig>()?, session)?,
                 }
                 print_line("ok")?;
             }
-            ConfigCommand::Schema { of } => {
+            #[cfg(feature = "sweep")]
+            ConfigCommand::Schema { sweep: true, .. } => {
+                print_line(format_args!("{:#}", isr_sweep::SweepFile::schema().to_value()))?;
+            }
+            ConfigCommand::Schema { of, .. } => {
                 let schema = match (of.sft, of.audit) {
                     (true, _) => file_schema::<SftConfig>(),
                     (_, true) => file_schema::<AuditConfig>(),
@@ -84,6 +99,39 @@ impl ConfigCommands {
         }
         Ok(())
     }
+}
+
+/// Types of data that are files, which can be read without being made first.
+const FILES: [&str; 3] = ["jsonl", "parquet", "folder"];
+
+/// Reads the data that a config names, where it is files.
+fn check_data(config: &LoadedConfig<RunConfig>, session: &Session) -> Result<()> {
+    let settings = &config.settings;
+    if !settings["data"]["type"].as_str().is_some_and(|kind| FILES.contains(&kind)) {
+        return Ok(());
+    }
+    let unusable = |cause: String| Error::Config(format!("`data`: {cause}"));
+    let context = BuildContext { config: settings.clone() };
+    let source = config.value.data.build(&context).map_err(|cause| unusable(cause.to_string()))?;
+    let read = session.block_on(async {
+        source.prepare().await?;
+        source.training().await?;
+        source.evaluation().await
+    });
+    read.map_err(|error| unusable(error.to_string()))?;
+    Ok(())
+}
+
+/// A sweep file has keys of its own, which no config has.
+fn refuse_sweep(path: &Path) -> Result<()> {
+    #[cfg(feature = "sweep")]
+    if isr_sweep::SweepFile::is_one(path) {
+        let message = format!("{} is a sweep, not the config of a run", path.display());
+        let hint = Some(format!("isr sweep {} --dry-run checks it", path.display()));
+        return Err(Unusable { message, hint }.into());
+    }
+    let _ = path;
+    Ok(())
 }
 
 fn shown<T: Validate>(config: &LoadedConfig<T>, origins: bool) -> Result<String> {

@@ -34,6 +34,11 @@ impl RunArgs {
         let config = self.config.load::<RunConfig>()?;
         let out = self.out.clone().unwrap_or_else(|| PathBuf::from("runs").join(&config.value.name));
         let cancel = session.cancelled_by_ctrl_c();
+        #[cfg(feature = "sweep")]
+        {
+            super::parent::ends_with_sweep(session, &cancel);
+            super::parent::waits_for_predecessor(session, &out);
+        }
         session.progress.line("loading models");
         let observer = Arc::new(session.progress.clone());
         let mut run = Run::builder(config).shared_observer(observer).cancelled_by(cancel);

@@ -8,7 +8,7 @@ use isr_api::Error;
 
 use super::diagnostics::did_you_mean;
 use super::layer::Layer;
-use crate::plugin;
+use crate::{paths, plugin};
 
 /// Reads the layers of a file, the lowest first: the files that it extends, then itself.
 pub(super) fn read(path: &Path) -> Result<Vec<Layer>, Error> {
@@ -61,6 +61,7 @@ fn add_text(
     if let Some(plugins) = table.get_mut("plugins") {
         plugin::beside(directory, plugins);
     }
+    paths::resolve(directory, &mut table);
     layers.push(Layer::from_table(name, table));
     Ok(())
 }

@@ -217,10 +217,12 @@ async fn asked(
     let body = question(&text.into()).to_string();
     let head =
         "POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n";
-    let request = format!("{head}Content-Length: {}\r\n\r\n", body.len());
+    let request = format!("{head}Expect: 100-continue\r\nContent-Length: {}\r\n\r\n", body.len());
     stream.write_all(request.as_bytes()).await.unwrap();
-    // The rest comes when the test says so.
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    // The server has the head, and waits for the body.
+    let mut go_on = [0; 25];
+    stream.read_exact(&mut go_on).await.unwrap();
+    assert_eq!(&go_on, b"HTTP/1.1 100 Continue\r\n\r\n");
     stop.cancel();
     stream.write_all(body.as_bytes()).await.unwrap();
     (stream, stop, server)
