@@ -8,7 +8,7 @@ use anyhow::Result;
 use clap::Args;
 use isr_api::Error;
 use isr_server::annotate::{AnnotateError, AnnotateOptions, router};
-use isr_server::http::{Auth, listen, serve};
+use isr_server::http::{Auth, ConnectionLimits, listen, serve};
 
 use super::output::print_line;
 use super::session::Session;
@@ -53,7 +53,7 @@ impl AnnotateArgs {
         let listener = listener.map_err(|error| Error::Config(error.to_string()))?;
         let stop = session.cancelled_by_signals();
         print_line(format_args!("open http://{} as {}", listener.local_addr()?, annotating.annotator))?;
-        session.block_on(serve(listener, router, stop, GRACE))?;
+        session.block_on(serve(listener, router, ConnectionLimits::default(), stop, GRACE));
         Ok(())
     }
 }

@@ -1,5 +1,6 @@
 //! `isr cache`: visual features on disk.
 
+use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -34,6 +35,9 @@ enum CacheCommand {
     Clear {
         #[command(flatten)]
         folder: FolderArgs,
+        /// Do not ask before the user's cache is cleared, where no folder is given
+        #[arg(short, long)]
+        yes: bool,
     },
 }
 
@@ -66,8 +70,11 @@ impl CacheArgs {
                 }
                 print_line(described(&dir, &stats))
             }
-            CacheCommand::Clear { folder } => {
+            CacheCommand::Clear { folder, yes } => {
                 let dir = folder.path()?;
+                if folder.dir.is_none() && !yes && !agreed(&dir)? {
+                    return print_line("nothing was removed");
+                }
                 let CacheStats { entries, bytes, .. } = clear(&dir)?;
                 print_line(format_args!(
                     "{}: removed {entries} entries, {:.1} MiB",
@@ -79,9 +86,26 @@ impl CacheArgs {
     }
 }
 
+/// Whether the user agrees that this cache, which was not named, is cleared.
+fn agreed(dir: &Path) -> Result<bool> {
+    let what = described(dir, &stats(dir)?);
+    if !std::io::stdin().is_terminal() {
+        let message = format!("no folder is given, and this would clear {what}");
+        let hint = Some("name the folder, or add --yes".to_owned());
+        return Err(Unusable { message, hint }.into());
+    }
+    let mut out = std::io::stderr();
+    write!(out, "clear {what}? [y/N] ")?;
+    out.flush()?;
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer)?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}
+
 fn described(dir: &Path, stats: &CacheStats) -> String {
     let CacheStats { entries, bytes, oldest, newest } = stats;
-    let mut text = format!("{}: {entries} entries, {:.1} MiB", dir.display(), mebibytes(*bytes));
+    let noun = if *entries == 1 { "entry" } else { "entries" };
+    let mut text = format!("{}: {entries} {noun}, {:.1} MiB", dir.display(), mebibytes(*bytes));
     if let (Some(oldest), Some(newest)) = (oldest, newest) {
         text.push_str(&format!("; last used {} to {} ago", age(*oldest), age(*newest)));
     }

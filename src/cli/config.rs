@@ -1,13 +1,19 @@
 //! `isr config`: configs shown, checked and described.
 
+use std::path::Path;
+
 use anyhow::Result;
 use clap::{Args, Subcommand};
+use isr_api::{BuildContext, Error};
 use isr_config::{LoadedConfig, RunConfig, Validate, file_schema, to_toml};
 use isr_dpo::{AuditConfig, SftConfig};
 use serde_json::Value;
 
 use super::ConfigArgs;
+#[cfg(feature = "sweep")]
+use super::failure::Unusable;
 use super::output::{print, print_line};
+use super::session::Session;
 
 /// Show, check and describe configs
 #[derive(Args)]
@@ -28,7 +34,7 @@ enum ConfigCommand {
         #[command(flatten)]
         of: ConfigKind,
     },
-    /// Check a config, without running it
+    /// Check a config, and that the files it reads are there, without running it
     ///
     /// Plugins that it names are loaded to ask for their settings, which runs their code: a Python file is started, a
     /// native library is opened.
@@ -45,6 +51,10 @@ enum ConfigCommand {
     Schema {
         #[command(flatten)]
         of: ConfigKind,
+        /// Sweep files
+        #[cfg(feature = "sweep")]
+        #[arg(long, conflicts_with_all = ["sft", "audit"])]
+        sweep: bool,
     },
 }
 
@@ -60,7 +70,7 @@ pub(super) struct ConfigKind {
 }
 
 impl ConfigCommands {
-    pub(super) fn execute(&self) -> Result<()> {
+    pub(super) fn execute(&self, session: &Session) -> Result<()> {
         match &self.command {
             ConfigCommand::Show { config, origins, of } if of.sft => {
                 print(shown(&config.load::<SftConfig>()?, *origins)?)?;
@@ -72,18 +82,29 @@ impl ConfigCommands {
                 print(shown(&config.load::<RunConfig>()?, *origins)?)?;
             }
             ConfigCommand::Check { config, no_plugins, of } => {
+                refuse_sweep(&config.config)?;
                 let loader = config.loader().without_plugins(*no_plugins);
                 let unchecked = match (of.sft || (!of.audit && is_of_sft(config)?), of.audit) {
                     (true, _) => loader.check::<SftConfig>()?,
                     (_, true) => loader.check::<AuditConfig>()?,
-                    _ => loader.check::<RunConfig>()?,
+                    _ => {
+                        let unchecked = loader.check::<RunConfig>()?;
+                        if !no_plugins {
+                            check_data(&config.load::<RunConfig>()?, session)?;
+                        }
+                        unchecked
+                    }
                 };
                 for section in unchecked {
                     print_line(format_args!("{section}: not checked, since no plugin was loaded"))?;
                 }
                 print_line("ok")?;
             }
-            ConfigCommand::Schema { of } => {
+            #[cfg(feature = "sweep")]
+            ConfigCommand::Schema { sweep: true, .. } => {
+                print_line(format_args!("{:#}", isr_sweep::SweepFile::schema().to_value()))?;
+            }
+            ConfigCommand::Schema { of, .. } => {
                 let schema = match (of.sft, of.audit) {
                     (true, _) => file_schema::<SftConfig>(),
                     (_, true) => file_schema::<AuditConfig>(),
@@ -99,6 +120,39 @@ impl ConfigCommands {
 /// Whether a config has demonstrations, which `isr sft` alone reads.
 fn is_of_sft(config: &ConfigArgs) -> Result<bool> {
     Ok(config.loader().sections()?.contains("demonstrations"))
+}
+
+/// Types of data that are files, which can be read without being made first.
+const FILES: [&str; 3] = ["jsonl", "parquet", "folder"];
+
+/// Reads the data that a config names, where it is files.
+fn check_data(config: &LoadedConfig<RunConfig>, session: &Session) -> Result<()> {
+    let settings = &config.settings;
+    if !settings["data"]["type"].as_str().is_some_and(|kind| FILES.contains(&kind)) {
+        return Ok(());
+    }
+    let unusable = |cause: String| Error::Config(format!("`data`: {cause}"));
+    let context = BuildContext { config: settings.clone() };
+    let source = config.value.data.build(&context).map_err(|cause| unusable(cause.to_string()))?;
+    let read = session.block_on(async {
+        source.prepare().await?;
+        source.training().await?;
+        source.evaluation().await
+    });
+    read.map_err(|error| unusable(error.to_string()))?;
+    Ok(())
+}
+
+/// A sweep file has keys of its own, which no config has.
+fn refuse_sweep(path: &Path) -> Result<()> {
+    #[cfg(feature = "sweep")]
+    if isr_sweep::SweepFile::is_one(path) {
+        let message = format!("{} is a sweep, not the config of a run", path.display());
+        let hint = Some(format!("isr sweep {} --dry-run checks it", path.display()));
+        return Err(Unusable { message, hint }.into());
+    }
+    let _ = path;
+    Ok(())
 }
 
 fn shown<T: Validate>(config: &LoadedConfig<T>, origins: bool) -> Result<String> {

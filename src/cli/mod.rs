@@ -13,6 +13,8 @@ mod inspect;
 mod merge;
 mod model;
 mod output;
+#[cfg(feature = "sweep")]
+mod parent;
 mod plugin_check;
 #[cfg(feature = "native")]
 mod plugin_host;
@@ -149,7 +151,7 @@ impl Command {
             Self::Annotate(args) => args.execute(session),
             Self::Export(args) => args.execute(session),
             Self::Plugins(args) => args.execute(session),
-            Self::Config(args) => args.execute(),
+            Self::Config(args) => args.execute(session),
             Self::World(args) => args.execute(session),
             Self::Cache(args) => args.execute(),
         }

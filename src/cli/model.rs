@@ -13,8 +13,8 @@ use super::session::for_the_process;
 /// Which model, and how it sees videos.
 #[derive(Args)]
 pub(super) struct ModelArgs {
-    /// The model: a checkpoint folder in the Hugging Face layout, or the folder of a PEFT adapter that names
-    /// its base
+    /// The model: a checkpoint folder in the Hugging Face layout, the folder of a PEFT adapter that names
+    /// its base, or a run directory, of which the newest checkpoint is taken
     #[arg(long, value_name = "DIR")]
     model: PathBuf,
     /// Frames that are taken of a video, evenly spaced
@@ -46,6 +46,32 @@ impl ModelArgs {
         real.file_name().map_or_else(|| "model".to_owned(), |name| name.to_string_lossy().into_owned())
     }
 
+    /// The model's folder: of a run directory, its newest checkpoint.
+    fn checkpoint(&self) -> PathBuf {
+        let is_model =
+            ["config.json", "adapter_config.json"].iter().any(|name| self.model.join(name).exists());
+        match newest_checkpoint(&self.model) {
+            Some(checkpoint) if !is_model => checkpoint,
+            _ => self.model.clone(),
+        }
+    }
+
+    /// Context length in tokens, by the model's config.
+    #[cfg(feature = "serve")]
+    pub(super) fn context(&self) -> Result<usize> {
+        let config = isr_dpo::InspectConfig {
+            frames: 8,
+            size: [224, 224],
+            batch: 1,
+            tokens: 1,
+            precision: serde_json::from_value(self.precision.clone().into())?,
+            verify: false,
+        };
+        let found = isr_dpo::inspect(&self.checkpoint(), &config)
+            .map_err(|error| Error::Config(error.to_string()))?;
+        Ok(usize::try_from(found.context)?)
+    }
+
     /// Loads the model; blocks.
     pub(super) fn load(&self) -> Result<&'static Model> {
         // One frame is enough for a question, though not for a training sample.
@@ -56,10 +82,18 @@ impl ModelArgs {
         let video: FfmpegConfig = serde_json::from_value(video)?;
         let frames = |reason: String| reason.replace("sampling.frames", "--frames");
         video.validate().map_err(|reason| Error::Config(frames(reason)))?;
+        let model = self.checkpoint();
+        if model != self.model {
+            tracing::warn!(
+                "{} is a run; its newest checkpoint is {}",
+                self.model.display(),
+                model.display()
+            );
+        }
         let config = TorchPolicyConfig {
             device: self.device.clone(),
             precision: serde_json::from_value(self.precision.clone().into())?,
-            ..TorchPolicyConfig::new(&self.model)
+            ..TorchPolicyConfig::new(&model)
         };
         config.validate().map_err(|reason| Error::Config(format!("--{reason}")))?;
         let cx = BuildContext::default();
@@ -68,6 +102,18 @@ impl ModelArgs {
         let policy = config.build(&cx).map_err(|cause| Error::Config(cause.to_string()))?;
         Ok(for_the_process(Model { policy, reader, system: self.system.clone() }))
     }
+}
+
+/// The newest complete checkpoint of a run directory: that of its last iteration, or of supervised training.
+fn newest_checkpoint(run: &Path) -> Option<PathBuf> {
+    let entries = std::fs::read_dir(run).ok()?;
+    let iteration = |entry: std::fs::DirEntry| -> Option<(u32, PathBuf)> {
+        let number = entry.file_name().to_str()?.strip_prefix("iteration-")?.parse().ok()?;
+        Some((number, entry.path().join("checkpoint")))
+    };
+    let iterations = entries.flatten().filter_map(iteration).filter(|(_, path)| path.is_dir());
+    let of_training = Some(run.join("checkpoint")).filter(|path| path.is_dir());
+    iterations.max_by_key(|(number, _)| *number).map(|(_, path)| path).or(of_training)
 }
 
 impl Model {
@@ -80,5 +126,28 @@ impl Model {
             Some(system) => prompt.with_system(system),
             None => prompt,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_checkpoint_of_a_run_is_that_of_its_last_trained_iteration() {
+        let run = tempfile::tempdir().unwrap();
+        let path = run.path();
+        assert_eq!(newest_checkpoint(path), None);
+        std::fs::create_dir_all(path.join("checkpoint")).unwrap();
+        assert_eq!(newest_checkpoint(path), Some(path.join("checkpoint")));
+        for name in [
+            "iteration-02/checkpoint",
+            "iteration-10/checkpoint",
+            "iteration-11",
+            "iteration-xx/checkpoint",
+        ] {
+            std::fs::create_dir_all(path.join(name)).unwrap();
+        }
+        assert_eq!(newest_checkpoint(path), Some(path.join("iteration-10/checkpoint")));
     }
 }

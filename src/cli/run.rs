@@ -35,6 +35,11 @@ impl RunArgs {
         let config = self.config.load::<RunConfig>()?;
         let out = self.out.clone().unwrap_or_else(|| PathBuf::from("runs").join(&config.value.name));
         let stop = session.cancelled_by_signals();
+        #[cfg(feature = "sweep")]
+        {
+            super::parent::ends_with_sweep(session, &stop);
+            super::parent::waits_for_predecessor(session, &out);
+        }
         session.progress.line("loading models");
         let observer = Arc::new(session.progress.clone());
         let mut run = Run::builder(config).shared_observer(observer).cancelled_by(stop.clone());

@@ -8,7 +8,7 @@ use anyhow::{Result, anyhow};
 use clap::Args;
 use isr_api::{BuildContext, Component, Error, FrozenPolicy};
 use isr_dpo::FfmpegConfig;
-use isr_server::http::{Auth, WebError, listen, serve};
+use isr_server::http::{Auth, ConnectionLimits, WebError, listen, serve};
 use isr_server::openai::{ServeOptions, Served, router};
 
 use super::model::ModelArgs;
@@ -17,6 +17,9 @@ use super::session::Session;
 
 /// How long requests under way may go on after a signal to stop.
 const GRACE: Duration = Duration::from_secs(30);
+
+/// Bytes of text that a token of the context is allowed. Of written text it has about 4; runs of spaces have more.
+const BYTES_PER_TOKEN: usize = 16;
 
 /// Serve a model to OpenAI clients
 ///
@@ -45,7 +48,7 @@ pub(super) struct ServeArgs {
     /// Longest answer in tokens
     #[arg(long, value_name = "N", default_value_t = 1024)]
     max_tokens: usize,
-    /// Requests that are let in at once; others are told to come again
+    /// Requests that are answered at once; others are told to come again. One address gets three quarters
     #[arg(long, value_name = "N", default_value_t = 64)]
     queue: usize,
     /// Longest request in MiB
@@ -58,6 +61,7 @@ impl ServeArgs {
         let auth = Auth::from_env(self.token_env.as_deref()).map_err(unusable)?;
         // Before the model is loaded, which takes longer than to say that the port is taken.
         let listener = session.block_on(listen(self.host, self.port, &auth)).map_err(unusable)?;
+        let context = self.model.context()?;
         let model = self.model.load()?;
         let served = Served {
             name: self.name.clone().unwrap_or_else(|| self.model.name()),
@@ -73,12 +77,13 @@ impl ServeArgs {
             max_tokens: self.max_tokens,
             queue: self.queue,
             body_bytes: self.body_mb.saturating_mul(1 << 20),
+            text_bytes: context.saturating_mul(BYTES_PER_TOKEN),
             ..ServeOptions::default()
         };
         let router = router(served, options).map_err(|error| Error::Config(error.to_string()))?;
         let stop = session.cancelled_by_signals();
         print_line(format_args!("listening on http://{}", listener.local_addr()?))?;
-        if !session.block_on(serve(listener, router, stop, GRACE))? {
+        if !session.block_on(serve(listener, router, ConnectionLimits::default(), stop, GRACE)) {
             session.progress.line("requests that took longer than 30 s were cut off");
         }
         Ok(())

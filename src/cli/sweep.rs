@@ -166,12 +166,15 @@ fn described(plan: &Plan, forecast: &Forecast) -> String {
     }
     match forecast.seconds {
         Some(Seconds { alone, shared, left }) => text.push_str(&format!(
-            "time of runs one after the other: {} without sharing, {} with; {} left\n",
+            "time of runs one after the other: {} without sharing, {} with; {} left{}\n",
             time(alone),
             time(shared),
-            time(left)
+            time(left),
+            if forecast.by_other_runs { " (by other runs of this model and data)" } else { "" }
         )),
-        None => text.push_str("time: unknown, until a run of this sweep was timed\n"),
+        None => text.push_str(
+            "time: unknown, until a run of this sweep, or below `runs` one of its model and data, was timed\n",
+        ),
     }
     text
 }

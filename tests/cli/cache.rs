@@ -32,6 +32,30 @@ fn runs_share_features_on_disk_and_say_the_same_as_without() {
 }
 
 #[test]
+fn the_users_cache_is_not_cleared_by_accident() {
+    let home = tempfile::tempdir().unwrap();
+    let clear = |more: &[&str]| {
+        let mut command = crate::support::command(home.path());
+        command
+            .env("XDG_CACHE_HOME", home.path())
+            .env("HOME", home.path())
+            .args(["cache", "clear"])
+            .args(more);
+        let output = command.output().unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(text).unwrap())
+    };
+    let (code, said) = clear(&[]);
+    assert_eq!(code, Some(2), "{said}");
+    assert!(
+        said.contains("no folder is given, and this would clear ") && said.contains("0 entries"),
+        "{said}"
+    );
+    assert!(said.contains("hint: name the folder, or add --yes"), "{said}");
+    assert_eq!(clear(&["--yes"]).0, Some(0));
+}
+
+#[test]
 fn a_cache_that_cannot_be_one_is_refused_before_any_work() {
     let folder = playground();
     let said = isr_line(

@@ -60,6 +60,38 @@ fn a_check_without_plugins_runs_none_of_their_code() {
 }
 
 #[test]
+fn a_sweep_is_no_config_and_missing_data_are_named() {
+    let folder = playground();
+    let path = folder.path();
+    std::fs::write(path.join("sweep.toml"), "extends = 'run.toml'\nseeds = [1]\n[[arms]]\nname = 'a'\n")
+        .unwrap();
+    let said = isr_line(path, "config check sweep.toml");
+    assert_eq!(said.code, Some(2), "{}", said.stderr);
+    assert!(said.stderr.contains("hint: isr sweep sweep.toml --dry-run checks it"), "{}", said.stderr);
+    let data =
+        "extends = 'run.toml'\n[data]\ntype = 'jsonl'\ntraining = 'nowhere.jsonl'\nvideo_root = '.'\n";
+    std::fs::write(path.join("data.toml"), data).unwrap();
+    let said = isr_line(path, "config check data.toml");
+    assert_eq!(said.code, Some(2), "{}", said.stderr);
+    assert!(said.stderr.contains("nowhere.jsonl"), "{}", said.stderr);
+    let schema: serde_json::Value =
+        serde_json::from_str(&isr_line(path, "config schema --sweep").result()).unwrap();
+    assert!(schema["properties"]["arms"].is_object() && schema["properties"]["halving"].is_object());
+}
+
+#[test]
+fn a_config_of_another_folder_finds_what_it_extends() {
+    let folder = playground();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let base = folder.path().join("run.toml");
+    std::fs::write(elsewhere.path().join("own.toml"), format!("extends = '{}'\n", base.display())).unwrap();
+    let shown = isr_line(elsewhere.path(), "config show own.toml").result();
+    let model = folder.path().join("model");
+    assert!(shown.contains(&format!("model = \"{}\"", model.display())), "{shown}");
+    isr_line(elsewhere.path(), "config check own.toml").result();
+}
+
+#[test]
 fn the_schemas_know_every_section() {
     let folder = playground();
     for (args, section) in [("config schema", "judge"), ("config schema --sft", "demonstrations")] {

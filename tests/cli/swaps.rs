@@ -15,7 +15,7 @@ use isr_dpo::{
     BuildContext, CancellationToken, Cause, Component, Error, FfmpegConfig, FrozenPolicy, GenerateRequest,
     Kind, Policy, Run, Streams,
 };
-use isr_server::http::{Auth, listen, serve};
+use isr_server::http::{Auth, ConnectionLimits, listen, serve};
 use isr_server::openai::{ServeOptions, Served, router};
 use isr_testing::FakePolicy;
 use schemars::JsonSchema;
@@ -179,7 +179,13 @@ fn serving(runtime: &Runtime) -> (String, CancellationToken) {
     let router = router(served, ServeOptions::default()).unwrap();
     let listener = runtime.block_on(listen(Ipv4Addr::LOCALHOST.into(), 0, &Auth::Loopback)).unwrap();
     let (address, stop) = (listener.local_addr().unwrap().to_string(), CancellationToken::new());
-    runtime.spawn(serve(listener, router, stop.clone(), Duration::from_secs(1)));
+    runtime.spawn(serve(
+        listener,
+        router,
+        ConnectionLimits::default(),
+        stop.clone(),
+        Duration::from_secs(1),
+    ));
     (address, stop)
 }
 

@@ -156,6 +156,30 @@ fn a_sweep_that_was_cut_goes_on_and_a_changed_arm_is_refused() {
 }
 
 #[test]
+fn a_sweep_whose_process_was_killed_goes_on() {
+    let folder = playground();
+    let path = folder.path();
+    fs::write(path.join("judges.toml"), SWEEP).unwrap();
+    let mut child = command(path)
+        .args(["sweep", "judges.toml", "--jobs", "1"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    // Its first run holds the run directory.
+    let started = path.join("sweeps/judges/arms/own/seed-1/iteration-01");
+    while !started.exists() {
+        assert!(child.try_wait().unwrap().is_none(), "the sweep ended");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let said = isr_line(path, "sweep judges.toml --jobs 1");
+    assert!(!said.stderr.contains("failed"), "{}", said.stderr);
+    said.result();
+}
+
+#[test]
 fn a_broken_arm_is_reported_with_its_log_and_the_others_finish() {
     let folder = playground();
     let path = folder.path();

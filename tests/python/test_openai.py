@@ -63,14 +63,57 @@ def test_the_pieces_of_a_stream_are_the_answer(client, question):
     assert last.usage == whole.usage
 
 
+def test_an_answer_is_sent_back_as_a_turn(client, question):
+    first = client.chat.completions.create(**question).choices[0].message
+    follow_up = {"role": "user", "content": "And below?"}
+    for turn in (first, first.model_dump(), {"role": "assistant", "content": None, "refusal": None}):
+        messages = [*question["messages"], turn, follow_up]
+        reply = client.chat.completions.create(**question | {"messages": messages})
+        assert reply.choices[0].message.role == "assistant"
+
+
+def test_keys_of_habit_change_nothing(client, question):
+    body = {"top_k": -1, "repetition_penalty": 1.0, "chat_template_kwargs": {"enable_thinking": False}, "min_p": 0.0}
+    habits = {
+        "frequency_penalty": 0, "logit_bias": {}, "metadata": {}, "parallel_tool_calls": False, "presence_penalty": None,
+        "reasoning_effort": "low", "response_format": {"type": "text"}, "store": False, "tools": None, "user": "ann",
+    }
+    plain = client.chat.completions.create(**question)
+    reply = client.chat.completions.create(**question, **habits, extra_body=body)
+    assert reply.choices[0].message.content == plain.choices[0].message.content
+    longest = client.chat.completions.create(**question | {"max_tokens": 100_000})
+    assert longest.usage.completion_tokens <= 64, "cut to --max-tokens"
+
+
+def test_pictures_that_follow_each_other_are_a_video(client, question):
+    [message] = question["messages"]
+    picture, text = message["content"]
+    frames = question | {"messages": [{"role": "user", "content": [picture, picture, text]}]}
+    apart = question | {"messages": [{"role": "user", "content": [picture, text, picture]}]}
+    replies = [client.chat.completions.create(**asked).usage.prompt_tokens for asked in (frames, apart)]
+    assert replies[0] < replies[1], "one video has one line of its own"
+
+
+def test_a_webp_picture_is_read(client, question):
+    # One white pixel: the lossless format's smallest file.
+    webp = "data:image/webp;base64,UklGRhoAAABXRUJQVlA4TA0AAAAvAAAAEAcQERGIiP4HAA=="
+    [message] = question["messages"]
+    content = [{"type": "image_url", "image_url": {"url": webp}}, message["content"][1]]
+    reply = client.chat.completions.create(**question | {"messages": [{"role": "user", "content": content}]})
+    assert reply.usage.completion_tokens > 0
+
+
 def test_errors_are_the_clients_own(client, address, question):
     with pytest.raises(openai.NotFoundError, match="no model `gpt-4o` here"):
         client.chat.completions.create(**question | {"model": "gpt-4o"})
     with pytest.raises(openai.BadRequestError, match="temperature is -1") as error:
         client.chat.completions.create(**question, temperature=-1)
     assert error.value.param == "temperature"
-    with pytest.raises(openai.BadRequestError, match="max_tokens is 65; this server takes 1 to 64"):
-        client.chat.completions.create(**question | {"max_tokens": 65}, stream=True)
+    with pytest.raises(openai.BadRequestError, match="max_tokens is 0; it must be at least 1"):
+        client.chat.completions.create(**question | {"max_tokens": 0}, stream=True)
+    with pytest.raises(openai.BadRequestError, match="this server has no tools"):
+        tool = {"type": "function", "function": {"name": "look", "parameters": {}}}
+        client.chat.completions.create(**question, tools=[tool])
     with pytest.raises(openai.BadRequestError, match="fetches nothing"):
         part = {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}
         client.chat.completions.create(**question | {"messages": [{"role": "user", "content": [part]}]})

@@ -8,7 +8,7 @@ use isr_api::Error;
 
 use super::diagnostics::did_you_mean;
 use super::layer::Layer;
-use crate::plugin;
+use crate::{paths, plugin};
 
 /// Most bytes of a config file.
 const LARGEST: u64 = 16 << 20;
@@ -80,6 +80,7 @@ fn add_text(
     if let Some(plugins) = table.get_mut("plugins") {
         plugin::beside(directory, plugins);
     }
+    paths::resolve(directory, &mut table);
     layers.push(Layer::from_table(name, table));
     Ok(())
 }

@@ -9,6 +9,9 @@
 //! 4. environment variables: `ISR__POLICY__MODEL=x` sets `policy.model`,
 //! 5. overrides: `-s policy.model=x`.
 //!
+//! Relative paths of models and data in a file are looked for beside it, then in the working directory, then in the
+//! parents of the file's folder; those of the environment and of overrides are relative to the working directory.
+//!
 //! Tables merge key by key; all other values are replaced. A layer that changes the `type` of a section discards
 //! the lower layers' keys of that section, since another type has other keys. TOML has no null, so `"none"`
 //! removes an optional section or number: `-s retrospector=none`.
@@ -30,6 +33,7 @@ mod loader;
 mod merge;
 mod oracle;
 mod output;
+mod paths;
 pub mod plugin;
 pub mod registry;
 mod renamed;

@@ -39,7 +39,8 @@ pub fn schema() -> Schema {
 }
 
 /// Returns the JSON schema of a file that [`Loader`](super::Loader) loads as `T`: the schema of `T` with the key
-/// `extends`. In a file that extends another one, no section is required.
+/// `extends`. In a file that extends another one, no section is required. A section may hold some of its keys and leave out
+/// its `type`, as the file below has the others, so the schema requires no key of a section; loading does.
 pub fn file_schema<T: Validate>() -> Schema {
     let mut schema = schema_of::<T>();
     if let Some(Value::Object(properties)) = schema.get_mut("properties") {
@@ -49,7 +50,30 @@ pub fn file_schema<T: Validate>() -> Schema {
         schema.insert("if".to_owned(), json!({ "not": { "required": ["extends"] } }));
         schema.insert("then".to_owned(), json!({ "required": required }));
     }
+    for part in ["properties", "$defs"] {
+        schema.get_mut(part).into_iter().for_each(allow_parts);
+    }
     schema
+}
+
+/// Makes a schema accept a part of what it accepted: no key is required, and several variants may fit.
+fn allow_parts(schema: &mut Value) {
+    match schema {
+        Value::Object(map) => {
+            // Properties of these names hold schemas, not lists.
+            if map.get("required").is_some_and(Value::is_array) {
+                map.remove("required");
+            }
+            if map.get("oneOf").is_some_and(Value::is_array)
+                && let Some(variants) = map.remove("oneOf")
+            {
+                map.insert("anyOf".to_owned(), variants);
+            }
+            map.values_mut().for_each(allow_parts);
+        }
+        Value::Array(items) => items.iter_mut().for_each(allow_parts),
+        _ => {}
+    }
 }
 
 /// The schema of a merged config.

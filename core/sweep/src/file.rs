@@ -4,13 +4,17 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use toml::{Table, Value};
 
 use crate::error::SweepError;
 
+/// Values by config path, as the schema has them.
+type Settings = std::collections::BTreeMap<String, serde_json::Value>;
+
 /// Contents of a sweep file (TOML). `docs/sweeps.md` has an example.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SweepFile {
     /// Base config, relative to the sweep file.
@@ -23,12 +27,14 @@ pub struct SweepFile {
     pub baseline: Option<String>,
     /// Settings of all arms, by config path. `{seed}` in a string is replaced by the seed.
     #[serde(default)]
+    #[schemars(with = "Settings")]
     pub set: Table,
     /// Named arms.
     #[serde(default)]
     pub arms: Vec<NamedArm>,
     /// Grid search: lists of values by config path. Every named arm gets every combination.
     #[serde(default)]
+    #[schemars(with = "Settings")]
     pub grid: Table,
     /// Random search: values drawn independently.
     pub random: Option<Draws>,
@@ -36,6 +42,7 @@ pub struct SweepFile {
     pub quasi_random: Option<Draws>,
     /// Excluded combinations: tables of config path to value. An arm that sets all values of a table is left out.
     #[serde(default)]
+    #[schemars(with = "Vec<Settings>")]
     pub exclude: Vec<Table>,
     /// Early stopping by successive halving. Default: none.
     pub halving: Option<Halving>,
@@ -54,18 +61,19 @@ pub struct SweepFile {
 }
 
 /// An entry of `[[arms]]`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NamedArm {
     /// The arm's name, and that of its folder.
     pub name: String,
     /// Settings of the arm, by config path: values or whole tables.
     #[serde(default)]
+    #[schemars(with = "Settings")]
     pub set: Table,
 }
 
 /// `[random]` and `[quasi_random]`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Draws {
     /// Number of draws, from 1.
@@ -75,11 +83,12 @@ pub struct Draws {
     pub seed: u64,
     /// Search space by config path: a list of values, or `{ low = 0.01, high = 1.0 }`, with `log = true`
     /// for draws even in the logarithm and `integer = true` for whole numbers.
+    #[schemars(with = "Settings")]
     pub values: Table,
 }
 
 /// `[halving]`: successive halving (Jamieson and Talwalkar 2016, arXiv 1502.07943). Arms are ranked by the mean of a metric over seeds.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Halving {
     /// Metric that ranks arms, named as in `sweep.json`: `greedy.accuracy`.
@@ -95,7 +104,7 @@ pub struct Halving {
 }
 
 /// Direction of optimisation.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Goal {
     /// Higher is better.
@@ -123,6 +132,20 @@ fn half() -> f64 {
 }
 
 impl SweepFile {
+    /// Whether a TOML file looks like a sweep: it has keys that a sweep has and a config has not.
+    pub fn is_one(path: &Path) -> bool {
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        let table: Table = text.parse().unwrap_or_default();
+        let own = ["seeds", "arms", "grid", "random", "quasi_random", "halving", "baseline"];
+        table.contains_key("seeds") && own[1..].iter().any(|key| table.contains_key(*key))
+            || table.contains_key("arms")
+    }
+
+    /// The JSON schema (draft 2020-12) of sweep files, for editors.
+    pub fn schema() -> schemars::Schema {
+        schemars::generate::SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<Self>()
+    }
+
     /// Reads a sweep file and validates everything that does not need its base config.
     ///
     /// # Errors

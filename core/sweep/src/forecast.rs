@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::error::SweepError;
+use crate::neighbours;
 use crate::plan::{Member, Plan, setting};
 
 /// Stages and estimated time of a sweep.
@@ -18,8 +19,11 @@ use crate::plan::{Member, Plan, setting};
 pub struct Forecast {
     /// Stages by iteration, in order. Iteration 0 is the starting model's evaluation.
     pub stages: Vec<StageForecast>,
-    /// Estimated seconds of all runs in sequence; `None` before any run of the sweep was timed.
+    /// Estimated seconds of all runs in sequence; `None` where neither a run of the sweep nor another run of its model and data
+    /// was timed.
     pub seconds: Option<Seconds>,
+    /// Whether times of runs outside the sweep were needed for the estimate.
+    pub by_other_runs: bool,
 }
 
 /// Number of runs that need and compute a stage.
@@ -48,10 +52,10 @@ pub struct Seconds {
 
 /// A line of a run's `timings.jsonl`.
 #[derive(Deserialize)]
-struct Timing {
+pub(crate) struct Timing {
     iteration: u32,
-    stage: String,
-    seconds: f64,
+    pub(crate) stage: String,
+    pub(crate) seconds: f64,
 }
 
 /// A stage of a run, named by the fingerprint of its inputs.
@@ -74,7 +78,10 @@ impl Forecast {
             let own = if plan.file.share { None } else { Some(place) };
             steps.extend(steps_of(member, own)?);
         }
-        Ok(Self { stages: stages(&steps), seconds: seconds(&steps) })
+        let own = seconds(&steps, &HashMap::new());
+        let by_other_runs = own.is_none();
+        let seconds = own.or_else(|| seconds(&steps, &neighbours::means(plan)));
+        Ok(Self { stages: stages(&steps), by_other_runs: by_other_runs && seconds.is_some(), seconds })
     }
 
     /// Number of reused stages, and of all stages.
@@ -104,8 +111,9 @@ fn order(stage: Stage) -> usize {
     all.iter().position(|other| *other == stage).unwrap_or(all.len())
 }
 
-/// Totals over all stages. A shared stage counts with its longest timing, since the shorter ones are those of reuse.
-fn seconds(steps: &[Step]) -> Option<Seconds> {
+/// Totals over all stages. A shared stage counts with its longest timing, since the shorter ones are those of reuse. A kind of
+/// stage without a timing has that of `others`.
+fn seconds(steps: &[Step], others: &HashMap<Stage, f64>) -> Option<Seconds> {
     let mut timed: HashMap<&Fingerprint, f64> = HashMap::new();
     for (step, seconds) in steps.iter().filter_map(|step| Some((step, step.seconds?))) {
         let longest = timed.entry(&step.name).or_default();
@@ -117,7 +125,8 @@ fn seconds(steps: &[Step]) -> Option<Seconds> {
             .filter(|step| step.stage == stage)
             .filter_map(|step| Some((&step.name, *timed.get(&step.name)?)))
             .collect();
-        (!of.is_empty()).then(|| of.values().sum::<f64>() / of.len() as f64)
+        let own = (!of.is_empty()).then(|| of.values().sum::<f64>() / of.len() as f64);
+        own.or_else(|| others.get(&stage).copied())
     };
     let (mut total, mut seen) = (Seconds::default(), HashSet::new());
     let done: HashSet<_> = steps.iter().filter(|step| step.done).map(|step| &step.name).collect();

@@ -28,6 +28,7 @@ mod file;
 mod forecast;
 mod halving;
 mod metrics;
+mod neighbours;
 mod outcome;
 mod outcome_sentence;
 mod output;

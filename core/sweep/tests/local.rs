@@ -5,7 +5,6 @@
 mod support;
 
 use std::fs;
-use std::time::{Duration, Instant};
 
 use isr_sweep::scheduler::{JobEnd, Local, Scheduler};
 use support::{Jobs, failed, is_alive, wait_for};
@@ -60,7 +59,8 @@ async fn nothing_that_a_job_started_outlives_it() {
 #[tokio::test]
 async fn a_cancelled_job_is_asked_first_and_others_are_not_started() {
     let jobs = Jobs::new();
-    let asked = "trap 'echo asked; exit 130' INT; touch up; while :; do sleep 0.02; done";
+    // No process is started behind `up`: a signal that meets dash in the middle of a vfork is lost.
+    let asked = "trap 'echo asked; exit 130' INT; sleep 600 & : >up; wait";
     let all = vec![jobs.shell("asked", asked), jobs.shell("never", "touch never")];
     let cancel = CancellationToken::new();
     let (up, stop) = (jobs.folder().join("up"), cancel.clone());
@@ -79,18 +79,17 @@ async fn a_cancelled_job_is_asked_first_and_others_are_not_started() {
 #[tokio::test]
 async fn a_job_that_does_not_listen_is_killed_after_the_grace() {
     let jobs = Jobs::new();
-    let deaf = "trap '' INT TERM; touch up; while :; do sleep 0.02; done";
+    let deaf = "trap '' INT TERM; sleep 600 & : >up; while :; do wait; done";
     let cancel = CancellationToken::new();
     let (up, stop) = (jobs.folder().join("up"), cancel.clone());
     let scheduler = Local { grace: 0.1, ..local(1) };
     let run = support::run(&scheduler, vec![jobs.shell("deaf", deaf)], cancel);
-    let (ends, start) = tokio::join!(run, async move {
+    let (ends, ()) = tokio::join!(run, async move {
         wait_for(|| up.exists()).await;
         stop.cancel();
-        Instant::now()
     });
+    // It would never end by itself.
     assert_eq!(ends["deaf"], JobEnd::Cancelled);
-    assert!(start.elapsed() < Duration::from_secs(30));
 }
 
 #[tokio::test]

@@ -8,9 +8,9 @@ mod support;
 use std::env;
 use std::process::Command;
 
-use isr_sweep::scheduler::{Ray, SchedulerConfig};
+use isr_sweep::scheduler::{JobEnd, Ray, SchedulerConfig};
 use support::daemons::{Daemon, ports};
-use support::{Jobs, scenarios, wait_for};
+use support::{Jobs, failed, scenarios, wait_for};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
@@ -54,6 +54,70 @@ async fn ray_runs_jobs_remembers_them_and_cancels_them() {
     scenarios::runs_jobs(&cluster.settings(4)).await;
     scenarios::survives_a_cut(&cluster.settings(2), |_| {}).await;
     scenarios::cancels(&cluster.settings(1)).await;
+}
+
+/// A job server that answers each request for a job's status with the next of these, the last one for ever.
+fn server(answers: &'static [(u16, &'static str)]) -> String {
+    use std::io::{BufRead, BufReader, Read, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        let mut looks = 0;
+        for mut stream in listener.incoming().flatten() {
+            let mut reader = BufReader::new(stream.try_clone().unwrap());
+            let (mut head, mut length) = (Vec::new(), 0);
+            for line in reader.by_ref().lines().map_while(Result::ok).take_while(|line| !line.is_empty()) {
+                if let Some(value) = line.to_lowercase().strip_prefix("content-length: ") {
+                    length = value.parse().unwrap();
+                }
+                head.push(line);
+            }
+            std::io::copy(&mut reader.take(length), &mut std::io::sink()).unwrap();
+            let (status, body) = match head[0].starts_with("GET") {
+                true => {
+                    looks += 1;
+                    answers[(looks - 1).min(answers.len() - 1)]
+                }
+                false => (200, "{}"),
+            };
+            let head = format!(
+                "HTTP/1.1 {status} X\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+                body.len()
+            );
+            let _ = stream.write_all((head + body).as_bytes());
+        }
+    });
+    address
+}
+
+async fn end_by(answers: &'static [(u16, &'static str)]) -> JobEnd {
+    let jobs = Jobs::new();
+    let settings = SchedulerConfig::Ray(Ray { address: server(answers), jobs: 1, poll: 0.001 });
+    let scheduler = settings.open(&jobs.folder().join("state")).unwrap();
+    let mut ends = support::run(&*scheduler, vec![jobs.shell("a", "true")], CancellationToken::new()).await;
+    ends.remove("a").unwrap()
+}
+
+#[tokio::test]
+async fn a_job_that_a_restarted_head_does_not_know_has_failed() {
+    const RUNNING: (u16, &str) = (200, r#"{"status":"RUNNING"}"#);
+    let end = end_by(&[RUNNING, (503, ""), (404, "")]).await;
+    assert_eq!(end, failed("Ray has forgotten it: was it restarted?"));
+}
+
+#[tokio::test]
+async fn a_job_that_waits_for_resources_is_waited_for_until_ray_gives_it_up() {
+    const PENDING: (u16, &str) = (200, r#"{"status":"PENDING"}"#);
+    static LONG: [(u16, &str); 201] = {
+        let mut answers = [PENDING; 201];
+        answers[200] = (
+            200,
+            r#"{"status":"FAILED","message":"Job supervisor actor failed to start within 900.0 seconds."}"#,
+        );
+        answers
+    };
+    let JobEnd::Failed { status } = end_by(&LONG).await else { panic!("it failed") };
+    assert!(status.contains("failed to start within 900.0 seconds"), "{status}");
 }
 
 #[tokio::test]

@@ -23,6 +23,7 @@ impl Fake {
         fake.program("squeue", "");
         fake.program("sacct", "exit 1");
         fake.program("scancel", "");
+        fake.program("scontrol", "exit 1");
         fake
     }
 
@@ -80,6 +81,98 @@ async fn an_array_is_one_submission_with_what_its_jobs_need() {
     ] {
         assert!(submissions[0].contains(argument), "{asked}");
     }
+}
+
+/// Submissions, and tasks that are done as soon as they are looked at.
+fn succeeds(fake: &Fake) {
+    fake.program("sbatch", "wc -l <asked");
+    fake.program(
+        "squeue",
+        "for last; do :; done\nfor script in state/$last/[0-9]*.sh; do\n\
+         index=$(basename $script .sh); echo 0 >state/$last/$index.exit; echo \"$index|COMPLETED\"; done",
+    );
+}
+
+async fn ends_of(fake: &Fake, slurm: Slurm, count: usize) -> Vec<String> {
+    let all = (0..count).map(|index| fake.0.shell(&format!("j{index}"), "")).collect();
+    let scheduler = SchedulerConfig::Slurm(slurm).open(&fake.path("state")).unwrap();
+    let ends = run(&*scheduler, all, CancellationToken::new()).await;
+    assert!(ends.values().all(|end| *end == JobEnd::Done), "{ends:?}");
+    let asked = fake.asked();
+    let array =
+        |line: &str| line.split(' ').find_map(|word| word.strip_prefix("--array=").map(str::to_owned));
+    asked.lines().filter(|line| line.starts_with("sbatch")).filter_map(array).collect()
+}
+
+#[tokio::test]
+async fn more_jobs_than_an_array_may_have_are_several_arrays() {
+    let fake = Fake::new();
+    succeeds(&fake);
+    fake.program(
+        "scontrol",
+        "printf 'Configuration data\\nMaxArraySize            = 4\\nMaxJobCount = 10000\\n'",
+    );
+    assert_eq!(ends_of(&fake, fake.settings(), 9).await, ["0-3", "0-3", "0-0"]);
+}
+
+#[tokio::test]
+async fn a_cluster_that_does_not_tell_gets_arrays_of_slurms_default() {
+    let fake = Fake::new();
+    succeeds(&fake);
+    assert_eq!(ends_of(&fake, fake.settings(), 1001).await, ["0-999", "0-0"]);
+}
+
+#[tokio::test]
+async fn a_limit_of_concurrent_jobs_holds_for_several_arrays() {
+    let fake = Fake::new();
+    succeeds(&fake);
+    let slurm = Slurm { jobs: Some(2), max_array: Some(3), ..fake.settings() };
+    assert_eq!(ends_of(&fake, slurm, 5).await, ["0-2%2", "0-1%2"]);
+    let asked = fake.asked();
+    let order: Vec<&str> = asked.lines().filter_map(|line| line.split(' ').next()).collect();
+    assert_eq!(order, ["sbatch", "squeue", "sbatch", "squeue"], "the second when the first has ended");
+}
+
+#[tokio::test]
+async fn an_array_that_is_refused_for_its_size_says_which_key_helps() {
+    let fake = Fake::new();
+    let refusal = "sbatch: error: Batch job submission failed: Invalid job array specification";
+    fake.program("sbatch", &format!("echo '{refusal}' >&2; exit 1"));
+    let message = fake.error(fake.settings()).await;
+    assert!(
+        message.contains("set `max_array` to what `scontrol show config` says of MaxArraySize"),
+        "{message}"
+    );
+}
+
+#[tokio::test]
+async fn without_accounts_a_task_ends_by_the_queue_and_its_exit_file() {
+    let fake = Fake::new();
+    fake.program("sacct", "echo 'Slurm accounting storage is disabled' >&2; exit 1");
+    fake.program("squeue", "echo 3 >$(echo state/isr-*)/0.exit");
+    assert_eq!(fake.end().await, failed("exit status: 3"));
+    fake.program("squeue", "echo '0|OUT_OF_MEMORY'");
+    assert_eq!(fake.end().await, failed("OUT_OF_MEMORY (Slurm's job 12_0)"));
+    assert!(!fake.asked().contains("sacct"), "nobody is asked who need not be");
+}
+
+#[tokio::test]
+async fn a_call_that_goes_on_finds_its_jobs_in_several_arrays() {
+    let fake = Fake::new();
+    fake.program("sbatch", "wc -l <asked");
+    // The first call is cut while its tasks wait.
+    fake.program("squeue", "touch looked; sleep 600");
+    let slurm = Slurm { max_array: Some(3), ..fake.settings() };
+    let all: Vec<Job> = (0..5).map(|index| fake.0.shell(&format!("j{index}"), "")).collect();
+    let scheduler = SchedulerConfig::Slurm(slurm.clone()).open(&fake.path("state")).unwrap();
+    let mut watch = |_: &Job, _: JobEvent| {};
+    let looked = fake.path("looked");
+    tokio::select! {
+        _ = scheduler.run(all, &mut watch, CancellationToken::new()) => panic!("it ended"),
+        () = support::wait_for(|| looked.exists()) => {}
+    }
+    succeeds(&fake);
+    assert_eq!(ends_of(&fake, slurm, 5).await, ["0-2", "0-1"], "submitted once");
 }
 
 #[tokio::test]

@@ -6,9 +6,9 @@ use std::path::Path;
 use crate::config::FfmpegConfig;
 
 /// Whitelist of containers. Excludes playlists (HLS, DASH, concat, SDP), which refer to other files, image
-/// patterns, devices, and text that ffmpeg renders as video.
+/// patterns, devices, and text that ffmpeg renders as video. `webp_pipe` reads still WebP images.
 const CONTAINERS: &str = "mov,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,gif,apng,ogg,rm,ivf,nut,dv,\
-                          mxf,wtv,m4v,h264,hevc,obu,mjpeg,yuv4mpegpipe";
+                          mxf,wtv,m4v,h264,hevc,obu,mjpeg,yuv4mpegpipe,webp_pipe";
 
 /// Scaler flags for exact rounding and bit-identical pixels on all processors.
 const SCALER: &str = "flags=bicubic+accurate_rnd+full_chroma_int+bitexact";

@@ -2,43 +2,44 @@
 
 use std::sync::Arc;
 
-use axum::body::{Body, to_bytes};
 use axum::extract::Request;
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response as HttpResponse;
-use isr_api::{
-    ComponentError, FrozenPolicy, GenerateRequest, Message, Part, Progress, Prompt, Response, Role,
-};
+use isr_api::{ComponentError, FrozenPolicy, GenerateRequest, Message, Progress, Prompt, Response, Role};
 use tokio::sync::mpsc::unbounded_channel;
-use tokio::time::{Duration, timeout};
+use tokio::time::Duration;
 
-use crate::http::Auth;
+use crate::http::{Auth, Origin, Peer};
 use crate::openai::allowed::AllowedFolders;
+use crate::openai::bodies::{Bodies, Received};
 use crate::openai::error::{ApiError, ServeError};
-use crate::openai::media::Media;
+use crate::openai::media::{Held, Media};
 use crate::openai::metrics::Metrics;
 use crate::openai::queue::Queue;
 use crate::openai::reply::{self, ReplyHead};
-use crate::openai::request::{ChatMessage, ChatPart, ChatRequest};
+use crate::openai::request::{ChatMessage, ChatRequest, RequestLimits};
 use crate::openai::stream::Streaming;
 use crate::openai::{ServeOptions, Served};
 
 /// Time limit for receiving a request body.
 const BODY_TIME: Duration = Duration::from_secs(60);
 
+/// Bodies of the largest size that memory is kept for.
+const LARGEST_BODIES: usize = 8;
+
 /// State shared by all requests.
 pub(crate) struct App {
     pub(crate) name: String,
     pub(crate) started: u64,
     pub(crate) auth: Auth,
-    pub(crate) queue: Queue,
+    pub(crate) queue: Arc<Queue>,
     pub(crate) metrics: Arc<Metrics>,
     policy: FrozenPolicy,
     media: Media,
     system: Option<String>,
-    max_tokens: usize,
-    body_bytes: usize,
+    limits: RequestLimits,
+    bodies: Arc<Bodies>,
 }
 
 impl App {
@@ -60,28 +61,39 @@ impl App {
             policy,
             media: Media::new(videos, images, encoder, allowed, options.media_bytes),
             system,
-            max_tokens: options.max_tokens,
-            body_bytes: options.body_bytes,
+            limits: RequestLimits { max_tokens: options.max_tokens, text_bytes: options.text_bytes },
+            bodies: Bodies::new(
+                options.body_bytes,
+                options.body_bytes.saturating_mul(LARGEST_BODIES),
+                BODY_TIME,
+            ),
         })
     }
 
     /// `POST /v1/chat/completions`.
     pub(crate) async fn complete(self: Arc<Self>, request: Request) -> Result<HttpResponse, ApiError> {
-        // Before the body is read: bodies of waiting requests take memory too.
-        let place = self.queue.enter()?;
-        let body = self.body(request).await?;
-        let request = ChatRequest::parse(&body, self.max_tokens)?;
-        drop(body);
+        let peer = request.extensions().get::<Peer>().cloned();
+        let origin = peer.as_ref().map_or(Origin::INSIDE, Peer::origin);
+        // A full server says so before it receives anything; the place is taken when all has come, so that slow clients
+        // keep none from others.
+        self.queue.check(origin)?;
+        let body = self.body(request, origin).await?;
+        let place = self.queue.enter(peer)?;
+        let request = ChatRequest::parse(&body.bytes, self.limits)?;
         if request.model != self.name {
             return Err(ApiError::no_such_model(&request.model, &self.name));
         }
         let (n, seed) = (request.n, request.seed.unwrap_or_else(rand::random));
-        let prompt = self.prompt(request.messages).await?;
+        let (prompt, held) = self.prompt(request.messages).await?;
+        drop(body);
         let asked = GenerateRequest { prompt, sampling: request.sampling, n, seed };
         if request.stream {
             let (told, progress) = unbounded_channel();
             let policy = self.policy.clone();
-            let answers = Box::pin(async move { policy.generate_streaming(asked, told).await });
+            let answers = Box::pin(async move {
+                let _held = held;
+                policy.generate_streaming(asked, told).await
+            });
             let head = ReplyHead::new(&self.name);
             let metrics = Arc::clone(&self.metrics);
             let streaming =
@@ -89,6 +101,7 @@ impl App {
             return streaming.respond().await;
         }
         let (responses, prompt_tokens) = self.answers(asked).await?;
+        drop((held, place));
         self.metrics.wrote(prompt_tokens, &responses);
         let head = ReplyHead::new(&self.name);
         Ok(reply::json(StatusCode::OK, &head.completion(&responses, prompt_tokens, request.logprobs)))
@@ -113,54 +126,30 @@ impl App {
         Ok((responses?, prompt_tokens))
     }
 
-    async fn body(&self, request: Request) -> Result<axum::body::Bytes, ApiError> {
+    async fn body(&self, request: Request, origin: Origin) -> Result<Received, ApiError> {
         let (parts, body) = request.into_parts();
         if !is_json(&parts.headers) {
             return Err(ApiError::not_json());
         }
         let announced =
             parts.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-        if announced.is_some_and(|length: usize| length > self.body_bytes) {
-            return Err(ApiError::too_large(self.body_bytes));
-        }
-        read(body, self.body_bytes).await
+        self.bodies.receive(body, announced, origin).await
     }
 
     /// The policy's prompt for a conversation, with its media decoded.
-    async fn prompt(&self, messages: Vec<ChatMessage>) -> Result<Prompt, ApiError> {
+    async fn prompt(&self, messages: Vec<ChatMessage>) -> Result<(Prompt, Held), ApiError> {
         let has_system = messages.iter().any(|message| message.role == Role::System);
-        let mut prompt = Prompt::default();
+        let (mut prompt, mut held) = (Prompt::default(), Held::default());
         for ChatMessage { role, parts } in messages {
-            let mut said = Vec::with_capacity(parts.len());
-            for part in parts {
-                said.push(match part {
-                    ChatPart::Text(text) => Part::Text(text),
-                    ChatPart::Medium { medium, url, at } => {
-                        Part::Video(self.media.open(medium, &url, &at).await?)
-                    }
-                });
-            }
-            prompt.messages.push(Message { role, parts: said });
+            let parts = self.media.parts(parts, &mut held).await?;
+            prompt.messages.push(Message { role, parts });
         }
-        Ok(match &self.system {
+        let prompt = match &self.system {
             Some(system) if !has_system => prompt.with_system(system),
             _ => prompt,
-        })
+        };
+        Ok((prompt, held))
     }
-}
-
-async fn read(body: Body, limit: usize) -> Result<axum::body::Bytes, ApiError> {
-    match timeout(BODY_TIME, to_bytes(body, limit)).await {
-        Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(error)) if is_length_limit(&error) => Err(ApiError::too_large(limit)),
-        Ok(Err(error)) => Err(ApiError::bad(format!("the body is cut off: {error}"))),
-        Err(_) => Err(ApiError::too_slow()),
-    }
-}
-
-/// axum hides the type of this error; its text is that of `http_body_util::LengthLimitError`.
-fn is_length_limit(error: &axum::Error) -> bool {
-    error.to_string().contains("length limit exceeded")
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

@@ -100,6 +100,19 @@ impl ApiError {
         Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", Some("queue_full"), message)
     }
 
+    pub(crate) fn share_full(share: usize) -> Self {
+        let message = format!(
+            "{share} requests of your address are under way, which is all that one address may have; try again"
+        );
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", Some("queue_full"), message)
+    }
+
+    /// 429 where other requests take the memory.
+    pub(crate) fn crowded() -> Self {
+        let message = "other requests take the memory that this server has for them; try again".to_owned();
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", Some("out_of_memory"), message)
+    }
+
     /// 500 for a failure of the model; details go to the log only.
     fn failed(error: &ComponentError) -> Self {
         tracing::error!(%error, "a request failed");

@@ -8,17 +8,21 @@
 //! | `GET /metrics` | counters in Prometheus' text format |
 //!
 //! ```text
-//! request -> authorization -> queue (queue.rs) -> body -> JSON (request.rs) -> videos and images (media.rs) -> policy
+//! request -> authorization -> body (bodies.rs) -> queue (queue.rs) -> JSON (request.rs) -> videos and images (media.rs)
+//!   -> policy
 //!   -> reply.rs, or stream.rs while it is written
 //! ```
 //!
 //! The policy batches concurrent requests. The server admits a bounded number of them and answers the rest with 429. A client
 //! that disconnects cancels its request. A parameter that would change the answer and is not supported is an error that names
-//! it.
+//! it. Open connections, bodies, text, media and places are bounded, each before the work that it would cause, and no address
+//! can take all of them.
 
 mod allowed;
 mod app;
+mod bodies;
 mod error;
+mod keys;
 mod media;
 mod metrics;
 mod models;
@@ -62,11 +66,15 @@ pub struct ServeOptions {
     pub allowed: Vec<PathBuf>,
     /// Largest `max_completion_tokens`, in tokens, and its default for requests without one. Default 1024.
     pub max_tokens: usize,
-    /// Completions in flight; further requests get 429. Default 64.
+    /// Completions in flight; further requests get 429. One address may have three quarters of them. Default 64.
     pub queue: usize,
-    /// Largest request body, in bytes. Default 64 MiB.
+    /// Largest request body, in bytes; bodies of eight times this size are received at once. Default 64 MiB.
     pub body_bytes: usize,
-    /// Size of the cache of frames and features, in bytes. Default 512 MiB.
+    /// Largest text of a request's messages, in bytes; it bounds the work of tokenising what does not fit the model's context.
+    /// Default 1 MiB.
+    pub text_bytes: usize,
+    /// Size of the cache of frames and features, in bytes, and the most that one request may have of them; requests under way
+    /// hold at most twice as much beside the cache. Default 512 MiB.
     pub media_bytes: u64,
 }
 
@@ -78,6 +86,7 @@ impl Default for ServeOptions {
             max_tokens: 1024,
             queue: 64,
             body_bytes: 64 << 20,
+            text_bytes: 1 << 20,
             media_bytes: 512 << 20,
         }
     }

@@ -1,14 +1,21 @@
 //! Parsing and validation of request bodies.
 
 use isr_api::{Role, Sampling};
-use serde::Deserialize;
-use serde::de::IgnoredAny;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
 
 use crate::openai::error::ApiError;
+use crate::openai::keys;
 use crate::openai::media::Medium;
 
 /// Largest `n`.
 const MOST_ANSWERS: usize = 16;
+
+/// Most values of a body: a parsed value takes some 100 bytes of memory, whereas two suffice in the text.
+const MOST_VALUES: usize = 100_000;
+
+/// Most videos and images of a request.
+const MOST_MEDIA: usize = 512;
 
 /// A validated chat-completion request.
 #[derive(Debug)]
@@ -44,198 +51,262 @@ pub(crate) enum ChatPart {
     },
 }
 
-/// The JSON body. Unknown keys are errors, since ignoring one could change the answer unnoticed.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Body {
-    model: String,
-    messages: Vec<Message>,
-    max_tokens: Option<usize>,
-    max_completion_tokens: Option<usize>,
-    temperature: Option<f64>,
-    top_p: Option<f64>,
-    top_k: Option<usize>,
-    n: Option<usize>,
-    seed: Option<i64>,
-    stop: Option<Stop>,
-    stream: Option<bool>,
-    stream_options: Option<StreamOptions>,
-    logprobs: Option<bool>,
-    top_logprobs: Option<u32>,
-    frequency_penalty: Option<f64>,
-    presence_penalty: Option<f64>,
-    response_format: Option<ResponseFormat>,
-    // Accepted and ignored: they do not affect the response.
-    #[serde(rename = "user")]
-    _user: Option<IgnoredAny>,
-    #[serde(rename = "metadata")]
-    _metadata: Option<IgnoredAny>,
-    #[serde(rename = "store")]
-    _store: Option<IgnoredAny>,
-    #[serde(rename = "service_tier")]
-    _service_tier: Option<IgnoredAny>,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Stop {
-    One(String),
-    Several(Vec<String>),
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct StreamOptions {
-    #[serde(default)]
-    include_usage: bool,
-}
-
-#[derive(Deserialize)]
-struct ResponseFormat {
-    r#type: String,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Message {
-    role: String,
-    content: Content,
-    #[serde(rename = "name")]
-    _name: Option<IgnoredAny>,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Content {
-    Text(String),
-    Parts(Vec<Part>),
-}
-
-#[derive(Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-enum Part {
-    Text { text: String },
-    ImageUrl { image_url: Source },
-    VideoUrl { video_url: Source },
-}
-
-/// OpenAI's `{"url": ..., "detail": ...}`; `detail` is ignored, since the reader's config sets the resolution.
-#[derive(Deserialize)]
-struct Source {
-    url: String,
+/// Limits of what is taken.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RequestLimits {
+    /// Most new tokens, and the number without one in the request.
+    pub(crate) max_tokens: usize,
+    /// Most bytes of text in all messages.
+    pub(crate) text_bytes: usize,
 }
 
 impl ChatRequest {
-    /// Parses a body. `max_tokens` is the largest number of new tokens, and the default.
-    pub(crate) fn parse(body: &[u8], max_tokens: usize) -> Result<Self, ApiError> {
-        let body: Body = serde_json::from_slice(body)
+    /// Parses a body.
+    pub(crate) fn parse(body: &[u8], limits: RequestLimits) -> Result<Self, ApiError> {
+        if values(body) > MOST_VALUES {
+            return Err(ApiError::bad(format!("the body has more than {MOST_VALUES} values")));
+        }
+        let body: Map<String, Value> = serde_json::from_slice(body)
             .map_err(|error| ApiError::bad(format!("the body cannot be used: {error}")))?;
-        body.check_unsupported()?;
-        let sampling = body.sampling(max_tokens)?;
-        let n = body.n.unwrap_or(1);
+        let mut body = Keys::of(body);
+        let model = body.needed("model")?;
+        let messages: Vec<Value> = body.needed("messages")?;
+        let sampling = sampling(&mut body, limits.max_tokens)?;
+        let n = body.take("n")?.unwrap_or(1);
         if !(1..=MOST_ANSWERS).contains(&n) {
             return Err(ApiError::bad_value("n", format!("n is {n}; it must be from 1 to {MOST_ANSWERS}")));
         }
-        let (stream, logprobs) = (body.stream.unwrap_or(false), body.logprobs.unwrap_or(false));
+        let stream = body.take("stream")?.unwrap_or(false);
+        let logprobs = body.take("logprobs")?.unwrap_or(false);
         if stream && logprobs {
             return Err(ApiError::bad_value(
                 "logprobs",
                 "logprobs are not streamed; leave out one of both",
             ));
         }
-        if body.messages.is_empty() {
-            return Err(ApiError::bad_value("messages", "messages is empty; there is nothing to answer"));
-        }
-        let messages = body.messages.into_iter().enumerate();
-        Ok(Self {
-            model: body.model,
-            messages: messages.map(|(index, message)| message.checked(index)).collect::<Result<_, _>>()?,
-            sampling,
-            n,
-            // Any number names a stream of draws, a negative one too.
-            seed: body.seed.map(|seed| seed as u64),
-            logprobs,
-            stream,
-            include_usage: body.stream_options.is_some_and(|options| options.include_usage),
-        })
+        // Any number names a stream of draws, a negative one too.
+        let seed = body.take::<i64>("seed")?.map(|seed| seed as u64);
+        let mut stream_options = Keys { at: "stream_options.", ..Keys::of(body.map("stream_options")?) };
+        let include_usage = stream_options.take("include_usage")?.unwrap_or(false);
+        stream_options.nothing_left(keys::of_stream_options)?;
+        body.nothing_left(|key, value| keys::of_request(key, value, n))?;
+        let messages = checked(messages)?;
+        check_sizes(&messages, limits.text_bytes)?;
+        Ok(Self { model, messages, sampling, n, seed, logprobs, stream, include_usage })
     }
 }
 
-impl Body {
-    /// Rejects supported keys with unsupported values.
-    fn check_unsupported(&self) -> Result<(), ApiError> {
-        let is_set = |penalty: Option<f64>| penalty.is_some_and(|penalty| penalty != 0.0);
-        let format = self.response_format.as_ref().map(|format| format.r#type.as_str());
-        let unsupported = [
-            (is_set(self.frequency_penalty), "frequency_penalty"),
-            (is_set(self.presence_penalty), "presence_penalty"),
-            (self.top_logprobs.is_some_and(|count| count > 0), "top_logprobs"),
-            (format.is_some_and(|format| format != "text"), "response_format"),
-        ];
-        match unsupported.into_iter().find(|(asked, _)| *asked) {
-            Some((_, key)) => {
-                Err(ApiError::bad_value(key, format!("this server has no {key}; leave it out")))
+/// Upper bound of the number of values in a JSON text: one, and one for each comma and bracket outside strings.
+fn values(body: &[u8]) -> usize {
+    let (mut count, mut in_string, mut escaped) = (1, false, false);
+    for byte in body {
+        match (in_string, escaped, byte) {
+            (true, true, _) => escaped = false,
+            (true, false, b'\\') => escaped = true,
+            (_, false, b'"') => in_string = !in_string,
+            (false, _, b',' | b'[' | b'{') => count += 1,
+            _ => {}
+        }
+    }
+    count
+}
+
+/// Keys of an object that have not been read.
+struct Keys<'a> {
+    /// JSON path of the object, for errors.
+    at: &'a str,
+    left: Map<String, Value>,
+}
+
+impl Keys<'_> {
+    fn of(left: Map<String, Value>) -> Self {
+        Self { at: "", left }
+    }
+
+    /// Takes a key's value. Null is as good as none.
+    fn take<T: DeserializeOwned>(&mut self, key: &str) -> Result<Option<T>, ApiError> {
+        let Some(value) = self.left.remove(key).filter(|value| !value.is_null()) else {
+            return Ok(None);
+        };
+        let taken = serde_json::from_value(value);
+        taken.map(Some).map_err(|error| self.bad(key, &error.to_string()))
+    }
+
+    fn needed<T: DeserializeOwned>(&mut self, key: &str) -> Result<T, ApiError> {
+        self.take(key)?.ok_or_else(|| self.bad(key, "it is missing"))
+    }
+
+    fn map(&mut self, key: &str) -> Result<Map<String, Value>, ApiError> {
+        Ok(self.take(key)?.unwrap_or_default())
+    }
+
+    fn bad(&self, key: &str, reason: &str) -> ApiError {
+        let path = format!("{}{key}", self.at);
+        ApiError::bad_value(path.clone(), format!("{path}: {reason}"))
+    }
+
+    /// Fails for a key that is left and whose value says something, by `neutral`.
+    fn nothing_left(self, neutral: impl Fn(&str, &Value) -> bool) -> Result<(), ApiError> {
+        match self.left.iter().find(|(key, value)| !keys::is_empty(value) && !neutral(key, value)) {
+            Some((key, _)) => {
+                let path = format!("{}{key}", self.at);
+                Err(ApiError::bad_value(path.clone(), format!("this server has no {path}; leave it out")))
             }
             None => Ok(()),
         }
     }
+}
 
-    fn sampling(&self, most: usize) -> Result<Sampling, ApiError> {
-        let asked = self.max_completion_tokens.or(self.max_tokens);
-        if let Some(asked) = asked.filter(|asked| *asked == 0 || *asked > most) {
-            let key =
-                if self.max_completion_tokens.is_some() { "max_completion_tokens" } else { "max_tokens" };
-            let message = format!("{key} is {asked}; this server takes 1 to {most}");
-            return Err(ApiError::bad_value(key, message));
+fn sampling(body: &mut Keys<'_>, most: usize) -> Result<Sampling, ApiError> {
+    let (first, second) = ("max_completion_tokens", "max_tokens");
+    let (asked, older) = (body.take::<i64>(first)?, body.take::<i64>(second)?);
+    let key = if asked.is_some() { first } else { second };
+    let max_new_tokens = match asked.or(older) {
+        // As some servers have it: as many as there may be.
+        None | Some(-1) => most,
+        Some(asked) => match usize::try_from(asked) {
+            Ok(asked) if asked > 0 => asked.min(most),
+            _ => {
+                let message = format!("{key} is {asked}; it must be at least 1");
+                return Err(ApiError::bad_value(key, message));
+            }
+        },
+    };
+    let stop = match body.take::<Value>("stop")? {
+        None => Vec::new(),
+        Some(Value::String(stop)) => vec![stop],
+        Some(several) => serde_json::from_value(several)
+            .map_err(|_| body.bad("stop", "it must be a string or a list of strings"))?,
+    };
+    let top_k = match body.take::<i64>("top_k")? {
+        // vLLM's word for all.
+        None | Some(-1) => 0,
+        Some(top_k) => usize::try_from(top_k)
+            .map_err(|_| body.bad("top_k", &format!("{top_k} is no number of tokens")))?,
+    };
+    let sampling = Sampling {
+        temperature: body.take("temperature")?.unwrap_or(1.0),
+        top_p: body.take("top_p")?.unwrap_or(1.0),
+        top_k,
+        max_new_tokens,
+        stop,
+    };
+    sampling.validate().map_err(|reason| {
+        let key = reason.split(' ').next().unwrap_or_default().to_owned();
+        ApiError::bad_value(key, reason)
+    })?;
+    Ok(sampling)
+}
+
+fn checked(messages: Vec<Value>) -> Result<Vec<ChatMessage>, ApiError> {
+    if messages.is_empty() {
+        return Err(ApiError::bad_value("messages", "messages is empty; there is nothing to answer"));
+    }
+    messages.into_iter().enumerate().map(|(index, message)| checked_message(index, message)).collect()
+}
+
+fn checked_message(index: usize, message: Value) -> Result<ChatMessage, ApiError> {
+    let at = format!("messages[{index}].");
+    let Value::Object(message) = message else {
+        return Err(ApiError::bad_value("messages", format!("messages[{index}] must be an object")));
+    };
+    let mut message = Keys { at: &at, left: message };
+    let role: String = message.needed("role")?;
+    let role = match role.as_str() {
+        "system" | "developer" => Role::System,
+        "user" => Role::User,
+        "assistant" => Role::Assistant,
+        other => {
+            let message = format!("{at}role is `{other}`; it must be system, developer, user or assistant");
+            return Err(ApiError::bad_value(format!("{at}role"), message));
         }
-        let stop = match &self.stop {
-            None => Vec::new(),
-            Some(Stop::One(stop)) => vec![stop.clone()],
-            Some(Stop::Several(stops)) => stops.clone(),
-        };
-        let sampling = Sampling {
-            temperature: self.temperature.unwrap_or(1.0),
-            top_p: self.top_p.unwrap_or(1.0),
-            top_k: self.top_k.unwrap_or(0),
-            max_new_tokens: asked.unwrap_or(most),
-            stop,
-        };
-        sampling.validate().map_err(|reason| {
-            let key = reason.split(' ').next().unwrap_or_default().to_owned();
-            ApiError::bad_value(key, reason)
-        })?;
-        Ok(sampling)
+    };
+    let parts = match message.take("content")? {
+        // What clients send back of an answer without text.
+        None if role == Role::Assistant => Vec::new(),
+        None => return Err(message.bad("content", "it is missing")),
+        Some(Value::String(text)) => vec![ChatPart::Text(text)],
+        Some(Value::Array(parts)) => {
+            let part = |(place, part)| checked_part(part, format!("{at}content[{place}]"));
+            parts.into_iter().enumerate().map(part).collect::<Result<_, _>>()?
+        }
+        Some(_) => return Err(message.bad("content", "it must be a string or a list of parts")),
+    };
+    message.nothing_left(|key, _| keys::of_message(key))?;
+    Ok(ChatMessage { role, parts })
+}
+
+fn checked_part(part: Value, at: String) -> Result<ChatPart, ApiError> {
+    let bad = |reason: &str| ApiError::bad_value(at.clone(), format!("{at}: {reason}"));
+    let Value::Object(mut part) = part else {
+        return Err(bad("it must be an object with a `type`"));
+    };
+    let kind = part.get("type").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let medium = match kind.as_str() {
+        "text" => {
+            return match part.remove("text") {
+                Some(Value::String(text)) => Ok(ChatPart::Text(text)),
+                _ => Err(bad("a part of type text needs a string `text`")),
+            };
+        }
+        "image_url" => Medium::Image,
+        "video_url" => Medium::Video,
+        other => {
+            return Err(bad(&format!("its type is `{other}`; it must be text, image_url or video_url")));
+        }
+    };
+    // `detail` is ignored: the reader's config sets the resolution. Some clients send the URL alone.
+    let url = match part.remove(&kind) {
+        Some(Value::Object(mut source)) => source.remove("url"),
+        alone => alone,
+    };
+    match url {
+        Some(Value::String(url)) => Ok(ChatPart::Medium { medium, url, at }),
+        _ => Err(bad(&format!("a part of type {kind} needs `{kind}`: {{\"url\": \"...\"}}"))),
     }
 }
 
-impl Message {
-    fn checked(self, index: usize) -> Result<ChatMessage, ApiError> {
-        let role = match self.role.as_str() {
-            "system" | "developer" => Role::System,
-            "user" => Role::User,
-            "assistant" => Role::Assistant,
-            other => {
-                let at = format!("messages[{index}].role");
-                let message = format!("{at} is `{other}`; it must be system, developer, user or assistant");
-                return Err(ApiError::bad_value(at, message));
-            }
-        };
-        let parts = match self.content {
-            Content::Text(text) => vec![ChatPart::Text(text)],
-            Content::Parts(parts) => {
-                let part =
-                    |(place, part)| checked_part(part, format!("messages[{index}].content[{place}]"));
-                parts.into_iter().enumerate().map(part).collect()
-            }
-        };
-        Ok(ChatMessage { role, parts })
+/// Checks how much there is to tokenise and to decode, before either is begun.
+fn check_sizes(messages: &[ChatMessage], text_bytes: usize) -> Result<(), ApiError> {
+    let (mut bytes, mut media) = (0, 0);
+    for part in messages.iter().flat_map(|message| &message.parts) {
+        match part {
+            ChatPart::Text(text) => bytes += text.len(),
+            ChatPart::Medium { .. } => media += 1,
+        }
     }
+    if bytes > text_bytes {
+        let message = format!(
+            "the messages have {bytes} bytes of text, more than the {text_bytes} that can fit the model's context"
+        );
+        return Err(ApiError::bad_value("messages", message));
+    }
+    if media > MOST_MEDIA {
+        let message =
+            format!("the messages have {media} images and videos; at most {MOST_MEDIA} are taken");
+        return Err(ApiError::bad_value("messages", message));
+    }
+    Ok(())
 }
 
-fn checked_part(part: Part, at: String) -> ChatPart {
-    match part {
-        Part::Text { text } => ChatPart::Text(text),
-        Part::ImageUrl { image_url } => ChatPart::Medium { medium: Medium::Image, url: image_url.url, at },
-        Part::VideoUrl { video_url } => ChatPart::Medium { medium: Medium::Video, url: video_url.url, at },
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_counted_outside_strings() {
+        for (text, count) in
+            [("1", 1), (r#"{"a": [1, 2], "b,[{\"," : "\\"}"#, 5), ("[[[[", 5), (r#"["\\", "," ]"#, 3)]
+        {
+            assert_eq!(values(text.as_bytes()), count, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_body_of_very_many_values_is_refused_before_it_is_parsed() {
+        let body = format!("[{}", "0,".repeat(MOST_VALUES));
+        let limits = RequestLimits { max_tokens: 1, text_bytes: 1 };
+        let error = ChatRequest::parse(body.as_bytes(), limits).unwrap_err();
+        assert_eq!(error.message, "the body has more than 100000 values");
     }
 }

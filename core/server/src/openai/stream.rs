@@ -31,7 +31,8 @@ pub(crate) struct Streaming {
     /// Text sent so far, by response.
     sent: Vec<String>,
     ready: VecDeque<String>,
-    _place: Place,
+    /// Freed once the text is complete: a client that reads slowly keeps no place.
+    place: Option<Place>,
 }
 
 impl Streaming {
@@ -55,7 +56,7 @@ impl Streaming {
             prompt_tokens,
             sent,
             ready,
-            _place: place,
+            place: Some(place),
         }
     }
 
@@ -66,7 +67,7 @@ impl Streaming {
                 biased;
                 Some(progress) = self.progress.recv() => self.take(progress),
                 outcome = answers => {
-                    self.answers = None;
+                    self.end();
                     self.finish(outcome?);
                 }
             }
@@ -89,7 +90,7 @@ impl Streaming {
                 biased;
                 Some(progress) = self.progress.recv() => self.take(progress),
                 outcome = answers => {
-                    self.answers = None;
+                    self.end();
                     match outcome {
                         Ok(responses) => self.finish(responses),
                         // The status was sent already: the error is the last event, without `[DONE]`.
@@ -98,6 +99,11 @@ impl Streaming {
                 }
             }
         }
+    }
+
+    fn end(&mut self) {
+        self.answers = None;
+        self.place = None;
     }
 
     fn take(&mut self, progress: Progress) {

@@ -80,11 +80,11 @@ async fn a_bad_request_is_named_with_its_key() {
             "stop",
             "stop has an empty string, which would end every answer at once",
         ),
-        (with("max_tokens", json!(51)), "max_tokens", "max_tokens is 51; this server takes 1 to 50"),
+        (with("max_tokens", json!(-2)), "max_tokens", "max_tokens is -2; it must be at least 1"),
         (
             with("max_completion_tokens", json!(0)),
             "max_completion_tokens",
-            "max_completion_tokens is 0; this server takes 1 to 50",
+            "max_completion_tokens is 0; it must be at least 1",
         ),
         (with("n", json!(17)), "n", "n is 17; it must be from 1 to 16"),
         (with("messages", json!([])), "messages", "messages is empty; there is nothing to answer"),
@@ -116,15 +116,84 @@ async fn a_bad_request_is_named_with_its_key() {
         assert_eq!(reply.json()["error"]["param"], param);
     }
     for (body, part) in [
-        (with("tools", json!([])), "unknown field `tools`"),
-        (with("messages", json!("hello")), "expected a sequence"),
-        (message(json!({ "role": "user", "content": 5 })), "Content"),
-        (message(json!({ "role": "user", "content": [{ "type": "audio" }] })), "Content"),
-        (json!({ "model": "org/echo" }), "missing field `messages`"),
+        (with("tools", json!([{ "type": "function" }])), "this server has no tools; leave it out"),
+        (with("temprature", json!(0.5)), "this server has no temprature; leave it out"),
+        (with("stream_options", json!({ "chunks": 3 })), "this server has no stream_options.chunks"),
+        (with("chat_template_kwargs", json!({ "enable_thinking": true })), "no chat_template_kwargs"),
+        (with("temperature", json!("hot")), "temperature: invalid type: string"),
+        (with("messages", json!("hello")), "messages: invalid type"),
+        (message(json!("hello")), "messages[0] must be an object"),
+        (message(json!({ "content": "hello" })), "messages[0].role: it is missing"),
+        (message(json!({ "role": "user", "content": null })), "messages[0].content: it is missing"),
+        (message(json!({ "role": "user", "content": 5 })), "messages[0].content: it must be a string or"),
+        (
+            message(json!({ "role": "user", "content": [{ "type": "audio" }] })),
+            "messages[0].content[0]: its type is `audio`; it must be text, image_url or video_url",
+        ),
+        (
+            message(json!({ "role": "user", "content": [{ "type": "image_url" }] })),
+            "messages[0].content[0]: a part of type image_url needs `image_url`",
+        ),
+        (
+            message(json!({ "role": "assistant", "content": null, "tool_calls": [{ "id": "1" }] })),
+            "this server has no messages[0].tool_calls; leave it out",
+        ),
+        (json!({ "model": "org/echo" }), "messages: it is missing"),
         (json!([]), "the body cannot be used"),
     ] {
         let (status, message) = bench.complete(&body).await.error();
         assert!(status == 400 && message.contains(part), "{status} {message}");
+    }
+}
+
+/// What OpenAI's, vLLM's and LangChain's clients send where their users asked for nothing.
+#[tokio::test]
+async fn keys_that_ask_for_nothing_are_taken() {
+    let bench = bench();
+    let plain = question(&"hello".into());
+    let neutral = json!({
+        "max_tokens": 2048, "top_k": -1, "repetition_penalty": 1.0, "length_penalty": 1, "min_p": 0,
+        "chat_template_kwargs": { "enable_thinking": false }, "tools": null, "tool_choice": "none",
+        "parallel_tool_calls": true, "functions": [], "logit_bias": {}, "reasoning_effort": "low",
+        "logprobs": null, "top_logprobs": 0, "n": null, "seed": null, "stop": null, "stream": false,
+        "stream_options": null, "response_format": null, "user": "", "store": false, "metadata": { "a": "b" },
+        "service_tier": "auto", "modalities": ["text"], "audio": null, "prediction": null,
+        "best_of": 1, "use_beam_search": false, "ignore_eos": false, "skip_special_tokens": true,
+        "frequency_penalty": 0.0, "presence_penalty": null, "temperature": null, "top_p": null,
+        "stop_token_ids": [], "guided_json": null, "prompt_logprobs": null, "verbosity": "medium",
+    });
+    let mut all = plain.clone();
+    for (key, value) in neutral.as_object().unwrap() {
+        all[key] = value.clone();
+        let mut one = plain.clone();
+        one[key] = value.clone();
+        let reply = bench.complete(&one).await;
+        assert_eq!(reply.status, 200, "{key}: {}", reply.text);
+    }
+    bench.complete(&all).await.answer();
+    let asked = bench.echo.asked.lock().unwrap();
+    let usual = Sampling { max_new_tokens: 50, ..Sampling::default() };
+    assert!(asked.iter().all(|request| request.sampling == usual && request.n == 1));
+}
+
+#[tokio::test]
+async fn an_answer_is_taken_back_as_a_turn() {
+    let bench = bench();
+    let mut body = question(&"hello".into());
+    let said = bench.complete(&body).await.json()["choices"][0]["message"].clone();
+    // What the client adds where a user dumps the message instead.
+    let mut dumped = said.clone();
+    for key in ["annotations", "audio", "function_call", "tool_calls"] {
+        dumped[key] = Value::Null;
+    }
+    let silent = json!({ "role": "assistant", "content": null, "refusal": null, "tool_calls": [] });
+    for (turn, heard) in [(said, "0: be brief.\nhello\n"), (dumped, "0: be brief.\nhello\n"), (silent, "")]
+    {
+        body["messages"] = json!([
+            { "role": "user", "content": "hello" }, turn, { "role": "user", "content": "and?" },
+        ]);
+        let answer = bench.complete(&body).await.answer();
+        assert!(answer.contains(&format!("hello\n{heard}")) && answer.ends_with("and?"), "{answer}");
     }
 }
 

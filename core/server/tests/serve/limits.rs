@@ -1,11 +1,11 @@
 //! Who may ask, how much, and how the server ends.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
-use isr_server::http::{Auth, WebError, listen, serve};
+use isr_server::http::{Auth, ConnectionLimits, WebError, listen, serve};
 use isr_server::openai::ServeOptions;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -99,6 +99,108 @@ async fn requests_beyond_the_queue_are_told_to_come_again_and_are_counted() {
     }
 }
 
+#[tokio::test]
+async fn text_that_cannot_fit_is_refused_before_the_model_sees_it() {
+    let bench = Bench::new(ServeOptions { text_bytes: 100, ..ServeOptions::default() });
+    bench.ask(&"x".repeat(100).into()).await.answer();
+    let (status, message) = bench.ask(&"x".repeat(101).into()).await.error();
+    assert_eq!(status, 400);
+    assert!(message.starts_with("the messages have 101 bytes of text, more than the 100 "), "{message}");
+    assert_eq!(bench.echo.asked.lock().unwrap().len(), 1);
+}
+
+/// A server on loopback with limits.
+async fn started(bench: &Bench, limits: ConnectionLimits) -> (SocketAddr, CancellationToken) {
+    let listener = listen(LOOPBACK, 0, &Auth::Loopback).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let stop = CancellationToken::new();
+    tokio::spawn(serve(listener, bench.router.clone(), limits, stop.clone(), Duration::ZERO));
+    (address, stop)
+}
+
+fn post_of(body: &str, length: usize) -> String {
+    format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\
+         Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+    )
+}
+
+async fn asked_of(address: SocketAddr) -> String {
+    let body = question(&"hello".into()).to_string();
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(post_of(&body, body.len()).as_bytes()).await.unwrap();
+    let mut reply = String::new();
+    stream.read_to_string(&mut reply).await.unwrap();
+    reply
+}
+
+#[tokio::test]
+async fn connections_that_send_one_byte_lock_nobody_out() {
+    let bench = Bench::new(ServeOptions::default());
+    // No time limit helps here.
+    let limits = ConnectionLimits { open: 10, head: Duration::from_secs(3600) };
+    let (address, _stop) = started(&bench, limits).await;
+    let mut waiting = Vec::new();
+    for _ in 0..50 {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(b"P").await.unwrap();
+        waiting.push(stream);
+    }
+    let reply = asked_of(address).await;
+    assert!(reply.starts_with("HTTP/1.1 200 OK\r\n"), "{reply}");
+    let mut byte = [0];
+    for stream in &mut waiting[..40] {
+        // Closed, or reset where the byte was not read.
+        assert!(!stream.read(&mut byte).await.is_ok_and(|read| read > 0));
+    }
+}
+
+#[tokio::test]
+async fn bodies_that_do_not_come_lock_nobody_out() {
+    let bench = Bench::new(ServeOptions { queue: 2, ..ServeOptions::default() });
+    let (address, _stop) = started(&bench, ConnectionLimits::default()).await;
+    let mut slow = Vec::new();
+    for _ in 0..12 {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(post_of("{", 1000).as_bytes()).await.unwrap();
+        slow.push(stream);
+    }
+    for _ in 0..3 {
+        let reply = asked_of(address).await;
+        assert!(reply.starts_with("HTTP/1.1 200 OK\r\n"), "{reply}");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_whose_request_is_answered_is_not_closed_for_another() {
+    let bench = Bench::new(ServeOptions::default());
+    let limits = ConnectionLimits { open: 2, head: Duration::from_secs(3600) };
+    let (address, _stop) = started(&bench, limits).await;
+    let body = question(&"hang".into()).to_string();
+    let mut held = TcpStream::connect(address).await.unwrap();
+    held.write_all(post_of(&body, body.len()).as_bytes()).await.unwrap();
+    while bench.echo.asked.lock().unwrap().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    for _ in 0..5 {
+        let reply = asked_of(address).await;
+        assert!(reply.starts_with("HTTP/1.1 200 OK\r\n"), "{reply}");
+    }
+    assert_eq!(bench.echo.abandoned.load(std::sync::atomic::Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
+async fn a_head_that_does_not_come_ends_the_connection() {
+    let bench = Bench::new(ServeOptions::default());
+    let limits = ConnectionLimits { head: Duration::from_millis(20), ..ConnectionLimits::default() };
+    let (address, _stop) = started(&bench, limits).await;
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(b"GET /health HTTP/1.1\r\n").await.unwrap();
+    // Without a limit, this would wait for ever.
+    let mut reply = Vec::new();
+    let _ = stream.read_to_end(&mut reply).await;
+}
+
 /// A server on loopback, and a stream to it that has sent a question.
 async fn asked(
     text: &str,
@@ -110,15 +212,17 @@ async fn asked(
     let stop = CancellationToken::new();
     let server = tokio::spawn({
         let (router, stop) = (bench.router.clone(), stop.clone());
-        async move { serve(listener, router, stop, grace).await.unwrap() }
+        async move { serve(listener, router, ConnectionLimits::default(), stop, grace).await }
     });
     let body = question(&text.into()).to_string();
     let head =
         "POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n";
-    let request = format!("{head}Content-Length: {}\r\n\r\n", body.len());
+    let request = format!("{head}Expect: 100-continue\r\nContent-Length: {}\r\n\r\n", body.len());
     stream.write_all(request.as_bytes()).await.unwrap();
-    // The rest comes when the test says so.
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    // The server has the head, and waits for the body.
+    let mut go_on = [0; 25];
+    stream.read_exact(&mut go_on).await.unwrap();
+    assert_eq!(&go_on, b"HTTP/1.1 100 Continue\r\n\r\n");
     stop.cancel();
     stream.write_all(body.as_bytes()).await.unwrap();
     (stream, stop, server)

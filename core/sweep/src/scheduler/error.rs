@@ -51,6 +51,16 @@ impl SchedulerError {
         Self::Job { job: job.to_owned(), reason: reason.into() }
     }
 
+    /// Adds a remedy to a Slurm program's error that says `what`.
+    pub(crate) fn with_hint(self, what: &str, hint: impl FnOnce() -> String) -> Self {
+        match self {
+            Self::Slurm { program, reason } if reason.contains(what) => {
+                Self::Slurm { program, reason: format!("{reason}; {}", hint()) }
+            }
+            error => error,
+        }
+    }
+
     pub(crate) fn io(doing: &'static str, path: &Path, source: io::Error) -> Self {
         Self::Io { doing, path: path.to_owned(), source }
     }

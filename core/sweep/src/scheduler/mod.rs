@@ -23,3 +23,6 @@ pub use job::{Job, JobEnd, JobEvent, Scheduler, Watch};
 pub use local::Local;
 pub use ray::Ray;
 pub use slurm::Slurm;
+
+/// Environment variable of jobs on this machine: the process id of the scheduler's process, their parent.
+pub const PARENT_VARIABLE: &str = "ISR_PARENT_PROCESS";

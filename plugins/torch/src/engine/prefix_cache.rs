@@ -126,9 +126,9 @@ impl VideoDigests {
 
 /// Computes the digest of all that a prefix depends on: size and times of the frames, and features, or else pixels.
 fn content_digest(scene: &VideoInput, own_tower: bool) -> Fingerprint {
-    let Frames { width, height, rgb, timestamps } = scene.frames.as_ref();
+    let Frames { width, height, rgb, timestamps, duration } = scene.frames.as_ref();
     let mut digest = FingerprintBuilder::default();
-    digest.update(&width.to_le_bytes()).update(&height.to_le_bytes());
+    digest.update(&width.to_le_bytes()).update(&height.to_le_bytes()).update(&duration.to_le_bytes());
     for time in timestamps {
         digest.update(&time.to_le_bytes());
     }

@@ -5,28 +5,50 @@ use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::Duration;
 
-use hf_hub::api::sync::{Api, ApiBuilder, ApiError, Metadata};
-use hf_hub::{Cache, Repo, RepoType};
+use serde::Deserialize;
 
-use super::error::{HubError, status};
+use super::client::{Client, FileInfo};
+use super::error::{FetchError, HubError};
 use super::model_id::ModelId;
+use super::partial::{Attempt, Partial, lock};
 use super::progress::DownloadProgress;
 use super::settings::Hub;
 use super::snapshot::{INDEX, is_small_part, shards, weights_without_index};
+
+/// What is got first.
+const LIST: &str = "the list of files";
+
+/// Bytes that an attempt must have got to count as progress: attempts are counted anew after it.
+const PROGRESS: u64 = 1 << 20;
+
+/// Longest pause between two attempts.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// A download of one repository at the commit that its revision currently points to.
 struct Session<'h> {
     hub: &'h Hub,
     id: &'h ModelId,
-    api: Api,
-    /// The repository pinned to that commit, so that a branch that moves meanwhile does not mix two.
-    repo: Repo,
+    client: Client,
+    /// The commit, so that a branch that moves meanwhile does not mix two.
+    commit: String,
     /// Cache folder of the repository.
     folder: PathBuf,
-    /// CheckpointKind folder of the commit.
+    /// Checkpoint folder of the commit.
     snapshot: PathBuf,
     /// Every file of the repository.
     names: Vec<String>,
+}
+
+/// The hub's description of a repository.
+#[derive(Deserialize)]
+struct Listing {
+    sha: String,
+    siblings: Vec<Listed>,
+}
+
+#[derive(Deserialize)]
+struct Listed {
+    rfilename: String,
 }
 
 impl Hub {
@@ -40,36 +62,48 @@ impl Hub {
         for name in session.weights()? {
             session.get(&name)?;
         }
-        let branch = Repo::with_revision(id.repository.clone(), RepoType::Model, id.revision.clone());
-        let cache = Cache::new(self.cache.clone().ok_or(HubError::NoCache)?);
-        let created = cache.repo(branch).create_ref(session.repo.revision());
-        created.map_err(HubError::io("write", session.folder.join("refs").join(&id.revision)))?;
+        let reference = session.folder.join("refs").join(&id.revision);
+        let parent = reference.parent().unwrap_or(&session.folder);
+        let written = fs::create_dir_all(parent).and_then(|()| fs::write(&reference, &session.commit));
+        written.map_err(HubError::io("write", reference))?;
         Ok(session.snapshot)
     }
 
-    fn api(&self) -> Result<Api, ApiError> {
-        let cache = Cache::new(self.cache.clone().unwrap_or_default());
-        let builder = ApiBuilder::from_cache(cache).with_endpoint(self.endpoint.clone());
-        // Retries are done in `get`: hf-hub 0.5 would append a retried file to itself.
-        builder.with_token(self.token.clone()).with_retries(0).with_progress(false).build()
+    fn pause(&self, attempt: u32) -> Duration {
+        self.pause.saturating_mul(2_u32.saturating_pow(attempt.saturating_sub(1))).min(LONGEST_PAUSE)
+    }
+
+    fn listing(&self, client: &Client, id: &ModelId) -> Result<Listing, FetchError> {
+        let revision = id.revision.replace('/', "%2F");
+        let url = format!("{}/api/models/{}/revision/{revision}", self.endpoint, id.repository);
+        let mut attempt = 1;
+        loop {
+            let text = client.text(&url);
+            match text.and_then(|text| serde_json::from_str(&text).map_err(FetchError::Listing)) {
+                Err(error) if attempt < self.attempts && error.may_pass() => {
+                    tracing::warn!(%error, attempt, "the hub did not answer; it is asked again");
+                    sleep(self.pause(attempt));
+                    attempt += 1;
+                }
+                outcome => return outcome,
+            }
+        }
     }
 }
 
 impl<'h> Session<'h> {
     fn start(hub: &'h Hub, id: &'h ModelId) -> Result<Self, HubError> {
         let folder = hub.folder(id)?;
-        let failed = |error| failed(hub, id, "the list of files", error);
-        let api = hub.api().map_err(failed)?;
-        let named = Repo::with_revision(id.repository.clone(), RepoType::Model, id.revision.clone());
-        let info = api.repo(named).info().map_err(failed)?;
-        let names: Vec<String> = info.siblings.into_iter().map(|it| it.rfilename).collect();
+        let failed = |error| failed(hub, id, LIST, error);
+        let client = Client::new(&hub.endpoint, hub.token.clone()).map_err(failed)?;
+        let Listing { sha, siblings } = hub.listing(&client, id).map_err(failed)?;
+        let names: Vec<String> = siblings.into_iter().map(|listed| listed.rfilename).collect();
         let is_hostile = |name: &&String| !is_inside(name);
-        if let Some(name) = names.iter().chain([&info.sha]).find(is_hostile) {
+        if let Some(name) = names.iter().chain([&sha]).find(is_hostile) {
             return Err(HubError::Hostile { id: id.clone(), name: name.clone() });
         }
-        let snapshot = folder.join("snapshots").join(&info.sha);
-        let repo = Repo::with_revision(id.repository.clone(), RepoType::Model, info.sha);
-        Ok(Self { hub, id, api, repo, folder, snapshot, names })
+        let snapshot = folder.join("snapshots").join(&sha);
+        Ok(Self { hub, id, client, commit: sha, folder, snapshot, names })
     }
 
     /// Returns the weight files: the shards of the index (already cached), or the single file.
@@ -92,73 +126,53 @@ impl<'h> Session<'h> {
         Ok(found)
     }
 
-    /// Downloads a file unless the snapshot has it; retries on transient errors.
+    /// Downloads a file unless the snapshot has it. Attempts that fail in passing are repeated after a pause, until several
+    /// in a row have brought nothing.
     fn get(&self, name: &str) -> Result<(), HubError> {
         let mut attempt = 1;
         while !self.snapshot.join(name).exists() {
             let error = match self.try_get(name) {
-                Ok(()) => continue,
-                Err(error) => error,
+                Ok(()) => return Ok(()),
+                Err((Attempt::Own(error), _)) => return Err(error),
+                Err((Attempt::Hub(error), got)) => {
+                    if got >= PROGRESS && error.is_cut() {
+                        attempt = 1;
+                    }
+                    error
+                }
             };
-            match error {
-                // Another process holds the lock of this file.
-                Attempt::Hub(ApiError::LockAcquisition(_)) => {
-                    tracing::info!(file = name, "another process downloads it");
-                }
-                Attempt::Hub(error) if attempt < self.hub.attempts && may_pass(&error) => {
-                    tracing::warn!(file = name, %error, attempt, "the download was cut; it goes on");
-                    sleep(Duration::from_millis(250 << attempt));
-                    attempt += 1;
-                }
-                Attempt::Hub(error) => return Err(failed(self.hub, self.id, name, error)),
-                Attempt::Own(error) => return Err(error),
+            if attempt >= self.hub.attempts || !error.may_pass() {
+                return Err(failed(self.hub, self.id, name, error));
             }
+            tracing::warn!(file = name, %error, attempt, "the download was cut; it goes on");
+            sleep(self.hub.pause(attempt));
+            attempt += 1;
         }
         Ok(())
     }
 
-    fn try_get(&self, name: &str) -> Result<(), Attempt> {
-        let repo = self.api.repo(self.repo.clone());
-        let metadata = self.api.metadata(&repo.url(name)).map_err(Attempt::Hub)?;
-        if !is_inside(metadata.etag()) || metadata.etag().contains('/') {
-            let name = metadata.etag().to_owned();
-            return Err(Attempt::Own(HubError::Hostile { id: self.id.clone(), name }));
+    /// One attempt. With its error comes the number of bytes that it got.
+    fn try_get(&self, name: &str) -> Result<(), (Attempt, u64)> {
+        let own = |error| (Attempt::Own(error), 0);
+        let Hub { endpoint, .. } = self.hub;
+        let url = format!("{endpoint}/{}/resolve/{}/{name}", self.id.repository, self.commit);
+        let info = self.client.info(&url).map_err(|error| (Attempt::Hub(error), 0))?;
+        if !is_inside(&info.etag) || info.etag.contains('/') {
+            return Err(own(HubError::Hostile { id: self.id.clone(), name: info.etag }));
         }
-        let (blob, file) = (self.folder.join("blobs").join(metadata.etag()), self.snapshot.join(name));
-        self.clear_for(&blob, &file, &metadata).map_err(Attempt::Own)?;
-        if !has_size(&blob, &metadata) {
-            let line = DownloadProgress::new(self.hub.progress, format!("{name} of {}", self.id));
-            repo.download_with_progress(name, line).map_err(Attempt::Hub)?;
+        let (blobs, file) = (self.folder.join("blobs"), self.snapshot.join(name));
+        fs::create_dir_all(&blobs).map_err(HubError::io("create", &blobs)).map_err(own)?;
+        let blob = blobs.join(&info.etag);
+        let _lock = lock(&blob).map_err(own)?;
+        if !is_whole(&blob, &info) {
+            let partial = Partial::new(&blob, &info);
+            let before = partial.len();
+            let progress = DownloadProgress::new(self.hub.progress, format!("{name} of {}", self.id));
+            let outcome = partial.complete(&self.client, &url, progress);
+            outcome.map_err(|error| (error, partial.len().saturating_sub(before)))?;
         }
-        if !has_size(&blob, &metadata) {
-            // The next attempt starts from zero.
-            remove(&blob).and_then(|()| remove(&file)).map_err(Attempt::Own)?;
-            return Err(Attempt::Hub(ApiError::InvalidResume));
-        }
-        link(&blob, &file).map_err(Attempt::Own)
+        link(&blob, &file).map_err(own)
     }
-
-    /// Repairs leftovers of earlier processes: removes a dangling link and a partial file longer than the file,
-    /// and turns a complete partial file (its process died before the rename) into the blob.
-    fn clear_for(&self, blob: &Path, file: &Path, metadata: &Metadata) -> Result<(), HubError> {
-        if !file.exists() {
-            remove(file)?;
-        }
-        let part = blob.with_extension("part");
-        if has_size(&part, metadata) {
-            return fs::rename(&part, blob).map_err(HubError::io("rename", part));
-        }
-        match fs::metadata(&part) {
-            Ok(data) if data.len() > metadata.size() as u64 => remove(&part),
-            _ => Ok(()),
-        }
-    }
-}
-
-/// Failure of one attempt: of the request, or of the local cache.
-enum Attempt {
-    Hub(ApiError),
-    Own(HubError),
 }
 
 /// Returns whether a relative name stays inside the folder it is joined to.
@@ -169,8 +183,9 @@ fn is_inside(name: &str) -> bool {
         && parts.into_iter().all(|part| matches!(part, std::path::Component::Normal(_)))
 }
 
-fn has_size(path: &Path, metadata: &Metadata) -> bool {
-    fs::metadata(path).is_ok_and(|data| data.len() == metadata.size() as u64)
+/// Whether a blob, which is named when its digest is right, is there in its length.
+fn is_whole(blob: &Path, info: &FileInfo) -> bool {
+    fs::metadata(blob).is_ok_and(|data| info.size.is_none_or(|size| data.len() == size))
 }
 
 /// Links the snapshot's file to the blob.
@@ -178,6 +193,8 @@ fn link(blob: &Path, file: &Path) -> Result<(), HubError> {
     if file.exists() {
         return Ok(());
     }
+    // A link to a blob that is gone.
+    remove(file)?;
     let parent = file.parent().unwrap_or(Path::new(""));
     fs::create_dir_all(parent).map_err(HubError::io("create", parent))?;
     #[cfg(unix)]
@@ -206,18 +223,17 @@ fn remove(path: &Path) -> Result<(), HubError> {
     }
 }
 
-/// Returns whether an error is transient (no status, 5xx, 408, 429).
-fn may_pass(error: &ApiError) -> bool {
-    status(error).is_none_or(|code| code >= 500 || code == 429 || code == 408)
-}
-
 /// Maps a client error to a [`HubError`] by its HTTP status.
-fn failed(hub: &Hub, id: &ModelId, file: &str, error: ApiError) -> HubError {
+fn failed(hub: &Hub, id: &ModelId, file: &str, error: FetchError) -> HubError {
     let page = format!("{}/{}", hub.endpoint, id.repository);
-    match status(&error) {
+    match error.status() {
         Some(401 | 403) => HubError::Refused { id: id.clone(), page, with_token: hub.token.is_some() },
         Some(404) => HubError::NotFound { id: id.clone(), page },
         _ => HubError::Download {
+            hint: match file {
+                LIST => format!(" (there is no folder {}, so the hub was asked)", id.repository),
+                _ => String::new(),
+            },
             id: id.clone(),
             file: file.to_owned(),
             endpoint: hub.endpoint.clone(),

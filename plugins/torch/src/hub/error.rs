@@ -3,8 +3,6 @@
 use std::path::PathBuf;
 
 use super::model_id::ModelId;
-#[cfg(feature = "hub")]
-use hf_hub::api::sync::ApiError;
 
 /// Failure to resolve a model name to a folder.
 #[derive(Debug, thiserror::Error)]
@@ -67,7 +65,7 @@ pub enum HubError {
     },
     /// No such model or revision (HTTP 404), or a private one.
     #[error(
-        "the hub has no model {id}, or it is private; check the name and revision at {page}, or set \
+        "the hub has no model {id}, or it is private, and there is no folder of this name; check the name and revision at {page}, or set \
          HF_TOKEN to a token that may read it"
     )]
     NotFound {
@@ -106,7 +104,7 @@ pub enum HubError {
     /// A request to the hub failed, after retries.
     #[cfg(feature = "hub")]
     #[error(
-        "cannot get {file} of {id} from {endpoint}: {source}; the same command goes on with what was downloaded"
+        "cannot get {file} of {id} from {endpoint}: {source}{hint}; the same command goes on with what was downloaded"
     )]
     Download {
         /// The model.
@@ -115,8 +113,10 @@ pub enum HubError {
         file: String,
         /// Base URL of the hub.
         endpoint: String,
-        /// The client's error.
-        source: Box<ApiError>,
+        /// Where nothing was got: that there is no folder of this name either.
+        hint: String,
+        /// The last attempt's error.
+        source: Box<FetchError>,
     },
     /// The cache could not be read or written.
     #[error("cannot {action} {path}: {source}")]
@@ -142,18 +142,88 @@ impl HubError {
 
     /// Returns whether the hub was unreachable (no answer, or HTTP 5xx), so that the cache may be used.
     pub(crate) fn is_unreachable(&self) -> bool {
-        matches!(self, Self::Download { source, .. } if status(source).is_none_or(|code| code >= 500))
+        matches!(self, Self::Download { source, .. } if source.status().is_none_or(|code| code >= 500))
     }
 }
 
-/// Returns the HTTP status of an error, if the hub answered.
+/// Failure of a request to the hub.
 #[cfg(feature = "hub")]
-pub(crate) fn status(error: &ApiError) -> Option<u16> {
-    match error {
-        ApiError::RequestError(error) => match **error {
-            ureq::Error::StatusCode(code) => Some(code),
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FetchError {
+    /// No connection, or one that broke before the response.
+    #[error("{0}")]
+    Request(#[from] ureq::Error),
+    /// The connection broke, or nothing came for half a minute.
+    #[error("the download was cut: {0}")]
+    Body(std::io::Error),
+    /// The body ended early.
+    #[error("the download was cut after {got} of {size} bytes")]
+    Cut {
+        /// Bytes that are there.
+        got: u64,
+        /// Bytes of the file.
+        size: u64,
+    },
+    /// A status of failure.
+    #[error("the server answered with status {0}")]
+    Status(u16),
+    /// A URL that is none, or neither http nor https.
+    #[error("{0:?} is no http or https URL")]
+    BadUrl(String),
+    /// A redirect without a target.
+    #[error("the server redirects, but does not say where to")]
+    NoLocation,
+    /// A circle of redirects.
+    #[error("the server redirects again and again")]
+    TooManyRedirects,
+    /// A response without an entity tag.
+    #[error("the server did not send an ETag")]
+    NoTag,
+    /// Bytes of another place than asked for.
+    #[error("the server sent another range of the file than it was asked for")]
+    BadRange,
+    /// More bytes than the file has.
+    #[error("the server sent more bytes than the file has")]
+    TooLong,
+    /// Bytes of the right length that are not the file.
+    #[error("the bytes have the digest {found}, but the hub names {expected}")]
+    WrongDigest {
+        /// Digest by the hub.
+        expected: String,
+        /// Digest of the bytes.
+        found: String,
+    },
+    /// The list of files is not the hub's.
+    #[error("the list of files cannot be read: {0}")]
+    Listing(serde_json::Error),
+}
+
+#[cfg(feature = "hub")]
+impl FetchError {
+    /// Returns the HTTP status, if the hub answered with a failure.
+    pub(crate) fn status(&self) -> Option<u16> {
+        match self {
+            Self::Status(code) => Some(*code),
             _ => None,
-        },
-        _ => None,
+        }
+    }
+
+    /// Returns whether another attempt may succeed.
+    pub(crate) fn may_pass(&self) -> bool {
+        match self {
+            Self::Status(code) => *code >= 500 || matches!(code, 408 | 416 | 429),
+            Self::BadUrl(_)
+            | Self::NoLocation
+            | Self::TooManyRedirects
+            | Self::NoTag
+            | Self::Listing(_) => false,
+            _ => true,
+        }
+    }
+
+    /// Returns whether the bytes got so far are right.
+    pub(crate) fn is_cut(&self) -> bool {
+        matches!(self, Self::Body(_) | Self::Cut { .. })
     }
 }

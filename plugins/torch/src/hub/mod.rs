@@ -20,9 +20,13 @@
 //! always and hub names fail with `HubError::Disabled`.
 
 #[cfg(feature = "hub")]
+mod client;
+#[cfg(feature = "hub")]
 mod download;
 mod error;
 mod model_id;
+#[cfg(feature = "hub")]
+mod partial;
 #[cfg(feature = "hub")]
 mod progress;
 #[cfg(feature = "hub")]
@@ -34,6 +38,8 @@ use std::path::{Path, PathBuf};
 
 use isr_config::did_you_mean;
 
+#[cfg(feature = "hub")]
+pub use error::FetchError;
 pub use error::HubError;
 pub use model_id::ModelId;
 #[cfg(feature = "hub")]

@@ -9,7 +9,6 @@ pub(super) struct DownloadProgress {
     bar: ProgressBar,
     plain: bool,
     title: String,
-    started: bool,
 }
 
 impl DownloadProgress {
@@ -17,33 +16,34 @@ impl DownloadProgress {
     pub(super) fn new(shown: bool, title: String) -> Self {
         let terminal = std::io::stderr().is_terminal();
         let bar = if shown && terminal { ProgressBar::new(0) } else { ProgressBar::hidden() };
-        Self { bar, plain: shown && !terminal, title, started: false }
+        Self { bar, plain: shown && !terminal, title }
     }
-}
 
-impl hf_hub::api::Progress for DownloadProgress {
-    fn init(&mut self, size: usize, _: &str) {
-        self.bar.set_length(size as u64);
-        self.bar.set_position(0);
-        // hf-hub calls `init` again at the first bytes.
-        if std::mem::replace(&mut self.started, true) {
-            return;
+    /// Begins at a place of a file of `size` bytes.
+    pub(super) fn begin(&mut self, size: Option<u64>, at: u64) {
+        if let Some(size) = size {
+            self.bar.set_length(size);
         }
+        self.bar.set_position(at);
         if let Ok(style) = ProgressStyle::with_template("{msg} {bytes}/{total_bytes} {bytes_per_sec} {eta}")
         {
             self.bar.set_style(style);
         }
         self.bar.set_message(self.title.clone());
         if self.plain {
-            eprintln!("downloading {} ({})", self.title, HumanBytes(size as u64));
+            let size =
+                size.map_or_else(|| "of unknown size".to_owned(), |size| HumanBytes(size).to_string());
+            eprintln!("downloading {} ({size})", self.title);
         }
     }
 
-    fn update(&mut self, size: usize) {
-        self.bar.inc(size as u64);
+    pub(super) fn add(&mut self, bytes: u64) {
+        self.bar.inc(bytes);
     }
+}
 
-    fn finish(&mut self) {
+impl Drop for DownloadProgress {
+    fn drop(&mut self) {
         self.bar.finish_and_clear();
     }
 }

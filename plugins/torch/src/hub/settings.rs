@@ -1,6 +1,7 @@
 //! Settings of the hub client.
 
 use std::path::PathBuf;
+use std::time::Duration;
 use std::{env, fs};
 
 /// Hub client: endpoint, credentials and cache.
@@ -16,8 +17,10 @@ pub struct Hub {
     pub offline: bool,
     /// Whether to show downloads on stderr.
     pub progress: bool,
-    /// Attempts for each file before the download fails; at least 1.
+    /// Attempts in a row that bring nothing before a download fails; at least 1.
     pub attempts: u32,
+    /// Pause behind the first attempt, doubled behind each further one up to half a minute. Default 0.5 s.
+    pub pause: Duration,
 }
 
 impl Hub {
@@ -37,6 +40,7 @@ impl Hub {
             offline: variable("HF_HUB_OFFLINE").is_some_and(|it| is_on(&it)),
             progress: true,
             attempts: 5,
+            pause: Duration::from_millis(500),
         }
     }
 }

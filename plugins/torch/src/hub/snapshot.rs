@@ -10,7 +10,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use hf_hub::{Repo, RepoType};
 use serde_json::Value;
 
 use super::error::HubError;
@@ -52,8 +51,8 @@ impl Hub {
 
     /// Returns the cache folder of a repository.
     pub(crate) fn folder(&self, id: &ModelId) -> Result<PathBuf, HubError> {
-        let repo = Repo::new(id.repository.clone(), RepoType::Model);
-        Ok(self.cache.as_ref().ok_or(HubError::NoCache)?.join(repo.folder_name()))
+        let name = format!("models--{}", id.repository.replace('/', "--"));
+        Ok(self.cache.as_ref().ok_or(HubError::NoCache)?.join(name))
     }
 }
 

@@ -202,7 +202,7 @@ impl Decoder {
 
     /// Returns the output layer's weight `[vocabulary, hidden]`.
     pub(crate) fn head(&self) -> &Tensor {
-        &self.head
+        self.head.weight()
     }
 
     /// Computes logits as [`logits`](Self::logits) does, by a given weight of the output layer.

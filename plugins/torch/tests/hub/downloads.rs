@@ -3,7 +3,7 @@
 use std::fs;
 
 use crate::hub;
-use crate::server::{Server, TOKEN};
+use crate::server::{Fault, Manners, Server, TOKEN, etag};
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 const NEXT: &str = "89abcdef0123456789abcdef0123456789abcdef";
@@ -94,9 +94,9 @@ fn a_part_that_was_not_renamed_in_time_is_taken_as_it_is() {
     sharded(&server, COMMIT, &big);
     let blobs = cache.path().join("models--owner--name/blobs");
     fs::create_dir_all(&blobs).unwrap();
-    let etag = isr_api::Fingerprint::of(&big);
+    let etag = etag("model-2.safetensors", &big);
     fs::write(blobs.join(format!("{etag}.part")), &big).unwrap();
-    let longer = isr_api::Fingerprint::of(b"first shard");
+    let longer = crate::server::etag("model-1.safetensors", b"first shard");
     fs::write(blobs.join(format!("{longer}.part")), "much longer than the first shard").unwrap();
     let folder = hub(&server, cache.path()).resolve("owner/name").unwrap();
     assert_eq!(fs::read(folder.join("model-2.safetensors")).unwrap(), big);
@@ -136,7 +136,74 @@ fn the_token_is_sent_to_the_hub_and_opens_what_is_gated() {
     server.gate("owner/name");
     let with_token = isr_torch::hub::Hub { token: Some(TOKEN.to_owned()), ..hub(&server, cache.path()) };
     assert!(with_token.resolve("owner/name").unwrap().join("config.json").exists());
-    let to_hub: Vec<_> =
-        server.requests().into_iter().filter(|it| !it.path.starts_with("/store/")).collect();
+    let (to_store, to_hub): (Vec<_>, Vec<_>) =
+        server.requests().into_iter().partition(|it| it.path.starts_with("/store/"));
     assert!(to_hub.iter().all(|it| it.token.as_deref() == Some(TOKEN)));
+    assert!(!to_store.is_empty() && to_store.iter().all(|it| it.token.is_none()), "{to_store:?}");
+}
+
+#[test]
+fn mirrors_that_answer_in_other_ways_lose_no_byte() {
+    for manners in [
+        Manners { linked_size: true, ..Manners::default() },
+        Manners { relative_redirect: true, ..Manners::default() },
+    ] {
+        for fault in [
+            Fault::Unsatisfiable,
+            Fault::OtherRange,
+            Fault::Whole,
+            Fault::OtherBytes,
+            Fault::Hangup,
+            Fault::Status("503 Service Unavailable"),
+        ] {
+            let (server, cache) = (Server::start(), tempfile::tempdir().unwrap());
+            sharded(&server, COMMIT, &bytes(90_000));
+            server.behave(manners);
+            // The fault meets a download that goes on.
+            server.cut("model-2.safetensors", &[40_000]);
+            let once = isr_torch::hub::Hub { attempts: 1, ..hub(&server, cache.path()) };
+            once.resolve("owner/name").unwrap_err();
+            server.fail("model-2.safetensors", &[fault]);
+            let folder = hub(&server, cache.path()).resolve("owner/name").unwrap();
+            assert!(fs::read(folder.join("model-2.safetensors")).unwrap() == bytes(90_000));
+        }
+    }
+}
+
+#[test]
+fn wrong_bytes_of_the_right_length_are_never_taken() {
+    let (server, cache) = (Server::start(), tempfile::tempdir().unwrap());
+    sharded(&server, COMMIT, &bytes(5000));
+    server.fail("model-1.safetensors", &[Fault::OtherBytes; 3]);
+    let message = hub(&server, cache.path()).resolve("owner/name").unwrap_err().to_string();
+    let expected = etag("model-1.safetensors", b"first shard");
+    assert!(message.contains(&format!("but the hub names {expected}")), "{message}");
+    let folder = hub(&server, cache.path()).resolve("owner/name").unwrap();
+    assert_eq!(fs::read(folder.join("model-1.safetensors")).unwrap(), b"first shard");
+}
+
+#[test]
+fn a_download_without_progress_ends_after_some_attempts() {
+    let (server, cache) = (Server::start(), tempfile::tempdir().unwrap());
+    sharded(&server, COMMIT, &bytes(5000));
+    for fault in [Fault::Hangup, Fault::Unsatisfiable, Fault::Status("500 Internal Server Error")] {
+        server.fail("model-1.safetensors", &[fault; 20]);
+        server.requests();
+        let message = hub(&server, cache.path()).resolve("owner/name").unwrap_err().to_string();
+        assert!(message.starts_with("cannot get model-1.safetensors of owner/name from"), "{message}");
+        let asked = server.requests().into_iter().filter(|it| it.range.as_deref() == Some("bytes=0-"));
+        assert_eq!(asked.filter(|it| it.path.starts_with("/store/")).count(), 3);
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_link_whose_blob_is_gone_is_downloaded_again() {
+    let (server, cache) = (Server::start(), tempfile::tempdir().unwrap());
+    sharded(&server, COMMIT, &bytes(5000));
+    let folder = hub(&server, cache.path()).resolve("owner/name").unwrap();
+    let blob = folder.join("model-2.safetensors").canonicalize().unwrap();
+    fs::remove_file(blob).unwrap();
+    hub(&server, cache.path()).resolve("owner/name").unwrap();
+    assert_eq!(fs::read(folder.join("model-2.safetensors")).unwrap(), bytes(5000));
 }

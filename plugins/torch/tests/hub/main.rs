@@ -22,5 +22,6 @@ fn hub(server: &Server, cache: &Path) -> Hub {
         offline: false,
         progress: false,
         attempts: 3,
+        pause: std::time::Duration::from_millis(2),
     }
 }

@@ -19,6 +19,7 @@ fn offline(cache: &Path) -> Hub {
         offline: true,
         progress: false,
         attempts: 1,
+        pause: std::time::Duration::from_millis(2),
     }
 }
 

@@ -5,11 +5,39 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
+use sha1::Sha1;
+use sha2::{Digest, Sha256};
+
 /// A repository: its commit and its files. Names that end in `.safetensors` are in the store.
 #[derive(Clone)]
 pub(crate) struct Repository {
     pub(crate) commit: &'static str,
     pub(crate) files: BTreeMap<String, Vec<u8>>,
+}
+
+/// What a server does in place of sending the bytes that it is asked for.
+#[derive(Clone, Copy)]
+pub(crate) enum Fault {
+    /// 416, whatever the range.
+    Unsatisfiable,
+    /// 206 with bytes of another place.
+    OtherRange,
+    /// 200 with the whole file.
+    Whole,
+    /// As many bytes as asked for, of another file.
+    OtherBytes,
+    /// A connection that ends before the response.
+    Hangup,
+    Status(&'static str),
+}
+
+/// How a hub describes its files.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Manners {
+    /// Redirects files of the store to a path of the hub first.
+    pub(crate) relative_redirect: bool,
+    /// Sends `X-Linked-Size`.
+    pub(crate) linked_size: bool,
 }
 
 /// A request: what it asked for, its range and its token.
@@ -27,6 +55,9 @@ struct State {
     gated: Vec<String>,
     /// Bytes after which the next bodies of a file from the store end.
     cuts: BTreeMap<String, Vec<usize>>,
+    /// What happens to the next requests for bytes of a file.
+    faults: BTreeMap<String, Vec<Fault>>,
+    manners: Manners,
     requests: Vec<Request>,
 }
 
@@ -40,18 +71,11 @@ pub(crate) struct Server {
 pub(crate) const TOKEN: &str = "hf_secret";
 
 impl Server {
+    /// Starts the hub and, on another port, its store.
     pub(crate) fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
         let state = Arc::new(Mutex::new(State::default()));
-        let shared = Arc::clone(&state);
-        std::thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                // A client that goes away is no fault of the server's.
-                let _ = serve(stream, port, &shared);
-            }
-        });
-        Self { port, state }
+        let store = listen(&state, 0);
+        Self { port: listen(&state, store), state }
     }
 
     pub(crate) fn address(&self) -> String {
@@ -73,10 +97,34 @@ impl Server {
         self.state.lock().unwrap().cuts.insert(file.to_owned(), bytes);
     }
 
+    /// Lets requests for bytes of a file fail, one after the other.
+    pub(crate) fn fail(&self, file: &str, faults: &[Fault]) {
+        let faults = faults.iter().rev().copied().collect();
+        self.state.lock().unwrap().faults.insert(file.to_owned(), faults);
+    }
+
+    pub(crate) fn behave(&self, manners: Manners) {
+        self.state.lock().unwrap().manners = manners;
+    }
+
     /// What was asked for since the last time that this was asked.
     pub(crate) fn requests(&self) -> Vec<Request> {
         std::mem::take(&mut self.state.lock().unwrap().requests)
     }
+}
+
+/// Serves a new port, and returns it. Files of the store are at the port `store`.
+fn listen(state: &Arc<Mutex<State>>, store: u16) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let shared = Arc::clone(state);
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            // A client that goes away is no fault of the server's.
+            let _ = serve(stream, store, &shared);
+        }
+    });
+    port
 }
 
 fn serve(stream: TcpStream, port: u16, state: &Mutex<State>) -> std::io::Result<()> {
@@ -120,6 +168,9 @@ fn answer(state: &mut State, request: &Request, port: u16) -> Vec<u8> {
         ["store", owner, name, file] => {
             let bytes = state.repositories[&format!("{owner}/{name}")].files[*file].clone();
             let is_body = request.range.as_deref() != Some("bytes=0-0");
+            if let Some(fault) = state.faults.get_mut(*file).filter(|_| is_body).and_then(Vec::pop) {
+                return faulty(request, &bytes, fault);
+            }
             let cut = state.cuts.get_mut(*file).filter(|_| is_body).and_then(Vec::pop);
             ranged(request, &bytes, &[], cut)
         }
@@ -127,8 +178,39 @@ fn answer(state: &mut State, request: &Request, port: u16) -> Vec<u8> {
             let repository = format!("{owner}/{name}");
             resolved(state, request, &repository, revision, file, port)
         }
+        // Behind a relative redirect.
+        ["redirected", rest @ ..] => {
+            let location = format!("http://127.0.0.1:{port}/{}", rest.join("/"));
+            head("302 Found", &[("location", location), ("etag", "\"of the store\"".to_owned())], 0)
+        }
         _ => head("404 Not Found", &[], 0),
     }
+}
+
+fn faulty(request: &Request, bytes: &[u8], fault: Fault) -> Vec<u8> {
+    match fault {
+        Fault::Unsatisfiable => head("416 Range Not Satisfiable", &[], 0),
+        Fault::OtherRange => {
+            let other = Request { range: Some("bytes=3-".to_owned()), ..request.clone() };
+            ranged(&other, bytes, &[], None)
+        }
+        Fault::Whole => [head("200 OK", &[], bytes.len()), bytes.to_vec()].concat(),
+        Fault::OtherBytes => {
+            let other: Vec<u8> = bytes.iter().map(|byte| byte ^ 1).collect();
+            ranged(request, &other, &[], None)
+        }
+        Fault::Hangup => Vec::new(),
+        Fault::Status(status) => head(status, &[], 0),
+    }
+}
+
+/// The tag of a file: SHA-256 in the store, and git's digest of a blob beside it.
+pub(crate) fn etag(file: &str, bytes: &[u8]) -> String {
+    let digest = match file.ends_with(".safetensors") {
+        true => Sha256::digest(bytes).to_vec(),
+        false => Sha1::digest([format!("blob {}\0", bytes.len()).as_bytes(), bytes].concat()).to_vec(),
+    };
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The repository, or the answer in its place.
@@ -178,13 +260,20 @@ fn resolved(
     let Some(bytes) = repository.files.get(file) else {
         return head("404 Not Found", &[], 0);
     };
-    let etag = format!("\"{}\"", isr_api::Fingerprint::of(bytes));
+    let etag = format!("\"{}\"", etag(file, bytes));
     let commit = ("x-repo-commit", repository.commit.to_owned());
     if !file.ends_with(".safetensors") {
         return ranged(request, bytes, &[commit, ("etag", etag)], None);
     }
-    let location = format!("http://127.0.0.1:{port}/store/{name}/{file}");
-    head("302 Found", &[commit, ("x-linked-etag", etag), ("location", location)], 0)
+    let location = match state.manners.relative_redirect {
+        true => format!("/redirected/store/{name}/{file}"),
+        false => format!("http://127.0.0.1:{port}/store/{name}/{file}"),
+    };
+    let mut headers = vec![commit, ("x-linked-etag", etag), ("location", location)];
+    if state.manners.linked_size {
+        headers.push(("x-linked-size", bytes.len().to_string()));
+    }
+    head("302 Found", &headers, 0)
 }
 
 /// The bytes from the start of the range on; of those, the first `cut`.

@@ -16,7 +16,8 @@ use crate::scheduler::{Job, JobEnd, JobEvent, Scheduler, SchedulerError, Watch, 
 /// Local processes with a limit on concurrency.
 ///
 /// Each job is a process group, which ends with the job. On cancellation it gets SIGINT, after `grace` SIGTERM, and 5 s later
-/// SIGKILL. If the caller is killed by SIGKILL, jobs keep running.
+/// SIGKILL. A job finds the caller's process id in [`PARENT_VARIABLE`](crate::scheduler::PARENT_VARIABLE), so that it can end when
+/// the caller is killed by SIGKILL; `isr run` does.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Local {

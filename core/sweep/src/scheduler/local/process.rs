@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::slots::Share;
-use crate::scheduler::{Job, JobEnd};
+use crate::scheduler::{Job, JobEnd, PARENT_VARIABLE};
 
 /// From SIGTERM to SIGKILL, for a program that does not know SIGINT.
 const AFTER_TERM: Duration = Duration::from_secs(5);
@@ -57,6 +57,8 @@ fn start(job: &Job, share: &Share) -> Result<Child, String> {
     if let Some(visible) = &share.visible {
         command.env("CUDA_VISIBLE_DEVICES", visible);
     }
+    // This process may be killed; what it started ends by itself then.
+    command.env(PARENT_VARIABLE, std::process::id().to_string());
     command.stdin(Stdio::null()).stdout(log).stderr(error).kill_on_drop(true);
     // So that a Ctrl-C reaches us alone, and signals of ours reach what a job starts too.
     command.process_group(0);

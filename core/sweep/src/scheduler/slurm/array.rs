@@ -1,5 +1,6 @@
 //! An array in the state folder: `docs/schedulers.md` describes its files.
 
+use std::collections::HashMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -10,8 +11,17 @@ use super::config::Slurm;
 use crate::scheduler::shell::{command, enter, path, quote};
 use crate::scheduler::{Job, SchedulerError};
 
+/// What `sbatch` says of an array that is larger than the cluster takes.
+const ARRAY_REFUSED: &str = "Invalid job array specification";
+
 /// What names of arrays, and so of their folders, begin with.
 const PREFIX: &str = "isr-";
+
+/// A task's script.
+pub(super) struct Script {
+    index: usize,
+    text: String,
+}
 
 /// An array that was submitted, or is about to be.
 pub(super) struct Array {
@@ -82,7 +92,13 @@ impl Array {
             Ok(id) => id,
             Err(error) => {
                 self.forget()?;
-                return Err(error);
+                return Err(error.with_hint(ARRAY_REFUSED, || {
+                    format!(
+                        "an array of {} jobs is too large for this cluster: set `max_array` to what \
+                         `scontrol show config` says of MaxArraySize",
+                        jobs.len()
+                    )
+                }));
             }
         };
         write(&self.folder.join("id"), &format!("{id}\n"))?;
@@ -90,15 +106,26 @@ impl Array {
         Ok(())
     }
 
-    /// Which of its tasks is exactly this job.
-    pub(super) fn index_of(&self, job: &Job) -> Result<Option<usize>, SchedulerError> {
-        for index in 0.. {
-            let Ok(text) = fs::read_to_string(self.folder.join(format!("{index}.sh"))) else { break };
-            if text == script(&self.folder, index, job)? {
-                return Ok(Some(index));
-            }
+    /// Its tasks by the names of their jobs. Reads each script once.
+    pub(super) fn scripts(&self) -> HashMap<String, Script> {
+        let read = |index: usize| fs::read_to_string(self.folder.join(format!("{index}.sh"))).ok();
+        let named = |(index, text): (usize, String)| {
+            let name = text.lines().next()?.strip_prefix("# ")?.to_owned();
+            Some((name, Script { index, text }))
+        };
+        (0..).map_while(|index| Some((index, read(index)?))).filter_map(named).collect()
+    }
+
+    /// Which of its tasks is exactly this job. `scripts` are its [`scripts`](Self::scripts).
+    pub(super) fn index_of(
+        &self,
+        job: &Job,
+        scripts: &HashMap<String, Script>,
+    ) -> Result<Option<usize>, SchedulerError> {
+        match scripts.get(&job.name) {
+            Some(found) if found.text == script(&self.folder, found.index, job)? => Ok(Some(found.index)),
+            _ => Ok(None),
         }
-        Ok(None)
     }
 
     /// The exit status that a task's script left.

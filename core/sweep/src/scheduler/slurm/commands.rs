@@ -32,6 +32,17 @@ impl Programs {
         Ok(id.to_owned())
     }
 
+    /// The largest number of tasks of an array; `None` where the cluster does not tell.
+    pub(super) async fn max_array(&self) -> Option<usize> {
+        let output = self.run("scontrol", &["show", "config"]).await.ok()?;
+        let value = |line: &str| {
+            let (key, value) = line.split_once('=')?;
+            (key.trim() == "MaxArraySize").then(|| value.trim().parse().ok())?
+        };
+        // Indices run to one less, from 0. 0 means that there are no arrays: sbatch says so better.
+        output.lines().find_map(value).filter(|size| *size > 0)
+    }
+
     /// The states of an array's tasks by index: of those that wait, run, or ended within some minutes.
     pub(super) async fn squeue(&self, name: &str) -> Result<HashMap<usize, State>, SchedulerError> {
         let output = self

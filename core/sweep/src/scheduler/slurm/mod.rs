@@ -33,15 +33,16 @@ impl Scheduler for SlurmScheduler {
     ) -> Result<(), SchedulerError> {
         job::check(&jobs)?;
         let mut tasks = Tasks::find(Programs::new(self.settings.bin.as_deref()), &self.state, jobs).await?;
-        if !cancel.is_cancelled() {
-            tasks.submit(&self.state, &self.settings).await?;
-        }
+        let largest = tasks.largest_array(&self.settings).await;
         let mut told = false;
         let poll = seconds(self.settings.poll);
         while tasks.are_left() {
             if cancel.is_cancelled() && !told {
                 tasks.cancel().await?;
                 told = true;
+            }
+            if !told {
+                tasks.submit(&self.state, &self.settings, largest).await?;
             }
             tasks.look(seconds(self.settings.settle), told, watch).await?;
             if tasks.are_left() {

@@ -13,6 +13,9 @@ use crate::scheduler::{Job, JobEnd, JobEvent, SchedulerError, Watch};
 /// Looks at the queue that may fail one after another: a controller restarts now and then.
 const FAILURES: u32 = 20;
 
+/// Jobs of an array where the cluster does not tell: Slurm's default of `MaxArraySize` is 1001.
+const USUAL_ARRAY: usize = 1000;
+
 /// The jobs of one call.
 pub(super) struct Tasks {
     programs: Programs,
@@ -52,8 +55,9 @@ impl Tasks {
                 continue;
             }
             let before = tasks.open.len();
+            let scripts = array.scripts();
             for job in std::mem::take(&mut tasks.new) {
-                match array.index_of(&job)? {
+                match array.index_of(&job, &scripts)? {
                     Some(index) => tasks.add(job, tasks.arrays.len(), index),
                     None => tasks.new.push(job),
                 }
@@ -70,13 +74,24 @@ impl Tasks {
         self.open.push(Task { job, array, index, started: false, missing: None });
     }
 
-    /// Submits those that are in no array.
-    pub(super) async fn submit(&mut self, state: &Path, slurm: &Slurm) -> Result<(), SchedulerError> {
+    /// Submits those that are in no array, in arrays of `largest` jobs. Where the number of concurrent jobs is limited, which
+    /// Slurm does for each array alone, only when no other array is under way.
+    pub(super) async fn submit(
+        &mut self,
+        state: &Path,
+        slurm: &Slurm,
+        largest: usize,
+    ) -> Result<(), SchedulerError> {
         while let Some(first) = self.new.first() {
+            if slurm.jobs.is_some() && !self.open.is_empty() {
+                return Ok(());
+            }
             let needs = (first.threads(), first.gpus);
-            let alike = |job: &Job| (job.threads(), job.gpus) == needs;
-            let (jobs, others) = std::mem::take(&mut self.new).into_iter().partition(alike);
-            let jobs: Vec<Job> = jobs;
+            let (mut jobs, mut others) = (Vec::new(), Vec::new());
+            for job in std::mem::take(&mut self.new) {
+                let fits = (job.threads(), job.gpus) == needs && jobs.len() < largest.max(1);
+                if fits { &mut jobs } else { &mut others }.push(job);
+            }
             self.new = others;
             let mut array = Array::write(state, &jobs)?;
             array.submit(&self.programs, &jobs, slurm).await?;
@@ -86,6 +101,15 @@ impl Tasks {
             self.arrays.push(array);
         }
         Ok(())
+    }
+
+    /// The largest number of jobs of an array.
+    pub(super) async fn largest_array(&self, slurm: &Slurm) -> usize {
+        match slurm.max_array {
+            Some(most) => most,
+            None if self.new.len() <= 1 => 1,
+            None => self.programs.max_array().await.unwrap_or(USUAL_ARRAY),
+        }
     }
 
     pub(super) fn are_left(&self) -> bool {
