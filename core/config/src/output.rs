@@ -62,10 +62,10 @@ fn allow_parts(schema: &mut Value) {
         Value::Object(map) => {
             // Properties of these names hold schemas, not lists.
             if map.get("required").is_some_and(Value::is_array) {
-                map.remove("required");
+                map.shift_remove("required");
             }
             if map.get("oneOf").is_some_and(Value::is_array)
-                && let Some(variants) = map.remove("oneOf")
+                && let Some(variants) = map.shift_remove("oneOf")
             {
                 map.insert("anyOf".to_owned(), variants);
             }

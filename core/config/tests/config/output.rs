@@ -124,7 +124,7 @@ fn the_schema_has_every_registered_component() {
     insta::assert_snapshot!(serde_json::to_string_pretty(&schema["$defs"]["JudgeConfig"]).unwrap(), @r##"
     {
       "title": "judge",
-      "oneOf": [
+      "anyOf": [
         {
           "title": "self",
           "description": "The policy judges itself.",
@@ -142,10 +142,7 @@ fn the_schema_has_every_registered_component() {
               "default": 0.5
             }
           },
-          "additionalProperties": false,
-          "required": [
-            "type"
-          ]
+          "additionalProperties": false
         },
         {
           "title": "vote",
@@ -176,11 +173,7 @@ fn the_schema_has_every_registered_component() {
               ]
             }
           },
-          "additionalProperties": false,
-          "required": [
-            "type",
-            "members"
-          ]
+          "additionalProperties": false
         }
       ]
     }
