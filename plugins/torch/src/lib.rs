@@ -46,5 +46,5 @@ pub use inspect::{InspectConfig, Inspection, Memory, ModelPart, inspect};
 pub use lora::{AdapterSummary, AllLinear, LoraConfig, Targets, merge};
 pub use model::preprocess::Preprocess;
 pub use new_model::NewModelConfig;
-pub use policy::{TorchPolicy, TorchPolicyConfig};
+pub use policy::{DecodingConfig, TorchPolicy, TorchPolicyConfig};
 pub use train::TrainingConfig;

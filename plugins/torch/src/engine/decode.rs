@@ -53,10 +53,12 @@ impl Engine {
                 self.admit(queued);
             }
             self.groups.retain(DecodeGroup::is_wanted);
-            if self.groups.is_empty() {
-                return;
-            }
-            if let Err(error) = self.step() {
+            let outcome = match (self.fused.is_empty(), self.groups.is_empty()) {
+                (false, _) => self.fused_window(),
+                (true, false) => self.step(),
+                (true, true) => return,
+            };
+            if let Err(error) = outcome {
                 self.fail_batch(&error);
             }
         });
@@ -64,7 +66,7 @@ impl Engine {
 
     /// Returns the number of answers being decoded.
     fn decoding(&self) -> usize {
-        self.groups.iter().map(|group| group.rows.len()).sum()
+        self.groups.iter().map(|group| group.rows.len()).sum::<usize>() + self.fused.rows()
     }
 
     /// Prefills a request and starts its answers.
@@ -111,7 +113,9 @@ impl Engine {
         let request = Rc::new(RefCell::new(RequestState::new(sampling.clone(), n, reply)));
         let indices: Vec<usize> = (0..n).collect();
         for indices in indices.chunks(self.batch) {
-            let cache = cache.fork(indices.len() as i64)?;
+            // The fused batch copies what it takes in.
+            let count = if self.model.fused.is_some() { 1 } else { indices.len() as i64 };
+            let cache = cache.fork(count)?;
             let mut group =
                 DecodeGroup { request: Rc::clone(&request), cache, delta, limit, rows: Vec::new() };
             for (cache_row, &index) in indices.iter().enumerate() {
@@ -182,11 +186,24 @@ impl Engine {
 
     /// Completes the answers that have ended, and requeues the group if it has others.
     fn retain_active(&mut self, mut group: DecodeGroup) -> Result<()> {
+        self.complete_ended(&mut group)?;
+        match &self.model.fused {
+            _ if group.rows.is_empty() => Ok(()),
+            Some(step) => self.fused.push(step, group),
+            None => {
+                self.groups.push_back(group);
+                Ok(())
+            }
+        }
+    }
+
+    /// Completes the answers that have ended, and removes them from their group.
+    pub(super) fn complete_ended<Cache>(&mut self, group: &mut DecodeGroup<Cache>) -> Result<()> {
         let mut active = Vec::with_capacity(group.rows.len());
         for mut row in std::mem::take(&mut group.rows) {
-            match self.ending(&group, &row)? {
+            match self.ending(group, &row)? {
                 None => {
-                    self.emit(&group, &mut row)?;
+                    self.emit(group, &mut row)?;
                     active.push(row);
                 }
                 Some((text, finish_reason)) => {
@@ -200,15 +217,12 @@ impl Engine {
                 }
             }
         }
-        if !active.is_empty() {
-            group.rows = active;
-            self.groups.push_back(group);
-        }
+        group.rows = active;
         Ok(())
     }
 
     /// Returns text and finish reason of an answer that has ended; `None` while it goes on.
-    fn ending(&self, group: &DecodeGroup, row: &DecodeRow) -> Result<Option<(String, FinishReason)>> {
+    fn ending<Cache>(&self, group: &DecodeGroup<Cache>, row: &DecodeRow) -> Result<Option<(String, FinishReason)>> {
         if row.tokens.last().is_some_and(|token| self.chat.stops().contains(token)) {
             return Ok(Some((self.chat.decode(&row.tokens)?, FinishReason::Stop)));
         }
@@ -222,7 +236,7 @@ impl Engine {
     }
 
     /// Emits the stable prefix of an answer under way, if there is a listener.
-    fn emit(&self, group: &DecodeGroup, row: &mut DecodeRow) -> Result<()> {
+    fn emit<Cache>(&self, group: &DecodeGroup<Cache>, row: &mut DecodeRow) -> Result<()> {
         let Some(emitter) = row.emitter.as_mut().filter(|emitter| emitter.has_listener()) else {
             return Ok(());
         };
@@ -232,7 +246,7 @@ impl Engine {
     }
 
     /// Returns the text before the first stop string, if one has been generated.
-    fn stop_string(&self, group: &DecodeGroup, row: &DecodeRow) -> Result<Option<String>> {
+    fn stop_string<Cache>(&self, group: &DecodeGroup<Cache>, row: &DecodeRow) -> Result<Option<String>> {
         let request = group.request.borrow();
         if request.sampling.stop.is_empty() {
             return Ok(None);
@@ -244,8 +258,9 @@ impl Engine {
 
     /// Fails every request under way after an operation has failed.
     fn fail_batch(&mut self, error: &TorchError) {
-        for group in self.groups.drain(..) {
-            if let Some(reply) = group.request.borrow_mut().reply.take() {
+        let together = self.fused.drain().map(|group| group.request);
+        for request in self.groups.drain(..).map(|group| group.request).chain(together) {
+            if let Some(reply) = request.borrow_mut().reply.take() {
                 respond(reply, Err(TorchError::Engine(error.to_string())));
             }
         }

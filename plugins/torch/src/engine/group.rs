@@ -44,9 +44,9 @@ impl RequestState {
 }
 
 /// Answers of one request that share a KV cache and a length; they attend in one call.
-pub(super) struct DecodeGroup {
+pub(super) struct DecodeGroup<Cache = KvCache> {
     pub(super) request: Rc<RefCell<RequestState>>,
-    pub(super) cache: KvCache,
+    pub(super) cache: Cache,
     /// Difference between a token's position and its index in the cache.
     pub(super) delta: i64,
     /// Maximum number of tokens of an answer.
@@ -55,7 +55,13 @@ pub(super) struct DecodeGroup {
     pub(super) rows: Vec<DecodeRow>,
 }
 
-impl DecodeGroup {
+impl<Cache> DecodeGroup<Cache> {
+    /// Replaces the cache.
+    pub(super) fn with<Other>(self, cache: Other) -> DecodeGroup<Other> {
+        let Self { request, cache: _, delta, limit, rows } = self;
+        DecodeGroup { request, cache, delta, limit, rows }
+    }
+
     /// Returns whether the caller still waits for the request.
     pub(super) fn is_wanted(&self) -> bool {
         self.request.borrow().reply.as_ref().is_some_and(|reply| !reply.is_closed())
