@@ -2,6 +2,8 @@
 //!
 //! Several steps are issued at a time without looking at their tokens: what a sequence decodes behind its end is dropped.
 
+use std::time::Instant;
+
 use isr_api::Sampling;
 use tch::{Device, Kind, Tensor};
 
@@ -104,7 +106,14 @@ impl Engine {
             group.rows.iter().map(|row| group.limit.saturating_sub(row.tokens.len())).max().unwrap_or(0)
         };
         let steps = self.fused.groups().map(left).max().unwrap_or(0).clamp(1, WINDOW);
+        let start = Instant::now();
         let (tokens, logprobs) = self.fused_steps(steps)?;
+        tracing::debug!(
+            rows = self.fused.rows(),
+            steps,
+            milliseconds_a_step = start.elapsed().as_secs_f64() * 1e3 / steps as f64,
+            "decoded"
+        );
         let mut batch = std::mem::take(&mut self.fused);
         let all = batch.classes.iter().map(|class| class.cache.sequences()).sum::<i64>() as usize;
         let mut first = 0;
