@@ -46,5 +46,5 @@ pub use inspect::{ChatSummary, InspectConfig, Inspection, Memory, ModelPart, ins
 pub use lora::{AdapterSummary, AllLinear, LoraConfig, Targets, merge};
 pub use model::preprocess::Preprocess;
 pub use new_model::NewModelConfig;
-pub use policy::{TorchPolicy, TorchPolicyConfig};
+pub use policy::{DecodingConfig, TorchPolicy, TorchPolicyConfig};
 pub use train::TrainingConfig;

@@ -19,8 +19,8 @@ use crate::device::{Precision, parse_device};
 use crate::engine::{Command, Engine, EngineHandle, Logits, PrefixCache};
 use crate::error::Result;
 use crate::lora::{Adapter, is_adapter};
-use crate::model::VideoLmm;
 use crate::model::families::read_config;
+use crate::model::{Decoding, VideoLmm};
 use crate::model_paths::{ModelPaths, check_model};
 use crate::train::{Trainer, TrainingConfig};
 
@@ -47,6 +47,10 @@ pub struct TorchPolicyConfig {
     /// do not depend on the other answers in the batch. Default 16.
     #[serde(default = "default_batch")]
     pub batch: usize,
+    /// Arrangement of decoding steps: `reproducible`, `fused` or `auto`, which is `fused` on a GPU and `reproducible` on
+    /// a CPU. Default `auto`.
+    #[serde(default)]
+    pub decoding: DecodingConfig,
     /// Size of the prefix cache in MiB: keys and values of prompts up to the end of their last video, so that a video
     /// is prefilled once for all prompts between two updates of the weights. Results do not depend on it.
     /// Default 2048.
@@ -70,6 +74,31 @@ pub struct TorchPolicyConfig {
     /// Settings of training.
     #[serde(default)]
     pub training: TrainingConfig,
+}
+
+/// Arrangement of decoding steps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DecodingConfig {
+    /// `fused` on a GPU, `reproducible` on a CPU.
+    #[default]
+    Auto,
+    /// Each request attends in a call of its own, so that answers do not depend on the batch.
+    Reproducible,
+    /// All sequences of the batch attend together, in a number of operations that does not depend on them.
+    Fused,
+}
+
+impl DecodingConfig {
+    /// Chooses for a device.
+    fn on(self, device: Device) -> Decoding {
+        match self {
+            Self::Fused => Decoding::Fused,
+            Self::Reproducible => Decoding::Reproducible,
+            Self::Auto if device.is_cuda() => Decoding::Fused,
+            Self::Auto => Decoding::Reproducible,
+        }
+    }
 }
 
 fn default_device() -> String {
@@ -97,6 +126,7 @@ impl TorchPolicyConfig {
             device: default_device(),
             precision: Precision::default(),
             batch: default_batch(),
+            decoding: DecodingConfig::default(),
             prefix_cache_mb: default_prefix_cache_mb(),
             threads: 0,
             shard_gb: default_shard_gb(),
@@ -131,7 +161,8 @@ impl TorchPolicyConfig {
         let paths = ModelPaths::resolve(&self.model, self.adapter.as_deref())?;
         paths.verify(self.verify)?;
         let adapter = self.adapter(&paths, device, run_seed)?;
-        let model = VideoLmm::load(&paths.base, adapter, self.precision.kind(), device)?;
+        let decoding = self.decoding.on(device);
+        let model = VideoLmm::load_for(&paths.base, adapter, self.precision.kind(), device, decoding)?;
         let chat = Chat::read(&paths.base, &model.config, self.template_date.as_deref())?;
         if let (Some(date), None) = (chat.date(), &self.template_date) {
             tracing::warn!(%date, "the chat template asks for the date; template_date fixes it, so that a run can be repeated");

@@ -56,15 +56,17 @@ impl Engine {
                 self.admit(queued);
             }
             self.groups.retain(DecodeGroup::is_wanted);
-            if !self.groups.is_empty() {
-                self.step();
+            match (self.fused.is_empty(), self.groups.is_empty()) {
+                (false, _) => self.fused_window(),
+                (true, false) => self.step(),
+                (true, true) => {}
             }
         });
     }
 
     /// Returns the number of answers being decoded.
     fn decoding(&self) -> usize {
-        self.groups.iter().map(|group| group.rows.len()).sum()
+        self.groups.iter().map(|group| group.rows.len()).sum::<usize>() + self.fused.rows()
     }
 
     /// Prefills a request and starts its answers.
@@ -106,7 +108,9 @@ impl Engine {
         let state = Rc::new(RefCell::new(RequestState::new(sampling.clone(), n, reply)));
         let indices: Vec<usize> = (0..n).collect();
         for indices in indices.chunks(self.batch) {
-            let cache = match prompt.cache.fork(indices.len() as i64) {
+            // The fused batch copies what it takes in.
+            let count = if self.model.fused.is_some() { 1 } else { indices.len() as i64 };
+            let cache = match prompt.cache.fork(count) {
                 Ok(cache) => cache,
                 Err(error) => return state.borrow_mut().fail(error),
             };
@@ -194,9 +198,22 @@ impl Engine {
 
     /// Completes the answers that have ended, and requeues the group if it has others.
     fn retain_active(&mut self, mut group: DecodeGroup) -> Result<()> {
+        self.complete_ended(&mut group)?;
+        match &self.model.fused {
+            _ if group.rows.is_empty() => Ok(()),
+            Some(step) => self.fused.push(step, group),
+            None => {
+                self.groups.push_back(group);
+                Ok(())
+            }
+        }
+    }
+
+    /// Completes the answers that have ended, and removes them from their group.
+    pub(super) fn complete_ended<Cache>(&mut self, group: &mut DecodeGroup<Cache>) -> Result<()> {
         let mut active = Vec::with_capacity(group.rows.len());
         for mut row in std::mem::take(&mut group.rows) {
-            match self.ending(&group, &mut row)? {
+            match self.ending(group, &mut row)? {
                 None => active.push(row),
                 Some((text, finish_reason)) => {
                     if let Some(emitter) = &mut row.emitter {
@@ -209,15 +226,16 @@ impl Engine {
                 }
             }
         }
-        if !active.is_empty() {
-            group.rows = active;
-            self.groups.push_back(group);
-        }
+        group.rows = active;
         Ok(())
     }
 
     /// Returns text and finish reason of an answer that has ended; `None` while it goes on.
-    fn ending(&self, group: &DecodeGroup, row: &mut DecodeRow) -> Result<Option<(String, FinishReason)>> {
+    fn ending<Cache>(
+        &self,
+        group: &DecodeGroup<Cache>,
+        row: &mut DecodeRow,
+    ) -> Result<Option<(String, FinishReason)>> {
         if row.tokens.last().is_some_and(|token| self.chat.stops().contains(token)) {
             return Ok(Some((self.chat.decode(&row.tokens)?, FinishReason::Stop)));
         }

@@ -53,9 +53,9 @@ impl RequestState {
 }
 
 /// Answers of one request that share a KV cache and a length; they attend in one call.
-pub(super) struct DecodeGroup {
+pub(super) struct DecodeGroup<Cache = KvCache> {
     pub(super) request: Rc<RefCell<RequestState>>,
-    pub(super) cache: KvCache,
+    pub(super) cache: Cache,
     /// Difference between a token's position and its index in the cache.
     pub(super) delta: i64,
     /// Maximum number of tokens of an answer.
@@ -64,7 +64,13 @@ pub(super) struct DecodeGroup {
     pub(super) rows: Vec<DecodeRow>,
 }
 
-impl DecodeGroup {
+impl<Cache> DecodeGroup<Cache> {
+    /// Replaces the cache.
+    pub(super) fn with<Other>(self, cache: Other) -> DecodeGroup<Other> {
+        let Self { request, cache: _, delta, limit, rows } = self;
+        DecodeGroup { request, cache, delta, limit, rows }
+    }
+
     /// Returns whether the caller still waits for the request.
     pub(super) fn is_wanted(&self) -> bool {
         self.request.borrow().reply.as_ref().is_some_and(|reply| !reply.is_closed())
@@ -112,8 +118,17 @@ impl DecodeRow {
     /// # Errors
     /// Logits that are not finite.
     pub(super) fn draw(&mut self, logits: &[f32]) -> Result<()> {
+        let draw = self.sampler.draw(logits);
+        self.push(draw)
+    }
+
+    /// Appends a sampled token.
+    ///
+    /// # Errors
+    /// `None`, which stands for logits that are not finite.
+    pub(super) fn push(&mut self, draw: Option<Draw>) -> Result<()> {
         let place = || TorchError::NotFinite(format!("token {} of the answer", self.tokens.len() + 1));
-        let Draw { token, logprob } = self.sampler.draw(logits).ok_or_else(place)?;
+        let Draw { token, logprob } = draw.ok_or_else(place)?;
         self.tokens.push(token);
         self.logprobs.push(logprob);
         Ok(())

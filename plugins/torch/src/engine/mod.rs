@@ -11,6 +11,8 @@
 
 mod decode;
 mod detokenizer;
+mod device_sampler;
+mod fused;
 mod group;
 mod prefill;
 mod prefix_cache;
@@ -25,6 +27,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::thread::JoinHandle;
 
+use fused::FusedBatch;
 use group::{DecodeGroup, QueuedRequest};
 use isr_api::{
     CheckpointKind, Fingerprint, GenerateRequest, PreferenceObjective, ProgressSender, Prompt, Response,
@@ -147,6 +150,8 @@ pub(crate) struct Engine {
     prefixes: PrefixCache,
     waiting: VecDeque<QueuedRequest>,
     groups: VecDeque<DecodeGroup>,
+    /// Groups that are decoded together; of a model with a fused step.
+    fused: FusedBatch,
 }
 
 impl Engine {
@@ -177,7 +182,13 @@ impl Engine {
             prefixes,
             waiting,
             groups,
+            fused: FusedBatch::default(),
         }
+    }
+
+    /// Returns whether no request is waiting or being decoded.
+    fn is_idle(&self) -> bool {
+        self.waiting.is_empty() && self.groups.is_empty() && self.fused.is_empty()
     }
 
     /// Builds an engine on a new thread, which serves commands until the handle is dropped.
@@ -207,8 +218,7 @@ impl Engine {
     /// the other to end.
     fn serve(&mut self, inbox: &Receiver<Command>) {
         loop {
-            let idle = self.waiting.is_empty() && self.groups.is_empty();
-            let command = match idle {
+            let command = match self.is_idle() {
                 true => inbox.recv().map_err(|_| TryRecvError::Disconnected),
                 false => inbox.try_recv(),
             };
@@ -261,7 +271,7 @@ impl Engine {
 
     /// Completes all requests: weights change only between answers.
     fn finish_generating(&mut self) {
-        while !self.waiting.is_empty() || !self.groups.is_empty() {
+        while !self.is_idle() {
             self.advance();
         }
     }
@@ -270,6 +280,9 @@ impl Engine {
     fn invalidate(&mut self) {
         self.fingerprint = None;
         self.prefixes.clear();
+        if let Some(step) = &mut self.model.fused {
+            step.invalidate();
+        }
     }
 
     /// Takes one optimiser step; the encoder keeps the original tower.

@@ -27,6 +27,11 @@ impl Sampler {
         Self { sampling, rng }
     }
 
+    /// Draws the uniform number in [0, 1) of the next token; a greedy sampler draws none and returns 0.
+    pub(super) fn uniform(&mut self) -> f64 {
+        if self.sampling.temperature == 0.0 { 0.0 } else { self.rng.random() }
+    }
+
     /// Samples a token from the logits `[vocabulary]` of one position; greedy at temperature 0. `None` if a logit is
     /// not finite.
     pub(crate) fn draw(&mut self, logits: &[f32]) -> Option<Draw> {

@@ -21,6 +21,11 @@ pub(crate) struct Lora {
 }
 
 impl Lora {
+    /// Returns `A` `[rank, in]` and `scale * B` `[out, rank]` in float32, without dropout.
+    pub(crate) fn matrices(&self) -> Result<[Tensor; 2]> {
+        Ok([self.a.f_detach()?, self.b.f_detach()?.f_mul_scalar(self.scale)?])
+    }
+
     /// Computes the update of the layer's output `[.., out]` for inputs `[.., in]`. Matrices are stored in float32 and
     /// converted to the dtype of `x`, so that training in bfloat16 keeps no float32 activations.
     pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {

@@ -16,6 +16,11 @@ pub(crate) struct Prefix {
 }
 
 impl Prefix {
+    /// Returns the number of tokens.
+    pub(super) fn length(&self) -> i64 {
+        self.length
+    }
+
     /// Returns the size in bytes.
     pub(crate) fn bytes(&self) -> u64 {
         let size = |tensor: &Tensor| tensor.numel() as u64 * tensor.kind().elt_size_in_bytes() as u64;
@@ -79,8 +84,23 @@ impl KvCache {
         let (keys, values) = &self.layers[layer];
         keys.f_narrow(2, self.length, added)?.f_copy_(key)?;
         values.f_narrow(2, self.length, added)?.f_copy_(value)?;
-        let all = self.length + added;
-        let own = (keys.f_narrow(2, 0, all)?, values.f_narrow(2, 0, all)?);
+        self.parts(layer, self.length + added)
+    }
+
+    /// Returns all keys and values of a layer.
+    pub(super) fn layer(&self, layer: usize) -> Result<Parts> {
+        self.parts(layer, self.length)
+    }
+
+    /// Returns the shared prefix.
+    pub(super) fn prefix(&self) -> Option<&Prefix> {
+        self.prefix.as_deref()
+    }
+
+    /// Returns keys and values of a layer, with the first `tokens` own tokens.
+    fn parts(&self, layer: usize, tokens: i64) -> Result<Parts> {
+        let (keys, values) = &self.layers[layer];
+        let own = (keys.f_narrow(2, 0, tokens)?, values.f_narrow(2, 0, tokens)?);
         let shared = |prefix: &Rc<Prefix>| {
             let (keys, values) = &prefix.layers[layer];
             (keys.shallow_clone(), values.shallow_clone())

@@ -7,7 +7,9 @@ pub(crate) mod decoder;
 pub(crate) mod expected;
 mod external_tower;
 pub(crate) mod families;
+pub(crate) mod fused_step;
 pub(crate) mod gradient_checkpointing;
+pub(crate) mod group_cache;
 pub(crate) mod kv_cache;
 pub(crate) mod layers;
 pub(crate) mod names;
@@ -37,6 +39,7 @@ use crate::lora::Adapter;
 pub(crate) use config::ModelConfig;
 use config::VisionConfig;
 use decoder::Decoder;
+use fused_step::FusedStep;
 use layers::Linear;
 use pixel_values::PixelValues;
 use preprocess::ImageProcessor;
@@ -44,12 +47,23 @@ pub(crate) use sequence::{Sequence, Slot};
 pub(crate) use vision::Tower;
 use weights::{TensorLayout, Weights};
 
+/// Arrangement of decoding steps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Decoding {
+    /// Each request attends in a call of its own, so that results do not depend on the batch.
+    Reproducible,
+    /// All sequences attend together.
+    Fused,
+}
+
 /// Video LMM with its weights.
 pub(crate) struct VideoLmm {
     pub(crate) config: ModelConfig,
     pub(crate) weights: Weights,
     pub(crate) tower: Tower,
     pub(crate) decoder: Decoder,
+    /// Decoding step of all sequences at once; `None` where they are decoded reproducibly.
+    pub(crate) fused: Option<FusedStep>,
     embedding: Tensor,
     /// `None` if the tower projects to the decoder's width.
     projector: Option<Projector>,
@@ -58,15 +72,27 @@ pub(crate) struct VideoLmm {
 }
 
 impl VideoLmm {
-    /// Loads a checkpoint folder, with an optional adapter.
-    ///
-    /// # Errors
-    /// Missing, unexpected or misshapen tensors (listed), an unsupported config, or an adapter that does not fit.
+    /// Loads a checkpoint folder that is decoded reproducibly.
+    #[cfg(test)]
     pub(crate) fn load(
         folder: &Path,
         adapter: Option<Adapter>,
         kind: Kind,
         device: Device,
+    ) -> Result<Self> {
+        Self::load_for(folder, adapter, kind, device, Decoding::Reproducible)
+    }
+
+    /// Loads a checkpoint folder, with an optional adapter.
+    ///
+    /// # Errors
+    /// Missing, unexpected or misshapen tensors (listed), an unsupported config, or an adapter that does not fit.
+    pub(crate) fn load_for(
+        folder: &Path,
+        adapter: Option<Adapter>,
+        kind: Kind,
+        device: Device,
+        decoding: Decoding,
     ) -> Result<Self> {
         let mut config = families::read_config(folder)?;
         output_layer::settle(folder, &mut config)?;
@@ -75,7 +101,14 @@ impl VideoLmm {
         if let Some(adapter) = adapter {
             weights.adapt(adapter)?;
         }
+        if decoding == Decoding::Fused {
+            FusedStep::arrange(&mut weights, &config.text)?;
+        }
         let decoder = Decoder::new(&weights, &config.text, kind, device)?;
+        let fused = match decoding {
+            Decoding::Fused => Some(FusedStep::new(&weights, &config.text, kind, device)?),
+            Decoding::Reproducible => None,
+        };
         let tower = Tower::new(&weights, &config)?;
         let linear = |name: &str| Linear::new(&weights, &format!("multi_modal_projector.{name}"));
         let projector = match &config.vision {
@@ -92,6 +125,7 @@ impl VideoLmm {
             embedding: weights.get("language_model.model.embed_tokens.weight")?,
             tower,
             decoder,
+            fused,
             weights,
             config,
             device,

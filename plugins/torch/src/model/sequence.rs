@@ -102,6 +102,11 @@ impl VideoLmm {
         self.embed_at(ids, &positions, [1, ids.len() as i64])
     }
 
+    /// Embeds tokens `[tokens]` to `[tokens, hidden]`.
+    pub(crate) fn embed_ids(&self, ids: &Tensor) -> Result<Tensor> {
+        Ok(Tensor::f_embedding(&self.embedding, ids, -1, false, false)?)
+    }
+
     fn embed_at(&self, ids: &[i64], positions: &[i64], shape: [i64; 2]) -> Result<Inputs> {
         let place = |values: &[i64]| -> Result<Tensor> {
             Ok(Tensor::f_from_slice(values)?.f_to_device(self.device)?.f_view(shape)?)

@@ -38,6 +38,8 @@ pub(crate) struct Weights {
     tensors: BTreeMap<String, Tensor>,
     /// Stored names, except of tensors from the tower's own folder.
     origins: BTreeMap<String, String>,
+    /// Tensors that some of `tensors` are views of, one below the other.
+    fused: BTreeMap<String, Tensor>,
     adapter: Option<Adapter>,
     /// Cached digest of the tensors, which an adapter keeps frozen.
     frozen: OnceCell<String>,
@@ -66,7 +68,33 @@ impl Weights {
                 }
             }
         }
-        Ok(Self { tensors, origins, adapter: None, frozen: OnceCell::new() })
+        Ok(Self::of(tensors, origins))
+    }
+
+    fn of(tensors: BTreeMap<String, Tensor>, origins: BTreeMap<String, String>) -> Self {
+        Self { tensors, origins, fused: BTreeMap::new(), adapter: None, frozen: OnceCell::new() }
+    }
+
+    /// Places tensors one below the other in the memory of a new tensor `name`, of which they become views; nothing
+    /// if one of them does not exist.
+    pub(super) fn fuse(&mut self, name: &str, parts: &[String]) -> Result<()> {
+        let Some(tensors) = parts.iter().map(|part| self.find(part)).collect::<Option<Vec<_>>>() else {
+            return Ok(());
+        };
+        let all = Tensor::f_cat(&tensors, 0)?;
+        let mut start = 0;
+        for (part, tensor) in parts.iter().zip(tensors) {
+            let rows = tensor.size()[0];
+            self.tensors.insert(part.clone(), all.f_narrow(0, start, rows)?);
+            start += rows;
+        }
+        self.fused.insert(name.to_owned(), all);
+        Ok(())
+    }
+
+    /// Returns a tensor that [`fuse`](Self::fuse) has made.
+    pub(super) fn fused(&self, name: &str) -> Option<Tensor> {
+        self.fused.get(name).map(Tensor::shallow_clone)
     }
 
     /// Loads all values in place from a folder with the same tensors. Nothing is changed if the headers do not fit.
@@ -101,14 +129,14 @@ impl Weights {
     pub(crate) fn part(&self, prefix: &str) -> Self {
         let of_part = self.tensors.iter().filter(|(name, _)| name.starts_with(prefix));
         let tensors = of_part.map(|(name, tensor)| (name.clone(), tensor.shallow_clone())).collect();
-        Self { tensors, origins: BTreeMap::new(), adapter: None, frozen: OnceCell::new() }
+        Self::of(tensors, BTreeMap::new())
     }
 
     /// Returns a copy of the tensors in memory of its own, without adapter.
     pub(crate) fn copied(&self) -> Result<Self> {
         let copy = |(name, tensor): (&String, &Tensor)| Ok((name.clone(), duplicate(&tensor.f_detach()?)?));
         let tensors = self.tensors.iter().map(copy).collect::<Result<_>>()?;
-        Ok(Self { tensors, origins: BTreeMap::new(), adapter: None, frozen: OnceCell::new() })
+        Ok(Self::of(tensors, BTreeMap::new()))
     }
 
     /// Returns whether a checkpoint folder holds the same values for the tensors whose names begin with `prefix`.

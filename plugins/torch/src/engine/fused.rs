@@ -1,0 +1,251 @@
+//! Continuous batching where all sequences are decoded together, on a device for which launches are dear.
+//!
+//! Several steps are issued at a time without looking at their tokens: what a sequence decodes behind its end is dropped.
+
+use std::time::Instant;
+
+use isr_api::Sampling;
+use tch::{Device, Kind, Tensor};
+
+use super::Engine;
+use super::device_sampler::DeviceSampler;
+use super::group::DecodeGroup;
+use super::sampler::Draw;
+use crate::error::{Result, TorchError};
+use crate::model::fused_step::{FusedStep, StepGroups};
+use crate::model::group_cache::{GroupCache, GroupShape};
+use crate::model::kv_cache::KvCache;
+use crate::tensors::to_vec;
+
+/// Steps that are issued before their tokens are looked at.
+const WINDOW: usize = 8;
+
+/// Own tokens that a step looks at are rounded up to a multiple of this, for aligned products.
+const SPAN_STEP: i64 = 16;
+
+/// Groups being decoded.
+#[derive(Default)]
+pub(super) struct FusedBatch {
+    classes: Vec<Class>,
+}
+
+/// Groups with caches of one shape; group `i` has slot `i`.
+struct Class {
+    cache: GroupCache,
+    groups: Vec<DecodeGroup<OwnTokens>>,
+}
+
+/// Number of own tokens in the cache of each sequence of a group.
+pub(super) struct OwnTokens(i64);
+
+/// What a class brings to the steps of a window.
+struct ClassInputs {
+    rows: Tensor,
+    lengths: Tensor,
+    longest: i64,
+}
+
+impl FusedBatch {
+    /// Returns whether no answer is being decoded.
+    pub(super) fn is_empty(&self) -> bool {
+        self.classes.is_empty()
+    }
+
+    /// Returns the number of answers being decoded.
+    pub(super) fn rows(&self) -> usize {
+        self.groups().map(|group| group.rows.len()).sum()
+    }
+
+    fn groups(&self) -> impl Iterator<Item = &DecodeGroup<OwnTokens>> {
+        self.classes.iter().flat_map(|class| &class.groups)
+    }
+
+    /// Adds a group, whose sequences begin with the content of the group's cache.
+    pub(super) fn push(&mut self, step: &FusedStep, group: DecodeGroup<KvCache>) -> Result<()> {
+        let rows = group.rows.iter().map(|row| row.cache_row + 1).max().unwrap_or(0);
+        let shape = GroupShape::of(&group.cache, rows);
+        if !self.classes.iter().any(|class| class.cache.shape() == shape) {
+            self.classes.push(Class { cache: step.cache(shape)?, groups: Vec::new() });
+        }
+        for class in self.classes.iter_mut().filter(|class| class.cache.shape() == shape) {
+            let own = class.cache.push(&group.cache)?;
+            return Ok(class.groups.push(group.with(OwnTokens(own))));
+        }
+        Ok(())
+    }
+
+    /// Removes groups without answers under way, and those that nobody waits for.
+    fn retain_active(&mut self) -> Result<()> {
+        for class in &mut self.classes {
+            for slot in (0..class.groups.len()).rev() {
+                let group = &class.groups[slot];
+                if group.rows.is_empty() || !group.is_wanted() {
+                    class.cache.swap_remove(slot as i64)?;
+                    class.groups.swap_remove(slot);
+                }
+            }
+        }
+        self.classes.retain(|class| !class.groups.is_empty());
+        Ok(())
+    }
+
+    /// Takes all groups out.
+    pub(super) fn drain(&mut self) -> impl Iterator<Item = DecodeGroup<OwnTokens>> {
+        std::mem::take(&mut self.classes).into_iter().flat_map(|class| class.groups)
+    }
+}
+
+impl Engine {
+    /// Decodes the next tokens of every answer in the batch. An error of the steps is that of all their requests.
+    pub(super) fn fused_window(&mut self) {
+        if let Err(error) = self.try_fused_window() {
+            for group in self.fused.drain() {
+                group.request.borrow_mut().fail(TorchError::Engine(error.to_string()));
+            }
+        }
+    }
+
+    fn try_fused_window(&mut self) -> Result<()> {
+        self.fused.retain_active()?;
+        if self.fused.is_empty() {
+            return Ok(());
+        }
+        let left = |group: &DecodeGroup<OwnTokens>| {
+            group.rows.iter().map(|row| group.limit.saturating_sub(row.tokens.len())).max().unwrap_or(0)
+        };
+        let steps = self.fused.groups().map(left).max().unwrap_or(0).clamp(1, WINDOW);
+        let start = Instant::now();
+        let (tokens, logprobs) = self.fused_steps(steps)?;
+        tracing::debug!(
+            rows = self.fused.rows(),
+            steps,
+            milliseconds_a_step = start.elapsed().as_secs_f64() * 1e3 / steps as f64,
+            "decoded"
+        );
+        let mut batch = std::mem::take(&mut self.fused);
+        let all = batch.classes.iter().map(|class| class.cache.sequences()).sum::<i64>() as usize;
+        let mut first = 0;
+        for class in &mut batch.classes {
+            let width = class.cache.shape().rows as usize;
+            for group in &mut class.groups {
+                group.cache.0 += steps as i64;
+                let drawn = |step: usize, row: i64| {
+                    let at = step * all + first + row as usize;
+                    let draw = Draw { token: tokens[at] as u32, logprob: logprobs[at] };
+                    logprobs[at].is_finite().then_some(draw)
+                };
+                let outcome = (0..steps).try_for_each(|step| {
+                    group.rows.iter_mut().try_for_each(|row| row.push(drawn(step, row.cache_row)))?;
+                    self.complete_ended(group)
+                });
+                if let Err(error) = outcome {
+                    group.rows.clear();
+                    group.request.borrow_mut().fail(error);
+                }
+                first += width;
+            }
+        }
+        self.fused = batch;
+        self.fused.retain_active()
+    }
+
+    /// Issues some steps; returns tokens and log-probs `[steps, sequences]`, row-major.
+    fn fused_steps(&mut self, steps: usize) -> Result<(Vec<i64>, Vec<f32>)> {
+        let device = self.model.device;
+        for class in &mut self.fused.classes {
+            let longest = class.groups.iter().map(|group| group.cache.0).max().unwrap_or(0);
+            class.cache.reserve_tokens(longest + steps as i64 + SPAN_STEP)?;
+        }
+        let inputs = WindowInputs::new(&mut self.fused, steps, device)?;
+        let Some(step) = &mut self.model.fused else {
+            return Err(TorchError::Engine("the model has no fused decoding step".to_owned()));
+        };
+        step.refresh()?;
+        let Some(step) = &self.model.fused else { return Ok(Default::default()) };
+        let furthest = self.model.config.text.max_position_embeddings as i64 - 1;
+        let (mut ids, mut tokens, mut logprobs) = (inputs.ids, Vec::new(), Vec::new());
+        for number in 0..steps as i64 {
+            let groups = self.fused.classes.iter().zip(&inputs.classes).map(|(class, inputs)| {
+                let longest = inputs.longest + number + 1;
+                Ok(StepGroups {
+                    cache: &class.cache,
+                    rows: inputs.rows.f_add_scalar(number)?,
+                    lengths: inputs.lengths.f_add_scalar(number + 1)?,
+                    span: (longest + SPAN_STEP - 1) / SPAN_STEP * SPAN_STEP,
+                })
+            });
+            let groups = groups.collect::<Result<Vec<_>>>()?;
+            // What is decoded behind a sequence's end may be behind the model's last position.
+            let positions = inputs.positions.f_add_scalar(number)?.f_clamp_max(furthest)?;
+            let hidden = step.forward(self.model.embed_ids(&ids)?, &positions, &groups)?;
+            let logits = self.model.decoder.logits(&hidden)?;
+            let (token, logprob) = inputs.sampler.draw(&logits, &inputs.uniform.f_select(0, number)?)?;
+            ids = token.shallow_clone();
+            tokens.push(token);
+            logprobs.push(logprob);
+        }
+        let tokens = Tensor::f_stack(&tokens, 0)?.f_to_device(Device::Cpu)?.f_flatten(0, 1)?;
+        Ok((Vec::try_from(&tokens)?, to_vec(&Tensor::f_stack(&logprobs, 0)?)?))
+    }
+}
+
+/// What the steps of a window need of the sequences, on the device.
+struct WindowInputs {
+    /// Last tokens `[sequences]`.
+    ids: Tensor,
+    /// Positions of the next tokens `[sequences]`.
+    positions: Tensor,
+    /// Uniform numbers `[steps, sequences]`.
+    uniform: Tensor,
+    sampler: DeviceSampler,
+    classes: Vec<ClassInputs>,
+}
+
+impl WindowInputs {
+    fn new(batch: &mut FusedBatch, steps: usize, device: Device) -> Result<Self> {
+        let count = batch.classes.iter().map(|class| class.cache.sequences()).sum::<i64>() as usize;
+        let mut ids = vec![0_i64; count];
+        let mut positions = vec![0_i64; count];
+        let mut uniform = vec![0.0_f64; steps * count];
+        let mut settings = vec![Sampling { temperature: 0.0, ..Sampling::default() }; count];
+        let (mut first, mut classes) = (0, Vec::with_capacity(batch.classes.len()));
+        for class in &mut batch.classes {
+            let GroupShape { prefix, rows: width } = class.cache.shape();
+            let heads = class.cache.first_rows().len() / class.cache.sequences() as usize;
+            let mut rows = class.cache.first_rows();
+            let mut lengths = Vec::new();
+            for (number, group) in class.groups.iter_mut().enumerate() {
+                let OwnTokens(own) = group.cache;
+                lengths.extend((0..width).map(|_| own));
+                let of_group = number * width as usize * heads;
+                rows[of_group..of_group + width as usize * heads].iter_mut().for_each(|row| *row += own);
+                let sampling = &group.request.borrow().sampling;
+                for row in &mut group.rows {
+                    let at = first + row.cache_row as usize;
+                    ids[at] = row.tokens.last().map_or(0, |&id| i64::from(id));
+                    positions[at] = prefix + own + group.delta;
+                    settings[at] = sampling.clone();
+                    for step in 0..steps {
+                        uniform[step * count + at] = row.sampler.uniform();
+                    }
+                }
+                first += width as usize;
+            }
+            let longest = lengths.iter().copied().max().unwrap_or(0);
+            let place = |values: &[i64]| -> Result<Tensor> {
+                Ok(Tensor::f_from_slice(values)?.f_to_device(device)?)
+            };
+            classes.push(ClassInputs { rows: place(&rows)?, lengths: place(&lengths)?, longest });
+        }
+        let place =
+            |values: &[i64]| -> Result<Tensor> { Ok(Tensor::f_from_slice(values)?.f_to_device(device)?) };
+        let uniform = Tensor::f_from_slice(&uniform)?.f_view([steps as i64, count as i64])?;
+        Ok(Self {
+            ids: place(&ids)?,
+            positions: place(&positions)?,
+            uniform: uniform.f_to_kind(Kind::Double)?.f_to_device(device)?,
+            sampler: DeviceSampler::new(&settings, device)?,
+            classes,
+        })
+    }
+}

@@ -1,0 +1,80 @@
+//! The decoding step of a GPU, on a CPU: the same answers as the reproducible step.
+
+#![allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping")]
+
+mod support;
+
+use std::sync::Arc;
+
+use futures::future::join_all;
+use isr_api::{GenerateRequest, Policy, Prompt, Response, Sampling, VideoInput};
+use isr_torch::{DecodingConfig, TorchPolicy, TorchPolicyConfig};
+use support::{Golden, largest_difference, pseudo_video};
+
+/// Requests of many kinds: with a video (of three lengths, or the same one again) or without, of one to three answers,
+/// ragged prompts and limits, every way of sampling.
+fn request(index: usize) -> GenerateRequest {
+    let frames = Arc::new(pseudo_video(2 + (index as u32 % 3), 60, 60, index as i64));
+    let scene = VideoInput { video: format!("{index}.mp4").into(), frames, features: None };
+    let question = "what happens then? ".repeat(1 + index % 5);
+    let prompt = if index % 7 == 6 { Prompt::text(question) } else { Prompt::about(&scene, question) };
+    let plain = Sampling { max_new_tokens: 1 + index * 3, ..Sampling::default() };
+    let sampling = match index % 5 {
+        0 => Sampling { temperature: 0.0, ..plain },
+        1 => Sampling { temperature: 0.7, top_p: 0.9, ..plain },
+        2 => Sampling { top_k: 20, ..plain },
+        _ => plain,
+    };
+    GenerateRequest { prompt, sampling, n: 1 + index % 3, seed: index as u64 }
+}
+
+fn policy(golden: &Golden, batch: usize, decoding: DecodingConfig) -> TorchPolicy {
+    TorchPolicyConfig { batch, decoding, ..TorchPolicyConfig::new(golden.model()) }.load().unwrap()
+}
+
+async fn answers(policy: &TorchPolicy, count: usize) -> Vec<Vec<Response>> {
+    let all = join_all((0..count).map(|index| policy.generate(request(index)))).await;
+    all.into_iter().map(Result::unwrap).collect()
+}
+
+fn assert_same(fused: &[Vec<Response>], reproducible: &[Vec<Response>], what: &str) {
+    for (index, (fused, reproducible)) in fused.iter().zip(reproducible).enumerate() {
+        for (fused, reproducible) in fused.iter().zip(reproducible) {
+            assert_eq!(fused.token_ids, reproducible.token_ids, "{what}, request {index}");
+            assert_eq!(fused.text, reproducible.text);
+            assert_eq!(fused.finish_reason, reproducible.finish_reason);
+            let difference = largest_difference(&fused.logprobs, &reproducible.logprobs);
+            assert!(difference < 1e-5, "{what}, request {index}: {difference}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fused_steps_give_the_answers_of_reproducible_steps() {
+    for family in support::FAMILIES {
+        let golden = Golden::read(family);
+        let wanted = answers(&policy(&golden, 16, DecodingConfig::Reproducible), 12).await;
+        for batch in [1, 8, 64] {
+            let fused = answers(&policy(&golden, batch, DecodingConfig::Fused), 12).await;
+            assert_same(&fused, &wanted, &format!("{family}, {batch} rows"));
+        }
+    }
+}
+
+/// Rows that end at a stop string leave the batch at different times, and others take their places.
+#[tokio::test(flavor = "multi_thread")]
+async fn stop_strings_end_answers_in_a_window() {
+    let golden = Golden::read("llava");
+    let stopped = |index: usize| {
+        let mut request = request(index);
+        request.sampling.stop = vec!["a".to_owned(), "e".to_owned()];
+        request.sampling.max_new_tokens = 40;
+        request
+    };
+    let ask = async |decoding| -> Vec<Vec<Response>> {
+        let policy = policy(&golden, 8, decoding);
+        let all = join_all((0..10).map(|index| policy.generate(stopped(index)))).await;
+        all.into_iter().map(Result::unwrap).collect()
+    };
+    assert_same(&ask(DecodingConfig::Fused).await, &ask(DecodingConfig::Reproducible).await, "llava");
+}
