@@ -4,6 +4,7 @@
 
 mod audit;
 mod cache;
+mod cases;
 mod configs;
 mod contracts;
 mod errors;
