@@ -365,7 +365,9 @@ async fn under_all_faults_at_once_no_verdict_is_lost_or_had_twice() {
 async fn as_many_are_under_way_as_allowed_and_no_more() {
     // Each takes a few hundred milliseconds.
     let server = Server::start(|_| Act::Dribble(Duration::from_millis(1))).await;
-    let judge = judge(&section(&server, "concurrency = 3"));
+    // On a busy machine a byte takes long; a time-out would leave the server with two requests for one.
+    let patient = section(&server, "concurrency = 3").replace("timeout_s = 5.0", "timeout_s = 600.0");
+    let judge = judge(&patient);
     let fake = ScriptedPolicy::saying("");
     for verdict in join_all(many()[..5].iter().map(|case| judged(&fake, &judge, case))).await {
         assert_eq!(verdict.unwrap().p_first, 1.0);
@@ -378,11 +380,13 @@ async fn requests_keep_to_their_number_a_minute() {
     let server = server([]).await;
     let judge = judge(&section(&server, "requests_per_minute = 1200"));
     let fake = ScriptedPolicy::saying("");
+    // From before the first request: when the server notices one depends on the machine.
+    let started = Instant::now();
     for verdict in join_all(many()[..5].iter().map(|case| judged(&fake, &judge, case))).await {
         verdict.unwrap();
     }
     let received = server.received();
-    let took = received[9].at - received[0].at;
+    let took = received[9].at - started;
     assert!(took >= Duration::from_millis(9 * 50 - 20), "ten requests, 50 ms apart: {took:?}");
 }
 
