@@ -10,7 +10,7 @@ use super::files::open_here;
 /// An exclusive lock on a file, released when dropped or when the process ends.
 #[derive(Debug)]
 pub struct FileLock {
-    _file: File,
+    file: File,
     excludes: bool,
 }
 
@@ -26,11 +26,11 @@ impl FileLock {
     pub fn try_take(path: &Path) -> io::Result<Option<Self>> {
         let file = open_here(path)?;
         match file.try_lock() {
-            Ok(()) => Ok(Some(Self { _file: file, excludes: true })),
+            Ok(()) => Ok(Some(Self { file, excludes: true })),
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) if has_no_locks(&error) => {
                 warn_once(path, &error);
-                Ok(Some(Self { _file: file, excludes: false }))
+                Ok(Some(Self { file, excludes: false }))
             }
             Err(TryLockError::Error(error)) => Err(error),
         }
@@ -39,6 +39,13 @@ impl FileLock {
     /// Returns whether the file system keeps other processes from taking the lock.
     pub fn excludes_others(&self) -> bool {
         self.excludes
+    }
+}
+
+impl Drop for FileLock {
+    fn drop(&mut self) {
+        // Closing the file would release the lock only once no process that is being started has a copy of it.
+        let _ = self.file.unlock();
     }
 }
 
