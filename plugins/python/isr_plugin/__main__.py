@@ -16,7 +16,7 @@ def main(path):
     """Loads a file and serves the classes in it, unless it calls `serve` itself."""
     _wire.take_over()
     _wire.serves(path)
-    _wire.end_with_parent()
+    _wire.end_with_isr()
     sys.path.insert(0, os.path.dirname(os.path.abspath(path)))
     spec = importlib.util.spec_from_file_location(NAME, path)
     module = importlib.util.module_from_spec(spec)

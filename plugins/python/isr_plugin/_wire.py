@@ -5,6 +5,7 @@ The names are those of the Rust module `isr_api::messages`; a test compares them
 import dataclasses
 import json
 import os
+import select
 import signal
 import sys
 import threading
@@ -89,11 +90,13 @@ def end(status):
     os._exit(status)
 
 
-def end_with_parent():
-    """Has the system end this process where isr was killed, even while no Python code can run."""
-    if sys.platform == "linux":
-        try:
-            import ctypes
-            ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-        except (ImportError, OSError, AttributeError):
-            pass
+def end_with_isr():
+    """Ends this process when isr closes its input or is gone, whatever the plugin is doing."""
+    def watch():
+        poll = select.poll()
+        poll.register(_incoming.fileno(), 0)  # the end of the other side is always reported
+        poll.poll()
+        end(0)
+
+    if hasattr(select, "poll"):
+        threading.Thread(target=watch, daemon=True).start()

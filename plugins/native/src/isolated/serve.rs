@@ -38,9 +38,6 @@ pub fn serve(path: &Path, memory_mb: Option<u64>) -> Result<(), Cause> {
         let limit = rustix::process::Rlimit { current: Some(mb << 20), maximum: Some(mb << 20) };
         rustix::process::setrlimit(rustix::process::Resource::As, limit)?;
     }
-    // If isr is killed while the library blocks all threads, nobody reads the end of the input.
-    #[cfg(target_os = "linux")]
-    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
     let path = std::path::absolute(path)?;
     let plugin = NativeLoader.load(&path, &PluginFile::new(&path))?;
     let runtime = Builder::new_multi_thread().enable_all().build()?;
