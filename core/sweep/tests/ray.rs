@@ -100,8 +100,7 @@ async fn end_by(answers: &'static [(u16, &'static str)]) -> JobEnd {
 
 #[tokio::test]
 async fn a_job_that_a_restarted_head_does_not_know_has_failed() {
-    const RUNNING: (u16, &str) = (200, r#"{"status":"RUNNING"}"#);
-    let end = end_by(&[RUNNING, (503, ""), (404, "")]).await;
+    let end = end_by(&[(200, r#"{"status":"RUNNING"}"#), (503, ""), (404, "")]).await;
     assert_eq!(end, failed("Ray has forgotten it: was it restarted?"));
 }
 
