@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyhow::{Result, anyhow};
 use clap::Args;
 use isr_api::{BuildContext, Component, ComponentError, Error, Policy, Prompt, VideoInput, VideoReader};
+use isr_dpo::torch::TorchError;
 use isr_dpo::{FfmpegConfig, TorchPolicyConfig};
 
 use super::session::for_the_process;
@@ -98,8 +99,11 @@ impl ModelArgs {
         config.validate().map_err(|reason| Error::Config(format!("--{reason}")))?;
         let cx = BuildContext::default();
         let reader = video.build(&cx).map_err(|cause| anyhow!("{cause}"))?;
-        // The cause names the file; that it is a policy says nothing here.
-        let policy = config.build(&cx).map_err(|cause| Error::Config(cause.to_string()))?;
+        // The cause names the file; that it is a policy says nothing here. A template that fails is found by its work.
+        let policy = config.build(&cx).map_err(|cause| match cause.downcast_ref() {
+            Some(TorchError::Template(_) | TorchError::TemplateLimit { .. }) => anyhow!("{cause}"),
+            _ => Error::Config(cause.to_string()).into(),
+        })?;
         Ok(for_the_process(Model { policy, reader, system: self.system.clone() }))
     }
 }

@@ -52,15 +52,14 @@ fn reported<T>(session: &Session, manifest: &Manifest, check: impl FnOnce() -> T
     let (what, before) =
         (format!("{} `{}`", manifest.kind.section(), manifest.name), isr_testing::calls_made());
     let (progress, start) = (session.progress.clone(), Instant::now());
-    let telling = session.block_on(async move {
-        tokio::spawn(async move {
-            loop {
-                tokio::time::sleep(PERIOD).await;
-                let (calls, seconds) = (isr_testing::calls_made() - before, start.elapsed().as_secs());
-                progress.line(format!("checking {what}: {calls} calls in {seconds} s"));
-            }
-        })
-    });
+    let tell = async move {
+        loop {
+            tokio::time::sleep(PERIOD).await;
+            let (calls, seconds) = (isr_testing::calls_made() - before, start.elapsed().as_secs());
+            progress.line(format!("checking {what}: {calls} calls in {seconds} s"));
+        }
+    };
+    let telling = session.spawn(tell);
     let checked = check();
     telling.abort();
     checked

@@ -10,6 +10,7 @@ use isr_dpo::CancellationToken;
 use tokio::runtime::{Builder, Runtime};
 #[cfg(unix)]
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinHandle;
 use tracing_subscriber::EnvFilter;
 
 use super::Verbosity;
@@ -51,6 +52,11 @@ impl Session {
         self.runtime.block_on(future)
     }
 
+    /// Runs a future beside what follows.
+    pub(crate) fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+        self.runtime.spawn(future)
+    }
+
     /// A token that Ctrl-C, SIGTERM and SIGUSR1 cancel: Slurm sends the latter two before it takes a job's node. A
     /// second Ctrl-C or SIGTERM ends the process.
     pub(crate) fn cancelled_by_signals(&self) -> CancellationToken {
@@ -61,7 +67,7 @@ impl Session {
             signals.any().await;
             progress.line("stopping; Ctrl-C again ends at once");
             cancelled.cancel();
-            signals.to_end().await;
+            signals.insisting().await;
             signal_hook::low_level::exit(INTERRUPTED.into());
         });
         token
@@ -105,7 +111,7 @@ impl Signals {
     }
 
     /// Waits for one that insists. A scheduler may send SIGUSR1 to a job's shell and to its processes.
-    async fn to_end(&mut self) {
+    async fn insisting(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
@@ -126,7 +132,7 @@ impl Signals {
         let _ = tokio::signal::ctrl_c().await;
     }
 
-    async fn to_end(&mut self) {
+    async fn insisting(&mut self) {
         let _ = tokio::signal::ctrl_c().await;
     }
 }

@@ -155,9 +155,9 @@ fn run(command: &str, work: &Path, programs: &Path, limit: Duration) -> Ended {
 }
 
 fn said(ended: &[Ended]) -> (String, String) {
-    ended.iter().fold(Default::default(), |(stdout, stderr), one| {
-        (stdout + &one.stdout, stderr + &one.stderr)
-    })
+    ended
+        .iter()
+        .fold(Default::default(), |(stdout, stderr), one| (stdout + &one.stdout, stderr + &one.stderr))
 }
 
 /// The log-probs of the first printed row that has as many as are expected.

@@ -52,6 +52,14 @@ pub enum TorchError {
     /// Failure of the chat template.
     #[error("the chat template failed: {0}")]
     Template(String),
+    /// Chat template that exceeds the work, size or depth that a template may take.
+    #[error("{path}: the chat template is out of bounds: {reason}")]
+    TemplateLimit {
+        /// Path of the file.
+        path: PathBuf,
+        /// The limit.
+        reason: String,
+    },
     /// Failure of the tokenizer.
     #[error("the tokenizer failed: {0}")]
     Tokenizer(String),

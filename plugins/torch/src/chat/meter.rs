@@ -137,7 +137,7 @@ impl Meter {
 
 /// Error of a template beyond its bounds.
 #[derive(Debug, thiserror::Error)]
-#[error("the chat template is out of bounds: {0}")]
+#[error("{0}")]
 pub(super) struct OutOfBounds(String);
 
 /// Creates the error of a template beyond its bounds.

@@ -39,7 +39,7 @@ impl Probe {
         let tried = |messages: &Value, add_generation_prompt| match template
             .render(messages, add_generation_prompt)
         {
-            Err(error @ TorchError::Checkpoint { .. }) => Err(error),
+            Err(error @ TorchError::TemplateLimit { .. }) => Err(error),
             outcome => Ok(outcome.ok()),
         };
         let prompt = tried(&question, true)?;

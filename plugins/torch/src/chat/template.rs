@@ -93,7 +93,7 @@ impl Template {
     ///
     /// # Errors
     /// A conversation that the template refuses, a template that fails ([`TorchError::Template`]) or goes beyond its
-    /// bounds ([`TorchError::Checkpoint`]).
+    /// bounds ([`TorchError::TemplateLimit`]).
     pub(super) fn render(&self, messages: &Value, add_generation_prompt: bool) -> Result<String> {
         let _one = self.rendering.lock().unwrap_or_else(PoisonError::into_inner);
         self.meter.reset();
@@ -119,11 +119,11 @@ impl Template {
             return TorchError::Prompt(format!("the chat template refuses the conversation: {message}"));
         }
         if let Some(why) = functions::cause::<OutOfBounds>(error) {
-            return TorchError::checkpoint(&self.path, why.to_string());
+            return TorchError::TemplateLimit { path: self.path.clone(), reason: why.to_string() };
         }
         if error.kind() == ErrorKind::OutOfFuel {
-            let why = "the chat template is out of bounds: it does not end within the instructions that it may take";
-            return TorchError::checkpoint(&self.path, why);
+            let why = "it does not end within the instructions that it may take".to_owned();
+            return TorchError::TemplateLimit { path: self.path.clone(), reason: why };
         }
         TorchError::Template(format!("{}: {}", self.place, shortened(&error.to_string())))
     }

@@ -64,13 +64,17 @@ impl FusedBatch {
     pub(super) fn push(&mut self, step: &FusedStep, group: DecodeGroup<KvCache>) -> Result<()> {
         let rows = group.rows.iter().map(|row| row.cache_row + 1).max().unwrap_or(0);
         let shape = GroupShape::of(&group.cache, rows);
-        if !self.classes.iter().any(|class| class.cache.shape() == shape) {
-            self.classes.push(Class { cache: step.cache(shape)?, groups: Vec::new() });
-        }
-        for class in self.classes.iter_mut().filter(|class| class.cache.shape() == shape) {
-            let own = class.cache.push(&group.cache)?;
-            return Ok(class.groups.push(group.with(OwnTokens(own))));
-        }
+        let known = self.classes.iter().position(|class| class.cache.shape() == shape);
+        let at = match known {
+            Some(at) => at,
+            None => {
+                self.classes.push(Class { cache: step.cache(shape)?, groups: Vec::new() });
+                self.classes.len() - 1
+            }
+        };
+        let class = &mut self.classes[at];
+        let own = class.cache.push(&group.cache)?;
+        class.groups.push(group.with(OwnTokens(own)));
         Ok(())
     }
 

@@ -133,7 +133,7 @@ impl<'h> Session<'h> {
         while !self.snapshot.join(name).exists() {
             let error = match self.try_get(name) {
                 Ok(()) => return Ok(()),
-                Err((Attempt::Own(error), _)) => return Err(error),
+                Err((Attempt::Own(error), _)) => return Err(*error),
                 Err((Attempt::Hub(error), got)) => {
                     if got >= PROGRESS && error.is_cut() {
                         attempt = 1;
@@ -153,7 +153,7 @@ impl<'h> Session<'h> {
 
     /// One attempt. With its error comes the number of bytes that it got.
     fn try_get(&self, name: &str) -> Result<(), (Attempt, u64)> {
-        let own = |error| (Attempt::Own(error), 0);
+        let own = |error| (Attempt::Own(Box::new(error)), 0);
         let Hub { endpoint, .. } = self.hub;
         let url = format!("{endpoint}/{}/resolve/{}/{name}", self.id.repository, self.commit);
         let info = self.client.info(&url).map_err(|error| (Attempt::Hub(error), 0))?;
@@ -230,13 +230,14 @@ fn failed(hub: &Hub, id: &ModelId, file: &str, error: FetchError) -> HubError {
         Some(401 | 403) => HubError::Refused { id: id.clone(), page, with_token: hub.token.is_some() },
         Some(404) => HubError::NotFound { id: id.clone(), page },
         _ => HubError::Download {
-            hint: match file {
-                LIST => format!(" (there is no folder {}, so the hub was asked)", id.repository),
-                _ => String::new(),
+            hint: if file == LIST {
+                " (there is no folder of this name, so the hub was asked)"
+            } else {
+                ""
             },
             id: id.clone(),
             file: file.to_owned(),
-            endpoint: hub.endpoint.clone(),
+            endpoint: hub.endpoint.as_str().into(),
             source: Box::new(error),
         },
     }

@@ -112,9 +112,9 @@ pub enum HubError {
         /// The file, or `the list of files`.
         file: String,
         /// Base URL of the hub.
-        endpoint: String,
+        endpoint: Box<str>,
         /// Where nothing was got: that there is no folder of this name either.
-        hint: String,
+        hint: &'static str,
         /// The last attempt's error.
         source: Box<FetchError>,
     },

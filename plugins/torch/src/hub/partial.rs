@@ -26,7 +26,7 @@ pub(super) struct Partial<'a> {
 /// Failure of one attempt: of the request, or of the local cache.
 pub(super) enum Attempt {
     Hub(FetchError),
-    Own(HubError),
+    Own(Box<HubError>),
 }
 
 impl<'a> Partial<'a> {
@@ -57,7 +57,10 @@ impl<'a> Partial<'a> {
             return Err(Attempt::Hub(FetchError::Cut { got: self.len(), size }));
         }
         let digest = digest_error(&self.part, &self.info.etag);
-        if let Some(error) = digest.map_err(HubError::io("read", &self.part)).map_err(Attempt::Own)? {
+        if let Some(error) = digest
+            .map_err(HubError::io("read", &self.part))
+            .map_err(|error| Attempt::Own(Box::new(error)))?
+        {
             self.start_anew()?;
             return Err(Attempt::Hub(error));
         }
@@ -128,7 +131,7 @@ impl<'a> Partial<'a> {
 
     fn failed(&self, action: &'static str) -> impl FnOnce(io::Error) -> Attempt {
         let failed = HubError::io(action, self.part.clone());
-        move |error| Attempt::Own(failed(error))
+        move |error| Attempt::Own(Box::new(failed(error)))
     }
 }
 
