@@ -3,8 +3,9 @@
 //! A failing step does not stop the later ones, so that one run tells all.
 
 use std::io::{BufRead, BufReader, Write, stdout};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -61,6 +62,8 @@ struct Session<'a> {
     root: &'a Path,
     args: &'a TestArgs,
     steps: Vec<Step>,
+    /// `.venv`, which is made while the Rust tests compile.
+    venv: Option<JoinHandle<Result<PathBuf>>>,
 }
 
 /// Runs all checks; fails if any of them failed.
@@ -68,17 +71,21 @@ pub(crate) fn run(args: &TestArgs) -> Result<()> {
     setup::run(&SetupArgs::default())?;
     let root = repository::root()?;
     if args.clusters {
-        let mut session = Session { root: &root, args, steps: Vec::new() };
+        let mut session = Session::new(&root, args);
         session.clusters()?;
         return summarise(&session.steps);
     }
     if args.features {
-        let mut session = Session { root: &root, args, steps: Vec::new() };
+        let mut session = Session::new(&root, args);
         session.features();
         return summarise(&session.steps);
     }
     zig::ensure_installed(&root)?;
-    let mut session = Session { root: &root, args, steps: Vec::new() };
+    let mut session = Session::new(&root, args);
+    if (args.python || args.ci) && venv::has_tests(&root) {
+        let root = root.clone();
+        session.venv = Some(thread::spawn(move || venv::ensure(&root)));
+    }
     if args.filter.is_none() {
         session.lints();
     }
@@ -95,7 +102,11 @@ pub(crate) fn run(args: &TestArgs) -> Result<()> {
     summarise(&session.steps)
 }
 
-impl Session<'_> {
+impl<'a> Session<'a> {
+    fn new(root: &'a Path, args: &'a TestArgs) -> Self {
+        Self { root, args, steps: Vec::new(), venv: None }
+    }
+
     fn lints(&mut self) {
         let mut fmt = self.cargo(&["fmt", "--all", "--check"], false);
         self.check("fmt", &mut fmt);
@@ -167,15 +178,16 @@ impl Session<'_> {
     }
 
     fn python_tests(&mut self) {
-        if !venv::has_tests(self.root) {
+        let Some(venv) = self.venv.take() else {
             return self.skip("pytest", "tests/python has no test_*.py");
-        }
+        };
         if self.args.ci {
             self.browser();
         }
         let start = Instant::now();
         heading("venv", ".venv from tests/python/requirements.txt");
-        let python = match venv::ensure(self.root) {
+        let made = venv.join().unwrap_or_else(|_| Err(anyhow::anyhow!("making .venv panicked")));
+        let python = match made {
             Ok(python) => python,
             Err(error) => return self.end("venv", failed(&error), start, Counts::default()),
         };

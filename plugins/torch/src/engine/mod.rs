@@ -7,7 +7,8 @@
 //! Results do not depend on what else is in the batch. A prompt is prefilled alone, the answers of a request
 //! attend in a call of their own, and each decoding step runs its matrix products on a fixed number of rows,
 //! padded if fewer are active: the summation order of a row is then the same whatever the other rows hold.
-//! `tests/batch_invariance.rs` checks this to the bit on the CPU.
+//! `tests/batch_invariance.rs` checks this to the bit on the CPU. On a GPU, all sequences of the batch are decoded by
+//! one step instead ([`fused`]).
 
 mod decode;
 mod detokenizer;
