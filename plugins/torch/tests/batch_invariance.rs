@@ -143,6 +143,6 @@ async fn prompts_that_do_not_fit_are_the_samples_fault() {
     assert!(error.to_string().contains("context holds 4096"), "{error}");
     let placeholder = Prompt::text("what is <image> here?");
     let score = ScoreRequest { prompt: placeholder, continuations: vec![] };
-    let error = policy.score(score).await.unwrap_err().to_string();
-    assert!(error.contains("`<image>`"), "{error}");
+    // A user's text is text, whatever it spells.
+    assert_eq!(policy.score(score).await.unwrap(), []);
 }

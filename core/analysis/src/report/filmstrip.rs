@@ -209,7 +209,8 @@ mod tests {
     fn frames_that_are_not_whole_are_not_drawn() {
         let mut films = Filmstrips::new(&|_, _| Some(Frames { rgb: vec![0; 5], ..frames(4, 3, 8) }));
         assert_eq!(films.strip("cut").unwrap(), None);
-        let mut films = Filmstrips::new(&|_, _| Some(Frames { width: 0, rgb: Vec::new(), ..frames(4, 3, 1) }));
+        let mut films =
+            Filmstrips::new(&|_, _| Some(Frames { width: 0, rgb: Vec::new(), ..frames(4, 3, 1) }));
         assert_eq!(films.strip("empty").unwrap(), None);
     }
 
