@@ -223,7 +223,7 @@ fn checked_message(index: usize, message: Value) -> Result<ChatMessage, ApiError
     };
     let parts = match message.take("content")? {
         // What clients send back of an answer without text.
-        None if role == Role::Assistant => Vec::new(),
+        None if role == Role::Assistant => vec![ChatPart::Text(String::new())],
         None => return Err(message.bad("content", "it is missing")),
         Some(Value::String(text)) => vec![ChatPart::Text(text)],
         Some(Value::Array(parts)) => {

@@ -26,8 +26,10 @@ use crate::model::prompt_layout::{FeatureBlock, PromptLayout};
 use crate::model::{ModelConfig, Sequence, Slot};
 use clock::Clock;
 use marks::marked;
+#[cfg(feature = "hub")]
+pub(crate) use source::ADDITIONAL;
 use source::TemplateSource;
-pub(crate) use source::{ADDITIONAL, additional_templates};
+pub(crate) use source::additional_templates;
 use stops::Stops;
 use template::Template;
 use tokens::Tokens;
@@ -112,7 +114,7 @@ pub(crate) struct Chat {
     context: usize,
 }
 
-/// What [`Chat`] found in a checkpoint, for display.
+/// Chat template and stop tokens of a checkpoint, for display.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct ChatSummary {
     /// Place of the chat template.

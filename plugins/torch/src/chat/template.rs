@@ -100,6 +100,9 @@ impl Template {
         let render = || {
             let values = context! {
                 messages => messages,
+                // As transformers passes them: defined, and none.
+                tools => Option::<Vec<Value>>::None,
+                documents => Option::<Vec<Value>>::None,
                 add_generation_prompt => add_generation_prompt,
                 bos_token => self.bos,
                 eos_token => self.eos,

@@ -180,7 +180,7 @@ fn marked_text_has_the_tokens_of_plain_text() {
     }
 }
 
-/// Values of transformers 5.24 (`render_jinja_template`) for the same conversation.
+/// Values of transformers 5.24.0 (`render_jinja_template`, run on each) for the same conversation.
 #[test]
 fn templates_render_as_in_transformers() {
     let user = "{% for m in messages %}{% if m.role == 'user' %}";
@@ -240,7 +240,7 @@ fn templates_render_as_in_transformers() {
             "userx[x]",
         ),
         ("{{ ', '.join(messages | map(attribute='role')) if messages else 'none' }}", "system, user"),
-        ("{{ strftime_now is defined }} {{ tools is defined }} {{ nothing is none }}", "True False False"),
+        ("{{ strftime_now is defined }} {{ tools is defined }} {{ nothing is none }}", "True True False"),
         (
             "{% for m in messages if m.role != 'system' %}{{ m['content'][0]['text'] | trim | upper }}{% endfor %}",
             "WHAT MOVES?",

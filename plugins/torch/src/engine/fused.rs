@@ -72,10 +72,19 @@ impl FusedBatch {
                 self.classes.len() - 1
             }
         };
-        let class = &mut self.classes[at];
-        let own = class.cache.push(&group.cache)?;
-        class.groups.push(group.with(OwnTokens(own)));
-        Ok(())
+        match self.classes[at].cache.push(&group.cache) {
+            Ok(own) => {
+                self.classes[at].groups.push(group.with(OwnTokens(own)));
+                Ok(())
+            }
+            // A cache that could not grow cannot be used.
+            Err(error) => {
+                for other in self.classes.swap_remove(at).groups {
+                    other.request.borrow_mut().fail(TorchError::Engine(error.to_string()));
+                }
+                Err(error)
+            }
+        }
     }
 
     /// Removes groups without answers under way, and those that nobody waits for.

@@ -78,7 +78,7 @@ impl GroupCache {
             layers: Vec::new(),
             options,
         };
-        cache.layers = (0..layers).map(|_| cache.empty(0, 0)).collect::<Result<_>>()?;
+        cache.layers = (0..layers).map(|_| cache.empty()).collect::<Result<_>>()?;
         Ok(cache)
     }
 
@@ -191,7 +191,8 @@ impl GroupCache {
         Ok(GroupOperands { prefix, own: [used(0)?, used(1)?] })
     }
 
-    /// Grows the allocation, one layer at a time, to hold some groups and own tokens.
+    /// Grows the allocation, one layer at a time, to hold some groups and own tokens. After an error the cache cannot be
+    /// used.
     fn reserve(&mut self, groups: i64, tokens: i64) -> Result<()> {
         if groups <= self.slots && tokens <= self.capacity {
             return Ok(());
@@ -199,32 +200,52 @@ impl GroupCache {
         let slots = if groups > self.slots { groups.max(2 * self.slots) } else { self.slots };
         let capacity = self.capacity.max((tokens + CAPACITY_STEP - 1) / CAPACITY_STEP * CAPACITY_STEP);
         for index in 0..self.layers.len() {
-            let new = self.empty(slots, capacity)?;
-            let old = &self.layers[index];
-            if self.groups > 0 {
-                for (new, old) in new.prefix.iter().flatten().zip(old.prefix.iter().flatten()) {
-                    let part = |t: &Tensor| t.f_narrow(0, 0, self.groups);
-                    part(new)?.f_copy_(&part(old)?)?;
+            let GroupLayer { prefix: old_prefix, own: old_own } = &self.layers[index];
+            let prefix = match old_prefix {
+                Some(both) if slots == self.slots => Some(both.each_ref().map(Tensor::shallow_clone)),
+                Some([keys, values]) => {
+                    Some([self.with_slots(keys, slots)?, self.with_slots(values, slots)?])
                 }
+                None => None,
+            };
+            let own = self.empty_own(slots, capacity)?;
+            if self.groups > 0 {
                 let part = |t: &Tensor| t.f_narrow(1, 0, self.groups)?.f_narrow(4, 0, self.capacity);
-                part(&new.own)?.f_copy_(&part(&old.own)?)?;
+                part(&own)?.f_copy_(&part(old_own)?)?;
             }
-            self.layers[index] = new;
+            self.layers[index] = GroupLayer { prefix, own };
         }
         (self.slots, self.capacity) = (slots, capacity);
         Ok(())
     }
 
-    /// Allocates a layer. Own tokens are zero, since those behind a sequence's last are multiplied by zero.
-    fn empty(&self, slots: i64, capacity: i64) -> Result<GroupLayer> {
-        let (heads, width) = (self.kv_heads, self.head_dim);
-        let prefix = || Tensor::f_empty([slots, heads, self.shape.prefix, width], self.options);
+    /// Copies the prefixes in use to a tensor of more slots.
+    fn with_slots(&self, old: &Tensor, slots: i64) -> Result<Tensor> {
+        let new = self.empty_prefix(slots)?;
+        if self.groups > 0 {
+            let part = |t: &Tensor| t.f_narrow(0, 0, self.groups);
+            part(&new)?.f_copy_(&part(old)?)?;
+        }
+        Ok(new)
+    }
+
+    fn empty_prefix(&self, slots: i64) -> Result<Tensor> {
+        Ok(Tensor::f_empty([slots, self.kv_heads, self.shape.prefix, self.head_dim], self.options)?)
+    }
+
+    /// Allocates own tokens: zero, since those behind a sequence's last are multiplied by zero.
+    fn empty_own(&self, slots: i64, capacity: i64) -> Result<Tensor> {
+        let shape = [2, slots, self.kv_heads, self.shape.rows, capacity, self.head_dim];
+        Ok(Tensor::f_zeros(shape, self.options)?)
+    }
+
+    /// Allocates a layer without slots.
+    fn empty(&self) -> Result<GroupLayer> {
         let prefix = match self.shape.prefix {
             0 => None,
-            _ => Some([prefix()?, prefix()?]),
+            _ => Some([self.empty_prefix(0)?, self.empty_prefix(0)?]),
         };
-        let own = Tensor::f_zeros([2, slots, heads, self.shape.rows, capacity, width], self.options)?;
-        Ok(GroupLayer { prefix, own })
+        Ok(GroupLayer { prefix, own: self.empty_own(0, 0)? })
     }
 }
 
