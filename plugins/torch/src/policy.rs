@@ -49,7 +49,7 @@ pub struct TorchPolicyConfig {
     pub batch: usize,
     /// Arrangement of decoding steps: `reproducible`, `fused` or `auto`, which is `fused` on a GPU and `reproducible` on
     /// a CPU. Default `auto`.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "DecodingConfig::is_auto")]
     pub decoding: DecodingConfig,
     /// Size of the prefix cache in MiB: keys and values of prompts up to the end of their last video, so that a video
     /// is prefilled once for all prompts between two updates of the weights. Results do not depend on it.
@@ -90,6 +90,10 @@ pub enum DecodingConfig {
 }
 
 impl DecodingConfig {
+    fn is_auto(&self) -> bool {
+        *self == Self::Auto
+    }
+
     /// Chooses for a device.
     fn on(self, device: Device) -> Decoding {
         match self {

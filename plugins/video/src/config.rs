@@ -42,12 +42,20 @@ pub struct FfmpegConfig {
     /// `timeout_per_frame`.
     pub timeout_seconds: f64,
     /// Seconds by which each decoded frame extends the limit, so that long videos have longer; default 0.05.
+    #[serde(skip_serializing_if = "is_default_per_frame")]
     pub timeout_per_frame: f64,
     /// Address-space limit of one ffmpeg process in MiB, including up to 400 for its libraries; default 2048.
     pub memory_mib: u64,
     /// Maximum number of videos read concurrently; default: the number of processors.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub processes: Option<usize>,
+}
+
+/// Default of `timeout_per_frame`, which is left out of written configs, as in those of runs that did not have it.
+const PER_FRAME: f64 = 0.05;
+
+fn is_default_per_frame(seconds: &f64) -> bool {
+    *seconds == PER_FRAME
 }
 
 impl Default for FfmpegConfig {
@@ -60,7 +68,7 @@ impl Default for FfmpegConfig {
             allow_damaged: false,
             max_pixels: 4096 * 2304,
             timeout_seconds: 60.0,
-            timeout_per_frame: 0.05,
+            timeout_per_frame: PER_FRAME,
             memory_mib: 2048,
             processes: None,
         }
