@@ -307,3 +307,17 @@ impl Policy for TorchPolicy {
         Ok(self.engine.call(|reply| Command::Load(dir, what, reply)).await?)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The config of a run is compared with the one that it was begun with, perhaps before a key was there.
+    #[test]
+    fn newer_keys_are_not_written_at_their_defaults() {
+        let written = serde_json::to_value(TorchPolicyConfig::new("model")).unwrap();
+        for key in ["adapter", "decoding", "template_date"] {
+            assert_eq!(written.get(key), None, "{key}");
+        }
+    }
+}
