@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use isr_dpo::records::Summary;
@@ -112,17 +112,19 @@ fn arms_that_differ_in_the_judge_share_what_comes_before_it_and_end_in_the_same_
     assert!(!path.join("sweeps/alone/shared").exists());
 }
 
+/// Starts the sweep, one run at a time.
+fn start_sweep(path: &Path) -> Child {
+    fs::write(path.join("judges.toml"), SWEEP).unwrap();
+    let mut sweep = command(path);
+    sweep.args(["sweep", "judges.toml", "--jobs", "1"]).stdout(Stdio::null()).stderr(Stdio::null());
+    sweep.spawn().unwrap()
+}
+
 #[test]
 fn a_sweep_that_was_cut_goes_on_and_a_changed_arm_is_refused() {
     let folder = playground();
     let path = folder.path();
-    fs::write(path.join("judges.toml"), SWEEP).unwrap();
-    let mut child = command(path)
-        .args(["sweep", "judges.toml", "--jobs", "1"])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut child = start_sweep(path);
     let first = path.join("sweeps/judges/arms/own/seed-1/report.html");
     let started = Instant::now();
     while !first.exists() {
@@ -159,13 +161,7 @@ fn a_sweep_that_was_cut_goes_on_and_a_changed_arm_is_refused() {
 fn a_sweep_whose_process_was_killed_goes_on() {
     let folder = playground();
     let path = folder.path();
-    fs::write(path.join("judges.toml"), SWEEP).unwrap();
-    let mut child = command(path)
-        .args(["sweep", "judges.toml", "--jobs", "1"])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut child = start_sweep(path);
     // Its first run holds the run directory.
     let started = path.join("sweeps/judges/arms/own/seed-1/iteration-01");
     while !started.exists() {

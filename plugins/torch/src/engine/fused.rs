@@ -1,4 +1,4 @@
-//! Continuous batching where all sequences are decoded together, on a device for which launches are dear.
+//! Continuous batching where all sequences are decoded together, for devices on which a step is bound by kernel launches.
 //!
 //! Several steps are issued at a time without looking at their tokens: what a sequence decodes behind its end is dropped.
 
@@ -38,7 +38,7 @@ struct Class {
 /// Number of own tokens in the cache of each sequence of a group.
 pub(super) struct OwnTokens(i64);
 
-/// What a class brings to the steps of a window.
+/// Inputs of the steps of a window that a class has, on the device.
 struct ClassInputs {
     rows: Tensor,
     lengths: Tensor,
@@ -170,11 +170,12 @@ impl Engine {
             class.cache.reserve_tokens(longest + steps as i64 + SPAN_STEP)?;
         }
         let inputs = WindowInputs::new(&mut self.fused, steps, device)?;
-        let Some(step) = &mut self.model.fused else {
+        if let Some(step) = &mut self.model.fused {
+            step.refresh()?;
+        }
+        let Some(step) = &self.model.fused else {
             return Err(TorchError::Engine("the model has no fused decoding step".to_owned()));
         };
-        step.refresh()?;
-        let Some(step) = &self.model.fused else { return Ok(Default::default()) };
         let furthest = self.model.config.text.max_position_embeddings as i64 - 1;
         let (mut ids, mut tokens, mut logprobs) = (inputs.ids, Vec::new(), Vec::new());
         for number in 0..steps as i64 {
@@ -202,7 +203,7 @@ impl Engine {
     }
 }
 
-/// What the steps of a window need of the sequences, on the device.
+/// Inputs of the steps of a window, on the device.
 struct WindowInputs {
     /// Last tokens `[sequences]`.
     ids: Tensor,
@@ -216,6 +217,8 @@ struct WindowInputs {
 
 impl WindowInputs {
     fn new(batch: &mut FusedBatch, steps: usize, device: Device) -> Result<Self> {
+        let place =
+            |values: &[i64]| -> Result<Tensor> { Ok(Tensor::f_from_slice(values)?.f_to_device(device)?) };
         let count = batch.classes.iter().map(|class| class.cache.sequences()).sum::<i64>() as usize;
         let mut ids = vec![0_i64; count];
         let mut positions = vec![0_i64; count];
@@ -224,14 +227,14 @@ impl WindowInputs {
         let (mut first, mut classes) = (0, Vec::with_capacity(batch.classes.len()));
         for class in &mut batch.classes {
             let GroupShape { prefix, rows: width } = class.cache.shape();
-            let heads = class.cache.first_rows().len() / class.cache.sequences() as usize;
             let mut rows = class.cache.first_rows();
+            let rows_of_group = rows.len() / class.groups.len();
             let mut lengths = Vec::new();
             for (number, group) in class.groups.iter_mut().enumerate() {
                 let OwnTokens(own) = group.cache;
                 lengths.extend((0..width).map(|_| own));
-                let of_group = number * width as usize * heads;
-                rows[of_group..of_group + width as usize * heads].iter_mut().for_each(|row| *row += own);
+                let of_group = &mut rows[number * rows_of_group..][..rows_of_group];
+                of_group.iter_mut().for_each(|row| *row += own);
                 let sampling = &group.request.borrow().sampling;
                 for row in &mut group.rows {
                     let at = first + row.cache_row as usize;
@@ -245,13 +248,8 @@ impl WindowInputs {
                 first += width as usize;
             }
             let longest = lengths.iter().copied().max().unwrap_or(0);
-            let place = |values: &[i64]| -> Result<Tensor> {
-                Ok(Tensor::f_from_slice(values)?.f_to_device(device)?)
-            };
             classes.push(ClassInputs { rows: place(&rows)?, lengths: place(&lengths)?, longest });
         }
-        let place =
-            |values: &[i64]| -> Result<Tensor> { Ok(Tensor::f_from_slice(values)?.f_to_device(device)?) };
         let uniform = Tensor::f_from_slice(&uniform)?.f_view([steps as i64, count as i64])?;
         Ok(Self {
             ids: place(&ids)?,

@@ -7,7 +7,7 @@
 use tch::{Device, Kind, Tensor};
 
 use super::activation::Activation;
-use super::group_cache::{GroupCache, GroupOperands};
+use super::group_cache::{GroupCache, GroupOperands, GroupShape};
 use super::layers::RmsNorm;
 use super::rotary::rotary_tables;
 use super::text_config::TextConfig;
@@ -22,6 +22,8 @@ pub(crate) struct FusedStep {
     cos: Tensor,
     /// Sines with the sign of `rotate_half`.
     sin: Tensor,
+    /// `[1, 1, 1]`, for scaled products without a summand.
+    zero: Tensor,
     activation: Activation,
     heads: i64,
     kv_heads: i64,
@@ -127,6 +129,7 @@ impl FusedStep {
             norm: RmsNorm::new(weights, "language_model.model.norm", config.rms_norm_eps)?,
             cos,
             sin,
+            zero: Tensor::f_zeros([1, 1, 1], (kind, device))?,
             activation: config.hidden_act,
             heads: config.num_attention_heads,
             kv_heads: config.kv_heads(),
@@ -168,7 +171,7 @@ impl FusedStep {
     }
 
     /// Creates a cache without groups.
-    pub(crate) fn cache(&self, shape: super::group_cache::GroupShape) -> Result<GroupCache> {
+    pub(crate) fn cache(&self, shape: GroupShape) -> Result<GroupCache> {
         let heads = (self.kv_heads, self.head_dim);
         GroupCache::new(shape, self.layers.len(), heads, (self.kind, self.device))
     }
@@ -259,8 +262,7 @@ impl FusedStep {
             Some([keys, values]) => {
                 let prefix = keys.size()[1];
                 let together = by_head.f_view([groups * kv, rows * share, width])?;
-                let zero = Tensor::f_zeros([1, 1, 1], (self.kind, self.device))?;
-                let shared = zero.f_baddbmm(&together, &keys.f_transpose(1, 2)?, 0.0, scale)?;
+                let shared = self.zero.f_baddbmm(&together, &keys.f_transpose(1, 2)?, 0.0, scale)?;
                 let own = own.f_view([groups * kv, rows * share, span])?;
                 let weights = Tensor::f_cat(&[shared, own], 2)?.f_softmax(-1, None)?;
                 let shared = weights.f_narrow(2, 0, prefix)?.f_bmm(values)?;
@@ -298,12 +300,11 @@ impl FusedLinear {
             }
             first += out;
         }
-        let tensor = |name: &str| weights.fused(name).or_else(|| weights.find(name));
-        let weight = match tensor(&format!("{fused}.weight")) {
-            Some(weight) => weight,
-            None => weights.get(&format!("{fused}.weight"))?,
-        };
-        Ok(Self { weight, bias: tensor(&format!("{fused}.bias")), adapters, low_rank: None })
+        let weight = format!("{fused}.weight");
+        let weight = weights.fused(&weight).map_or_else(|| weights.get(&weight), Ok)?;
+        let bias = format!("{fused}.bias");
+        let bias = weights.fused(&bias).or_else(|| weights.find(&bias));
+        Ok(Self { weight, bias, adapters, low_rank: None })
     }
 
     fn refresh(&mut self, kind: Kind) -> Result<()> {
