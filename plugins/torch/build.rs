@@ -1,5 +1,5 @@
 //! Finds libtorch as torch-sys will, says what to do where there is none, and lets the tests of this crate find
-//! it at run time. Dependents get its folder as `DEP_ISR_TORCH_LIBTORCH_LIB`.
+//! it at run time; compiles `src/operators`. Dependents get its folder as `DEP_ISR_TORCH_LIBTORCH_LIB`.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,9 @@ use std::process::{Command, exit};
 const VERSION: &str = "2.11.0";
 
 fn main() {
-    for variable in ["LIBTORCH", "LIBTORCH_LIB", "LIBTORCH_USE_PYTORCH"] {
+    for variable in
+        ["LIBTORCH", "LIBTORCH_INCLUDE", "LIBTORCH_LIB", "LIBTORCH_USE_PYTORCH", "LIBTORCH_CXX11_ABI"]
+    {
         println!("cargo:rerun-if-env-changed={variable}");
     }
     // Published documentation is built where there is no libtorch.
@@ -27,6 +29,24 @@ fn main() {
     println!("cargo:libtorch_lib={}", lib.display());
     // As RUNPATH, so that LD_LIBRARY_PATH can still name another libtorch.
     println!("cargo:rustc-link-arg=-Wl,--enable-new-dtags,-rpath,{}", lib.display());
+    compile(lib);
+}
+
+/// Compiles the operators that tch does not bind, with torch-sys's settings.
+fn compile(lib: &Path) {
+    const SOURCE: &str = "src/operators/operators.cpp";
+    println!("cargo:rerun-if-changed={SOURCE}");
+    let root = env::var_os("LIBTORCH_INCLUDE").map(PathBuf::from);
+    let root = root.or_else(|| lib.parent().map(Path::to_owned)).unwrap_or_default();
+    let abi = env::var("LIBTORCH_CXX11_ABI").unwrap_or_else(|_| "1".to_owned());
+    cc::Build::new()
+        .cpp(true)
+        .std("c++17")
+        .define("_GLIBCXX_USE_CXX11_ABI", abi.as_str())
+        .include(root.join("include"))
+        .warnings(false)
+        .file(SOURCE)
+        .compile("isr_operators");
 }
 
 /// The folder with `libtorch_cpu.so`, by the rules of torch-sys.

@@ -11,6 +11,7 @@
 //! | safetensors files | `tensors/` |
 //! | LoRA adapters in PEFT's format | `lora/` |
 //! | parameter counts and memory estimates | `inspect/` |
+//! | operators of libtorch that tch does not bind | `operators/` |
 //! | creation of a small model with a tokenizer | `new_model.rs` |
 //! | models of the Hugging Face hub | `hub/` (cargo feature `hub`) |
 //!
@@ -32,6 +33,7 @@ mod manifest;
 mod model;
 mod model_paths;
 mod new_model;
+mod operators;
 mod policy;
 mod tensors;
 mod train;

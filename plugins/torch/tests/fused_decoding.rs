@@ -9,6 +9,8 @@ use std::sync::Arc;
 use futures::future::join_all;
 use isr_api::{GenerateRequest, Policy, Prompt, Response, Sampling, VideoInput};
 use isr_torch::{DecodingConfig, TorchPolicy, TorchPolicyConfig};
+use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
 use support::{Golden, largest_difference, pseudo_video};
 
 /// Requests of many kinds: with a video (of three lengths, or the same one again) or without, of one to three answers,
@@ -79,4 +81,46 @@ async fn stop_strings_end_answers_in_a_window() {
         all.into_iter().map(Result::unwrap).collect()
     };
     assert_same(&ask(DecodingConfig::Fused).await, &ask(DecodingConfig::Reproducible).await, "llava");
+}
+
+/// Request, and the milliseconds after which it comes.
+fn arrivals() -> impl Strategy<Value = Vec<(usize, u64, u8, usize)>> {
+    // Kind of prompt and sampling, arrival, whether a stop string ends it, tokens.
+    let arrival = (0_usize..40, 0_u64..60, 0_u8..3, 1_usize..40);
+    prop::collection::vec(arrival, 1..24)
+}
+
+/// Answers depend on nothing but their request: ragged lengths, ends at any step, requests that come while others are
+/// decoded, more of them than there are rows.
+#[test]
+fn any_arrivals_give_the_answers_of_reproducible_steps() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    for (family, cases) in [("llava", 8), ("qwen3_vl", 4)] {
+        let golden = Golden::read(family);
+        let reproducible = policy(&golden, 16, DecodingConfig::Reproducible);
+        let fused = [1, 8, 64].map(|batch| (batch, policy(&golden, batch, DecodingConfig::Fused)));
+        let ask = |policy: &TorchPolicy, arrivals: &[(usize, u64, u8, usize)], late: bool| {
+            let one = async |&(kind, after, stop, tokens): &(usize, u64, u8, usize)| {
+                if late {
+                    tokio::time::sleep(std::time::Duration::from_millis(after)).await;
+                }
+                let mut request = request(kind);
+                request.sampling.max_new_tokens = tokens;
+                if stop == 0 {
+                    request.sampling.stop = vec!["a".to_owned(), "e".to_owned()];
+                }
+                policy.generate(request).await.unwrap()
+            };
+            runtime.block_on(join_all(arrivals.iter().map(one)))
+        };
+        let settings = ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() };
+        let outcome = TestRunner::new(settings).run(&arrivals(), |arrivals| {
+            let wanted = ask(&reproducible, &arrivals, false);
+            for (batch, fused) in &fused {
+                assert_same(&ask(fused, &arrivals, true), &wanted, &format!("{family}, {batch} rows"));
+            }
+            Ok(())
+        });
+        outcome.unwrap();
+    }
 }

@@ -40,7 +40,7 @@ pub(super) struct OwnTokens(i64);
 
 /// Inputs of the steps of a window that a class has, on the device.
 struct ClassInputs {
-    rows: Tensor,
+    places: Tensor,
     lengths: Tensor,
     longest: i64,
 }
@@ -140,6 +140,7 @@ impl Engine {
         let mut first = 0;
         for class in &mut batch.classes {
             let width = class.cache.shape().rows as usize;
+            let behind = first + class.cache.sequences() as usize;
             for group in &mut class.groups {
                 group.cache.0 += steps as i64;
                 let drawn = |step: usize, row: i64| {
@@ -157,6 +158,7 @@ impl Engine {
                 }
                 first += width;
             }
+            first = behind;
         }
         self.fused = batch;
         self.fused.retain_active()
@@ -183,7 +185,7 @@ impl Engine {
                 let longest = inputs.longest + number + 1;
                 Ok(StepGroups {
                     cache: &class.cache,
-                    rows: inputs.rows.f_add_scalar(number)?,
+                    places: inputs.places.f_add_scalar(number)?,
                     lengths: inputs.lengths.f_add_scalar(number + 1)?,
                     span: (longest + SPAN_STEP - 1) / SPAN_STEP * SPAN_STEP,
                 })
@@ -227,14 +229,13 @@ impl WindowInputs {
         let (mut first, mut classes) = (0, Vec::with_capacity(batch.classes.len()));
         for class in &mut batch.classes {
             let GroupShape { prefix, rows: width } = class.cache.shape();
-            let mut rows = class.cache.first_rows();
-            let rows_of_group = rows.len() / class.groups.len();
-            let mut lengths = Vec::new();
+            let sequences = class.cache.sequences();
+            let behind = first + sequences as usize;
+            // Sequences that belong to no group have no own tokens.
+            let mut lengths = vec![0; sequences as usize];
             for (number, group) in class.groups.iter_mut().enumerate() {
                 let OwnTokens(own) = group.cache;
-                lengths.extend((0..width).map(|_| own));
-                let of_group = &mut rows[number * rows_of_group..][..rows_of_group];
-                of_group.iter_mut().for_each(|row| *row += own);
+                lengths[number * width as usize..][..width as usize].fill(own);
                 let sampling = &group.request.borrow().sampling;
                 for row in &mut group.rows {
                     let at = first + row.cache_row as usize;
@@ -247,8 +248,11 @@ impl WindowInputs {
                 }
                 first += width as usize;
             }
+            first = behind;
+            let capacity = class.cache.capacity();
+            let places: Vec<i64> = (0..).zip(&lengths).map(|(at, own)| at * capacity + own).collect();
             let longest = lengths.iter().copied().max().unwrap_or(0);
-            classes.push(ClassInputs { rows: place(&rows)?, lengths: place(&lengths)?, longest });
+            classes.push(ClassInputs { places: place(&places)?, lengths: place(&lengths)?, longest });
         }
         let uniform = Tensor::f_from_slice(&uniform)?.f_view([steps as i64, count as i64])?;
         Ok(Self {

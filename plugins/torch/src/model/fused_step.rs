@@ -7,7 +7,8 @@
 use tch::{Device, Kind, Tensor};
 
 use super::activation::Activation;
-use super::group_cache::{GroupCache, GroupOperands, GroupShape};
+use super::attention_kernels::{Attended, AttentionKernels, Heads, OwnLengths};
+use super::group_cache::{GroupCache, GroupShape};
 use super::layers::RmsNorm;
 use super::rotary::rotary_tables;
 use super::text_config::TextConfig;
@@ -22,12 +23,9 @@ pub(crate) struct FusedStep {
     cos: Tensor,
     /// Sines with the sign of `rotate_half`.
     sin: Tensor,
-    /// `[1, 1, 1]`, for scaled products without a summand.
-    zero: Tensor,
     activation: Activation,
-    heads: i64,
-    kv_heads: i64,
-    head_dim: i64,
+    heads: Heads,
+    kernels: AttentionKernels,
     head_eps: f64,
     inner: i64,
     kind: Kind,
@@ -65,8 +63,8 @@ struct FusedLinear {
 /// Sequences of a step that share a [`GroupCache`], and where their tokens go.
 pub(crate) struct StepGroups<'a> {
     pub(crate) cache: &'a GroupCache,
-    /// Rows of the cache's table for the new keys and values, `[sequences * 2 * kv_heads]`.
-    pub(crate) rows: Tensor,
+    /// Places of the new keys and values, `[sequences]`; see [`GroupCache::write`].
+    pub(crate) places: Tensor,
     /// Own tokens of each sequence with the new one, `[sequences]`.
     pub(crate) lengths: Tensor,
     /// Own tokens that the step looks at, at least the largest of `lengths`.
@@ -124,16 +122,16 @@ impl FusedStep {
         let (cos, sin) = rotary_tables(config, kind, device)?;
         let half = config.head_dim() / 2;
         let sin = Tensor::f_cat(&[sin.f_narrow(1, 0, half)?.f_neg()?, sin.f_narrow(1, half, half)?], 1)?;
+        let heads =
+            Heads { query: config.num_attention_heads, kv: config.kv_heads(), dim: config.head_dim() };
         Ok(Self {
             layers: (0..config.num_hidden_layers).map(layer).collect::<Result<_>>()?,
             norm: RmsNorm::new(weights, "language_model.model.norm", config.rms_norm_eps)?,
             cos,
             sin,
-            zero: Tensor::f_zeros([1, 1, 1], (kind, device))?,
             activation: config.hidden_act,
-            heads: config.num_attention_heads,
-            kv_heads: config.kv_heads(),
-            head_dim: config.head_dim(),
+            heads,
+            kernels: AttentionKernels::choose(heads, (kind, device))?,
             head_eps: config.rms_norm_eps,
             inner: config.intermediate_size,
             kind,
@@ -160,9 +158,9 @@ impl FusedStep {
             }
             if let Some([query, key]) = &layer.head_norms {
                 let by_head = |t: &Tensor, heads: i64| -> Result<Tensor> {
-                    Ok(t.f_detach()?.f_unsqueeze(0)?.f_expand([heads, self.head_dim], false)?)
+                    Ok(t.f_detach()?.f_unsqueeze(0)?.f_expand([heads, self.heads.dim], false)?)
                 };
-                let all = [by_head(query, self.heads)?, by_head(key, self.kv_heads)?];
+                let all = [by_head(query, self.heads.query)?, by_head(key, self.heads.kv)?];
                 layer.head_scales = Some(Tensor::f_cat(&all, 0)?);
             }
         }
@@ -172,7 +170,7 @@ impl FusedStep {
 
     /// Creates a cache without groups.
     pub(crate) fn cache(&self, shape: GroupShape) -> Result<GroupCache> {
-        let heads = (self.kv_heads, self.head_dim);
+        let heads = (self.heads.kv, self.heads.dim);
         GroupCache::new(shape, self.layers.len(), heads, (self.kind, self.device))
     }
 
@@ -186,11 +184,14 @@ impl FusedStep {
     ) -> Result<Tensor> {
         let table = |t: &Tensor| -> Result<Tensor> { Ok(t.f_index_select(0, positions)?.f_unsqueeze(1)?) };
         let rope = (table(&self.cos)?, table(&self.sin)?);
-        let masks = groups.iter().map(|group| self.mask(group)).collect::<Result<Vec<_>>>()?;
+        let lengths = groups.iter().map(|StepGroups { cache, lengths, span, .. }| {
+            self.kernels.lengths(lengths, cache.capacity(), *span, self.kind)
+        });
+        let lengths = lengths.collect::<Result<Vec<_>>>()?;
         let mut x = embeddings;
         for (index, layer) in self.layers.iter().enumerate() {
             let attended =
-                self.attention(index, layer, &layer.input_norm.forward(&x)?, &rope, groups, &masks)?;
+                self.attention(index, layer, &layer.input_norm.forward(&x)?, &rope, groups, &lengths)?;
             x = layer.out.add_to(&x, &attended)?;
             let both = layer.gate_up.forward(&layer.post_norm.forward(&x)?)?;
             let gate = self.activation.forward(&both.f_narrow(1, 0, self.inner)?)?;
@@ -199,6 +200,7 @@ impl FusedStep {
         self.norm.forward(&x)
     }
 
+    /// Computes attention of hidden states `[sequences, hidden]`, `[sequences, heads * head_dim]`.
     fn attention(
         &self,
         index: usize,
@@ -206,29 +208,27 @@ impl FusedStep {
         x: &Tensor,
         (cos, sin): &(Tensor, Tensor),
         groups: &[StepGroups<'_>],
-        masks: &[Tensor],
+        lengths: &[OwnLengths],
     ) -> Result<Tensor> {
-        let (sequences, turned) = (x.size()[0], self.heads + self.kv_heads);
-        let qkv = layer.qkv.forward(x)?.f_view([sequences, turned + self.kv_heads, self.head_dim])?;
+        let Heads { query, kv, dim } = self.heads;
+        let (sequences, turned) = (x.size()[0], query + kv);
+        let qkv = layer.qkv.forward(x)?.f_view([sequences, turned + kv, dim])?;
         let mut qk = qkv.f_narrow(1, 0, turned)?;
         if let Some(scales) = &layer.head_scales {
-            qk = qk.f_rms_norm([self.head_dim], None::<&Tensor>, self.head_eps)?.f_mul(scales)?;
+            qk = qk.f_rms_norm([dim], None::<&Tensor>, self.head_eps)?.f_mul(scales)?;
         }
-        let half = self.head_dim / 2;
-        let qk = qk.f_mul(cos)?.f_addcmul(&qk.f_roll([half], [2])?, sin)?;
-        let keys = qk.f_narrow(1, self.heads, self.kv_heads)?;
-        let new = Tensor::f_cat(&[keys, qkv.f_narrow(1, turned, self.kv_heads)?], 1)?;
+        let qk = qk.f_mul(cos)?.f_addcmul(&qk.f_roll([dim / 2], [2])?, sin)?;
+        let new = Tensor::f_cat(&[qk.f_narrow(1, query, kv)?, qkv.f_narrow(1, turned, kv)?], 1)?;
+        let queries = qk.f_narrow(1, 0, query)?;
         let (mut start, mut attended) = (0, Vec::with_capacity(groups.len()));
-        for (group, mask) in groups.iter().zip(masks) {
+        for (group, lengths) in groups.iter().zip(lengths) {
             let count = group.cache.sequences();
-            let rows = new.f_narrow(0, start, count)?.f_view([-1, self.head_dim])?;
-            group.cache.write(index, &group.rows, &rows)?;
-            let query = qk.f_narrow(0, start, count)?.f_narrow(1, 0, self.heads)?;
+            group.cache.write(index, &group.places, &new.f_narrow(0, start, count)?)?;
             attended.push(self.group_attention(
-                &query,
+                index,
+                &queries.f_narrow(0, start, count)?,
                 group,
-                mask,
-                group.cache.operands(index, group.span)?,
+                lengths,
             )?);
             start += count;
         }
@@ -238,53 +238,32 @@ impl FusedStep {
         }
     }
 
-    /// Computes attention of queries `[sequences, heads, head_dim]`; returns `[sequences, heads * head_dim]`. Scores of
-    /// a group's prefix are one product for its sequences, and one call covers all groups.
+    /// Computes attention of queries `[sequences, heads, head_dim]`, `[sequences, heads * head_dim]`: one call for the
+    /// prefixes of all groups, one for the own tokens of all sequences.
     fn group_attention(
         &self,
-        query: &Tensor,
+        index: usize,
+        queries: &Tensor,
         group: &StepGroups<'_>,
-        mask: &Tensor,
-        operands: GroupOperands,
+        lengths: &OwnLengths,
     ) -> Result<Tensor> {
-        let (groups, rows) = (group.cache.groups(), group.cache.shape().rows);
-        let (kv, width, span) = (self.kv_heads, self.head_dim, group.span);
-        let share = self.heads / kv;
-        // Query heads that share a key head are rows of one product; with the prefix, so are sequences.
-        let by_head =
-            query.f_reshape([groups, rows, kv, share, width])?.f_transpose(1, 2)?.f_contiguous()?;
-        let scale = (width as f64).sqrt().recip();
-        let [own_keys, own_values] = operands.own;
-        let single = by_head.f_view([groups * kv * rows, share, width])?;
-        let own = mask.f_baddbmm(&single, &own_keys.f_transpose(1, 2)?, 1.0, scale)?;
+        let operands = group.cache.operands(index)?;
+        let own = self.kernels.own(queries, &operands.own, lengths)?;
         let all = match &operands.prefix {
-            None => own.f_softmax(-1, None)?.f_bmm(&own_values)?,
-            Some([keys, values]) => {
-                let prefix = keys.size()[1];
-                let together = by_head.f_view([groups * kv, rows * share, width])?;
-                let shared = self.zero.f_baddbmm(&together, &keys.f_transpose(1, 2)?, 0.0, scale)?;
-                let own = own.f_view([groups * kv, rows * share, span])?;
-                let weights = Tensor::f_cat(&[shared, own], 2)?.f_softmax(-1, None)?;
-                let shared = weights.f_narrow(2, 0, prefix)?.f_bmm(values)?;
-                let own =
-                    weights.f_narrow(2, prefix, span)?.f_reshape([groups * kv * rows, share, span])?;
-                shared.f_view([groups * kv * rows, share, width])?.f_baddbmm(&own, &own_values, 1, 1)?
+            None => own.values,
+            Some(prefix) => {
+                let (groups, rows) = (group.cache.groups(), group.cache.shape().rows);
+                let Heads { query, kv, dim } = self.heads;
+                let share = query / kv;
+                let queries = queries.f_view([groups, rows, query, dim])?;
+                let own = Attended {
+                    values: own.values.f_view([groups, rows, kv, share, dim])?,
+                    sums: own.sums.f_view([groups, rows, kv, share])?,
+                };
+                self.kernels.prefix(&queries, prefix)?.merged(&own)?
             }
         };
-        let all = all.f_view([groups, kv, rows, share, width])?.f_transpose(1, 2)?;
-        Ok(all.f_reshape([groups * rows, self.heads * width])?)
-    }
-
-    /// Returns the additive mask of own tokens, `[groups * kv_heads * rows, 1, span]`.
-    fn mask(&self, group: &StepGroups<'_>) -> Result<Tensor> {
-        let tokens = Tensor::f_arange(group.span, (Kind::Int64, self.device))?;
-        let (groups, rows) = (group.cache.groups(), group.cache.shape().rows);
-        let lengths = group.lengths.f_view([groups, 1, rows, 1])?;
-        let behind = tokens.f_view([1, 1, 1, -1])?.f_ge_tensor(&lengths)?;
-        let mask = Tensor::f_zeros([groups, 1, rows, group.span], (self.kind, self.device))?
-            .f_masked_fill(&behind, f64::NEG_INFINITY)?;
-        let mask = mask.f_expand([groups, self.kv_heads, rows, group.span], false)?;
-        Ok(mask.f_reshape([groups * self.kv_heads * rows, 1, group.span])?)
+        Ok(all.f_reshape([group.cache.sequences(), self.heads.query * self.heads.dim])?)
     }
 }
 
@@ -344,6 +323,74 @@ impl FusedLinear {
         match &self.low_rank {
             Some([inward, outward]) => Ok(y.f_addmm(&x.f_mm(inward)?, outward)?),
             None => Ok(y),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::rc::Rc;
+
+    use super::*;
+    use crate::model::decoder::{AttentionMode, Inputs};
+    use crate::model::{Decoding, VideoLmm};
+    use crate::operators::dispatched;
+
+    /// Names of the operations that one layer adds to a step of some groups of `rows` sequences, and of those of a step
+    /// without layers.
+    fn operations(family: &str, kind: Kind, groups: i64, rows: i64) -> [Vec<String>; 2] {
+        let folder =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../tests/golden/tiny_{family}"));
+        let mut model = VideoLmm::load_for(&folder, None, kind, Device::Cpu, Decoding::Fused).unwrap();
+        let mut step = model.fused.take().unwrap();
+        let extend = |cache: &mut _, tokens: &[i64]| {
+            let inputs: Inputs = model.embed_tokens(tokens, 0).unwrap();
+            let _ = model.decoder.forward(&inputs, AttentionMode::Extend(cache)).unwrap();
+        };
+        let mut prompt = model.decoder.cache(None, 16).unwrap();
+        extend(&mut prompt, &[5; 16]);
+        prompt.advance(16);
+        let prefix = Rc::new(prompt.into_prefix());
+        let mut own = model.decoder.cache(Some(prefix), 3).unwrap();
+        extend(&mut own, &[7; 3]);
+        own.advance(3);
+        let mut cache = step.cache(GroupShape::of(&own, rows)).unwrap();
+        for _ in 0..groups {
+            assert_eq!(cache.push(&own).unwrap(), 3);
+        }
+        cache.reserve_tokens(16).unwrap();
+        let sequences = cache.sequences();
+        step.refresh().unwrap();
+        let all = Tensor::full([sequences], 3, (Kind::Int64, Device::Cpu));
+        let embeddings = model.embed_ids(&all).unwrap();
+        let mut of_layers = |count: usize| {
+            step.layers.truncate(count);
+            let places = Tensor::arange(sequences, (Kind::Int64, Device::Cpu)) * cache.capacity() + 3;
+            let group = StepGroups { cache: &cache, places, lengths: &all + 1, span: 16 };
+            dispatched(|| {
+                let _ = step.forward(embeddings.shallow_clone(), &all, &[group]).unwrap();
+            })
+        };
+        let [two, one, none] = [2, 1, 0].map(&mut of_layers);
+        assert_eq!(two.len() - one.len(), one.len() - none.len(), "{family}");
+        // A layer's operations stand before the last norm.
+        let begin = none.len() - 1;
+        [one[begin..one.len() - 1].to_vec(), none]
+    }
+
+    /// The cost of a small step on a GPU is that of launching its operations.
+    #[test]
+    fn a_layer_is_22_operations_whatever_the_number_of_sequences() {
+        let families = ["llava", "video_llava", "llava_next_video", "qwen2_5_vl", "qwen3_vl"];
+        for (family, kind) in families.into_iter().flat_map(|f| [(f, Kind::Float), (f, Kind::BFloat16)]) {
+            for (groups, rows) in [(1, 1), (1, 8), (4, 2), (8, 1), (32, 2), (64, 1)] {
+                let [layer, rest] = operations(family, kind, groups, rows);
+                let (count, beside) = (layer.len(), rest.len());
+                println!("{family} {kind:?}, {groups} groups of {rows}: {count} a layer, {beside} beside");
+                assert!(count <= 22, "{family}, {groups} groups of {rows}: {layer:?}");
+                assert!(beside <= 10, "{family}: {rest:?}");
+            }
         }
     }
 }

@@ -48,15 +48,15 @@ impl GroupShape {
 struct GroupLayer {
     /// Keys and values of the prefixes, `[slots, kv_heads, prefix, head_dim]`; `None` without a prefix.
     prefix: Option<[Tensor; 2]>,
-    /// Keys and values of own tokens, `[2, slots, kv_heads, rows, capacity, head_dim]`.
+    /// Keys, and behind them values, of own tokens: `[slots * rows, capacity, 2 * kv_heads, head_dim]`.
     own: Tensor,
 }
 
-/// Keys and values of the groups in use in one layer, as operands of batched products.
+/// Keys and values of one layer that a step attends to.
 pub(super) struct GroupOperands {
-    /// Keys and values `[groups * kv_heads, prefix, head_dim]`.
+    /// Keys and values of the prefixes, `[groups, kv_heads, prefix, head_dim]`.
     pub(super) prefix: Option<[Tensor; 2]>,
-    /// Keys and values `[groups * kv_heads * rows, span, head_dim]`.
+    /// Keys and values of own tokens, `[sequences, capacity, kv_heads, head_dim]`.
     pub(super) own: [Tensor; 2],
 }
 
@@ -87,14 +87,15 @@ impl GroupCache {
         self.shape
     }
 
-    /// Returns the number of groups in use.
+    /// Returns the number of groups that a step computes: those in use, rounded up to one of eight numbers between two
+    /// powers of two. Some kernels are prepared anew for each number that they meet.
     pub(crate) fn groups(&self) -> i64 {
-        self.groups
+        rounded(self.groups)
     }
 
-    /// Returns the number of sequences in use.
+    /// Returns the number of sequences that a step computes.
     pub(crate) fn sequences(&self) -> i64 {
-        self.groups * self.shape.rows
+        self.groups() * self.shape.rows
     }
 
     /// Adds a group whose sequences all begin with the content of `cache`, which is copied. Returns the number of own
@@ -105,7 +106,7 @@ impl GroupCache {
         let slot = self.groups;
         for (index, layer) in self.layers.iter().enumerate() {
             let parts = cache.layer(index)?;
-            let own = layer.own.f_select(1, slot)?;
+            let own = layer.own.f_narrow(0, slot * self.shape.rows, self.shape.rows)?;
             let mut start = 0;
             if let (Some([keys, values]), Some((shared_keys, shared_values))) =
                 (&layer.prefix, &parts.prefix)
@@ -146,58 +147,51 @@ impl GroupCache {
                 for part in layer.prefix.iter().flatten() {
                     part.f_select(0, slot)?.f_copy_(&part.f_select(0, last)?)?;
                 }
-                layer.own.f_select(1, slot)?.f_copy_(&layer.own.f_select(1, last)?)?;
+                let rows = self.shape.rows;
+                let own = |slot: i64| layer.own.f_narrow(0, slot * rows, rows);
+                own(slot)?.f_copy_(&own(last)?)?;
             }
         }
         self.groups = last;
         Ok(())
     }
 
-    /// Returns the rows of [`write`](Self::write)'s table that hold own token 0 of each sequence in use,
-    /// `[sequences, 2 * kv_heads]`; token `t` is `t` rows behind.
-    pub(crate) fn first_rows(&self) -> Vec<i64> {
-        let GroupShape { rows, .. } = self.shape;
-        let mut index = Vec::new();
-        for (group, row) in (0..self.groups).flat_map(|group| (0..rows).map(move |row| (group, row))) {
-            for (part, head) in (0..2).flat_map(|part| (0..self.kv_heads).map(move |head| (part, head))) {
-                let at = ((part * self.slots + group) * self.kv_heads + head) * rows + row;
-                index.push(at * self.capacity);
-            }
-        }
-        index
+    /// Returns the number of tokens between the first own tokens of two sequences.
+    pub(crate) fn capacity(&self) -> i64 {
+        self.capacity
     }
 
-    /// Writes keys and values `[sequences * 2 * kv_heads, head_dim]` of one token of each sequence in use.
-    pub(super) fn write(&self, layer: usize, rows: &Tensor, values: &Tensor) -> Result<()> {
-        let table = self.layers[layer].own.f_view([-1, self.head_dim])?;
-        let _ = { table }.f_index_copy_(0, rows, values)?;
+    /// Writes keys and values `[sequences, 2 * kv_heads, head_dim]` of one token of each sequence. Own token `t` of sequence
+    /// `i` has the place `i * capacity + t`.
+    pub(super) fn write(&self, layer: usize, places: &Tensor, values: &Tensor) -> Result<()> {
+        let table = self.layers[layer].own.f_view([-1, 2 * self.kv_heads, self.head_dim])?;
+        let _ = { table }.f_index_copy_(0, places, values)?;
         Ok(())
     }
 
-    /// Returns keys and values of a layer, `span` own tokens of each sequence.
-    pub(super) fn operands(&self, layer: usize, span: i64) -> Result<GroupOperands> {
+    /// Returns keys and values of a layer.
+    pub(super) fn operands(&self, layer: usize) -> Result<GroupOperands> {
         let GroupLayer { prefix, own } = &self.layers[layer];
         let prefix = match prefix {
-            Some([keys, values]) => {
-                let used =
-                    |t: &Tensor| -> Result<Tensor> { Ok(t.f_narrow(0, 0, self.groups)?.f_flatten(0, 1)?) };
-                Some([used(keys)?, used(values)?])
+            Some(both) => {
+                let [keys, values] = both.each_ref().map(|t| t.f_narrow(0, 0, self.groups()));
+                Some([keys?, values?])
             }
             None => None,
         };
-        let used = |part: i64| -> Result<Tensor> {
-            Ok(own.f_select(0, part)?.f_narrow(0, 0, self.groups)?.f_flatten(0, 2)?.f_narrow(1, 0, span)?)
-        };
-        Ok(GroupOperands { prefix, own: [used(0)?, used(1)?] })
+        let own = own.f_narrow(0, 0, self.sequences())?;
+        let part = |first: i64| own.f_narrow(2, first, self.kv_heads);
+        Ok(GroupOperands { prefix, own: [part(0)?, part(self.kv_heads)?] })
     }
 
     /// Grows the allocation, one layer at a time, to hold some groups and own tokens. After an error the cache cannot be
     /// used.
     fn reserve(&mut self, groups: i64, tokens: i64) -> Result<()> {
-        if groups <= self.slots && tokens <= self.capacity {
+        if rounded(groups) <= self.slots && tokens <= self.capacity {
             return Ok(());
         }
-        let slots = if groups > self.slots { groups.max(2 * self.slots) } else { self.slots };
+        let slots =
+            if rounded(groups) > self.slots { rounded(groups).max(2 * self.slots) } else { self.slots };
         let capacity = self.capacity.max((tokens + CAPACITY_STEP - 1) / CAPACITY_STEP * CAPACITY_STEP);
         for index in 0..self.layers.len() {
             let GroupLayer { prefix: old_prefix, own: old_own } = &self.layers[index];
@@ -210,7 +204,8 @@ impl GroupCache {
             };
             let own = self.empty_own(slots, capacity)?;
             if self.groups > 0 {
-                let part = |t: &Tensor| t.f_narrow(1, 0, self.groups)?.f_narrow(4, 0, self.capacity);
+                let sequences = self.groups * self.shape.rows;
+                let part = |t: &Tensor| t.f_narrow(0, 0, sequences)?.f_narrow(1, 0, self.capacity);
                 part(&own)?.f_copy_(&part(old_own)?)?;
             }
             self.layers[index] = GroupLayer { prefix, own };
@@ -235,7 +230,7 @@ impl GroupCache {
 
     /// Allocates own tokens: zero, since those behind a sequence's last are multiplied by zero.
     fn empty_own(&self, slots: i64, capacity: i64) -> Result<Tensor> {
-        let shape = [2, slots, self.kv_heads, self.shape.rows, capacity, self.head_dim];
+        let shape = [slots * self.shape.rows, capacity, 2 * self.kv_heads, self.head_dim];
         Ok(Tensor::f_zeros(shape, self.options)?)
     }
 
@@ -249,11 +244,33 @@ impl GroupCache {
     }
 }
 
-/// Copies keys and values `[1, kv_heads, tokens, head_dim]` to every row of `[2, kv_heads, rows, capacity, head_dim]`.
+/// Copies keys and values `[1, kv_heads, tokens, head_dim]` to every row of `[rows, capacity, 2 * kv_heads, head_dim]`.
 fn put(own: &Tensor, start: i64, keys: &Tensor, values: &Tensor) -> Result<()> {
-    for (part, from) in [keys, values].into_iter().enumerate() {
-        let to = own.f_select(0, part as i64)?.f_narrow(2, start, from.size()[2])?;
-        { to }.f_copy_(&from.f_squeeze_dim(0)?.f_unsqueeze(1)?)?;
+    let (heads, tokens) = (keys.size()[1], keys.size()[2]);
+    for (part, from) in (0..).zip([keys, values]) {
+        let to = own.f_narrow(1, start, tokens)?.f_narrow(2, part * heads, heads)?;
+        { to }.f_copy_(&from.f_transpose(1, 2)?)?;
     }
     Ok(())
+}
+
+/// Rounds a number of groups up.
+fn rounded(groups: i64) -> i64 {
+    let unit = (groups.unsigned_abs().next_power_of_two() as i64 / 8).max(1);
+    (groups + unit - 1) / unit * unit
+}
+
+#[cfg(test)]
+mod tests {
+    use super::rounded;
+
+    #[test]
+    fn numbers_of_groups_are_rounded_up_to_few_by_an_eighth_at_most() {
+        let all: std::collections::BTreeSet<i64> = (0..=64).map(rounded).collect();
+        assert_eq!(
+            all.into_iter().collect::<Vec<_>>(),
+            [0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64]
+        );
+        assert!((1..1000).all(|n| n <= rounded(n) && 4 * rounded(n) <= 5 * n));
+    }
 }

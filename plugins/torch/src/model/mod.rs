@@ -1,6 +1,7 @@
 //! Video LMM: vision tower, projector and decoder, each described by the checkpoint's config.
 
 pub(crate) mod activation;
+mod attention_kernels;
 mod attention_mode;
 pub(crate) mod config;
 pub(crate) mod decoder;
