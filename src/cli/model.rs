@@ -27,8 +27,8 @@ pub(super) struct ModelArgs {
     /// `auto` (a GPU where there is one), `cpu`, `cuda` or `cuda:N`
     #[arg(long, default_value = "auto")]
     device: String,
-    /// Type of weights and activations
-    #[arg(long, default_value = "float32", value_parser = ["float32", "bfloat16"])]
+    /// Type of weights and activations; `auto` is on a GPU that of the checkpoint's weights, on a CPU float32
+    #[arg(long, default_value = "auto", value_parser = ["auto", "float32", "bfloat16"])]
     precision: String,
 }
 
@@ -65,7 +65,7 @@ impl ModelArgs {
             size: [224, 224],
             batch: 1,
             tokens: 1,
-            precision: serde_json::from_value(self.precision.clone().into())?,
+            precision: isr_dpo::torch::Precision::default(),
             verify: false,
         };
         let found = isr_dpo::inspect(&self.checkpoint(), &config)

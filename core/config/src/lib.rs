@@ -50,7 +50,7 @@ pub use iteration::LoopConfig;
 pub use loader::{LoadedConfig, Loader};
 pub use oracle::is_oracle;
 pub use output::{file_schema, schema, to_toml};
-pub use renamed::with_current_names;
+pub use renamed::{with_current_names, without_former_defaults};
 pub use run::RunConfig;
 pub use supervised::SupervisedConfig;
 pub use train::{ReferenceSource, Schedule, TrainConfig};

@@ -1,4 +1,4 @@
-//! Former names of keys and components, accepted for one version.
+//! Former names of keys and components, accepted for one version, and former defaults.
 //!
 //! Each layer of a config, and the `config.toml` of a run directory, is brought to today's names before anything
 //! else looks at it. A former name is logged as a warning that says the new one.
@@ -16,6 +16,19 @@ const KEYS: [(&str, &str, &str); 3] = [
 /// Components: section, former `type`, `type`.
 const COMPONENTS: [(&str, &str, &str); 2] =
     [("policy", "llava", "torch"), ("encoder", "clip", "vision_tower")];
+
+/// Defaults that were written into the `config.toml` of a run, of keys that are left out at today's: table, key, value.
+const DEFAULTS: [(&str, &str, Scalar); 4] = [
+    ("policy", "precision", Scalar::Text("float32")),
+    ("policy", "batch", Scalar::Number(16)),
+    ("policy", "prefix_cache_mb", Scalar::Number(2048)),
+    ("encoder", "precision", Scalar::Text("float32")),
+];
+
+enum Scalar {
+    Text(&'static str),
+    Number(u64),
+}
 
 /// Today's form of a dotted key, as `-s` and environment variables have them.
 pub(super) fn key(path: &str) -> Option<String> {
@@ -84,6 +97,23 @@ pub fn with_current_names(mut config: Json) -> Json {
     config
 }
 
+/// Removes keys that have a former default, for the comparison with the config of an older run. Where that is not today's
+/// (on a GPU), the fingerprints of the run tell.
+pub fn without_former_defaults(mut config: Json) -> Json {
+    for (table, key, value) in DEFAULTS {
+        let value = match value {
+            Scalar::Text(text) => Json::from(text),
+            Scalar::Number(number) => Json::from(number),
+        };
+        if let Some(entries) = config.get_mut(table).and_then(Json::as_object_mut)
+            && entries.get(key) == Some(&value)
+        {
+            entries.remove(key);
+        }
+    }
+    config
+}
+
 fn warn(old: &str, new: &str) {
     tracing::warn!("{old} is now called {new}; the former name will be refused by the next version");
 }
@@ -111,6 +141,9 @@ mod tests {
             "judge": { "type": "clip" },
         });
         assert_eq!(with_current_names(old), new);
+        let written = json!({ "policy": { "batch": 16, "precision": "bfloat16" }, "encoder": { "precision": "float32" } });
+        let left = json!({ "policy": { "precision": "bfloat16" }, "encoder": {} });
+        assert_eq!(without_former_defaults(written), left);
         assert_eq!(with_current_names(new.clone()), new);
     }
 }

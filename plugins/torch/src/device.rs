@@ -1,10 +1,13 @@
 //! Devices and dtypes.
 
+use std::path::Path;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use tch::{Cuda, Device, Kind};
+use tch::{Cuda, Device, Kind, Tensor};
 
 use crate::error::{Result, TorchError};
+use crate::tensors::TensorFolder;
 
 /// Dtype of weights and activations.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -25,6 +28,74 @@ impl Precision {
             Self::Bfloat16 => Kind::BFloat16,
         }
     }
+}
+
+/// Dtype of weights and activations, or how it is chosen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum PrecisionConfig {
+    /// On a GPU that of the checkpoint's weights, bfloat16 for float16; on a CPU float32.
+    #[default]
+    Auto,
+    /// [`Precision::Float32`].
+    Float32,
+    /// [`Precision::Bfloat16`].
+    Bfloat16,
+}
+
+impl From<Precision> for PrecisionConfig {
+    fn from(precision: Precision) -> Self {
+        match precision {
+            Precision::Float32 => Self::Float32,
+            Precision::Bfloat16 => Self::Bfloat16,
+        }
+    }
+}
+
+impl PrecisionConfig {
+    pub(crate) fn is_auto(&self) -> bool {
+        *self == Self::Auto
+    }
+
+    /// Chooses for a checkpoint folder and a device.
+    ///
+    /// # Errors
+    /// Weight files whose headers cannot be read.
+    pub(crate) fn choose(self, checkpoint: &Path, device: Device) -> Result<Precision> {
+        match self {
+            Self::Float32 => Ok(Precision::Float32),
+            Self::Bfloat16 => Ok(Precision::Bfloat16),
+            Self::Auto if device == Device::Cpu => Ok(Precision::Float32),
+            Self::Auto if stored_kind(checkpoint)? == Kind::Float => Ok(Precision::Float32),
+            Self::Auto if multiplies_bfloat16(device) => Ok(Precision::Bfloat16),
+            Self::Auto => {
+                tracing::info!(?device, "this device has no products of bfloat16: float32 is taken");
+                Ok(Precision::Float32)
+            }
+        }
+    }
+}
+
+/// Returns the dtype that most of a checkpoint's bytes have.
+fn stored_kind(checkpoint: &Path) -> Result<Kind> {
+    let files = TensorFolder::open(checkpoint)?;
+    let mut bytes = Vec::<(Kind, usize)>::new();
+    for stored in &files.tensors {
+        let kind = files.kind(stored)?;
+        match bytes.iter_mut().find(|(known, _)| *known == kind) {
+            Some((_, sum)) => *sum += stored.bytes,
+            None => bytes.push((kind, stored.bytes)),
+        }
+    }
+    Ok(bytes.into_iter().max_by_key(|(_, sum)| *sum).map_or(Kind::Float, |(kind, _)| kind))
+}
+
+fn multiplies_bfloat16(device: Device) -> bool {
+    let product = || -> Result<f64> {
+        let ones = Tensor::f_ones([16, 16], (Kind::BFloat16, device))?;
+        Ok(f64::try_from(&ones.f_mm(&ones)?.f_sum(Kind::Float)?)?)
+    };
+    product().is_ok_and(|sum| sum == 4096.0)
 }
 
 /// Parses a device: `auto` (a GPU if there is one), `cpu`, `cuda` or `cuda:N`.
@@ -75,6 +146,27 @@ fn load_cuda() {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A GPU takes the type of the weights; that the device multiplies it is tried, here on the CPU.
+    #[test]
+    fn precision_is_that_of_the_checkpoint_on_a_gpu_and_float32_on_a_cpu() {
+        let folder = tempfile::tempdir().unwrap();
+        for (kind, precision) in [
+            (Kind::Float, Precision::Float32),
+            (Kind::BFloat16, Precision::Bfloat16),
+            (Kind::Half, Precision::Bfloat16),
+        ] {
+            let small = Tensor::ones([2], (Kind::Float, Device::Cpu));
+            let large = Tensor::ones([9], (kind, Device::Cpu));
+            let tensors = [("a".to_owned(), small), ("b".to_owned(), large)].into();
+            crate::tensors::write_tensors(&folder.path().join("model.safetensors"), &tensors).unwrap();
+            assert_eq!(stored_kind(folder.path()).unwrap(), kind);
+            let chosen = |config: PrecisionConfig, device| config.choose(folder.path(), device).unwrap();
+            assert_eq!(chosen(PrecisionConfig::Auto, Device::Cpu), Precision::Float32);
+            assert_eq!(chosen(precision.into(), Device::Cpu), precision);
+        }
+        assert!(multiplies_bfloat16(Device::Cpu));
+    }
 
     #[test]
     fn unknown_and_absent_devices_are_refused_by_name() {

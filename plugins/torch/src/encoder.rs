@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use tch::{Device, Kind};
 
 use crate::cpu_lock::{self, Requester};
-use crate::device::{Precision, parse_device};
+use crate::device::{Precision, PrecisionConfig, parse_device};
 use crate::error::{Result, TorchError};
 use crate::model::config::VisionConfig;
 use crate::model::preprocess::{ImageProcessor, Preprocess};
@@ -34,9 +34,10 @@ pub struct VisionTowerConfig {
     /// Device: `auto` (a GPU if there is one), `cpu`, `cuda` or `cuda:N`. Default `auto`.
     #[serde(default = "default_device")]
     pub device: String,
-    /// Dtype of weights, activations and features: `float32` or `bfloat16`. Default `float32`.
-    #[serde(default)]
-    pub precision: Precision,
+    /// Dtype of weights, activations and features: `float32`, `bfloat16` or `auto`, which on a GPU is that of the
+    /// checkpoint's weights (bfloat16 for float16), on a CPU `float32`. Default `auto`.
+    #[serde(default, skip_serializing_if = "PrecisionConfig::is_auto")]
+    pub precision: PrecisionConfig,
     /// Image processor: `checkpoint` (as the checkpoint's files say), `clip` (transformers' `CLIPImageProcessor`)
     /// or `llava_hound` (LanguageBind's transform). Default `checkpoint`.
     #[serde(default)]
@@ -85,15 +86,17 @@ impl VisionTowerEncoder {
     /// # Errors
     /// A checkpoint that cannot be resolved or read, or a device that is not available.
     pub fn load(model: &Path, config: &VisionTowerConfig) -> Result<Self> {
-        let (kind, device) = (config.precision.kind(), parse_device(&config.device)?);
+        let device = parse_device(&config.device)?;
         let paths = ModelPaths::resolve(model, None)?;
         paths.verify(false)?;
+        let precision = config.precision.choose(&paths.base, device)?;
+        let kind = precision.kind();
         let (model, weights, tower) = load_tower(&paths.base, kind, device)?;
         let processor = match &model.vision {
             VisionConfig::Clip(vision) => model.processor.chosen(config.preprocess, vision.image_size),
             VisionConfig::Qwen(_) => model.processor.clone(),
         };
-        let fingerprint = fingerprint(&model, &weights, &processor, config.precision)?;
+        let fingerprint = fingerprint(&model, &weights, &processor, precision)?;
         let tower = LoadedTower { tower, processor, kind, device };
         Ok(Self { tower: Arc::new(Mutex::new(tower)), fingerprint, device })
     }

@@ -18,6 +18,7 @@
 //! Numerics are checked against transformers 5.23.0 in `tests/golden.rs`.
 
 mod allocator;
+mod capacity;
 mod chat;
 mod checkpoint;
 mod cpu_lock;
@@ -40,7 +41,7 @@ mod train;
 mod visual;
 
 pub use allocator::keep_freed_memory;
-pub use device::Precision;
+pub use device::{Precision, PrecisionConfig};
 pub use encoder::{VisionTowerConfig, VisionTowerEncoder};
 pub use engine::Logits;
 pub use error::TorchError;

@@ -13,9 +13,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tch::Device;
 
+use crate::capacity::Capacity;
 use crate::chat::{Chat, check_date};
 use crate::checkpoint::Checkpoint;
-use crate::device::{Precision, parse_device};
+use crate::device::{PrecisionConfig, parse_device};
 use crate::engine::{Command, Engine, EngineHandle, Logits, PrefixCache};
 use crate::error::Result;
 use crate::lora::{Adapter, is_adapter};
@@ -40,22 +41,24 @@ pub struct TorchPolicyConfig {
     /// Device: `auto` (a GPU if there is one), `cpu`, `cuda` or `cuda:N`. Default `auto`.
     #[serde(default = "default_device")]
     pub device: String,
-    /// Dtype of weights and activations: `float32` or `bfloat16`. Default `float32`.
-    #[serde(default)]
-    pub precision: Precision,
+    /// Dtype of weights and activations: `float32`, `bfloat16` or `auto`, which on a GPU is that of the checkpoint's
+    /// weights (bfloat16 for float16), on a CPU `float32`. Default `auto`.
+    #[serde(default, skip_serializing_if = "PrecisionConfig::is_auto")]
+    pub precision: PrecisionConfig,
     /// Batch size of decoding: answers that are generated at once. 1 or a multiple of 8, for which results on a CPU
-    /// do not depend on the other answers in the batch. Default 16.
-    #[serde(default = "default_batch")]
-    pub batch: usize,
+    /// do not depend on the other answers in the batch. Default: on a GPU 8 to 128, by the memory that model and
+    /// optimiser leave free; on a CPU 16.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch: Option<usize>,
     /// Arrangement of decoding steps: `reproducible`, `fused` or `auto`, which is `fused` on a GPU and `reproducible` on
     /// a CPU. Default `auto`.
     #[serde(default, skip_serializing_if = "DecodingConfig::is_auto")]
     pub decoding: DecodingConfig,
     /// Size of the prefix cache in MiB: keys and values of prompts up to the end of their last video, so that a video
     /// is prefilled once for all prompts between two updates of the weights. Results do not depend on it.
-    /// Default 2048.
-    #[serde(default = "default_prefix_cache_mb")]
-    pub prefix_cache_mb: usize,
+    /// Default: on a GPU by the memory that model and optimiser leave free; on a CPU 2048.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefix_cache_mb: Option<usize>,
     /// Number of CPU threads for one operation; 0 leaves the choice to libtorch. Default 0.
     #[serde(default)]
     pub threads: usize,
@@ -109,14 +112,6 @@ fn default_device() -> String {
     "auto".to_owned()
 }
 
-fn default_batch() -> usize {
-    16
-}
-
-fn default_prefix_cache_mb() -> usize {
-    2048
-}
-
 fn default_shard_gb() -> f64 {
     5.0
 }
@@ -128,10 +123,10 @@ impl TorchPolicyConfig {
             model: model.into(),
             adapter: None,
             device: default_device(),
-            precision: Precision::default(),
-            batch: default_batch(),
+            precision: PrecisionConfig::default(),
+            batch: None,
             decoding: DecodingConfig::default(),
-            prefix_cache_mb: default_prefix_cache_mb(),
+            prefix_cache_mb: None,
             threads: 0,
             shard_gb: default_shard_gb(),
             verify: false,
@@ -166,25 +161,35 @@ impl TorchPolicyConfig {
         paths.verify(self.verify)?;
         let adapter = self.adapter(&paths, device, run_seed)?;
         let decoding = self.decoding.on(device);
-        let model = VideoLmm::load_for(&paths.base, adapter, self.precision.kind(), device, decoding)?;
+        let precision = self.precision.choose(&paths.base, device)?;
+        let model = VideoLmm::load_for(&paths.base, adapter, precision.kind(), device, decoding)?;
         let chat = Chat::read(&paths.base, &model.config, self.template_date.as_deref())?;
         if let (Some(date), None) = (chat.date(), &self.template_date) {
             tracing::warn!(%date, "the chat template asks for the date; template_date fixes it, so that a run can be repeated");
         }
         let checkpoint = Checkpoint::read(&paths.base, chat.stops())?;
         let trainer = Trainer::new(self.training.clone(), &model)?;
-        let identity = Fingerprint::of(format!("{:?} {}", self.precision, chat.identity()));
+        let identity = Fingerprint::of(format!("{precision:?} {}", chat.identity()));
         let shard_bytes = (self.shard_gb * 1e9) as u64;
-        let prefixes = PrefixCache::new((self.prefix_cache_mb as u64) << 20);
+        let given = (self.batch, self.prefix_cache_mb);
+        let capacity = Capacity::choose(given, &model, trainer.state_bytes())?;
+        tracing::info!(
+            ?device,
+            ?precision,
+            batch = capacity.batch,
+            prefix_cache_mb = capacity.prefix_cache_mb,
+            "policy loaded"
+        );
+        let prefixes = PrefixCache::new((capacity.prefix_cache_mb as u64) << 20);
         Ok(Engine::new(
             model,
             chat,
             checkpoint,
             trainer,
-            self.batch,
+            capacity.batch,
             shard_bytes,
             identity,
-            self.precision,
+            precision,
             prefixes,
         ))
     }
@@ -209,8 +214,10 @@ impl Component for TorchPolicyConfig {
     type Built = Arc<dyn Policy>;
 
     fn validate(&self) -> std::result::Result<(), String> {
-        if self.batch != 1 && (self.batch == 0 || !self.batch.is_multiple_of(8)) {
-            return Err(format!("batch is {}; it must be 1 or a multiple of 8", self.batch));
+        if let Some(batch) =
+            self.batch.filter(|batch| *batch != 1 && (*batch == 0 || !batch.is_multiple_of(8)))
+        {
+            return Err(format!("batch is {batch}; it must be 1 or a multiple of 8"));
         }
         if let Some(date) = &self.template_date {
             check_date(date).map_err(|why| format!("template_date: {why}"))?;
@@ -316,7 +323,7 @@ mod tests {
     #[test]
     fn newer_keys_are_not_written_at_their_defaults() {
         let written = serde_json::to_value(TorchPolicyConfig::new("model")).unwrap();
-        for key in ["adapter", "decoding", "template_date"] {
+        for key in ["adapter", "batch", "decoding", "precision", "prefix_cache_mb", "template_date"] {
             assert_eq!(written.get(key), None, "{key}");
         }
     }

@@ -125,8 +125,9 @@ async fn what_was_read_of_a_video_before_changes_no_bit() {
             })
             .collect();
         let kept = TorchPolicyConfig::new(&model).load().unwrap();
-        let forgotten =
-            TorchPolicyConfig { prefix_cache_mb: 0, ..TorchPolicyConfig::new(&model) }.load().unwrap();
+        let forgotten = TorchPolicyConfig { prefix_cache_mb: Some(0), ..TorchPolicyConfig::new(&model) }
+            .load()
+            .unwrap();
         let (one, other) = (asked_in_turn(&kept, &scenes).await, asked_in_turn(&forgotten, &scenes).await);
         assert_eq!(one, other, "{family}");
         assert_ne!(one[0].1, one[1].1, "{family}: the videos differ");

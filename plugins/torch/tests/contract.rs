@@ -21,7 +21,7 @@ async fn the_encoder_keeps_the_contract() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_policy_keeps_the_contract() {
     let mut config = TorchPolicyConfig::new(Golden::read("llava").model());
-    config.batch = 8;
+    config.batch = Some(8);
     config.threads = 1;
     assert_eq!(isr_testing::policy(Arc::new(config.load().unwrap())).await, []);
 }

@@ -13,7 +13,7 @@ use isr_api::{
     ComponentError, Continuation, FeatureType, FinishReason, GenerateRequest, Policy, Progress, Prompt,
     Sampling, ScoreRequest, VideoInput,
 };
-use isr_torch::{Precision, TorchPolicyConfig, TrainingConfig};
+use isr_torch::{PrecisionConfig, TorchPolicyConfig, TrainingConfig};
 use serde_json::Value;
 use support::{Dpo, Golden, copied, example, pseudo_video, step};
 use tokio::sync::mpsc::unbounded_channel;
@@ -161,7 +161,7 @@ async fn long_answers_are_streamed_and_stopped_as_their_whole_text_is() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_first_step_measures_the_drift_between_sampling_and_training() {
     let golden = Golden::read("qwen2_5_vl");
-    let drift = async |precision: Precision| {
+    let drift = async |precision: PrecisionConfig| {
         let training = TrainingConfig { micro_batch: 1, ..TrainingConfig::default() };
         let config = TorchPolicyConfig { precision, training, ..TorchPolicyConfig::new(golden.model()) };
         let policy = config.load().unwrap();
@@ -184,7 +184,7 @@ async fn the_first_step_measures_the_drift_between_sampling_and_training() {
         assert!(mean <= max && sum <= 40.0 * mean + 1e-9, "{metrics:?}");
         mean
     };
-    let (exact, rounded) = (drift(Precision::Float32).await, drift(Precision::Bfloat16).await);
+    let (exact, rounded) = (drift(PrecisionConfig::Float32).await, drift(PrecisionConfig::Bfloat16).await);
     assert!(exact < 1e-5 && rounded > 10.0 * exact, "{exact} {rounded}");
     assert!(rounded < 0.1, "{rounded}");
 }

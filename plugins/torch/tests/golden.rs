@@ -9,7 +9,7 @@ use isr_api::{
     BuildContext, CheckpointKind, Component, Continuation, FeatureType, GenerateRequest, Policy, Sampling,
     ScoreRequest, VisualFeatures,
 };
-use isr_torch::{Precision, TorchPolicyConfig, VisionTowerConfig};
+use isr_torch::{PrecisionConfig, TorchPolicyConfig, VisionTowerConfig};
 use support::{FAMILIES, GOLDENS, Golden, floats, largest_difference, scene};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -244,8 +244,10 @@ async fn bfloat16_stays_near_float32() {
         let prompt = golden.question(&scene(&golden, None));
         let single =
             TorchPolicyConfig::new(golden.model()).load().unwrap().logits(prompt.clone()).await.unwrap();
-        let config =
-            TorchPolicyConfig { precision: Precision::Bfloat16, ..TorchPolicyConfig::new(golden.model()) };
+        let config = TorchPolicyConfig {
+            precision: PrecisionConfig::Bfloat16,
+            ..TorchPolicyConfig::new(golden.model())
+        };
         let policy = config.load().unwrap();
         let half = policy.logits(prompt.clone()).await.unwrap();
         let differences = single.values.iter().zip(&half.values).map(|(a, b)| f64::from((a - b).abs()));

@@ -9,13 +9,13 @@ use std::path::Path;
 use std::process::Command;
 
 use isr_api::{CheckpointKind, Policy};
-use isr_torch::{NewModelConfig, Precision, TorchPolicy, TorchPolicyConfig};
+use isr_torch::{NewModelConfig, PrecisionConfig, TorchPolicy, TorchPolicyConfig};
 
 const TEST: &str = "peak_memory_of_loading_is_at_most_1_15_times_the_weights";
 const MODEL: &str = "ISR_TEST_LOAD";
 const PRECISION: &str = "ISR_TEST_PRECISION";
 
-fn load(model: &Path, precision: Precision) -> TorchPolicy {
+fn load(model: &Path, precision: PrecisionConfig) -> TorchPolicy {
     let config = TorchPolicyConfig { precision, device: "cpu".to_owned(), ..TorchPolicyConfig::new(model) };
     config.load().unwrap()
 }
@@ -34,7 +34,7 @@ fn held_now() -> u64 {
 }
 
 /// Most bytes that loading held, and that saving held beyond the model.
-async fn measured(model: &Path, precision: Precision) -> [u64; 2] {
+async fn measured(model: &Path, precision: PrecisionConfig) -> [u64; 2] {
     // What libtorch sets up once.
     drop(load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/tiny_llava"), precision));
     let before = held_now();
@@ -48,7 +48,7 @@ async fn measured(model: &Path, precision: Precision) -> [u64; 2] {
 }
 
 /// The same in a process of its own.
-fn measured_apart(model: &Path, precision: Precision) -> [u64; 2] {
+fn measured_apart(model: &Path, precision: PrecisionConfig) -> [u64; 2] {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", TEST, "--nocapture"]).env(MODEL, model);
     let output = command.env(PRECISION, format!("{precision:?}").to_lowercase()).output().unwrap();
@@ -62,8 +62,8 @@ fn measured_apart(model: &Path, precision: Precision) -> [u64; 2] {
 async fn peak_memory_of_loading_is_at_most_1_15_times_the_weights() {
     if let Some(model) = std::env::var_os(MODEL) {
         let precision = match std::env::var(PRECISION).unwrap().as_str() {
-            "float32" => Precision::Float32,
-            _ => Precision::Bfloat16,
+            "float32" => PrecisionConfig::Float32,
+            _ => PrecisionConfig::Bfloat16,
         };
         let [loading, saving] = measured(Path::new(&model), precision).await;
         println!("held {loading} {saving} bytes");
@@ -82,13 +82,13 @@ async fn peak_memory_of_loading_is_at_most_1_15_times_the_weights() {
     let (wide, narrow) = (folder.path().join("float32"), folder.path().join("bfloat16"));
     shape.create(&wide, &corpus, 0).unwrap();
     fs::create_dir(&narrow).unwrap();
-    load(&wide, Precision::Bfloat16).save(&narrow, CheckpointKind::Model).await.unwrap();
+    load(&wide, PrecisionConfig::Bfloat16).save(&narrow, CheckpointKind::Model).await.unwrap();
     let size = fs::metadata(wide.join("model.safetensors")).unwrap().len();
     assert!(size > 400_000_000, "{size}");
     for (model, precision, weights) in [
-        (&wide, Precision::Float32, size),
-        (&wide, Precision::Bfloat16, size / 2),
-        (&narrow, Precision::Bfloat16, size / 2),
+        (&wide, PrecisionConfig::Float32, size),
+        (&wide, PrecisionConfig::Bfloat16, size / 2),
+        (&narrow, PrecisionConfig::Bfloat16, size / 2),
     ] {
         let [loading, saving] = measured_apart(model, precision);
         let case = format!("{precision:?} from {}", model.display());

@@ -10,7 +10,9 @@ use std::sync::Arc;
 use isr_api::{
     BuildContext, CheckpointKind, Component, Policy, Prompt, ScoreRequest, StepReport, Target, TrainStep,
 };
-use isr_torch::{LoraConfig, Precision, Targets, TorchPolicy, TorchPolicyConfig, TrainingConfig, merge};
+use isr_torch::{
+    LoraConfig, PrecisionConfig, Targets, TorchPolicy, TorchPolicyConfig, TrainingConfig, merge,
+};
 use support::{Dpo, FAMILIES, Golden, copied, example, folder, step};
 
 const SHARD: u64 = 5_000_000_000;
@@ -252,8 +254,10 @@ async fn recomputed_layers_drop_the_same_inputs() {
 #[tokio::test(flavor = "multi_thread")]
 async fn adapters_train_in_bfloat16_with_float32_values() {
     let golden = Golden::read("llava");
-    let config =
-        TorchPolicyConfig { precision: Precision::Bfloat16, ..with_lora(&golden, LoraConfig::default()) };
+    let config = TorchPolicyConfig {
+        precision: PrecisionConfig::Bfloat16,
+        ..with_lora(&golden, LoraConfig::default())
+    };
     let policy = config.load().unwrap();
     let losses: Vec<f64> = train(&policy, &golden, 0..4).await.iter().map(|report| report.loss).collect();
     assert!(losses[3] < losses[0], "{losses:?}");

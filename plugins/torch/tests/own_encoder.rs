@@ -8,10 +8,12 @@ mod support;
 use std::sync::Arc;
 
 use isr_api::{BuildContext, CheckpointKind, Component, Policy, VideoEncoder, VisualFeatures};
-use isr_torch::{LoraConfig, Precision, TorchPolicy, TorchPolicyConfig, TrainingConfig, VisionTowerConfig};
+use isr_torch::{
+    LoraConfig, PrecisionConfig, TorchPolicy, TorchPolicyConfig, TrainingConfig, VisionTowerConfig,
+};
 use support::{Dpo, FAMILIES, Golden, example, step};
 
-fn separate(golden: &Golden, precision: Precision) -> Arc<dyn VideoEncoder> {
+fn separate(golden: &Golden, precision: PrecisionConfig) -> Arc<dyn VideoEncoder> {
     let config = VisionTowerConfig { model: Some(golden.model()), precision, ..support::tower_config() };
     config.build(&BuildContext::default()).unwrap()
 }
@@ -35,7 +37,7 @@ async fn is_same(own: &Arc<dyn VideoEncoder>, golden: &Golden, expected: &Visual
 async fn features_and_fingerprint_are_those_of_the_separate_encoder() {
     for family in FAMILIES {
         let golden = Golden::read(family);
-        for precision in [Precision::Float32, Precision::Bfloat16] {
+        for precision in [PrecisionConfig::Float32, PrecisionConfig::Bfloat16] {
             let separate = separate(&golden, precision);
             let config = TorchPolicyConfig { precision, ..TorchPolicyConfig::new(golden.model()) };
             let policy = TorchPolicyConfig { device: "cpu".to_owned(), ..config }.load().unwrap();
@@ -53,7 +55,7 @@ async fn features_stay_those_of_the_starting_checkpoint() {
     let trained = TrainingConfig { projector: true, tower: true, ..TrainingConfig::default() };
     for family in ["llava", "qwen3_vl"] {
         let golden = Golden::read(family);
-        let expected = separate(&golden, Precision::Float32).encode(&golden.frames()).await.unwrap();
+        let expected = separate(&golden, PrecisionConfig::Float32).encode(&golden.frames()).await.unwrap();
         for training in [
             TrainingConfig::default(),
             trained.clone(),

@@ -7,7 +7,7 @@ mod support;
 use std::sync::Arc;
 
 use isr_api::{CheckpointKind, Continuation, Policy, Target};
-use isr_torch::{Precision, TorchPolicyConfig, TrainingConfig};
+use isr_torch::{PrecisionConfig, TorchPolicyConfig, TrainingConfig};
 use support::{Dpo, Golden, example, step};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -119,9 +119,11 @@ async fn bfloat16_follows_float32() {
     let golden = Golden::read("llava");
     let objective = Arc::new(Dpo { beta: 0.1 });
     let mut losses = Vec::new();
-    for (precision, gradient_checkpointing) in
-        [(Precision::Float32, false), (Precision::Bfloat16, false), (Precision::Bfloat16, true)]
-    {
+    for (precision, gradient_checkpointing) in [
+        (PrecisionConfig::Float32, false),
+        (PrecisionConfig::Bfloat16, false),
+        (PrecisionConfig::Bfloat16, true),
+    ] {
         let mut config = TorchPolicyConfig { precision, ..TorchPolicyConfig::new(golden.model()) };
         config.training.gradient_checkpointing = gradient_checkpointing;
         let policy = config.load().unwrap();

@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use isr_api::Error;
-use isr_config::{difference, with_current_names};
+use isr_config::{difference, with_current_names, without_former_defaults};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -120,7 +120,8 @@ pub fn config_difference(path: &Path, settings: &Value) -> Result<Option<String>
     let text = fs::read_to_string(&config).map_err(|error| Error::io("read", &config, error))?;
     let old: Value = toml::from_str(&text)
         .map_err(|error| Error::Damaged { path: config, reason: error.to_string() })?;
-    Ok(difference(&with_current_names(old), settings, &MAY_CHANGE))
+    let old = without_former_defaults(with_current_names(old));
+    Ok(difference(&old, &without_former_defaults(settings.clone()), &MAY_CHANGE))
 }
 
 /// Returns the path of an iteration's directory.

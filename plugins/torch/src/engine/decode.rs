@@ -7,6 +7,7 @@ use isr_api::{FinishReason, GenerateRequest, ProgressSender, Response};
 
 use super::Engine;
 use super::group::{DecodeGroup, DecodeRow, QueuedRequest, RequestState};
+use super::memory::{DECODING, READING};
 use super::prefill::PrefillOutput;
 use super::progress::{emit_prompt, stable_prefix};
 use super::reply::{Reply, respond};
@@ -75,7 +76,8 @@ impl Engine {
             return;
         }
         let QueuedRequest { request, progress, reply } = queued;
-        match self.prefill_request(&request, progress.as_ref()) {
+        let read = |engine: &mut Self| engine.prefill_request(&request, progress.as_ref());
+        match self.within_memory(READING, read) {
             Err(error) => respond(reply, Err(error)),
             Ok(prompt) => self.start(request, progress.as_ref(), reply, prompt),
         }
@@ -112,7 +114,7 @@ impl Engine {
             let count = if self.model.fused.is_some() { 1 } else { indices.len() as i64 };
             let cache = match prompt.cache.fork(count) {
                 Ok(cache) => cache,
-                Err(error) => return state.borrow_mut().fail(error),
+                Err(error) => return state.borrow_mut().fail(self.advised(error, DECODING)),
             };
             let row = |(cache_row, &index): (usize, &usize)| {
                 DecodeRow::new(index, cache_row, Sampler::new(sampling.clone(), seed, index), progress)
@@ -146,8 +148,9 @@ impl Engine {
     /// device's memory fails alone. A failed step has changed no cache.
     fn step_apart(&mut self, batch: Vec<DecodeGroup>, error: TorchError) {
         if let [group] = batch.as_slice() {
-            return group.request.borrow_mut().fail(error);
+            return group.request.borrow_mut().fail(self.advised(error, DECODING));
         }
+        self.gives_up_cache(&error);
         tracing::warn!(%error, requests = batch.len(), "a decoding step failed; each request goes on alone");
         for group in batch {
             let mut alone = vec![group];
@@ -172,7 +175,7 @@ impl Engine {
     fn draw<'l>(&mut self, mut group: DecodeGroup, logits: impl Iterator<Item = &'l [f32]>) {
         let request = Rc::clone(&group.request);
         if let Err(error) = group.draw(logits).and_then(|()| self.retain_active(group)) {
-            request.borrow_mut().fail(error);
+            request.borrow_mut().fail(self.advised(error, DECODING));
         }
     }
 
@@ -199,14 +202,18 @@ impl Engine {
     /// Completes the answers that have ended, and requeues the group if it has others.
     fn retain_active(&mut self, mut group: DecodeGroup) -> Result<()> {
         self.complete_ended(&mut group)?;
-        match &self.model.fused {
-            _ if group.rows.is_empty() => Ok(()),
-            Some(step) => self.fused.push(step, group),
-            None => {
-                self.groups.push_back(group);
-                Ok(())
-            }
+        if group.rows.is_empty() {
+            return Ok(());
         }
+        if self.model.fused.is_none() {
+            self.groups.push_back(group);
+            return Ok(());
+        }
+        self.within_memory(DECODING, |engine| match &engine.model.fused {
+            Some(step) => engine.fused.make_room(step, &group),
+            None => Ok(()),
+        })?;
+        self.fused.push(group)
     }
 
     /// Completes the answers that have ended, and removes them from their group.

@@ -10,7 +10,8 @@ use tch::{Device, Kind, Tensor};
 use super::Engine;
 use super::device_sampler::DeviceSampler;
 use super::group::DecodeGroup;
-use super::sampler::Draw;
+use super::memory::DECODING;
+use super::sampler::{Draw, Sampler};
 use crate::error::{Result, TorchError};
 use crate::model::fused_step::{FusedStep, StepGroups};
 use crate::model::group_cache::{GroupCache, GroupShape};
@@ -60,31 +61,30 @@ impl FusedBatch {
         self.classes.iter().flat_map(|class| &class.groups)
     }
 
-    /// Adds a group, whose sequences begin with the content of the group's cache.
-    pub(super) fn push(&mut self, step: &FusedStep, group: DecodeGroup<KvCache>) -> Result<()> {
-        let rows = group.rows.iter().map(|row| row.cache_row + 1).max().unwrap_or(0);
-        let shape = GroupShape::of(&group.cache, rows);
-        let known = self.classes.iter().position(|class| class.cache.shape() == shape);
-        let at = match known {
-            Some(at) => at,
+    /// Allocates room for a group, whose sequences will begin with the content of the group's cache. After an error about
+    /// memory the batch is as before.
+    pub(super) fn make_room(&mut self, step: &FusedStep, group: &DecodeGroup<KvCache>) -> Result<()> {
+        let shape = shape_of(group);
+        let known = self.classes.iter_mut().find(|class| class.cache.shape() == shape);
+        match known {
+            Some(class) => class.cache.make_room(&group.cache),
             None => {
-                self.classes.push(Class { cache: step.cache(shape)?, groups: Vec::new() });
-                self.classes.len() - 1
-            }
-        };
-        match self.classes[at].cache.push(&group.cache) {
-            Ok(own) => {
-                self.classes[at].groups.push(group.with(OwnTokens(own)));
+                let mut cache = step.cache(shape)?;
+                cache.make_room(&group.cache)?;
+                self.classes.push(Class { cache, groups: Vec::new() });
                 Ok(())
             }
-            // A cache that could not grow cannot be used.
-            Err(error) => {
-                for other in self.classes.swap_remove(at).groups {
-                    other.request.borrow_mut().fail(TorchError::Engine(error.to_string()));
-                }
-                Err(error)
-            }
         }
+    }
+
+    /// Adds a group that there is room for.
+    pub(super) fn push(&mut self, group: DecodeGroup<KvCache>) -> Result<()> {
+        let shape = shape_of(&group);
+        let class = self.classes.iter_mut().find(|class| class.cache.shape() == shape);
+        let class = class.ok_or_else(|| TorchError::Engine("a group has no room".to_owned()))?;
+        let own = class.cache.push(&group.cache)?;
+        class.groups.push(group.with(OwnTokens(own)));
+        Ok(())
     }
 
     /// Removes groups without answers under way, and those that nobody waits for.
@@ -102,39 +102,79 @@ impl FusedBatch {
         Ok(())
     }
 
-    /// Takes all groups out.
-    pub(super) fn drain(&mut self) -> impl Iterator<Item = DecodeGroup<OwnTokens>> {
-        std::mem::take(&mut self.classes).into_iter().flat_map(|class| class.groups)
+    /// Fails the requests of all groups, and removes them.
+    fn fail(&mut self, error: &TorchError) {
+        for group in std::mem::take(&mut self.classes).into_iter().flat_map(|class| class.groups) {
+            group.request.borrow_mut().fail(TorchError::Engine(error.to_string()));
+        }
+    }
+
+    /// Takes the newest group out.
+    fn pop(&mut self) -> Option<DecodeGroup<OwnTokens>> {
+        let class = self.classes.last_mut()?;
+        let newest = class.groups.pop();
+        class.cache.pop();
+        self.classes.retain(|class| !class.groups.is_empty());
+        newest
+    }
+
+    /// Copies the states of all random streams.
+    fn samplers(&self) -> Vec<Sampler> {
+        self.groups().flat_map(|group| group.rows.iter().map(|row| row.sampler.clone())).collect()
+    }
+
+    /// Brings random streams back to copied states.
+    fn restore(&mut self, samplers: Vec<Sampler>) {
+        let groups = self.classes.iter_mut().flat_map(|class| &mut class.groups);
+        for (row, sampler) in groups.flat_map(|group| &mut group.rows).zip(samplers) {
+            row.sampler = sampler;
+        }
     }
 }
 
+fn shape_of(group: &DecodeGroup<KvCache>) -> GroupShape {
+    let rows = group.rows.iter().map(|row| row.cache_row + 1).max().unwrap_or(0);
+    GroupShape::of(&group.cache, rows)
+}
+
 impl Engine {
-    /// Decodes the next tokens of every answer in the batch. An error of the steps is that of all their requests.
+    /// Decodes the next tokens of every answer in the batch. Where memory is short, the prefix cache is given up, then the
+    /// newest request, until the others fit. Another error is that of all requests.
     pub(super) fn fused_window(&mut self) {
-        if let Err(error) = self.try_fused_window() {
-            for group in self.fused.drain() {
-                group.request.borrow_mut().fail(TorchError::Engine(error.to_string()));
+        if let Err(error) = self.fused.retain_active() {
+            return self.fused.fail(&error);
+        }
+        while !self.fused.is_empty() {
+            let left = |group: &DecodeGroup<OwnTokens>| {
+                group.rows.iter().map(|row| group.limit.saturating_sub(row.tokens.len())).max().unwrap_or(0)
+            };
+            let steps = self.fused.groups().map(left).max().unwrap_or(0).clamp(1, WINDOW);
+            // What has been drawn in a window that fails is drawn again.
+            let before = self.fused.samplers();
+            let error = match self.fused_steps(steps) {
+                Ok(drawn) => {
+                    if let Err(error) = self.take_over(steps, &drawn) {
+                        self.fused.fail(&error);
+                    }
+                    return;
+                }
+                Err(error) => error,
+            };
+            self.fused.restore(before);
+            if self.gives_up_cache(&error) {
+                continue;
+            }
+            let is_short = error.is_out_of_memory();
+            let error = self.advised(error, DECODING);
+            match self.fused.pop().filter(|_| is_short) {
+                Some(newest) => newest.request.borrow_mut().fail(error),
+                None => return self.fused.fail(&error),
             }
         }
     }
 
-    fn try_fused_window(&mut self) -> Result<()> {
-        self.fused.retain_active()?;
-        if self.fused.is_empty() {
-            return Ok(());
-        }
-        let left = |group: &DecodeGroup<OwnTokens>| {
-            group.rows.iter().map(|row| group.limit.saturating_sub(row.tokens.len())).max().unwrap_or(0)
-        };
-        let steps = self.fused.groups().map(left).max().unwrap_or(0).clamp(1, WINDOW);
-        let start = Instant::now();
-        let (tokens, logprobs) = self.fused_steps(steps)?;
-        tracing::debug!(
-            rows = self.fused.rows(),
-            steps,
-            milliseconds_a_step = start.elapsed().as_secs_f64() * 1e3 / steps as f64,
-            "decoded"
-        );
+    /// Appends the tokens of a window to their answers, and completes those that end.
+    fn take_over(&mut self, steps: usize, (tokens, logprobs): &(Vec<i64>, Vec<f32>)) -> Result<()> {
         let mut batch = std::mem::take(&mut self.fused);
         let all = batch.classes.iter().map(|class| class.cache.sequences()).sum::<i64>() as usize;
         let mut first = 0;
@@ -166,7 +206,7 @@ impl Engine {
 
     /// Issues some steps; returns tokens and log-probs `[steps, sequences]`, row-major.
     fn fused_steps(&mut self, steps: usize) -> Result<(Vec<i64>, Vec<f32>)> {
-        let device = self.model.device;
+        let (start, device) = (Instant::now(), self.model.device);
         for class in &mut self.fused.classes {
             let longest = class.groups.iter().map(|group| group.cache.0).max().unwrap_or(0);
             class.cache.reserve_tokens(longest + steps as i64 + SPAN_STEP)?;
@@ -201,7 +241,14 @@ impl Engine {
             logprobs.push(logprob);
         }
         let tokens = Tensor::f_stack(&tokens, 0)?.f_to_device(Device::Cpu)?.f_flatten(0, 1)?;
-        Ok((Vec::try_from(&tokens)?, to_vec(&Tensor::f_stack(&logprobs, 0)?)?))
+        let drawn = (Vec::try_from(&tokens)?, to_vec(&Tensor::f_stack(&logprobs, 0)?)?);
+        tracing::debug!(
+            rows = self.fused.rows(),
+            steps,
+            milliseconds_a_step = start.elapsed().as_secs_f64() * 1e3 / steps as f64,
+            "decoded"
+        );
+        Ok(drawn)
     }
 }
 

@@ -15,6 +15,7 @@ mod detokenizer;
 mod device_sampler;
 mod fused;
 mod group;
+mod memory;
 mod prefill;
 mod prefix_cache;
 mod progress;
@@ -245,8 +246,14 @@ impl Engine {
     fn execute(&mut self, command: Command) {
         match command {
             Command::Generate(request, progress, reply) => self.enqueue(request, progress, reply),
-            Command::Score(request, reply) => respond(reply, tch::no_grad(|| self.score(&request))),
-            Command::Logits(prompt, reply) => respond(reply, tch::no_grad(|| self.logits(&prompt))),
+            Command::Score(request, reply) => {
+                let score = |engine: &mut Self| tch::no_grad(|| engine.score(&request));
+                respond(reply, self.within_memory(memory::READING, score));
+            }
+            Command::Logits(prompt, reply) => {
+                let logits = |engine: &mut Self| tch::no_grad(|| engine.logits(&prompt));
+                respond(reply, self.within_memory(memory::READING, logits));
+            }
             Command::Fingerprint(reply) => {
                 let _ = reply.send(self.fingerprint());
             }
@@ -291,7 +298,8 @@ impl Engine {
         if self.trainer.trains_tower() {
             self.keep_original_tower()?;
         }
-        self.trainer.step(&mut self.model, &self.chat, step, objective)
+        let outcome = self.trainer.step(&mut self.model, &self.chat, step, objective);
+        outcome.map_err(|error| self.advised(error, memory::TRAINING))
     }
 
     /// Returns the encoder of the checkpoint that the policy was built from. It shares the memory of the model's

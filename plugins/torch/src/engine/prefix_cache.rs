@@ -54,6 +54,16 @@ impl PrefixCache {
         PrefixKey { slots: slots.to_vec(), videos }
     }
 
+    /// Returns the bytes of all entries.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Returns the upper bound in bytes.
+    pub(super) fn limit(&self) -> u64 {
+        self.limit
+    }
+
     /// Drops every entry; to be called when the weights change.
     pub(super) fn clear(&mut self) {
         self.entries.clear();

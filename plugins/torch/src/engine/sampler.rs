@@ -7,6 +7,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha12Rng;
 
 /// Sampler of one answer, with a random stream of its own.
+#[derive(Clone)]
 pub(crate) struct Sampler {
     sampling: Sampling,
     rng: ChaCha12Rng,

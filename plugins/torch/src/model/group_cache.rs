@@ -3,7 +3,7 @@
 use tch::{Device, Kind, Tensor};
 
 use super::kv_cache::KvCache;
-use crate::error::Result;
+use crate::error::{Result, TorchError};
 
 /// Prefix lengths are cut to multiples of this, for aligned matrix products; the rest counts as own tokens.
 const ALIGNMENT: i64 = 8;
@@ -98,11 +98,16 @@ impl GroupCache {
         self.groups() * self.shape.rows
     }
 
+    /// Allocates room for one more group, whose sequences begin with the content of `cache`.
+    pub(crate) fn make_room(&mut self, cache: &KvCache) -> Result<()> {
+        self.reserve(self.groups + 1, cache.len() - self.shape.prefix)
+    }
+
     /// Adds a group whose sequences all begin with the content of `cache`, which is copied. Returns the number of own
     /// tokens that each sequence begins with.
     pub(crate) fn push(&mut self, cache: &KvCache) -> Result<i64> {
         let begin = cache.len() - self.shape.prefix;
-        self.reserve(self.groups + 1, begin)?;
+        self.make_room(cache)?;
         let slot = self.groups;
         for (index, layer) in self.layers.iter().enumerate() {
             let parts = cache.layer(index)?;
@@ -137,6 +142,11 @@ impl GroupCache {
     /// Makes room for `tokens` own tokens of each sequence.
     pub(crate) fn reserve_tokens(&mut self, tokens: i64) -> Result<()> {
         self.reserve(self.groups, tokens)
+    }
+
+    /// Removes the last group.
+    pub(crate) fn pop(&mut self) {
+        self.groups = (self.groups - 1).max(0);
     }
 
     /// Removes a group; the last one takes its slot.
@@ -184,33 +194,46 @@ impl GroupCache {
         Ok(GroupOperands { prefix, own: [part(0)?, part(self.kv_heads)?] })
     }
 
-    /// Grows the allocation, one layer at a time, to hold some groups and own tokens. After an error the cache cannot be
-    /// used.
+    /// Grows the allocation, one layer at a time, to hold some groups and own tokens. Where memory is short, the cache is as
+    /// before.
     fn reserve(&mut self, groups: i64, tokens: i64) -> Result<()> {
-        if rounded(groups) <= self.slots && tokens <= self.capacity {
+        let needed = rounded(groups);
+        if needed <= self.slots && tokens <= self.capacity {
             return Ok(());
         }
-        let slots =
-            if rounded(groups) > self.slots { rounded(groups).max(2 * self.slots) } else { self.slots };
+        let slots = if needed > self.slots { needed.max(2 * self.slots) } else { self.slots };
         let capacity = self.capacity.max((tokens + CAPACITY_STEP - 1) / CAPACITY_STEP * CAPACITY_STEP);
-        for index in 0..self.layers.len() {
-            let GroupLayer { prefix: old_prefix, own: old_own } = &self.layers[index];
-            let prefix = match old_prefix {
-                Some(both) if slots == self.slots => Some(both.each_ref().map(Tensor::shallow_clone)),
-                Some([keys, values]) => {
-                    Some([self.with_slots(keys, slots)?, self.with_slots(values, slots)?])
+        let grown = (0..self.layers.len()).try_for_each(|index| self.grow(index, slots, capacity));
+        match grown {
+            Ok(()) => (self.slots, self.capacity) = (slots, capacity),
+            // More slots do no harm, but own tokens lie equally far apart in all layers.
+            Err(_) => {
+                let lost = |_| TorchError::Engine("no memory to take a cache's growth back".to_owned());
+                let old = self.capacity;
+                for layer in self.layers.iter_mut().filter(|layer| layer.own.size()[1] != old) {
+                    layer.own =
+                        layer.own.f_narrow(1, 0, old).and_then(|own| own.f_contiguous()).map_err(lost)?;
                 }
-                None => None,
-            };
-            let own = self.empty_own(slots, capacity)?;
-            if self.groups > 0 {
-                let sequences = self.groups * self.shape.rows;
-                let part = |t: &Tensor| t.f_narrow(0, 0, sequences)?.f_narrow(1, 0, self.capacity);
-                part(&own)?.f_copy_(&part(old_own)?)?;
             }
-            self.layers[index] = GroupLayer { prefix, own };
         }
-        (self.slots, self.capacity) = (slots, capacity);
+        grown
+    }
+
+    /// Grows one layer.
+    fn grow(&mut self, index: usize, slots: i64, capacity: i64) -> Result<()> {
+        let GroupLayer { prefix: old_prefix, own: old_own } = &self.layers[index];
+        let prefix = match old_prefix {
+            Some(both) if slots == self.slots => Some(both.each_ref().map(Tensor::shallow_clone)),
+            Some([keys, values]) => Some([self.with_slots(keys, slots)?, self.with_slots(values, slots)?]),
+            None => None,
+        };
+        let own = self.empty_own(slots, capacity)?;
+        if self.groups > 0 {
+            let sequences = self.groups * self.shape.rows;
+            let part = |t: &Tensor| t.f_narrow(0, 0, sequences)?.f_narrow(1, 0, self.capacity);
+            part(&own)?.f_copy_(&part(old_own)?)?;
+        }
+        self.layers[index] = GroupLayer { prefix, own };
         Ok(())
     }
 

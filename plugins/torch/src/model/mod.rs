@@ -156,6 +156,13 @@ impl VideoLmm {
         Ok(!layout_of(folder, &self.config, |layout| self.weights.equal_in(folder, layout, tower))?)
     }
 
+    /// Returns the bytes of one token's keys and values in all layers.
+    pub(crate) fn token_bytes(&self) -> u64 {
+        let text = &self.config.text;
+        let width = self.kind.elt_size_in_bytes() as u64;
+        2 * (text.num_hidden_layers * text.kv_heads() * text.head_dim()) as u64 * width
+    }
+
     /// Computes tower features `[steps, tokens, width]` of one video, with a graph if the tower is trained.
     pub(crate) fn encode(&self, frames: &Frames) -> Result<Tensor> {
         encode(&self.tower, &self.config.processor, frames, (self.kind, self.device))

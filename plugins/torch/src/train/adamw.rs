@@ -42,6 +42,17 @@ impl AdamW {
         Self { parameters, sums, moments: BTreeMap::new(), steps: 0, betas, epsilon, weight_decay }
     }
 
+    /// Returns the bytes of gradients, moments and master copies on the parameters' device.
+    pub(super) fn state_bytes(&self) -> u64 {
+        let of = |(_, parameter): &(String, Tensor)| {
+            let width = parameter.kind().elt_size_in_bytes() as u64;
+            // Of a narrower type: a master, and the float32 sum of micro-batches.
+            let copies = if parameter.kind() == Kind::Float { 0 } else { 8 };
+            parameter.numel() as u64 * (width + 8 + copies)
+        };
+        self.parameters.iter().map(of).sum()
+    }
+
     /// Resets all moments and the step count.
     pub(super) fn reset(&mut self) {
         self.moments.clear();

@@ -145,6 +145,26 @@ impl Trainer {
         self.own_tower
     }
 
+    /// Returns the bytes that gradients and the optimiser's state take on the model's device.
+    pub(crate) fn state_bytes(&self) -> u64 {
+        self.optimizer.state_bytes()
+    }
+
+    /// Returns the settings that lower the memory of a step.
+    pub(crate) fn memory_remedy(&self) -> String {
+        let TrainingConfig { micro_batch, micro_batch_tokens, .. } = self.config;
+        let mut remedy = format!(
+            "lower policy.training.micro_batch_tokens (it is {micro_batch_tokens}) or micro_batch (it is {micro_batch})"
+        );
+        if !self.config.gradient_checkpointing {
+            remedy.push_str(", set policy.training.gradient_checkpointing = true");
+        }
+        if self.config.lora.is_none() {
+            remedy.push_str(", train an adapter (policy.training.lora)");
+        }
+        remedy
+    }
+
     /// Returns whether steps change the tower's own weights in place; an adapter leaves them unchanged.
     pub(crate) fn trains_tower(&self) -> bool {
         self.config.tower && self.config.lora.is_none()

@@ -10,7 +10,7 @@ use isr_api::{
     ComponentError, Continuation, Frames, Granularity, ObjectiveBatch, ObjectiveValue, PreferenceObjective,
     Prompt, Requirements, Target, TrainExample, TrainStep, VideoInput, View, VisualFeatures,
 };
-use isr_torch::{Precision, Preprocess, VisionTowerConfig};
+use isr_torch::{PrecisionConfig, Preprocess, VisionTowerConfig};
 use safetensors::SafeTensors;
 use serde_json::Value;
 
@@ -31,7 +31,7 @@ pub fn tower_config() -> VisionTowerConfig {
     VisionTowerConfig {
         model: None,
         device: "cpu".to_owned(),
-        precision: Precision::Float32,
+        precision: PrecisionConfig::Float32,
         preprocess: Preprocess::Checkpoint,
     }
 }
