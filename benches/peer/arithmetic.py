@@ -26,7 +26,7 @@ def read(size: Size, past: int, new: int) -> float:
 
 
 def head(size: Size, tokens: int) -> float:
-    return 2 * tokens * size.hidden * 32_000
+    return 2 * tokens * size.hidden * size.words
 
 
 def tower(size: Size, frames: int) -> float:
@@ -39,20 +39,20 @@ def tower(size: Size, frames: int) -> float:
 def decode_bytes(size: Size, frames: int, width: int) -> tuple:
     """What a step of decoding has to read: all weights, and of each sequence its keys and values halfway."""
     kv = size.hidden * size.kv_heads // size.heads
-    weights = linear(size) / 2 + size.hidden * 32_000
-    tokens = 2 + frames * PATCHES + size.context / 2
+    weights = linear(size) / 2 + size.hidden * size.words
+    tokens = 1 + frames * PATCHES + size.context / 2
     return width * weights, width * 2 * size.layers * kv * tokens
 
 
 def train_tokens(size: Size, settings: dict) -> int:
     """Tokens of all pairs, a prompt once."""
-    return settings["samples"] * (2 + settings["frames"] * PATCHES + size.question + 1 + 2 * size.answer)
+    return settings["samples"] * (1 + settings["frames"] * PATCHES + size.question + 1 + 2 * size.answer)
 
 
 def needed(size: Size, settings: dict) -> dict:
     """By stage, of all samples."""
     frames, samples = settings["frames"], settings["samples"]
-    video = 2 + frames * PATCHES
+    video = 1 + frames * PATCHES
     project = 2 * frames * PATCHES * (size.tower_hidden * size.hidden + size.hidden**2)
     asked, described = size.question + 1, 2
     judged = size.context + size.question + 2 * size.answer + 7

@@ -17,9 +17,15 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from transformers import LlavaForConditionalGeneration
-from trl.trainer.utils import selective_log_softmax
 
-from shape import BOS, IMAGE, load, question, vocabulary
+from shape import IMAGE, load, question, vocabulary
+
+try:
+    from trl.trainer.utils import selective_log_softmax
+except ImportError:  # What it computes in 16-bit types, row by row; other machines have no TRL.
+    def selective_log_softmax(logits, index):
+        rows = [F.log_softmax(row, -1).gather(-1, at.unsqueeze(-1)).squeeze(-1) for row, at in zip(logits, index)]
+        return torch.stack(rows)
 
 BATCH = 4
 BETA = 0.1
@@ -34,7 +40,7 @@ class Iteration:
             folder / "model", dtype=dtype, attn_implementation="sdpa"
         ).to(self.settings["device"])
         self.device = self.model.device
-        self.words = vocabulary()
+        self.words = vocabulary(self.size)
         self.samples, self.frames = self.settings["samples"], self.settings["frames"]
         generator = torch.Generator().manual_seed(1)
         shape = (self.samples, self.frames, 3, 224, 224)
@@ -44,6 +50,10 @@ class Iteration:
         # Towers and projector are frozen, as in the paper's parent.
         for name, parameter in self.model.named_parameters():
             parameter.requires_grad_("language_model" in name or "lm_head" in name)
+        if self.settings.get("lora"):
+            adapt(self.model, self.settings["lora"])
+        if self.settings.get("checkpointing"):
+            self.model.gradient_checkpointing_enable({"use_reentrant": False})
         trained = [p for p in self.model.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(trained, lr=1e-6, weight_decay=0.0)
 
@@ -64,7 +74,7 @@ class Iteration:
 
     def prompt(self, ids):
         visual = [IMAGE] * (self.frames * PATCHES)
-        return [BOS, self.words["USER:"], *visual, *ids, self.words["ASSISTANT:"]]
+        return [self.words["USER:"], *visual, *ids, self.words["ASSISTANT:"]]
 
     def questions(self):
         return [self.prompt(self.ids(question(sample, self.size))) for sample in range(self.samples)]
@@ -104,6 +114,28 @@ class Iteration:
         a, b = self.words["A"], self.words["B"]
         p = torch.softmax(logits[:, [a, b]].float(), -1)[:, 0].view(-1, 2)
         return ((p[:, 0] + 1 - p[:, 1]) / 2 > 0.5).tolist()
+
+
+class Adapted(torch.nn.Module):
+    """A linear layer with a low-rank adapter, as PEFT computes it."""
+
+    def __init__(self, base, rank: int):
+        super().__init__()
+        self.base = base
+        options = {"device": base.weight.device, "dtype": torch.float32}
+        self.a = torch.nn.Parameter(torch.randn(rank, base.in_features, **options) / base.in_features**0.5)
+        self.b = torch.nn.Parameter(torch.zeros(base.out_features, rank, **options))
+
+    def forward(self, x):
+        return self.base(x) + F.linear(F.linear(x.to(self.a.dtype), self.a), self.b).to(x.dtype)
+
+
+def adapt(model, rank: int) -> None:
+    """Freezes a model and puts adapters on the queries' and values' projections of its decoder."""
+    model.requires_grad_(False)
+    for layer in model.model.language_model.layers:
+        for name in ("q_proj", "v_proj"):
+            setattr(layer.self_attn, name, Adapted(getattr(layer.self_attn, name), rank))
 
 
 class Batched(Iteration):
@@ -158,6 +190,7 @@ class Batched(Iteration):
             reference = self.stage("reference", lambda: [self.log_probs(chosen(b), b) for b in batches])
 
         def train():
+            self.model.train()
             for batch, known in zip(batches, reference):
                 loss = self.loss(self.log_probs(chosen(batch), batch), known)
                 (loss * len(batch) / self.samples).backward()
@@ -226,6 +259,7 @@ class Expert(Iteration):
             reference = self.stage("reference", lambda: [self.log_probs(pairs[s], s) for s in every])
 
         def train():
+            self.model.train()
             for sample in every:
                 loss = self.loss(self.log_probs(pairs[sample], sample), reference[sample])
                 (loss / self.samples).backward()

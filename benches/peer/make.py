@@ -10,9 +10,9 @@ from pathlib import Path
 
 import torch
 from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
-from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
+from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration, Qwen3Config
 
-from shape import EOS, IMAGE, SIZES, SPECIAL, WORDS, question, vocabulary
+from shape import EOS, IMAGE, LARGE, SIZES, SPECIAL, question, vocabulary
 
 TEMPLATE = (
     "{% for m in messages %}{{ m['role'].upper() }}: "
@@ -93,8 +93,9 @@ def headers(model, folder: Path, dtype) -> None:
 
 
 def checkpoint(folder: Path, size, frames: int, dtype, headers_only: bool) -> None:
-    text = LlamaConfig(
-        vocab_size=WORDS, hidden_size=size.hidden, intermediate_size=size.intermediate,
+    kind, more = {"llama": (LlamaConfig, {}), "qwen3": (Qwen3Config, {"head_dim": 128})}[size.text]
+    text = kind(
+        **more, vocab_size=size.words, hidden_size=size.hidden, intermediate_size=size.intermediate,
         num_hidden_layers=size.layers, num_attention_heads=size.heads, num_key_value_heads=size.kv_heads,
         max_position_embeddings=max(4096, 256 * frames + 512), bos_token_id=1, eos_token_id=EOS, pad_token_id=0,
     )
@@ -113,8 +114,8 @@ def checkpoint(folder: Path, size, frames: int, dtype, headers_only: bool) -> No
     model.save_pretrained(folder)
 
 
-def tokenizer(folder: Path) -> None:
-    words = Tokenizer(models.WordLevel(vocabulary(), unk_token="<unk>"))
+def tokenizer(folder: Path, size) -> None:
+    words = Tokenizer(models.WordLevel(vocabulary(size), unk_token="<unk>"))
     words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     words.add_special_tokens([AddedToken(word, special=True) for word in SPECIAL])
     words.save(str(folder / "tokenizer.json"))
@@ -161,16 +162,17 @@ def main() -> None:
     folder = args.folder.resolve()
     (folder / "model").mkdir(parents=True, exist_ok=True)
     checkpoint(folder / "model", size, frames, getattr(torch, args.precision), args.headers_only)
-    tokenizer(folder / "model")
+    tokenizer(folder / "model", size)
     videos(folder, size, samples, args.ffmpeg)
-    large = str(args.size in ("1b", "7b")).lower()
+    large = args.size in LARGE
     values = {"frames": frames, "context": size.context, "answer": size.answer, "samples": samples}
     config = CONFIG.format(
-        folder=folder, precision=args.precision, device=args.device, checkpointing=large,
-        batch=args.batch or 8, micro_batch=1 if args.size in ("1b", "7b") else min(samples, 4), **values,
+        folder=folder, precision=args.precision, device=args.device, checkpointing=str(large).lower(),
+        batch=args.batch or 8, micro_batch=1 if large else min(samples, 4), **values,
     )
     (folder / "bench.toml").write_text(config)
-    settings = {"batch": args.batch, "size": args.size, "precision": args.precision, "device": args.device, **values}
+    settings = {"batch": args.batch, "size": args.size, "precision": args.precision, "device": args.device,
+                "checkpointing": large, **values}
     (folder / "bench.json").write_text(json.dumps(settings))
 
 

@@ -4,7 +4,6 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-WORDS = 32_000
 SPECIAL = ["<unk>", "<s>", "</s>", "<image>"]
 FIXED = ["USER:", "ASSISTANT:", "describe", "context", "question", "which", "is", "better", "A", "B"]
 BOS, EOS, IMAGE = 1, 2, 3
@@ -27,6 +26,8 @@ class Size:
     answer: int
     context: int
     question: int = 16
+    words: int = 32_000
+    text: str = "llama"
 
 
 SIZES = {
@@ -34,13 +35,16 @@ SIZES = {
     "small": Size(512, 8, 8, 8, 1376, 384, 6, 6, 8, 4, 64, 64),
     "1b": Size(2048, 22, 32, 4, 5632, 1024, 24, 16, 8, 4, 64, 64),
     "7b": Size(4096, 32, 32, 32, 11008, 1024, 24, 16, 8, 4, 64, 64),
+    # The language model of Qwen3-VL-8B, behind LLaVA's tower.
+    "qwen3_8b": Size(4096, 36, 32, 8, 12288, 1024, 24, 16, 8, 4, 64, 64, words=151_936, text="qwen3"),
 }
+LARGE = ["1b", "7b", "qwen3_8b"]
 
 
-def vocabulary():
+def vocabulary(size: Size):
     """Word to id: every token is one word, so that texts keep their length when they are read again."""
     words = SPECIAL + FIXED
-    words += [f"w{number}" for number in range(WORDS - len(words))]
+    words += [f"w{number}" for number in range(size.words - len(words))]
     return {word: number for number, word in enumerate(words)}
 
 
