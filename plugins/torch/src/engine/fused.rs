@@ -1,6 +1,7 @@
 //! Continuous batching where all sequences are decoded together, for devices on which a step is bound by kernel launches.
 //!
 //! Several steps are issued at a time without looking at their tokens: what a sequence decodes behind its end is dropped.
+//! While requests come in, these windows are short: steps under way hold up the encoder and prefills, which share the device.
 
 use std::time::Instant;
 
@@ -18,7 +19,7 @@ use crate::model::group_cache::{GroupCache, GroupShape};
 use crate::model::kv_cache::KvCache;
 use crate::tensors::to_vec;
 
-/// Steps that are issued before their tokens are looked at.
+/// Most steps that are issued before their tokens are looked at.
 const WINDOW: usize = 8;
 
 /// Own tokens that a step looks at are rounded up to a multiple of this, for aligned products.
@@ -28,6 +29,8 @@ const SPAN_STEP: i64 = 16;
 #[derive(Default)]
 pub(super) struct FusedBatch {
     classes: Vec<Class>,
+    /// Steps of the last window; 0 after an arrival.
+    window: usize,
 }
 
 /// Groups with caches of one shape; group `i` has slot `i`.
@@ -84,6 +87,7 @@ impl FusedBatch {
         let class = class.ok_or_else(|| TorchError::Engine("a group has no room".to_owned()))?;
         let own = class.cache.push(&group.cache)?;
         class.groups.push(group.with(OwnTokens(own)));
+        self.window = 0;
         Ok(())
     }
 
@@ -148,11 +152,13 @@ impl Engine {
             let left = |group: &DecodeGroup<OwnTokens>| {
                 group.rows.iter().map(|row| group.limit.saturating_sub(row.tokens.len())).max().unwrap_or(0)
             };
-            let steps = self.fused.groups().map(left).max().unwrap_or(0).clamp(1, WINDOW);
+            let window = (2 * self.fused.window).clamp(1, WINDOW);
+            let steps = self.fused.groups().map(left).max().unwrap_or(0).clamp(1, window);
             // What has been drawn in a window that fails is drawn again.
             let before = self.fused.samplers();
             let error = match self.fused_steps(steps) {
                 Ok(drawn) => {
+                    self.fused.window = window;
                     if let Err(error) = self.take_over(steps, &drawn) {
                         self.fused.fail(&error);
                     }
