@@ -323,9 +323,14 @@ impl Engine {
         Ok(())
     }
 
-    fn save(&self, dir: &std::path::Path, what: CheckpointKind) -> Result<()> {
+    fn save(&mut self, dir: &std::path::Path, what: CheckpointKind) -> Result<()> {
         let mut manifest = Manifest::new();
-        self.checkpoint.save(dir, &self.model, self.shard_bytes, &mut manifest)?;
+        // Snapshots are of weights that change with the next step; checkpoints are recorded with their fingerprint.
+        let wanted = what == CheckpointKind::Model && self.fingerprint.is_none();
+        let weights = self.checkpoint.save(dir, &self.model, self.shard_bytes, &mut manifest, wanted)?;
+        if let Some(weights) = weights {
+            self.fingerprint = Some(self.fingerprint_of(&weights));
+        }
         if what == CheckpointKind::TrainerState {
             self.trainer.save(dir, &mut manifest)?;
         }
@@ -353,9 +358,13 @@ impl Engine {
             return Ok(known.clone());
         }
         let weights = self.model.weights.fingerprint()?;
-        let fingerprint = Fingerprint::of(format!("{} {}", self.identity, weights));
+        let fingerprint = self.fingerprint_of(&weights);
         self.fingerprint = Some(fingerprint.clone());
         Ok(fingerprint)
+    }
+
+    fn fingerprint_of(&self, weights: &Fingerprint) -> Fingerprint {
+        Fingerprint::of(format!("{} {}", self.identity, weights))
     }
 
     /// Renders a prompt.
