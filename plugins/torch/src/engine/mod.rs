@@ -349,7 +349,7 @@ impl Engine {
             self.keep_original_tower()?;
         }
         self.model.reload(dir)?;
-        self.trainer.restore(optimizer, &self.model)
+        self.trainer.restore(optimizer)
     }
 
     /// Returns the digest of weights and [`identity`](Self::identity); cached until the weights change.

@@ -13,7 +13,9 @@ use super::output_layer::{EMBEDDING, HEAD};
 use crate::error::{Result, TorchError};
 use crate::lora::{Adapter, Lora, resized};
 use crate::manifest::Manifest;
-use crate::tensors::{Planned, Stored, TensorFolder, hash_tensors, write_sharded};
+use crate::tensors::{
+    Planned, Reading, Stored, TensorFolder, hash_tensors, read_each, reading_threads, write_sharded,
+};
 
 /// Tensor names and shapes that a config requires of its checkpoint.
 pub(crate) struct TensorLayout<'a> {
@@ -60,14 +62,18 @@ impl Weights {
     ) -> Result<Self> {
         let sources = layout.open(folder)?;
         let (mut tensors, mut origins) = (BTreeMap::new(), BTreeMap::new());
+        let mut readings = Vec::new();
         for (name, Found { files, stored, is_own }) in layout.checked(&sources)? {
             if wanted(&name) {
-                tensors.insert(name.clone(), files.read(stored, kind, device)?);
+                let target = Tensor::f_empty(&stored.shape, (kind, device))?;
+                tensors.insert(name.clone(), target.shallow_clone());
+                readings.push(Reading { files, stored, target });
                 if is_own {
                     origins.insert(name, stored.name.clone());
                 }
             }
         }
+        read_each(readings, reading_threads(device))?;
         Ok(Self::of(tensors, origins))
     }
 
@@ -101,13 +107,13 @@ impl Weights {
     pub(crate) fn reload(&mut self, folder: &Path, layout: &TensorLayout<'_>) -> Result<()> {
         let sources = layout.open(folder)?;
         let found = layout.checked(&sources)?;
-        tch::no_grad(|| {
-            for (name, tensor) in &mut self.tensors {
-                let Found { files, stored, .. } = found.get(name).ok_or_else(|| not_loaded(name))?;
-                files.read_into(stored, tensor)?;
-            }
-            Ok(())
-        })
+        let reading = |(name, tensor): (&String, &Tensor)| {
+            let Found { files, stored, .. } = found.get(name).ok_or_else(|| not_loaded(name))?;
+            Ok(Reading { files, stored, target: tensor.f_detach()? })
+        };
+        let readings = self.tensors.iter().map(reading).collect::<Result<Vec<_>>>()?;
+        let device = readings.first().map_or(Device::Cpu, |reading| reading.target.device());
+        read_each(readings, reading_threads(device))
     }
 
     /// Returns a tensor by name.

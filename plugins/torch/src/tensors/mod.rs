@@ -9,7 +9,7 @@ mod read;
 mod write;
 
 pub(crate) use folder::{Stored, TensorFolder};
-pub(crate) use read::read_tensors;
+pub(crate) use read::{Reading, read_each, read_state, read_tensors, reading_threads};
 pub(crate) use write::{Planned, hash_tensors, write_sharded, write_tensors};
 
 use safetensors::Dtype;
@@ -39,6 +39,7 @@ fn dtype_of(kind: Kind, name: &str) -> Result<Dtype> {
         Kind::Half => Ok(Dtype::F16),
         Kind::Double => Ok(Dtype::F64),
         Kind::Int64 => Ok(Dtype::I64),
+        Kind::Uint8 => Ok(Dtype::U8),
         other => Err(TorchError::Engine(format!("{name} has type {other:?}, which is not written"))),
     }
 }
