@@ -7,7 +7,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
 
 use async_trait::async_trait;
 use isr_api::records::TrainRecord;
@@ -19,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::guard::{component_error, interruptible};
 use crate::observers::Observers;
+use crate::stopwatch::Stopwatch;
 use crate::store::{
     Journal, PendingDir, create_dir_here, explained, iteration_dir, read_journal, remove_dir, to_lines,
     tree_bytes, write_atomic,
@@ -33,6 +33,9 @@ pub(crate) trait Batches: Sync {
     /// Returns the examples of a step. Deterministic.
     async fn examples(&self, step: u64) -> Result<Vec<TrainExample>, ComponentError>;
 }
+
+/// Examples of a step, or why there are none.
+type Examples = Result<Vec<TrainExample>, Error>;
 
 /// A training of a fixed number of steps.
 pub(crate) struct Training<'a> {
@@ -66,11 +69,11 @@ impl Training<'_> {
     pub(crate) async fn run(&self, batches: &impl Batches) -> Result<Vec<TrainRecord>, Error> {
         let checkpoint = Self::checkpoint(self.dir);
         if !checkpoint.exists() {
-            let started = Instant::now();
+            let stopwatch = Stopwatch::start(self.policy);
             self.take_steps(batches).await?;
             self.save(&checkpoint, CheckpointKind::Model).await?;
-            let seconds = started.elapsed().as_secs_f64();
-            let finished = Event::StageFinished { iteration: self.iteration, stage: Stage::Train, seconds };
+            let ((seconds, busy), iteration) = (stopwatch.seconds(), self.iteration);
+            let finished = Event::StageFinished { iteration, stage: Stage::Train, seconds, busy };
             self.observe(&finished);
         }
         // Also after a kill between the checkpoint and this line, hence outside the branch.
@@ -85,8 +88,10 @@ impl Training<'_> {
         let mut journal = truncated(&self.metrics(), first)?;
         let (iteration, done, total) = (self.iteration, first as usize, self.steps as usize);
         self.observe(&Event::StageStarted { iteration, stage: Stage::Train, done, total });
+        let mut examples = None;
         for step in first..self.steps {
-            let record = self.step(step, batches).await?;
+            let record;
+            (record, examples) = self.step(step, examples, batches).await?;
             journal.append(&record)?;
             self.observe(&Event::TrainStep { iteration, step, report: &record.report });
             let done = step + 1;
@@ -98,16 +103,36 @@ impl Training<'_> {
         journal.sync()
     }
 
-    async fn step(&self, step: u64, batches: &impl Batches) -> Result<TrainRecord, Error> {
+    /// Takes a step. Meanwhile prepares the examples of the next one, whose videos may have to be decoded.
+    async fn step(
+        &self,
+        step: u64,
+        examples: Option<Examples>,
+        batches: &impl Batches,
+    ) -> Result<(TrainRecord, Option<Examples>), Error> {
+        let examples = match examples {
+            Some(prepared) => prepared,
+            None => self.examples(step, batches).await,
+        }?;
         let subject = format!("step {step}");
-        let examples = self.call(batches.examples(step), self.stage, &subject).await?;
         let learning_rate = (self.learning_rate)(step);
         let seed = self.streams.seed(self.iteration, Stage::Train.name(), &step.to_string());
         let request = TrainStep { examples, step, learning_rate, max_grad_norm: self.max_grad_norm, seed };
         let call = self.policy.train_step(request, Arc::clone(self.objective));
-        let report = self.call(call, self.stage, &subject).await?;
+        let next = async {
+            match step + 1 < self.steps {
+                true => Some(self.examples(step + 1, batches).await),
+                false => None,
+            }
+        };
+        let (report, next) = futures::join!(self.call(call, self.stage, &subject), next);
+        let report = report?;
         check_report(&report).map_err(|source| component_error(self.stage, &subject, source))?;
-        Ok(TrainRecord { step, epoch: batches.epoch(step), learning_rate, report })
+        Ok((TrainRecord { step, epoch: batches.epoch(step), learning_rate, report }, next))
+    }
+
+    async fn examples(&self, step: u64, batches: &impl Batches) -> Examples {
+        self.call(batches.examples(step), self.stage, &format!("step {step}")).await
     }
 
     /// Loads the newest snapshot, if there is one; returns the next step.

@@ -69,6 +69,15 @@ pub(crate) enum Command {
     Encoder(Sender<Result<Option<Arc<VisionTowerEncoder>>>>),
 }
 
+impl Command {
+    fn requester(&self) -> Requester {
+        match self {
+            Self::Save(..) | Self::Load(..) | Self::Fingerprint(_) => Requester::Files,
+            _ => Requester::Engine,
+        }
+    }
+}
+
 /// Handle of a running engine. Dropping it stops the engine and blocks until the operation under way has
 /// finished: libtorch must not be running when the process exits.
 pub(crate) struct EngineHandle {
@@ -225,7 +234,7 @@ impl Engine {
             };
             match command {
                 Ok(command) => {
-                    let _lock = cpu_lock::acquire(self.model.device, Requester::Engine);
+                    let _turn = cpu_lock::acquire(self.model.device, command.requester());
                     let scores = matches!(command, Command::Score(..) | Command::Logits(..));
                     self.execute(command);
                     if scores {
@@ -235,7 +244,7 @@ impl Engine {
                 // The handle is gone.
                 Err(TryRecvError::Disconnected) => return,
                 Err(TryRecvError::Empty) => {
-                    let _lock = cpu_lock::acquire(self.model.device, Requester::Engine);
+                    let _turn = cpu_lock::acquire(self.model.device, Requester::Engine);
                     self.advance();
                 }
             }

@@ -20,12 +20,12 @@ use crate::error::{Result, TorchError};
 use crate::manifest::FileRecord;
 
 /// Bytes of a block. A stream holds two of them in memory.
-const BLOCK: usize = 16 << 20;
+const BLOCK: usize = 8 << 20;
 
 /// Bytes that one task copies.
-const PIECE: usize = 2 << 20;
+const PIECE: usize = 1 << 20;
 
-/// Streams that are under way at the same time, which bounds memory to 128 MiB.
+/// Streams that are under way at the same time, which bounds memory to 64 MiB.
 const AT_ONCE: usize = 4;
 
 /// Bytes below which a digest is computed by one core: BLAKE3's own advice for `update_rayon`.

@@ -141,3 +141,36 @@ pub(crate) fn reading_threads(device: Device) -> usize {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     if device.is_cuda() { cores.min(8) } else { 1 }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tensors::write_tensors;
+
+    #[test]
+    fn several_threads_read_what_one_reads_and_errors_are_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("t.safetensors");
+        let named =
+            |index: i64| (format!("t{index}"), Tensor::arange(index * 100_000, (Kind::Float, Device::Cpu)));
+        let tensors: BTreeMap<String, Tensor> = (0..20).map(named).collect();
+        write_tensors(&path, &tensors).unwrap();
+        let files = TensorFolder::open_file(&path).unwrap();
+        for threads in [1, 4] {
+            let target = |stored: &Stored| Tensor::zeros(&stored.shape, (Kind::BFloat16, Device::Cpu));
+            let targets: Vec<Tensor> = files.tensors.iter().map(target).collect();
+            let reading =
+                |(stored, target)| Reading { files: &files, stored, target: Tensor::shallow_clone(target) };
+            read_each(files.tensors.iter().zip(&targets).map(reading).collect(), threads).unwrap();
+            for (stored, read) in files.tensors.iter().zip(&targets) {
+                assert_eq!(*read, tensors[&stored.name].to_kind(Kind::BFloat16), "{}", stored.name);
+            }
+            let misfit = |stored| Reading {
+                files: &files,
+                stored,
+                target: Tensor::zeros([3], (Kind::Float, Device::Cpu)),
+            };
+            assert!(read_each(files.tensors.iter().map(misfit).collect(), threads).is_err());
+        }
+    }
+}
