@@ -6,9 +6,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures::FutureExt;
+use futures::future::{BoxFuture, Either, MaybeDone, maybe_done, select};
 use isr_api::records::TrainRecord;
 use isr_api::{
     CheckpointKind, ComponentError, Error, Event, Policy, PreferenceObjective, Stage, StepReport, Streams,
@@ -36,6 +39,9 @@ pub(crate) trait Batches: Sync {
 
 /// Examples of a step, or why there are none.
 type Examples = Result<Vec<TrainExample>, Error>;
+
+/// Examples that are being prepared, or are there.
+type Prepared<'a> = Pin<Box<MaybeDone<BoxFuture<'a, Examples>>>>;
 
 /// A training of a fixed number of steps.
 pub(crate) struct Training<'a> {
@@ -88,10 +94,14 @@ impl Training<'_> {
         let mut journal = truncated(&self.metrics(), first)?;
         let (iteration, done, total) = (self.iteration, first as usize, self.steps as usize);
         self.observe(&Event::StageStarted { iteration, stage: Stage::Train, done, total });
-        let mut examples = None;
+        let mut next = self.prepared(first, batches);
         for step in first..self.steps {
-            let record;
-            (record, examples) = self.step(step, examples, batches).await?;
+            next.as_mut().await;
+            let taken = || ComponentError::failed("its examples were taken before");
+            let examples = next.as_mut().take_output();
+            let examples = examples.ok_or_else(|| component_error(self.stage, "examples", taken()))??;
+            next = self.prepared(step + 1, batches);
+            let record = self.step(step, examples, batches, next.as_mut()).await?;
             journal.append(&record)?;
             self.observe(&Event::TrainStep { iteration, step, report: &record.report });
             let done = step + 1;
@@ -103,36 +113,38 @@ impl Training<'_> {
         journal.sync()
     }
 
-    /// Takes a step. Meanwhile prepares the examples of the next one, whose videos may have to be decoded.
+    /// Takes a step, while the examples of the next one are prepared, whose videos may have to be decoded.
     async fn step(
         &self,
         step: u64,
-        examples: Option<Examples>,
+        examples: Vec<TrainExample>,
         batches: &impl Batches,
-    ) -> Result<(TrainRecord, Option<Examples>), Error> {
-        let examples = match examples {
-            Some(prepared) => prepared,
-            None => self.examples(step, batches).await,
-        }?;
+        next: Pin<&mut MaybeDone<BoxFuture<'_, Examples>>>,
+    ) -> Result<TrainRecord, Error> {
         let subject = format!("step {step}");
         let learning_rate = (self.learning_rate)(step);
         let seed = self.streams.seed(self.iteration, Stage::Train.name(), &step.to_string());
         let request = TrainStep { examples, step, learning_rate, max_grad_norm: self.max_grad_norm, seed };
         let call = self.policy.train_step(request, Arc::clone(self.objective));
-        let next = async {
-            match step + 1 < self.steps {
-                true => Some(self.examples(step + 1, batches).await),
-                false => None,
-            }
+        let call = std::pin::pin!(self.call(call, self.stage, &subject));
+        // The step does not wait for the preparation to end.
+        let report = match select(call, next).await {
+            Either::Left((report, _)) => report?,
+            Either::Right(((), call)) => call.await?,
         };
-        let (report, next) = futures::join!(self.call(call, self.stage, &subject), next);
-        let report = report?;
         check_report(&report).map_err(|source| component_error(self.stage, &subject, source))?;
-        Ok((TrainRecord { step, epoch: batches.epoch(step), learning_rate, report }, next))
+        Ok(TrainRecord { step, epoch: batches.epoch(step), learning_rate, report })
     }
 
-    async fn examples(&self, step: u64, batches: &impl Batches) -> Examples {
-        self.call(batches.examples(step), self.stage, &format!("step {step}")).await
+    /// Prepares the examples of a step; none behind the last.
+    fn prepared<'a>(&'a self, step: u64, batches: &'a impl Batches) -> Prepared<'a> {
+        let examples = async move {
+            match step < self.steps {
+                true => self.call(batches.examples(step), self.stage, &format!("step {step}")).await,
+                false => Ok(Vec::new()),
+            }
+        };
+        Box::pin(maybe_done(examples.boxed()))
     }
 
     /// Loads the newest snapshot, if there is one; returns the next step.
