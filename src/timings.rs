@@ -1,4 +1,4 @@
-//! `timings.jsonl`: how long each stage took.
+//! `timings.jsonl`: how long each stage took, and how long of it the policy's device had work.
 
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
@@ -17,6 +17,9 @@ struct Timing {
     stage: String,
     /// Wall-clock seconds in one session.
     seconds: f64,
+    /// Seconds of those in which the policy's device had work; not written where it is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    busy: Option<f64>,
     /// True where those were another run's; else not written.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     shared: bool,
@@ -39,12 +42,14 @@ impl TimingsObserver {
 
 impl Observer for TimingsObserver {
     fn observe(&self, event: &Event<'_>) {
-        let (iteration, stage, seconds, shared) = match event {
-            Event::StageFinished { iteration, stage, seconds } => (*iteration, stage, *seconds, false),
-            Event::StageShared { iteration, stage, seconds } => (*iteration, stage, *seconds, true),
+        let (iteration, stage, seconds, busy, shared) = match event {
+            Event::StageFinished { iteration, stage, seconds, busy } => {
+                (*iteration, stage, *seconds, *busy, false)
+            }
+            Event::StageShared { iteration, stage, seconds } => (*iteration, stage, *seconds, None, true),
             _ => return,
         };
-        let timing = Timing { iteration, stage: stage.name().to_owned(), seconds, shared };
+        let timing = Timing { iteration, stage: stage.name().to_owned(), seconds, busy, shared };
         let Some(journal) = &self.journal else { return };
         let mut journal = journal.lock().unwrap_or_else(PoisonError::into_inner);
         if let Err(error) = journal.append(&timing) {

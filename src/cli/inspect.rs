@@ -14,7 +14,10 @@ Memory, in bytes:
   P parameters in a type of b bytes; S sequences (--batch) of L tokens, T of them text (--tokens);
   a decoder of n layers of width h, MLP width m, k key and value heads of width d, vocabulary v
   inference    P b + S L (2 n k d b) + L (8 h + 3 m) b + 4 S v
-  full         2 P b + 8 P + activations, and 8 P for master weights and gradient sums where b is 2
+  full         2 P b + 8 P + activations, and 8 P for master weights and gradient sums where b is 2;
+               with 8-bit moments 2.03 P for 8 P; with the state on the CPU
+               2 P b + activations, and 4 P for gradient sums where b is 2, beside 12 P of host memory
+               (6.03 P with 8-bit moments)
   LoRA         P b + 16 A + activations; A is the size of an adapter of rank 16 on all linear
                layers of the decoder
   activations  2 S L n (16 h + 6 m) b + 24 S T v: chosen and rejected answers
@@ -130,8 +133,14 @@ impl InspectArgs {
             ("LoRA, checkpointing", memory.lora_checkpointing),
             ("full", memory.full),
             ("full, checkpointing", memory.full_checkpointing),
+            ("full, 8-bit moments", memory.full_8bit),
+            ("full, 8-bit moments, checkpointing", memory.full_8bit_checkpointing),
+            ("full, state on the CPU", memory.full_cpu),
+            ("full, state on the CPU, checkpointing", memory.full_cpu_checkpointing),
+            ("  and host memory", memory.full_cpu_host),
+            ("  and host memory, 8-bit moments", memory.full_cpu_host_8bit),
         ] {
-            text.push_str(&format!("  {name:<26}{}\n", bytes(value)));
+            text.push_str(&format!("  {name:<40}{}\n", bytes(value)));
         }
         text
     }

@@ -93,6 +93,8 @@ pub enum Event<'a> {
         stage: Stage,
         /// Wall-clock seconds spent in this session.
         seconds: f64,
+        /// Seconds of these in which the policy's device had work; `None` if it is not measured.
+        busy: Option<f64>,
     },
     /// The results of a stage came from the stage cache.
     StageShared {

@@ -222,6 +222,13 @@ pub trait Policy: Send + Sync {
         Ok(self.fingerprint())
     }
 
+    /// Returns the seconds for which the policy's device has had work since the policy was built: model computations, its
+    /// encoder's among them, without the reading and writing of files. Runs record it by stage, to show when a device is
+    /// idle; it affects no result. Default: `None`, for policies that do not measure it.
+    fn busy_seconds(&self) -> Option<f64> {
+        None
+    }
+
     /// Returns the encoder that is part of the policy's own checkpoint, sharing its weights; `None` if there is none.
     ///
     /// The encoder is frozen, as every [`VideoEncoder`]: its features and fingerprint are those of the checkpoint

@@ -19,6 +19,7 @@ mod guard;
 mod r#loop;
 mod observers;
 pub mod stage_cache;
+mod stopwatch;
 pub mod store;
 mod supervised;
 mod training;

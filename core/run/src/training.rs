@@ -6,10 +6,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Instant;
 
 use async_trait::async_trait;
+use futures::FutureExt;
+use futures::future::{BoxFuture, Either, MaybeDone, maybe_done, select};
 use isr_api::records::TrainRecord;
 use isr_api::{
     CheckpointKind, ComponentError, Error, Event, Policy, PreferenceObjective, Stage, StepReport, Streams,
@@ -19,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::guard::{component_error, interruptible};
 use crate::observers::Observers;
+use crate::stopwatch::Stopwatch;
 use crate::store::{
     Journal, PendingDir, create_dir_here, explained, iteration_dir, read_journal, remove_dir, to_lines,
     tree_bytes, write_atomic,
@@ -33,6 +36,12 @@ pub(crate) trait Batches: Sync {
     /// Returns the examples of a step. Deterministic.
     async fn examples(&self, step: u64) -> Result<Vec<TrainExample>, ComponentError>;
 }
+
+/// Examples of a step, or why there are none.
+type Examples = Result<Vec<TrainExample>, Error>;
+
+/// Examples that are being prepared, or are there.
+type Prepared<'a> = Pin<Box<MaybeDone<BoxFuture<'a, Examples>>>>;
 
 /// A training of a fixed number of steps.
 pub(crate) struct Training<'a> {
@@ -66,11 +75,11 @@ impl Training<'_> {
     pub(crate) async fn run(&self, batches: &impl Batches) -> Result<Vec<TrainRecord>, Error> {
         let checkpoint = Self::checkpoint(self.dir);
         if !checkpoint.exists() {
-            let started = Instant::now();
+            let stopwatch = Stopwatch::start(self.policy);
             self.take_steps(batches).await?;
             self.save(&checkpoint, CheckpointKind::Model).await?;
-            let seconds = started.elapsed().as_secs_f64();
-            let finished = Event::StageFinished { iteration: self.iteration, stage: Stage::Train, seconds };
+            let ((seconds, busy), iteration) = (stopwatch.seconds(), self.iteration);
+            let finished = Event::StageFinished { iteration, stage: Stage::Train, seconds, busy };
             self.observe(&finished);
         }
         // Also after a kill between the checkpoint and this line, hence outside the branch.
@@ -85,8 +94,14 @@ impl Training<'_> {
         let mut journal = truncated(&self.metrics(), first)?;
         let (iteration, done, total) = (self.iteration, first as usize, self.steps as usize);
         self.observe(&Event::StageStarted { iteration, stage: Stage::Train, done, total });
+        let mut next = self.prepared(first, batches);
         for step in first..self.steps {
-            let record = self.step(step, batches).await?;
+            next.as_mut().await;
+            let taken = || ComponentError::failed("its examples were taken before");
+            let examples = next.as_mut().take_output();
+            let examples = examples.ok_or_else(|| component_error(self.stage, "examples", taken()))??;
+            next = self.prepared(step + 1, batches);
+            let record = self.step(step, examples, batches, next.as_mut()).await?;
             journal.append(&record)?;
             self.observe(&Event::TrainStep { iteration, step, report: &record.report });
             let done = step + 1;
@@ -98,16 +113,38 @@ impl Training<'_> {
         journal.sync()
     }
 
-    async fn step(&self, step: u64, batches: &impl Batches) -> Result<TrainRecord, Error> {
+    /// Takes a step, while the examples of the next one are prepared, whose videos may have to be decoded.
+    async fn step(
+        &self,
+        step: u64,
+        examples: Vec<TrainExample>,
+        batches: &impl Batches,
+        next: Pin<&mut MaybeDone<BoxFuture<'_, Examples>>>,
+    ) -> Result<TrainRecord, Error> {
         let subject = format!("step {step}");
-        let examples = self.call(batches.examples(step), self.stage, &subject).await?;
         let learning_rate = (self.learning_rate)(step);
         let seed = self.streams.seed(self.iteration, Stage::Train.name(), &step.to_string());
         let request = TrainStep { examples, step, learning_rate, max_grad_norm: self.max_grad_norm, seed };
         let call = self.policy.train_step(request, Arc::clone(self.objective));
-        let report = self.call(call, self.stage, &subject).await?;
+        let call = std::pin::pin!(self.call(call, self.stage, &subject));
+        // The step does not wait for the preparation to end.
+        let report = match select(call, next).await {
+            Either::Left((report, _)) => report?,
+            Either::Right(((), call)) => call.await?,
+        };
         check_report(&report).map_err(|source| component_error(self.stage, &subject, source))?;
         Ok(TrainRecord { step, epoch: batches.epoch(step), learning_rate, report })
+    }
+
+    /// Prepares the examples of a step; none behind the last.
+    fn prepared<'a>(&'a self, step: u64, batches: &'a impl Batches) -> Prepared<'a> {
+        let examples = async move {
+            match step < self.steps {
+                true => self.call(batches.examples(step), self.stage, &format!("step {step}")).await,
+                false => Ok(Vec::new()),
+            }
+        };
+        Box::pin(maybe_done(examples.boxed()))
     }
 
     /// Loads the newest snapshot, if there is one; returns the next step.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use isr_api::Fingerprint;
 use serde_json::{Value, json};
 use tch::Kind;
 
@@ -55,16 +56,19 @@ impl Checkpoint {
     }
 
     /// Writes config, weights (in files of at most `limit` bytes), tokenizer and companions into a folder. A model
-    /// with an adapter is saved as the adapter alone.
+    /// with an adapter is saved as the adapter alone. Returns the fingerprint of the weights, if `fingerprint` and if
+    /// they were written.
     pub(crate) fn save(
         &self,
         folder: &Path,
         model: &VideoLmm,
         limit: u64,
         manifest: &mut Manifest,
-    ) -> Result<()> {
+        fingerprint: bool,
+    ) -> Result<Option<Fingerprint>> {
         if let Some(adapter) = model.weights.adapter() {
-            return adapter.save(folder, manifest);
+            adapter.save(folder, manifest)?;
+            return Ok(None);
         }
         let mut config = model.config.source.clone();
         if let Value::Object(entries) = &mut config {
@@ -82,7 +86,7 @@ impl Checkpoint {
             std::fs::write(&path, bytes).map_err(TorchError::io("write", &path))?;
         }
         let names = model.config.names;
-        model.weights.write(folder, &|name| names.saved(name), limit, manifest)
+        model.weights.write(folder, &|name| names.saved(name), limit, manifest, fingerprint)
     }
 }
 

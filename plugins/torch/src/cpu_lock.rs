@@ -5,6 +5,8 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use tch::Device;
 
+use crate::device_clock::{self, Working};
+
 struct Lock {
     state: Mutex<State>,
     changed: Condvar,
@@ -23,10 +25,18 @@ static CPU: Lock = Lock::new();
 pub(crate) enum Requester {
     Encoder,
     Engine,
+    /// An engine that reads, writes or hashes weights.
+    Files,
+}
+
+/// Work under way on a device: the CPU's lock, and the clock of computations.
+pub(crate) struct Turn {
+    _lock: Option<CpuLock>,
+    _working: Option<Working>,
 }
 
 /// Guard of the lock, which is released on drop.
-pub(crate) struct CpuLock(&'static Lock);
+struct CpuLock(&'static Lock);
 
 impl Drop for CpuLock {
     fn drop(&mut self) {
@@ -35,9 +45,11 @@ impl Drop for CpuLock {
     }
 }
 
-/// Acquires the lock for work on the CPU. Blocks; returns `None` for other devices, which queue their own work.
-pub(crate) fn acquire(device: Device, requester: Requester) -> Option<CpuLock> {
-    (device == Device::Cpu).then(|| CPU.acquire(requester))
+/// Begins work on a device. Blocks until the CPU is free if that is the device; others queue their own work. Computations
+/// count as work of the device ([`device_clock`]), files do not.
+pub(crate) fn acquire(device: Device, requester: Requester) -> Turn {
+    let lock = (device == Device::Cpu).then(|| CPU.acquire(requester));
+    Turn { _lock: lock, _working: (requester != Requester::Files).then(device_clock::start) }
 }
 
 impl Lock {
@@ -52,7 +64,7 @@ impl Lock {
     fn acquire(&'static self, requester: Requester) -> CpuLock {
         let mut state = self.lock();
         state.waiting_encoders += usize::from(requester == Requester::Encoder);
-        while state.busy || (requester == Requester::Engine && state.waiting_encoders > 0) {
+        while state.busy || (requester != Requester::Encoder && state.waiting_encoders > 0) {
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         state.waiting_encoders -= usize::from(requester == Requester::Encoder);

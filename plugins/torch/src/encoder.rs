@@ -164,7 +164,7 @@ impl VideoEncoder for VisionTowerEncoder {
     async fn encode(&self, frames: &Frames) -> std::result::Result<VisualFeatures, ComponentError> {
         let (tower, frames, device) = (Arc::clone(&self.tower), frames.clone(), self.device);
         let task = tokio::task::spawn_blocking(move || {
-            let _lock = cpu_lock::acquire(device, Requester::Encoder);
+            let _turn = cpu_lock::acquire(device, Requester::Encoder);
             lock(&tower)?.encode(&frames)
         });
         let outcome = task.await.map_err(|error| ComponentError::Panicked(error.to_string()))?;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -99,9 +100,16 @@ fn size(path: &Path) -> Result<u64> {
 
 fn digest(path: &Path) -> Result<String> {
     let mut hasher = blake3::Hasher::new();
-    let file = File::open(path).map_err(TorchError::io("read", path))?;
-    hasher.update_reader(file).map_err(TorchError::io("read", path))?;
-    Ok(hasher.finalize().to_hex().to_string())
+    let mut file = File::open(path).map_err(TorchError::io("read", path))?;
+    let mut block = Vec::new();
+    loop {
+        block.clear();
+        let read = (&mut file).take(SMALL).read_to_end(&mut block).map_err(TorchError::io("read", path))?;
+        if read == 0 {
+            return Ok(hasher.finalize().to_hex().to_string());
+        }
+        hasher.update_rayon(&block);
+    }
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ use crate::capacity::Capacity;
 use crate::chat::{Chat, check_date};
 use crate::checkpoint::Checkpoint;
 use crate::device::{PrecisionConfig, parse_device};
+use crate::device_clock;
 use crate::engine::{Command, Engine, EngineHandle, Logits, PrefixCache};
 use crate::error::Result;
 use crate::lora::{Adapter, is_adapter};
@@ -266,6 +267,11 @@ impl Policy for TorchPolicy {
         Ok(self.engine.fingerprint()?)
     }
 
+    /// Counts computations of all engines and encoders of this process.
+    fn busy_seconds(&self) -> Option<f64> {
+        Some(device_clock::seconds())
+    }
+
     /// Shares the policy's tower while that is frozen or has an adapter. Training the tower's own weights gives the
     /// encoder a copy of the original ones.
     fn encoder(&self) -> Option<Arc<dyn VideoEncoder>> {
@@ -325,6 +331,9 @@ mod tests {
         let written = serde_json::to_value(TorchPolicyConfig::new("model")).unwrap();
         for key in ["adapter", "batch", "decoding", "precision", "prefix_cache_mb", "template_date"] {
             assert_eq!(written.get(key), None, "{key}");
+        }
+        for key in ["optimizer", "optimizer_state"] {
+            assert_eq!(written["training"].get(key), None, "{key}");
         }
     }
 }

@@ -6,8 +6,10 @@ mod support;
 
 use std::sync::Arc;
 
-use isr_api::{CheckpointKind, Continuation, Policy, Target};
-use isr_torch::{PrecisionConfig, TorchPolicyConfig, TrainingConfig};
+use isr_api::{CheckpointKind, Continuation, Fingerprint, Policy, Target};
+use isr_torch::{
+    OptimizerConfig, OptimizerStateConfig, PrecisionConfig, TorchPolicyConfig, TrainingConfig,
+};
 use support::{Dpo, Golden, example, step};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -65,10 +67,26 @@ async fn accumulation_over_micro_batches_changes_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_training_snapshot_continues_to_the_same_bytes() {
+    let mut ends = Vec::new();
+    for (optimizer, optimizer_state) in [
+        (OptimizerConfig::Adamw, OptimizerStateConfig::Device),
+        (OptimizerConfig::Adamw8bit, OptimizerStateConfig::Device),
+        (OptimizerConfig::Adamw, OptimizerStateConfig::Cpu),
+    ] {
+        ends.push(continued(optimizer, optimizer_state).await);
+    }
+    assert_ne!(ends[0], ends[1], "8-bit moments are others");
+    assert_eq!(ends[0], ends[2], "on a CPU, the host is the device");
+}
+
+/// Trains with and without a break in between; returns the fingerprint at the end.
+async fn continued(optimizer: OptimizerConfig, optimizer_state: OptimizerStateConfig) -> Fingerprint {
     let golden = Golden::read("llava");
     let objective = Arc::new(Dpo { beta: 0.1 });
     let dir = tempfile::tempdir().unwrap();
-    let load = || TorchPolicyConfig::new(golden.model()).load().unwrap();
+    let mut config = TorchPolicyConfig::new(golden.model());
+    config.training = TrainingConfig { optimizer, optimizer_state, ..TrainingConfig::default() };
+    let load = || config.load().unwrap();
     let (whole, first, second) = (load(), load(), load());
     for index in 0..4 {
         whole.train_step(step(vec![example(&golden)], index, 1e-3), objective.clone()).await.unwrap();
@@ -84,6 +102,32 @@ async fn a_training_snapshot_continues_to_the_same_bytes() {
     }
     assert_eq!(whole.fingerprint(), second.fingerprint());
     assert_ne!(whole.fingerprint(), first.fingerprint());
+    whole.fingerprint()
+}
+
+/// What `save` computes while it writes is what is computed from the weights alone, before and after.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_checkpoint_is_written_with_the_fingerprint_of_its_weights() {
+    for family in ["llava", "qwen3_vl"] {
+        let golden = Golden::read(family);
+        let mut config = TorchPolicyConfig { shard_gb: 1e-4, ..TorchPolicyConfig::new(golden.model()) };
+        config.training = TrainingConfig { projector: true, tower: true, ..TrainingConfig::default() };
+        let (saved, twin) = (config.load().unwrap(), config.load().unwrap());
+        for policy in [&saved, &twin] {
+            let objective = Arc::new(Dpo { beta: 0.1 });
+            policy.train_step(step(vec![example(&golden)], 0, 1e-3), objective).await.unwrap();
+        }
+        let dir = tempfile::tempdir().unwrap();
+        saved.save(dir.path(), CheckpointKind::Model).await.unwrap();
+        assert!(std::fs::read_dir(dir.path()).unwrap().count() > 8, "several shards");
+        let loaded = TorchPolicyConfig { verify: true, ..TorchPolicyConfig::new(dir.path()) };
+        let all = [saved.fingerprint(), twin.fingerprint(), loaded.load().unwrap().fingerprint()];
+        assert!(all.iter().all(|one| *one == all[0]), "{family}: {all:?}");
+        let again = tempfile::tempdir().unwrap();
+        saved.save(again.path(), CheckpointKind::Model).await.unwrap();
+        let manifest = |dir: &tempfile::TempDir| std::fs::read(dir.path().join("manifest.json")).unwrap();
+        assert_eq!(manifest(&dir), manifest(&again), "{family}: with the fingerprint known");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -97,7 +97,7 @@ impl IterativeLoop {
         }
         self.begin(t).await?;
         self.observe(&Event::StageShared { iteration, stage, seconds: *seconds });
-        self.observe(&Event::StageFinished { iteration, stage, seconds: 0.0 });
+        self.observe(&Event::StageFinished { iteration, stage, seconds: 0.0, busy: None });
         Ok(true)
     }
 }

@@ -4,7 +4,6 @@
 use std::future::Future;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
 
 use futures::StreamExt;
 use isr_api::{ComponentError, Error, Event, Fingerprint, Stage};
@@ -16,6 +15,7 @@ use super::record::{StageItem, StageRecord};
 use super::stage_journal::StageJournal;
 use crate::guard::{component_error, join_error, unless_cancelled};
 use crate::stage_cache::EntryMeta;
+use crate::stopwatch::Stopwatch;
 use crate::training::Training;
 
 /// Which stage runs, and where its results go.
@@ -64,7 +64,7 @@ impl IterativeLoop {
         F: Future<Output = Result<R, ComponentError>> + Send + 'static,
         W: Fn(I) -> F,
     {
-        let started = Instant::now();
+        let stopwatch = Stopwatch::start(self.parts.components.policy.as_ref());
         let StagePlan { iteration, stage, .. } = plan;
         let dir = self.parts.store.iteration(iteration)?;
         let mut journal = StageJournal::<R>::open(&dir, plan.journal, stage, &items)?;
@@ -101,8 +101,8 @@ impl IterativeLoop {
         }
         self.parts.store.check_present()?;
         journal.end()?;
-        let seconds = started.elapsed().as_secs_f64();
-        self.observe(&Event::StageFinished { iteration, stage, seconds });
+        let (seconds, busy) = stopwatch.seconds();
+        self.observe(&Event::StageFinished { iteration, stage, seconds, busy });
         let meta = EntryMeta { stage: stage.name().to_owned(), iteration, seconds, digest: None };
         lookup.publish(&meta, |dir| journal.copy_to(dir));
         Ok(journal.results)

@@ -202,6 +202,11 @@ impl Policy for FakePolicy {
         })
     }
 
+    /// A second for each step.
+    fn busy_seconds(&self) -> Option<f64> {
+        Some(self.steps.lock().unwrap().len() as f64)
+    }
+
     async fn save(&self, dir: &Path, what: CheckpointKind) -> Result<(), ComponentError> {
         assert_eq!(std::fs::read_dir(dir).unwrap().count(), 0, "{} is not empty", dir.display());
         self.control.enter("save").await?;

@@ -1,13 +1,15 @@
 //! What the policy is asked to learn.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use isr_api::records::{PairRecord, ResponseRecord, TrainRecord};
-use isr_api::{Continuation, Part, Streams, TrainExample, TrainStep};
+use isr_api::{Continuation, Event, Observer, Part, Stage, Streams, TrainExample, TrainStep};
 use isr_run::store::read_journal;
 
-use crate::bench::{Fakes, Settings, run_with, scratch};
+use crate::bench::{Fakes, Settings, run, run_under, run_with, scratch};
+use crate::control::{Act, Call, Control};
 
 /// A finished run of one iteration: what it journalled and what its policy was asked.
 struct Finished {
@@ -98,4 +100,45 @@ async fn the_first_loss_is_that_of_a_policy_equal_to_its_reference() {
     let Finished { metrics, .. } = finished().await;
     assert!((metrics[0].report.loss - std::f64::consts::LN_2).abs() < 1e-12);
     assert_eq!(metrics[0].report.metrics["reward_margin"], 0.0);
+}
+
+#[tokio::test]
+async fn videos_of_the_next_step_are_read_while_a_step_is_taken() {
+    let mut settings = Settings::default();
+    settings.r#loop.iterations = 1;
+    settings.r#loop.concurrency = 1;
+    settings.r#loop.feature_cache_mb = 0;
+    let brief = |call: &Call<'_>| match call.name.starts_with("train ") || call.name.starts_with("read ") {
+        true => Act::Sleep(Duration::from_millis(5)),
+        false => Act::Work,
+    };
+    let control = Arc::new(Control::with(brief));
+    run_under(scratch().path(), &settings, &control).await.unwrap();
+    // Stages have one item under way.
+    assert_eq!(control.most_under_way(), 2);
+}
+
+/// Busy seconds of each stage.
+#[derive(Default)]
+struct Busy(Mutex<Vec<(Stage, Option<f64>)>>);
+
+impl Observer for Busy {
+    fn observe(&self, event: &Event<'_>) {
+        if let Event::StageFinished { iteration: 1, stage, busy, .. } = event {
+            self.0.lock().unwrap().push((*stage, *busy));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_stage_tells_how_long_the_device_had_work() {
+    let busy = Arc::<Busy>::default();
+    let mut settings = Settings { observers: vec![busy.clone()], ..Settings::default() };
+    settings.r#loop.iterations = 1;
+    run(scratch().path(), &settings).await.unwrap();
+    let busy = busy.0.lock().unwrap();
+    // The fake policy counts a second for each of its 8 steps.
+    let expected = |stage: Stage| Some(if stage == Stage::Train { 8.0 } else { 0.0 });
+    assert!(busy.iter().all(|(stage, busy)| *busy == expected(*stage)), "{busy:?}");
+    assert!(busy.len() > 3, "{busy:?}");
 }

@@ -70,6 +70,15 @@ pub(crate) enum Command {
     Encoder(Sender<Result<Option<Arc<VisionTowerEncoder>>>>),
 }
 
+impl Command {
+    fn requester(&self) -> Requester {
+        match self {
+            Self::Save(..) | Self::Load(..) | Self::Fingerprint(_) => Requester::Files,
+            _ => Requester::Engine,
+        }
+    }
+}
+
 /// Handle of a running engine. Dropping it stops the engine and blocks until the operation under way has
 /// finished: libtorch must not be running when the process exits.
 pub(crate) struct EngineHandle {
@@ -226,7 +235,7 @@ impl Engine {
             };
             match command {
                 Ok(command) => {
-                    let _lock = cpu_lock::acquire(self.model.device, Requester::Engine);
+                    let _turn = cpu_lock::acquire(self.model.device, command.requester());
                     let scores = matches!(command, Command::Score(..) | Command::Logits(..));
                     self.execute(command);
                     if scores {
@@ -236,7 +245,7 @@ impl Engine {
                 // The handle is gone.
                 Err(TryRecvError::Disconnected) => return,
                 Err(TryRecvError::Empty) => {
-                    let _lock = cpu_lock::acquire(self.model.device, Requester::Engine);
+                    let _turn = cpu_lock::acquire(self.model.device, Requester::Engine);
                     self.advance();
                 }
             }
@@ -331,9 +340,14 @@ impl Engine {
         Ok(())
     }
 
-    fn save(&self, dir: &std::path::Path, what: CheckpointKind) -> Result<()> {
+    fn save(&mut self, dir: &std::path::Path, what: CheckpointKind) -> Result<()> {
         let mut manifest = Manifest::new();
-        self.checkpoint.save(dir, &self.model, self.shard_bytes, &mut manifest)?;
+        // Snapshots are of weights that change with the next step; checkpoints are recorded with their fingerprint.
+        let wanted = what == CheckpointKind::Model && self.fingerprint.is_none();
+        let weights = self.checkpoint.save(dir, &self.model, self.shard_bytes, &mut manifest, wanted)?;
+        if let Some(weights) = weights {
+            self.fingerprint = Some(self.fingerprint_of(&weights));
+        }
         if what == CheckpointKind::TrainerState {
             self.trainer.save(dir, &mut manifest)?;
         }
@@ -352,7 +366,7 @@ impl Engine {
             self.keep_original_tower()?;
         }
         self.model.reload(dir)?;
-        self.trainer.restore(optimizer, &self.model)
+        self.trainer.restore(optimizer)
     }
 
     /// Returns the digest of weights and [`identity`](Self::identity); cached until the weights change.
@@ -361,9 +375,13 @@ impl Engine {
             return Ok(known.clone());
         }
         let weights = self.model.weights.fingerprint()?;
-        let fingerprint = Fingerprint::of(format!("{} {}", self.identity, weights));
+        let fingerprint = self.fingerprint_of(&weights);
         self.fingerprint = Some(fingerprint.clone());
         Ok(fingerprint)
+    }
+
+    fn fingerprint_of(&self, weights: &Fingerprint) -> Fingerprint {
+        Fingerprint::of(format!("{} {}", self.identity, weights))
     }
 
     /// Renders a prompt.

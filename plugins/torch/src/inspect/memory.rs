@@ -22,7 +22,28 @@ pub struct Memory {
     pub full: u64,
     /// Full-parameter training with gradient checkpointing.
     pub full_checkpointing: u64,
+    /// Full-parameter training with 8-bit moments (`training.optimizer = "adamw_8bit"`).
+    pub full_8bit: u64,
+    /// The same with gradient checkpointing.
+    pub full_8bit_checkpointing: u64,
+    /// Full-parameter training with the optimiser's state on the CPU (`training.optimizer_state = "cpu"`).
+    pub full_cpu: u64,
+    /// The same with gradient checkpointing.
+    pub full_cpu_checkpointing: u64,
+    /// Host memory of the optimiser's state on the CPU.
+    pub full_cpu_host: u64,
+    /// Host memory of the optimiser's state on the CPU, with 8-bit moments.
+    pub full_cpu_host_8bit: u64,
 }
+
+/// Bytes of both moments of a parameter in float32.
+const MOMENTS: f64 = 8.0;
+
+/// Bytes of both moments of a parameter in 8 bits: codes, and a float32 scale for each 256 of them.
+const MOMENTS_8BIT: f64 = 2.0 + 2.0 * 4.0 / 256.0;
+
+/// Bytes of a parameter's float32 master copy.
+const MASTER: f64 = 4.0;
 
 impl Memory {
     /// Estimates memory for `parameters` parameters and sequences of `length` tokens.
@@ -47,8 +68,10 @@ impl Memory {
         let (plain, checkpointing) = (layers * layer + answers, kept + layer + answers);
 
         // Float32 master copies, and float32 sums of the gradients of several micro-batches.
-        let copies = if width < 4.0 { 8.0 * all } else { 0.0 };
-        let full = 2.0 * weights + 8.0 * all + copies;
+        let (master, sums) = if width < 4.0 { (MASTER * all, 4.0 * all) } else { (0.0, 0.0) };
+        // Without what the optimiser keeps.
+        let trained = 2.0 * weights + sums;
+        let (full, full_8bit) = (trained + master + MOMENTS * all, trained + master + MOMENTS_8BIT * all);
         let lora = weights + 16.0 * adapter(text);
         let bytes = |value: f64| value.round() as u64;
         Self {
@@ -57,6 +80,13 @@ impl Memory {
             lora_checkpointing: bytes(lora + checkpointing),
             full: bytes(full + plain),
             full_checkpointing: bytes(full + checkpointing),
+            full_8bit: bytes(full_8bit + plain),
+            full_8bit_checkpointing: bytes(full_8bit + checkpointing),
+            full_cpu: bytes(trained + plain),
+            full_cpu_checkpointing: bytes(trained + checkpointing),
+            // Masters of float32 weights, too, so that these need not be fetched.
+            full_cpu_host: bytes((MASTER + MOMENTS) * all),
+            full_cpu_host_8bit: bytes((MASTER + MOMENTS_8BIT) * all),
         }
     }
 }
@@ -97,6 +127,12 @@ mod tests {
         assert!((141e9..146e9).contains(&(memory.full_checkpointing as f64)), "{memory:?}");
         assert!((15e9..20e9).contains(&(memory.lora_checkpointing as f64)), "{memory:?}");
         assert!(memory.lora > memory.lora_checkpointing && memory.full > memory.full_checkpointing);
+        // 8 bytes a parameter, so that it fits one card of 80 GB, and 12 in the host's memory.
+        assert!((56e9..60e9).contains(&(memory.full_cpu_checkpointing as f64)), "{memory:?}");
+        assert!((84e9..86e9).contains(&(memory.full_cpu_host as f64)), "{memory:?}");
+        // 14 bytes a parameter, and 6.
+        assert!((99e9..103e9).contains(&(memory.full_8bit_checkpointing as f64)), "{memory:?}");
+        assert!((42e9..43e9).contains(&(memory.full_cpu_host_8bit as f64)), "{memory:?}");
         // float32: 4 bytes more a weight in inference, 4 fewer in full training, which needs no copies.
         let wide = estimate(Precision::Float32);
         assert!(wide.inference > 19 * memory.inference / 10);

@@ -17,7 +17,7 @@ use crate::model::output_layer::{self, EMBEDDING, HEAD};
 use crate::tensors::{Planned, Stored, TensorFolder, write_sharded};
 
 /// Merges an adapter into its base checkpoint and writes the result to `out`, an empty folder, with the base's names
-/// and dtypes, in files of at most `shard_bytes` bytes. Holds one tensor in memory at a time. Returns the number of
+/// and dtypes, in files of at most `shard_bytes` bytes. Holds one tensor for each file that is being written in memory. Returns the number of
 /// merged weights.
 ///
 /// # Errors
@@ -46,7 +46,7 @@ pub fn merge(base: &Path, adapter: &Path, out: &Path, shard_bytes: u64) -> Resul
     };
     let planned: Vec<Planned> = sources.iter().map(planned).collect::<Result<_>>()?;
     let mut manifest = Manifest::new();
-    write_sharded(out, &planned, shard_bytes, &mut manifest, &mut |name| {
+    write_sharded(out, &planned, shard_bytes, &mut manifest, false, &mut |name| {
         let stored = sources.get(name).ok_or_else(|| TorchError::Engine(format!("{name} is not there")))?;
         let (kind, canonical) = (files.kind(stored)?, names.canonical(name));
         let new = match canonical.as_str() {

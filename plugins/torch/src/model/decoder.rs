@@ -8,7 +8,7 @@ use tch::{Device, Kind, Tensor};
 
 use super::activation::Activation;
 pub(crate) use super::attention_mode::{ActiveRows, AttentionMode, PackedSequence};
-use super::attention_mode::{mask_or, offset_mask};
+use super::attention_mode::{Attended, Call, mask_or, offset_mask};
 use super::kv_cache::{KvCache, Parts, Prefix};
 use super::layers::{Linear, RmsNorm};
 use super::output_layer::{EMBEDDING, HEAD};
@@ -277,9 +277,9 @@ impl Decoder {
         Ok(normed.unwrap_or(projected).f_transpose(1, 2)?)
     }
 
-    /// Computes attention of packed sequences: one causal call for each prefix, one masked call for its suffixes.
-    /// The work is nearly that of the attending pairs of tokens, keys and values are not copied, and no mask
-    /// spans the row. With fewer queries than keys, the only query of a prefix is its last token.
+    /// Computes attention of packed sequences by the [`calls`](PackedSequence::calls) of each. The work is nearly that of
+    /// the attending pairs of tokens, keys and values are not copied, and no mask spans the row. With fewer queries than
+    /// keys, the only query of a prefix is its last token.
     fn packed_attention(
         &self,
         query: &Tensor,
@@ -288,23 +288,21 @@ impl Decoder {
         packed: &[PackedSequence],
     ) -> Result<Tensor> {
         let mut attended = Vec::new();
-        let last_alone = query.size()[2] < key.size()[2];
+        let (last_alone, on_gpu) = (query.size()[2] < key.size()[2], query.device().is_cuda());
         let (mut first_query, mut start) = (0, 0);
         for sequence in packed {
-            let (prefix, suffix) = (sequence.prefix, sequence.suffix_tokens());
-            let queries = if last_alone { 1 } else { prefix };
-            let mut attend = |queries: i64, keys: i64, mask: Mask<'_>| -> Result<()> {
+            for Call { queries, keys, attended: tokens } in sequence.calls(last_alone, on_gpu) {
+                let mask = match tokens {
+                    Attended::All => Mask::Full,
+                    Attended::Before => Mask::Causal,
+                    Attended::Masked => Mask::Custom(sequence.mask(query.device())?),
+                };
                 let part = |t: &Tensor| t.f_narrow(2, start, keys);
-                let queries = query.f_narrow(2, first_query, queries)?;
-                first_query += queries.size()[2];
-                attended.push(product::attention(&queries, &part(key)?, &part(value)?, mask)?);
-                Ok(())
-            };
-            attend(queries, prefix, mask_or(None, queries > 1))?;
-            if suffix > 0 {
-                attend(suffix, prefix + suffix, Mask::Custom(&sequence.mask(query.device())?))?;
+                let query = query.f_narrow(2, first_query, queries)?;
+                attended.push(product::attention(&query, &part(key)?, &part(value)?, mask)?);
+                first_query += queries;
             }
-            start += prefix + suffix;
+            start += sequence.prefix + sequence.suffix_tokens();
         }
         match attended.len() {
             1 => Ok(attended.swap_remove(0)),

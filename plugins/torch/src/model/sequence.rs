@@ -34,7 +34,7 @@ impl Sequence<'_> {
     /// Returns the lengths of prefix and suffixes.
     pub(crate) fn packed(&self) -> PackedSequence {
         let suffixes = self.suffixes.iter().map(|suffix| suffix.len() as i64).collect();
-        PackedSequence { prefix: self.slots.len() as i64, suffixes }
+        PackedSequence::new(self.slots.len() as i64, suffixes)
     }
 
     fn all_slots(&self) -> impl Iterator<Item = Slot> {

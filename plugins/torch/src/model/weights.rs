@@ -13,7 +13,9 @@ use super::output_layer::{EMBEDDING, HEAD};
 use crate::error::{Result, TorchError};
 use crate::lora::{Adapter, Lora, resized};
 use crate::manifest::Manifest;
-use crate::tensors::{Planned, Stored, TensorFolder, for_each_piece, write_sharded};
+use crate::tensors::{
+    Planned, Reading, Stored, TensorFolder, hash_tensors, read_each, reading_threads, write_sharded,
+};
 
 /// Tensor names and shapes that a config requires of its checkpoint.
 pub(crate) struct TensorLayout<'a> {
@@ -60,14 +62,18 @@ impl Weights {
     ) -> Result<Self> {
         let sources = layout.open(folder)?;
         let (mut tensors, mut origins) = (BTreeMap::new(), BTreeMap::new());
+        let mut readings = Vec::new();
         for (name, Found { files, stored, is_own }) in layout.checked(&sources)? {
             if wanted(&name) {
-                tensors.insert(name.clone(), files.read(stored, kind, device)?);
+                let target = Tensor::f_empty(&stored.shape, (kind, device))?;
+                tensors.insert(name.clone(), target.shallow_clone());
+                readings.push(Reading { files, stored, target });
                 if is_own {
                     origins.insert(name, stored.name.clone());
                 }
             }
         }
+        read_each(readings, reading_threads(device))?;
         Ok(Self::of(tensors, origins))
     }
 
@@ -101,13 +107,13 @@ impl Weights {
     pub(crate) fn reload(&mut self, folder: &Path, layout: &TensorLayout<'_>) -> Result<()> {
         let sources = layout.open(folder)?;
         let found = layout.checked(&sources)?;
-        tch::no_grad(|| {
-            for (name, tensor) in &mut self.tensors {
-                let Found { files, stored, .. } = found.get(name).ok_or_else(|| not_loaded(name))?;
-                files.read_into(stored, tensor)?;
-            }
-            Ok(())
-        })
+        let reading = |(name, tensor): (&String, &Tensor)| {
+            let Found { files, stored, .. } = found.get(name).ok_or_else(|| not_loaded(name))?;
+            Ok(Reading { files, stored, target: tensor.f_detach()? })
+        };
+        let readings = self.tensors.iter().map(reading).collect::<Result<Vec<_>>>()?;
+        let device = readings.first().map_or(Device::Cpu, |reading| reading.target.device());
+        read_each(readings, reading_threads(device))
     }
 
     /// Returns a tensor by name.
@@ -191,27 +197,27 @@ impl Weights {
     }
 
     /// Writes all tensors into files of at most `limit` bytes under their original names; tensors from the tower's own
-    /// folder are named by `rename`.
+    /// folder are named by `rename`. Returns the [`fingerprint`](Self::fingerprint) of weights without adapter, if
+    /// `fingerprint`; it is computed in the same pass.
     pub(crate) fn write(
         &self,
         folder: &Path,
         rename: &dyn Fn(&str) -> String,
         limit: u64,
         manifest: &mut Manifest,
-    ) -> Result<()> {
-        let mut ours = BTreeMap::new();
-        for (name, tensor) in &self.tensors {
-            ours.insert(self.origins.get(name).cloned().unwrap_or_else(|| rename(name)), tensor);
-        }
-        let planned = |(name, tensor): (&String, &&Tensor)| Planned {
-            name: name.clone(),
-            kind: tensor.kind(),
-            shape: tensor.size(),
-        };
-        let planned: Vec<Planned> = ours.iter().map(planned).collect();
-        write_sharded(folder, &planned, limit, manifest, &mut |name| {
+        fingerprint: bool,
+    ) -> Result<Option<Fingerprint>> {
+        let saved = |name: &String| self.origins.get(name).cloned().unwrap_or_else(|| rename(name));
+        let ours: BTreeMap<String, &Tensor> =
+            self.tensors.iter().map(|(name, tensor)| (saved(name), tensor)).collect();
+        let planned = planned(ours.iter().map(|(name, tensor)| (name, *tensor)));
+        let digests = write_sharded(folder, &planned, limit, manifest, fingerprint, &mut |name| {
             ours.get(name).map(|tensor| tensor.shallow_clone()).ok_or_else(|| not_loaded(name))
-        })
+        })?;
+        match fingerprint {
+            true => self.fingerprint_of(|name| digests.get(&saved(name))).map(Some),
+            false => Ok(None),
+        }
     }
 
     /// Returns a digest of all names and values.
@@ -231,17 +237,31 @@ impl Weights {
     }
 
     fn tensors_fingerprint(&self) -> Result<Fingerprint> {
+        let digests = hash_tensors(&planned(self.tensors.iter()), &mut |name| self.get(name))?;
+        self.fingerprint_of(|name| digests.get(name))
+    }
+
+    /// Returns the digest of all names and of the digests of their tensors.
+    fn fingerprint_of<'d>(
+        &self,
+        digest: impl Fn(&String) -> Option<&'d blake3::Hash>,
+    ) -> Result<Fingerprint> {
         let mut builder = FingerprintBuilder::default();
-        for (name, tensor) in &self.tensors {
-            let mut hasher = blake3::Hasher::new();
-            for_each_piece(tensor, |bytes| {
-                hasher.update(bytes);
-                Ok(())
-            })?;
-            builder.update(name.as_bytes()).update(hasher.finalize().as_bytes());
+        for name in self.tensors.keys() {
+            let digest = digest(name).ok_or_else(|| not_loaded(name))?;
+            builder.update(name.as_bytes()).update(digest.as_bytes());
         }
         Ok(builder.finish())
     }
+}
+
+fn planned<'t>(tensors: impl Iterator<Item = (&'t String, &'t Tensor)>) -> Vec<Planned> {
+    let plan = |(name, tensor): (&String, &Tensor)| Planned {
+        name: name.clone(),
+        kind: tensor.kind(),
+        shape: tensor.size(),
+    };
+    tensors.map(plan).collect()
 }
 
 fn not_loaded(name: &str) -> TorchError {

@@ -1,13 +1,16 @@
 //! Safetensors files, read and written one tensor at a time.
 
+mod digest;
 mod folder;
 mod map;
+#[cfg(test)]
+mod rate;
 mod read;
 mod write;
 
 pub(crate) use folder::{Stored, TensorFolder};
-pub(crate) use read::read_tensors;
-pub(crate) use write::{Planned, write_sharded, write_tensors};
+pub(crate) use read::{Reading, read_each, read_state, read_tensors, reading_threads};
+pub(crate) use write::{Planned, hash_tensors, write_sharded, write_tensors};
 
 use safetensors::Dtype;
 use tch::{Device, Kind, Tensor};
@@ -36,6 +39,7 @@ fn dtype_of(kind: Kind, name: &str) -> Result<Dtype> {
         Kind::Half => Ok(Dtype::F16),
         Kind::Double => Ok(Dtype::F64),
         Kind::Int64 => Ok(Dtype::I64),
+        Kind::Uint8 => Ok(Dtype::U8),
         other => Err(TorchError::Engine(format!("{name} has type {other:?}, which is not written"))),
     }
 }
@@ -62,18 +66,4 @@ pub(crate) fn first_row_not_finite(rows: &Tensor) -> Result<Option<usize>> {
     let extremes = extremes.f_add(&rows.f_amax([-1].as_slice(), false)?.f_mul_scalar(0.0)?)?;
     // Zero times NaN or infinity is NaN, else zero.
     Ok(to_vec(&extremes)?.iter().position(|value| value.is_nan()))
-}
-
-/// Calls `take` with a tensor's elements as little-endian bytes, a few megabytes at a time.
-pub(crate) fn for_each_piece(tensor: &Tensor, mut take: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
-    let flat = tensor.f_detach()?.f_contiguous()?.f_view([tensor.numel() as i64])?;
-    let step = (PIECE / tensor.kind().elt_size_in_bytes()) as i64;
-    let count = tensor.numel() as i64;
-    let mut done = 0;
-    while done < count {
-        let length = step.min(count - done);
-        take(&bytes_of(&flat.f_narrow(0, done, length)?)?)?;
-        done += length;
-    }
-    Ok(())
 }

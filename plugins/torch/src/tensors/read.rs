@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
+use safetensors::Dtype;
 use tch::{Device, Kind, Tensor};
 
 use super::map::copy_part;
@@ -23,7 +25,7 @@ impl TensorFolder {
     /// Reads a tensor into `target` of the same shape, converted to the dtype and device of `target`.
     pub(crate) fn read_into(&self, stored: &Stored, target: &mut Tensor) -> Result<()> {
         let (path, file) = &self.files[stored.file];
-        let kind = self.kind(stored)?;
+        let kind = self.any_kind(stored)?;
         let width = kind.elt_size_in_bytes();
         let flat = target.f_detach()?.f_view([stored.count()])?;
         let mut done = 0;
@@ -60,7 +62,15 @@ impl TensorFolder {
         Ok(true)
     }
 
-    /// Returns libtorch's dtype of a stored tensor.
+    /// Returns libtorch's dtype of a stored tensor, which may be unsigned bytes.
+    fn any_kind(&self, stored: &Stored) -> Result<Kind> {
+        match stored.dtype {
+            Dtype::U8 => Ok(Kind::Uint8),
+            _ => self.kind(stored),
+        }
+    }
+
+    /// Returns libtorch's dtype of a stored weight.
     ///
     /// # Errors
     /// An unsupported dtype.
@@ -77,9 +87,90 @@ impl TensorFolder {
 
 /// Reads every tensor of a safetensors file to the CPU.
 pub(crate) fn read_tensors(path: &Path) -> Result<BTreeMap<String, Tensor>> {
+    read_as(path, TensorFolder::kind)
+}
+
+/// Reads every tensor of a file of an optimiser's state to the CPU: weights' dtypes, and unsigned bytes.
+pub(crate) fn read_state(path: &Path) -> Result<BTreeMap<String, Tensor>> {
+    read_as(path, TensorFolder::any_kind)
+}
+
+fn read_as(
+    path: &Path,
+    kind: impl Fn(&TensorFolder, &Stored) -> Result<Kind>,
+) -> Result<BTreeMap<String, Tensor>> {
     let folder = TensorFolder::open_file(path)?;
     let read = |stored: &Stored| -> Result<(String, Tensor)> {
-        Ok((stored.name.clone(), folder.read(stored, folder.kind(stored)?, Device::Cpu)?))
+        Ok((stored.name.clone(), folder.read(stored, kind(&folder, stored)?, Device::Cpu)?))
     };
     folder.tensors.iter().map(read).collect()
+}
+
+/// Tensor to be read, and the tensor that takes its values.
+pub(crate) struct Reading<'f> {
+    pub(crate) files: &'f TensorFolder,
+    pub(crate) stored: &'f Stored,
+    pub(crate) target: Tensor,
+}
+
+/// Reads tensors by `threads` threads.
+pub(crate) fn read_each(readings: Vec<Reading<'_>>, threads: usize) -> Result<()> {
+    let rest = Mutex::new(readings.into_iter());
+    let work = || -> Result<()> {
+        loop {
+            let next = rest.lock().unwrap_or_else(PoisonError::into_inner).next();
+            let Some(Reading { files, stored, mut target }) = next else { return Ok(()) };
+            files.read_into(stored, &mut target)?;
+        }
+    };
+    if threads <= 1 {
+        return work();
+    }
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        threads.into_iter().try_for_each(|thread| match thread.join() {
+            Ok(outcome) => outcome,
+            Err(panic) => std::panic::resume_unwind(panic),
+        })
+    })
+}
+
+/// Returns the number of threads that read weights to a device. libtorch copies within a CPU's memory by all cores; to a
+/// GPU, the thread that copies also waits for the pages of the file.
+pub(crate) fn reading_threads(device: Device) -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    if device.is_cuda() { cores.min(8) } else { 1 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tensors::write_tensors;
+
+    #[test]
+    fn several_threads_read_what_one_reads_and_errors_are_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("t.safetensors");
+        let named =
+            |index: i64| (format!("t{index}"), Tensor::arange(index * 100_000, (Kind::Float, Device::Cpu)));
+        let tensors: BTreeMap<String, Tensor> = (0..20).map(named).collect();
+        write_tensors(&path, &tensors).unwrap();
+        let files = TensorFolder::open_file(&path).unwrap();
+        for threads in [1, 4] {
+            let target = |stored: &Stored| Tensor::zeros(&stored.shape, (Kind::BFloat16, Device::Cpu));
+            let targets: Vec<Tensor> = files.tensors.iter().map(target).collect();
+            let reading =
+                |(stored, target)| Reading { files: &files, stored, target: Tensor::shallow_clone(target) };
+            read_each(files.tensors.iter().zip(&targets).map(reading).collect(), threads).unwrap();
+            for (stored, read) in files.tensors.iter().zip(&targets) {
+                assert_eq!(*read, tensors[&stored.name].to_kind(Kind::BFloat16), "{}", stored.name);
+            }
+            let misfit = |stored| Reading {
+                files: &files,
+                stored,
+                target: Tensor::zeros([3], (Kind::Float, Device::Cpu)),
+            };
+            assert!(read_each(files.tensors.iter().map(misfit).collect(), threads).is_err());
+        }
+    }
 }

@@ -1,14 +1,13 @@
-//! Writing of safetensors files, one tensor at a time.
+//! Writing of safetensors files.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{BufWriter, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 use tch::{Kind, Tensor};
 
-use super::{dtype_of, for_each_piece};
+use super::digest::{DigestedFile, Stream, run};
+use super::dtype_of;
 use crate::error::{Result, TorchError};
 use crate::json_file;
 use crate::manifest::{FileRecord, Manifest};
@@ -25,38 +24,61 @@ pub(crate) struct Planned {
 }
 
 impl Planned {
-    fn bytes(&self) -> u64 {
+    pub(super) fn bytes(&self) -> u64 {
         let count: i64 = self.shape.iter().product();
         count as u64 * self.kind.elt_size_in_bytes() as u64
     }
 }
 
 /// Writes weights into a folder in transformers' layout: `model.safetensors`, or shards and an index if that would
-/// exceed `limit` bytes. `tensor` returns each planned tensor in turn, so that only one has to be in memory. Records
-/// every weight file in `manifest`.
+/// exceed `limit` bytes. `tensor` returns a planned tensor, and is asked for each once, so that only one for each file
+/// that is being written has to be in memory. Records every weight file in `manifest`. Returns the digest of each
+/// tensor's bytes, if `each`.
 pub(crate) fn write_sharded(
     folder: &Path,
     planned: &[Planned],
     limit: u64,
     manifest: &mut Manifest,
+    each: bool,
     tensor: &mut dyn FnMut(&str) -> Result<Tensor>,
-) -> Result<()> {
+) -> Result<BTreeMap<String, blake3::Hash>> {
     let shards = shards(planned, limit);
-    if let [only] = shards.as_slice() {
-        let name = "model.safetensors";
-        manifest.record(name, write_file(&folder.join(name), only, tensor)?);
-        return Ok(());
-    }
-    let mut places = Map::new();
+    let count = shards.len();
+    let name = |index: usize| match count {
+        1 => "model.safetensors".to_owned(),
+        _ => format!("model-{:05}-of-{count:05}.safetensors", index + 1),
+    };
+    let mut streams = Vec::new();
     for (index, shard) in shards.iter().enumerate() {
-        let name = format!("model-{:05}-of-{:05}.safetensors", index + 1, shards.len());
-        manifest.record(&name, write_file(&folder.join(&name), shard, tensor)?);
-        places.extend(shard.iter().map(|planned| (planned.name.clone(), json!(name))));
+        streams.push(stream_to(folder.join(name(index)), shard, each)?);
     }
-    places.sort_keys();
-    let total: u64 = planned.iter().map(Planned::bytes).sum();
-    let index = json!({ "metadata": { "total_size": total }, "weight_map": Value::Object(places) });
-    json_file::write(&folder.join("model.safetensors.index.json"), &index)
+    let mut digests = BTreeMap::new();
+    for (index, written) in run(streams, tensor)?.into_iter().enumerate() {
+        if let Some(record) = written.file {
+            manifest.record(&name(index), record);
+        }
+        digests.extend(written.tensors);
+    }
+    if count > 1 {
+        let place = |(index, shard): (usize, &Vec<&Planned>)| {
+            shard.iter().map(|planned| (planned.name.clone(), json!(name(index)))).collect::<Vec<_>>()
+        };
+        let mut places: Map<String, Value> = shards.iter().enumerate().flat_map(place).collect();
+        places.sort_keys();
+        let total: u64 = planned.iter().map(Planned::bytes).sum();
+        let index = json!({ "metadata": { "total_size": total }, "weight_map": Value::Object(places) });
+        json_file::write(&folder.join("model.safetensors.index.json"), &index)?;
+    }
+    Ok(digests)
+}
+
+/// Returns the digest of each tensor's bytes; `tensor` is as for [`write_sharded`].
+pub(crate) fn hash_tensors(
+    planned: &[Planned],
+    tensor: &mut dyn FnMut(&str) -> Result<Tensor>,
+) -> Result<BTreeMap<String, blake3::Hash>> {
+    let stream = Stream::new(planned.iter().collect(), None, true);
+    Ok(run(vec![stream], tensor)?.into_iter().flat_map(|written| written.tensors).collect())
 }
 
 /// Assigns tensors to shards in the given order. A tensor above the limit has a shard of its own.
@@ -86,34 +108,25 @@ pub(crate) fn write_tensors(path: &Path, tensors: &BTreeMap<String, Tensor>) -> 
     };
     let planned: Vec<Planned> = tensors.iter().map(planned).collect();
     let planned: Vec<&Planned> = planned.iter().collect();
-    write_file(path, &planned, &mut |name| match tensors.get(name) {
+    let stream = stream_to(path.to_owned(), &planned, false)?;
+    let written = run(vec![stream], &mut |name| match tensors.get(name) {
         Some(tensor) => Ok(tensor.shallow_clone()),
         None => Err(TorchError::Engine(format!("tensor {name} is not there"))),
-    })
+    })?;
+    let record = written.into_iter().find_map(|written| written.file);
+    record.ok_or_else(|| TorchError::Engine(format!("{} was not written", path.display())))
 }
 
-fn write_file(
-    path: &Path,
-    planned: &[&Planned],
-    tensor: &mut dyn FnMut(&str) -> Result<Tensor>,
-) -> Result<FileRecord> {
+/// Creates a file, writes its header, and returns the stream of its tensors.
+fn stream_to<'p>(path: PathBuf, planned: &[&'p Planned], each: bool) -> Result<Stream<'p>> {
     let mut planned = planned.to_vec();
     // Wide dtypes first, so that each tensor is aligned to its dtype, as in the format's own writer.
     planned.sort_by(|a, b| {
         let width = |planned: &Planned| planned.kind.elt_size_in_bytes();
         width(b).cmp(&width(a)).then_with(|| a.name.cmp(&b.name))
     });
-    let file = File::create(path).map_err(TorchError::io("create", path))?;
-    let mut out = Digested { out: BufWriter::new(file), path, hasher: blake3::Hasher::new(), bytes: 0 };
-    out.write(&header(&planned)?)?;
-    for planned in planned {
-        let tensor = tensor(&planned.name)?;
-        if tensor.kind() != planned.kind || tensor.size() != planned.shape {
-            return Err(TorchError::Engine(format!("{} changed while it was written", planned.name)));
-        }
-        for_each_piece(&tensor, |bytes| out.write(bytes))?;
-    }
-    out.finish()
+    let file = DigestedFile::create(path, &header(&planned)?)?;
+    Ok(Stream::new(planned, Some(file), each))
 }
 
 /// Returns the header: length, and JSON padded with spaces to a multiple of 8 bytes.
@@ -134,27 +147,6 @@ fn header(planned: &[&Planned]) -> Result<Vec<u8>> {
     let mut header = (json.len() as u64).to_le_bytes().to_vec();
     header.append(&mut json);
     Ok(header)
-}
-
-/// File writer that computes the digest.
-struct Digested<'a> {
-    out: BufWriter<File>,
-    path: &'a Path,
-    hasher: blake3::Hasher,
-    bytes: u64,
-}
-
-impl Digested<'_> {
-    fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        self.hasher.update(bytes);
-        self.bytes += bytes.len() as u64;
-        self.out.write_all(bytes).map_err(TorchError::io("write", self.path))
-    }
-
-    fn finish(mut self) -> Result<FileRecord> {
-        self.out.flush().map_err(TorchError::io("write", self.path))?;
-        Ok(FileRecord { bytes: self.bytes, blake3: self.hasher.finalize().to_hex().to_string() })
-    }
 }
 
 #[cfg(test)]
@@ -210,5 +202,68 @@ mod tests {
             assert_eq!(&back[name], tensor, "{name}");
             assert_eq!(back[name].kind(), tensor.kind(), "{name}");
         }
+    }
+
+    /// Tensors that end within blocks, at their ends and beyond, in files that are under way together and behind each
+    /// other; sizes are odd, so that no subtree of a tensor is one of its file.
+    #[test]
+    fn digests_of_files_and_tensors_are_those_of_one_pass_over_their_bytes() {
+        let folder = tempfile::tempdir().unwrap();
+        let sizes = [3, 4 << 20, 5, 9_000_001, 0, 7, 4_190_000, 77, 1 << 20, 300_001];
+        let planned = planned(&sizes);
+        let values = |name: &str| {
+            let index: i64 = name[1..].parse().unwrap();
+            let all = Tensor::arange(sizes[index as usize], (Kind::Float, tch::Device::Cpu));
+            all * (index as f64 + 0.5)
+        };
+        let mut manifest = Manifest::new();
+        let mut asked = Vec::new();
+        let digests = write_sharded(folder.path(), &planned, 2 << 20, &mut manifest, true, &mut |name| {
+            asked.push(name.to_owned());
+            Ok(values(name))
+        });
+        let digests = digests.unwrap();
+        asked.sort();
+        assert!(
+            asked.iter().eq(planned.iter().map(|planned| &planned.name)),
+            "each is asked for once: {asked:?}"
+        );
+        for Planned { name, .. } in &planned {
+            let bytes = super::super::bytes_of(&values(name)).unwrap();
+            assert_eq!(digests[name], blake3::hash(&bytes), "{name}");
+        }
+        assert_eq!(hash_tensors(&planned, &mut |name| Ok(values(name))).unwrap(), digests);
+        let written = serde_json::to_value(&manifest).unwrap()["files"].clone();
+        let written = written.as_object().unwrap();
+        assert!(written.len() > 4, "more files than are under way together");
+        for (name, record) in written {
+            let bytes = std::fs::read(folder.path().join(name)).unwrap();
+            assert_eq!(record["bytes"], bytes.len() as u64, "{name}");
+            assert_eq!(record["blake3"], blake3::hash(&bytes).to_hex().as_str(), "{name}");
+        }
+        let files = super::super::TensorFolder::open(folder.path()).unwrap();
+        assert_eq!(files.count(), written.len());
+        for stored in &files.tensors {
+            let back = files.read(stored, Kind::Float, tch::Device::Cpu).unwrap();
+            assert_eq!(back, values(&stored.name), "{}", stored.name);
+        }
+    }
+
+    #[test]
+    fn a_tensor_that_fails_or_changes_and_a_file_that_cannot_be_written_are_errors() {
+        let folder = tempfile::tempdir().unwrap();
+        let planned = planned(&[2, 3]);
+        let write = |tensor: &mut dyn FnMut(&str) -> Result<Tensor>| {
+            let mut manifest = Manifest::new();
+            write_sharded(folder.path(), &planned, 100, &mut manifest, true, tensor)
+                .unwrap_err()
+                .to_string()
+        };
+        let zeros = |size: i64| Tensor::zeros([size], (Kind::Float, tch::Device::Cpu));
+        assert!(write(&mut |_| Ok(zeros(2))).contains("t1 changed while it was written"));
+        assert!(write(&mut |name| Err(TorchError::Engine(format!("no {name}")))).contains("no t0"));
+        let tensors = BTreeMap::from([("a".to_owned(), zeros(1 << 16))]);
+        let full = write_tensors(Path::new("/dev/full"), &tensors).unwrap_err().to_string();
+        assert!(full.contains("cannot write /dev/full"), "{full}");
     }
 }

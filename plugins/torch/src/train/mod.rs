@@ -10,7 +10,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use adamw::AdamW;
+use adamw::{AdamW, AdamWSettings};
 use isr_api::{ObjectiveBatch, PreferenceObjective, Requirements, StepReport, TrainStep, View};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -61,6 +61,49 @@ pub struct TrainingConfig {
     pub epsilon: f64,
     /// AdamW: decoupled weight decay. Default 0, as in LLaVA-Hound.
     pub weight_decay: f64,
+    /// Optimiser: `adamw`, or `adamw_8bit`, whose moments take two bytes a parameter instead of eight. Default `adamw`.
+    #[serde(skip_serializing_if = "OptimizerConfig::is_default")]
+    pub optimizer: OptimizerConfig,
+    /// Memory that holds the optimiser's moments and float32 master weights: `device`, or `cpu`, where the step is taken
+    /// then, for a device whose memory they do not fit. Default `device`.
+    #[serde(skip_serializing_if = "OptimizerStateConfig::is_default")]
+    pub optimizer_state: OptimizerStateConfig,
+}
+
+/// Optimiser of training.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OptimizerConfig {
+    /// AdamW with float32 moments.
+    #[default]
+    Adamw,
+    /// AdamW with 8-bit moments (block-wise dynamic quantisation, arXiv 2110.02861); those of parameters below 4,096
+    /// elements stay float32.
+    #[serde(rename = "adamw_8bit")]
+    Adamw8bit,
+}
+
+impl OptimizerConfig {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Memory of the optimiser's state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OptimizerStateConfig {
+    /// The policy's device.
+    #[default]
+    Device,
+    /// Host memory; the CPU's cores take the step. Gradients come to the host and weights go back by page-locked buffers.
+    Cpu,
+}
+
+impl OptimizerStateConfig {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 impl Default for TrainingConfig {
@@ -77,6 +120,8 @@ impl Default for TrainingConfig {
             betas: [0.9, 0.999],
             epsilon: 1e-8,
             weight_decay: 0.0,
+            optimizer: OptimizerConfig::default(),
+            optimizer_state: OptimizerStateConfig::default(),
         }
     }
 }
@@ -135,7 +180,7 @@ impl Trainer {
             Some(adapter) => adapter.touches(tower),
             None => config.tower,
         };
-        let optimizer = AdamW::new(trained, config.betas, config.epsilon, config.weight_decay);
+        let optimizer = AdamW::new(trained, AdamWSettings::new(&config, model.device));
         Ok(Self { config, optimizer, own_tower })
     }
 
@@ -161,6 +206,9 @@ impl Trainer {
         }
         if self.config.lora.is_none() {
             remedy.push_str(", train an adapter (policy.training.lora)");
+            if self.config.optimizer_state == OptimizerStateConfig::Device {
+                remedy.push_str(" or keep the optimiser's state on the host (policy.training.optimizer_state = \"cpu\")");
+            }
         }
         remedy
     }
@@ -277,7 +325,7 @@ impl Trainer {
 
     /// Writes the optimiser's state beside a checkpoint.
     pub(crate) fn save(&self, dir: &Path, manifest: &mut Manifest) -> Result<()> {
-        self.optimizer.state().save(dir, manifest)
+        self.optimizer.state()?.save(dir, manifest)
     }
 
     /// Reads an optimiser's state without restoring it.
@@ -286,9 +334,9 @@ impl Trainer {
     }
 
     /// Restores a state; resets the optimiser if there is none.
-    pub(crate) fn restore(&mut self, state: Option<AdamWState>, model: &VideoLmm) -> Result<()> {
+    pub(crate) fn restore(&mut self, state: Option<AdamWState>) -> Result<()> {
         self.optimizer.reset();
-        state.map_or(Ok(()), |state| self.optimizer.restore(state, model.device))
+        state.map_or(Ok(()), |state| self.optimizer.restore(&state))
     }
 }
 

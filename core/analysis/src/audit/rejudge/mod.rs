@@ -124,7 +124,7 @@ impl Rejudging {
         verdicts.sync()?;
         quarantine.sync()?;
         let seconds = started.elapsed().as_secs_f64();
-        self.observe(&Event::StageFinished { iteration, stage, seconds });
+        self.observe(&Event::StageFinished { iteration, stage, seconds, busy: None });
         Ok(())
     }
 

@@ -1,0 +1,221 @@
+//! Parameters that are updated together.
+
+use std::ops::Range;
+
+use tch::{Device, Kind, Tensor};
+
+use super::dynamic8::{Maps, Quantised};
+use super::host::Staging;
+use super::{AdamWSettings, Rates};
+use crate::error::{Result, TorchError};
+
+/// Neighbouring parameters of one dtype, whose state is one tensor after the other.
+pub(super) struct Group {
+    members: Range<usize>,
+    /// Elements of the members before each of them, and of all.
+    starts: Vec<i64>,
+    /// `None` before the first gradient.
+    pub(super) state: Option<State>,
+}
+
+/// State of a group: flat tensors of its members' elements.
+pub(super) struct State {
+    pub(super) first: Moment,
+    pub(super) second: Moment,
+    /// Float32 master copy of parameters of a narrower dtype, or of parameters on another device.
+    pub(super) master: Option<Tensor>,
+}
+
+/// A moment of a group's elements.
+pub(super) enum Moment {
+    /// `[count]` in float32.
+    Float32(Tensor),
+    /// Codes and scales.
+    Dynamic8(Quantised),
+}
+
+/// Arranges parameters in groups of at most `together` elements; larger ones have a group of their own.
+pub(super) fn groups(parameters: &[(String, Tensor)], together: i64) -> Vec<Group> {
+    let mut groups: Vec<Group> = Vec::new();
+    for (index, (_, tensor)) in parameters.iter().enumerate() {
+        let count = tensor.numel() as i64;
+        let fits = |group: &&mut Group| {
+            let same = parameters[group.members.start].1.kind() == tensor.kind();
+            same && group.count() + count <= together
+        };
+        match groups.last_mut().filter(fits) {
+            Some(group) => {
+                group.members.end = index + 1;
+                group.starts.push(group.count() + count);
+            }
+            None => groups.push(Group { members: index..index + 1, starts: vec![0, count], state: None }),
+        }
+    }
+    groups
+}
+
+impl Group {
+    /// Returns the indices of the parameters.
+    pub(super) fn members(&self) -> Range<usize> {
+        self.members.clone()
+    }
+
+    /// Returns the elements of the member with this index in the group.
+    pub(super) fn range(&self, member: usize) -> Range<i64> {
+        self.starts[member]..self.starts[member + 1]
+    }
+
+    fn count(&self) -> i64 {
+        self.starts.last().copied().unwrap_or_default()
+    }
+
+    pub(super) fn reset(&mut self) {
+        self.state = None;
+    }
+
+    /// Creates the state on `home`, unless it exists: moments of zero, and masters of the parameters.
+    pub(super) fn create_state(
+        &mut self,
+        parameters: &[(String, Tensor)],
+        settings: &AdamWSettings,
+        home: Device,
+    ) -> Result<()> {
+        if self.state.is_some() {
+            return Ok(());
+        }
+        let moment = |signed| {
+            Moment::zeros(self.count(), settings.is_eight_bit(self.count() as usize), signed, home)
+        };
+        let is_narrow = parameters.iter().any(|(_, parameter)| parameter.kind() != Kind::Float);
+        let master = match is_narrow || settings.on_host {
+            true => {
+                let master = Tensor::f_empty([self.count()], (Kind::Float, home))?;
+                for (member, (_, parameter)) in parameters.iter().enumerate() {
+                    part(&master, &self.range(member))?.f_copy_(&flat(&parameter.f_detach()?)?)?;
+                }
+                Some(master)
+            }
+            false => None,
+        };
+        self.state = Some(State { first: moment(true)?, second: moment(false)?, master });
+        Ok(())
+    }
+
+    /// Updates the parameters that have a gradient.
+    pub(super) fn update(
+        &mut self,
+        parameters: &mut [(String, Tensor)],
+        gradients: Vec<Option<Tensor>>,
+        rates: &Rates,
+        settings: &AdamWSettings,
+        maps: Option<&Maps>,
+        mut staging: Option<&mut Staging>,
+    ) -> Result<()> {
+        let runs: Vec<Range<usize>> = match gradients.iter().all(Option::is_some) {
+            true => std::iter::once(0..gradients.len()).collect(),
+            false => {
+                (0..gradients.len()).filter(|&at| gradients[at].is_some()).map(|at| at..at + 1).collect()
+            }
+        };
+        for run in runs {
+            let flats = gradients[run.clone()].iter().flatten().map(flat).collect::<Result<Vec<_>>>()?;
+            let gradient = joined(flats)?;
+            let elements = self.starts[run.start]..self.starts[run.end];
+            let members = &mut parameters[run.clone()];
+            let Some(state) = &mut self.state else { return Err(no_state()) };
+            let (gradient, trained) = match (&state.master, &mut staging) {
+                (Some(master), Some(staging)) => (staging.gradient(&gradient)?, part(master, &elements)?),
+                (Some(master), None) => (gradient, part(master, &elements)?),
+                (None, _) => {
+                    let flats = members.iter().map(|(_, parameter)| Ok(parameter.f_view([-1])?));
+                    (gradient, joined(flats.collect::<Result<Vec<_>>>()?)?)
+                }
+            };
+            state.step(&trained, &gradient, elements.start, rates, settings, maps)?;
+            // A single parameter without master has been updated in place.
+            if state.master.is_none() && run.len() == 1 {
+                continue;
+            }
+            for (member, (_, parameter)) in run.clone().zip(members) {
+                let Range { start, end } = self.range(member);
+                let new = part(&trained, &(start - elements.start..end - elements.start))?;
+                match &mut staging {
+                    Some(staging) => staging.put(&new, parameter)?,
+                    None => parameter.f_copy_(&new.f_view(parameter.size().as_slice())?)?,
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl State {
+    /// Updates flat weights and the moments of the elements from `offset` on.
+    fn step(
+        &mut self,
+        trained: &Tensor,
+        gradient: &Tensor,
+        offset: i64,
+        rates: &Rates,
+        settings: &AdamWSettings,
+        maps: Option<&Maps>,
+    ) -> Result<()> {
+        let (count, block) = (trained.numel() as i64, settings.block(trained.device()));
+        for start in (0..count).step_by(block as usize) {
+            let here = start..(start + block).min(count);
+            let own = offset + here.start..offset + here.end;
+            let (first, second) = (self.first.values(&own, maps)?, self.second.values(&own, maps)?);
+            let (weights, gradient) = (part(trained, &here)?, part(gradient, &here)?);
+            rates.apply([weights, gradient, first.shallow_clone(), second.shallow_clone()])?;
+            self.first.store(&own, &first, maps)?;
+            self.second.store(&own, &second, maps)?;
+        }
+        Ok(())
+    }
+}
+
+impl Moment {
+    fn zeros(count: i64, eight_bit: bool, signed: bool, device: Device) -> Result<Self> {
+        match eight_bit {
+            true => Ok(Self::Dynamic8(Quantised::zeros(count, signed, device)?)),
+            false => Ok(Self::Float32(Tensor::f_zeros([count], (Kind::Float, device))?)),
+        }
+    }
+
+    /// Returns the values of some elements: a view, or decoded.
+    fn values(&self, range: &Range<i64>, maps: Option<&Maps>) -> Result<Tensor> {
+        match self {
+            Self::Float32(all) => part(all, range),
+            Self::Dynamic8(all) => all.values(range, maps.ok_or_else(no_state)?),
+        }
+    }
+
+    /// Stores what has become of the values of some elements.
+    fn store(&mut self, range: &Range<i64>, values: &Tensor, maps: Option<&Maps>) -> Result<()> {
+        match self {
+            Self::Float32(_) => Ok(()),
+            Self::Dynamic8(all) => all.store(range, values, maps.ok_or_else(no_state)?),
+        }
+    }
+}
+
+/// Returns some elements of a flat tensor, a view.
+pub(super) fn part(flat: &Tensor, range: &Range<i64>) -> Result<Tensor> {
+    Ok(flat.f_narrow(0, range.start, range.end - range.start)?)
+}
+
+fn flat(tensor: &Tensor) -> Result<Tensor> {
+    Ok(tensor.f_contiguous()?.f_view([-1])?)
+}
+
+/// Returns tensors one after the other; a single one as it is.
+fn joined(mut tensors: Vec<Tensor>) -> Result<Tensor> {
+    match tensors.len() {
+        1 => Ok(tensors.swap_remove(0)),
+        _ => Ok(Tensor::f_cat(&tensors, 0)?),
+    }
+}
+
+fn no_state() -> TorchError {
+    TorchError::Engine("the optimiser has no state".to_owned())
+}

@@ -1,0 +1,238 @@
+//! AdamW (arXiv 1711.05101) with the update of `torch.optim.AdamW` and a serialisable state, which tch does not
+//! expose for libtorch's own. Weights in bfloat16 have float32 master copies. Moments may be 8-bit ([`dynamic8`]), and
+//! the state in host memory ([`host`]).
+
+mod dynamic8;
+mod group;
+mod host;
+mod state;
+#[cfg(test)]
+mod tests;
+
+use tch::{Device, Kind, Tensor};
+
+use self::dynamic8::Maps;
+use self::group::Group;
+use self::host::Staging;
+pub(crate) use self::state::AdamWState;
+use super::{OptimizerConfig, OptimizerStateConfig, TrainingConfig};
+use crate::error::Result;
+
+/// Settings of the optimiser.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct AdamWSettings {
+    betas: [f64; 2],
+    epsilon: f64,
+    weight_decay: f64,
+    /// Whether moments of large parameters are 8-bit.
+    eight_bit: bool,
+    /// Whether moments and masters are in host memory, where the step is taken.
+    on_host: bool,
+    /// Number of elements of several parameters that are updated together, whose state is one tensor; 0 for none.
+    together: i64,
+}
+
+impl AdamWSettings {
+    /// Returns the settings for parameters on `device`.
+    pub(super) fn new(config: &TrainingConfig, device: Device) -> Self {
+        let on_host = config.optimizer_state == OptimizerStateConfig::Cpu && device != Device::Cpu;
+        let eight_bit = config.optimizer == OptimizerConfig::Adamw8bit;
+        // A GPU takes longer to start the operations on a small tensor than to compute them.
+        let together = if device == Device::Cpu || on_host || eight_bit { 0 } else { 1 << 26 };
+        let TrainingConfig { betas, epsilon, weight_decay, .. } = *config;
+        Self { betas, epsilon, weight_decay, eight_bit, on_host, together }
+    }
+
+    /// Returns whether the moments of a parameter of `count` elements are 8-bit.
+    fn is_eight_bit(&self, count: usize) -> bool {
+        self.eight_bit && count as i64 >= dynamic8::MIN_COUNT
+    }
+
+    /// Returns the number of elements updated at a time: few enough to stay in a CPU's cache between operations, enough
+    /// to occupy a GPU. A multiple of the blocks of 8-bit moments.
+    fn block(&self, device: Device) -> i64 {
+        match device {
+            Device::Cpu => 1 << 18,
+            _ if self.eight_bit => 1 << 24,
+            _ => 1 << 26,
+        }
+    }
+}
+
+/// AdamW optimiser.
+pub(crate) struct AdamW {
+    parameters: Vec<(String, Tensor)>,
+    /// Float32 sums of the gradients of parameters of a narrower type, over the micro-batches of a step.
+    sums: Vec<Option<Tensor>>,
+    /// All parameters in their order.
+    groups: Vec<Group>,
+    steps: i64,
+    settings: AdamWSettings,
+    /// Values of 8-bit moments.
+    maps: Option<Maps>,
+    /// Buffers between device and host.
+    staging: Option<Staging>,
+}
+
+impl AdamW {
+    pub(super) fn new(parameters: Vec<(String, Tensor)>, settings: AdamWSettings) -> Self {
+        let sums = parameters.iter().map(|_| None).collect();
+        let groups = group::groups(&parameters, settings.together);
+        Self { parameters, sums, groups, steps: 0, settings, maps: None, staging: None }
+    }
+
+    /// Returns the bytes of gradients, moments and master copies on the parameters' device.
+    pub(super) fn state_bytes(&self) -> u64 {
+        let AdamWSettings { eight_bit, on_host, .. } = self.settings;
+        let of = |(_, parameter): &(String, Tensor)| {
+            let is_narrow = parameter.kind() != Kind::Float;
+            // The gradient, and of a narrower type the float32 sum of micro-batches.
+            let gradients = parameter.kind().elt_size_in_bytes() as u64 + if is_narrow { 4 } else { 0 };
+            let moments = if eight_bit { 2 } else { 8 };
+            let state = if on_host { 0 } else { moments + if is_narrow { 4 } else { 0 } };
+            parameter.numel() as u64 * (gradients + state)
+        };
+        self.parameters.iter().map(of).sum()
+    }
+
+    /// Resets all moments and the step count.
+    pub(super) fn reset(&mut self) {
+        self.groups.iter_mut().for_each(Group::reset);
+        self.steps = 0;
+    }
+
+    /// Sets all gradients to zero.
+    pub(super) fn zero_gradients(&mut self) {
+        for (_, parameter) in &mut self.parameters {
+            parameter.zero_grad();
+        }
+        self.sums.fill_with(|| None);
+    }
+
+    /// Moves the gradients of a micro-batch into their float32 sums. Gradients of float32 parameters add up in place.
+    pub(super) fn collect_gradients(&mut self) -> Result<()> {
+        for ((_, parameter), sum) in self.parameters.iter_mut().zip(&mut self.sums) {
+            let gradient = parameter.f_grad()?;
+            if parameter.kind() == Kind::Float || !gradient.defined() {
+                continue;
+            }
+            let exact = gradient.f_to_kind(Kind::Float)?;
+            match sum {
+                Some(sum) => drop(sum.f_add_(&exact)?),
+                None => *sum = Some(exact),
+            }
+            parameter.zero_grad();
+        }
+        Ok(())
+    }
+
+    /// Returns the gradient of a parameter over the whole step; `None` if it has none.
+    fn gradient(&self, index: usize) -> Result<Option<Tensor>> {
+        if let Some(sum) = &self.sums[index] {
+            return Ok(Some(sum.shallow_clone()));
+        }
+        let gradient = self.parameters[index].1.f_grad()?;
+        Ok(gradient.defined().then_some(gradient))
+    }
+
+    /// Returns the global L2 norm of the gradient: norms of the parameters in float32, whose squares add up in float64.
+    /// A device is waited for once.
+    pub(super) fn gradient_norm(&self) -> Result<f64> {
+        let mut norms = Vec::new();
+        for index in 0..self.parameters.len() {
+            if let Some(gradient) = self.gradient(index)? {
+                norms.push(gradient.f_to_kind(Kind::Float)?.f_norm()?);
+            }
+        }
+        if norms.is_empty() {
+            return Ok(0.0);
+        }
+        let norms = Tensor::f_stack(&norms, 0)?.f_to_kind(Kind::Double)?.f_to_device(Device::Cpu)?;
+        let norms: Vec<f64> = Vec::try_from(&norms)?;
+        Ok(norms.into_iter().fold(0.0, |sum, norm| sum + norm.powi(2)).sqrt())
+    }
+
+    /// Takes a step with gradients scaled by `clip`. Parameters without a gradient are left unchanged.
+    pub(super) fn step(&mut self, learning_rate: f64, clip: f64) -> Result<()> {
+        self.steps += 1;
+        let rates = self.rates(learning_rate, clip);
+        tch::no_grad(|| {
+            for at in 0..self.groups.len() {
+                let range = self.groups[at].members();
+                let gradients = range.map(|index| self.gradient(index)).collect::<Result<Vec<_>>>()?;
+                if gradients.iter().all(Option::is_none) {
+                    continue;
+                }
+                self.prepare(at)?;
+                let (maps, staging) = (self.maps.as_ref(), self.staging.as_mut());
+                let members = &mut self.parameters[self.groups[at].members()];
+                self.groups[at].update(members, gradients, &rates, &self.settings, maps, staging)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Creates the state of a group, and what it needs, if it has none yet.
+    fn prepare(&mut self, at: usize) -> Result<()> {
+        let device = self.parameters.first().map_or(Device::Cpu, |(_, tensor)| tensor.device());
+        let home = if self.settings.on_host { Device::Cpu } else { device };
+        if self.settings.eight_bit && self.maps.is_none() {
+            self.maps = Some(Maps::on(home)?);
+        }
+        if self.settings.on_host && self.staging.is_none() {
+            self.staging = Some(Staging::new(self.parameters.iter().map(|(_, tensor)| tensor), device)?);
+        }
+        let group = &mut self.groups[at];
+        let members = &self.parameters[group.members()];
+        group.create_state(members, &self.settings, home)
+    }
+
+    fn rates(&self, learning_rate: f64, clip: f64) -> Rates {
+        let AdamWSettings { betas: [beta1, beta2], epsilon, weight_decay, .. } = self.settings;
+        let steps = self.steps as i32;
+        Rates {
+            learning_rate: learning_rate / (1.0 - beta1.powi(steps)),
+            correction: (1.0 - beta2.powi(steps)).sqrt().recip(),
+            decay: 1.0 - learning_rate * weight_decay,
+            betas: [beta1, beta2],
+            epsilon,
+            clip,
+        }
+    }
+}
+
+/// Factors of one step.
+struct Rates {
+    /// Learning rate divided by the first moment's bias correction.
+    learning_rate: f64,
+    /// Bias correction of the second moment's root.
+    correction: f64,
+    /// Factor of a weight under decoupled weight decay.
+    decay: f64,
+    betas: [f64; 2],
+    epsilon: f64,
+    clip: f64,
+}
+
+impl Rates {
+    /// Updates flat weights and moments in place.
+    fn apply(&self, [mut weights, gradient, mut first, mut second]: [Tensor; 4]) -> Result<()> {
+        let [beta1, beta2] = self.betas;
+        let gradient = gradient.f_to_kind(Kind::Float)?.f_mul_scalar(self.clip)?;
+        let _ = first.f_lerp_(&gradient, 1.0 - beta1)?;
+        let root = gradient.f_mul_scalar((1.0 - beta2).sqrt())?;
+        let _ = second.f_mul_scalar_(beta2)?.f_addcmul_(&root, &root)?;
+        if self.learning_rate == 0.0 {
+            return Ok(());
+        }
+        // weights - rate first / (correction sqrt(second) + epsilon), its factors gathered in the divisor.
+        let by_rate = -self.learning_rate.recip();
+        let mut divisor = second.f_sqrt()?;
+        let _ = divisor.f_mul_scalar_(self.correction * by_rate)?.f_add_scalar_(self.epsilon * by_rate)?;
+        if self.decay != 1.0 {
+            let _ = weights.f_mul_scalar_(self.decay)?;
+        }
+        let _ = weights.f_addcdiv_(&first, &divisor)?;
+        Ok(())
+    }
+}
