@@ -9,11 +9,13 @@ use std::path::{Component, Path, PathBuf};
 use toml::{Table, Value};
 
 /// Keys of paths that are read, by section.
-const KEYS: [(&str, &[&str]); 6] = [
+const KEYS: [(&str, &[&str]); 8] = [
     ("policy", &["model", "adapter"]),
     ("encoder", &["model"]),
     ("data", &["training", "evaluation", "audit", "video_root", "path"]),
-    ("demonstrations", &["path", "training", "video_root"]),
+    ("demonstrations", &["path", "training", "video_root", "media_root"]),
+    ("preferences", &["path", "media_root"]),
+    ("loop", &["path", "media_root"]),
     ("judge", &["ca_file", "annotations"]),
     ("retrospector", &["ca_file"]),
 ];
@@ -40,8 +42,13 @@ fn each(section: &mut Table, keys: &[&str], visit: &mut impl FnMut(&mut String))
             Value::String(text) if keys.contains(&key.as_str()) => visit(text),
             Value::Table(inner) => each(inner, keys, visit),
             Value::Array(items) => {
-                for item in items.iter_mut().filter_map(Value::as_table_mut) {
-                    each(item, keys, visit);
+                let is_path = keys.contains(&key.as_str());
+                for item in items {
+                    match item {
+                        Value::String(text) if is_path => visit(text),
+                        Value::Table(inner) => each(inner, keys, visit),
+                        _ => {}
+                    }
                 }
             }
             _ => {}

@@ -102,11 +102,13 @@ impl SupervisedTraining {
     }
 
     async fn example(&self, index: u64) -> Result<TrainExample, ComponentError> {
-        let Demonstration { video, prompt, answer, .. } = self.parts.demonstrations.get(index).await?;
-        let prompt = match video {
-            Some(video) => Prompt::about(&self.videos.open(&video).await?, prompt),
-            None => Prompt::text(prompt),
+        let Demonstration { video, turns, prompt, answer, .. } =
+            self.parts.demonstrations.get(index).await?;
+        let scene = match video {
+            Some(video) => Some(self.videos.open(&video).await?),
+            None => None,
         };
+        let prompt = Prompt::conversation(scene.as_ref(), &turns, prompt);
         let chosen = Target { continuation: Continuation::Answer(answer), reference: None };
         Ok(TrainExample::new(prompt, chosen, None))
     }

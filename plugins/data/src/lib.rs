@@ -16,18 +16,24 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping"))]
 
 mod columns;
+mod conversation;
 mod error;
 mod folder;
 mod jsonl;
 mod layout;
+mod layouts;
 mod lists;
+mod media;
 mod names;
 #[cfg(feature = "parquet")]
 mod parquet;
+mod paths;
+mod preferences;
 mod question;
 mod row;
 mod rows;
 mod source;
+mod table;
 mod videos;
 
 pub use columns::Columns;
@@ -37,4 +43,6 @@ pub use jsonl::JsonlConfig;
 pub use layout::Layout;
 #[cfg(feature = "parquet")]
 pub use parquet::ParquetConfig;
+pub use paths::Paths;
+pub use preferences::{PreferenceColumns, PreferenceFilesConfig, PreferenceLayout};
 pub use rows::{RowError, Rows};

@@ -39,7 +39,7 @@ impl Demonstrations for FakeDemonstrations {
         self.control.enter(&format!("demonstration {index}")).await?;
         let video = index.is_multiple_of(2).then(|| format!("clips/{index}.mp4").into());
         let (prompt, answer) = (format!("what is {index}?"), "blue red".to_owned());
-        Ok(Demonstration { id: index.to_string(), video, prompt, answer })
+        Ok(Demonstration { id: index.to_string(), video, turns: Vec::new(), prompt, answer })
     }
 
     async fn corpus(&self) -> Result<Vec<String>, ComponentError> {
