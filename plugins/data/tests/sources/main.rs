@@ -8,4 +8,5 @@ mod folder;
 mod layouts;
 mod lists;
 mod parquet;
+mod preferences;
 mod support;
