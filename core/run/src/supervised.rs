@@ -1,21 +1,23 @@
 //! Supervised fine-tuning on demonstrations, the warm start of the loop.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use futures::future::try_join_all;
+use isr_api::records::QuarantineRecord;
 use isr_api::{
     ComponentError, Continuation, Demonstration, Demonstrations, Error, Event, Observer, Policy,
-    PreferenceObjective, Prompt, Streams, Target, TrainExample, VideoEncoder, VideoReader,
+    PreferenceObjective, Prompt, Streams, Target, TrainExample, UnusableRow, VideoEncoder, VideoReader,
 };
 use isr_config::SupervisedConfig;
+use rand::seq::SliceRandom;
 use tokio_util::sync::CancellationToken;
 
 use crate::feature_cache::FeatureCache;
 use crate::guard::interruptible;
 use crate::observers::Observers;
-use crate::store::RunDir;
+use crate::store::{RunDir, to_lines, write_atomic};
 use crate::training::{Batches, Training};
 use crate::video_cache::VideoCache;
 
@@ -70,17 +72,22 @@ impl SupervisedTraining {
     pub async fn run(&self) -> Result<PathBuf, Error> {
         let SupervisedParts { settings, store, demonstrations, cancel, .. } = &self.parts;
         let checkpoint = Training::checkpoint(store.path());
-        let count = match checkpoint.exists() {
+        // The number of steps may depend on the number of demonstrations.
+        let count = match checkpoint.exists() && settings.epochs.is_none() {
             true => 0,
             false => {
                 interruptible(cancel, demonstrations.prepare(), STAGE, "demonstrations").await?;
                 let count = interruptible(cancel, demonstrations.count(), STAGE, "demonstrations").await?;
+                let unusable =
+                    interruptible(cancel, demonstrations.unusable(), STAGE, "demonstrations").await?;
+                self.quarantine(&unusable, count)?;
                 if count == 0 {
                     return Err(Error::Config("`demonstrations` has none".to_owned()));
                 }
                 count
             }
         };
+        let settings = settings.clone().with_steps_for(count);
         let training = Training {
             dir: store.path(),
             iteration: 0,
@@ -95,10 +102,34 @@ impl SupervisedTraining {
             observers: &self.observers,
             cancel,
         };
-        training.run(&DemonstrationBatches { of: self, count }).await?;
+        training.run(&DemonstrationBatches { of: self, count, order: Mutex::default() }).await?;
         store.check_present()?;
         self.observers.observe(&Event::RunFinished);
         Ok(checkpoint)
+    }
+
+    /// Writes the rows that cannot be used to `quarantine.jsonl`; too many of them are an error.
+    fn quarantine(&self, rows: &[UnusableRow], used: u64) -> Result<(), Error> {
+        let Some(first) = rows.first() else { return Ok(()) };
+        let path = self.parts.store.path().join("quarantine.jsonl");
+        let record = |row: &UnusableRow| QuarantineRecord {
+            stage: "demonstrations".to_owned(),
+            subject: row.origin.clone(),
+            reason: row.reason.clone(),
+        };
+        let records: Vec<QuarantineRecord> = rows.iter().map(record).collect();
+        write_atomic(&path, to_lines(&path, &records)?.as_bytes())?;
+        let (quarantined, total) = (rows.len(), rows.len() + used as usize);
+        let limit = self.parts.settings.quarantine_limit;
+        if quarantined as f64 > limit * total as f64 {
+            let (stage, first) = (STAGE.to_owned(), first.to_string());
+            return Err(Error::TooManyQuarantined { stage, quarantined, total, limit, first });
+        }
+        tracing::warn!(
+            "{quarantined} rows are quarantined, the first: {first} (all in {})",
+            path.display()
+        );
+        Ok(())
     }
 
     async fn example(&self, index: u64) -> Result<TrainExample, ComponentError> {
@@ -117,10 +148,34 @@ impl SupervisedTraining {
 /// Name of the stage in errors.
 const STAGE: &str = "supervised training";
 
-/// Batches of demonstrations in order, cyclically.
+/// Batches of demonstrations, cyclically: in order, or shuffled in each epoch.
 struct DemonstrationBatches<'a> {
     of: &'a SupervisedTraining,
     count: u64,
+    /// The shuffled order of one epoch, the last that was asked for.
+    order: Mutex<Option<(u64, Vec<u64>)>>,
+}
+
+impl DemonstrationBatches<'_> {
+    /// Index of the demonstration at a place of the training.
+    fn index(&self, place: u64) -> u64 {
+        let (epoch, within) = (place / self.count, place % self.count);
+        if !self.of.parts.settings.shuffle {
+            return within;
+        }
+        let mut kept = self.order.lock().unwrap_or_else(PoisonError::into_inner);
+        let order = match kept.take() {
+            Some((of, order)) if of == epoch => order,
+            _ => {
+                let mut order: Vec<u64> = (0..self.count).collect();
+                order.shuffle(&mut Streams::new(self.of.parts.seed).rng(0, "shuffle", &epoch.to_string()));
+                order
+            }
+        };
+        let index = order[within as usize];
+        *kept = Some((epoch, order));
+        index
+    }
 }
 
 #[async_trait]
@@ -132,6 +187,6 @@ impl Batches for DemonstrationBatches<'_> {
     async fn examples(&self, step: u64) -> Result<Vec<TrainExample>, ComponentError> {
         let size = self.of.parts.settings.batch_size;
         let indices = step * size..(step + 1) * size;
-        try_join_all(indices.map(|index| self.of.example(index % self.count))).await
+        try_join_all(indices.map(|place| self.of.example(self.index(place)))).await
     }
 }

@@ -3,6 +3,8 @@
 use isr_api::{Role, Turn};
 use serde_json::Value;
 
+use crate::row::{Object, optional};
+
 /// Markers at which trainers insert a video or image.
 const MARKERS: [&str; 2] = ["<video>", "<image>"];
 
@@ -57,6 +59,14 @@ fn content_text(key: &str, content: &Value) -> Result<String, String> {
         _ => Err(format!("`{key}` has a block that is no text, image or video")),
     };
     blocks.iter().map(block).collect()
+}
+
+/// Puts the text under `system` before the first turn.
+pub(crate) fn with_system(row: &Object, mut all: Vec<Turn>) -> Result<Vec<Turn>, String> {
+    if let Some(text) = optional(row, "system")?.filter(|text| !text.trim().is_empty()) {
+        all.insert(0, Turn { role: Role::System, text });
+    }
+    Ok(all)
 }
 
 /// The text of an answer.

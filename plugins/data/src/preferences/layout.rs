@@ -19,10 +19,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::conversation::{answer, prompt, turn, turns};
+use crate::conversation::{answer, prompt, turn, turns, with_system};
 use crate::layouts::RowLayout;
 use crate::media;
-use crate::row::{Object, missing, optional, required};
+use crate::row::{Object, missing, required};
 
 /// Layout of the rows of preference pairs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -208,14 +208,6 @@ fn llama_factory(row: &Object) -> Result<Texts, String> {
         }
     };
     Ok(Texts { key: "conversations", turns: all, chosen: one("chosen")?, rejected: one("rejected")? })
-}
-
-/// Puts the text under `system` before the first turn.
-fn with_system(row: &Object, mut all: Vec<Turn>) -> Result<Vec<Turn>, String> {
-    if let Some(text) = optional(row, "system")?.filter(|text| !text.trim().is_empty()) {
-        all.insert(0, Turn { role: Role::System, text });
-    }
-    Ok(all)
 }
 
 /// Texts, messages with a prompt, or messages whose common beginning is the prompt.
