@@ -69,15 +69,15 @@ pub(crate) fn with_system(row: &Object, mut all: Vec<Turn>) -> Result<Vec<Turn>,
     Ok(all)
 }
 
-/// The text of an answer.
+/// The text of an answer; `what` names it in messages.
 ///
 /// # Errors
 /// An empty text, and a marker of media in it.
-pub(crate) fn answer(key: &str, text: &str) -> Result<String, String> {
+pub(crate) fn answer(what: &str, text: &str) -> Result<String, String> {
     if text.trim().is_empty() {
-        return Err(format!("`{key}` is empty"));
+        return Err(format!("{what} is empty"));
     }
-    no_marker(key, text)?;
+    no_marker(what, text)?;
     Ok(text.to_owned())
 }
 
@@ -96,7 +96,7 @@ pub(crate) fn prompt(
     let text = without_marker(key, &turns[first].text, has_media)?;
     turns[first].text = text;
     for (at, turn) in turns.iter().enumerate() {
-        no_marker(key, &turn.text)?;
+        no_marker(&format!("`{key}`"), &turn.text)?;
         if turn.text.trim().is_empty() && turn.role != Role::System {
             return Err(format!("turn {} of `{key}` is empty", at + 1));
         }
@@ -125,10 +125,10 @@ fn without_marker(key: &str, text: &str, has_media: bool) -> Result<String, Stri
     Ok(rest.to_owned())
 }
 
-fn no_marker(key: &str, text: &str) -> Result<(), String> {
+fn no_marker(what: &str, text: &str) -> Result<(), String> {
     match PLACEHOLDERS.iter().find(|marker| text.contains(**marker)) {
         Some(marker) => Err(format!(
-            "`{key}` has the marker `{marker}` inside its text; one may stand before or behind the first question"
+            "{what} has the marker `{marker}` inside its text; one may stand before or behind the first question"
         )),
         None => Ok(()),
     }

@@ -159,8 +159,8 @@ impl Texts {
         p_chosen: Option<f64>,
     ) -> Result<Pair, String> {
         let (turns, prompt) = prompt(self.key, self.turns, video.is_some())?;
-        let chosen = answer(&self.chosen.0, &self.chosen.1)?;
-        let rejected = answer(&self.rejected.0, &self.rejected.1)?;
+        let chosen = answer(&format!("`{}`", self.chosen.0), &self.chosen.1)?;
+        let rejected = answer(&format!("`{}`", self.rejected.0), &self.rejected.1)?;
         if chosen.trim() == rejected.trim() {
             return Err(format!("`{}` and `{}` are the same text", self.chosen.0, self.rejected.0));
         }

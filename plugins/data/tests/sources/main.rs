@@ -4,6 +4,7 @@
 
 mod columns;
 mod components;
+mod demonstrations;
 mod folder;
 mod layouts;
 mod lists;
