@@ -160,7 +160,7 @@ fn a_set_of_another_layout_and_settings_out_of_range_are_refused() {
     );
     let schema: Value = serde_json::from_str(&isr_line(path, "config schema --dpo").result()).unwrap();
     assert!(schema["properties"]["preferences"].is_object());
-    let listed = isr_line(path, "plugins describe preferences.files").all();
+    let listed = isr_line(path, "plugins describe preferences files").all();
     assert!(listed.contains("media_root"), "{listed}");
 }
 
@@ -179,7 +179,7 @@ fn a_run_mixes_pairs_of_data_into_its_own() {
     let pairs = pairs(&path.join("out"));
     let from_data = pairs.iter().filter(|pair| pair.origin.is_some()).count();
     let own = pairs.len() - from_data;
-    assert!(own > 0 && from_data == (own as f64 / 3.0).round() as usize, "{own} and {from_data}");
+    assert!(own > 0 && from_data == ((own as f64 / 3.0).round() as usize).min(3), "{own} and {from_data}");
     isr_line(path, "report out").result();
     isr_line(path, "audit out").result();
 }

@@ -14,6 +14,7 @@
 
 mod components;
 mod crop;
+mod demonstration_quarantine;
 pub mod feature_cache;
 mod guard;
 mod r#loop;

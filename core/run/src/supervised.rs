@@ -4,20 +4,20 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use futures::future::try_join_all;
-use isr_api::records::QuarantineRecord;
+use futures::future::join_all;
 use isr_api::{
     ComponentError, Continuation, Demonstration, Demonstrations, Error, Event, Observer, Policy,
-    PreferenceObjective, Prompt, Streams, Target, TrainExample, UnusableRow, VideoEncoder, VideoReader,
+    PreferenceObjective, Prompt, Streams, Target, TrainExample, VideoEncoder, VideoReader,
 };
 use isr_config::SupervisedConfig;
 use rand::seq::SliceRandom;
 use tokio_util::sync::CancellationToken;
 
+use crate::demonstration_quarantine::DemonstrationQuarantine;
 use crate::feature_cache::FeatureCache;
 use crate::guard::interruptible;
 use crate::observers::Observers;
-use crate::store::{RunDir, to_lines, write_atomic};
+use crate::store::RunDir;
 use crate::training::{Batches, Training};
 use crate::video_cache::VideoCache;
 
@@ -72,6 +72,7 @@ impl SupervisedTraining {
     pub async fn run(&self) -> Result<PathBuf, Error> {
         let SupervisedParts { settings, store, demonstrations, cancel, .. } = &self.parts;
         let checkpoint = Training::checkpoint(store.path());
+        let quarantine = DemonstrationQuarantine::open(store.path(), STAGE, settings.quarantine_limit)?;
         // The number of steps may depend on the number of demonstrations.
         let count = match checkpoint.exists() && settings.epochs.is_none() {
             true => 0,
@@ -80,7 +81,7 @@ impl SupervisedTraining {
                 let count = interruptible(cancel, demonstrations.count(), STAGE, "demonstrations").await?;
                 let unusable =
                     interruptible(cancel, demonstrations.unusable(), STAGE, "demonstrations").await?;
-                self.quarantine(&unusable, count)?;
+                quarantine.add_rows(&unusable, count)?;
                 if count == 0 {
                     return Err(Error::Config("`demonstrations` has none".to_owned()));
                 }
@@ -102,34 +103,12 @@ impl SupervisedTraining {
             observers: &self.observers,
             cancel,
         };
-        training.run(&DemonstrationBatches { of: self, count, order: Mutex::default() }).await?;
+        training
+            .run(&DemonstrationBatches { of: self, count, quarantine, order: Mutex::default() })
+            .await?;
         store.check_present()?;
         self.observers.observe(&Event::RunFinished);
         Ok(checkpoint)
-    }
-
-    /// Writes the rows that cannot be used to `quarantine.jsonl`; too many of them are an error.
-    fn quarantine(&self, rows: &[UnusableRow], used: u64) -> Result<(), Error> {
-        let Some(first) = rows.first() else { return Ok(()) };
-        let path = self.parts.store.path().join("quarantine.jsonl");
-        let record = |row: &UnusableRow| QuarantineRecord {
-            stage: "demonstrations".to_owned(),
-            subject: row.origin.clone(),
-            reason: row.reason.clone(),
-        };
-        let records: Vec<QuarantineRecord> = rows.iter().map(record).collect();
-        write_atomic(&path, to_lines(&path, &records)?.as_bytes())?;
-        let (quarantined, total) = (rows.len(), rows.len() + used as usize);
-        let limit = self.parts.settings.quarantine_limit;
-        if quarantined as f64 > limit * total as f64 {
-            let (stage, first) = (STAGE.to_owned(), first.to_string());
-            return Err(Error::TooManyQuarantined { stage, quarantined, total, limit, first });
-        }
-        tracing::warn!(
-            "{quarantined} rows are quarantined, the first: {first} (all in {})",
-            path.display()
-        );
-        Ok(())
     }
 
     async fn example(&self, index: u64) -> Result<TrainExample, ComponentError> {
@@ -152,6 +131,7 @@ const STAGE: &str = "supervised training";
 struct DemonstrationBatches<'a> {
     of: &'a SupervisedTraining,
     count: u64,
+    quarantine: DemonstrationQuarantine,
     /// The shuffled order of one epoch, the last that was asked for.
     order: Mutex<Option<(u64, Vec<u64>)>>,
 }
@@ -186,7 +166,24 @@ impl Batches for DemonstrationBatches<'_> {
 
     async fn examples(&self, step: u64) -> Result<Vec<TrainExample>, ComponentError> {
         let size = self.of.parts.settings.batch_size;
-        let indices = step * size..(step + 1) * size;
-        try_join_all(indices.map(|place| self.of.example(self.index(place)))).await
+        let places = step * size..(step + 1) * size;
+        let found = join_all(places.clone().map(|place| self.of.example(self.index(place)))).await;
+        let mut examples = Vec::new();
+        for (place, outcome) in places.zip(found) {
+            match outcome {
+                Ok(example) => examples.push(example),
+                // A video that cannot be read costs its demonstration, not the training.
+                Err(ComponentError::BadInput(cause)) => {
+                    let Demonstration { id, .. } =
+                        self.of.parts.demonstrations.get(self.index(place)).await?;
+                    self.quarantine.add(id, cause.to_string()).map_err(ComponentError::failed)?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        match examples.is_empty() {
+            true => Err(ComponentError::failed("no demonstration of this batch can be used")),
+            false => Ok(examples),
+        }
     }
 }

@@ -161,7 +161,14 @@ impl IterativeLoop {
                 continue;
             }
             let candidates = usable(rows);
-            let wanted = ((total * share).round() as usize).min(candidates.len());
+            let wanted = (total * share).round() as usize;
+            if wanted > candidates.len() {
+                tracing::warn!(
+                    "iteration {t}: a share of {share} is {wanted} pairs, and this set of `preferences` has {}; all are taken",
+                    candidates.len()
+                );
+            }
+            let wanted = wanted.min(candidates.len());
             let drawn: HashSet<usize> = if wanted == candidates.len() {
                 candidates.into_iter().collect()
             } else {

@@ -186,6 +186,38 @@ async fn a_demonstration_that_fails_is_named() {
     assert_eq!(error, "supervised training, step 1: it is torn");
 }
 
+#[tokio::test]
+async fn a_video_that_cannot_be_read_costs_its_demonstration_alone() {
+    let settings = || SupervisedConfig { quarantine_limit: 0.3, ..SupervisedConfig::default() };
+    let torn = |call: &Call<'_>| match call.name {
+        "read clips/2.mp4" => Act::BadInput("it is torn"),
+        _ => Act::Work,
+    };
+    let whole = scratch();
+    train_with(whole.path(), &Arc::new(Control::with(torn)), Arc::new(Likelihood), settings(), 0)
+        .await
+        .unwrap();
+    let text = std::fs::read_to_string(whole.path().join("quarantine.jsonl")).unwrap();
+    assert_eq!(text, "{\"stage\":\"train\",\"subject\":\"2\",\"reason\":\"it is torn\"}\n");
+    let dir = scratch();
+    let cut = move |call: &Call<'_>| if call.name == "train 5" { Act::Cancelled } else { torn(call) };
+    train_with(dir.path(), &Arc::new(Control::with(cut)), Arc::new(Likelihood), settings(), 0)
+        .await
+        .unwrap_err();
+    train_with(dir.path(), &Arc::new(Control::with(torn)), Arc::new(Likelihood), settings(), 0)
+        .await
+        .unwrap();
+    assert_same(&tree(whole.path()), &tree(dir.path()), "cut and continued");
+    let all_torn = |call: &Call<'_>| match call.name.starts_with("read ") {
+        true => Act::BadInput("it is torn"),
+        false => Act::Work,
+    };
+    let (dir, control) = (scratch(), Arc::new(Control::with(all_torn)));
+    let stopped = train_with(dir.path(), &control, Arc::new(Likelihood), settings(), 0).await;
+    let error = stopped.unwrap_err().to_string();
+    assert!(error.contains("2 of 5 samples are quarantined"), "{error}");
+}
+
 /// Demonstrations that were asked for, in order.
 fn asked(control: &Control) -> Vec<String> {
     let calls = control.calls().into_iter();
