@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use isr_api::records::QuarantineRecord;
-use isr_api::{Error, UnusableRow};
+use isr_api::{Error, Stage, UnusableRow};
 
 use crate::store::{read_journal, to_lines, write_atomic};
 
@@ -29,51 +29,59 @@ impl DemonstrationQuarantine {
         Ok(Self { path, stage, limit, state: Mutex::new((records, 0)) })
     }
 
-    /// Adds the rows of a dataset that cannot be used, beside the `used` demonstrations of the others.
+    /// Sets the rows of a dataset that cannot be used, beside the `used` demonstrations of the others. They come first.
     ///
     /// # Errors
     /// [`Error::TooManyQuarantined`].
-    pub(crate) fn add_rows(&self, rows: &[UnusableRow], used: u64) -> Result<(), Error> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).1 = used + rows.len() as u64;
-        let record = |row: &UnusableRow| (ROWS, row.origin.clone(), row.reason.clone());
-        self.add_all(rows.iter().map(record).collect())
+    pub(crate) fn set_rows(&self, rows: &[UnusableRow], used: u64) -> Result<(), Error> {
+        self.change(|records, total| {
+            *total = used + rows.len() as u64;
+            let record = |row: &UnusableRow| QuarantineRecord {
+                stage: ROWS.to_owned(),
+                subject: row.origin.clone(),
+                reason: row.reason.clone(),
+            };
+            records.retain(|record| record.stage != ROWS);
+            records.splice(0..0, rows.iter().map(record));
+        })
     }
 
-    /// Adds a demonstration that training cannot use.
+    /// Adds a demonstration that training cannot use. A training that was cut repeats steps: it is added once.
     ///
     /// # Errors
     /// [`Error::TooManyQuarantined`].
     pub(crate) fn add(&self, id: String, reason: String) -> Result<(), Error> {
-        self.add_all(vec![("train", id, reason)])
+        let stage = Stage::Train.name();
+        self.change(|records, _| {
+            if !records.iter().any(|known| known.stage == stage && known.subject == id) {
+                records.push(QuarantineRecord { stage: stage.to_owned(), subject: id, reason });
+            }
+        })
     }
 
-    fn add_all(&self, found: Vec<(&str, String, String)>) -> Result<(), Error> {
+    /// Changes the records, writes them where they are others, and checks their number.
+    fn change(&self, change: impl FnOnce(&mut Vec<QuarantineRecord>, &mut u64)) -> Result<(), Error> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let (records, total) = &mut *state;
-        let before = records.len();
-        for (stage, subject, reason) in found {
-            // A training that was cut repeats steps, and reads its rows again.
-            if !records.iter().any(|known| known.stage == stage && known.subject == subject) {
-                records.push(QuarantineRecord { stage: stage.to_owned(), subject, reason });
-            }
+        let before = records.clone();
+        change(records, total);
+        let is_new = *records != before;
+        if is_new {
+            write_atomic(&self.path, to_lines(&self.path, records)?.as_bytes())?;
         }
         let Some(first) = records.first() else { return Ok(()) };
         let first = format!("{}: {}", first.subject, first.reason);
-        if records.len() > before {
-            write_atomic(&self.path, to_lines(&self.path, records)?.as_bytes())?;
+        let (quarantined, total, limit) = (records.len(), *total as usize, self.limit);
+        if quarantined as f64 > limit * total as f64 {
+            let stage = self.stage.to_owned();
+            return Err(Error::TooManyQuarantined { stage, quarantined, total, limit, first });
+        }
+        if is_new {
             let path = self.path.display();
             tracing::warn!(
-                "{} demonstrations are quarantined, the first: {first} (all in {path})",
-                records.len()
+                "{quarantined} demonstrations are quarantined, the first: {first} (all in {path})"
             );
         }
-        let (quarantined, total, limit) = (records.len(), *total as usize, self.limit);
-        match quarantined as f64 > limit * total as f64 {
-            true => {
-                let stage = self.stage.to_owned();
-                Err(Error::TooManyQuarantined { stage, quarantined, total, limit, first })
-            }
-            false => Ok(()),
-        }
+        Ok(())
     }
 }

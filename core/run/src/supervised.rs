@@ -81,7 +81,7 @@ impl SupervisedTraining {
                 let count = interruptible(cancel, demonstrations.count(), STAGE, "demonstrations").await?;
                 let unusable =
                     interruptible(cancel, demonstrations.unusable(), STAGE, "demonstrations").await?;
-                quarantine.add_rows(&unusable, count)?;
+                quarantine.set_rows(&unusable, count)?;
                 if count == 0 {
                     return Err(Error::Config("`demonstrations` has none".to_owned()));
                 }
