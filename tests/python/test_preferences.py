@@ -50,26 +50,30 @@ warmup_ratio = 0.0
 """
 
 
-def rows(layout, image):
-    """The pairs in a layout; the text ones begin with a system prompt where the layout has one."""
+def rows(layout, image, system):
+    """The pairs in a layout, about a picture or about nothing, behind a system prompt or without."""
+    before = [SYSTEM] * system
     for question, chosen, rejected in PAIRS:
-        media = {"images": [image]} if image else {}
-        mark = "<image>\n" if image else ""
-        user = {"role": "user", "content": mark * (layout != "trl") + question}
-        answer = {"role": "assistant", "content": chosen}
-        if layout == "trl":
-            yield {"prompt": [SYSTEM, user], "chosen": [answer], "rejected": [{**answer, "content": rejected}], **media}
-        if layout == "ms_swift":
-            yield {"messages": [SYSTEM, user, answer], "rejected_response": rejected, **media}
-        if layout == "llama_factory":
-            turns = [{"from": "human", "value": user["content"]}]
-            by = {"chosen": {"from": "gpt", "value": chosen}, "rejected": {"from": "gpt", "value": rejected}}
-            yield {"system": SYSTEM["content"], "conversations": turns, **by, **media}
+        marked = ("<image>\n" if image else "") + question
+        user = {"role": "user", "content": question if layout == "trl" else marked}
+        answer, other = {"role": "assistant", "content": chosen}, {"role": "assistant", "content": rejected}
+        gpt, bad = {"from": "gpt", "value": chosen}, {"from": "gpt", "value": rejected}
+        human = {"system": SYSTEM["content"] if system else "", "conversations": [{"from": "human", "value": marked}]}
+        images, texts = {"images": [image]} if image else {}, {"chosen": chosen, "rejected": rejected}
+        yield {
+            "trl": {"prompt": [*before, user], "chosen": [answer], "rejected": [other], **images},
+            "ms_swift": {"messages": [*before, user, answer], "rejected_response": rejected, **images},
+            "llama_factory": {**human, "chosen": gpt, "rejected": bad, **images},
+            "llava_hound": {"id": question, "video": image, "prompt": marked, **texts},
+            "vistadpo": {"id": question, "video": image, "prompt": question, **texts, "rejected_2": "", "bbox": ""},
+            "rrpo": {"question": marked, "answer": chosen, "pred": rejected, "answer_masked": "<MASK>", "video": image},
+            "rlaif_v": {"question": question, **texts, "image": {"path": image, "bytes": None}, "idx": question},
+        }[layout]
 
 
-def of_isr(isr, folder, layout, image):
+def of_isr(isr, folder, layout, image, system):
     """Scored pairs and steps of `isr dpo`."""
-    text = "".join(json.dumps(row) + "\n" for row in rows(layout, image))
+    text = "".join(json.dumps(row) + "\n" for row in rows(layout, image, system))
     (folder / "pairs.jsonl").write_text(text)
     batch = len(PAIRS)
     text = CONFIG.format(layout=layout, model=MODEL, beta=BETA, steps=STEPS, batch=batch, rate=RATE)
@@ -79,13 +83,13 @@ def of_isr(isr, folder, layout, image):
     return read("preferences.jsonl"), read("metrics.jsonl")
 
 
-def of_trl(folder, image):
-    """Tokenised pairs, and a log entry of each step of TRL."""
+def of_trl(folder, image, system):
+    """A log entry of each step of TRL."""
     model = LlavaForConditionalGeneration.from_pretrained(MODEL, dtype=torch.float32)
     # What `language_model = true` trains.
     for name, parameter in model.named_parameters():
         parameter.requires_grad_("language_model" in name or "lm_head" in name)
-    data = Dataset.from_list(list(rows("trl", str(image) if image else None)))
+    data = Dataset.from_list(list(rows("trl", image, system)))
     if image:
         data = data.cast_column("images", List(Image()))
     arguments = DPOConfig(
@@ -117,24 +121,28 @@ def of_trl(folder, image):
 
 @pytest.fixture(scope="module")
 def steps_of_trl(tmp_path_factory, picture):
-    """Steps of TRL, by whether the pairs have a picture."""
+    """A picture, and the steps of TRL on pairs about it, and on pairs of text behind a system prompt."""
     folder = tmp_path_factory.mktemp("trl")
     image = folder / "picture.png"
     image.write_bytes(base64.b64decode(picture.split(",")[1]))
-    return {False: of_trl(folder, None), True: of_trl(folder, image)}, image
+    return str(image), {"image": of_trl(folder, str(image), False), "text": of_trl(folder, None, True)}
 
 
-@pytest.mark.parametrize("has_image", [False, True], ids=["text", "image"])
-@pytest.mark.parametrize("layout", ["trl", "ms_swift", "llama_factory"])
-def test_losses_and_rewards_are_those_of_trl(isr, steps_of_trl, tmp_path, layout, has_image):
-    expected, image = steps_of_trl
-    scored, steps = of_isr(isr, tmp_path, layout, str(image) if has_image else None)
+LAYOUTS = ["trl", "ms_swift", "llama_factory", "llava_hound", "vistadpo", "rrpo", "rlaif_v"]
+
+
+@pytest.mark.parametrize(
+    ("about", "layout"), [("text", layout) for layout in LAYOUTS[:3]] + [("image", layout) for layout in LAYOUTS]
+)
+def test_losses_and_rewards_are_those_of_trl(isr, steps_of_trl, tmp_path, about, layout):
+    image, expected = steps_of_trl
+    scored, steps = of_isr(isr, tmp_path, layout, image if about == "image" else None, about == "text")
     assert len(scored) == len(PAIRS) and len(steps) == STEPS
-    first = expected[has_image][0]
+    first = expected[about][0]
     for index, name in enumerate(["chosen", "rejected"]):
         sums = [sum(pair["responses"][index]["logprobs"]) for pair in scored]
         assert sum(sums) / len(sums) == pytest.approx(first[f"logps/{name}"], abs=1e-3), name
-    for step, (ours, theirs) in enumerate(zip(steps, expected[has_image])):
+    for step, (ours, theirs) in enumerate(zip(steps, expected[about])):
         assert ours["loss"] == pytest.approx(theirs["loss"], abs=1e-4), step
         assert ours["metrics"]["reward_margin"] == pytest.approx(theirs["rewards/margins"], abs=1e-3), step
     # The first loss is ln 2 whatever the pairs; the others tell whether the same was learned.
