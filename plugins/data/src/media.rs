@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use isr_api::Fingerprint;
+use isr_api::{Fingerprint, FingerprintBuilder};
 use serde_json::{Value, json};
 
 use crate::error::DataError;
@@ -25,6 +25,9 @@ const SIGNATURES: [(usize, &[u8], &str); 8] = [
     (0, b"GIF8", "gif"),
     (0, b"BM", "bmp"),
 ];
+
+/// Endings of frames.
+const FRAMES: [&str; 3] = ["png", "jpg", "jpeg"];
 
 /// A folder in which embedded media are stored, each under the digest of its bytes.
 pub(crate) struct MediaStore {
@@ -74,54 +77,114 @@ impl MediaStore {
         fs::rename(&aside, &path)?;
         Ok(path)
     }
-}
 
-/// Path of the row's video or image below `root`; `None` if it has none. With `frames_beside`, images beside a video are its
-/// frames and are left out.
-///
-/// # Errors
-/// More than one video or image, a value that names none, and a path at which there is nothing.
-pub(crate) fn of_row(row: &Object, root: &Path, frames_beside: bool) -> Result<Option<PathBuf>, String> {
-    let mut found: Option<(&str, PathBuf)> = None;
-    for key in MEDIA_KEYS {
-        let Some(value) = row.get(key).filter(|value| !is_nothing(value)) else { continue };
-        match &found {
-            Some((first, _)) if frames_beside && first.starts_with("video") && key.starts_with("image") => {
-            }
-            Some((first, _)) => {
-                return Err(format!("it has both `{first}` and `{key}`; one video or image is supported"));
-            }
-            None => found = Some((key, of_value(key, value, root)?)),
+    /// A folder of these frames in their order, named by their content.
+    fn folder_of(&self, frames: &[PathBuf]) -> io::Result<PathBuf> {
+        let mut digest = FingerprintBuilder::default();
+        for frame in frames {
+            digest.update(Fingerprint::of(fs::read(frame)?).as_str().as_bytes());
+        }
+        let folder = self.folder.join(digest.finish().as_str());
+        if folder.is_dir() {
+            return Ok(folder);
+        }
+        let aside = folder.with_extension(format!("{}.part", std::process::id()));
+        fs::create_dir_all(&aside)?;
+        for (number, frame) in frames.iter().enumerate() {
+            let ending = frame.extension().unwrap_or_default().to_string_lossy();
+            fs::copy(frame, aside.join(format!("{number:06}.{ending}")))?;
+        }
+        match fs::rename(&aside, &folder) {
+            // Another process was first.
+            Err(_) if folder.is_dir() => fs::remove_dir_all(&aside).map(|()| folder),
+            outcome => outcome.map(|()| folder),
         }
     }
-    Ok(found.map(|(_, path)| path))
 }
 
-/// Path that a value names: a text, an object with `path` or stored `bytes`, or a list of one of them.
-pub(crate) fn of_value(key: &str, value: &Value, root: &Path) -> Result<PathBuf, String> {
-    let path = match value {
-        Value::Array(items) => match items.as_slice() {
-            [one] => return of_value(key, one, root),
-            items => {
-                let count = items.len();
-                return Err(format!("`{key}` has {count} entries; one video or image is supported"));
-            }
-        },
-        Value::String(path) => root.join(path.strip_prefix("file://").unwrap_or(path)),
-        Value::Object(parts) => {
-            let named = parts.get("path").and_then(Value::as_str).filter(|path| !path.is_empty());
-            // The path beside bytes is the name that the file once had.
-            match (parts.get("bytes").and_then(|bytes| bytes.get("file")).and_then(Value::as_str), named) {
-                (Some(stored), _) => PathBuf::from(stored),
-                (None, Some(path)) => root.join(path),
-                (None, None) => return Err(format!("`{key}` is an object without `path` or `bytes`")),
+/// Where media of a file's rows are: the base of relative paths, and the store of embedded ones.
+#[derive(Clone, Copy)]
+pub(crate) struct Media<'a> {
+    pub(crate) root: &'a Path,
+    pub(crate) store: &'a MediaStore,
+}
+
+impl Media<'_> {
+    /// Path of the row's video or image; `None` if it has none. With `frames_beside`, images beside a video are its frames
+    /// and are left out.
+    ///
+    /// # Errors
+    /// More than one video or image, a value that names none, and a path at which there is nothing.
+    pub(crate) fn of_row(self, row: &Object, frames_beside: bool) -> Result<Option<PathBuf>, String> {
+        let mut found: Option<(&str, PathBuf)> = None;
+        for key in MEDIA_KEYS {
+            let Some(value) = row.get(key).filter(|value| !is_nothing(value)) else { continue };
+            match &found {
+                Some((first, _))
+                    if frames_beside && first.starts_with("video") && key.starts_with("image") => {}
+                Some((first, _)) => {
+                    return Err(format!(
+                        "it has both `{first}` and `{key}`; one video or image is supported"
+                    ));
+                }
+                None => found = Some((key, self.of_value(key, value)?)),
             }
         }
-        _ => return Err(format!("`{key}` is no path")),
-    };
-    match path.exists() {
-        true => Ok(path),
-        false => Err(format!("`{key}` names {}, which does not exist", path.display())),
+        Ok(found.map(|(_, path)| path))
+    }
+
+    /// Path that a value names: a text, an object with `path` or stored `bytes`, a list of one of them, or unless the key is
+    /// of images a list of frames.
+    pub(crate) fn of_value(self, key: &str, value: &Value) -> Result<PathBuf, String> {
+        match value {
+            Value::Array(items) => match items.as_slice() {
+                [one] => self.of_value(key, one),
+                frames if !key.starts_with("image") && !frames.is_empty() => self.of_frames(key, frames),
+                items => {
+                    let count = items.len();
+                    Err(format!("`{key}` has {count} entries; one video or image is supported"))
+                }
+            },
+            Value::String(path) => self.existing(key, path.strip_prefix("file://").unwrap_or(path)),
+            Value::Object(parts) => {
+                let named = parts.get("path").and_then(Value::as_str).filter(|path| !path.is_empty());
+                let stored = parts.get("bytes").and_then(|bytes| bytes.get("file")).and_then(Value::as_str);
+                match (stored, named) {
+                    // The path beside bytes is the name that the file once had.
+                    (Some(stored), _) => Ok(PathBuf::from(stored)),
+                    (None, Some(path)) => self.existing(key, path),
+                    (None, None) => Err(format!("`{key}` is an object without `path` or `bytes`")),
+                }
+            }
+            _ => Err(format!("`{key}` is no path")),
+        }
+    }
+
+    fn existing(self, key: &str, path: &str) -> Result<PathBuf, String> {
+        let path = self.root.join(path);
+        match path.exists() {
+            true => Ok(path),
+            false => Err(format!("`{key}` names {}, which does not exist", path.display())),
+        }
+    }
+
+    /// A folder of frames, of images in the order of a list.
+    fn of_frames(self, key: &str, items: &[Value]) -> Result<PathBuf, String> {
+        let frames: Vec<PathBuf> =
+            items.iter().map(|item| self.of_value(key, item)).collect::<Result<_, _>>()?;
+        let is_image = |path: &PathBuf| {
+            FRAMES.iter().any(|ending| path.extension().is_some_and(|it| it.eq_ignore_ascii_case(ending)))
+        };
+        if let Some(other) = frames.iter().find(|path| !is_image(path)) {
+            let count = frames.len();
+            return Err(format!(
+                "`{key}` has {count} entries, and {} is no frame (PNG or JPEG); one video or image is supported",
+                other.display()
+            ));
+        }
+        self.store
+            .folder_of(&frames)
+            .map_err(|error| format!("the frames of `{key}` cannot be stored: {error}"))
     }
 }
 
@@ -131,6 +194,7 @@ fn is_nothing(value: &Value) -> bool {
         Value::Null => true,
         Value::String(text) => text.is_empty(),
         Value::Array(items) => items.iter().all(is_nothing),
+        Value::Object(parts) => parts.values().all(Value::is_null),
         _ => false,
     }
 }

@@ -8,7 +8,7 @@
 //!
 //! Videos and images stand under `videos`, `video`, `images` or `image`; a system prompt may stand under `system`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use isr_api::{Role, Turn};
 use schemars::JsonSchema;
@@ -18,7 +18,7 @@ use serde_json::Value;
 use crate::columns::find;
 use crate::conversation::{answer, prompt, turns, with_system};
 use crate::layouts::RowLayout;
-use crate::media;
+use crate::media::Media;
 use crate::row::{Object, missing, no_column, required, text};
 
 /// Layout of the rows of demonstrations.
@@ -35,6 +35,8 @@ pub enum DemonstrationLayout {
 
 impl RowLayout for DemonstrationLayout {
     const ALL: &'static [Self] = &[Self::Trl, Self::MsSwift, Self::Llava];
+
+    const READ: &'static [&'static str] = KEYS;
 
     fn name(self) -> &'static str {
         match self {
@@ -53,8 +55,8 @@ impl RowLayout for DemonstrationLayout {
     }
 }
 
-/// Keys that layouts read, for tables that are read by column.
-pub(super) const KEYS: [&str; 10] = [
+/// Keys that layouts read.
+const KEYS: &[&str] = &[
     "id",
     "videos",
     "video",
@@ -100,13 +102,13 @@ impl DemonstrationColumns {
         self.video.iter().chain([&self.prompt, &self.answer]).cloned().collect()
     }
 
-    pub(super) fn read(&self, row: &Object, root: &Path) -> Result<Conversation, String> {
+    pub(super) fn read(&self, row: &Object, media: Media<'_>) -> Result<Conversation, String> {
         let value = |column: &str| find(row, column).ok_or_else(|| no_column(row, column));
         let filled =
             |column: &str| text(column, value(column)?)?.ok_or_else(|| format!("`{column}` is empty"));
         let video = match &self.video {
             None => None,
-            Some(column) => Some(media::of_value(column, value(column)?, root)?),
+            Some(column) => Some(media.of_value(column, value(column)?)?),
         };
         let turns = exchange(filled(&self.prompt)?, filled(&self.answer)?);
         Conversation::checked(&self.prompt, turns, video)
@@ -114,8 +116,8 @@ impl DemonstrationColumns {
 }
 
 impl DemonstrationLayout {
-    /// Reads a row; relative paths are below `root`.
-    pub(super) fn read(self, row: &Object, root: &Path) -> Result<Conversation, String> {
+    /// Reads a row.
+    pub(super) fn read(self, row: &Object, media: Media<'_>) -> Result<Conversation, String> {
         let list = |key: &str| turns(key, row.get(key).ok_or_else(|| missing(row, key))?);
         let (key, turns) = match self {
             Self::Llava => ("conversations", with_system(row, list("conversations")?)?),
@@ -129,7 +131,7 @@ impl DemonstrationLayout {
                 _ => ("prompt", exchange(required(row, "prompt")?, required(row, "completion")?)),
             },
         };
-        Conversation::checked(key, turns, media::of_row(row, root, false)?)
+        Conversation::checked(key, turns, media.of_row(row, false)?)
     }
 }
 

@@ -2,7 +2,7 @@
 
 mod layout;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -13,15 +13,11 @@ use tokio::sync::OnceCell;
 
 pub use layout::{DemonstrationColumns, DemonstrationLayout};
 
-use crate::demonstrations::layout::{Conversation, KEYS};
+use crate::demonstrations::layout::Conversation;
 use crate::error::DataError;
-use crate::layouts;
-use crate::lists::Wanted;
-use crate::media::MediaStore;
+use crate::layouts::FileSet;
 use crate::paths::Paths;
-use crate::row::Object;
 use crate::source::blocking;
-use crate::table;
 
 /// Demonstrations in JSONL, JSON or Parquet files: conversations of LLaVA, ms-swift or TRL, or any keys by a column map.
 ///
@@ -52,20 +48,24 @@ impl Component for DemonstrationFilesConfig {
     type Built = Arc<dyn Demonstrations>;
 
     fn validate(&self) -> Result<(), String> {
-        self.path.validate("path")?;
-        if let Some(root) = self.media_root.as_ref().filter(|root| !root.is_dir()) {
-            return Err(format!("media_root is {}, which is no folder", root.display()));
-        }
-        match &self.columns {
-            Some(_) if self.layout.is_some() => {
-                Err("layout is set beside columns; leave out one of them".to_owned())
-            }
-            _ => Ok(()),
-        }
+        self.files().validate()
     }
 
     fn build(&self, _: &BuildContext) -> Result<Arc<dyn Demonstrations>, Cause> {
         Ok(Arc::new(DemonstrationFiles { config: self.clone(), read: OnceCell::new() }))
+    }
+}
+
+impl DemonstrationFilesConfig {
+    fn files(&self) -> FileSet<'_, DemonstrationLayout> {
+        let Self { path, layout, columns, media_root, media_dir } = self;
+        FileSet {
+            path,
+            media_root: media_root.as_ref(),
+            media_dir: media_dir.as_ref(),
+            layout: *layout,
+            columns: columns.as_ref().map(DemonstrationColumns::named),
+        }
     }
 }
 
@@ -122,14 +122,16 @@ impl Demonstrations for DemonstrationFiles {
 
 impl Conversations {
     fn read(config: &DemonstrationFilesConfig) -> Result<Self, DataError> {
-        let store = MediaStore::new(config.media_dir.as_deref());
+        let columns = config.columns.clone().unwrap_or_default();
+        let read = config.files().read(|layout, row, media| match layout {
+            Some(layout) => layout.read(row, media),
+            None => columns.read(row, media),
+        });
         let (mut rows, mut unusable) = (Vec::new(), Vec::new());
-        for file in config.path.files()? {
-            for row in read_file(config, &file, &store)? {
-                match row {
-                    Ok(row) => rows.push(row),
-                    Err(row) => unusable.push(row),
-                }
+        for row in read? {
+            match row {
+                Ok(row) => rows.push(row),
+                Err(row) => unusable.push(row),
             }
         }
         let of_row = |(at, (_, row)): (usize, &(String, Conversation))| {
@@ -152,27 +154,4 @@ impl Conversations {
             answer: answer.text.clone(),
         })
     }
-}
-
-fn read_file(
-    config: &DemonstrationFilesConfig,
-    file: &Path,
-    store: &MediaStore,
-) -> Result<Vec<Result<(String, Conversation), UnusableRow>>, DataError> {
-    let DemonstrationFilesConfig { columns, layout, media_root, .. } = config;
-    let wanted = match columns {
-        Some(columns) => Wanted::All(columns.named()),
-        None => Wanted::Any(KEYS.map(str::to_owned).to_vec()),
-    };
-    let root = media_root.as_deref().or(file.parent()).unwrap_or(Path::new(""));
-    let rows = table::read(file, &wanted, store)?;
-    let read: Box<dyn Fn(&Object) -> Result<Conversation, String>> = match columns {
-        Some(columns) => Box::new(|row| columns.read(row, root)),
-        None => {
-            let layout = layouts::of_rows(&rows, *layout)
-                .map_err(|reason| DataError::Table { path: file.to_owned(), reason })?;
-            Box::new(move |row| layout.read(row, root))
-        }
-    };
-    Ok(rows.into_iter().map(|row| row.read(&read)).collect())
 }

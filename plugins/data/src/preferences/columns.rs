@@ -1,7 +1,5 @@
 //! Column map of preference pairs.
 
-use std::path::Path;
-
 use isr_api::{Role, Turn};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -10,7 +8,7 @@ use serde_json::Value;
 use super::layout::{Pair, Texts};
 use crate::columns::find;
 use crate::conversation::turns;
-use crate::media;
+use crate::media::Media;
 use crate::row::{Object, no_column, text};
 
 /// Column map of preference pairs. A dot accesses a field of an object or an element of a list: `completions.0.text`.
@@ -51,14 +49,7 @@ impl PreferenceColumns {
         optional.chain([&self.prompt, &self.chosen, &self.rejected]).cloned().collect()
     }
 
-    pub(super) fn validate(&self) -> Result<(), String> {
-        match self.named().into_iter().find(|column| column.split('.').any(|part| part.trim().is_empty())) {
-            Some(column) => Err(format!("columns has {column:?}; it must name a column")),
-            None => Ok(()),
-        }
-    }
-
-    pub(super) fn read(&self, row: &Object, root: &Path) -> Result<Pair, String> {
+    pub(super) fn read(&self, row: &Object, media: Media<'_>) -> Result<Pair, String> {
         let value = |column: &str| find(row, column).ok_or_else(|| no_column(row, column));
         let filled = |column: &str| {
             let text = text(column, value(column)?)?;
@@ -73,7 +64,7 @@ impl PreferenceColumns {
         };
         let video = match &self.video {
             None => None,
-            Some(column) => Some(media::of_value(column, value(column)?, root)?),
+            Some(column) => Some(media.of_value(column, value(column)?)?),
         };
         let turns = match value(&self.prompt)? {
             list @ Value::Array(_) => turns(&self.prompt, list)?,

@@ -12,7 +12,7 @@
 //!
 //! Videos and images stand under `videos`, `video`, `images` or `image`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use isr_api::{Role, Turn};
 use schemars::JsonSchema;
@@ -21,7 +21,7 @@ use serde_json::Value;
 
 use crate::conversation::{answer, prompt, turn, turns, with_system};
 use crate::layouts::RowLayout;
-use crate::media;
+use crate::media::Media;
 use crate::row::{Object, missing, required};
 
 /// Layout of the rows of preference pairs.
@@ -56,6 +56,8 @@ impl RowLayout for PreferenceLayout {
         Self::Trl,
     ];
 
+    const READ: &'static [&'static str] = KEYS;
+
     fn name(self) -> &'static str {
         match self {
             Self::LlavaHound => "llava_hound",
@@ -85,8 +87,8 @@ impl RowLayout for PreferenceLayout {
     }
 }
 
-/// Keys that layouts read, for tables that are read by column.
-pub(super) const KEYS: [&str; 20] = [
+/// Keys that layouts read.
+const KEYS: &[&str] = &[
     "id",
     "idx",
     "sample_id",
@@ -132,8 +134,8 @@ pub(super) struct Texts {
 }
 
 impl PreferenceLayout {
-    /// Reads a row; relative paths are below `root`.
-    pub(super) fn read(self, row: &Object, root: &Path) -> Result<Pair, String> {
+    /// Reads a row.
+    pub(super) fn read(self, row: &Object, media: Media<'_>) -> Result<Pair, String> {
         let texts = match self {
             Self::LlavaHound | Self::VistaDpo => plain(row, "prompt", "chosen", "rejected")?,
             Self::RlaifV => plain(row, "question", "chosen", "rejected")?,
@@ -143,7 +145,7 @@ impl PreferenceLayout {
             Self::Trl => trl(row)?,
         };
         // Frames are written beside a video for TRL, which reads images alone.
-        let video = media::of_row(row, root, self == Self::Trl)?;
+        let video = media.of_row(row, self == Self::Trl)?;
         let id_key = ["id", "sample_id", "idx"].into_iter().find(|key| row.contains_key(*key));
         let id = id_key.map(|key| crate::row::id(row, key)).transpose()?;
         texts.check(id, video, row.get("p_chosen").and_then(Value::as_f64))

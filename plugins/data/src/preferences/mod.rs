@@ -3,7 +3,7 @@
 mod columns;
 mod layout;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -15,14 +15,10 @@ pub use columns::PreferenceColumns;
 pub use layout::PreferenceLayout;
 
 use crate::error::DataError;
-use crate::layouts;
-use crate::lists::Wanted;
-use crate::media::MediaStore;
+use crate::layouts::FileSet;
 use crate::paths::Paths;
-use crate::preferences::layout::{KEYS, Pair};
-use crate::row::Object;
+use crate::preferences::layout::Pair;
 use crate::source::blocking;
-use crate::table;
 
 /// Preference pairs in JSONL, JSON or Parquet files, in the layouts of LLaVA-Hound, TRL, ms-swift, LLaMA-Factory, VistaDPO,
 /// RRPO and RLAIF-V, or with any keys by a column map.
@@ -55,17 +51,7 @@ impl Component for PreferenceFilesConfig {
     type Built = Arc<dyn Preferences>;
 
     fn validate(&self) -> Result<(), String> {
-        self.path.validate("path")?;
-        if let Some(root) = self.media_root.as_ref().filter(|root| !root.is_dir()) {
-            return Err(format!("media_root is {}, which is no folder", root.display()));
-        }
-        match &self.columns {
-            Some(_) if self.layout.is_some() => {
-                Err("layout is set beside columns; leave out one of them".to_owned())
-            }
-            Some(columns) => columns.validate(),
-            None => Ok(()),
-        }
+        self.files().validate()
     }
 
     fn build(&self, _: &BuildContext) -> Result<Arc<dyn Preferences>, Cause> {
@@ -86,44 +72,29 @@ struct PreferenceFiles(PreferenceFilesConfig);
 impl Preferences for PreferenceFiles {
     async fn rows(&self) -> Result<Vec<Result<Preference, UnusableRow>>, ComponentError> {
         let files = self.clone();
-        blocking(move || files.read()).await
+        blocking(move || files.0.read()).await
     }
 }
 
-impl PreferenceFiles {
-    fn read(&self) -> Result<Vec<Result<Preference, UnusableRow>>, DataError> {
-        let store = MediaStore::new(self.0.media_dir.as_deref());
-        let mut all = Vec::new();
-        for file in self.0.path.files()? {
-            all.extend(self.read_file(&file, &store)?);
+impl PreferenceFilesConfig {
+    fn files(&self) -> FileSet<'_, PreferenceLayout> {
+        let Self { path, layout, columns, media_root, media_dir } = self;
+        FileSet {
+            path,
+            media_root: media_root.as_ref(),
+            media_dir: media_dir.as_ref(),
+            layout: *layout,
+            columns: columns.as_ref().map(PreferenceColumns::named),
         }
-        Ok(all)
     }
 
-    fn read_file(
-        &self,
-        file: &Path,
-        store: &MediaStore,
-    ) -> Result<Vec<Result<Preference, UnusableRow>>, DataError> {
-        let PreferenceFilesConfig { columns, layout, media_root, .. } = &self.0;
-        let wanted = match columns {
-            Some(columns) => Wanted::All(columns.named()),
-            None => Wanted::Any(KEYS.map(str::to_owned).to_vec()),
-        };
-        let root = media_root.as_deref().or(file.parent()).unwrap_or(Path::new(""));
-        let rows = table::read(file, &wanted, store)?;
-        let read: Box<dyn Fn(&Object) -> Result<Pair, String>> = match columns {
-            Some(columns) => Box::new(|row| columns.read(row, root)),
-            None => {
-                let layout = layouts::of_rows(&rows, *layout)
-                    .map_err(|reason| DataError::Table { path: file.to_owned(), reason })?;
-                Box::new(move |row| layout.read(row, root))
-            }
-        };
-        Ok(rows
-            .into_iter()
-            .map(|row| row.read(&read).map(|(origin, pair)| preference(origin, pair)))
-            .collect())
+    fn read(&self) -> Result<Vec<Result<Preference, UnusableRow>>, DataError> {
+        let columns = self.columns.clone().unwrap_or_default();
+        let rows = self.files().read(|layout, row, media| match layout {
+            Some(layout) => layout.read(row, media),
+            None => columns.read(row, media),
+        });
+        Ok(rows?.into_iter().map(|row| row.map(|(origin, pair)| preference(origin, pair))).collect())
     }
 }
 

@@ -145,7 +145,7 @@ fn rows_that_cannot_be_used_say_why_and_the_others_are_read() {
     DIR/pairs.jsonl:5: `chosen` is empty
     DIR/pairs.jsonl:6: `chosen` has the marker `<video>` inside its text; one may stand before or behind the first question
     DIR/pairs.jsonl:7: `prompt` has the marker `<image>` inside its text; one may stand before or behind the first question
-    DIR/pairs.jsonl:8: `video` has 2 entries; one video or image is supported
+    DIR/pairs.jsonl:8: `video` has 2 entries, and DIR/a.mp4 is no frame (PNG or JPEG); one video or image is supported
     DIR/pairs.jsonl:9: it has both `video` and `image`; one video or image is supported
     DIR/pairs.jsonl:10: `prompt` is 3; expected a text
     DIR/pairs.jsonl:12: no valid JSON: EOF while parsing a value at line 1 column 10
@@ -221,6 +221,26 @@ fn pictures_in_parquet_are_stored_once_and_read_again() {
     // The same picture of another file is the same file.
     assert_eq!(stored(&fixture("trl_vision.parquet", &section)), files[..1]);
     assert_eq!(fs::read_dir(media.path().join("media")).unwrap().count(), 2);
+}
+
+#[test]
+fn a_list_of_images_under_video_is_a_folder_of_frames() {
+    let frames = |names: &[&str]| json!({ "prompt": "Who?", "chosen": "A.", "rejected": "B.", "video": names, "id": names.join(" ") });
+    let folder = folder_of(&[frames(&["d.jpg", "c.png", "d.jpg"]), frames(&["c.png", "a.mp4"])]);
+    fs::write(folder.path().join("d.jpg"), "d").unwrap();
+    let section = "path = \"DIR/pairs.jsonl\"\nmedia_dir = \"DIR/media\"";
+    let rows = read(folder.path(), section).unwrap();
+    let video = rows[0].as_ref().unwrap().video.clone().unwrap();
+    let mut names: Vec<_> = fs::read_dir(&video).unwrap().map(|it| it.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["000000.jpg", "000001.png", "000002.jpg"]);
+    assert_eq!(fs::read_to_string(video.join("000001.png")).unwrap(), "c.png");
+    let reason = &rows[1].as_ref().unwrap_err().reason;
+    assert!(
+        reason.ends_with("a.mp4 is no frame (PNG or JPEG); one video or image is supported"),
+        "{reason}"
+    );
+    assert_eq!(read(folder.path(), section).unwrap(), rows);
 }
 
 #[test]
