@@ -106,6 +106,9 @@ fn judge_summary(
     responses: &[ResponseRecord],
     verdicts: &[VerdictRecord],
 ) -> Result<JudgeSummary, ComponentError> {
+    if verdicts.is_empty() {
+        return Ok(JudgeSummary::default());
+    }
     let by_sample: HashMap<_, _> = responses.iter().map(|record| (&record.sample, record)).collect();
     let (mut truth, mut longer) = (ChoiceCounts::default(), ChoiceCounts::default());
     for verdict in verdicts {
