@@ -32,8 +32,8 @@ impl Preferences for Pairs {
                 // An id that a sample of the run has, too.
                 id: format!("s{number}"),
                 origin,
-                video: (number % 2 == 0).then(|| format!("clips/p{number}.mp4").into()),
-                turns: if number % 3 == 0 { turns } else { Vec::new() },
+                video: number.is_multiple_of(2).then(|| format!("clips/p{number}.mp4").into()),
+                turns: if number.is_multiple_of(3) { turns } else { Vec::new() },
                 prompt: format!("What is in {number}?"),
                 chosen: WORDS[number % 3].to_owned(),
                 rejected: WORDS[(number + 1) % 3].to_owned(),
@@ -101,13 +101,13 @@ async fn cut_everywhere(settings: Settings, make: fn() -> PreferenceData) -> Tre
     run(whole.path(), &settings, &control, make()).await.unwrap();
     let calls = control.calls();
     assert!(calls.len() > 20, "{calls:?}");
-    for cut in 0..calls.len() {
+    for (cut, name) in calls.iter().enumerate() {
         let dir = scratch();
         let rule = move |call: &Call<'_>| if call.number == cut { Act::Panic("a cut") } else { Act::Work };
         let stopped = run(dir.path(), &settings, &Arc::new(Control::with(rule)), make()).await;
         assert!(stopped.unwrap_err().to_string().contains("a cut"));
         run(dir.path(), &settings, &Arc::default(), make()).await.unwrap();
-        assert_same(&tree(whole.path()), &tree(dir.path()), &format!("cut at {} ({cut})", calls[cut]));
+        assert_same(&tree(whole.path()), &tree(dir.path()), &format!("cut at {name} ({cut})"));
     }
     tree(whole.path())
 }
