@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
-use isr_api::{BuildContext, Error};
+use isr_api::{BuildContext, ComponentError, Error, UnusableRow};
 use isr_config::{LoadedConfig, RunConfig, Validate, file_schema, to_toml};
 use isr_dpo::{AuditConfig, DpoRunConfig, SftConfig};
 use serde_json::Value;
@@ -91,8 +91,20 @@ impl ConfigCommands {
                 refuse_sweep(&config.config)?;
                 let loader = config.loader().without_plugins(*no_plugins);
                 let unchecked = match of.or_shown_by(config)? {
-                    Some(Command::Sft) => loader.check::<SftConfig>()?,
-                    Some(Command::Dpo) => loader.check::<DpoRunConfig>()?,
+                    Some(Command::Sft) => {
+                        let unchecked = loader.check::<SftConfig>()?;
+                        if !no_plugins {
+                            check_demonstrations(&config.load::<SftConfig>()?, session)?;
+                        }
+                        unchecked
+                    }
+                    Some(Command::Dpo) => {
+                        let unchecked = loader.check::<DpoRunConfig>()?;
+                        if !no_plugins {
+                            check_preferences(&config.load::<DpoRunConfig>()?, session)?;
+                        }
+                        unchecked
+                    }
                     Some(Command::Audit) => loader.check::<AuditConfig>()?,
                     None => {
                         let unchecked = loader.check::<RunConfig>()?;
@@ -170,6 +182,50 @@ fn check_data(config: &LoadedConfig<RunConfig>, session: &Session) -> Result<()>
     });
     read.map_err(|error| unusable(error.to_string()))?;
     Ok(())
+}
+
+/// Type of preferences and demonstrations that are files.
+const FILE_SETS: &str = "files";
+
+/// Reads the preference pairs that a config names, where they are files.
+fn check_preferences(config: &LoadedConfig<DpoRunConfig>, session: &Session) -> Result<()> {
+    let section = &config.value.preferences;
+    if section.name() != FILE_SETS {
+        return Ok(());
+    }
+    let unusable = |cause: String| Error::Config(format!("`preferences`: {cause}"));
+    let context = BuildContext { config: config.settings.clone() };
+    let source = section.build(&context).map_err(|cause| unusable(cause.to_string()))?;
+    let rows = session.block_on(source.rows()).map_err(|error| unusable(error.to_string()))?;
+    let total = rows.len();
+    let bad: Vec<_> = rows.into_iter().filter_map(Result::err).collect();
+    print_line(format_args!("preferences: {}", read("pair", total - bad.len(), &bad)))
+}
+
+/// Reads the demonstrations that a config names, where they are files.
+fn check_demonstrations(config: &LoadedConfig<SftConfig>, session: &Session) -> Result<()> {
+    let section = &config.value.demonstrations;
+    if section.name() != FILE_SETS {
+        return Ok(());
+    }
+    let unusable = |cause: String| Error::Config(format!("`demonstrations`: {cause}"));
+    let context = BuildContext { config: config.settings.clone() };
+    let source = section.build(&context).map_err(|cause| unusable(cause.to_string()))?;
+    let found = session.block_on(async { Ok((source.count().await?, source.unusable().await?)) });
+    let (count, bad) = found.map_err(|error: ComponentError| unusable(error.to_string()))?;
+    print_line(format_args!("demonstrations: {}", read("demonstration", count as usize, &bad)))
+}
+
+/// `3 pairs; 1 row cannot be used, the first: pairs.jsonl:3: ...`.
+fn read(what: &str, count: usize, bad: &[UnusableRow]) -> String {
+    let counted = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+    match bad.first() {
+        None => counted(count, what),
+        Some(first) => {
+            let rows = counted(bad.len(), "row");
+            format!("{}; {rows} cannot be used, the first: {first}", counted(count, what))
+        }
+    }
 }
 
 /// A sweep file has keys of its own, which no config has.

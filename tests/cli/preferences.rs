@@ -104,7 +104,12 @@ fn pairs_that_exist_are_trained_on_reported_and_exported_as_those_of_a_run() {
     let folder = playground();
     let path = folder.path();
     write_pairs(path);
-    assert_eq!(isr_line(path, "config check dpo.toml").result(), "ok\n");
+    let checked = isr_line(path, "config check dpo.toml").result();
+    assert_eq!(
+        checked,
+        "preferences: 3 pairs; 1 row cannot be used, the first: pairs.jsonl:3: `videos` names gone.mp4, which does not \
+         exist\nok\n"
+    );
     let said = isr_line(path, "dpo dpo.toml -q --out out");
     assert!(said.stderr.is_empty(), "{}", said.stderr);
     assert!(said.result().contains("iteration  pairs"));
@@ -180,6 +185,15 @@ fn a_run_mixes_pairs_of_data_into_its_own() {
     let from_data = pairs.iter().filter(|pair| pair.origin.is_some()).count();
     let own = pairs.len() - from_data;
     assert!(own > 0 && from_data == ((own as f64 / 3.0).round() as usize).min(3), "{own} and {from_data}");
+    let twice = fs::read_to_string(path.join("mix.toml")).unwrap() + &mix.replace("0.25", "0.8");
+    fs::write(path.join("twice.toml"), twice).unwrap();
+    let said = isr_line(path, "run twice.toml -q --out twice");
+    assert_eq!(said.code, Some(2));
+    assert!(
+        said.stderr.contains("has shares that add up to 1.05 in iteration 1; 1 is the most"),
+        "{}",
+        said.stderr
+    );
     isr_line(path, "report out").result();
     isr_line(path, "audit out").result();
 }
@@ -214,6 +228,11 @@ shuffle = true
 quarantine_limit = 0.5
 "#;
     fs::write(path.join("files.toml"), config).unwrap();
+    let checked = isr_line(path, "config check files.toml").result();
+    assert!(
+        checked.starts_with("demonstrations: 2 demonstrations; 1 row cannot be used, the first: "),
+        "{checked}"
+    );
     isr_line(path, "sft files.toml --out warm").result();
     let steps = fs::read_to_string(path.join("warm/metrics.jsonl")).unwrap();
     assert_eq!(steps.lines().count(), 2, "two demonstrations of the row that can be used, twice");

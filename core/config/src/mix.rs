@@ -85,10 +85,7 @@ pub(super) fn check(mix: &[MixConfig], iterations: u32, checks: &mut Checks) {
     for t in named.chain([iterations]) {
         let sum: f64 = mix.iter().filter(|entry| used(entry, t)).map(|entry| entry.share).sum();
         if sum > 1.0 + 1e-9 {
-            checks.add(
-                "mix",
-                format!("has shares that add up to {sum} in iteration {t}; it must be 1 at most"),
-            );
+            checks.add("mix", format!("has shares that add up to {sum} in iteration {t}; 1 is the most"));
             return;
         }
     }

@@ -149,6 +149,14 @@ mod tests {
     #[test]
     fn paths_of_sections_inside_are_found_and_other_keys_stay() {
         let project = project();
+        let list =
+            "[preferences]\npath = ['base', 'elsewhere']\n[[loop.mix]]\npreferences = { path = 'base' }";
+        let mut table: Table = list.parse().unwrap();
+        resolve(&project.path().join("configs"), &mut table);
+        let found = project.path().join("configs/base").display().to_string();
+        assert_eq!(table["preferences"]["path"][0].as_str(), Some(found.as_str()));
+        assert_eq!(table["preferences"]["path"][1].as_str(), Some("elsewhere"));
+        assert_eq!(table["loop"]["mix"][0]["preferences"]["path"].as_str(), Some(found.as_str()));
         let text =
             "[policy]\nmodel = 'base'\n[judge]\nmodel = 'base'\n[[judge.members]]\nannotations = 'base'";
         let mut table: Table = text.parse().unwrap();

@@ -15,6 +15,7 @@ use crate::row::Object;
 pub(crate) const MEDIA_KEYS: [&str; 4] = ["videos", "video", "images", "image"];
 
 /// First bytes of media files at an offset, and the ending of their names. FFmpeg looks at the bytes, not at the name.
+#[cfg_attr(not(feature = "parquet"), allow(dead_code, reason = "Parquet files alone contain media"))]
 const SIGNATURES: [(usize, &[u8], &str); 8] = [
     (0, b"\x89PNG", "png"),
     (0, b"\xff\xd8", "jpg"),
@@ -32,9 +33,11 @@ const FRAMES: [&str; 3] = ["png", "jpg", "jpeg"];
 /// A folder in which embedded media are stored, each under the digest of its bytes.
 pub(crate) struct MediaStore {
     folder: PathBuf,
+    #[cfg_attr(not(feature = "parquet"), allow(dead_code, reason = "Parquet files alone contain media"))]
     failed: RefCell<Option<DataError>>,
 }
 
+#[cfg_attr(not(feature = "parquet"), allow(dead_code, reason = "Parquet files alone contain media"))]
 impl MediaStore {
     /// A store in `folder`, by default `isr-dpo/media` of the user's cache directory, else `isr-media`.
     pub(crate) fn new(folder: Option<&Path>) -> Self {
