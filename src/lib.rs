@@ -22,6 +22,7 @@
 //! |---|---|
 //! | read a config | [`config::Loader`] |
 //! | run the loop, or continue a run, with components of a config or given as values | [`Run::builder`] |
+//! | train on preference pairs that exist already | [`DpoRunConfig`], [`Run::builder`] |
 //! | share stages among runs | [`stage_cache()`] |
 //! | warm-start a model | [`SftConfig`], [`open_sft`] |
 //! | make a report | [`write_report`] |
@@ -35,6 +36,7 @@
 
 mod command_line;
 mod components;
+mod dpo;
 mod preflight;
 mod provenance;
 #[cfg(feature = "analysis")]
@@ -45,6 +47,7 @@ mod sft;
 mod shared;
 mod timings;
 
+pub use dpo::{DpoRunConfig, ScoringConfig};
 #[cfg(feature = "analysis")]
 pub use isr_analysis::audit::{
     Agreement, AuditError, Failures, JudgeAudit, Length, Position, Rejudging, RunAudit, Slope,
@@ -58,11 +61,11 @@ pub use isr_api::{
     Decision, Demonstration, Demonstrations, Error, Evaluator, Event, FeatureType, Fingerprint,
     FingerprintBuilder, FinishReason, Frames, FrozenPolicy, GenerateRequest, Granularity, Judge, JudgeCase,
     Kind, LabelledSample, Manifest, Message, ObjectiveBatch, ObjectiveValue, Observer, Orders, Part,
-    Policy, PreferenceObjective, Progress, ProgressSender, Prompt, PromptedTarget, Requirements, Response,
-    RetrospectionCase, Retrospector, Role, Sample, SampleId, SampleSource, Sampling, ScoreRequest,
-    Selection, Stage, StepReport, Streams, Target, TokenLogProbs, TrainExample, TrainStep, Verdict,
-    VideoEncoder, VideoInput, VideoReader, View, ViewLogProbs, VisualContext, VisualFeatures, Vote,
-    records, video_key,
+    Policy, Preference, PreferenceObjective, Preferences, Progress, ProgressSender, Prompt, PromptedTarget,
+    Requirements, Response, RetrospectionCase, Retrospector, Role, Sample, SampleId, SampleSource,
+    Sampling, ScoreRequest, Selection, Stage, StepReport, Streams, Target, TokenLogProbs, TrainExample,
+    TrainStep, Turn, UnusableRow, Verdict, VideoEncoder, VideoInput, VideoReader, View, ViewLogProbs,
+    VisualContext, VisualFeatures, Vote, records, video_key,
 };
 pub use isr_config::{self as config, plugin, register, register_loader, registry};
 #[cfg(feature = "data")]
@@ -72,8 +75,8 @@ pub use isr_judges as judges;
 #[cfg(feature = "objectives")]
 pub use isr_objectives as objectives;
 pub use isr_run::{
-    ComponentValues, Components, IterativeLoop, LoopParts, SupervisedParts, SupervisedTraining, VideoCache,
-    feature_cache, first_difference, store,
+    ComponentValues, Components, IterativeLoop, LoopParts, OfflineOnly, PreferenceData, SupervisedParts,
+    SupervisedTraining, VideoCache, feature_cache, first_difference, store,
 };
 #[cfg(feature = "torch")]
 pub use isr_torch as torch;

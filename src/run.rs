@@ -10,12 +10,13 @@ use isr_api::{
     Retrospector, SampleSource, Selection, VideoEncoder, VideoReader,
 };
 use isr_config::registry::ValueConfig;
-use isr_config::{LoadedConfig, Loader, RunConfig, is_oracle, to_toml};
+use isr_config::{LoadedConfig, Loader, MixConfig, RunConfig, is_oracle, to_toml};
 use isr_run::store::RunDir;
-use isr_run::{ComponentValues, IterativeLoop, LoopParts};
+use isr_run::{ComponentValues, IterativeLoop, LoopParts, PreferenceData};
 use tokio_util::sync::CancellationToken;
 
 use crate::components::built;
+use crate::dpo::DpoRunConfig;
 use crate::preflight::warn_of_space;
 use crate::provenance;
 use crate::shared::{plugin_identities, stage_cache};
@@ -33,7 +34,8 @@ pub struct Run {
 }
 
 impl Run {
-    /// Starts building a run from a config: a path, a [`LoadedConfig`], or a [`RunConfig`] made in code.
+    /// Starts building a run from a config: a path, a [`LoadedConfig`], a [`RunConfig`] made in code, or a [`DpoRunConfig`],
+    /// whose pairs all come from data.
     pub fn builder(config: impl Into<ConfigSource>) -> RunBuilder {
         RunBuilder {
             config: config.into(),
@@ -96,6 +98,8 @@ pub enum ConfigSource {
     Loaded(Box<LoadedConfig<RunConfig>>),
     /// A config that was built in code.
     Built(Box<RunConfig>),
+    /// A config of a training on preference pairs that exist already.
+    Dpo(Box<LoadedConfig<DpoRunConfig>>),
 }
 
 impl From<&Path> for ConfigSource {
@@ -128,13 +132,34 @@ impl From<RunConfig> for ConfigSource {
     }
 }
 
+impl From<LoadedConfig<DpoRunConfig>> for ConfigSource {
+    fn from(config: LoadedConfig<DpoRunConfig>) -> Self {
+        Self::Dpo(Box::new(config))
+    }
+}
+
+/// A config with the values that stand for sections that its command does not have.
+struct Source {
+    config: LoadedConfig<RunConfig>,
+    values: ComponentValues,
+    /// Text for `config.toml`; `None` for that of `config`.
+    toml: Option<String>,
+}
+
 impl ConfigSource {
-    fn load(self) -> Result<LoadedConfig<RunConfig>, Error> {
-        match self {
-            Self::File(path) => Loader::new().file(path).environment().load(),
-            Self::Loaded(config) => Ok(*config),
-            Self::Built(config) => LoadedConfig::of(*config),
-        }
+    fn load(self) -> Result<Source, Error> {
+        let config = match self {
+            Self::File(path) => Loader::new().file(path).environment().load()?,
+            Self::Loaded(config) => *config,
+            Self::Built(config) => LoadedConfig::of(*config)?,
+            Self::Dpo(config) => {
+                let LoadedConfig { value, settings, origins, plugins } = *config;
+                let (values, toml) = (value.values(), Some(to_toml(&value)?));
+                let config = LoadedConfig { value: value.into_run(), settings, origins, plugins };
+                return Ok(Source { config, values, toml });
+            }
+        };
+        Ok(Source { config, values: ComponentValues::default(), toml: None })
     }
 }
 
@@ -236,7 +261,7 @@ impl RunBuilder {
     }
 
     fn open_blocking(self, dir: PathBuf) -> Result<Run, Error> {
-        let mut config = self.config.load()?;
+        let Source { mut config, values, toml } = self.config.load()?;
         for (kind, name) in &self.names {
             put_placeholder(&mut config, *kind, name);
         }
@@ -244,10 +269,11 @@ impl RunBuilder {
             self.stage_cache.filter(|_| self.names.is_empty()).map(|dir| stage_cache(&dir, &config));
         let plugin_identities = plugin_identities(&config);
         let LoadedConfig { value, settings, plugins, .. } = config;
-        let toml = to_toml(&value)?;
+        let toml = toml.map_or_else(|| to_toml(&value), Ok)?;
         let fingerprint = Fingerprint::of(of_results(&settings).to_string());
         let cx = BuildContext { config: settings.clone() };
-        let components = self.values.complete(&value, &cx)?;
+        let components = self.values.or(values).complete(&value, &cx)?;
+        let preferences = preference_data(&value, &cx)?;
         let mut observers = self.observers;
         for observer in &value.observers {
             observers.push(built(Kind::Observer, observer.name(), observer.build(&cx))?);
@@ -269,13 +295,24 @@ impl RunBuilder {
             observers,
             cancel: self.cancel.clone(),
         })
-        .with_plugins(plugin_identities);
+        .with_plugins(plugin_identities)
+        .with_preferences(preferences);
         let inner = match cache {
             Some(cache) => inner.with_stage_cache(cache),
             None => inner,
         };
         Ok(Run { inner: Some(inner), dir, cancel: self.cancel })
     }
+}
+
+/// Builds the datasets of `loop.mix`.
+fn preference_data(config: &RunConfig, cx: &BuildContext) -> Result<Vec<PreferenceData>, Error> {
+    let build = |mix: &MixConfig| {
+        let MixConfig { preferences, share, iterations } = mix;
+        let preferences = built(Kind::Preferences, preferences.name(), preferences.build(cx))?;
+        Ok(PreferenceData { preferences, share: *share, iterations: iterations.clone() })
+    };
+    config.r#loop.mix.iter().map(build).collect()
 }
 
 /// Puts the name of a value where a section of the config would stand.

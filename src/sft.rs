@@ -17,7 +17,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
-use crate::components::built;
+use crate::components::{built, invalid_part};
 use crate::preflight::warn_of_space;
 use crate::provenance;
 use crate::timings::TimingsObserver;
@@ -82,17 +82,7 @@ impl Validate for SftConfig {
             checks.push(("encoder", encoder.validate()));
         }
         let failed = checks.into_iter().filter_map(|(key, result)| Some((key, result.err()?)));
-        failed.map(|(key, reason)| invalid(key, &reason)).collect()
-    }
-}
-
-/// `steps is 0` of `training` is about `training.steps`.
-fn invalid(section: &str, reason: &str) -> Invalid {
-    match reason.split_once(' ') {
-        Some((key, rest)) if rest.starts_with("is ") || rest.starts_with("must ") => {
-            Invalid { key: format!("{section}.{}", key.replace('`', "")), reason: rest.to_owned() }
-        }
-        _ => Invalid { key: section.to_owned(), reason: reason.to_owned() },
+        failed.map(|(key, reason)| invalid_part(key, &reason)).collect()
     }
 }
 

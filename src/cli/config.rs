@@ -4,9 +4,9 @@ use std::path::Path;
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
-use isr_api::{BuildContext, Error};
+use isr_api::{BuildContext, ComponentError, Error, UnusableRow};
 use isr_config::{LoadedConfig, RunConfig, Validate, file_schema, to_toml};
-use isr_dpo::{AuditConfig, SftConfig};
+use isr_dpo::{AuditConfig, DpoRunConfig, SftConfig};
 use serde_json::Value;
 
 use super::ConfigArgs;
@@ -53,7 +53,7 @@ enum ConfigCommand {
         of: ConfigKind,
         /// Sweep files
         #[cfg(feature = "sweep")]
-        #[arg(long, conflicts_with_all = ["sft", "audit"])]
+        #[arg(long, conflicts_with_all = ["sft", "dpo", "audit"])]
         sweep: bool,
     },
 }
@@ -64,8 +64,11 @@ pub(super) struct ConfigKind {
     /// Configs of `isr sft`, not of `isr run`
     #[arg(long)]
     pub(super) sft: bool,
-    /// Configs of `isr audit`
+    /// Configs of `isr dpo`
     #[arg(long, conflicts_with = "sft")]
+    pub(super) dpo: bool,
+    /// Configs of `isr audit`
+    #[arg(long, conflicts_with_all = ["sft", "dpo"])]
     pub(super) audit: bool,
 }
 
@@ -74,6 +77,9 @@ impl ConfigCommands {
         match &self.command {
             ConfigCommand::Show { config, origins, of } if of.sft => {
                 print(shown(&config.load::<SftConfig>()?, *origins)?)?;
+            }
+            ConfigCommand::Show { config, origins, of } if of.dpo => {
+                print(shown(&config.load::<DpoRunConfig>()?, *origins)?)?;
             }
             ConfigCommand::Show { config, origins, of } if of.audit => {
                 print(shown(&config.load::<AuditConfig>()?, *origins)?)?;
@@ -84,10 +90,23 @@ impl ConfigCommands {
             ConfigCommand::Check { config, no_plugins, of } => {
                 refuse_sweep(&config.config)?;
                 let loader = config.loader().without_plugins(*no_plugins);
-                let unchecked = match (of.sft || (!of.audit && is_of_sft(config)?), of.audit) {
-                    (true, _) => loader.check::<SftConfig>()?,
-                    (_, true) => loader.check::<AuditConfig>()?,
-                    _ => {
+                let unchecked = match of.or_shown_by(config)? {
+                    Some(Command::Sft) => {
+                        let unchecked = loader.check::<SftConfig>()?;
+                        if !no_plugins {
+                            check_demonstrations(&config.load::<SftConfig>()?, session)?;
+                        }
+                        unchecked
+                    }
+                    Some(Command::Dpo) => {
+                        let unchecked = loader.check::<DpoRunConfig>()?;
+                        if !no_plugins {
+                            check_preferences(&config.load::<DpoRunConfig>()?, session)?;
+                        }
+                        unchecked
+                    }
+                    Some(Command::Audit) => loader.check::<AuditConfig>()?,
+                    None => {
                         let unchecked = loader.check::<RunConfig>()?;
                         if !no_plugins {
                             check_data(&config.load::<RunConfig>()?, session)?;
@@ -105,10 +124,11 @@ impl ConfigCommands {
                 print_line(format_args!("{:#}", isr_sweep::SweepFile::schema().to_value()))?;
             }
             ConfigCommand::Schema { of, .. } => {
-                let schema = match (of.sft, of.audit) {
-                    (true, _) => file_schema::<SftConfig>(),
-                    (_, true) => file_schema::<AuditConfig>(),
-                    _ => file_schema::<RunConfig>(),
+                let schema = match of.named() {
+                    Some(Command::Sft) => file_schema::<SftConfig>(),
+                    Some(Command::Dpo) => file_schema::<DpoRunConfig>(),
+                    Some(Command::Audit) => file_schema::<AuditConfig>(),
+                    None => file_schema::<RunConfig>(),
                 };
                 print_line(format_args!("{:#}", schema.to_value()))?;
             }
@@ -117,9 +137,30 @@ impl ConfigCommands {
     }
 }
 
-/// Whether a config has demonstrations, which `isr sft` alone reads.
-fn is_of_sft(config: &ConfigArgs) -> Result<bool> {
-    Ok(config.loader().sections()?.contains("demonstrations"))
+/// Commands with configs of their own, beside `isr run`.
+#[derive(Clone, Copy)]
+enum Command {
+    Sft,
+    Dpo,
+    Audit,
+}
+
+impl ConfigKind {
+    /// The command that a flag names.
+    fn named(&self) -> Option<Command> {
+        let flags = [(self.sft, Command::Sft), (self.dpo, Command::Dpo), (self.audit, Command::Audit)];
+        flags.into_iter().find(|(set, _)| *set).map(|(_, command)| command)
+    }
+
+    /// The command that a flag names, or whose sections a config has: demonstrations of `isr sft`, preferences of `isr dpo`.
+    fn or_shown_by(&self, config: &ConfigArgs) -> Result<Option<Command>> {
+        if self.named().is_some() {
+            return Ok(self.named());
+        }
+        let sections = config.loader().sections()?;
+        let shown = [("demonstrations", Command::Sft), ("preferences", Command::Dpo)];
+        Ok(shown.into_iter().find(|(section, _)| sections.contains(*section)).map(|(_, command)| command))
+    }
 }
 
 /// Types of data that are files, which can be read without being made first.
@@ -141,6 +182,50 @@ fn check_data(config: &LoadedConfig<RunConfig>, session: &Session) -> Result<()>
     });
     read.map_err(|error| unusable(error.to_string()))?;
     Ok(())
+}
+
+/// Type of preferences and demonstrations that are files.
+const FILE_SETS: &str = "files";
+
+/// Reads the preference pairs that a config names, where they are files.
+fn check_preferences(config: &LoadedConfig<DpoRunConfig>, session: &Session) -> Result<()> {
+    let section = &config.value.preferences;
+    if section.name() != FILE_SETS {
+        return Ok(());
+    }
+    let unusable = |cause: String| Error::Config(format!("`preferences`: {cause}"));
+    let context = BuildContext { config: config.settings.clone() };
+    let source = section.build(&context).map_err(|cause| unusable(cause.to_string()))?;
+    let rows = session.block_on(source.rows()).map_err(|error| unusable(error.to_string()))?;
+    let total = rows.len();
+    let bad: Vec<_> = rows.into_iter().filter_map(Result::err).collect();
+    print_line(format_args!("preferences: {}", read("pair", total - bad.len(), &bad)))
+}
+
+/// Reads the demonstrations that a config names, where they are files.
+fn check_demonstrations(config: &LoadedConfig<SftConfig>, session: &Session) -> Result<()> {
+    let section = &config.value.demonstrations;
+    if section.name() != FILE_SETS {
+        return Ok(());
+    }
+    let unusable = |cause: String| Error::Config(format!("`demonstrations`: {cause}"));
+    let context = BuildContext { config: config.settings.clone() };
+    let source = section.build(&context).map_err(|cause| unusable(cause.to_string()))?;
+    let found = session.block_on(async { Ok((source.count().await?, source.unusable().await?)) });
+    let (count, bad) = found.map_err(|error: ComponentError| unusable(error.to_string()))?;
+    print_line(format_args!("demonstrations: {}", read("demonstration", count as usize, &bad)))
+}
+
+/// `3 pairs; 1 row cannot be used, the first: pairs.jsonl:3: ...`.
+fn read(what: &str, count: usize, bad: &[UnusableRow]) -> String {
+    let counted = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+    match bad.first() {
+        None => counted(count, what),
+        Some(first) => {
+            let rows = counted(bad.len(), "row");
+            format!("{}; {rows} cannot be used, the first: {first}", counted(count, what))
+        }
+    }
 }
 
 /// A sweep file has keys of its own, which no config has.

@@ -54,11 +54,12 @@ impl ExportArgs {
         };
         let frames = self.frames.as_deref();
         let exported = session.block_on(write_export(&self.run, &export, &self.out, frames));
-        let Exported { pairs, equal, placeholders, unreadable } = exported.map_err(report)?;
+        let Exported { pairs, equal, placeholders, turns, unreadable } = exported.map_err(report)?;
         let mut line = format!("{}: {pairs} pair{}", self.out.display(), if pairs == 1 { "" } else { "s" });
         let left_out = [
             (equal, "with equal answers"),
             (placeholders, "with a placeholder for media"),
+            (turns, "with earlier turns, which the format does not have"),
             (unreadable, "whose video cannot be read"),
         ];
         for (count, why) in left_out {

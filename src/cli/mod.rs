@@ -79,6 +79,7 @@ struct Verbosity {
 #[derive(Subcommand)]
 enum Command {
     Run(run::RunArgs),
+    Dpo(run::DpoArgs),
     Sft(sft::SftArgs),
     #[cfg(feature = "sweep")]
     Sweep(sweep::SweepArgs),
@@ -136,6 +137,7 @@ impl Command {
     fn execute(&self, session: &Session) -> Result<()> {
         match self {
             Self::Run(args) => args.execute(session),
+            Self::Dpo(args) => args.execute(session),
             Self::Sft(args) => args.execute(session),
             #[cfg(feature = "sweep")]
             Self::Sweep(args) => args.execute(session),

@@ -1,4 +1,4 @@
-//! `isr run`.
+//! `isr run`, and `isr dpo`, whose pairs all come from data.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use anyhow::Result;
 use clap::Args;
 use isr_api::Error;
 use isr_config::RunConfig;
-use isr_dpo::{Run, write_report};
+use isr_dpo::{ConfigSource, DpoRunConfig, Run, write_report};
 
 use super::output::{print, print_line};
 use super::session::{Session, for_the_process};
@@ -33,7 +33,12 @@ pub(super) struct RunArgs {
 impl RunArgs {
     pub(super) fn execute(&self, session: &Session) -> Result<()> {
         let config = self.config.load::<RunConfig>()?;
-        let out = self.out.clone().unwrap_or_else(|| PathBuf::from("runs").join(&config.value.name));
+        let name = config.value.name.clone();
+        self.execute_with(session, config, &name)
+    }
+
+    fn execute_with(&self, session: &Session, config: impl Into<ConfigSource>, name: &str) -> Result<()> {
+        let out = self.out.clone().unwrap_or_else(|| PathBuf::from("runs").join(name));
         let stop = session.cancelled_by_signals();
         #[cfg(feature = "sweep")]
         {
@@ -66,5 +71,23 @@ impl RunArgs {
             Err(error) => tracing::warn!(%error, "the report is not written"),
         }
         Ok(())
+    }
+}
+
+/// Train on preference pairs that exist already, or go on with a training that was cut
+///
+/// One round of DPO, or of any other objective, on a dataset of pairs. The pairs are scored once under the model before
+/// training, which is their reference. The run directory is that of `isr run`.
+#[derive(Args)]
+pub(super) struct DpoArgs {
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+impl DpoArgs {
+    pub(super) fn execute(&self, session: &Session) -> Result<()> {
+        let config = self.run.config.load::<DpoRunConfig>()?;
+        let name = config.value.name.clone();
+        self.run.execute_with(session, config, &name)
     }
 }

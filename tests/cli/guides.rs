@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use isr_dpo::config::{Loader, RunConfig};
 use isr_dpo::plugin::PluginFile;
-use isr_dpo::{AuditConfig, SftConfig};
+use isr_dpo::{AuditConfig, DpoRunConfig, SftConfig};
 use toml::{Table, Value};
 
 use crate::support::isr;
@@ -72,13 +72,16 @@ fn config_refusal(table: &mut Table) -> Option<String> {
     let with = |loader: Loader| loader.text("block", table.to_string(), root());
     let run = Loader::new().file(root().join("configs/quickstart.toml"));
     let refused = with(run).load::<RunConfig>().err()?;
-    if refused.to_string().ends_with("which does not exist") {
-        return None; // the reader's own data
-    }
     let others = [
         with(Loader::new().file(root().join("configs/base-1.toml"))).load::<SftConfig>().err(),
+        with(Loader::new().file(root().join("configs/dpo.toml"))).load::<DpoRunConfig>().err(),
         with(Loader::new()).load::<AuditConfig>().err(),
     ];
+    // Data are the reader's own.
+    let is_of_data = |refused: &isr_dpo::Error| refused.to_string().ends_with("which does not exist");
+    if is_of_data(&refused) || others.iter().flatten().any(is_of_data) {
+        return None;
+    }
     others.iter().all(Option::is_some).then(|| refused.to_string())
 }
 

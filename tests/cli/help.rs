@@ -17,6 +17,7 @@ fn the_program_explains_itself_and_its_exit_codes() {
 fn every_command_explains_itself() {
     for command in [
         "run",
+        "dpo",
         "sweep",
         "sft",
         "generate",

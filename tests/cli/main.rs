@@ -18,6 +18,7 @@ mod plugin_commands;
 mod plugin_faults;
 mod plugin_files;
 mod plugins;
+mod preferences;
 mod runs;
 mod serve;
 mod served_judge;

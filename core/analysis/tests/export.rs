@@ -63,7 +63,7 @@ fn first_row(format: Format) -> Value {
     let run = run();
     let out = run.path().join("out.jsonl");
     let exported = Export { iteration: Some(1), ..export(format) }.write(run.path(), &out, None).unwrap();
-    assert_eq!(exported, Exported { pairs: 1, equal: 0, placeholders: 0, unreadable: 0 });
+    assert_eq!(exported, Exported { pairs: 1, equal: 0, placeholders: 0, turns: 0, unreadable: 0 });
     rows(&out).remove(0)
 }
 
@@ -128,7 +128,7 @@ fn a_text_that_would_be_taken_for_a_video_is_left_out_and_counted() {
     for format in [Format::MsSwift, Format::LlamaFactory] {
         let run = run();
         let exported = export(format).write(run.path(), &run.path().join("out.json"), None).unwrap();
-        assert_eq!(exported, Exported { pairs: 2, equal: 0, placeholders: 1, unreadable: 0 });
+        assert_eq!(exported, Exported { pairs: 2, equal: 0, placeholders: 1, turns: 0, unreadable: 0 });
     }
 }
 
@@ -138,7 +138,7 @@ fn unselected_pairs_follow_the_verdicts() {
     let out = run.path().join("out.jsonl");
     let all = Export { unselected: true, iteration: Some(1), ..export(Format::LlavaHound) };
     let exported = all.write(run.path(), &out, None).unwrap();
-    assert_eq!(exported, Exported { pairs: 2, equal: 1, placeholders: 0, unreadable: 0 });
+    assert_eq!(exported, Exported { pairs: 2, equal: 1, placeholders: 0, turns: 0, unreadable: 0 });
     let row = rows(&out).remove(1);
     assert_eq!(
         (&row["id"], &row["chosen"], &row["p_chosen"]),
@@ -207,7 +207,7 @@ fn trl_gets_the_frames_as_pictures_where_they_can_be_read() {
     };
     let pictures = Pictures { dir: &dir, frames: &frames };
     let exported = export(Format::Trl).write(run.path(), &out, Some(&pictures)).unwrap();
-    assert_eq!(exported, Exported { pairs: 2, equal: 0, placeholders: 0, unreadable: 1 });
+    assert_eq!(exported, Exported { pairs: 2, equal: 0, placeholders: 0, turns: 0, unreadable: 1 });
     let row = rows(&out).remove(0);
     let images = row["images"].as_array().unwrap();
     assert_eq!((images.len(), &row["videos"]), (2, &json!(["/data/clips/a.mp4"])));

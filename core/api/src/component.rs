@@ -30,13 +30,15 @@ pub enum Kind {
     Evaluator,
     /// A set of [`Demonstrations`](crate::Demonstrations) for supervised fine-tuning.
     Demonstrations,
+    /// A set of [`Preferences`](crate::Preferences) for preference training.
+    Preferences,
     /// An [`Observer`](crate::Observer). The only kind of which a config may select several.
     Observer,
 }
 
 impl Kind {
     /// All kinds, in the order of a config's sections.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Data,
         Self::Video,
         Self::Encoder,
@@ -47,6 +49,7 @@ impl Kind {
         Self::Selection,
         Self::Evaluator,
         Self::Demonstrations,
+        Self::Preferences,
         Self::Observer,
     ];
 
@@ -63,6 +66,7 @@ impl Kind {
             Self::Selection => "selection",
             Self::Evaluator => "evaluator",
             Self::Demonstrations => "demonstrations",
+            Self::Preferences => "preferences",
             Self::Observer => "observers",
         }
     }

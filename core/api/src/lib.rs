@@ -3,7 +3,7 @@
 //! | topic | items |
 //! |---|---|
 //! | components of the algorithm | [`VideoEncoder`], [`Policy`], [`Retrospector`], [`Judge`], [`PreferenceObjective`] |
-//! | components around it | [`SampleSource`], [`VideoReader`], [`Selection`], [`Evaluator`], [`Demonstrations`], [`Observer`] |
+//! | components around it | [`SampleSource`], [`VideoReader`], [`Selection`], [`Evaluator`], [`Demonstrations`], [`Preferences`], [`Observer`] |
 //! | configuration and listing of components | [`Component`], [`BuildContext`], [`Kind`], [`Manifest`] |
 //! | file formats of a run directory | [`records`] |
 //! | seeded random streams | [`Streams`] |
@@ -23,6 +23,7 @@ pub mod messages;
 mod objective;
 mod observer;
 mod policy;
+mod preferences;
 mod prompt;
 mod random;
 pub mod records;
@@ -47,7 +48,8 @@ pub use policy::{
     CheckpointKind, Continuation, FrozenPolicy, GenerateRequest, Policy, Progress, ProgressSender,
     PromptedTarget, ScoreRequest, StepReport, Target, TokenLogProbs, TrainExample, TrainStep,
 };
-pub use prompt::{Message, Part, Prompt, Role};
+pub use preferences::{Preference, Preferences, UnusableRow};
+pub use prompt::{Message, Part, Prompt, Role, Turn};
 pub use random::Streams;
 pub use response::{FinishReason, Response, Sampling};
 pub use retrospector::{RetrospectionCase, Retrospector, VisualContext};

@@ -14,6 +14,8 @@ pub enum Stage {
     Respond,
     /// Judges the responses to each sample.
     Judge,
+    /// Scores the pairs of datasets under the policy, which becomes their reference.
+    Preferences,
     /// Scores additional completions under the reference policy, for objectives that require them.
     Reference,
     /// Trains on the preference pairs.
@@ -29,6 +31,7 @@ impl Stage {
             Self::Retrospect => "retrospect",
             Self::Respond => "respond",
             Self::Judge => "judge",
+            Self::Preferences => "preferences",
             Self::Reference => "reference",
             Self::Train => "train",
             Self::Evaluate => "evaluate",

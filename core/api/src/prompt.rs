@@ -17,6 +17,15 @@ pub enum Role {
     Assistant,
 }
 
+/// A turn of a conversation as data: text alone.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Turn {
+    /// Author of the turn.
+    pub role: Role,
+    /// What was said.
+    pub text: String,
+}
+
 /// A piece of a message's content.
 #[derive(Clone, Debug)]
 pub enum Part {
@@ -53,6 +62,21 @@ impl Prompt {
     /// Creates one user turn of text, without a video.
     pub fn text(text: impl Into<String>) -> Self {
         Self { messages: vec![Message { role: Role::User, parts: vec![Part::Text(text.into())] }] }
+    }
+
+    /// Creates a conversation: earlier `turns`, then a user turn of `text`. A video stands at the front of the first user
+    /// turn.
+    ///
+    /// Without earlier turns it is [`about`](Self::about) the video, or without one [`text`](Self::text).
+    pub fn conversation(scene: Option<&VideoInput>, turns: &[Turn], text: impl Into<String>) -> Self {
+        let last = (Role::User, text.into());
+        let all = turns.iter().map(|turn| (turn.role, turn.text.clone())).chain([last]);
+        let mut scene = scene.cloned();
+        let message = |(role, text): (Role, String)| {
+            let video = if role == Role::User { scene.take().map(Part::Video) } else { None };
+            Message { role, parts: video.into_iter().chain([Part::Text(text)]).collect() }
+        };
+        Self { messages: all.map(message).collect() }
     }
 
     /// Inserts a system prompt before the first turn.

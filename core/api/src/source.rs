@@ -7,6 +7,8 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::error::ComponentError;
+use crate::preferences::UnusableRow;
+use crate::prompt::Turn;
 use crate::sample::{LabelledSample, Sample};
 
 /// A dataset for the loop.
@@ -58,9 +60,12 @@ pub trait Evaluator: Send + Sync {
 pub struct Demonstration {
     /// Identifier, unique within the source.
     pub id: String,
-    /// Path of a video file or of a folder of frames; `None` for a text-only prompt.
+    /// Path of a video file, of a folder of frames or of an image; `None` for a text-only prompt.
     #[serde(default)]
     pub video: Option<PathBuf>,
+    /// Turns before the user turn, oldest first: a system prompt, and earlier questions with their answers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub turns: Vec<Turn>,
     /// Text of the user turn.
     pub prompt: String,
     /// Text of the assistant turn, the target.
@@ -83,6 +88,11 @@ pub trait Demonstrations: Send + Sync {
 
     /// Returns demonstration `index`, which is below [`count`](Self::count).
     async fn get(&self, index: u64) -> Result<Demonstration, ComponentError>;
+
+    /// Returns the rows of the dataset that cannot be used, which are quarantined. Default: none.
+    async fn unusable(&self) -> Result<Vec<UnusableRow>, ComponentError> {
+        Ok(Vec::new())
+    }
 
     /// Returns texts to train a tokenizer on, for a model that is created from scratch.
     async fn corpus(&self) -> Result<Vec<String>, ComponentError>;

@@ -9,7 +9,8 @@ use serde_json::{Map, Value, json};
 use crate::plugin::{self, ManifestSchema as _};
 use crate::registry::{
     DataConfig, DemonstrationsConfig, EncoderConfig, Entry, EvaluatorConfig, JudgeConfig, ObjectiveConfig,
-    ObserverConfig, PolicyConfig, RetrospectorConfig, SelectionConfig, VideoConfig, entries,
+    ObserverConfig, PolicyConfig, PreferencesConfig, RetrospectorConfig, SelectionConfig, VideoConfig,
+    entries,
 };
 
 macro_rules! component_schema {
@@ -41,6 +42,7 @@ component_schema!(
     SelectionConfig => Selection,
     EvaluatorConfig => Evaluator,
     DemonstrationsConfig => Demonstrations,
+    PreferencesConfig => Preferences,
     ObserverConfig => Observer,
 );
 

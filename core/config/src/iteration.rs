@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::feature_cache;
+use super::mix::{self, MixConfig};
 use super::validate::{Checks, Invalid, keys};
 
 /// Iterations, rollouts and caches of the loop.
@@ -29,6 +30,10 @@ pub struct LoopConfig {
     /// redrawn in each iteration. The difference to a run without it is what the judge gains from the content of
     /// a context, as opposed to its presence. The contexts themselves are written as usual. Default false.
     pub mismatched_contexts: bool,
+    /// Datasets of preference pairs that iterations train on beside, or with a share of 1 instead of, their own pairs:
+    /// `[{ preferences = { type = "files", path = "pairs.jsonl" }, share = 0.2 }]`. Default none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub mix: Vec<MixConfig>,
     /// Number of samples processed concurrently; fewer if `feature_cache_mb` does not hold the videos of so many.
     /// Results do not depend on it. Default 32.
     pub concurrency: usize,
@@ -56,6 +61,7 @@ impl Default for LoopConfig {
             samples: None,
             sampling: Sampling::default(),
             mismatched_contexts: false,
+            mix: Vec::new(),
             concurrency: 32,
             quarantine_limit: 0.1,
             feature_cache_mb: 1024,
@@ -77,6 +83,7 @@ impl LoopConfig {
         checks.require(share, "quarantine_limit", self.quarantine_limit, "in [0, 1]");
         let cache = feature_cache::invalid(self.feature_cache_dir.as_deref(), self.feature_cache_gb);
         cache.into_iter().for_each(|(key, reason)| checks.add(key, reason));
+        mix::check(&self.mix, self.iterations, &mut checks);
         checks.part("sampling", &keys(&self.sampling), self.sampling.validate());
         checks.done()
     }

@@ -9,11 +9,13 @@ use std::path::{Component, Path, PathBuf};
 use toml::{Table, Value};
 
 /// Keys of paths that are read, by section.
-const KEYS: [(&str, &[&str]); 6] = [
+const KEYS: [(&str, &[&str]); 8] = [
     ("policy", &["model", "adapter"]),
     ("encoder", &["model"]),
     ("data", &["training", "evaluation", "audit", "video_root", "path"]),
-    ("demonstrations", &["path", "training", "video_root"]),
+    ("demonstrations", &["path", "training", "video_root", "media_root"]),
+    ("preferences", &["path", "media_root"]),
+    ("loop", &["path", "media_root"]),
     ("judge", &["ca_file", "annotations"]),
     ("retrospector", &["ca_file"]),
 ];
@@ -40,8 +42,13 @@ fn each(section: &mut Table, keys: &[&str], visit: &mut impl FnMut(&mut String))
             Value::String(text) if keys.contains(&key.as_str()) => visit(text),
             Value::Table(inner) => each(inner, keys, visit),
             Value::Array(items) => {
-                for item in items.iter_mut().filter_map(Value::as_table_mut) {
-                    each(item, keys, visit);
+                let is_path = keys.contains(&key.as_str());
+                for item in items {
+                    match item {
+                        Value::String(text) if is_path => visit(text),
+                        Value::Table(inner) => each(inner, keys, visit),
+                        _ => {}
+                    }
                 }
             }
             _ => {}
@@ -142,6 +149,14 @@ mod tests {
     #[test]
     fn paths_of_sections_inside_are_found_and_other_keys_stay() {
         let project = project();
+        let list =
+            "[preferences]\npath = ['base', 'elsewhere']\n[[loop.mix]]\npreferences = { path = 'base' }";
+        let mut table: Table = list.parse().unwrap();
+        resolve(&project.path().join("configs"), &mut table);
+        let found = project.path().join("configs/base").display().to_string();
+        assert_eq!(table["preferences"]["path"][0].as_str(), Some(found.as_str()));
+        assert_eq!(table["preferences"]["path"][1].as_str(), Some("elsewhere"));
+        assert_eq!(table["loop"]["mix"][0]["preferences"]["path"].as_str(), Some(found.as_str()));
         let text =
             "[policy]\nmodel = 'base'\n[judge]\nmodel = 'base'\n[[judge.members]]\nannotations = 'base'";
         let mut table: Table = text.parse().unwrap();

@@ -14,6 +14,16 @@ use super::train::{Schedule, TrainConfig};
 pub struct SupervisedConfig {
     /// Number of optimiser steps. Default 1000.
     pub steps: u64,
+    /// Passes over the demonstrations, which replace `steps`: the number of steps is `epochs` times the number of
+    /// demonstrations, divided by `batch_size` and rounded up. Default none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub epochs: Option<f64>,
+    /// Whether demonstrations are shuffled, anew in each epoch, by the run seed. Default false: in order.
+    #[serde(skip_serializing_if = "is_false")]
+    pub shuffle: bool,
+    /// Share of the rows, in [0, 1], that may be quarantined before training stops with an error. Default 0.1.
+    #[serde(skip_serializing_if = "is_default_limit")]
+    pub quarantine_limit: f64,
     /// Demonstrations per optimiser step. Default 32.
     pub batch_size: u64,
     /// Peak learning rate. Default 1e-3.
@@ -35,10 +45,26 @@ pub struct SupervisedConfig {
     pub feature_cache_gb: f64,
 }
 
+/// Default of `quarantine_limit`.
+const QUARANTINE_LIMIT: f64 = 0.1;
+
+// Keys that earlier versions did not have are left out at their defaults: the config of a run that goes on is compared.
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+fn is_default_limit(value: &f64) -> bool {
+    *value == QUARANTINE_LIMIT
+}
+
 impl Default for SupervisedConfig {
     fn default() -> Self {
         Self {
             steps: 1000,
+            epochs: None,
+            shuffle: false,
+            quarantine_limit: QUARANTINE_LIMIT,
             batch_size: 32,
             learning_rate: 1e-3,
             schedule: Schedule::Cosine,
@@ -66,11 +92,27 @@ impl SupervisedConfig {
         if let Some((key, _)) = positive.iter().find(|(_, value)| *value == 0) {
             return Err(format!("{key} is 0; it must be at least 1"));
         }
+        if let Some(epochs) = self.epochs.filter(|epochs| !(epochs.is_finite() && *epochs > 0.0)) {
+            return Err(format!("epochs is {epochs}; it must be more than 0"));
+        }
+        if !(0.0..=1.0).contains(&self.quarantine_limit) {
+            return Err(format!("quarantine_limit is {}; it must be in [0, 1]", self.quarantine_limit));
+        }
         if !(self.learning_rate > 0.0 && self.learning_rate.is_finite()) {
             return Err(format!("learning_rate is {}; it must be more than 0", self.learning_rate));
         }
         let cache = feature_cache::invalid(self.feature_cache_dir.as_deref(), self.feature_cache_gb);
         cache.first().map_or(Ok(()), |(key, reason)| Err(format!("{key} {reason}")))
+    }
+
+    /// Resolves `epochs` to `steps` for so many demonstrations.
+    #[must_use]
+    pub fn with_steps_for(mut self, demonstrations: u64) -> Self {
+        if let Some(epochs) = self.epochs {
+            let steps = (epochs * demonstrations as f64 / self.batch_size as f64).ceil();
+            self.steps = (steps as u64).max(1);
+        }
+        self
     }
 
     /// Returns the learning rate of optimiser step `step`, from 0.

@@ -75,6 +75,22 @@ macro_rules! given_or_built {
 }
 
 impl ComponentValues {
+    /// These values, and where there is none that of `other`.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self {
+            data: self.data.or(other.data),
+            video: self.video.or(other.video),
+            encoder: self.encoder.or(other.encoder),
+            policy: self.policy.or(other.policy),
+            retrospector: self.retrospector.or(other.retrospector),
+            judge: self.judge.or(other.judge),
+            objective: self.objective.or(other.objective),
+            selection: self.selection.or(other.selection),
+            evaluator: self.evaluator.or(other.evaluator),
+        }
+    }
+
     /// Builds every component that the config names, but for those that are given.
     ///
     /// # Errors

@@ -14,10 +14,12 @@
 
 mod components;
 mod crop;
+mod demonstration_quarantine;
 pub mod feature_cache;
 mod guard;
 mod r#loop;
 mod observers;
+mod offline;
 pub mod stage_cache;
 mod stopwatch;
 pub mod store;
@@ -29,7 +31,8 @@ mod video_memory;
 pub mod words;
 
 pub use components::{ComponentValues, Components};
-pub use r#loop::{IterativeLoop, LoopParts};
+pub use r#loop::{IterativeLoop, LoopParts, PreferenceData};
+pub use offline::OfflineOnly;
 pub use store::first_difference;
 pub use supervised::{SupervisedParts, SupervisedTraining};
 pub use video_cache::VideoCache;

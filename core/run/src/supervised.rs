@@ -1,17 +1,19 @@
 //! Supervised fine-tuning on demonstrations, the warm start of the loop.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use futures::future::try_join_all;
+use futures::future::join_all;
 use isr_api::{
     ComponentError, Continuation, Demonstration, Demonstrations, Error, Event, Observer, Policy,
     PreferenceObjective, Prompt, Streams, Target, TrainExample, VideoEncoder, VideoReader,
 };
 use isr_config::SupervisedConfig;
+use rand::seq::SliceRandom;
 use tokio_util::sync::CancellationToken;
 
+use crate::demonstration_quarantine::DemonstrationQuarantine;
 use crate::feature_cache::FeatureCache;
 use crate::guard::interruptible;
 use crate::observers::Observers;
@@ -70,17 +72,23 @@ impl SupervisedTraining {
     pub async fn run(&self) -> Result<PathBuf, Error> {
         let SupervisedParts { settings, store, demonstrations, cancel, .. } = &self.parts;
         let checkpoint = Training::checkpoint(store.path());
-        let count = match checkpoint.exists() {
+        let quarantine = DemonstrationQuarantine::open(store.path(), STAGE, settings.quarantine_limit)?;
+        // The number of steps may depend on the number of demonstrations.
+        let count = match checkpoint.exists() && settings.epochs.is_none() {
             true => 0,
             false => {
                 interruptible(cancel, demonstrations.prepare(), STAGE, "demonstrations").await?;
                 let count = interruptible(cancel, demonstrations.count(), STAGE, "demonstrations").await?;
+                let unusable =
+                    interruptible(cancel, demonstrations.unusable(), STAGE, "demonstrations").await?;
+                quarantine.set_rows(&unusable, count)?;
                 if count == 0 {
                     return Err(Error::Config("`demonstrations` has none".to_owned()));
                 }
                 count
             }
         };
+        let settings = settings.clone().with_steps_for(count);
         let training = Training {
             dir: store.path(),
             iteration: 0,
@@ -95,18 +103,22 @@ impl SupervisedTraining {
             observers: &self.observers,
             cancel,
         };
-        training.run(&DemonstrationBatches { of: self, count }).await?;
+        training
+            .run(&DemonstrationBatches { of: self, count, quarantine, order: Mutex::default() })
+            .await?;
         store.check_present()?;
         self.observers.observe(&Event::RunFinished);
         Ok(checkpoint)
     }
 
     async fn example(&self, index: u64) -> Result<TrainExample, ComponentError> {
-        let Demonstration { video, prompt, answer, .. } = self.parts.demonstrations.get(index).await?;
-        let prompt = match video {
-            Some(video) => Prompt::about(&self.videos.open(&video).await?, prompt),
-            None => Prompt::text(prompt),
+        let Demonstration { video, turns, prompt, answer, .. } =
+            self.parts.demonstrations.get(index).await?;
+        let scene = match video {
+            Some(video) => Some(self.videos.open(&video).await?),
+            None => None,
         };
+        let prompt = Prompt::conversation(scene.as_ref(), &turns, prompt);
         let chosen = Target { continuation: Continuation::Answer(answer), reference: None };
         Ok(TrainExample::new(prompt, chosen, None))
     }
@@ -115,10 +127,35 @@ impl SupervisedTraining {
 /// Name of the stage in errors.
 const STAGE: &str = "supervised training";
 
-/// Batches of demonstrations in order, cyclically.
+/// Batches of demonstrations, cyclically: in order, or shuffled in each epoch.
 struct DemonstrationBatches<'a> {
     of: &'a SupervisedTraining,
     count: u64,
+    quarantine: DemonstrationQuarantine,
+    /// The shuffled order of one epoch, the last that was asked for.
+    order: Mutex<Option<(u64, Vec<u64>)>>,
+}
+
+impl DemonstrationBatches<'_> {
+    /// Index of the demonstration at a place of the training.
+    fn index(&self, place: u64) -> u64 {
+        let (epoch, within) = (place / self.count, place % self.count);
+        if !self.of.parts.settings.shuffle {
+            return within;
+        }
+        let mut kept = self.order.lock().unwrap_or_else(PoisonError::into_inner);
+        let order = match kept.take() {
+            Some((of, order)) if of == epoch => order,
+            _ => {
+                let mut order: Vec<u64> = (0..self.count).collect();
+                order.shuffle(&mut Streams::new(self.of.parts.seed).rng(0, "shuffle", &epoch.to_string()));
+                order
+            }
+        };
+        let index = order[within as usize];
+        *kept = Some((epoch, order));
+        index
+    }
 }
 
 #[async_trait]
@@ -129,7 +166,24 @@ impl Batches for DemonstrationBatches<'_> {
 
     async fn examples(&self, step: u64) -> Result<Vec<TrainExample>, ComponentError> {
         let size = self.of.parts.settings.batch_size;
-        let indices = step * size..(step + 1) * size;
-        try_join_all(indices.map(|index| self.of.example(index % self.count))).await
+        let places = step * size..(step + 1) * size;
+        let found = join_all(places.clone().map(|place| self.of.example(self.index(place)))).await;
+        let mut examples = Vec::new();
+        for (place, outcome) in places.zip(found) {
+            match outcome {
+                Ok(example) => examples.push(example),
+                // A video that cannot be read costs its demonstration, not the training.
+                Err(ComponentError::BadInput(cause)) => {
+                    let Demonstration { id, .. } =
+                        self.of.parts.demonstrations.get(self.index(place)).await?;
+                    self.quarantine.add(id, cause.to_string()).map_err(ComponentError::failed)?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        match examples.is_empty() {
+            true => Err(ComponentError::failed("no demonstration of this batch can be used")),
+            false => Ok(examples),
+        }
     }
 }

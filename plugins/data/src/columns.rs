@@ -91,7 +91,7 @@ impl Columns {
 }
 
 /// Value of a column: by its full name, else by the path between its dots.
-fn find<'r>(row: &'r Object, column: &str) -> Option<&'r Value> {
+pub(crate) fn find<'r>(row: &'r Object, column: &str) -> Option<&'r Value> {
     if let Some(value) = row.get(column) {
         return Some(value);
     }

@@ -91,7 +91,7 @@ pub(crate) fn read_rows(path: &Path, _: &Wanted, take: Taker<'_>) -> Result<(), 
     Ok(())
 }
 
-fn failed(path: &Path, place: Option<Place>, error: RowError) -> DataError {
+pub(crate) fn failed(path: &Path, place: Option<Place>, error: RowError) -> DataError {
     match (error, place) {
         (RowError::Read(source), _) => DataError::Io { path: path.to_owned(), source },
         (RowError::Invalid(reason), Some(place)) => fail(path, place)(reason),

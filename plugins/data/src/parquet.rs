@@ -86,7 +86,7 @@ isr_config::register!(
 /// Reads the rows of a Parquet file, or of all Parquet files of a folder.
 fn read_rows(path: &Path, wanted: &Wanted, take: Taker<'_>) -> Result<(), DataError> {
     if !path.is_dir() {
-        return read_guarded(path, wanted, take);
+        return read_guarded(path, wanted, &length_only, take);
     }
     let entries = fs::read_dir(path).map_err(DataError::io(path))?;
     let mut files: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
@@ -95,12 +95,25 @@ fn read_rows(path: &Path, wanted: &Wanted, take: Taker<'_>) -> Result<(), DataEr
     if files.is_empty() {
         return Err(DataError::Nothing { path: path.to_owned(), wanted: "`.parquet` file".to_owned() });
     }
-    files.iter().try_for_each(|file| read_guarded(file, wanted, take))
+    files.iter().try_for_each(|file| read_guarded(file, wanted, &length_only, take))
+}
+
+/// JSON form of bytes that are not UTF-8.
+pub(crate) type Binary<'a> = &'a dyn Fn(&[u8]) -> Value;
+
+/// `{"bytes": length}`: what is not a text is not read.
+fn length_only(bytes: &[u8]) -> Value {
+    json!({ "bytes": bytes.len() })
 }
 
 /// Like [`read_file`], but turns panics of the Parquet reader, which some corrupt files cause, into errors.
-fn read_guarded(path: &Path, wanted: &Wanted, take: Taker<'_>) -> Result<(), DataError> {
-    let outcome = catch_unwind(AssertUnwindSafe(|| read_file(path, wanted, take)));
+pub(crate) fn read_guarded(
+    path: &Path,
+    wanted: &Wanted,
+    binary: Binary<'_>,
+    take: Taker<'_>,
+) -> Result<(), DataError> {
+    let outcome = catch_unwind(AssertUnwindSafe(|| read_file(path, wanted, binary, take)));
     outcome.unwrap_or_else(|payload| {
         let text = payload.downcast_ref::<String>().map(String::as_str);
         let text = text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("no reason given");
@@ -109,7 +122,7 @@ fn read_guarded(path: &Path, wanted: &Wanted, take: Taker<'_>) -> Result<(), Dat
     })
 }
 
-fn read_file(path: &Path, wanted: &Wanted, take: Taker<'_>) -> Result<(), DataError> {
+fn read_file(path: &Path, wanted: &Wanted, binary: Binary<'_>, take: Taker<'_>) -> Result<(), DataError> {
     let damaged = |source: ParquetError| DataError::Parquet { path: path.to_owned(), source };
     let file = File::open(path).map_err(DataError::io(path))?;
     let reader = SerializedFileReader::new(file).map_err(damaged)?;
@@ -120,7 +133,7 @@ fn read_file(path: &Path, wanted: &Wanted, take: Taker<'_>) -> Result<(), DataEr
         .map_err(damaged)?;
     for (index, row) in reader.get_row_iter(Some(projection)).map_err(damaged)?.enumerate() {
         let place = Place::Row(index + 1);
-        take(place, object(row.map_err(damaged)?)).map_err(fail(path, place))?;
+        take(place, object(row.map_err(damaged)?, binary)).map_err(fail(path, place))?;
     }
     Ok(())
 }
@@ -156,12 +169,12 @@ fn projection<'s>(
     Ok(Type::group_type_builder(schema.name()).with_fields(fields.cloned().collect()))
 }
 
-fn object(row: Row) -> Object {
-    row.into_columns().into_iter().map(|(name, field)| (name, value(&field))).collect()
+fn object(row: Row, binary: Binary<'_>) -> Object {
+    row.into_columns().into_iter().map(|(name, field)| (name, value(&field, binary))).collect()
 }
 
-/// A field as JSON. Bytes that are not UTF-8 become `{"bytes": length}`.
-fn value(field: &Field) -> Value {
+/// A field as JSON.
+fn value(field: &Field, binary: Binary<'_>) -> Value {
     match field {
         Field::Null => Value::Null,
         Field::Bool(truth) => json!(truth),
@@ -178,19 +191,19 @@ fn value(field: &Field) -> Value {
         Field::Str(text) => json!(text),
         Field::Bytes(bytes) => match std::str::from_utf8(bytes.data()) {
             Ok(text) => json!(text),
-            Err(_) => json!({ "bytes": bytes.len() }),
+            Err(_) => binary(bytes.data()),
         },
         Field::Group(row) => {
-            let pairs = row.get_column_iter().map(|(name, field)| (name.clone(), value(field)));
+            let pairs = row.get_column_iter().map(|(name, field)| (name.clone(), value(field, binary)));
             Value::Object(pairs.collect())
         }
-        Field::ListInternal(list) => list.elements().iter().map(value).collect(),
+        Field::ListInternal(list) => list.elements().iter().map(|it| value(it, binary)).collect(),
         Field::MapInternal(map) => {
-            let key = |field: &Field| match value(field) {
+            let key = |field: &Field| match value(field, binary) {
                 Value::String(text) => text,
                 other => other.to_string(),
             };
-            let pairs = map.entries().iter().map(|(name, field)| (key(name), value(field)));
+            let pairs = map.entries().iter().map(|(name, field)| (key(name), value(field, binary)));
             Value::Object(pairs.collect())
         }
         // Dates, times and decimals, as the reader formats them.

@@ -66,6 +66,13 @@ impl<R: Read> Rows<R> {
     }
 }
 
+impl<R: Read> Rows<R> {
+    /// Returns whether the file is a JSON array, of which an error loses what follows.
+    pub(crate) fn is_array(&self) -> bool {
+        matches!(self.source, Source::Array(_))
+    }
+}
+
 impl<R: Read> Iterator for Rows<R> {
     type Item = (usize, Result<Value, RowError>);
 

@@ -23,8 +23,8 @@ use crate::sampling::FrameSampling;
 pub struct FfmpegConfig {
     /// Frame sampling. Default: 8 evenly spaced frames.
     pub sampling: FrameSampling,
-    /// Minimum number of frames of a video or folder; one with fewer is quarantined. The default 2 excludes
-    /// still images.
+    /// Minimum number of frames of a video or folder; one with fewer is quarantined. Above 1, as by default (2), a PNG or
+    /// JPEG file is a picture: it is read as one frame. At 1 it is a video of one frame, sampled by the rule.
     pub min_frames: usize,
     /// Maximum shorter side in pixels; larger frames of video files are scaled down, keeping their aspect
     /// ratio. Frames in folders are not scaled. Not set by default.

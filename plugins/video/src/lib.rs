@@ -5,6 +5,7 @@
 //! | config | [`FfmpegConfig`] (`config.rs`), registered in `component.rs` |
 //! | frame sampling | [`FrameSampling`] (`sampling.rs`) |
 //! | decoding of video files | `clip.rs`, with `command.rs` (arguments of ffmpeg), `log.rs` (its log), `clock.rs` (time limit) |
+//! | reading of pictures | `picture.rs` |
 //! | reading of folders of frames | `folder.rs`, with `order.rs` (by names), `image.rs` (PNG) and `jpeg.rs` |
 //! | errors | [`VideoError`] (`error.rs`) |
 //!
@@ -47,6 +48,7 @@ mod image;
 mod jpeg;
 mod log;
 mod order;
+mod picture;
 mod reader;
 mod sampling;
 

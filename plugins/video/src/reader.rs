@@ -13,7 +13,7 @@ use crate::clip::Complaints;
 use crate::clock::Clock;
 use crate::config::FfmpegConfig;
 use crate::error::VideoError;
-use crate::{clip, folder};
+use crate::{clip, folder, picture};
 
 /// Video reader built by [`FfmpegConfig`].
 pub(crate) struct FfmpegReader {
@@ -44,7 +44,7 @@ impl FfmpegReader {
         // The semaphore is never closed.
         let _permit = self.permits.acquire().await.ok();
         if data.is_dir() {
-            return self.read_folder(path).await;
+            return self.blocking(path, folder::read).await;
         }
         if !data.is_file() {
             return Err(VideoError::NotAFile(path.to_owned()));
@@ -54,6 +54,10 @@ impl FfmpegReader {
         }
         // Gives a clearer error than ffmpeg's.
         tokio::fs::File::open(path).await.map_err(|source| VideoError::io(path, source))?;
+        // With a minimum of one frame a picture is a video like others, and is sampled by the rule.
+        if self.config.min_frames > 1 && picture::is_picture(path)? {
+            return self.blocking(path, |config, path, _| picture::read(config, path)).await;
+        }
         let (frames, complaints) = clip::read(self.program()?, &self.config, path).await?;
         if let Some(complaints) = complaints {
             self.warn(path, &complaints);
@@ -77,10 +81,15 @@ impl FfmpegReader {
         }
     }
 
-    async fn read_folder(&self, path: &Path) -> Result<Frames, VideoError> {
+    /// Reads images on a thread for it, within the time limit.
+    async fn blocking(
+        &self,
+        path: &Path,
+        read: fn(&FfmpegConfig, &Path, &Clock) -> Result<Frames, VideoError>,
+    ) -> Result<Frames, VideoError> {
         let clock = Arc::new(Clock::start());
-        let (config, folder, counting) = (Arc::clone(&self.config), path.to_owned(), Arc::clone(&clock));
-        let reading = tokio::task::spawn_blocking(move || folder::read(&config, &folder, &counting));
+        let (config, from, counting) = (Arc::clone(&self.config), path.to_owned(), Arc::clone(&clock));
+        let reading = tokio::task::spawn_blocking(move || read(&config, &from, &counting));
         tokio::select! {
             read = reading => match read {
                 Ok(frames) => frames,

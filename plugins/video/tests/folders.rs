@@ -146,6 +146,12 @@ async fn pictures_are_read_as_by_pillow() {
         fs::copy(&path, folder.path().join(path.file_name().unwrap())).unwrap();
         let read = one.read(folder.path());
         let name = path.display();
+        // A file alone is one frame, whatever the rule; a picture of no known name is left to ffmpeg.
+        let alone = uniform(8).read(&path).await;
+        match (alone, one.read(folder.path()).await) {
+            (Ok(alone), Ok(frame)) => assert_eq!((alone.len(), &alone.rgb), (1, &frame.rgb), "{name}"),
+            (alone, frame) => assert_eq!(alone.is_err(), frame.is_err(), "{name}"),
+        }
         match fs::read(format!("{name}.rgb")) {
             Ok(expected) => {
                 let frames = read.await.unwrap_or_else(|error| panic!("{name}: {error}"));

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use isr_api::Role;
 use serde_json::{Value, json};
 
 use crate::export::error::ExportError;
@@ -55,44 +56,89 @@ impl Format {
     pub(crate) fn takes(self, pair: &Pair) -> bool {
         let by_text = matches!(self, Self::MsSwift | Self::LlamaFactory);
         let texts = [&pair.prompt, &pair.chosen, &pair.rejected];
-        !(by_text && texts.iter().any(|text| PLACEHOLDERS.iter().any(|it| text.contains(it))))
+        let texts = texts.into_iter().chain(pair.turns.iter().map(|turn| &turn.text));
+        let has_placeholder = |text: &String| PLACEHOLDERS.iter().any(|it| text.contains(it));
+        !(by_text && texts.into_iter().any(has_placeholder))
+    }
+
+    /// Whether the format can hold the pair's earlier turns.
+    pub(crate) fn holds_turns(self, pair: &Pair) -> bool {
+        self != Self::LlavaHound || pair.turns.is_empty()
     }
 
     /// A pair as one JSON object.
     pub(crate) fn row(self, pair: &Pair) -> Value {
-        let Pair { id, video, prompt, chosen, rejected, p_chosen } = pair;
-        let with_video = format!("<video>\n{prompt}");
-        match self {
+        let Pair { id, video, prompt, chosen, rejected, p_chosen, .. } = pair;
+        let mut row = match self {
             // Texts, not lists of blocks: `datasets` would give each block the keys of all, as nulls, and
             // chat templates take a block with a key `video` for a video.
             Self::Trl => json!({
-                "prompt": [{"role": "user", "content": prompt}],
+                "prompt": turns(pair, false, openai),
                 "chosen": [{"role": "assistant", "content": chosen}],
                 "rejected": [{"role": "assistant", "content": rejected}],
-                "videos": [video],
             }),
-            Self::MsSwift => json!({
-                "messages": [
-                    {"role": "user", "content": with_video},
-                    {"role": "assistant", "content": chosen},
-                ],
-                "rejected_response": rejected,
-                "videos": [video],
-            }),
+            Self::MsSwift => {
+                let mut messages = turns(pair, true, openai);
+                messages.push(json!({"role": "assistant", "content": chosen}));
+                json!({ "messages": messages, "rejected_response": rejected })
+            }
             Self::LlamaFactory => json!({
-                "conversations": [{"from": "human", "value": with_video}],
+                "conversations": turns(pair, true, sharegpt),
                 "chosen": {"from": "gpt", "value": chosen},
                 "rejected": {"from": "gpt", "value": rejected},
-                "videos": [video],
             }),
-            Self::LlavaHound => json!({
-                "id": id,
-                "video": video,
-                "prompt": prompt,
-                "chosen": chosen,
-                "rejected": rejected,
-                "p_chosen": p_chosen,
-            }),
+            Self::LlavaHound => {
+                let key = if is_image(video) { "image" } else { "video" };
+                let mut row = json!({ "id": id, key: video, "prompt": prompt });
+                row["chosen"] = chosen.as_str().into();
+                row["rejected"] = rejected.as_str().into();
+                row["p_chosen"] = (*p_chosen).into();
+                if let (true, Some(row)) = (video.is_empty(), row.as_object_mut()) {
+                    row.shift_remove(key);
+                }
+                return row;
+            }
+        };
+        if !video.is_empty() {
+            row[if is_image(video) { "images" } else { "videos" }] = json!([video]);
         }
+        row
     }
+}
+
+/// Endings of image files.
+const IMAGES: [&str; 5] = ["png", "jpg", "jpeg", "webp", "bmp"];
+
+fn is_image(path: &str) -> bool {
+    let ending = Path::new(path).extension().unwrap_or_default().to_string_lossy().to_lowercase();
+    IMAGES.contains(&ending.as_str())
+}
+
+/// Turns up to the answer; with `marked`, the first user turn begins with the marker of the pair's video or image.
+fn turns(pair: &Pair, marked: bool, form: fn(Role, &str) -> Value) -> Vec<Value> {
+    let marker = match pair.video.as_str() {
+        "" => "",
+        video if is_image(video) => "<image>\n",
+        _ => "<video>\n",
+    };
+    let mut marker = if marked { marker } else { "" };
+    let earlier = pair.turns.iter().map(|turn| (turn.role, turn.text.as_str()));
+    let turn = |(role, text): (Role, &str)| match role {
+        Role::User => form(role, &format!("{}{text}", std::mem::take(&mut marker))),
+        _ => form(role, text),
+    };
+    earlier.chain([(Role::User, pair.prompt.as_str())]).map(turn).collect()
+}
+
+fn openai(role: Role, text: &str) -> Value {
+    json!({ "role": role, "content": text })
+}
+
+fn sharegpt(role: Role, text: &str) -> Value {
+    let from = match role {
+        Role::System => "system",
+        Role::User => "human",
+        Role::Assistant => "gpt",
+    };
+    json!({ "from": from, "value": text })
 }

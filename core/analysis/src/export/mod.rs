@@ -55,6 +55,8 @@ pub struct Exported {
     pub equal: usize,
     /// Pairs left out because a text has a media placeholder.
     pub placeholders: usize,
+    /// Pairs left out because the format has no place for their earlier turns.
+    pub turns: usize,
     /// Pairs left out because frames were requested and the video cannot be read.
     pub unreadable: usize,
 }
@@ -81,8 +83,11 @@ impl Export {
         let total = pairs.len();
         let different: Vec<Pair> = pairs.into_iter().filter(Pair::is_decided).collect();
         let equal = total - different.len();
-        let usable: Vec<&Pair> = different.iter().filter(|pair| self.format.takes(pair)).collect();
-        let placeholders = different.len() - usable.len();
+        let clean: Vec<&Pair> = different.iter().filter(|pair| self.format.takes(pair)).collect();
+        let placeholders = different.len() - clean.len();
+        let usable: Vec<&Pair> =
+            clean.iter().copied().filter(|pair| self.format.holds_turns(pair)).collect();
+        let turns = clean.len() - usable.len();
         let rows = self.rows(&usable, pictures)?;
         if rows.is_empty() {
             return Err(ExportError::NoPairs { run: run.to_owned(), left_out: total });
@@ -96,15 +101,19 @@ impl Export {
             register(out)?;
         }
         let unreadable = usable.len() - rows.len();
-        Ok(Exported { pairs: rows.len(), equal, placeholders, unreadable })
+        Ok(Exported { pairs: rows.len(), equal, placeholders, turns, unreadable })
     }
 
     /// Rows, with `images` if pictures are requested.
     fn rows(&self, pairs: &[&Pair], pictures: Option<&Pictures<'_>>) -> Result<Vec<Value>, ExportError> {
         let row = |pair: &&Pair| self.format.row(pair);
         let Some(pictures) = pictures else { return Ok(pairs.iter().map(row).collect()) };
-        let written = pictures.write(pairs.iter().map(|pair| pair.video.as_str()))?;
+        let videos = pairs.iter().map(|pair| pair.video.as_str()).filter(|video| !video.is_empty());
+        let written = pictures.write(videos)?;
         let with_images = |pair: &&Pair| {
+            if pair.video.is_empty() {
+                return Some(row(pair));
+            }
             let paths = written.get(&pair.video)?.as_ref()?;
             let mut row = self.format.row(pair);
             row["images"] = paths.as_slice().into();

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use isr_api::Choice;
 use isr_api::records::{PairRecord, ResponseRecord, VerdictRecord};
+use isr_api::{Choice, Turn};
 use isr_run::store::{iteration_dir, read_journal};
 
 use crate::export::error::ExportError;
@@ -15,8 +15,10 @@ use crate::export::error::ExportError;
 pub(crate) struct Pair {
     /// Unique among all pairs of the run.
     pub(crate) id: String,
-    /// The video's absolute path.
+    /// Absolute path of the video or image; empty for a pair of text alone.
     pub(crate) video: String,
+    /// Turns before the prompt.
+    pub(crate) turns: Vec<Turn>,
     pub(crate) prompt: String,
     pub(crate) chosen: String,
     pub(crate) rejected: String,
@@ -32,11 +34,21 @@ impl Pair {
 
     fn of_record(record: PairRecord, iteration: u32, root: &Path) -> Self {
         let PairRecord {
-            id, video, prompt, chosen, rejected, chosen_index, rejected_index, p_chosen, ..
+            id,
+            video,
+            turns,
+            prompt,
+            chosen,
+            rejected,
+            chosen_index,
+            rejected_index,
+            p_chosen,
+            ..
         } = record;
         Self {
             id: format!("{id}-t{iteration}-{chosen_index}-{rejected_index}"),
-            video: absolute(root, &video),
+            video: if video.is_empty() { video } else { absolute(root, &video) },
+            turns,
             prompt,
             chosen,
             rejected,
@@ -104,6 +116,7 @@ fn of_verdicts(run: &Path, dir: &Path, iteration: u32, root: &Path) -> Result<Ve
             (Some(record), Some(chosen), Some(rejected)) => Ok(PairRecord {
                 id: sample,
                 video: record.video.clone(),
+                turns: Vec::new(),
                 prompt: record.instruction.clone(),
                 chosen,
                 rejected,
@@ -111,6 +124,7 @@ fn of_verdicts(run: &Path, dir: &Path, iteration: u32, root: &Path) -> Result<Ve
                 rejected_index,
                 p_chosen,
                 oracle,
+                origin: None,
             }),
             _ => {
                 Err(ExportError::NoResponses { run: run.to_owned(), iteration, sample: sample.to_string() })

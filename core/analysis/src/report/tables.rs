@@ -83,7 +83,8 @@ fn judge(run: &Run) -> Table {
         false => "The judge: the model at the start of the iteration.",
     };
     let mut table = Table::new(caption, head);
-    for row in &run.summaries {
+    // Iterations on pairs of data alone have no judge.
+    for row in run.summaries.iter().filter(|row| row.judge.verdicts > 0) {
         let judge = &row.judge;
         table.rows.push(vec![
             row.iteration.to_string(),
@@ -103,17 +104,21 @@ fn pairs(rows: &[IterationSummary]) -> Table {
     let reasons: Vec<&String> =
         rows.iter().flat_map(|row| row.pairs.dropped.keys()).collect::<BTreeSet<_>>().into_iter().collect();
     let head =
-        ["iteration", "samples", "verdicts", "pairs kept", "share kept"].map(String::from).into_iter();
+        ["iteration", "samples", "verdicts", "pairs kept", "of data", "share kept"].map(String::from);
+    let head = head.into_iter();
     let head = head.chain(reasons.iter().map(|reason| format!("dropped: {}", words(reason))));
     let mut table = Table::new("Preference pairs kept for training, and dropped by reason.", head);
     for row in rows {
         let judged = row.judge.verdicts;
-        let share = (judged > 0).then(|| row.pairs.kept as f64 / judged as f64);
+        let of_data = row.pairs.from_data;
+        let own = row.pairs.kept.saturating_sub(of_data);
+        let share = (judged > 0).then(|| own as f64 / judged as f64);
         let mut cells = vec![
             row.iteration.to_string(),
             count(row.samples),
             count(judged),
             count(row.pairs.kept),
+            if of_data > 0 { count(of_data) } else { MISSING.to_owned() },
             Unit::Rate.format_option(share),
         ];
         let dropped = |reason: &&String| count(row.pairs.dropped.get(*reason).copied().unwrap_or(0));

@@ -9,7 +9,8 @@ use serde::Deserialize;
 use crate::report::table::Table;
 
 /// Stages in the order of the loop.
-const STAGES: [&str; 6] = ["respond", "retrospect", "judge", "reference", "train", "evaluate"];
+const STAGES: [&str; 7] =
+    ["respond", "retrospect", "judge", "preferences", "reference", "train", "evaluate"];
 
 #[derive(Deserialize)]
 struct TimingLine {

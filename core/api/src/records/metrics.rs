@@ -99,7 +99,11 @@ mod tests {
             response_tokens: 12.5,
             contexts: BTreeMap::from([("accuracy".to_owned(), 0.25)]),
             judge,
-            pairs: PairSummary { kept: 5, dropped: BTreeMap::from([("inconsistent".to_owned(), 2)]) },
+            pairs: PairSummary {
+                kept: 5,
+                dropped: BTreeMap::from([("inconsistent".to_owned(), 2)]),
+                from_data: 0,
+            },
             training: TrainSummary {
                 metrics: BTreeMap::from([("reward_margin".to_owned(), 0.1)]),
                 ..TrainSummary::default()

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::fingerprint::Fingerprint;
 use crate::judge::Verdict;
 use crate::policy::StepReport;
+use crate::prompt::Turn;
 use crate::response::Response;
 use crate::sample::SampleId;
 
@@ -32,6 +33,26 @@ pub struct ResponseRecord {
     pub seed: u64,
     /// Responses, in the order of sampling.
     pub responses: Vec<Response>,
+}
+
+/// A line of `preferences.jsonl`: a pair of a dataset, scored under pi_t.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PreferenceRecord {
+    /// Id of the pair.
+    pub id: SampleId,
+    /// File and line or row that it was read from.
+    pub origin: String,
+    /// Key of the video or image; empty without one.
+    pub video: String,
+    /// Turns before the instruction; absent if there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub turns: Vec<Turn>,
+    /// The instruction: text of the last user turn.
+    pub instruction: String,
+    /// Probability that the first response is better; 1 where the dataset does not say.
+    pub p_chosen: f64,
+    /// The chosen and the rejected response: their tokens with the end of the turn, and the log-prob of each under pi_t.
+    pub responses: [Response; 2],
 }
 
 /// A line of `verdicts.jsonl`: the verdict on one sample.
@@ -76,21 +97,30 @@ fn is_false(mark: &bool) -> bool {
     !mark
 }
 
+/// Whether a count is omitted from JSON.
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_zero(count: &usize) -> bool {
+    *count == 0
+}
+
 /// A line of `pairs.jsonl`: a preference pair in LLaVA-Hound's layout (`id`, `video`, `prompt`, `chosen`,
 /// `rejected`), with its provenance.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PairRecord {
     /// Id of the sample.
     pub id: SampleId,
-    /// Key of the sample's video.
+    /// Key of the sample's video; empty for a pair of a dataset without one.
     pub video: String,
+    /// Turns before the instruction, in pairs of datasets; absent if there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub turns: Vec<Turn>,
     /// The instruction.
     pub prompt: String,
     /// Text of the chosen response.
     pub chosen: String,
     /// Text of the rejected response.
     pub rejected: String,
-    /// Index of the chosen response in the sample's line of `responses.jsonl`.
+    /// Index of the chosen response in the sample's line of `responses.jsonl`, or of `preferences.jsonl` with `origin`.
     pub chosen_index: usize,
     /// Index of the rejected response there.
     pub rejected_index: usize,
@@ -99,6 +129,9 @@ pub struct PairRecord {
     /// As [`VerdictRecord::oracle`].
     #[serde(default, skip_serializing_if = "is_false")]
     pub oracle: bool,
+    /// File and line or row of a pair that was read from a dataset; absent for pairs that this run sampled and judged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<String>,
 }
 
 /// A line of `references.jsonl`: reference log-probs (under pi_t) of the additional views of one pair. The file
@@ -150,9 +183,10 @@ pub struct MismatchedRecord {
 /// A line of `quarantine.jsonl`: one rejected sample or video.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct QuarantineRecord {
-    /// Stage that rejected it: `respond`, `retrospect`, `judge`, `reference` or `evaluate`.
+    /// Stage that rejected it: `respond`, `retrospect`, `judge`, `preferences`, `reference` or `evaluate`; in `isr sft`,
+    /// `demonstrations`.
     pub stage: String,
-    /// Id of the sample; in `retrospect`, key of the video.
+    /// Id of the sample; in `retrospect`, key of the video; file and line of a dataset's row that cannot be used.
     pub subject: String,
     /// The component's error message.
     pub reason: String,
@@ -243,6 +277,9 @@ pub struct PairSummary {
     pub kept: usize,
     /// Number of dropped candidates by reason.
     pub dropped: BTreeMap<String, usize>,
+    /// Number of pairs among `kept` that come from datasets ([`PairRecord::origin`]); absent if there are none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub from_data: usize,
 }
 
 /// Statistics of the training in one iteration.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use isr_api::{
     BuildContext, Cause, Demonstrations, Evaluator, Judge, Observer, Policy, PreferenceObjective,
-    Retrospector, SampleSource, Selection, VideoEncoder, VideoReader,
+    Preferences, Retrospector, SampleSource, Selection, VideoEncoder, VideoReader,
 };
 
 macro_rules! config_trait {
@@ -62,6 +62,10 @@ config_trait!(
 config_trait!(
     /// Config struct of a [`Demonstrations`].
     DemonstrationsConfig => Demonstrations
+);
+config_trait!(
+    /// Config struct of a [`Preferences`].
+    PreferencesConfig => Preferences
 );
 config_trait!(
     /// Config struct of an [`Observer`].

@@ -48,7 +48,7 @@ mod value;
 pub use entry::{Entry, entries, find};
 pub use kinds::{
     DataConfig, DemonstrationsConfig, EncoderConfig, EvaluatorConfig, JudgeConfig, ObjectiveConfig,
-    ObserverConfig, PolicyConfig, RetrospectorConfig, SelectionConfig, VideoConfig,
+    ObserverConfig, PolicyConfig, PreferencesConfig, RetrospectorConfig, SelectionConfig, VideoConfig,
 };
 pub use value::ValueConfig;
 
@@ -60,6 +60,7 @@ pub use value::ValueConfig;
 #[macro_export]
 macro_rules! register {
     (Demonstrations $($rest:tt)*) => { $crate::__register!(Demonstrations, DemonstrationsConfig, ::std::sync::Arc<dyn $crate::__private::api::Demonstrations>, $($rest)*); };
+    (Preferences $($rest:tt)*) => { $crate::__register!(Preferences, PreferencesConfig, ::std::sync::Arc<dyn $crate::__private::api::Preferences>, $($rest)*); };
     (Observer $($rest:tt)*) => { $crate::__register!(Observer, ObserverConfig, ::std::sync::Arc<dyn $crate::__private::api::Observer>, $($rest)*); };
     (Data $($rest:tt)*) => { $crate::__register!(Data, DataConfig, ::std::sync::Arc<dyn $crate::__private::api::SampleSource>, $($rest)*); };
     (Video $($rest:tt)*) => { $crate::__register!(Video, VideoConfig, ::std::sync::Arc<dyn $crate::__private::api::VideoReader>, $($rest)*); };

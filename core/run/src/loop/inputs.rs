@@ -30,6 +30,9 @@ struct Fingerprints {
     policy: Fingerprint,
     /// Training and evaluation samples.
     data: Fingerprint,
+    /// Rows of the datasets of preference pairs; absent without such.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    preferences: Option<Fingerprint>,
     /// Version and digest of the file of each component that comes from a plugin, by kind and name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     plugins: BTreeMap<String, String>,
@@ -51,6 +54,7 @@ impl Fingerprints {
             ("the encoder's weights or preprocessing", old.encoder != self.encoder),
             ("the starting model's weights", old.policy != self.policy),
             ("the samples of `data`", old.data != self.data),
+            ("the pairs of `preferences`", old.preferences != self.preferences),
         ];
         let changed = changed.into_iter().find(|(_, differs)| *differs).map(|(what, _)| what.to_owned());
         changed.or_else(|| both_know_reader.then(|| self.changed_plugin(old)).flatten())
@@ -102,6 +106,10 @@ impl IterativeLoop {
                 policy: components.policy.try_fingerprint()?,
                 data: Fingerprint::try_of_json(&(&data.training, &data.evaluation))
                     .map_err(ComponentError::failed)?,
+                preferences: match data.preferences.as_slice() {
+                    [] => None,
+                    rows => Some(Fingerprint::try_of_json(&rows).map_err(ComponentError::failed)?),
+                },
                 plugins: self.plugins.clone(),
             })
         })
@@ -111,7 +119,9 @@ impl IterativeLoop {
     async fn check_videos(&self, data: &LoopData) -> Result<(), Error> {
         let run = self.parts.store.path();
         let held_out = data.evaluation.iter().map(|labelled| &labelled.sample);
+        let pairs = data.preferences.iter().flatten().flatten();
         let videos = data.training.iter().chain(held_out).map(|Sample { video, .. }| video.clone());
+        let videos = videos.chain(pairs.filter_map(|pair| pair.video.clone()));
         let now = self.interruptible(identities(videos.collect()), "start", "identity of videos").await?;
         let path = run.join("videos.json");
         let old: Option<Identities> = read_json(&path)?;

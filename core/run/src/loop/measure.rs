@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 
 use isr_api::records::{
-    EvaluationRecord, IterationSummary, JudgeSummary, QuarantineRecord, ResponseRecord, VerdictRecord,
+    EvaluationRecord, IterationSummary, JudgeSummary, PreferenceRecord, QuarantineRecord, ResponseRecord,
+    VerdictRecord,
 };
 use isr_api::{
     Choice, ChoiceCounts, ComponentError, Error, Evaluator, LabelledSample, Response, VisualContext,
@@ -42,7 +43,14 @@ impl IterativeLoop {
             Ok((contexts, judge_summary(evaluator, data, &responses, &verdicts)?))
         });
         let (contexts, judge) = measured?;
-        let policy = match responses.first().and_then(|record| record.responses.first()) {
+        // Answers of datasets stand for sampled ones where nothing was sampled.
+        let scored: Vec<PreferenceRecord> = match responses.is_empty() {
+            true => read_journal(&dir.join("preferences.jsonl"))?,
+            false => Vec::new(),
+        };
+        let sampled = responses.iter().flat_map(|record| &record.responses);
+        let answers: Vec<&Response> = sampled.chain(scored.iter().flat_map(|it| &it.responses)).collect();
+        let policy = match answers.first() {
             Some(response) => response.policy.clone(),
             None => self.fingerprint()?,
         };
@@ -51,7 +59,7 @@ impl IterativeLoop {
             samples,
             quarantined,
             policy,
-            response_tokens: mean_tokens(&responses),
+            response_tokens: mean_tokens(&answers),
             contexts,
             judge,
             pairs: trained.pairs,
@@ -61,9 +69,8 @@ impl IterativeLoop {
     }
 }
 
-fn mean_tokens(responses: &[ResponseRecord]) -> f64 {
-    let lengths =
-        responses.iter().flat_map(|record| &record.responses).map(|response| response.token_ids.len());
+fn mean_tokens(answers: &[&Response]) -> f64 {
+    let lengths = answers.iter().map(|response| response.token_ids.len());
     let (sum, count) = lengths.fold((0, 0_usize), |(sum, count), length| (sum + length, count + 1));
     sum as f64 / count.max(1) as f64
 }
@@ -99,6 +106,9 @@ fn judge_summary(
     responses: &[ResponseRecord],
     verdicts: &[VerdictRecord],
 ) -> Result<JudgeSummary, ComponentError> {
+    if verdicts.is_empty() {
+        return Ok(JudgeSummary::default());
+    }
     let by_sample: HashMap<_, _> = responses.iter().map(|record| (&record.sample, record)).collect();
     let (mut truth, mut longer) = (ChoiceCounts::default(), ChoiceCounts::default());
     for verdict in verdicts {

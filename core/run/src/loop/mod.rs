@@ -8,6 +8,8 @@ mod evaluate;
 mod inputs;
 mod judge;
 mod measure;
+mod mix;
+mod pair_prompt;
 mod ranking;
 mod record;
 mod reference;
@@ -34,6 +36,8 @@ use crate::stage_cache::StageCache;
 use crate::store::RunDir;
 use crate::video_cache::VideoCache;
 use crate::{Components, guard};
+
+pub use mix::PreferenceData;
 
 /// The inputs of an [`IterativeLoop`]: config, components and run directory.
 pub struct LoopParts {
@@ -72,6 +76,7 @@ pub struct IterativeLoop {
     frozen: FrozenPolicy,
     shared: Option<StageCache>,
     plugins: BTreeMap<String, String>,
+    preference_data: Vec<PreferenceData>,
     /// Digest of the identities of all videos, once they are known.
     videos_digest: OnceLock<Fingerprint>,
 }
@@ -93,6 +98,7 @@ impl IterativeLoop {
             frozen,
             shared: None,
             plugins: BTreeMap::new(),
+            preference_data: Vec::new(),
             videos_digest: OnceLock::new(),
             parts,
         }
@@ -123,10 +129,11 @@ impl IterativeLoop {
                 let contexts = self.retrospect(t, &responses, &progress.contexts).await?; // c_t ~ pi_t(V, c_{t-1})
                 let verdicts = self.judge(t, &responses, &contexts).await?; // p(y1 > y2 | V, x, c_t)
                 let pairs = self.select(t, &responses, &verdicts)?;
-                let training = self.train(t, &responses, &pairs).await?; // pi_{t+1} <- DPO(pairs; pi_t)
+                let mixed = self.mix(t, &data, responses, pairs).await?; // with pairs of datasets
+                let training = self.train(t, &mixed.responses, &mixed.selected).await?; // pi_{t+1} <- DPO(pairs; pi_t)
                 let evaluation = self.evaluate(t, &data).await?;
                 progress.remember(contexts);
-                self.summarise(t, &data, samples.len(), training, evaluation)
+                self.summarise(t, &data, samples.len() + mixed.drawn, training, evaluation)
             };
             let row = iteration.instrument(info_span!("iteration", t)).await?;
             progress.summary.iterations.push(row.clone());

@@ -11,13 +11,14 @@ use isr_api::records::{
 };
 use isr_api::{
     ComponentError, Continuation, Error, Fingerprint, FrozenPolicy, Prompt, Response, ScoreRequest, Stage,
-    VideoInput, View,
+    View,
 };
 use isr_config::ReferenceSource;
 use rand::Rng;
 use rand::seq::SliceRandom;
 
 use super::IterativeLoop;
+use super::pair_prompt::prompt_of;
 use super::record::{StageItem, StageRecord};
 use super::stage::{StagePlan, in_iteration};
 use crate::guard::{caught, component_error};
@@ -146,11 +147,9 @@ async fn score(
     policy: FrozenPolicy,
 ) -> Result<ReferenceRecord, ComponentError> {
     let Scoring { pair, corrupted, mismatched, recomputed } = scoring;
-    let video = pair.video.as_ref();
-    let of = async |scene: VideoInput, tokens: Vec<u32>| -> Result<Vec<f32>, ComponentError> {
+    let of = async |prompt: Prompt, tokens: Vec<u32>| -> Result<Vec<f32>, ComponentError> {
         let length = tokens.len();
         let continuations = vec![Continuation::Tokens(tokens)];
-        let prompt = Prompt::about(&scene, pair.prompt.clone());
         let scored = policy.score(ScoreRequest { prompt, continuations }).await?;
         let logprobs = scored.into_iter().next().map(|scored| scored.logprobs);
         let logprobs =
@@ -160,22 +159,22 @@ async fn score(
     };
     let corrupted = match corrupted {
         Some((seed, tokens)) => {
-            let logprobs = of(videos.cropped(video, seed).await?, tokens).await?;
+            let logprobs = of(prompt_of(&videos, &pair, Some(seed)).await?, tokens).await?;
             Some(CorruptedRecord { seed, logprobs })
         }
         None => None,
     };
     let mismatched = match mismatched {
         Some(Other { record, tokens }) => {
-            let logprobs = of(videos.open(video).await?, tokens).await?;
+            let logprobs = of(prompt_of(&videos, &pair, None).await?, tokens).await?;
             Some(MismatchedRecord { logprobs, ..record })
         }
         None => None,
     };
     let recomputed = match recomputed {
         Some([chosen, rejected]) => {
-            let scene = videos.open(video).await?;
-            let (chosen, rejected) = (of(scene.clone(), chosen).await?, of(scene, rejected).await?);
+            let prompt = prompt_of(&videos, &pair, None).await?;
+            let (chosen, rejected) = (of(prompt.clone(), chosen).await?, of(prompt, rejected).await?);
             Some(RecomputedRecord { chosen, rejected })
         }
         None => None,

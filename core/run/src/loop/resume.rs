@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::IterativeLoop;
+use super::mix::Rows;
 use crate::guard::caught;
 use crate::store::{StageMarks, iteration_dir, read_journal, read_json, write_json};
 use isr_api::records::Summary;
@@ -21,6 +22,8 @@ pub(super) struct LoopData {
     pub(super) training: Vec<Sample>,
     pub(super) evaluation: Vec<LabelledSample>,
     pub(super) audit: HashMap<SampleId, LabelledSample>,
+    /// Rows of each dataset of preference pairs.
+    pub(super) preferences: Vec<Rows>,
 }
 
 /// Completed iterations and the newest contexts.
@@ -49,7 +52,8 @@ impl IterativeLoop {
             evaluation.truncate(wanted);
         }
         let audit = self.interruptible(source.audit(), "load", "audit samples").await?;
-        if training.is_empty() {
+        let samples_itself = (1..=self.parts.settings.iterations).any(|t| !self.is_offline(t));
+        if training.is_empty() && samples_itself {
             return Err(Error::Config("`data` has no training sample".to_owned()));
         }
         let held_out = || evaluation.iter().map(|labelled| &labelled.sample);
@@ -57,7 +61,8 @@ impl IterativeLoop {
         check_ids(held_out())?;
         training.iter().chain(held_out()).try_for_each(check_video_name)?;
         let audit = audit.into_iter().map(|labelled| (labelled.sample.id.clone(), labelled)).collect();
-        Ok(LoopData { training, evaluation, audit })
+        let preferences = self.load_preferences(&training).await?;
+        Ok(LoopData { training, evaluation, audit, preferences })
     }
 
     /// Reads the completed iterations, and loads the checkpoint of the last one.

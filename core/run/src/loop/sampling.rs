@@ -48,8 +48,12 @@ impl StageRecord for VisualContext {
 }
 
 impl IterativeLoop {
-    /// Draws the samples of an iteration: all, or `loop.samples` of them without replacement.
+    /// Draws the samples of an iteration: all, or `loop.samples` of them without replacement; none if all pairs come from
+    /// datasets.
     pub(super) fn draw_samples(&self, t: u32, data: &LoopData) -> Vec<Sample> {
+        if self.is_offline(t) {
+            return Vec::new();
+        }
         let all = &data.training;
         let Some(wanted) = self.parts.settings.samples.filter(|&wanted| wanted < all.len()) else {
             return all.clone();

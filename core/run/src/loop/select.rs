@@ -26,7 +26,7 @@ pub(super) struct Selected {
 }
 
 impl IterativeLoop {
-    /// Turns verdicts into preference pairs, and writes `pairs.jsonl`.
+    /// Turns verdicts into preference pairs.
     pub(super) fn select(
         &self,
         t: u32,
@@ -55,11 +55,7 @@ impl IterativeLoop {
                 Decision::Drop(reason) => *dropped.entry(reason).or_insert(0) += 1,
             }
         }
-        if pairs.is_empty() {
-            return Err(no_pairs(t, &dropped));
-        }
-        write_pairs(&dir, &pairs)?;
-        let summary = PairSummary { kept: pairs.len(), dropped };
+        let summary = PairSummary { kept: pairs.len(), dropped, from_data: 0 };
         Ok(Selected { pairs, summary })
     }
 
@@ -98,7 +94,7 @@ fn check_compared(
 }
 
 /// Writes `pairs.jsonl`, or checks it where the training on these pairs is finished.
-fn write_pairs(dir: &Path, pairs: &[PairRecord]) -> Result<(), Error> {
+pub(super) fn write_pairs(dir: &Path, pairs: &[PairRecord]) -> Result<(), Error> {
     let path = dir.join(PAIRS);
     let text = to_lines(&path, pairs)?;
     if !Training::checkpoint(dir).exists() {
@@ -115,7 +111,7 @@ fn write_pairs(dir: &Path, pairs: &[PairRecord]) -> Result<(), Error> {
     }
 }
 
-fn no_pairs(t: u32, dropped: &BTreeMap<String, usize>) -> Error {
+pub(super) fn no_pairs(t: u32, dropped: &BTreeMap<String, usize>) -> Error {
     let reasons: Vec<_> = dropped.iter().map(|(reason, count)| format!("{reason}: {count}")).collect();
     let reasons = if reasons.is_empty() { "all were quarantined".to_owned() } else { reasons.join(", ") };
     Error::NoPairs { iteration: t, candidates: dropped.values().sum(), reasons }
@@ -133,6 +129,7 @@ fn pair(record: &ResponseRecord, verdict: &VerdictRecord, first_wins: bool) -> P
     PairRecord {
         id: record.sample.clone(),
         video: record.video.clone(),
+        turns: Vec::new(),
         prompt: record.instruction.clone(),
         chosen: record.responses[chosen_index].text.clone(),
         rejected: record.responses[rejected_index].text.clone(),
@@ -140,5 +137,6 @@ fn pair(record: &ResponseRecord, verdict: &VerdictRecord, first_wins: bool) -> P
         rejected_index,
         p_chosen: if first_wins { p_first } else { 1.0 - p_first },
         oracle: verdict.oracle,
+        origin: None,
     }
 }

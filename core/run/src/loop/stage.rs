@@ -66,6 +66,10 @@ impl IterativeLoop {
     {
         let stopwatch = Stopwatch::start(self.parts.components.policy.as_ref());
         let StagePlan { iteration, stage, .. } = plan;
+        // Nothing is sampled or judged where all pairs come from datasets.
+        if items.is_empty() && self.is_offline(iteration) {
+            return Ok(Vec::new());
+        }
         let dir = self.parts.store.iteration(iteration)?;
         let mut journal = StageJournal::<R>::open(&dir, plan.journal, stage, &items)?;
         self.check_quarantine(&plan, &journal)?;

@@ -10,12 +10,11 @@ use isr_api::records::{
     CorruptedRecord, MismatchedRecord, PairRecord, PairSummary, RecomputedRecord, ReferenceRecord,
     ResponseRecord, TrainRecord, TrainSummary,
 };
-use isr_api::{
-    ComponentError, Continuation, Error, Prompt, PromptedTarget, Response, Stage, Target, TrainExample,
-};
+use isr_api::{ComponentError, Continuation, Error, PromptedTarget, Response, Stage, Target, TrainExample};
 use rand::seq::SliceRandom;
 
 use super::IterativeLoop;
+use super::pair_prompt::prompt_of;
 use super::reference::{BySample, answer};
 use super::select::{PAIRS, Selected};
 use super::shared::copy_training;
@@ -144,9 +143,8 @@ impl PairBatches<'_> {
         let id = pair.id.as_str();
         let (chosen, rejected) =
             (self.response(id, pair.chosen_index)?, self.response(id, pair.rejected_index)?);
-        let scene = self.of.videos.open(pair.video.as_ref()).await?;
-        let prompt = |scene| Prompt::about(scene, pair.prompt.clone());
-        let mut example = TrainExample::new(prompt(&scene), target(chosen), Some(target(rejected)));
+        let prompt = prompt_of(&self.of.videos, pair, None).await?;
+        let mut example = TrainExample::new(prompt, target(chosen), Some(target(rejected)));
         let Some(ReferenceRecord { corrupted, mismatched, recomputed, .. }) = self.references.get(id)
         else {
             return Ok(example);
@@ -156,9 +154,8 @@ impl PairBatches<'_> {
             example.rejected = Some(scored(rejected, &by.rejected));
         }
         if let Some(CorruptedRecord { seed, logprobs }) = corrupted {
-            let scene = self.of.videos.cropped(pair.video.as_ref(), *seed).await?;
-            let target = scored(chosen, logprobs);
-            example.corrupted = Some(PromptedTarget { prompt: prompt(&scene), target });
+            let prompt = prompt_of(&self.of.videos, pair, Some(*seed)).await?;
+            example.corrupted = Some(PromptedTarget { prompt, target: scored(chosen, logprobs) });
         }
         if let Some(MismatchedRecord { sample, index, logprobs }) = mismatched {
             example.mismatched = Some(scored(self.response(sample.as_str(), *index)?, logprobs));

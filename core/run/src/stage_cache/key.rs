@@ -13,6 +13,7 @@ pub fn sections(stage: Stage) -> &'static [&'static str] {
         Stage::Respond => &["data", "video", "encoder", "policy", "loop.responses", "loop.sampling"],
         Stage::Retrospect => &["data", "video", "encoder", "policy", "retrospector"],
         Stage::Judge => &["data", "video", "encoder", "policy", "judge"],
+        Stage::Preferences => &["video", "encoder", "policy"],
         Stage::Reference => &["data", "video", "encoder", "policy", "objective", "train.reference"],
         Stage::Train => &["data", "video", "encoder", "policy", "objective", "train"],
         Stage::Evaluate => &[

@@ -16,7 +16,7 @@ use super::files::create_dir_here;
 use super::lock::FileLock;
 
 /// Config keys that may change when a run is resumed, since results do not depend on them.
-const MAY_CHANGE: [&str; 13] = [
+const MAY_CHANGE: [&str; 14] = [
     "plugins",
     "observers",
     "loop.iterations",
@@ -26,6 +26,7 @@ const MAY_CHANGE: [&str; 13] = [
     "loop.feature_cache_gb",
     "loop.quarantine_limit",
     "train.snapshot_every",
+    "training.quarantine_limit",
     "training.feature_cache_mb",
     "training.feature_cache_dir",
     "training.feature_cache_gb",

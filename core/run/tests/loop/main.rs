@@ -18,6 +18,7 @@ mod feature_cache;
 mod full_disk;
 mod inputs;
 mod links;
+mod mix;
 mod quarantine;
 mod references;
 mod refusals;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use isr_api::{
     ComponentError, Demonstration, Demonstrations, Error, Granularity, ObjectiveBatch, ObjectiveValue,
-    PreferenceObjective, Requirements, View,
+    PreferenceObjective, Requirements, UnusableRow, View,
 };
 use isr_config::SupervisedConfig;
 use isr_run::store::RunDir;
@@ -23,6 +23,8 @@ use crate::fakes::FakeReader;
 /// Five of them, every other one about a video.
 struct FakeDemonstrations {
     control: Arc<Control>,
+    /// Number of rows that cannot be used.
+    unusable: usize,
 }
 
 #[async_trait]
@@ -39,7 +41,15 @@ impl Demonstrations for FakeDemonstrations {
         self.control.enter(&format!("demonstration {index}")).await?;
         let video = index.is_multiple_of(2).then(|| format!("clips/{index}.mp4").into());
         let (prompt, answer) = (format!("what is {index}?"), "blue red".to_owned());
-        Ok(Demonstration { id: index.to_string(), video, prompt, answer })
+        Ok(Demonstration { id: index.to_string(), video, turns: Vec::new(), prompt, answer })
+    }
+
+    async fn unusable(&self) -> Result<Vec<UnusableRow>, ComponentError> {
+        let row = |line: usize| UnusableRow {
+            origin: format!("d.jsonl:{line}"),
+            reason: "it is empty".to_owned(),
+        };
+        Ok((1..=self.unusable).map(row).collect())
     }
 
     async fn corpus(&self) -> Result<Vec<String>, ComponentError> {
@@ -86,18 +96,23 @@ async fn train(
     control: &Arc<Control>,
     objective: Arc<dyn PreferenceObjective>,
 ) -> Result<(), Error> {
-    let settings = SupervisedConfig {
-        steps: 7,
-        batch_size: 2,
-        learning_rate: 0.1,
-        snapshot_every: 2,
-        ..SupervisedConfig::default()
-    };
+    train_with(dir, control, objective, SupervisedConfig::default(), 0).await
+}
+
+async fn train_with(
+    dir: &Path,
+    control: &Arc<Control>,
+    objective: Arc<dyn PreferenceObjective>,
+    settings: SupervisedConfig,
+    unusable: usize,
+) -> Result<(), Error> {
+    let settings =
+        SupervisedConfig { steps: 7, batch_size: 2, learning_rate: 0.1, snapshot_every: 2, ..settings };
     let parts = SupervisedParts {
         name: "test".to_owned(),
         seed: 7,
         settings,
-        demonstrations: Arc::new(FakeDemonstrations { control: Arc::clone(control) }),
+        demonstrations: Arc::new(FakeDemonstrations { control: Arc::clone(control), unusable }),
         video: Arc::new(FakeReader { frames: 2, control: Arc::clone(control) }),
         encoder: None,
         policy: Arc::new(FakePolicy::new(BASE, Arc::clone(control))),
@@ -169,4 +184,80 @@ async fn a_demonstration_that_fails_is_named() {
     };
     let error = train_under(dir.path(), rule).await.unwrap_err().to_string();
     assert_eq!(error, "supervised training, step 1: it is torn");
+}
+
+#[tokio::test]
+async fn a_video_that_cannot_be_read_costs_its_demonstration_alone() {
+    let settings = || SupervisedConfig { quarantine_limit: 0.3, ..SupervisedConfig::default() };
+    let torn = |call: &Call<'_>| match call.name {
+        "read clips/2.mp4" => Act::BadInput("it is torn"),
+        _ => Act::Work,
+    };
+    let whole = scratch();
+    train_with(whole.path(), &Arc::new(Control::with(torn)), Arc::new(Likelihood), settings(), 0)
+        .await
+        .unwrap();
+    let text = std::fs::read_to_string(whole.path().join("quarantine.jsonl")).unwrap();
+    assert_eq!(text, "{\"stage\":\"train\",\"subject\":\"2\",\"reason\":\"it is torn\"}\n");
+    let dir = scratch();
+    let cut = move |call: &Call<'_>| if call.name == "train 5" { Act::Cancelled } else { torn(call) };
+    train_with(dir.path(), &Arc::new(Control::with(cut)), Arc::new(Likelihood), settings(), 0)
+        .await
+        .unwrap_err();
+    train_with(dir.path(), &Arc::new(Control::with(torn)), Arc::new(Likelihood), settings(), 0)
+        .await
+        .unwrap();
+    assert_same(&tree(whole.path()), &tree(dir.path()), "cut and continued");
+    let all_torn = |call: &Call<'_>| match call.name.starts_with("read ") {
+        true => Act::BadInput("it is torn"),
+        false => Act::Work,
+    };
+    let (dir, control) = (scratch(), Arc::new(Control::with(all_torn)));
+    let stopped = train_with(dir.path(), &control, Arc::new(Likelihood), settings(), 0).await;
+    let error = stopped.unwrap_err().to_string();
+    assert!(error.contains("2 of 5 samples are quarantined"), "{error}");
+}
+
+/// Demonstrations that were asked for, in order.
+fn asked(control: &Control) -> Vec<String> {
+    let calls = control.calls().into_iter();
+    calls.filter_map(|call| Some(call.strip_prefix("demonstration ")?.to_owned())).collect()
+}
+
+#[tokio::test]
+async fn epochs_pass_over_all_demonstrations_each_in_an_order_of_its_own() {
+    let control = Arc::new(Control::default());
+    let settings = SupervisedConfig { epochs: Some(2.0), shuffle: true, ..SupervisedConfig::default() };
+    let dir = scratch();
+    train_with(dir.path(), &control, Arc::new(Likelihood), settings.clone(), 0).await.unwrap();
+    let asked = asked(&control);
+    assert_eq!(asked.len(), 10, "five steps of two");
+    let epochs: Vec<Vec<&String>> = asked.chunks(5).map(|epoch| epoch.iter().collect()).collect();
+    for epoch in &epochs {
+        let mut sorted = epoch.clone();
+        sorted.sort();
+        assert_eq!(sorted, ["0", "1", "2", "3", "4"]);
+    }
+    assert_ne!(epochs[0], epochs[1]);
+    // A finished training knows how many steps it had.
+    train_with(dir.path(), &Arc::default(), Arc::new(Likelihood), settings, 0).await.unwrap();
+}
+
+#[tokio::test]
+async fn rows_that_cannot_be_used_are_quarantined_up_to_a_limit() {
+    let dir = scratch();
+    let settings = SupervisedConfig { quarantine_limit: 0.3, ..SupervisedConfig::default() };
+    let train = |unusable| {
+        let (dir, settings) = (dir.path().to_owned(), settings.clone());
+        async move { train_with(&dir, &Arc::default(), Arc::new(Likelihood), settings, unusable).await }
+    };
+    let error = train(3).await.unwrap_err();
+    assert!(matches!(error, Error::TooManyQuarantined { quarantined: 3, total: 8, .. }), "{error}");
+    train(2).await.unwrap();
+    let text = std::fs::read_to_string(dir.path().join("quarantine.jsonl")).unwrap();
+    assert_eq!(text.lines().count(), 2);
+    assert!(
+        text.starts_with(r#"{"stage":"demonstrations","subject":"d.jsonl:1","reason":"it is empty"}"#),
+        "{text}"
+    );
 }

@@ -38,5 +38,7 @@ fn the_listing_is_short_and_complete() {
     folder: Folder of videos, with one instruction for each.
     jsonl: JSONL lists of videos and instructions, in LLaVA-Hound's layouts or with any keys by a column map.
     parquet: Parquet lists of videos and instructions, such as those of Hugging Face `datasets`, in LLaVA-Hound's layouts or with any columns by a column map.
+    files: Demonstrations in JSONL, JSON or Parquet files: conversations of LLaVA, ms-swift or TRL, or any keys by a column map.
+    files: Preference pairs in JSONL, JSON or Parquet files, in the layouts of LLaVA-Hound, TRL, ms-swift, LLaMA-Factory, VistaDPO, RRPO and RLAIF-V, or with any keys by a column map.
     ");
 }

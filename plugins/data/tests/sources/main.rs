@@ -4,8 +4,10 @@
 
 mod columns;
 mod components;
+mod demonstrations;
 mod folder;
 mod layouts;
 mod lists;
 mod parquet;
+mod preferences;
 mod support;

@@ -121,6 +121,7 @@ impl Demonstrator {
         Ok(Demonstration {
             id: format!("{}-{index:06}", kind.name()),
             video: kind.has_video().then(|| self.world.dir.join(clip.file())),
+            turns: Vec::new(),
             prompt,
             answer,
         })

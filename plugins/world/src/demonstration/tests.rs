@@ -28,7 +28,7 @@ fn of_kind(demonstrator: &Demonstrator, kind: Kind, count: u64) -> Vec<Demonstra
 fn the_first_demonstrations_are_pinned() {
     let demonstrator = demonstrator(DemonstrationConfig::default());
     let shown = |index| {
-        let Demonstration { id, video, prompt, answer } = demonstrator.get(index).unwrap();
+        let Demonstration { id, video, prompt, answer, .. } = demonstrator.get(index).unwrap();
         let video = video.map_or("no video".to_owned(), |path| isr_api::video_key(&path));
         format!("# {id}, {video}\n{prompt}\n-> {answer}\n")
     };
