@@ -126,7 +126,7 @@ impl IterativeLoop {
                 let training = self.train(t, &responses, &pairs).await?; // pi_{t+1} <- DPO(pairs; pi_t)
                 let evaluation = self.evaluate(t, &data).await?;
                 progress.remember(contexts);
-                self.summarise(t, &data, samples.len(), training, evaluation)
+                self.summarise(t, &data, samples.len(), training, evaluation).await
             };
             let row = iteration.instrument(info_span!("iteration", t)).await?;
             progress.summary.iterations.push(row.clone());
