@@ -49,7 +49,7 @@ pub use policy::{
 };
 pub use prompt::{Message, Part, Prompt, Role};
 pub use random::Streams;
-pub use response::{FinishReason, Response, Sampling};
+pub use response::{FinishReason, Response, Sampling, without_reasoning};
 pub use retrospector::{RetrospectionCase, Retrospector, VisualContext};
 pub use sample::{LabelledSample, Sample, SampleId};
 pub use selection::{Candidate, Decision, Selection};
