@@ -35,6 +35,8 @@
 
 mod command_line;
 mod components;
+#[cfg(feature = "questions")]
+mod evaluation;
 mod preflight;
 mod provenance;
 #[cfg(feature = "analysis")]
@@ -45,6 +47,8 @@ mod sft;
 mod shared;
 mod timings;
 
+#[cfg(feature = "questions")]
+pub use evaluation::{EvaluateConfig, EvaluatedModelConfig, GenerationConfig, QuestionSetConfig};
 #[cfg(feature = "analysis")]
 pub use isr_analysis::audit::{
     Agreement, AuditError, Failures, JudgeAudit, Length, Position, Rejudging, RunAudit, Slope,
@@ -71,6 +75,8 @@ pub use isr_data as data;
 pub use isr_judges as judges;
 #[cfg(feature = "objectives")]
 pub use isr_objectives as objectives;
+#[cfg(feature = "questions")]
+pub use isr_questions as questions;
 pub use isr_run::{
     ComponentValues, Components, IterativeLoop, LoopParts, SupervisedParts, SupervisedTraining, VideoCache,
     feature_cache, first_difference, store,

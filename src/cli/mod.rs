@@ -6,6 +6,7 @@ mod audit;
 mod cache;
 mod config;
 mod describe;
+mod evaluate;
 mod export;
 mod failure;
 mod generate;
@@ -80,6 +81,7 @@ struct Verbosity {
 enum Command {
     Run(run::RunArgs),
     Sft(sft::SftArgs),
+    Evaluate(evaluate::EvaluateArgs),
     #[cfg(feature = "sweep")]
     Sweep(sweep::SweepArgs),
     Generate(generate::GenerateArgs),
@@ -137,6 +139,7 @@ impl Command {
         match self {
             Self::Run(args) => args.execute(session),
             Self::Sft(args) => args.execute(session),
+            Self::Evaluate(args) => args.execute(session),
             #[cfg(feature = "sweep")]
             Self::Sweep(args) => args.execute(session),
             Self::Generate(args) => args.execute(session),

@@ -27,5 +27,5 @@ pub use rows::{
     video_chatgpt_row, video_id,
 };
 pub use scorer::{Case, Form, Mark, Reading, Scorer, ScorerConfig, ScorerKind, Unparsed};
-pub use scoring::{Marked, Quarantined, ScoringError, mark_set, marks_file};
+pub use scoring::{Marked, Quarantined, ScoringError, check_questions, mark_set, marks_file};
 pub use table::{TableForm, table};

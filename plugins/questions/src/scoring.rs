@@ -217,6 +217,7 @@ impl<'q> Matched<'q> {
         predictions: &'q Predictions,
         scorer: &Scorer,
     ) -> Result<Self, QuestionsError> {
+        check_questions(questions, scorer)?;
         let at = |stage: &str, row: Rejected| Quarantined { stage: stage.to_owned(), row };
         let mut quarantined: Vec<Quarantined> =
             questions.rejected.iter().map(|row| at("questions", row.clone())).collect();
@@ -226,9 +227,6 @@ impl<'q> Matched<'q> {
                 Ok(()) => drop(usable.insert(&question.id, question)),
                 Err(reason) => quarantined.push(at("questions", rejected(question, reason))),
             }
-        }
-        if usable.is_empty() {
-            return Err(no_use(questions, scorer));
         }
         quarantined.extend(predictions.rejected.iter().map(|row| at("predictions", row.clone())));
         let known: HashMap<&str, &Question> =
@@ -271,10 +269,16 @@ fn rejected(question: &Question, reason: String) -> Rejected {
     Rejected { line: question.line, id: Some(question.id.clone()), reason }
 }
 
-/// The error of a file of which no question can be marked.
-fn no_use(questions: &Questions, scorer: &Scorer) -> QuestionsError {
-    let first = questions.questions.first();
-    let reason = first.and_then(|question| scorer.check(question).err()).unwrap_or_default();
+/// Checks that a scorer can mark a question of a file.
+///
+/// # Errors
+/// [`QuestionsError::OtherScorer`], which names the layout and the scorer that would go together.
+pub fn check_questions(questions: &Questions, scorer: &Scorer) -> Result<(), QuestionsError> {
+    let mut reasons = questions.questions.iter().map(|question| scorer.check(question).err());
+    let Some(Some(reason)) = reasons.next() else { return Ok(()) };
+    if reasons.any(|reason| reason.is_none()) {
+        return Ok(());
+    }
     let layout = questions.layout;
     let remedy = match scorer.kind() {
         ScorerKind::Score1To5 => {
@@ -284,7 +288,7 @@ fn no_use(questions: &Questions, scorer: &Scorer) -> QuestionsError {
         _ => "the layout with pairs is `video-hallucer`; or set scorer = \"exact\"",
     };
     let remedy = format!("the file is in layout `{layout}`; {remedy}");
-    QuestionsError::OtherScorer { reason, questions: questions.questions.len(), remedy }
+    Err(QuestionsError::OtherScorer { reason, questions: questions.questions.len(), remedy })
 }
 
 /// What is right or wrong as a whole, and the accuracy of the parts of pairs.
