@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::{Args, Subcommand};
 use isr_api::{BuildContext, Error};
 use isr_config::{LoadedConfig, RunConfig, Validate, file_schema, to_toml};
-use isr_dpo::{AuditConfig, SftConfig};
+use isr_dpo::{AuditConfig, EvaluateConfig, SftConfig};
 use serde_json::Value;
 
 use super::ConfigArgs;
@@ -53,7 +53,7 @@ enum ConfigCommand {
         of: ConfigKind,
         /// Sweep files
         #[cfg(feature = "sweep")]
-        #[arg(long, conflicts_with_all = ["sft", "audit"])]
+        #[arg(long, conflicts_with_all = ["sft", "audit", "evaluate"])]
         sweep: bool,
     },
 }
@@ -67,6 +67,9 @@ pub(super) struct ConfigKind {
     /// Configs of `isr audit`
     #[arg(long, conflicts_with = "sft")]
     pub(super) audit: bool,
+    /// Configs of `isr evaluate`
+    #[arg(long, conflicts_with_all = ["sft", "audit"])]
+    pub(super) evaluate: bool,
 }
 
 impl ConfigCommands {
@@ -78,8 +81,15 @@ impl ConfigCommands {
             ConfigCommand::Show { config, origins, of } if of.audit => {
                 print(shown(&config.load::<AuditConfig>()?, *origins)?)?;
             }
+            ConfigCommand::Show { config, origins, of } if of.evaluate => {
+                print(shown(&config.load::<EvaluateConfig>()?, *origins)?)?;
+            }
             ConfigCommand::Show { config, origins, .. } => {
                 print(shown(&config.load::<RunConfig>()?, *origins)?)?;
+            }
+            ConfigCommand::Check { config, of, .. } if of.evaluate => {
+                config.loader().check::<EvaluateConfig>()?;
+                print_line("ok")?;
             }
             ConfigCommand::Check { config, no_plugins, of } => {
                 refuse_sweep(&config.config)?;
@@ -105,9 +115,10 @@ impl ConfigCommands {
                 print_line(format_args!("{:#}", isr_sweep::SweepFile::schema().to_value()))?;
             }
             ConfigCommand::Schema { of, .. } => {
-                let schema = match (of.sft, of.audit) {
-                    (true, _) => file_schema::<SftConfig>(),
-                    (_, true) => file_schema::<AuditConfig>(),
+                let schema = match (of.sft, of.audit, of.evaluate) {
+                    (true, ..) => file_schema::<SftConfig>(),
+                    (_, true, _) => file_schema::<AuditConfig>(),
+                    (.., true) => file_schema::<EvaluateConfig>(),
                     _ => file_schema::<RunConfig>(),
                 };
                 print_line(format_args!("{:#}", schema.to_value()))?;

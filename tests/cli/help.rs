@@ -19,6 +19,7 @@ fn every_command_explains_itself() {
         "run",
         "sweep",
         "sft",
+        "evaluate",
         "generate",
         "score",
         "serve",

@@ -69,7 +69,7 @@ pub enum QuestionsError {
     /// A scorer that gave no readable reply at all.
     #[error(
         "scorer {scorer}: none of its {replies} replies could be read, so there is no accuracy; the first is \
-         `{first}`: set another model or prompt in [scoring]"
+         `{first}`: set another model or prompt in [scoring], or remove {path} to ask again"
     )]
     Nonsense {
         /// Scorer and its model.
@@ -78,5 +78,7 @@ pub enum QuestionsError {
         replies: usize,
         /// Beginning of the first.
         first: String,
+        /// File of the replies.
+        path: std::path::PathBuf,
     },
 }

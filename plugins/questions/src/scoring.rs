@@ -125,7 +125,7 @@ pub async fn mark_set(
     if let Some((_, first)) = unparsed.first().filter(|_| scorer.asks() && unread == marked.len()) {
         let (scorer, replies) = (scorer.name(), marked.len());
         let first = beginning(first.response.as_deref().unwrap_or_default());
-        return Err(QuestionsError::Nonsense { scorer, replies, first }.into());
+        return Err(QuestionsError::Nonsense { scorer, replies, first, path }.into());
     }
     let examples = unparsed
         .iter()

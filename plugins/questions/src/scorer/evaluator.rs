@@ -12,7 +12,7 @@ use super::marker::{Case, Mark, Scorer};
 /// Metrics: `accuracy` (0 or 1), `score` where the scorer has one, and `unparsed`, 1 for a reply that does not state its
 /// score as asked. A reply that counts for nothing has `unparsed` alone. Quality: the score, or the accuracy.
 ///
-/// The caption is `facts.caption` of the sample.
+/// The caption is the sample's `facts`, or `facts.caption`.
 pub(super) struct QuestionsEvaluator {
     pub(super) scorer: Scorer,
 }
@@ -24,7 +24,7 @@ impl Evaluator for QuestionsEvaluator {
         sample: &LabelledSample,
         answer: &str,
     ) -> Result<Option<Assessment>, ComponentError> {
-        let caption = sample.facts.get("caption").and_then(serde_json::Value::as_str);
+        let caption = sample.facts.get("caption").unwrap_or(&sample.facts).as_str();
         let case = Case {
             caption,
             question: &sample.sample.instruction,

@@ -186,7 +186,7 @@ impl Scorer {
         let text = asked.prompt.fill(case, &self.cut(case.prediction));
         let text = text.map_err(|reason| {
             ComponentError::bad_input(format!(
-                "the scorer's prompt {reason}; a sample's caption is `facts.caption`"
+                "the scorer's prompt {reason}; a sample's caption is its `facts`: map the column with `data.columns.facts`"
             ))
         })?;
         let mut last = None;
