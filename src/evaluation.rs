@@ -113,12 +113,16 @@ impl Validate for EvaluateConfig {
     fn invalid(&self) -> Vec<Invalid> {
         let mut found = Vec::new();
         let mut add = |key: String, reason: String| found.push(Invalid { key, reason });
-        for (key, names) in [
-            ("sets", self.sets.iter().map(|set| set.name.as_str()).collect::<Vec<_>>()),
-            ("models", self.models.iter().map(|model| model.name.as_str()).collect()),
+        for (key, flags, names) in [
+            ("sets", "--questions", self.sets.iter().map(|set| set.name.as_str()).collect::<Vec<_>>()),
+            (
+                "models",
+                "--model or --predictions",
+                self.models.iter().map(|model| model.name.as_str()).collect(),
+            ),
         ] {
             if names.is_empty() {
-                add(key.to_owned(), format!("is empty; add a [[{key}]]"));
+                add(key.to_owned(), format!("is empty; add a [[{key}]], or {flags}"));
             }
             let mut seen = HashSet::new();
             for (index, name) in names.into_iter().enumerate() {

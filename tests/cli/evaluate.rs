@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
+use crate::serve::Serving;
 use crate::support::{Said, clip, golden_model, isr, isr_line, playground};
 
 fn write_lines(path: &Path, rows: &[Value]) {
@@ -183,4 +184,28 @@ fn a_run_is_evaluated_by_a_scorer_of_questions() {
     let evaluation = &summary["iterations"][0]["evaluation"];
     let names: Vec<&String> = evaluation["greedy"].as_object().unwrap().keys().collect();
     assert_eq!(names, ["accuracy", "response_tokens", "unparsed"], "{evaluation}");
+}
+
+#[test]
+fn a_served_model_answers_what_the_loaded_one_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    questions(path);
+    let (serving, model) = (Serving::start(path, &[]), golden_model());
+    let config = format!(
+        "scoring = {{ scorer = 'exact' }}\ngeneration = {{ max_new_tokens = 4 }}\n\
+         models = [{{ name = 'loaded', model = {model:?} }}, {{ name = 'served', server = {{ base_url = \
+         'http://{}/v1', model = 'tiny' }} }}]\n\
+         [[sets]]\nname = 'msvd'\nquestions = 'msvd.qa.jsonl'\n",
+        serving.address
+    );
+    fs::write(path.join("both.toml"), config).unwrap();
+    isr_line(path, "evaluate both.toml --out out").result();
+    let said = |model: &str| {
+        let rows = fs::read_to_string(path.join(format!("out/{model}/msvd/predictions.jsonl"))).unwrap();
+        let row = |line: &str| serde_json::from_str::<Value>(line).unwrap()["model_prediction"].clone();
+        rows.lines().map(row).collect::<Vec<_>>()
+    };
+    assert_eq!(said("served"), said("loaded"));
+    assert_eq!(said("served").len(), 3);
 }

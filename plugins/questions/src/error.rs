@@ -57,7 +57,7 @@ pub enum QuestionsError {
         missing: String,
     },
     /// A question file that a scorer has no use for.
-    #[error("{reason}, on each of its {questions} questions; {remedy}")]
+    #[error("{reason} (all {questions} questions of the file); {remedy}")]
     OtherScorer {
         /// What the questions lack.
         reason: String,

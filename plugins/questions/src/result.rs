@@ -31,7 +31,7 @@ pub struct SetResult {
     pub domain: Option<Domain>,
     /// The scorer, with its model.
     pub scorer: String,
-    /// First and last day of the scorer's replies.
+    /// First and last day of the scorer's replies; null of a scorer that asks no model.
     pub dates: Option<[String; 2]>,
     /// Share of right predictions, by the published rule.
     pub accuracy: Option<Figure>,

@@ -23,8 +23,9 @@ struct MarkLine {
     correct: Option<bool>,
     score: Option<f64>,
     reading: Reading,
-    /// Day on which the reply was received, in UTC.
-    date: String,
+    /// Day on which the reply was received, in UTC; left out of a scorer that asks no model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    date: Option<String>,
     /// Digest of what was marked.
     case: Fingerprint,
 }
@@ -52,7 +53,7 @@ pub struct Marked {
     pub unparsed: usize,
     /// Beginnings of some of these.
     pub examples: Vec<String>,
-    /// First and last day of the replies.
+    /// First and last day of the replies; `None` of a scorer that asks no model.
     pub dates: Option<[String; 2]>,
     /// Accuracy of the parts of pairs.
     pub(crate) parts: BTreeMap<String, f64>,
@@ -131,7 +132,7 @@ pub async fn mark_set(
         .iter()
         .take(EXAMPLES)
         .map(|(pair, line)| beginning(line.response.as_deref().unwrap_or(pair.prediction)));
-    let mut days: Vec<&String> = marked.iter().map(|(_, line)| &line.date).collect();
+    let mut days: Vec<&String> = marked.iter().filter_map(|(_, line)| line.date.as_ref()).collect();
     days.sort();
     let dates = days.first().zip(days.last()).map(|(first, last)| [(*first).clone(), (*last).clone()]);
     let (units, parts) = units(&marked, scorer.kind());
@@ -194,8 +195,8 @@ impl<'q> Pairing<'q> {
         let Mark { correct, score, reading, reply } = mark;
         let (id, case) = (self.question.id.clone(), self.case.clone());
         // The day of `2026-11-26T09:00:00Z`.
-        let today = isr_run::utc_now().chars().take(10).collect();
-        MarkLine { id, response: reply, correct, score, reading, date: today, case }
+        let date = reply.as_ref().map(|_| isr_run::utc_now().chars().take(10).collect());
+        MarkLine { id, response: reply, correct, score, reading, date, case }
     }
 
     fn rejected(&self, stage: &str, line: usize, reason: String) -> Quarantined {

@@ -159,6 +159,16 @@ fn escaped(text: &str) -> String {
     text.chars().map(escape).collect()
 }
 
+/// Scorer, days of its replies, and digest of its settings.
+fn scored_by(result: &SetResult) -> String {
+    let days = match &result.dates {
+        Some([first, last]) if first == last => format!(", {first}"),
+        Some([first, last]) => format!(", {first} to {last}"),
+        None => String::new(),
+    };
+    format!("{}{days}, settings {}", result.scorer, &result.scorer_fingerprint.as_str()[..8])
+}
+
 /// What must stand below a table: who scored when, and what was left out.
 fn notes(results: &Results) -> Vec<String> {
     let mut notes: Vec<String> = Vec::new();
@@ -167,14 +177,17 @@ fn notes(results: &Results) -> Vec<String> {
             notes.push(text);
         }
     };
+    let mut scorers: Vec<(String, Vec<&str>)> = Vec::new();
     for result in &results.results {
-        let days = match &result.dates {
-            Some([first, last]) if first == last => format!(", {first}"),
-            Some([first, last]) => format!(", {first} to {last}"),
-            None => String::new(),
-        };
-        let digest = &result.scorer_fingerprint.as_str()[..8];
-        note(format!("Scorer of {}: {}{days}, settings {digest}", result.set, result.scorer));
+        let scorer = scored_by(result);
+        match scorers.iter_mut().find(|(other, _)| *other == scorer) {
+            Some((_, sets)) if sets.contains(&result.set.as_str()) => {}
+            Some((_, sets)) => sets.push(&result.set),
+            None => scorers.push((scorer, vec![&result.set])),
+        }
+    }
+    for (scorer, sets) in scorers {
+        note(format!("Scorer of {}: {scorer}", sets.join(", ")));
     }
     note("± is half of the 95% interval, clustered by video".to_owned());
     for result in &results.results {
@@ -186,7 +199,7 @@ fn notes(results: &Results) -> Vec<String> {
                     .as_ref()
                     .map_or_else(|| "-".to_owned(), |figure| format!("{:.2}", 100.0 * figure.value))
             };
-            let example = result.unparsed_examples.first().map_or("", String::as_str);
+            let example = result.unparsed_examples.first().map_or("", String::as_str).replace('`', "'");
             note(format!(
                 "{on}: {unparsed} unparsed, such as `{example}`; accuracy {} without them",
                 percent(&stated.accuracy)

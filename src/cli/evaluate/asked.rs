@@ -4,7 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Result, anyhow};
-use isr_api::{BuildContext, Component, ComponentError, Error, FrozenPolicy, Sampling, VideoReader};
+use isr_api::{
+    BuildContext, Component, ComponentError, Error, FrozenPolicy, Sampling, VideoReader, without_reasoning,
+};
 use isr_chat::{ChatClient, RequestStyle, ServerConfig, data_urls};
 use isr_dpo::GenerationConfig;
 
@@ -53,7 +55,9 @@ impl Asked {
         match self {
             Self::Loaded { model, policy, max_new_tokens } => {
                 let prompt = model.prompt(video, question).await?;
-                Ok(policy.answer(prompt, Sampling::greedy(*max_new_tokens), 0).await?.text)
+                let said = policy.answer(prompt, Sampling::greedy(*max_new_tokens), 0).await?.text;
+                let cut = || ComponentError::bad_input("the answer was cut while reasoning");
+                without_reasoning(&said).map(str::to_owned).ok_or_else(cut)
             }
             Self::Served(served) => served.answer(video, question).await,
         }

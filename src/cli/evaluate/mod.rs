@@ -6,10 +6,12 @@ mod predict;
 
 use std::fs::create_dir_all;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Result;
 use clap::Args;
 use isr_api::Error;
+use isr_chat::ChatClient;
 use isr_config::{LoadedConfig, Loader};
 use isr_dpo::CancellationToken;
 use isr_dpo::store::{lock_dir, write_atomic, write_json};
@@ -78,7 +80,9 @@ impl EvaluateArgs {
         create_dir_all(&self.out).map_err(|error| Error::io("create", &self.out, error))?;
         let _lock = lock_dir(&self.out)?;
         // All files and scorers before the first model is loaded.
-        let sets = config.sets.iter().map(|set| Set::open(set, &config)).collect::<Result<Vec<_>>>()?;
+        let client = config.scoring.client().map_err(|error| Error::Config(error.to_string()))?;
+        let open = |set| Set::open(set, &config, client.clone());
+        let sets = config.sets.iter().map(open).collect::<Result<Vec<_>>>()?;
         for model in &config.models {
             if let Some(path) = &model.predictions {
                 sets.iter().try_for_each(|set| read_predictions(path, &set.config.name).map(drop))?;
@@ -158,11 +162,15 @@ impl EvaluateArgs {
 }
 
 impl<'c> Set<'c> {
-    fn open(set: &'c QuestionSetConfig, config: &EvaluateConfig) -> Result<Self> {
+    fn open(
+        set: &'c QuestionSetConfig,
+        config: &EvaluateConfig,
+        client: Option<Arc<ChatClient>>,
+    ) -> Result<Self> {
         let questions = read_questions(&set.questions, set.layout)?;
         let unusable = |error: QuestionsError| unusable(&set.questions, &error);
-        let scorer =
-            Scorer::new(&set.scoring(&config.scoring)).map_err(|error| Error::Config(error.to_string()))?;
+        let scorer = Scorer::with_client(&set.scoring(&config.scoring), client);
+        let scorer = scorer.map_err(|error| Error::Config(error.to_string()))?;
         check_questions(&questions, &scorer).map_err(unusable)?;
         Ok(Self { config: set, questions, scorer })
     }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use isr_api::{BuildContext, Cause, Component, Evaluator};
-use isr_chat::ServerConfig;
+use isr_chat::{ChatClient, ServerConfig};
 use isr_config::bounds;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -12,9 +12,10 @@ use serde::{Deserialize, Serialize};
 use super::evaluator::QuestionsEvaluator;
 use super::marker::Scorer;
 use super::prompt::Prompt;
+use crate::error::QuestionsError;
 
 /// Who asks, in error messages.
-pub(super) const ROLE: &str = "scorer";
+const ROLE: &str = "scorer";
 
 /// Evaluator of answers to questions with a reference answer, by a published scorer: a model behind an
 /// OpenAI-compatible server, or a rule.
@@ -129,6 +130,15 @@ impl ScorerConfig {
             unparsed: Unparsed::default(),
             attempts: 1,
         }
+    }
+
+    /// Builds the client of the server; `None` of a scorer that asks no model.
+    ///
+    /// # Errors
+    /// [`QuestionsError::Setting`], a missing API key included.
+    pub fn client(&self) -> Result<Option<Arc<ChatClient>>, QuestionsError> {
+        let client = self.server.as_ref().map(|server| server.client(ROLE)).transpose();
+        Ok(client.map_err(|error| QuestionsError::Setting(error.to_string()))?.map(Arc::new))
     }
 
     /// Checks all settings.

@@ -1,10 +1,12 @@
 //! [`Scorer`]: marks predictions, one by one.
 
+use std::sync::Arc;
+
 use isr_api::{ComponentError, Fingerprint, Streams};
 use isr_chat::{ChatClient, RequestStyle};
 use serde::{Deserialize, Serialize};
 
-use super::config::{Form, ROLE, ScorerConfig, ScorerKind, Unparsed};
+use super::config::{Form, ScorerConfig, ScorerKind, Unparsed};
 use super::local;
 use super::prompt::Prompt;
 use super::reading::{Reading, ReplyReader, Said};
@@ -60,7 +62,7 @@ pub struct Scorer {
 
 /// The model of a scorer.
 struct Asked {
-    client: ChatClient,
+    client: Arc<ChatClient>,
     style: RequestStyle,
     temperature: Option<f64>,
     prompt: Prompt,
@@ -73,12 +75,21 @@ impl Scorer {
     /// # Errors
     /// [`QuestionsError::Setting`], a missing API key included.
     pub fn new(config: &ScorerConfig) -> Result<Self, QuestionsError> {
+        Self::with_client(config, config.client()?)
+    }
+
+    /// Builds the scorer on a client of the config's server, so that several have one budget and one rate limit.
+    ///
+    /// # Errors
+    /// [`QuestionsError::Setting`].
+    pub fn with_client(
+        config: &ScorerConfig,
+        client: Option<Arc<ChatClient>>,
+    ) -> Result<Self, QuestionsError> {
         config.check().map_err(QuestionsError::Setting)?;
         let prompt = Prompt::published(config.scorer, config.form, config.prompt.as_deref());
-        let asked = match (&config.server, prompt) {
-            (Some(server), Some(prompt)) => {
-                let client = server.client(ROLE);
-                let client = client.map_err(|error| QuestionsError::Setting(error.to_string()))?;
+        let asked = match (&config.server, prompt, client) {
+            (Some(server), Some(prompt), Some(client)) => {
                 let mut style = server.style(prompt.system.clone());
                 let published = sends_sampling(config);
                 if published && !style.extra.contains_key("top_p") {
