@@ -107,7 +107,7 @@ fn predictions_of_others_are_compared_with_the_first_in_one_table() {
     let path = folder.path();
     let row = |index: usize| json!({ "id": index, "video": format!("v{}", index / 2), "question": "what?", "answer": "a dog" });
     write_lines(&path.join("msvd.qa.jsonl"), &(0..8).map(row).collect::<Vec<_>>());
-    let theirs = |index: usize| json!({ "id": index, "question": "what?", "pred": if index % 4 == 0 { "Dog." } else { "cat" } });
+    let theirs = |index: usize| json!({ "id": index, "question": "what?", "pred": if index.is_multiple_of(4) { "Dog." } else { "cat" } });
     write_lines(&path.join("theirs.jsonl"), &(0..8).map(theirs).collect::<Vec<_>>());
     let hound = |index: usize| {
         let message = if index < 6 { "the dog" } else { "cat" };

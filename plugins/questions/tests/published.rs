@@ -1,13 +1,15 @@
 //! The published scorers against a server whose replies are given: the same figures as the published scripts give on these
 //! replies, and the same requests.
 
+#![allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping")]
+
 #[allow(dead_code, reason = "the judges' tests use the rest")]
 #[path = "../../judges/tests/judges/server.rs"]
 mod server;
 
 use std::path::Path;
 
-use isr_api::{BuildContext, ComponentError, LabelledSample, Sample};
+use isr_api::{BuildContext, Component, ComponentError, LabelledSample, Sample};
 use isr_chat::ServerConfig;
 use isr_config::registry::EvaluatorConfig;
 use isr_questions::{
@@ -293,6 +295,21 @@ async fn the_evaluator_of_a_run_has_the_figures_and_leaves_out_what_counts_for_n
         matches!(error, ComponentError::BadInput(_)) && error.to_string().contains("no caption"),
         "{error}"
     );
+}
+
+#[tokio::test]
+async fn the_evaluator_keeps_its_contract() {
+    let sample = Sample { id: "a".into(), video: "a.mp4".into(), instruction: "what?".to_owned() };
+    let labelled = LabelledSample { sample, reference: "a dog".to_owned(), facts: json!("a dog runs") };
+    let server = replying(&["Score: 4"]).await;
+    for config in [
+        ScorerConfig::of(ScorerKind::Exact),
+        config(ScorerKind::Score1To5, Form::default(), &server),
+        config(ScorerKind::YesNo0To5, Form::LlavaHound, &server),
+    ] {
+        let evaluator = Component::build(&config, &BuildContext::default()).unwrap();
+        assert_eq!(isr_testing::evaluator(evaluator, &labelled, "the dog").await, []);
+    }
 }
 
 #[test]

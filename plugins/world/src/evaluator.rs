@@ -221,6 +221,8 @@ mod tests {
         let assessment = evaluator.answer(&labelled, "bar is red.").await.unwrap();
         assert_eq!(assessment.unwrap().metrics["accuracy"], 1.0);
         assert!(evaluator.context(&labelled, "bar is red.").await.unwrap().is_some());
+        let found = isr_testing::evaluator(Arc::new(evaluator.clone()), &labelled, "bar is red.").await;
+        assert_eq!(found, []);
         labelled.facts = serde_json::Value::Null;
         assert_eq!(evaluator.answer(&labelled, "bar is red.").await.unwrap(), None);
         assert_eq!(evaluator.context(&labelled, "bar is red.").await.unwrap(), None);

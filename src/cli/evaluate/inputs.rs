@@ -51,8 +51,7 @@ fn rows(path: &Path) -> Result<impl Iterator<Item = (usize, Result<Value, String
 pub(super) fn find_video(folder: &Path, video: &str) -> Result<PathBuf, String> {
     let name = video_id(video);
     let ending = |ending: &&str| folder.join(format!("{name}.{ending}"));
-    let places =
-        [folder.join(video), folder.join(name)].into_iter().chain(ENDINGS.iter().map(|it| ending(&it)));
+    let places = [folder.join(video), folder.join(name)].into_iter().chain(ENDINGS.iter().map(ending));
     let file = Path::new(video).file_name().map(|file| folder.join(file));
     let found = places.chain(file).find(|path| path.exists());
     found.ok_or_else(|| {

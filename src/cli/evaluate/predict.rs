@@ -71,7 +71,7 @@ impl<'c> Predictor<'c> {
                 done += 1;
                 stage.at(done, questions.questions.len());
             }
-            Ok::<_, Error>(journal.sync()?)
+            journal.sync()
         });
         if outcome.is_err() {
             // To drop a model is to wait for the operation that it is at.
