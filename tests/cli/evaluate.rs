@@ -95,6 +95,11 @@ fn a_checkpoint_answers_each_question_once_and_its_rows_are_those_of_the_publish
     let again = evaluate(path, &asked);
     assert_eq!((again.code, again.stdout), (Some(0), said.stdout));
     assert!(!again.stderr.contains("loading"), "{}", again.stderr);
+    // A session that was cut in the middle of a line goes on to the same bytes.
+    let cut = predictions.len() - predictions.lines().last().unwrap().len() - 20;
+    fs::write(dir.join("predictions.jsonl"), &predictions[..cut]).unwrap();
+    assert_eq!(evaluate(path, &asked).code, Some(0));
+    assert_eq!(fs::read_to_string(dir.join("predictions.jsonl")).unwrap(), predictions);
     // Other settings are another model's answers.
     let other = evaluate(path, &["--model", model.to_str().unwrap(), "-s", "generation.max_new_tokens=5"]);
     assert_eq!(other.code, Some(2));

@@ -29,6 +29,7 @@ mod video_memory;
 pub mod words;
 
 pub use components::{ComponentValues, Components};
+pub use guard::unless_cancelled;
 pub use r#loop::{IterativeLoop, LoopParts};
 pub use store::first_difference;
 pub use supervised::{SupervisedParts, SupervisedTraining};

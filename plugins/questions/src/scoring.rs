@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use futures::StreamExt;
 use isr_api::{ComponentError, Error, Fingerprint};
 use isr_run::store::{Journal, write_atomic};
+use isr_run::unless_cancelled;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
@@ -338,17 +339,6 @@ fn failed(scorer: &Scorer, pair: &Pairing<'_>, source: ComponentError) -> Error 
             subject: pair.question.id.clone(),
             source,
         },
-    }
-}
-
-async fn unless_cancelled<T>(
-    cancel: &CancellationToken,
-    future: impl Future<Output = T>,
-) -> Result<T, Error> {
-    tokio::select! {
-        biased;
-        () = cancel.cancelled() => Err(Error::Cancelled),
-        output = future => Ok(output),
     }
 }
 

@@ -235,7 +235,7 @@ fn a_file_in_another_layout_is_refused_with_the_nearest() {
     let read =
         |row: Value, layout| Questions::read([(1, Ok(row))].into_iter(), layout).unwrap_err().to_string();
     let shown = [
-        read(json!({ "id": 1, "video": "v", "prompt": "what?", "answer": "x" }), None),
+        read(json!({ "id": 1, "video": "v", "instruction": "what?", "answer": "x" }), None),
         read(
             json!({ "id": 1, "video": "v", "question": "what?", "answer": "x" }),
             Some(Layout::LlavaHound),

@@ -12,6 +12,7 @@ use isr_dpo::{CancellationToken, EvaluatedModelConfig, GenerationConfig, Questio
 use isr_questions::{
     Outcome, Prediction, PredictionRow, Predictions, Question, Questions, video_chatgpt_row,
 };
+use isr_run::unless_cancelled;
 use serde_json::{Value, json};
 
 use super::asked::Asked;
@@ -64,7 +65,7 @@ impl<'c> Predictor<'c> {
             stage.at(done, questions.questions.len());
             let tasks = open.into_iter().map(|(question, video)| self.ask(question, video));
             let mut rows = stream::iter(tasks).buffered(self.generation.concurrency);
-            while let Some(row) = next(cancel, &mut rows).await? {
+            while let Some(row) = unless_cancelled(cancel, rows.next()).await? {
                 let row = row?;
                 journal.append(&row)?;
                 answered.insert(row.id.clone(), row);
@@ -140,17 +141,6 @@ impl<'c> Predictor<'c> {
             }
             None => Ok(()),
         }
-    }
-}
-
-async fn next<T>(
-    cancel: &CancellationToken,
-    rows: &mut (impl futures::Stream<Item = T> + Unpin),
-) -> Result<Option<T>, Error> {
-    tokio::select! {
-        biased;
-        () = cancel.cancelled() => Err(Error::Cancelled),
-        row = rows.next() => Ok(row),
     }
 }
 

@@ -16,7 +16,7 @@ pub enum Layout {
     /// LLaVA-Hound's `{set}.qa.jsonl`: `id`, `video`, `caption`, and `conversations` of `{from, value}`, the question
     /// and its answer.
     LlavaHound,
-    /// `id` (or `question_id`), `video` (or `video_name`), `question`, `answer`, optionally `caption`.
+    /// `id` (or `question_id`), `video` (or `video_name`), `question` (or `prompt`), `answer`, optionally `caption`.
     Qa,
     /// The keys of `qa`, and `options` (or `candidates`), a list of texts.
     Options,
@@ -34,10 +34,11 @@ impl Layout {
     /// Required keys.
     fn keys(self) -> &'static [Key] {
         const VIDEO: Key = &["video", "video_name"];
+        const QUESTION: Key = &["question", "prompt", "Q"];
         match self {
             Self::LlavaHound => &[&["id", "idx"], VIDEO, &["conversations"]],
-            Self::Qa => &[&["id", "question_id"], VIDEO, &["question", "Q"], &["answer", "A"]],
-            Self::Options => &[VIDEO, &["question", "Q"], &["answer", "A"], &["options", "candidates"]],
+            Self::Qa => &[&["id", "question_id"], VIDEO, QUESTION, &["answer", "A"]],
+            Self::Options => &[VIDEO, QUESTION, &["answer", "A"], &["options", "candidates"]],
             Self::VideoHallucer => &[&["basic"], &["hallucination"]],
         }
     }
