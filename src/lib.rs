@@ -25,6 +25,7 @@
 //! | share stages among runs | [`stage_cache()`] |
 //! | warm-start a model | [`SftConfig`], [`open_sft`] |
 //! | make a report | [`write_report`] |
+//! | score predictions on question sets | [`questions::Scorer`], [`questions::mark_set`] |
 //! | measure a run's judges, or judge its answers again | [`audit_run`], [`open_rejudging`] |
 //! | write the pairs for other trainers | [`write_export`] |
 //! | declare a component of your own | [`register!`] |

@@ -131,6 +131,10 @@ fn predictions_of_others_are_compared_with_the_first_in_one_table() {
     let latex = fs::read_to_string(path.join("out/table.tex")).unwrap();
     insta::assert_snapshot!("evaluate_latex", latex.replace(&digest(path), "DIGEST"));
     assert_eq!(fs::read_to_string(path.join("out/table.md")).unwrap(), table);
+    // Files of a config are found beside it.
+    let elsewhere = tempfile::tempdir().unwrap();
+    let line = format!("evaluate {}/paper.toml --out out", path.display());
+    assert_eq!(isr_line(elsewhere.path(), &line).result(), table);
     let lines = fs::read_to_string(path.join("out/eval_results.jsonl")).unwrap();
     assert_eq!(lines.lines().next(), Some(r#"{"result":"25.00","name_or_path":"theirs/msvd"}"#));
     let results: Value =
@@ -148,6 +152,13 @@ fn digest(folder: &Path) -> String {
     let results: Value =
         serde_json::from_slice(&fs::read(folder.join("out/results.json")).unwrap()).unwrap();
     results["results"][0]["scorer_fingerprint"].as_str().unwrap()[..8].to_owned()
+}
+
+#[test]
+fn the_config_of_the_papers_table_is_valid() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let said = isr_line(root, "config check --evaluate configs/evaluation/paper.toml").result();
+    assert_eq!(said, "ok\n");
 }
 
 #[test]
