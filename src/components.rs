@@ -16,6 +16,8 @@ use isr_objectives as _;
 use isr_observers as _;
 #[cfg(feature = "python")]
 use isr_python as _;
+#[cfg(feature = "questions")]
+use isr_questions as _;
 #[cfg(feature = "torch")]
 use isr_torch as _;
 #[cfg(feature = "video")]

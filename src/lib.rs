@@ -26,6 +26,7 @@
 //! | share stages among runs | [`stage_cache()`] |
 //! | warm-start a model | [`SftConfig`], [`open_sft`] |
 //! | make a report | [`write_report`] |
+//! | score predictions on question sets | [`questions::Scorer`], [`questions::mark_set`] |
 //! | measure a run's judges, or judge its answers again | [`audit_run`], [`open_rejudging`] |
 //! | write the pairs for other trainers | [`write_export`] |
 //! | declare a component of your own | [`register!`] |
@@ -37,6 +38,8 @@
 mod command_line;
 mod components;
 mod dpo;
+#[cfg(feature = "questions")]
+mod evaluation;
 mod preflight;
 mod provenance;
 #[cfg(feature = "analysis")]
@@ -48,6 +51,8 @@ mod shared;
 mod timings;
 
 pub use dpo::{DpoRunConfig, ScoringConfig};
+#[cfg(feature = "questions")]
+pub use evaluation::{EvaluateConfig, EvaluatedModelConfig, GenerationConfig, QuestionSetConfig};
 #[cfg(feature = "analysis")]
 pub use isr_analysis::audit::{
     Agreement, AuditError, Failures, JudgeAudit, Length, Position, Rejudging, RunAudit, Slope,
@@ -74,6 +79,8 @@ pub use isr_data as data;
 pub use isr_judges as judges;
 #[cfg(feature = "objectives")]
 pub use isr_objectives as objectives;
+#[cfg(feature = "questions")]
+pub use isr_questions as questions;
 pub use isr_run::{
     ComponentValues, Components, IterativeLoop, LoopParts, OfflineOnly, PreferenceData, SupervisedParts,
     SupervisedTraining, VideoCache, feature_cache, first_difference, store,

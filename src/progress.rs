@@ -62,6 +62,12 @@ impl Progress {
         }
     }
 
+    /// Begins work of its own, which is no stage of a run.
+    pub(crate) fn stage(&self, title: String) -> Work<'_> {
+        self.start(title, 0, 0);
+        Work { progress: self, started: Instant::now() }
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Current> {
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -120,6 +126,31 @@ impl Progress {
         };
         let (title, done, total) = (&current.title, current.done, current.total);
         self.line(format_args!("{title}: {done}/{total} in {}{loss}{bad}", time(seconds)));
+    }
+}
+
+/// Work that is under way.
+pub(crate) struct Work<'p> {
+    progress: &'p Progress,
+    started: Instant,
+}
+
+impl Work<'_> {
+    /// Shows how many items are done.
+    pub(crate) fn at(&self, done: usize, total: usize) {
+        {
+            let mut current = self.progress.lock();
+            current.total = total as u64;
+            if let Some(bar) = &current.bar {
+                bar.set_length(total as u64);
+            }
+        }
+        self.progress.advance(|_| done as u64, None);
+    }
+
+    /// Shows that all is done.
+    pub(crate) fn finish(self) {
+        self.progress.finish(self.started.elapsed().as_secs_f64());
     }
 }
 

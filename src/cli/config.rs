@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::{Args, Subcommand};
 use isr_api::{BuildContext, ComponentError, Error, UnusableRow};
 use isr_config::{LoadedConfig, RunConfig, Validate, file_schema, to_toml};
-use isr_dpo::{AuditConfig, DpoRunConfig, SftConfig};
+use isr_dpo::{AuditConfig, DpoRunConfig, EvaluateConfig, SftConfig};
 use serde_json::Value;
 
 use super::ConfigArgs;
@@ -53,7 +53,7 @@ enum ConfigCommand {
         of: ConfigKind,
         /// Sweep files
         #[cfg(feature = "sweep")]
-        #[arg(long, conflicts_with_all = ["sft", "dpo", "audit"])]
+        #[arg(long, conflicts_with_all = ["sft", "dpo", "audit", "evaluate"])]
         sweep: bool,
     },
 }
@@ -70,23 +70,21 @@ pub(super) struct ConfigKind {
     /// Configs of `isr audit`
     #[arg(long, conflicts_with_all = ["sft", "dpo"])]
     pub(super) audit: bool,
+    /// Configs of `isr evaluate`
+    #[arg(long, conflicts_with_all = ["sft", "dpo", "audit"])]
+    pub(super) evaluate: bool,
 }
 
 impl ConfigCommands {
     pub(super) fn execute(&self, session: &Session) -> Result<()> {
         match &self.command {
-            ConfigCommand::Show { config, origins, of } if of.sft => {
-                print(shown(&config.load::<SftConfig>()?, *origins)?)?;
-            }
-            ConfigCommand::Show { config, origins, of } if of.dpo => {
-                print(shown(&config.load::<DpoRunConfig>()?, *origins)?)?;
-            }
-            ConfigCommand::Show { config, origins, of } if of.audit => {
-                print(shown(&config.load::<AuditConfig>()?, *origins)?)?;
-            }
-            ConfigCommand::Show { config, origins, .. } => {
-                print(shown(&config.load::<RunConfig>()?, *origins)?)?;
-            }
+            ConfigCommand::Show { config, origins, of } => print(match of.named() {
+                Some(Command::Sft) => shown(&config.load::<SftConfig>()?, *origins)?,
+                Some(Command::Dpo) => shown(&config.load::<DpoRunConfig>()?, *origins)?,
+                Some(Command::Audit) => shown(&config.load::<AuditConfig>()?, *origins)?,
+                Some(Command::Evaluate) => shown(&config.load::<EvaluateConfig>()?, *origins)?,
+                None => shown(&config.load::<RunConfig>()?, *origins)?,
+            })?,
             ConfigCommand::Check { config, no_plugins, of } => {
                 refuse_sweep(&config.config)?;
                 let loader = config.loader().without_plugins(*no_plugins);
@@ -106,6 +104,7 @@ impl ConfigCommands {
                         unchecked
                     }
                     Some(Command::Audit) => loader.check::<AuditConfig>()?,
+                    Some(Command::Evaluate) => loader.check::<EvaluateConfig>()?,
                     None => {
                         let unchecked = loader.check::<RunConfig>()?;
                         if !no_plugins {
@@ -128,6 +127,7 @@ impl ConfigCommands {
                     Some(Command::Sft) => file_schema::<SftConfig>(),
                     Some(Command::Dpo) => file_schema::<DpoRunConfig>(),
                     Some(Command::Audit) => file_schema::<AuditConfig>(),
+                    Some(Command::Evaluate) => file_schema::<EvaluateConfig>(),
                     None => file_schema::<RunConfig>(),
                 };
                 print_line(format_args!("{:#}", schema.to_value()))?;
@@ -143,12 +143,18 @@ enum Command {
     Sft,
     Dpo,
     Audit,
+    Evaluate,
 }
 
 impl ConfigKind {
     /// The command that a flag names.
     fn named(&self) -> Option<Command> {
-        let flags = [(self.sft, Command::Sft), (self.dpo, Command::Dpo), (self.audit, Command::Audit)];
+        let flags = [
+            (self.sft, Command::Sft),
+            (self.dpo, Command::Dpo),
+            (self.audit, Command::Audit),
+            (self.evaluate, Command::Evaluate),
+        ];
         flags.into_iter().find(|(set, _)| *set).map(|(_, command)| command)
     }
 

@@ -6,6 +6,7 @@ mod audit;
 mod cache;
 mod config;
 mod describe;
+mod evaluate;
 mod export;
 mod failure;
 mod generate;
@@ -81,6 +82,7 @@ enum Command {
     Run(run::RunArgs),
     Dpo(run::DpoArgs),
     Sft(sft::SftArgs),
+    Evaluate(evaluate::EvaluateArgs),
     #[cfg(feature = "sweep")]
     Sweep(sweep::SweepArgs),
     Generate(generate::GenerateArgs),
@@ -139,6 +141,7 @@ impl Command {
             Self::Run(args) => args.execute(session),
             Self::Dpo(args) => args.execute(session),
             Self::Sft(args) => args.execute(session),
+            Self::Evaluate(args) => args.execute(session),
             #[cfg(feature = "sweep")]
             Self::Sweep(args) => args.execute(session),
             Self::Generate(args) => args.execute(session),

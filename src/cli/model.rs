@@ -17,19 +17,19 @@ pub(super) struct ModelArgs {
     /// The model: a checkpoint folder in the Hugging Face layout, the folder of a PEFT adapter that names
     /// its base, or a run directory, of which the newest checkpoint is taken
     #[arg(long, value_name = "DIR")]
-    model: PathBuf,
+    pub(super) model: PathBuf,
     /// Frames that are taken of a video, evenly spaced
     #[arg(long, value_name = "N", default_value_t = 8)]
-    frames: usize,
+    pub(super) frames: usize,
     /// System prompt
     #[arg(long, value_name = "TEXT")]
-    system: Option<String>,
+    pub(super) system: Option<String>,
     /// `auto` (a GPU where there is one), `cpu`, `cuda` or `cuda:N`
     #[arg(long, default_value = "auto")]
-    device: String,
+    pub(super) device: String,
     /// Type of weights and activations; `auto` is on a GPU that of the checkpoint's weights, on a CPU float32
     #[arg(long, default_value = "auto", value_parser = ["auto", "float32", "bfloat16"])]
-    precision: String,
+    pub(super) precision: String,
 }
 
 /// A loaded model with a reader of videos.
@@ -49,12 +49,7 @@ impl ModelArgs {
 
     /// The model's folder: of a run directory, its newest checkpoint.
     fn checkpoint(&self) -> PathBuf {
-        let is_model =
-            ["config.json", "adapter_config.json"].iter().any(|name| self.model.join(name).exists());
-        match newest_checkpoint(&self.model) {
-            Some(checkpoint) if !is_model => checkpoint,
-            _ => self.model.clone(),
-        }
+        checkpoint_of(&self.model)
     }
 
     /// Context length in tokens, by the model's config.
@@ -73,16 +68,14 @@ impl ModelArgs {
         Ok(usize::try_from(found.context)?)
     }
 
-    /// Loads the model; blocks.
+    /// Loads the model for the rest of the process; blocks.
     pub(super) fn load(&self) -> Result<&'static Model> {
-        // One frame is enough for a question, though not for a training sample.
-        let video = serde_json::json!({
-            "sampling": { "rule": "uniform", "frames": self.frames },
-            "min_frames": 1,
-        });
-        let video: FfmpegConfig = serde_json::from_value(video)?;
-        let frames = |reason: String| reason.replace("sampling.frames", "--frames");
-        video.validate().map_err(|reason| Error::Config(frames(reason)))?;
+        Ok(for_the_process(self.open()?))
+    }
+
+    /// Loads the model; blocks.
+    pub(super) fn open(&self) -> Result<Model> {
+        let video = uniform_frames(self.frames)?;
         let model = self.checkpoint();
         if model != self.model {
             tracing::warn!(
@@ -104,8 +97,26 @@ impl ModelArgs {
             Some(TorchError::Template(_) | TorchError::TemplateLimit { .. }) => anyhow!("{cause}"),
             _ => Error::Config(cause.to_string()).into(),
         })?;
-        Ok(for_the_process(Model { policy, reader, system: self.system.clone() }))
+        Ok(Model { policy, reader, system: self.system.clone() })
     }
+}
+
+/// The folder of a model: of a run directory, its newest checkpoint.
+pub(super) fn checkpoint_of(model: &Path) -> PathBuf {
+    let is_model = ["config.json", "adapter_config.json"].iter().any(|name| model.join(name).exists());
+    match newest_checkpoint(model) {
+        Some(checkpoint) if !is_model => checkpoint,
+        _ => model.to_owned(),
+    }
+}
+
+/// A reader of evenly spaced frames. One frame is enough for a question, though not for a training sample.
+pub(super) fn uniform_frames(frames: usize) -> Result<FfmpegConfig> {
+    let video = serde_json::json!({ "sampling": { "rule": "uniform", "frames": frames }, "min_frames": 1 });
+    let video: FfmpegConfig = serde_json::from_value(video)?;
+    let flag = |reason: String| reason.replace("sampling.frames", "--frames");
+    video.validate().map_err(|reason| Error::Config(flag(reason)))?;
+    Ok(video)
 }
 
 /// The newest complete checkpoint of a run directory: that of its last iteration, or of supervised training.

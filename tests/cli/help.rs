@@ -20,6 +20,7 @@ fn every_command_explains_itself() {
         "dpo",
         "sweep",
         "sft",
+        "evaluate",
         "generate",
         "score",
         "serve",

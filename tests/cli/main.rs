@@ -8,6 +8,7 @@ mod cases;
 mod configs;
 mod contracts;
 mod errors;
+mod evaluate;
 mod export;
 mod faults;
 mod guides;

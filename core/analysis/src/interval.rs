@@ -1,5 +1,6 @@
 //! 95% intervals.
 
+use std::collections::BTreeMap;
 use std::f64::consts::{FRAC_2_PI, FRAC_PI_2};
 
 /// Student's t interval of a mean at 95%: `mean ± t s / sqrt(n)`, with `t` the 97.5th percentile of Student's
@@ -15,6 +16,30 @@ pub fn mean_interval(values: &[f64]) -> Option<[f64; 2]> {
     let mean = values.iter().sum::<f64>() / n;
     let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
     let half = student_t(values.len() - 1) * (squares / (n - 1.0) / n).sqrt();
+    Some([mean - half, mean + half])
+}
+
+/// Interval of a mean at 95% whose values fall into clusters, such as questions about one video: `mean ± t e`, with `t` the
+/// 97.5th percentile of Student's distribution with `G - 1` degrees of freedom and
+/// `e² = G / (G - 1) Σ_g (Σ_{i in g} (x_i - mean))² / n²` for `G` clusters and `n` values.
+///
+/// The cluster-robust variance of Liang and Zeger (1986) of a mean, with the correction for few clusters (CR1; Cameron and
+/// Miller, 2015, §VI), as recommended for evaluations by Miller (2024, arXiv 2411.00640, §2.2). With one value in each
+/// cluster it is [`mean_interval`]. Returns `None` for fewer than two clusters, and where a value is not finite.
+pub fn clustered_mean_interval(values: &[(&str, f64)]) -> Option<[f64; 2]> {
+    let n = values.len() as f64;
+    let mean = values.iter().map(|(_, value)| value).sum::<f64>() / n;
+    let mut residuals: BTreeMap<&str, f64> = BTreeMap::new();
+    for (cluster, value) in values {
+        *residuals.entry(cluster).or_default() += value - mean;
+    }
+    let clusters = residuals.len();
+    if clusters < 2 || !mean.is_finite() {
+        return None;
+    }
+    let squares: f64 = residuals.values().map(|sum| sum.powi(2)).sum();
+    let correction = clusters as f64 / (clusters - 1) as f64;
+    let half = student_t(clusters - 1) * (correction * squares).sqrt() / n;
     Some([mean - half, mean + half])
 }
 
@@ -90,6 +115,35 @@ mod tests {
         for values in [&[][..], &[0.5], &[0.5, f64::NAN], &[f64::INFINITY, 1.0]] {
             assert_eq!(mean_interval(values), None, "{values:?}");
         }
+    }
+
+    /// `OLS(y, ones).fit(cov_type="cluster", use_t=True, cov_kwds={"groups": g, "df_correction": True}).conf_int()` of
+    /// statsmodels 0.15.0.
+    #[test]
+    fn intervals_of_clusters_are_those_of_statsmodels() {
+        for (values, clusters, expected) in [
+            (
+                &[1.0, 0.0, 1.0, 1.0, 0.0, 1.0, 1.0, 1.0, 0.0, 1.0][..],
+                &["a", "a", "a", "b", "b", "c", "c", "d", "d", "d"][..],
+                [0.429_960_476_412_618_03, 0.970_039_523_587_381_9],
+            ),
+            (
+                &[4.0, 3.5, 2.0, 5.0, 1.0, 4.0],
+                &["a", "a", "b", "b", "c", "c"],
+                [1.606_897_348_067_893, 4.893_102_651_932_109],
+            ),
+        ] {
+            let paired: Vec<_> = clusters.iter().copied().zip(values.iter().copied()).collect();
+            let got = clustered_mean_interval(&paired).unwrap();
+            assert!((0..2).all(|end| (got[end] - expected[end]).abs() < 1e-12), "{got:?}");
+        }
+        let values = [0.57, 0.61, 0.64, 0.58, 0.70];
+        let single: Vec<_> = ["a", "b", "c", "d", "e"].into_iter().zip(values).collect();
+        let (got, alone) = (clustered_mean_interval(&single).unwrap(), mean_interval(&values).unwrap());
+        assert!((0..2).all(|end| (got[end] - alone[end]).abs() < 1e-12), "{got:?}");
+        assert_eq!(clustered_mean_interval(&[("a", 1.0), ("a", 0.0)]), None);
+        assert_eq!(clustered_mean_interval(&[("a", 1.0), ("b", f64::NAN)]), None);
+        assert_eq!(clustered_mean_interval(&[]), None);
     }
 
     /// Share of simulated experiments whose interval holds the true mean of 0.

@@ -103,14 +103,15 @@ impl SampleSource for Synthetic {
     }
 }
 
+#[async_trait]
 impl Evaluator for Synthetic {
-    fn answer(&self, sample: &LabelledSample, answer: &str) -> Option<Assessment> {
-        let quality = facts(Path::new(""), &sample.sample.id, answer)?;
-        Some(Assessment { quality, ..Assessment::default() })
-    }
-
-    fn context(&self, _: &LabelledSample, _: &str) -> Option<Assessment> {
-        None
+    async fn answer(
+        &self,
+        sample: &LabelledSample,
+        answer: &str,
+    ) -> Result<Option<Assessment>, ComponentError> {
+        let quality = facts(Path::new(""), &sample.sample.id, answer);
+        Ok(quality.map(|quality| Assessment { quality, ..Assessment::default() }))
     }
 }
 

@@ -51,7 +51,7 @@ pub use policy::{
 pub use preferences::{Preference, Preferences, UnusableRow};
 pub use prompt::{Message, Part, Prompt, Role, Turn};
 pub use random::Streams;
-pub use response::{FinishReason, Response, Sampling};
+pub use response::{FinishReason, Response, Sampling, without_reasoning};
 pub use retrospector::{RetrospectionCase, Retrospector, VisualContext};
 pub use sample::{LabelledSample, Sample, SampleId};
 pub use selection::{Candidate, Decision, Selection};

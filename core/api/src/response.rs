@@ -81,3 +81,26 @@ impl Sampling {
         Ok(())
     }
 }
+
+/// Returns the part of a reply behind its reasoning (`</think>`), which is no part of the answer; `None` if the
+/// reasoning does not end.
+pub fn without_reasoning(reply: &str) -> Option<&str> {
+    match reply.rsplit_once("</think>") {
+        Some((_, answer)) => Some(answer),
+        None => (!reply.trim_start().starts_with("<think>")).then_some(reply),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_follows_the_reasoning_is_read() {
+        assert_eq!(without_reasoning("A"), Some("A"));
+        assert_eq!(without_reasoning("<think>A? No.</think>\nB"), Some("\nB"));
+        // Templates that open the reasoning themselves.
+        assert_eq!(without_reasoning("A? No.</think>B"), Some("B"));
+        assert_eq!(without_reasoning(" <think>A it is, or B"), None);
+    }
+}

@@ -46,13 +46,38 @@ pub struct Assessment {
     pub metrics: BTreeMap<String, f64>,
 }
 
-/// Computes metrics of texts against the ground truth of a sample. Deterministic.
+/// Computes metrics of texts against the ground truth of a sample.
+///
+/// # Contract
+/// - The same sample and text give the same assessment, as far as a server that is asked allows.
+/// - Called concurrently.
+///
+/// # Errors
+/// [`ComponentError::BadInput`] if this text cannot be evaluated: the sample is quarantined. A reply of a scorer that
+/// does not parse is no error but a metric, `unparsed`, and leaves out those that it should have given.
+#[async_trait]
 pub trait Evaluator: Send + Sync {
     /// Evaluates a response to the sample's instruction; `None` if the sample's facts do not suffice.
-    fn answer(&self, sample: &LabelledSample, answer: &str) -> Option<Assessment>;
+    async fn answer(
+        &self,
+        sample: &LabelledSample,
+        answer: &str,
+    ) -> Result<Option<Assessment>, ComponentError>;
 
-    /// Evaluates a description of the sample's video; `None` if the sample's facts do not suffice.
-    fn context(&self, sample: &LabelledSample, text: &str) -> Option<Assessment>;
+    /// Evaluates a description of the sample's video; `None` if the sample's facts do not suffice. Default: `None`.
+    async fn context(
+        &self,
+        _sample: &LabelledSample,
+        _text: &str,
+    ) -> Result<Option<Assessment>, ComponentError> {
+        Ok(None)
+    }
+
+    /// Whether an assessment takes a request to a server or a pass of a model. Such an evaluator is asked about
+    /// held-out answers only: judges are not compared with it. Default: false.
+    fn is_costly(&self) -> bool {
+        false
+    }
 }
 
 /// A prompt with its target response, for supervised fine-tuning.

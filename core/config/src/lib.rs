@@ -20,6 +20,7 @@
 //! reports all problems at once with key path, origin and remedy. It loads any struct that implements
 //! [`Validate`]; [`RunConfig`] is the config of `isr run`.
 
+pub mod bounds;
 mod check;
 mod component_schema;
 mod diagnostics;

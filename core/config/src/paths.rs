@@ -9,7 +9,7 @@ use std::path::{Component, Path, PathBuf};
 use toml::{Table, Value};
 
 /// Keys of paths that are read, by section.
-const KEYS: [(&str, &[&str]); 8] = [
+const KEYS: [(&str, &[&str]); 12] = [
     ("policy", &["model", "adapter"]),
     ("encoder", &["model"]),
     ("data", &["training", "evaluation", "audit", "video_root", "path"]),
@@ -18,6 +18,10 @@ const KEYS: [(&str, &[&str]); 8] = [
     ("loop", &["path", "media_root"]),
     ("judge", &["ca_file", "annotations"]),
     ("retrospector", &["ca_file"]),
+    ("evaluator", &["ca_file"]),
+    ("scoring", &["ca_file"]),
+    ("sets", &["questions", "videos"]),
+    ("models", &["model", "predictions", "ca_file"]),
 ];
 
 /// Replaces the relative paths of a file's table that are found elsewhere than in the working directory. `directory` is the
@@ -25,7 +29,12 @@ const KEYS: [(&str, &[&str]); 8] = [
 pub(super) fn resolve(directory: &Path, table: &mut Table) {
     let here = |text: &str| Path::new(text).exists();
     for (section, keys) in KEYS {
-        if let Some(Value::Table(section)) = table.get_mut(section) {
+        let sections = match table.get_mut(section) {
+            Some(Value::Table(section)) => vec![section],
+            Some(Value::Array(items)) => items.iter_mut().filter_map(Value::as_table_mut).collect(),
+            _ => Vec::new(),
+        };
+        for section in sections {
             each(section, keys, &mut |text| {
                 if let Some(found) = found(directory, text, here) {
                     *text = found;

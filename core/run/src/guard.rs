@@ -10,7 +10,10 @@ use tokio::task::JoinError;
 use tokio_util::sync::CancellationToken;
 
 /// Awaits a future until it completes or `cancel` fires, whichever is first.
-pub(crate) async fn unless_cancelled<T>(
+///
+/// # Errors
+/// [`Error::Cancelled`].
+pub async fn unless_cancelled<T>(
     cancel: &CancellationToken,
     future: impl Future<Output = T>,
 ) -> Result<T, Error> {

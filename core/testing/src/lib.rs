@@ -8,6 +8,7 @@
 //! | [`objective`] | [`PreferenceObjective`](isr_api::PreferenceObjective) |
 //! | [`encoder`] | [`VideoEncoder`](isr_api::VideoEncoder) |
 //! | [`policy`] | [`Policy`](isr_api::Policy) |
+//! | [`evaluator`] | [`Evaluator`](isr_api::Evaluator) |
 //!
 //! A suite takes a component and returns the first [`Failure`] of each broken rule; an empty list means that the
 //! contract holds. It takes about a second for a component without costs of its own, supplies [`FakePolicy`]
@@ -42,6 +43,7 @@
 
 mod call;
 mod encoder;
+mod evaluator;
 mod fake_policy;
 mod finding;
 pub mod fixtures;
@@ -54,6 +56,7 @@ mod scripted_policy;
 
 pub use call::{LONGEST_CALL, calls_made, set_longest_call};
 pub use encoder::encoder;
+pub use evaluator::evaluator;
 pub use fake_policy::FakePolicy;
 pub use finding::Failure;
 pub use judge::{JudgeRules, judge};

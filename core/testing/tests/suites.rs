@@ -7,12 +7,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use isr_api::{
-    ComponentError, FeatureType, Fingerprint, Frames, FrozenPolicy, Granularity, Judge, JudgeCase,
-    ObjectiveBatch, ObjectiveValue, Orders, PreferenceObjective, Prompt, Requirements, RetrospectionCase,
-    Retrospector, Sampling, Verdict, VideoEncoder, View, VisualFeatures, Vote,
+    Assessment, ComponentError, Evaluator, FeatureType, Fingerprint, Frames, FrozenPolicy, Granularity,
+    Judge, JudgeCase, LabelledSample, ObjectiveBatch, ObjectiveValue, Orders, PreferenceObjective, Prompt,
+    Requirements, RetrospectionCase, Retrospector, Sample, Sampling, Verdict, VideoEncoder, View,
+    VisualFeatures, Vote,
 };
 use isr_testing::{
-    Failure, FakePolicy, JudgeRules, ObjectiveRules, encoder, judge, objective, policy, retrospector,
+    Failure, FakePolicy, JudgeRules, ObjectiveRules, encoder, evaluator, judge, objective, policy,
+    retrospector,
 };
 
 /// A judge that is a function.
@@ -228,4 +230,40 @@ async fn policies_that_draw_from_elsewhere_are_found() {
     let fake = FakePolicy::replying(move |_, _| format!("call {}", calls.fetch_add(1, Ordering::SeqCst)));
     let found = rules(&policy(Arc::new(fake)).await);
     assert!(found.contains(&"deterministic"), "{found:?}");
+}
+
+/// An evaluator that is a function.
+struct Assesses<F>(F);
+
+#[async_trait]
+impl<F: Fn(&str) -> Result<Option<f64>, ComponentError> + Send + Sync> Evaluator for Assesses<F> {
+    async fn answer(&self, _: &LabelledSample, answer: &str) -> Result<Option<Assessment>, ComponentError> {
+        let quality = (self.0)(answer)?;
+        Ok(quality.map(|quality| Assessment { quality, ..Assessment::default() }))
+    }
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_an_evaluator_is_found() {
+    async fn broken(
+        assesses: impl Fn(&str) -> Result<Option<f64>, ComponentError> + Send + Sync + 'static,
+    ) -> Vec<&'static str> {
+        let sample = Sample { id: "a".into(), video: "a.mp4".into(), instruction: "what?".to_owned() };
+        let labelled =
+            LabelledSample { sample, reference: "a dog".to_owned(), facts: serde_json::Value::Null };
+        rules(&evaluator(Arc::new(Assesses(assesses)), &labelled, "a dog").await)
+    }
+    let length = |text: &str| Ok(Some(text.len() as f64));
+    assert!(broken(length).await.is_empty());
+    let choosy = move |text: &str| {
+        if text.is_empty() { Err(ComponentError::bad_input("empty")) } else { length(text) }
+    };
+    assert!(broken(choosy).await.is_empty());
+    assert_eq!(broken(|_| Ok(None)).await, ["assessment"]);
+    assert_eq!(broken(|text| Ok(Some(1.0 / text.len() as f64))).await, ["finite"]);
+    assert_eq!(broken(|text| Ok(Some(f64::from(text.as_bytes()[0])))).await, ["errors"]);
+    assert_eq!(broken(|_| Err(ComponentError::failed("down"))).await, ["errors"]);
+    let calls = AtomicU64::new(0);
+    let counting = move |_: &str| Ok(Some(calls.fetch_add(1, Ordering::Relaxed) as f64));
+    assert_eq!(broken(counting).await, ["deterministic", "concurrent"]);
 }

@@ -69,10 +69,10 @@ pub use combine::{
 };
 pub use error::JudgeError;
 #[cfg(feature = "http")]
-pub use http::{
-    BudgetConfig, FramesConfig, HttpJudgeConfig, MaxTokensKey, Omit, PricesConfig, Temperature,
-};
+pub use http::HttpJudgeConfig;
 pub use human::{HumanJudgeConfig, Missing};
+#[cfg(feature = "http")]
+pub use isr_chat::{BudgetConfig, FramesConfig, MaxTokensKey, Omit, PricesConfig, Temperature};
 pub use retrospect::{
     FixedRetrospector, FixedRetrospectorConfig, SelfRetrospector, SelfRetrospectorConfig,
 };

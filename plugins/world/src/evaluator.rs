@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use isr_api::{Assessment, BuildContext, Cause, Component, Evaluator, LabelledSample};
+use async_trait::async_trait;
+use isr_api::{Assessment, BuildContext, Cause, Component, ComponentError, Evaluator, LabelledSample};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -112,13 +113,22 @@ fn truth(sample: &LabelledSample) -> Option<Truth> {
     Truth::deserialize(&sample.facts).ok()
 }
 
+#[async_trait]
 impl Evaluator for WorldEvaluator {
-    fn answer(&self, sample: &LabelledSample, answer: &str) -> Option<Assessment> {
-        truth(sample).map(|truth| self.assess_answer(&truth, answer))
+    async fn answer(
+        &self,
+        sample: &LabelledSample,
+        answer: &str,
+    ) -> Result<Option<Assessment>, ComponentError> {
+        Ok(truth(sample).map(|truth| self.assess_answer(&truth, answer)))
     }
 
-    fn context(&self, sample: &LabelledSample, text: &str) -> Option<Assessment> {
-        truth(sample).map(|truth| self.assess_context(&truth, text))
+    async fn context(
+        &self,
+        sample: &LabelledSample,
+        text: &str,
+    ) -> Result<Option<Assessment>, ComponentError> {
+        Ok(truth(sample).map(|truth| self.assess_context(&truth, text)))
     }
 }
 
@@ -202,15 +212,19 @@ mod tests {
         assert!(!half.metrics.contains_key("accuracy"));
     }
 
-    #[test]
-    fn samples_without_this_worlds_facts_are_left_alone() {
+    #[tokio::test]
+    async fn samples_without_this_worlds_facts_are_left_alone() {
         let sample = Sample { id: "x".into(), video: "x.mp4".into(), instruction: "what?".to_owned() };
         let facts = serde_json::to_value(asked(BAR)).unwrap();
         let mut labelled = LabelledSample { sample, reference: String::new(), facts };
-        assert_eq!(evaluator().answer(&labelled, "bar is red.").unwrap().metrics["accuracy"], 1.0);
-        assert!(evaluator().context(&labelled, "bar is red.").is_some());
+        let evaluator = evaluator();
+        let assessment = evaluator.answer(&labelled, "bar is red.").await.unwrap();
+        assert_eq!(assessment.unwrap().metrics["accuracy"], 1.0);
+        assert!(evaluator.context(&labelled, "bar is red.").await.unwrap().is_some());
+        let found = isr_testing::evaluator(Arc::new(evaluator.clone()), &labelled, "bar is red.").await;
+        assert_eq!(found, []);
         labelled.facts = serde_json::Value::Null;
-        assert_eq!(evaluator().answer(&labelled, "bar is red."), None);
-        assert_eq!(evaluator().context(&labelled, "bar is red."), None);
+        assert_eq!(evaluator.answer(&labelled, "bar is red.").await.unwrap(), None);
+        assert_eq!(evaluator.context(&labelled, "bar is red.").await.unwrap(), None);
     }
 }

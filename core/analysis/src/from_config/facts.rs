@@ -12,6 +12,7 @@ use tokio::runtime::Handle;
 /// Ground truth of a run's training samples. Only code that measures receives it.
 pub(super) struct Facts {
     evaluator: Arc<dyn Evaluator>,
+    runtime: Handle,
     samples: HashMap<SampleId, LabelledSample>,
 }
 
@@ -31,18 +32,23 @@ impl Facts {
         let data: Box<dyn DataConfig> = part("data", serde_json::from_value(data))?;
         let cx = BuildContext { config: settings };
         let (evaluator, data) = (part("evaluator", evaluator.build(&cx))?, part("data", data.build(&cx))?);
+        if evaluator.is_costly() {
+            return Err("the run's evaluator asks a model, which a report does not do".to_owned());
+        }
         let samples: Result<Vec<LabelledSample>, ComponentError> = runtime.block_on(data.audit());
         let samples = part("data", samples)?;
         if samples.is_empty() {
             return Err("the run's data knows no facts of its training samples".to_owned());
         }
         let samples = samples.into_iter().map(|labelled| (labelled.sample.id.clone(), labelled)).collect();
-        Ok(Self { evaluator, samples })
+        Ok(Self { evaluator, runtime: runtime.clone(), samples })
     }
 
-    /// Quality of an answer ([`isr_api::Assessment::quality`]); `None` where it is unknown or not finite.
+    /// Quality of an answer ([`isr_api::Assessment::quality`]); `None` where it is unknown or not finite. Blocks, as
+    /// [`of_run`](Self::of_run).
     pub(super) fn quality(&self, sample: &SampleId, answer: &str) -> Option<f64> {
-        let assessment = self.evaluator.answer(self.samples.get(sample)?, answer)?;
+        let assessment = self.evaluator.answer(self.samples.get(sample)?, answer);
+        let assessment = self.runtime.block_on(assessment).ok()??;
         Some(assessment.quality).filter(|quality| quality.is_finite())
     }
 }

@@ -97,11 +97,9 @@ impl Selection for Fake {
     }
 }
 
+#[async_trait]
 impl Evaluator for Fake {
-    fn answer(&self, _: &LabelledSample, _: &str) -> Option<Assessment> {
-        unreachable!()
-    }
-    fn context(&self, _: &LabelledSample, _: &str) -> Option<Assessment> {
+    async fn answer(&self, _: &LabelledSample, _: &str) -> Result<Option<Assessment>, ComponentError> {
         unreachable!()
     }
 }

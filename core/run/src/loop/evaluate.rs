@@ -109,12 +109,16 @@ impl IterativeLoop {
                 let (greedy, sampled) = futures::try_join!(greedy, sampled)?;
                 check_responses(std::slice::from_ref(&greedy), 1)?;
                 check_responses(std::slice::from_ref(&sampled), 1)?;
+                let greedy_metrics = metrics(evaluator.as_ref(), &labelled, &greedy);
+                let sampled_metrics = metrics(evaluator.as_ref(), &labelled, &sampled);
+                let (greedy_metrics, sampled_metrics) =
+                    futures::try_join!(greedy_metrics, sampled_metrics)?;
                 Ok(AnswerRecord {
                     sample: sample.id.clone(),
                     video: video_key(&sample.video),
                     instruction: sample.instruction.clone(),
-                    greedy_metrics: metrics(evaluator.as_ref(), &labelled, &greedy)?,
-                    sampled_metrics: metrics(evaluator.as_ref(), &labelled, &sampled)?,
+                    greedy_metrics,
+                    sampled_metrics,
                     greedy,
                     sampled,
                 })
@@ -124,12 +128,12 @@ impl IterativeLoop {
     }
 }
 
-fn metrics(
+async fn metrics(
     evaluator: &dyn Evaluator,
     sample: &LabelledSample,
     response: &Response,
 ) -> Result<BTreeMap<String, f64>, ComponentError> {
-    let assessment = finite(evaluator.answer(sample, &response.text))?;
+    let assessment = finite(evaluator.answer(sample, &response.text).await?)?;
     let mut metrics = assessment.map(|assessment| assessment.metrics).unwrap_or_default();
     metrics.insert("response_tokens".to_owned(), response.token_ids.len() as f64);
     Ok(metrics)

@@ -7,7 +7,8 @@ use isr_api::records::{
     VerdictRecord,
 };
 use isr_api::{
-    Choice, ChoiceCounts, ComponentError, Error, Evaluator, LabelledSample, Response, VisualContext,
+    Assessment, Choice, ChoiceCounts, ComponentError, Error, Evaluator, LabelledSample, Response,
+    VisualContext,
 };
 
 use super::IterativeLoop;
@@ -15,11 +16,10 @@ use super::evaluate::{finite, means};
 use super::resume::LoopData;
 use super::stage::in_iteration;
 use super::train::Trained;
-use crate::guard::caught;
 use crate::store::read_journal;
 
 impl IterativeLoop {
-    pub(super) fn summarise(
+    pub(super) async fn summarise(
         &self,
         t: u32,
         data: &LoopData,
@@ -37,12 +37,12 @@ impl IterativeLoop {
             *quarantined.entry(record.stage.clone()).or_insert(0) += 1;
         }
         let stage = in_iteration(t, "measure");
-        let measured = caught(&stage, "evaluator", || {
-            let evaluator = self.parts.components.evaluator.as_deref();
-            let contexts = assess_contexts(evaluator, data, &responses, &contexts)?;
-            Ok((contexts, judge_summary(evaluator, data, &responses, &verdicts)?))
-        });
-        let (contexts, judge) = measured?;
+        let evaluator = self.parts.components.evaluator.as_deref().filter(|it| !it.is_costly());
+        let measured = async {
+            let contexts = assess_contexts(evaluator, data, &responses, &contexts).await?;
+            Ok((contexts, judge_summary(evaluator, data, &responses, &verdicts).await?))
+        };
+        let (contexts, judge) = self.interruptible(measured, &stage, "evaluator").await?;
         // Answers of datasets stand for sampled ones where nothing was sampled.
         let scored: Vec<PreferenceRecord> = match responses.is_empty() {
             true => read_journal(&dir.join("preferences.jsonl"))?,
@@ -76,7 +76,7 @@ fn mean_tokens(answers: &[&Response]) -> f64 {
 }
 
 /// Evaluates each context against the facts of the first sample on its video.
-fn assess_contexts(
+async fn assess_contexts(
     evaluator: Option<&dyn Evaluator>,
     data: &LoopData,
     responses: &[ResponseRecord],
@@ -94,13 +94,23 @@ fn assess_contexts(
     let mut assessed = Vec::new();
     for context in contexts {
         let Some(labelled) = by_video.get(context.video.as_str()) else { continue };
-        let assessment = finite(evaluator.context(labelled, &context.text))?;
+        let assessment = known(evaluator.context(labelled, &context.text).await)?;
         assessed.extend(assessment.map(|assessment| assessment.metrics));
     }
     Ok(means(assessed.iter()))
 }
 
-fn judge_summary(
+/// An assessment; `None` also for a text that cannot be evaluated.
+fn known(
+    outcome: Result<Option<Assessment>, ComponentError>,
+) -> Result<Option<Assessment>, ComponentError> {
+    match outcome {
+        Err(ComponentError::BadInput(_)) => Ok(None),
+        outcome => finite(outcome?),
+    }
+}
+
+async fn judge_summary(
     evaluator: Option<&dyn Evaluator>,
     data: &LoopData,
     responses: &[ResponseRecord],
@@ -117,13 +127,11 @@ fn judge_summary(
         let choice = verdict.verdict.choice();
         let tokens = |response: &Response| response.token_ids.len() as f64;
         longer.add(choice, Choice::of_difference(tokens(first) - tokens(second)));
-        let quality = |text: &str| {
-            let known = evaluator.zip(data.audit.get(&verdict.sample));
-            let assessment = known.and_then(|(evaluator, labelled)| evaluator.answer(labelled, text));
-            Ok(finite(assessment)?.map(|assessment| assessment.quality))
-        };
-        if let (Some(first), Some(second)) = (quality(&first.text)?, quality(&second.text)?) {
-            truth.add(choice, Choice::of_difference(first - second));
+        let Some((evaluator, labelled)) = evaluator.zip(data.audit.get(&verdict.sample)) else { continue };
+        let first = known(evaluator.answer(labelled, &first.text).await)?;
+        let second = known(evaluator.answer(labelled, &second.text).await)?;
+        if let Some((first, second)) = first.zip(second) {
+            truth.add(choice, Choice::of_difference(first.quality - second.quality));
         }
     }
     let count = verdicts.len().max(1) as f64;

@@ -133,7 +133,7 @@ impl IterativeLoop {
                 let training = self.train(t, &mixed.responses, &mixed.selected).await?; // pi_{t+1} <- DPO(pairs; pi_t)
                 let evaluation = self.evaluate(t, &data).await?;
                 progress.remember(contexts);
-                self.summarise(t, &data, samples.len() + mixed.drawn, training, evaluation)
+                self.summarise(t, &data, samples.len() + mixed.drawn, training, evaluation).await
             };
             let row = iteration.instrument(info_span!("iteration", t)).await?;
             progress.summary.iterations.push(row.clone());

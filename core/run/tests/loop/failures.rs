@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use isr_api::records::VerdictRecord;
@@ -183,17 +184,58 @@ async fn a_training_that_diverges_stops_with_a_remedy() {
 enum Critic {
     Panics,
     Nan,
+    /// Rejects every answer.
+    Refuses,
+    /// Counts the answers that it is asked about, at a cost.
+    Costly(Arc<AtomicUsize>),
 }
 
+#[async_trait]
 impl Evaluator for Critic {
-    fn answer(&self, _: &LabelledSample, _: &str) -> Option<Assessment> {
+    async fn answer(&self, _: &LabelledSample, _: &str) -> Result<Option<Assessment>, ComponentError> {
+        match self {
+            Self::Refuses => return Err(ComponentError::bad_input("no such question")),
+            Self::Costly(asked) => drop(asked.fetch_add(1, Ordering::Relaxed)),
+            Self::Panics | Self::Nan => {}
+        }
         let accuracy = if matches!(self, Self::Nan) { f64::NAN } else { 1.0 };
-        Some(Assessment { quality: 0.0, metrics: BTreeMap::from([("accuracy".to_owned(), accuracy)]) })
+        Ok(Some(Assessment { quality: 0.0, metrics: BTreeMap::from([("accuracy".to_owned(), accuracy)]) }))
     }
 
-    fn context(&self, _: &LabelledSample, _: &str) -> Option<Assessment> {
-        panic!("no context")
+    async fn context(&self, _: &LabelledSample, _: &str) -> Result<Option<Assessment>, ComponentError> {
+        assert!(!matches!(self, Self::Panics), "no context");
+        Ok(None)
     }
+
+    fn is_costly(&self) -> bool {
+        matches!(self, Self::Costly(_))
+    }
+}
+
+#[tokio::test]
+async fn what_an_evaluator_refuses_is_quarantined() {
+    let dir = scratch();
+    let mut fakes = Fakes::new(&Arc::default());
+    fakes.components.evaluator = Some(Arc::new(Critic::Refuses));
+    let error = run_with(dir.path(), &Settings::default(), fakes.components).await.unwrap_err().to_string();
+    assert!(
+        error.contains("quarantined in iteration 0, evaluate") && error.contains("no such question"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn an_evaluator_that_costs_is_asked_about_held_out_answers_only() {
+    let (dir, asked) = (scratch(), Arc::<AtomicUsize>::default());
+    let mut fakes = Fakes::new(&Arc::default());
+    fakes.components.evaluator = Some(Arc::new(Critic::Costly(Arc::clone(&asked))));
+    let summary = run_with(dir.path(), &Settings::default(), fakes.components).await.unwrap();
+    let evaluations =
+        summary.iterations.iter().filter_map(|row| row.evaluation.as_ref()).chain(&summary.base);
+    // A greedy and a sampled answer each.
+    let answers: usize = evaluations.map(|it| 2 * it.samples).sum();
+    assert_eq!(asked.load(Ordering::Relaxed), answers);
+    assert!(answers > 0 && summary.iterations[0].judge.agreement_of == 0);
 }
 
 #[tokio::test]

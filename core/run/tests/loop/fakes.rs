@@ -205,13 +205,18 @@ impl Selection for FakeSelection {
 
 pub(crate) struct FakeEvaluator;
 
+#[async_trait]
 impl Evaluator for FakeEvaluator {
-    fn answer(&self, _: &LabelledSample, answer: &str) -> Option<Assessment> {
+    async fn answer(&self, _: &LabelledSample, answer: &str) -> Result<Option<Assessment>, ComponentError> {
         let quality = redness(answer);
-        Some(Assessment { quality, metrics: BTreeMap::from([("accuracy".to_owned(), quality)]) })
+        Ok(Some(Assessment { quality, metrics: BTreeMap::from([("accuracy".to_owned(), quality)]) }))
     }
 
-    fn context(&self, sample: &LabelledSample, text: &str) -> Option<Assessment> {
-        self.answer(sample, text)
+    async fn context(
+        &self,
+        sample: &LabelledSample,
+        text: &str,
+    ) -> Result<Option<Assessment>, ComponentError> {
+        self.answer(sample, text).await
     }
 }

@@ -1,9 +1,8 @@
 //! Sampling of replies until one can be parsed.
 
-use isr_api::{ComponentError, FinishReason, FrozenPolicy, JudgeCase, Streams};
+use isr_api::{ComponentError, FinishReason, FrozenPolicy, JudgeCase, Streams, without_reasoning};
 
 use super::reply::ReplyConfig;
-use super::thinking;
 use crate::error::JudgeError;
 use crate::prompt;
 
@@ -49,7 +48,7 @@ impl Asker {
             let video = self.video.then_some(&case.scene);
             let prompt = prompt::assemble(video, self.system.as_deref(), question.text.clone());
             let response = policy.answer(prompt, self.reply.sampling_of(attempt), seed).await?;
-            let said = thinking::answer(&response.text);
+            let said = without_reasoning(&response.text);
             if said.is_none() && response.finish_reason == FinishReason::Length {
                 // Other draws would reason as long.
                 let limit = format!("max_new_tokens = {}", self.reply.sampling.max_new_tokens);

@@ -11,7 +11,6 @@ mod pointwise;
 mod reply;
 mod rubric;
 mod scorer;
-mod thinking;
 mod verdict;
 
 pub use criterion::Criterion;
@@ -25,5 +24,3 @@ pub use verdict::VerdictConfig;
 pub(crate) use asker::unreadable;
 #[cfg(feature = "http")]
 pub(crate) use comparison::{Comparison, ComparisonParts, DEFAULT_PROMPT};
-#[cfg(feature = "http")]
-pub(crate) use thinking::answer;

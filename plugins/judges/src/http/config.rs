@@ -2,26 +2,20 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use isr_api::{BuildContext, Cause, Component, Judge, Orders};
-use reqwest::Url;
+use isr_chat::{BudgetConfig, FramesConfig, MaxTokensKey, PricesConfig, ServerConfig, Temperature};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::backoff::Backoff;
-use super::budget::{Budget, BudgetConfig, PricesConfig};
-use super::cache::Cache;
-use super::client::ChatClient;
-use super::connection::{Connection, Secret};
-use super::frames::FramesConfig;
 use super::judge::HttpJudge;
-use super::pace::Pace;
-use super::request::{MaxTokensKey, OWN_KEYS, RequestStyle};
 use crate::ask::{Comparison, ComparisonParts, DEFAULT_PROMPT, Take};
 use crate::bounds;
 use crate::error::JudgeError;
+
+/// Who asks, in error messages.
+const ROLE: &str = "judge";
 
 /// Generative pairwise judge behind an OpenAI-compatible server, asked as `verdict` asks the policy. The API
 /// key comes from an environment variable. Sends text and, with `frames`, frames of the video.
@@ -125,39 +119,6 @@ pub struct HttpJudgeConfig {
     pub cache_dir: Option<PathBuf>,
 }
 
-/// Sampling temperature of requests.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(untagged, expecting = "a number, or \"omit\"")]
-pub enum Temperature {
-    /// The temperature that is sent.
-    Value(f64),
-    /// None is sent.
-    Omit(Omit),
-}
-
-/// The word of [`Temperature::Omit`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Omit {
-    /// `"omit"`.
-    Omit,
-}
-
-impl Default for Temperature {
-    fn default() -> Self {
-        Self::Value(0.0)
-    }
-}
-
-impl Temperature {
-    fn value(self) -> Option<f64> {
-        match self {
-            Self::Value(value) => Some(value),
-            Self::Omit(_) => None,
-        }
-    }
-}
-
 fn default_prompt() -> String {
     DEFAULT_PROMPT.to_owned()
 }
@@ -221,79 +182,28 @@ impl HttpJudgeConfig {
         })
     }
 
-    /// The endpoint. Error messages do not repeat the address, which may contain a secret.
-    fn url(&self) -> Result<Url, String> {
-        let url = format!("{}/chat/completions", self.base_url.trim_end_matches('/'));
-        let url = Url::parse(&url).map_err(|error| format!("base_url: {error}"))?;
-        if !matches!(url.scheme(), "http" | "https") {
-            return Err("base_url must begin with http:// or https://".to_owned());
-        }
-        if !url.username().is_empty() || url.password().is_some() || url.query().is_some() {
-            let remedy = "put the key into an environment variable, and its name into api_key_env";
-            return Err(format!("base_url has a user, password or query; {remedy}"));
-        }
-        Ok(url)
-    }
-
-    /// Refuses an API key in place of a variable's name, which would be stored with the config. The message
-    /// does not repeat it.
-    fn validate_key(&self) -> Result<(), String> {
-        let is_name = |name: &String| {
-            let mut letters = name.chars();
-            letters.next().is_some_and(|first| first.is_ascii_uppercase() || first == '_')
-                && letters.all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')
-        };
-        if self.api_key_env.as_ref().is_none_or(is_name) {
-            return Ok(());
-        }
-        Err("api_key_env must be the name of an environment variable (capitals, digits, _), not a key"
-            .to_owned())
-    }
-
-    fn validate_request(&self) -> Result<(), String> {
-        if self.model.trim().is_empty() {
-            return Err("model is empty; name one that the server has".to_owned());
-        }
-        if let Some(key) = self.extra.keys().find(|key| OWN_KEYS.contains(&key.as_str())) {
-            return Err(format!("extra.{key} is written by the judge itself; use its own setting"));
-        }
-        if let Some(frames) = &self.frames {
-            bounds::at_least_one("frames.count", frames.count)?;
-        }
-        if self.max_tokens > 0
-            && self.max_tokens_key == MaxTokensKey::MaxCompletionTokens
-            && self.extra.contains_key("max_completion_tokens")
-        {
-            return Err(
-                "extra.max_completion_tokens is written by the judge itself; use max_tokens".to_owned()
-            );
-        }
-        bounds::not_negative("temperature", self.temperature.value().unwrap_or_default())?;
-        bounds::at_least_one("attempts", self.attempts)?;
-        bounds::positive("retry_temperature", self.retry_temperature)
-    }
-
-    fn validate_waits(&self) -> Result<(), String> {
-        bounds::at_least_one("concurrency", self.concurrency)?;
-        self.requests_per_minute
-            .map_or(Ok(()), |rate| bounds::between("requests_per_minute", rate, 1e-3, 1e6))?;
-        bounds::between("timeout_s", self.timeout_s, 1e-3, 86_400.0)?;
-        bounds::between("backoff_s", self.backoff_s, 1e-3, 86_400.0)?;
-        bounds::between("max_wait_s", self.max_wait_s, self.backoff_s, 86_400.0)
-    }
-
-    fn client(&self) -> Result<ChatClient, JudgeError> {
-        let key = self.api_key_env.as_deref().map(Secret::from_env).transpose()?;
-        let url = self.url().map_err(JudgeError::Setting)?;
-        let seconds = Duration::from_secs_f64;
-        Ok(ChatClient {
-            connection: Connection::new(url, key, seconds(self.timeout_s), self.ca_file.as_deref())?,
-            pace: Pace::new(self.concurrency, self.requests_per_minute),
-            budget: Budget::new(&self.budget, &self.prices).map_err(JudgeError::Setting)?,
-            backoff: Backoff { first: seconds(self.backoff_s), longest: seconds(self.max_wait_s) },
+    /// The server's part of the settings.
+    fn server(&self) -> ServerConfig {
+        ServerConfig {
+            base_url: self.base_url.clone(),
+            model: self.model.clone(),
+            api_key_env: self.api_key_env.clone(),
+            ca_file: self.ca_file.clone(),
+            temperature: Some(self.temperature),
+            max_tokens: self.max_tokens,
+            max_tokens_key: self.max_tokens_key,
+            send_seed: self.send_seed,
+            extra: self.extra.clone(),
+            concurrency: self.concurrency,
+            requests_per_minute: self.requests_per_minute,
+            timeout_s: self.timeout_s,
             retries: self.retries,
-            cache: self.cache_dir.as_deref().map(Cache::new),
-        })
+            backoff_s: self.backoff_s,
+            max_wait_s: self.max_wait_s,
+            budget: self.budget.clone(),
+            prices: self.prices.clone(),
+            cache_dir: self.cache_dir.clone(),
+        }
     }
 }
 
@@ -301,26 +211,21 @@ impl Component for HttpJudgeConfig {
     type Built = Arc<dyn Judge>;
 
     fn validate(&self) -> Result<(), String> {
-        self.url()?;
-        self.validate_key()?;
-        self.validate_request()?;
-        self.validate_waits()?;
-        Budget::new(&self.budget, &self.prices)?;
+        self.server().validate(ROLE)?;
+        if let Some(frames) = &self.frames {
+            bounds::at_least_one("frames.count", frames.count)?;
+        }
+        bounds::at_least_one("attempts", self.attempts)?;
+        bounds::positive("retry_temperature", self.retry_temperature)?;
         self.comparison().map(drop).map_err(|error| error.to_string())
     }
 
     fn build(&self, _: &BuildContext) -> Result<Self::Built, Cause> {
+        let server = self.server();
         Ok(Arc::new(HttpJudge {
-            client: self.client()?,
+            client: server.client(ROLE)?,
             comparison: self.comparison()?,
-            style: RequestStyle {
-                model: self.model.clone(),
-                system: self.system.clone(),
-                max_tokens: self.max_tokens,
-                max_tokens_key: self.max_tokens_key,
-                send_seed: self.send_seed,
-                extra: self.extra.clone(),
-            },
+            style: server.style(self.system.clone()),
             orders: self.orders,
             frames: self.frames.as_ref().map(|frames| frames.count),
             temperatures: [None, Some(self.retry_temperature)]

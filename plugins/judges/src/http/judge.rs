@@ -3,10 +3,8 @@
 use async_trait::async_trait;
 use futures::future::join_all;
 use isr_api::{ComponentError, FrozenPolicy, Judge, JudgeCase, Orders, Streams, Verdict, Vote};
+use isr_chat::{ChatClient, RequestStyle, data_urls};
 
-use super::client::ChatClient;
-use super::frames::data_urls;
-use super::request::RequestStyle;
 use crate::ask::{Comparison, unreadable};
 use crate::comparison_prompt::presented;
 use crate::error::JudgeError;

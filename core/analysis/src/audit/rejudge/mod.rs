@@ -20,8 +20,8 @@ use isr_api::{
     CheckpointKind, ComponentError, Error, Event, FrozenPolicy, Judge, JudgeCase, Observer, Policy,
     SampleId, Stage, VisualContext,
 };
-use isr_run::VideoCache;
 use isr_run::store::{Journal, iteration_dir, read_journal, scan_journal};
+use isr_run::{VideoCache, unless_cancelled};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -102,7 +102,7 @@ impl Rejudging {
         self.observe(&Event::StageStarted { iteration, stage, done: total - left.len(), total });
         let tasks = left.into_iter().map(|trial| self.task(trial));
         let mut outcomes = futures::stream::iter(tasks).buffered(self.concurrency.max(1));
-        while let Some((sample, outcome)) = self.unless_cancelled(outcomes.next()).await? {
+        while let Some((sample, outcome)) = unless_cancelled(&self.cancel, outcomes.next()).await? {
             match outcome {
                 Ok(record) => {
                     verdicts.append(&record)?;
@@ -192,7 +192,8 @@ impl Rejudging {
                     "{path}, which judged it, is not there; choose other `iterations`"
                 )));
             }
-            let load = self.unless_cancelled(self.policy.load(&path, CheckpointKind::Model)).await?;
+            let load =
+                unless_cancelled(&self.cancel, self.policy.load(&path, CheckpointKind::Model)).await?;
             load.map_err(|source| Error::Component {
                 stage: "load checkpoint".to_owned(),
                 subject: path.display().to_string(),
@@ -224,14 +225,6 @@ impl Rejudging {
         async move {
             let outcome = task.await;
             (sample, outcome.unwrap_or_else(|error| Err(ComponentError::Panicked(error.to_string()))))
-        }
-    }
-
-    async fn unless_cancelled<T>(&self, future: impl Future<Output = T>) -> Result<T, Error> {
-        tokio::select! {
-            biased;
-            () = self.cancel.cancelled() => Err(Error::Cancelled),
-            output = future => Ok(output),
         }
     }
 

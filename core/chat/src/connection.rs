@@ -7,9 +7,9 @@ use std::time::{Duration, SystemTime};
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use reqwest::{Certificate, Client, Response, StatusCode, Url};
 
-use super::backoff::retry_after;
-use super::reply::Reply;
-use crate::error::JudgeError;
+use crate::backoff::retry_after;
+use crate::error::ChatError;
+use crate::reply::Reply;
 
 /// Maximum size of a response body in bytes; bounds the memory that a hostile server can use.
 const LONGEST_BODY: usize = 4 << 20;
@@ -22,17 +22,17 @@ pub(crate) struct Secret(String);
 
 impl Secret {
     /// Reads the key from an environment variable.
-    pub(crate) fn from_env(variable: &str) -> Result<Self, JudgeError> {
+    pub(crate) fn from_env(variable: &str) -> Result<Self, ChatError> {
         match std::env::var(variable) {
             Ok(key) if !key.trim().is_empty() => Ok(Self(key.trim().to_owned())),
-            _ => Err(JudgeError::NoKey { variable: variable.to_owned() }),
+            _ => Err(ChatError::NoKey { variable: variable.to_owned() }),
         }
     }
 
-    fn header(&self) -> Result<HeaderValue, JudgeError> {
+    fn header(&self) -> Result<HeaderValue, ChatError> {
         let value = HeaderValue::from_str(&format!("Bearer {}", self.0));
         let mut value =
-            value.map_err(|_| JudgeError::Client("the key is no text for a header".to_owned()))?;
+            value.map_err(|_| ChatError::Client("the key is no text for a header".to_owned()))?;
         value.set_sensitive(true);
         Ok(value)
     }
@@ -74,7 +74,7 @@ impl Connection {
         key: Option<Secret>,
         timeout: Duration,
         ca_file: Option<&Path>,
-    ) -> Result<Self, JudgeError> {
+    ) -> Result<Self, ChatError> {
         // Fails if the process already has a provider, which serves as well.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut builder = Client::builder().timeout(timeout).redirect(reqwest::redirect::Policy::none());
@@ -84,7 +84,7 @@ impl Connection {
         if let Some(path) = ca_file {
             builder = builder.tls_certs_merge(authorities(path)?);
         }
-        let client = builder.build().map_err(|error| JudgeError::Client(error.to_string()))?;
+        let client = builder.build().map_err(|error| ChatError::Client(error.to_string()))?;
         Ok(Self { client, url, key })
     }
 
@@ -94,7 +94,7 @@ impl Connection {
     }
 
     /// Sends a request body and reads the response, within the time-out.
-    pub(crate) async fn exchange(&self, body: Vec<u8>) -> Result<Outcome, JudgeError> {
+    pub(crate) async fn exchange(&self, body: Vec<u8>) -> Result<Outcome, ChatError> {
         let mut request = self.client.post(self.url.clone());
         request = request.header(CONTENT_TYPE, HeaderValue::from_static("application/json")).body(body);
         if let Some(key) = &self.key {
@@ -144,8 +144,8 @@ impl Connection {
 }
 
 /// Reads the certificates of a PEM file.
-fn authorities(path: &Path) -> Result<Vec<Certificate>, JudgeError> {
-    let wrong = |reason: String| JudgeError::Authorities { path: path.to_owned(), reason };
+fn authorities(path: &Path) -> Result<Vec<Certificate>, ChatError> {
+    let wrong = |reason: String| ChatError::Authorities { path: path.to_owned(), reason };
     let pem = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
     match Certificate::from_pem_bundle(&pem) {
         Ok(certificates) if certificates.is_empty() => Err(wrong("there is none in it".to_owned())),

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use isr_api::{Fingerprint, FingerprintBuilder};
 use serde::{Deserialize, Serialize};
 
-use super::reply::Reply;
+use crate::reply::Reply;
 
 /// Version of the entry format.
 const SCHEMA: u32 = 1;

@@ -4,17 +4,23 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::refusal::PICTURES;
+use crate::refusal::PICTURES;
 
-/// Parameters shared by all requests of a judge.
+/// Parameters shared by all requests of a client.
 #[derive(Debug)]
-pub(crate) struct RequestStyle {
-    pub(crate) model: String,
-    pub(crate) system: Option<String>,
-    pub(crate) max_tokens: u32,
-    pub(crate) max_tokens_key: MaxTokensKey,
-    pub(crate) send_seed: bool,
-    pub(crate) extra: Map<String, Value>,
+pub struct RequestStyle {
+    /// Model on the server.
+    pub model: String,
+    /// System prompt.
+    pub system: Option<String>,
+    /// Maximum length of a reply in tokens; 0 sends none.
+    pub max_tokens: u32,
+    /// Key that holds it.
+    pub max_tokens_key: MaxTokensKey,
+    /// Whether a seed is sent.
+    pub send_seed: bool,
+    /// Additional keys of the body.
+    pub extra: Map<String, Value>,
 }
 
 /// Key of the request body for the maximum length of a reply.
@@ -28,27 +34,25 @@ pub enum MaxTokensKey {
     MaxCompletionTokens,
 }
 
-/// Keys that the judge sets, and `extra` must not.
+/// Keys that the client sets, and `extra` must not.
 pub(crate) const OWN_KEYS: [&str; 7] =
     ["model", "messages", "temperature", "max_tokens", "seed", "n", "stream"];
 
 /// The setting to change where a server does not take a key of the request body.
-pub(crate) fn remedy(parameter: &str) -> String {
+pub(crate) fn remedy(parameter: &str, role: &str) -> String {
     match parameter {
-        "temperature" => "set temperature = \"omit\" in the judge's section".to_owned(),
-        "max_tokens" => {
-            "set max_tokens_key = \"max_completion_tokens\" in the judge's section, or another max_tokens \
+        "temperature" => format!("set temperature = \"omit\" in the {role}'s section"),
+        "max_tokens" => format!(
+            "set max_tokens_key = \"max_completion_tokens\" in the {role}'s section, or another max_tokens \
              (0 omits the key)"
-                .to_owned()
-        }
-        "max_completion_tokens" => {
-            "set max_tokens_key = \"max_tokens\" in the judge's section, or another max_tokens (0 omits the key)"
-                .to_owned()
-        }
-        "seed" => "set send_seed = false in the judge's section".to_owned(),
-        "model" => "set the judge's model to one that the server has".to_owned(),
-        PICTURES => "leave out frames in the judge's section, or set a model that takes pictures".to_owned(),
-        other => format!("change or remove extra.{other} in the judge's section"),
+        ),
+        "max_completion_tokens" => format!(
+            "set max_tokens_key = \"max_tokens\" in the {role}'s section, or another max_tokens (0 omits the key)"
+        ),
+        "seed" => format!("set send_seed = false in the {role}'s section"),
+        "model" => format!("set the {role}'s model to one that the server has"),
+        PICTURES => format!("leave out frames in the {role}'s section, or set a model that takes pictures"),
+        other => format!("change or remove extra.{other} in the {role}'s section"),
     }
 }
 
@@ -71,13 +75,7 @@ struct Body<'b> {
 impl RequestStyle {
     /// JSON body for a text and images (`data:` URLs). Deterministic to the byte, as cache keys are digests of
     /// it.
-    pub(crate) fn body(
-        &self,
-        text: &str,
-        pictures: &[String],
-        temperature: Option<f64>,
-        seed: u64,
-    ) -> Vec<u8> {
+    pub fn body(&self, text: &str, pictures: &[String], temperature: Option<f64>, seed: u64) -> Vec<u8> {
         let limit = |key| (self.max_tokens > 0 && self.max_tokens_key == key).then_some(self.max_tokens);
         let system = self.system.iter().map(|text| json!({ "role": "system", "content": text }));
         let user = json!({ "role": "user", "content": content(text, pictures) });

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until};
 
-use crate::error::JudgeError;
+use crate::error::ChatError;
 
 /// Rate limiter of a server.
 #[derive(Debug)]
@@ -30,8 +30,8 @@ impl Pace {
     }
 
     /// Waits for a slot. The request counts as concurrent until the permit is dropped.
-    pub(crate) async fn turn(&self) -> Result<OwnedSemaphorePermit, JudgeError> {
-        let permit = Arc::clone(&self.under_way).acquire_owned().await.map_err(|_| JudgeError::Closed)?;
+    pub(crate) async fn turn(&self) -> Result<OwnedSemaphorePermit, ChatError> {
+        let permit = Arc::clone(&self.under_way).acquire_owned().await.map_err(|_| ChatError::Closed)?;
         sleep_until(self.departure()).await;
         // Another reply may have asked for a pause in the meantime.
         while let Some(end) = self.quiet_until() {

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use rand::Rng;
 
-use crate::error::JudgeError;
+use crate::error::ChatError;
 
 /// Exponential backoff with jitter.
 #[derive(Debug, Clone)]
@@ -24,13 +24,13 @@ impl Backoff {
     /// Delay that a server asked for.
     ///
     /// # Errors
-    /// [`JudgeError::LongWait`] if it exceeds `longest`.
-    pub(crate) fn obey(&self, asked: Duration) -> Result<Duration, JudgeError> {
+    /// [`ChatError::LongWait`] if it exceeds `longest`.
+    pub(crate) fn obey(&self, asked: Duration) -> Result<Duration, ChatError> {
         if asked <= self.longest {
             return Ok(asked);
         }
         let (asked, limit) = (asked.as_secs_f64(), self.longest.as_secs_f64());
-        Err(JudgeError::LongWait { asked, limit })
+        Err(ChatError::LongWait { asked, limit })
     }
 }
 

@@ -5,11 +5,11 @@ use std::sync::{Mutex, PoisonError};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::reply::Usage;
-use crate::bounds;
-use crate::error::JudgeError;
+use crate::error::ChatError;
+use crate::reply::Usage;
+use isr_config::bounds;
 
-/// Limits of a judge per process; the run stops when one is reached. Requests are counted before they are
+/// Limits per process; the run stops when one is reached. Requests are counted before they are
 /// sent, failed ones included; tokens and money when a reply arrives, so concurrent requests may exceed them.
 /// Cached replies are free.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -52,7 +52,7 @@ struct Spent {
     money: f64,
 }
 
-/// Limits, prices and expenses of one judge.
+/// Limits, prices and expenses of one client.
 #[derive(Debug)]
 pub(crate) struct Budget {
     limits: BudgetConfig,
@@ -82,8 +82,8 @@ impl Budget {
     /// Counts a request before it is sent.
     ///
     /// # Errors
-    /// [`JudgeError::Budget`] if a limit is reached.
-    pub(crate) fn book_request(&self) -> Result<(), JudgeError> {
+    /// [`ChatError::Budget`] if a limit is reached.
+    pub(crate) fn book_request(&self) -> Result<(), ChatError> {
         let mut spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
         let counted = [
             ("requests", self.limits.requests.map(|limit| limit as f64), spent.requests as f64),
@@ -92,7 +92,7 @@ impl Budget {
         ];
         for (what, limit, spent) in counted {
             if let Some(limit) = limit.filter(|&limit| spent >= limit) {
-                return Err(JudgeError::Budget { what, spent, limit });
+                return Err(ChatError::Budget { what, spent, limit });
             }
         }
         spent.requests += 1;
@@ -102,8 +102,8 @@ impl Budget {
     /// Counts the tokens and the cost of a reply.
     ///
     /// # Errors
-    /// [`JudgeError::NoUsage`] if there is a limit on tokens or money and the server reports no usage.
-    pub(crate) fn book_reply(&self, usage: Option<Usage>) -> Result<(), JudgeError> {
+    /// [`ChatError::NoUsage`] if there is a limit on tokens or money and the server reports no usage.
+    pub(crate) fn book_reply(&self, usage: Option<Usage>) -> Result<(), ChatError> {
         let mut spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
         match usage {
             Some(usage) => {
@@ -111,7 +111,7 @@ impl Budget {
                 spent.money += self.prices.of(usage);
                 Ok(())
             }
-            None if self.limits.tokens.is_some() || self.limits.money.is_some() => Err(JudgeError::NoUsage),
+            None if self.limits.tokens.is_some() || self.limits.money.is_some() => Err(ChatError::NoUsage),
             None => Ok(()),
         }
     }
@@ -157,7 +157,7 @@ mod tests {
         budget.book_request().unwrap();
         budget.book_reply(usage(1, 0)).unwrap();
         assert!(budget.book_request().is_err());
-        assert_eq!(budget.book_reply(None), Err(JudgeError::NoUsage));
+        assert_eq!(budget.book_reply(None), Err(ChatError::NoUsage));
     }
 
     #[test]

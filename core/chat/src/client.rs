@@ -3,19 +3,21 @@
 use isr_api::{ComponentError, Streams};
 use reqwest::StatusCode;
 
-use super::backoff::Backoff;
-use super::budget::Budget;
-use super::cache::Cache;
-use super::connection::{Connection, Outcome};
-use super::pace::Pace;
-use super::refusal::named_parameter;
-use super::reply::Reply;
-use super::request::remedy;
-use crate::error::JudgeError;
+use crate::backoff::Backoff;
+use crate::budget::Budget;
+use crate::cache::Cache;
+use crate::connection::{Connection, Outcome};
+use crate::error::ChatError;
+use crate::pace::Pace;
+use crate::refusal::named_parameter;
+use crate::reply::Reply;
+use crate::request::remedy;
 
 /// Client of a server's chat completions.
 #[derive(Debug)]
-pub(crate) struct ChatClient {
+pub struct ChatClient {
+    /// Who asks, for error messages: `judge` or `scorer`.
+    pub(crate) role: &'static str,
     pub(crate) connection: Connection,
     pub(crate) pace: Pace,
     pub(crate) budget: Budget,
@@ -31,7 +33,7 @@ impl ChatClient {
     /// # Errors
     /// [`ComponentError::BadInput`] if the server rejects this request (400, 413, 422) and names no parameter of it,
     /// else [`ComponentError::Failed`].
-    pub(crate) async fn complete(&self, body: Vec<u8>, draw: u64) -> Result<Reply, ComponentError> {
+    pub async fn complete(&self, body: Vec<u8>, draw: u64) -> Result<Reply, ComponentError> {
         let key = Cache::key(self.connection.url(), &body, draw);
         if let Some(reply) = self.cache.as_ref().and_then(|cache| cache.get(&key)) {
             return Ok(reply);
@@ -53,12 +55,12 @@ impl ChatClient {
             let (reason, wait) = match self.send(body).await.map_err(ComponentError::failed)? {
                 Outcome::Reply(reply) => return Ok(reply),
                 Outcome::Refused { status, text, body: refusal } => {
-                    return Err(refused(status, text, body, &refusal));
+                    return Err(refused(self.role, status, text, body, &refusal));
                 }
                 Outcome::Again { reason, wait } => (reason, wait),
             };
             if failure == self.retries {
-                return Err(ComponentError::failed(JudgeError::GaveUp { attempts: failure + 1, reason }));
+                return Err(ComponentError::failed(ChatError::GaveUp { attempts: failure + 1, reason }));
             }
             tracing::debug!(failure, reason, "a request is sent again");
             let own = self.backoff.wait(failure, &mut rng);
@@ -75,7 +77,7 @@ impl ChatClient {
     }
 
     /// Sends a request once, within rate limit and budget.
-    async fn send(&self, body: &[u8]) -> Result<Outcome, JudgeError> {
+    async fn send(&self, body: &[u8]) -> Result<Outcome, ChatError> {
         let _under_way = self.pace.turn().await?;
         self.budget.book_request()?;
         self.connection.exchange(body.to_vec()).await
@@ -84,15 +86,21 @@ impl ChatClient {
 
 /// Bad input for a status that concerns this request only, else a failure of the run: also where the server names a
 /// parameter that all requests have.
-fn refused(status: StatusCode, text: String, request: &[u8], refusal: &[u8]) -> ComponentError {
+fn refused(
+    role: &'static str,
+    status: StatusCode,
+    text: String,
+    request: &[u8],
+    refusal: &[u8],
+) -> ComponentError {
     if matches!(status, StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY)
         && let Ok(request) = serde_json::from_slice(request)
         && let Some(parameter) = named_parameter(&request, refusal)
     {
-        let (status, remedy) = (status.to_string(), remedy(&parameter));
-        return ComponentError::failed(JudgeError::Parameter { status, text, parameter, remedy });
+        let (status, remedy) = (status.to_string(), remedy(&parameter, role));
+        return ComponentError::failed(ChatError::Parameter { status, text, role, parameter, remedy });
     }
     let case = [StatusCode::BAD_REQUEST, StatusCode::PAYLOAD_TOO_LARGE, StatusCode::UNPROCESSABLE_ENTITY];
-    let error = JudgeError::Refused { status: status.to_string(), text };
+    let error = ChatError::Refused { status: status.to_string(), text };
     if case.contains(&status) { ComponentError::bad_input(error) } else { ComponentError::failed(error) }
 }

@@ -6,7 +6,7 @@ use isr_api::Frames;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::error::JudgeError;
+use crate::error::ChatError;
 
 /// Frames of the video that a request contains.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -23,8 +23,11 @@ impl Default for FramesConfig {
     }
 }
 
-/// Encodes evenly spaced frames as `data:` URLs.
-pub(crate) fn data_urls(frames: &Frames, count: usize) -> Result<Vec<String>, JudgeError> {
+/// Encodes evenly spaced frames as `data:` URLs of PNG.
+///
+/// # Errors
+/// [`ChatError::Picture`] for a frame whose pixels are missing.
+pub fn data_urls(frames: &Frames, count: usize) -> Result<Vec<String>, ChatError> {
     chosen(frames.len(), count).into_iter().map(|index| data_url(frames, index)).collect()
 }
 
@@ -37,8 +40,8 @@ fn chosen(length: usize, count: usize) -> Vec<usize> {
     }
 }
 
-fn data_url(frames: &Frames, index: usize) -> Result<String, JudgeError> {
-    let error = |reason: String| JudgeError::Picture { index, reason };
+fn data_url(frames: &Frames, index: usize) -> Result<String, ChatError> {
+    let error = |reason: String| ChatError::Picture { index, reason };
     let rgb = frames.frame(index).ok_or_else(|| error("its pixels are missing".to_owned()))?;
     let mut png = Vec::new();
     let mut encoder = png::Encoder::new(&mut png, frames.width, frames.height);

@@ -1,30 +1,29 @@
-//! Parsing of replies: the parts of the OpenAI API's `chat.completion` that a judge needs.
+//! Parsing of replies: the parts of the OpenAI API's `chat.completion` that judges and scorers need.
 
+use isr_api::without_reasoning;
 use serde::{Deserialize, Serialize};
-
-use crate::ask::answer;
 
 /// Token usage as counted by the server.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Usage {
+pub struct Usage {
     /// Tokens of the prompt.
     #[serde(default)]
-    pub(crate) prompt_tokens: u64,
+    pub prompt_tokens: u64,
     /// Tokens of the reply.
     #[serde(default)]
-    pub(crate) completion_tokens: u64,
+    pub completion_tokens: u64,
 }
 
 /// Text and token usage of a reply.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Reply {
+pub struct Reply {
     /// Text of the first choice behind its reasoning; empty if there is none.
-    pub(crate) text: String,
+    pub text: String,
     /// Whether the reply ended at its limit of tokens.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub(crate) cut: bool,
+    pub cut: bool,
     /// Token usage, if the server reports it.
-    pub(crate) usage: Option<Usage>,
+    pub usage: Option<Usage>,
 }
 
 #[derive(Deserialize)]
@@ -88,7 +87,7 @@ impl Reply {
         let choice = choice.ok_or("the reply is a chat completion of no choices")?;
         let text = choice.message.content.map(Content::text).unwrap_or_default();
         Ok(Self {
-            text: answer(&text).unwrap_or_default().to_owned(),
+            text: without_reasoning(&text).unwrap_or_default().to_owned(),
             cut: choice.finish_reason.as_deref() == Some("length"),
             usage: completion.usage,
         })
