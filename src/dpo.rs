@@ -87,17 +87,15 @@ pub struct ScoringConfig {
 
 impl Default for ScoringConfig {
     fn default() -> Self {
-        let LoopConfig { samples, sampling, concurrency, quarantine_limit, feature_cache_mb, .. } =
-            LoopConfig::default();
-        let LoopConfig { feature_cache_dir, feature_cache_gb, .. } = LoopConfig::default();
+        let of_loop = LoopConfig::default();
         Self {
-            samples,
-            sampling,
-            concurrency,
-            quarantine_limit,
-            feature_cache_mb,
-            feature_cache_dir,
-            feature_cache_gb,
+            samples: of_loop.samples,
+            sampling: of_loop.sampling,
+            concurrency: of_loop.concurrency,
+            quarantine_limit: of_loop.quarantine_limit,
+            feature_cache_mb: of_loop.feature_cache_mb,
+            feature_cache_dir: of_loop.feature_cache_dir,
+            feature_cache_gb: of_loop.feature_cache_gb,
         }
     }
 }

@@ -112,6 +112,7 @@ impl FolderSource {
             video_root: None,
             layout: Layout::Auto,
             columns: None,
+            media_dir: None,
             rows: jsonl::read_rows,
         };
         lists.labelled(Some(list))

@@ -9,14 +9,15 @@ use isr_config::did_you_mean;
 use crate::columns::Columns;
 use crate::error::{DataError, Place};
 use crate::layout::{KEYS, Layout};
+use crate::media::MediaStore;
 use crate::row::{Line, Object, Texts};
 use crate::videos::Videos;
 
 /// Callback for a row and its position; its error is the reason why the row is invalid.
 pub(crate) type Taker<'a> = &'a mut dyn FnMut(Place, Object) -> Result<(), String>;
 
-/// Reader of a format: calls the callback for each row, with at least the wanted columns.
-pub(crate) type ReadRows = fn(&Path, &Wanted, Taker<'_>) -> Result<(), DataError>;
+/// Reader of a format: calls the callback for each row, with at least the wanted columns. Media without a path are stored.
+pub(crate) type ReadRows = fn(&Path, &Wanted, &MediaStore, Taker<'_>) -> Result<(), DataError>;
 
 /// Columns to read.
 #[cfg_attr(not(feature = "parquet"), allow(dead_code, reason = "JSON lines are read whole"))]
@@ -36,6 +37,8 @@ pub(crate) struct Lists {
     pub(crate) video_root: Option<PathBuf>,
     pub(crate) layout: Layout,
     pub(crate) columns: Option<Columns>,
+    /// Folder of media that files contain; `None` for the default.
+    pub(crate) media_dir: Option<PathBuf>,
     pub(crate) rows: ReadRows,
 }
 
@@ -104,7 +107,8 @@ impl Lists {
         let root = self.video_root.as_deref().or(beside).unwrap_or(Path::new(""));
         let mut lines: Vec<Line> = Vec::new();
         let mut seen = HashMap::new();
-        (self.rows)(path, &self.wanted(labelled), &mut |place, row| {
+        let store = MediaStore::new(self.media_dir.as_deref());
+        (self.rows)(path, &self.wanted(labelled), &store, &mut |place, row| {
             let line = self.texts(&row, lines.len() + 1, labelled)?.into_line(root)?;
             if let Some(first) = seen.insert(line.sample.id.clone(), place) {
                 let (id, first) = (line.sample.id, first.words());

@@ -18,6 +18,7 @@ use crate::columns::Columns;
 use crate::error::{DataError, Place};
 use crate::layout::Layout;
 use crate::lists::{Lists, Taker, Wanted, fail};
+use crate::media::MediaStore;
 use crate::names::hint;
 use crate::row::Object;
 use crate::source::ListSource;
@@ -26,7 +27,7 @@ use crate::source::ListSource;
 /// or with any columns by a column map.
 ///
 /// A list is a file, or a folder of `.parquet` files, read in the order of their names. Only required columns
-/// are read. Videos must be files: a table that contains their bytes is refused.
+/// are read. Videos are files, or bytes in the table without a path, which are stored as files in `media_dir`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ParquetConfig {
@@ -49,6 +50,10 @@ pub struct ParquetConfig {
     /// Column map for lists in other layouts; replaces `layout`. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub columns: Option<Columns>,
+    /// Folder in which videos that tables contain are stored, by the digest of their bytes. Default: `isr-dpo/media` in the
+    /// user's cache directory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub media_dir: Option<PathBuf>,
 }
 
 impl ParquetConfig {
@@ -60,6 +65,7 @@ impl ParquetConfig {
             video_root: self.video_root.clone(),
             layout: self.layout,
             columns: self.columns.clone(),
+            media_dir: self.media_dir.clone(),
             rows: read_rows,
         }
     }
@@ -83,10 +89,18 @@ isr_config::register!(
                columns = { id = \"id\", video = \"video\", instruction = \"question\", answer = \"answer\" }\n"
 );
 
-/// Reads the rows of a Parquet file, or of all Parquet files of a folder.
-fn read_rows(path: &Path, wanted: &Wanted, take: Taker<'_>) -> Result<(), DataError> {
+/// Reads the rows of a Parquet file, or of all Parquet files of a folder. Bytes without a path are stored.
+fn read_rows(path: &Path, wanted: &Wanted, store: &MediaStore, take: Taker<'_>) -> Result<(), DataError> {
+    let binary = |bytes: &[u8], has_path: bool| match has_path {
+        true => json!({ "bytes": bytes.len() }),
+        false => store.value(bytes),
+    };
+    let mut read = |file: &Path| {
+        let outcome = read_guarded(file, wanted, &binary, take);
+        store.error().map_or(outcome, Err)
+    };
     if !path.is_dir() {
-        return read_guarded(path, wanted, &length_only, take);
+        return read(path);
     }
     let entries = fs::read_dir(path).map_err(DataError::io(path))?;
     let mut files: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
@@ -95,16 +109,11 @@ fn read_rows(path: &Path, wanted: &Wanted, take: Taker<'_>) -> Result<(), DataEr
     if files.is_empty() {
         return Err(DataError::Nothing { path: path.to_owned(), wanted: "`.parquet` file".to_owned() });
     }
-    files.iter().try_for_each(|file| read_guarded(file, wanted, &length_only, take))
+    files.iter().try_for_each(|file| read(file))
 }
 
-/// JSON form of bytes that are not UTF-8.
-pub(crate) type Binary<'a> = &'a dyn Fn(&[u8]) -> Value;
-
-/// `{"bytes": length}`: what is not a text is not read.
-fn length_only(bytes: &[u8]) -> Value {
-    json!({ "bytes": bytes.len() })
-}
+/// JSON form of bytes that are not UTF-8, in an object with or without a path beside them.
+pub(crate) type Binary<'a> = &'a dyn Fn(&[u8], bool) -> Value;
 
 /// Like [`read_file`], but turns panics of the Parquet reader, which some corrupt files cause, into errors.
 pub(crate) fn read_guarded(
@@ -170,11 +179,11 @@ fn projection<'s>(
 }
 
 fn object(row: Row, binary: Binary<'_>) -> Object {
-    row.into_columns().into_iter().map(|(name, field)| (name, value(&field, binary))).collect()
+    row.into_columns().into_iter().map(|(name, field)| (name, value(&field, false, binary))).collect()
 }
 
-/// A field as JSON.
-fn value(field: &Field, binary: Binary<'_>) -> Value {
+/// A field as JSON; `has_path` tells whether it stands beside a path.
+fn value(field: &Field, has_path: bool, binary: Binary<'_>) -> Value {
     match field {
         Field::Null => Value::Null,
         Field::Bool(truth) => json!(truth),
@@ -191,19 +200,24 @@ fn value(field: &Field, binary: Binary<'_>) -> Value {
         Field::Str(text) => json!(text),
         Field::Bytes(bytes) => match std::str::from_utf8(bytes.data()) {
             Ok(text) => json!(text),
-            Err(_) => binary(bytes.data()),
+            Err(_) => binary(bytes.data(), has_path),
         },
         Field::Group(row) => {
-            let pairs = row.get_column_iter().map(|(name, field)| (name.clone(), value(field, binary)));
+            let is_path = |(name, field): (&String, &Field)| {
+                name == "path" && matches!(field, Field::Str(path) if !path.is_empty())
+            };
+            let has_path = row.get_column_iter().any(is_path);
+            let pairs =
+                row.get_column_iter().map(|(name, field)| (name.clone(), value(field, has_path, binary)));
             Value::Object(pairs.collect())
         }
-        Field::ListInternal(list) => list.elements().iter().map(|it| value(it, binary)).collect(),
+        Field::ListInternal(list) => list.elements().iter().map(|it| value(it, false, binary)).collect(),
         Field::MapInternal(map) => {
-            let key = |field: &Field| match value(field, binary) {
+            let key = |field: &Field| match value(field, false, binary) {
                 Value::String(text) => text,
                 other => other.to_string(),
             };
-            let pairs = map.entries().iter().map(|(name, field)| (key(name), value(field, binary)));
+            let pairs = map.entries().iter().map(|(name, field)| (key(name), value(field, false, binary)));
             Value::Object(pairs.collect())
         }
         // Dates, times and decimals, as the reader formats them.

@@ -68,18 +68,19 @@ pub(crate) fn id(object: &Object, key: &str) -> Result<String, String> {
     }
 }
 
-/// Path of a video: a string, or an object with `path`, like the `Video` feature of `datasets`.
+/// Path of a video: a string, or an object with `path` or stored `bytes`, like the `Video` feature of `datasets`.
 pub(crate) fn video(key: &str, value: &Value) -> Result<String, String> {
     let Value::Object(parts) = value else {
         return text(key, value)?.filter(|text| !text.is_empty()).ok_or(format!("`{key}` is empty"));
     };
-    match parts.get("path").and_then(Value::as_str) {
-        Some(path) if !path.is_empty() => Ok(path.to_owned()),
-        _ if parts.contains_key("bytes") => Err(format!(
+    let stored = parts.get("bytes").and_then(|bytes| bytes.get("file")).and_then(Value::as_str);
+    match parts.get("path").and_then(Value::as_str).filter(|path| !path.is_empty()).or(stored) {
+        Some(path) => Ok(path.to_owned()),
+        None if parts.contains_key("bytes") => Err(format!(
             "`{key}` holds a video's bytes and no path; write the videos to files, and their paths into the \
              list"
         )),
-        _ => Err(format!("`{key}` is an object without `path`")),
+        None => Err(format!("`{key}` is an object without `path`")),
     }
 }
 

@@ -72,7 +72,8 @@ fn origin(path: &Path, place: Place) -> String {
 fn parquet_rows(path: &Path, wanted: &Wanted, media: &MediaStore) -> Result<Vec<TableRow>, DataError> {
     let mut all = Vec::new();
     let mut failed = None;
-    let store = |bytes: &[u8]| media.value(bytes);
+    // The path beside bytes is the name that the file once had.
+    let store = |bytes: &[u8], _: bool| media.value(bytes);
     crate::parquet::read_guarded(path, wanted, &store, &mut |place, row| {
         if let Some(error) = media.error() {
             failed = Some(error);

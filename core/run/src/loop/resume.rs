@@ -1,6 +1,7 @@
 //! Restores the state of a run from its directory, the only source of truth.
 
 use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
 
 use super::IterativeLoop;
 use super::mix::Rows;
@@ -62,6 +63,7 @@ impl IterativeLoop {
         training.iter().chain(held_out()).try_for_each(check_video_name)?;
         let audit = audit.into_iter().map(|labelled| (labelled.sample.id.clone(), labelled)).collect();
         let preferences = self.load_preferences(&training).await?;
+        check_held_out(&preferences, held_out())?;
         Ok(LoopData { training, evaluation, audit, preferences })
     }
 
@@ -160,6 +162,27 @@ fn check_ids<'a>(samples: impl Iterator<Item = &'a Sample>) -> Result<(), Error>
         if !seen.insert(id) {
             return Err(Error::Config(format!(
                 "`data` has two samples with the id `{id}`; give each its own"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Rejects held-out samples about a video that a pair of a dataset is about, whatever the spelling of its path.
+fn check_held_out<'a>(datasets: &[Rows], held_out: impl Iterator<Item = &'a Sample>) -> Result<(), Error> {
+    let pairs = datasets.iter().flatten().flatten();
+    let identity = |video: &Path| video.canonicalize().unwrap_or_else(|_| video.to_owned());
+    let trained_on: HashMap<PathBuf, &str> =
+        pairs.filter_map(|pair| Some((identity(pair.video.as_deref()?), pair.origin.as_str()))).collect();
+    if trained_on.is_empty() {
+        return Ok(());
+    }
+    for Sample { id, video, .. } in held_out {
+        if let Some(origin) = trained_on.get(&identity(video)) {
+            return Err(Error::Config(format!(
+                "the held-out sample `{id}` of `data` and the pair {origin} of `preferences` share the video {}; \
+                 evaluation must be on videos that are not trained on",
+                video.display()
             )));
         }
     }

@@ -162,6 +162,29 @@ async fn every_view_is_scored_of_pairs_with_a_video_and_text_alone_is_quarantine
     assert!(quarantined.last().unwrap().reason.ends_with("the pair has no video"), "{quarantined:?}");
 }
 
+/// One pair about a video that a held-out sample is about.
+struct Leak;
+
+#[async_trait]
+impl Preferences for Leak {
+    async fn rows(&self) -> Result<Vec<Result<Preference, UnusableRow>>, ComponentError> {
+        let mut rows = Pairs(1).rows().await?;
+        rows[0].as_mut().unwrap().video = Some("clips/e1.mp4".into());
+        Ok(rows)
+    }
+}
+
+#[tokio::test]
+async fn held_out_videos_are_not_trained_on() {
+    let dir = scratch();
+    let mut settings = offline();
+    settings.evaluation.samples = None;
+    let leak = PreferenceData { preferences: Arc::new(Leak), ..data(1.0, &[]) };
+    let error = run(dir.path(), &settings, &Arc::default(), leak).await.unwrap_err().to_string();
+    assert!(error.contains("the held-out sample `e2`") && error.contains("share the video"), "{error}");
+    assert!(error.contains("pairs.jsonl:1"), "{error}");
+}
+
 #[tokio::test]
 async fn other_rows_are_another_run() {
     let dir = scratch();

@@ -64,11 +64,19 @@ fn a_column_that_is_not_there_is_named_before_any_row() {
 }
 
 #[test]
-fn videos_inside_the_table_are_refused() {
-    let message = training("embedded.parquet", "").unwrap_err();
-    let reason =
-        "embedded.parquet, row 1: `video` holds a video's bytes and no path; write the videos to files";
-    assert!(message.contains(reason), "{message}");
+fn videos_inside_the_table_are_stored_as_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let media_dir = format!("media_dir = {:?}", folder.path().join("media"));
+    let samples = support::training(&fixtures(), &list("embedded.parquet", &media_dir)).unwrap();
+    let video = &samples[0].video;
+    assert!(video.starts_with(folder.path()) && video.extension().unwrap() == "mp4", "{}", video.display());
+    assert_eq!(std::fs::read(video).unwrap(), b"\x00\x00\x00\x18ftyp\xff");
+    // A path beside the bytes is taken, and nothing is stored.
+    std::fs::remove_dir_all(folder.path().join("media")).unwrap();
+    let pictures = list("preferences/rlaif_v.parquet", &media_dir);
+    let columns = "columns = { video = \"image\", instruction = \"question\", answer = \"chosen\" }";
+    let samples = support::training(&fixtures(), &format!("{pictures}\n{columns}")).unwrap();
+    assert!(samples[0].video.ends_with("10.png") && !folder.path().join("media").exists());
 }
 
 #[test]
