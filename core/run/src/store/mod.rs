@@ -5,6 +5,7 @@
 //!   config.toml  provenance.json  fingerprints.json  videos.json
 //!   iteration-00/  evaluation.jsonl evaluation.json            the initial policy
 //!   iteration-01/  responses.jsonl contexts.jsonl verdicts.jsonl pairs.jsonl quarantine.jsonl
+//!                  preferences.jsonl                          pairs of datasets, where they are mixed in
 //!                  metrics.jsonl evaluation.jsonl evaluation.json checkpoint/ stages.json
 //!   summary.json
 //!   audits/NAME/   iteration-01/verdicts.jsonl                 of another judge, by `isr audit --config`
