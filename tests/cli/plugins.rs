@@ -44,10 +44,8 @@ fn a_description_has_types_defaults_and_required_keys() {
     insta::assert_snapshot!(said("plugins describe dpo").result());
     let policy = said("plugins describe policy torch").result();
     assert!(policy.contains("\n  model: string, required\n"), "{policy}");
-    assert!(
-        policy.contains("\n  precision: \"float32\" | \"bfloat16\", default \"float32\"\n"),
-        "{policy}"
-    );
+    assert!(policy.contains("\n  precision: \"auto\" | \"float32\" | \"bfloat16\"\n"), "{policy}");
+    assert!(policy.contains("\n  shard_gb: number, default 5.0\n"), "{policy}");
     assert!(policy.contains("\n  training.tower: boolean, default false\n"), "{policy}");
     let video = said("plugins describe ffmpeg").result();
     assert!(video.contains("\n  sampling.fps (rule = \"fps\"): number, default 1.0\n"), "{video}");
