@@ -20,7 +20,7 @@ pub(super) struct ModelArgs {
     model: PathBuf,
     /// Frames that are taken of a video, evenly spaced
     #[arg(long, value_name = "N", default_value_t = 8)]
-    frames: usize,
+    pub(super) frames: usize,
     /// System prompt
     #[arg(long, value_name = "TEXT")]
     system: Option<String>,
