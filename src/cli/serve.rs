@@ -75,6 +75,7 @@ impl ServeArgs {
             auth,
             allowed: self.allow_dir.clone(),
             max_tokens: self.max_tokens,
+            frames: Some(self.model.frames),
             queue: self.queue,
             body_bytes: self.body_mb.saturating_mul(1 << 20),
             text_bytes: context.saturating_mul(BYTES_PER_TOKEN),

@@ -63,13 +63,19 @@ def test_the_pieces_of_a_stream_are_the_answer(client, question):
     assert last.usage == whole.usage
 
 
-def test_an_answer_is_sent_back_as_a_turn(client, question):
+def test_a_conversation_of_two_turns_sends_the_first_reply_back(client, question):
     first = client.chat.completions.create(**question).choices[0].message
     follow_up = {"role": "user", "content": "And below?"}
-    for turn in (first, first.model_dump(), {"role": "assistant", "content": None, "refusal": None}):
+    # The client's object as it came, dumped with its nulls, the answer alone, and a reply without text.
+    alone = {"role": "assistant", "content": first.content}
+    silent = {"role": "assistant", "content": None, "refusal": None}
+    answers = []
+    for turn in (first, first.model_dump(), alone, silent):
         messages = [*question["messages"], turn, follow_up]
-        reply = client.chat.completions.create(**question | {"messages": messages})
-        assert reply.choices[0].message.role == "assistant"
+        answers.append(client.chat.completions.create(**question | {"messages": messages}))
+    assert answers[0].choices[0].message == answers[1].choices[0].message == answers[2].choices[0].message
+    prompts = [answer.usage.prompt_tokens for answer in answers]
+    assert prompts[0] == prompts[1] == prompts[2] > prompts[3], "the first reply is part of the second prompt"
 
 
 def test_keys_of_habit_change_nothing(client, question):
@@ -79,8 +85,12 @@ def test_keys_of_habit_change_nothing(client, question):
         "reasoning_effort": "low", "response_format": {"type": "text"}, "store": False, "tools": None, "user": "ann",
     }
     plain = client.chat.completions.create(**question)
-    reply = client.chat.completions.create(**question, **habits, extra_body=body)
+    raw = client.chat.completions.with_raw_response.create(**question, **habits, extra_body=body)
+    reply = raw.parse()
     assert reply.choices[0].message.content == plain.choices[0].message.content
+    thinking = "chat_template_kwargs.enable_thinking"
+    ignored = raw.headers["x-isr-ignored"].split(", ")
+    assert set(ignored) == {*habits, "repetition_penalty", "min_p", thinking} and len(set(ignored)) == len(ignored)
     longest = client.chat.completions.create(**question | {"max_tokens": 100_000})
     assert longest.usage.completion_tokens <= 64, "cut to --max-tokens"
 
@@ -114,6 +124,10 @@ def test_errors_are_the_clients_own(client, address, question):
     with pytest.raises(openai.BadRequestError, match="this server has no tools"):
         tool = {"type": "function", "function": {"name": "look", "parameters": {}}}
         client.chat.completions.create(**question, tools=[tool])
+    with pytest.raises(openai.BadRequestError, match="takes 8 frames of a video") as error:
+        options = {"video": {"num_frames": 32}}
+        client.chat.completions.create(**question, extra_body={"media_io_kwargs": options})
+    assert error.value.param == "media_io_kwargs.video.num_frames"
     with pytest.raises(openai.BadRequestError, match="fetches nothing"):
         part = {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}
         client.chat.completions.create(**question | {"messages": [{"role": "user", "content": [part]}]})

@@ -16,7 +16,7 @@ const TORCH_NEEDS: [&str; 7] =
     ["filelock", "fsspec", "jinja2", "networkx", "setuptools<82", "sympy", "typing_extensions"];
 
 /// torch, and what needs it.
-const NEED_TORCH: [&str; 4] = ["torch==", "accelerate==", "peft==", "trl=="];
+const NEED_TORCH: [&str; 5] = ["torch==", "accelerate==", "peft==", "trl==", "lmms-eval=="];
 
 /// Whether there is anything to run.
 pub(crate) fn has_tests(root: &Path) -> bool {

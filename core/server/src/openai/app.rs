@@ -14,9 +14,10 @@ use crate::http::{Auth, Origin, Peer};
 use crate::openai::allowed::AllowedFolders;
 use crate::openai::bodies::{Bodies, Received};
 use crate::openai::error::{ApiError, ServeError};
+use crate::openai::ignored;
 use crate::openai::media::{Held, Media};
 use crate::openai::metrics::Metrics;
-use crate::openai::queue::Queue;
+use crate::openai::queue::{Place, Queue};
 use crate::openai::reply::{self, ReplyHead};
 use crate::openai::request::{ChatMessage, ChatRequest, RequestLimits};
 use crate::openai::stream::Streaming;
@@ -61,7 +62,11 @@ impl App {
             policy,
             media: Media::new(videos, images, encoder, allowed, options.media_bytes),
             system,
-            limits: RequestLimits { max_tokens: options.max_tokens, text_bytes: options.text_bytes },
+            limits: RequestLimits {
+                max_tokens: options.max_tokens,
+                frames: options.frames,
+                text_bytes: options.text_bytes,
+            },
             bodies: Bodies::new(
                 options.body_bytes,
                 options.body_bytes.saturating_mul(LARGEST_BODIES),
@@ -80,6 +85,20 @@ impl App {
         let body = self.body(request, origin).await?;
         let place = self.queue.enter(peer)?;
         let request = ChatRequest::parse(&body.bytes, self.limits)?;
+        let ignored = request.ignored.value();
+        let mut response = self.answer(request, body, place).await?;
+        if let Some(ignored) = ignored {
+            response.headers_mut().insert(ignored::HEADER, ignored);
+        }
+        Ok(response)
+    }
+
+    async fn answer(
+        &self,
+        request: ChatRequest,
+        body: Received,
+        place: Place,
+    ) -> Result<HttpResponse, ApiError> {
         if request.model != self.name {
             return Err(ApiError::no_such_model(&request.model, &self.name));
         }

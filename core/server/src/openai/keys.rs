@@ -46,12 +46,15 @@ const TRUE_BY_DEFAULT: [&str; 5] = [
     "do_sample",
 ];
 
+/// Switch of models that think before they answer or do not, in a request or among the variables of its template.
+const THINKING: &str = "enable_thinking";
+
 /// Whether a request without `key` would get the same completions. `n` is the number of completions.
 pub(crate) fn of_request(key: &str, value: &Value, n: usize) -> bool {
     let number = value.as_f64();
     match key {
         _ if TRUE_BY_DEFAULT.contains(&key) => value == true,
-        _ if value == false => true,
+        _ if value == false || key == THINKING && value == true => true,
         _ if WITHOUT_INFLUENCE.contains(&key) => true,
         "frequency_penalty"
         | "presence_penalty"
@@ -65,17 +68,16 @@ pub(crate) fn of_request(key: &str, value: &Value, n: usize) -> bool {
         "logit_bias" => {
             value.as_object().is_some_and(|map| map.values().all(|bias| bias.as_f64() == Some(0.0)))
         }
-        "chat_template_kwargs" => {
-            value.as_object().is_some_and(|map| map.iter().all(|(key, value)| of_template(key, value)))
-        }
         "response_format" => value.get("type").and_then(Value::as_str) == Some("text"),
         "modalities" => value.as_array().is_some_and(|kinds| kinds.iter().all(|kind| kind == "text")),
         _ => false,
     }
 }
 
-fn of_template(key: &str, value: &Value) -> bool {
-    is_empty(value) || (value == true) == TRUE_BY_DEFAULT.contains(&key) && value.is_boolean()
+/// Whether a chat template writes the same without a variable. No template of the families served here reads
+/// [`THINKING`]; other servers leave it to templates likewise.
+pub(crate) fn of_template(key: &str, value: &Value) -> bool {
+    value.is_boolean() && (key == THINKING || (value == true) == TRUE_BY_DEFAULT.contains(&key))
 }
 
 /// Whether a key of `stream_options` changes nothing in the text that is streamed.
@@ -87,6 +89,16 @@ pub(crate) fn of_stream_options(key: &str, value: &Value) -> bool {
 /// templates leave thoughts of former turns out.
 pub(crate) fn of_message(key: &str) -> bool {
     matches!(key, "name" | "id" | "reasoning" | "reasoning_content")
+}
+
+/// Whether a content part without `key` says the same: identities for caches, and marks of them.
+pub(crate) fn of_part(key: &str) -> bool {
+    matches!(key, "id" | "uuid" | "cache_control")
+}
+
+/// Whether an image or video without `key` is the same: a reader's config sets the resolution, and a file says its format.
+pub(crate) fn of_medium(key: &str) -> bool {
+    matches!(key, "detail" | "format" | "mime_type" | "uuid")
 }
 
 #[cfg(test)]
@@ -107,15 +119,18 @@ mod tests {
             ("logit_bias", json!({ "5": 0 }), json!({ "5": -100 })),
             ("response_format", json!({ "type": "text" }), json!({ "type": "json_object" })),
             ("modalities", json!(["text"]), json!(["text", "audio"])),
-            (
-                "chat_template_kwargs",
-                json!({ "enable_thinking": false, "x": null, "add_generation_prompt": true }),
-                json!({ "enable_thinking": true }),
-            ),
         ] {
             assert!(of_request(key, &neutral, 3), "{key}: {neutral}");
             assert!(!of_request(key, &other, 3), "{key}: {other}");
         }
+        for value in [json!(true), json!(false)] {
+            assert!(of_template("enable_thinking", &value) && of_request("enable_thinking", &value, 1));
+        }
+        assert!(of_template("add_generation_prompt", &json!(true)));
+        assert!(
+            !of_template("add_generation_prompt", &json!(false)) && !of_template("tools", &json!(true))
+        );
+        assert!(!of_template("thinking_budget", &json!(0)));
         assert!(of_request("user", &json!("ann"), 1));
         assert!(!of_request("tools", &json!([{}]), 1) && !of_request("guided_json", &json!("x"), 1));
     }

@@ -15,13 +15,14 @@
 //!
 //! The policy batches concurrent requests. The server admits a bounded number of them and answers the rest with 429. A client
 //! that disconnects cancels its request. A parameter that would change the answer and is not supported is an error that names
-//! it. Open connections, bodies, text, media and places are bounded, each before the work that it would cause, and no address
+//! it; one that would not is accepted and named in the header `x-isr-ignored`. Open connections, bodies, text, media and places are bounded, each before the work that it would cause, and no address
 //! can take all of them.
 
 mod allowed;
 mod app;
 mod bodies;
 mod error;
+mod ignored;
 mod keys;
 mod media;
 mod metrics;
@@ -66,6 +67,9 @@ pub struct ServeOptions {
     pub allowed: Vec<PathBuf>,
     /// Largest `max_completion_tokens`, in tokens, and its default for requests without one. Default 1024.
     pub max_tokens: usize,
+    /// Frames that the reader takes of each video, where that is one number; a request that names another is an error. Default
+    /// none.
+    pub frames: Option<usize>,
     /// Completions in flight; further requests get 429. One address may have three quarters of them. Default 64.
     pub queue: usize,
     /// Largest request body, in bytes; bodies of eight times this size are received at once. Default 64 MiB.
@@ -84,6 +88,7 @@ impl Default for ServeOptions {
             auth: Auth::Loopback,
             allowed: Vec::new(),
             max_tokens: 1024,
+            frames: None,
             queue: 64,
             body_bytes: 64 << 20,
             text_bytes: 1 << 20,

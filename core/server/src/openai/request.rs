@@ -1,10 +1,15 @@
 //! Parsing and validation of request bodies.
+//!
+//! Keys are read one by one from the JSON, and what is left is checked against `keys.rs`. The types of OpenAI's API in published
+//! crates (async-openai 0.43, openai-protocol 1.16) drop unknown keys unread and refuse forms that clients send, such as a URL
+//! without an object around it and `max_tokens` -1; async-openai's have no `video_url`.
 
 use isr_api::{Role, Sampling};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::openai::error::ApiError;
+use crate::openai::ignored::Ignored;
 use crate::openai::keys;
 use crate::openai::media::Medium;
 
@@ -30,6 +35,8 @@ pub(crate) struct ChatRequest {
     pub(crate) stream: bool,
     /// Whether the stream ends with token counts.
     pub(crate) include_usage: bool,
+    /// Keys without effect.
+    pub(crate) ignored: Ignored,
 }
 
 /// One message of the conversation.
@@ -56,6 +63,8 @@ pub(crate) enum ChatPart {
 pub(crate) struct RequestLimits {
     /// Most new tokens, and the number without one in the request.
     pub(crate) max_tokens: usize,
+    /// Frames that are taken of a video, where that is one number.
+    pub(crate) frames: Option<usize>,
     /// Most bytes of text in all messages.
     pub(crate) text_bytes: usize,
 }
@@ -88,11 +97,15 @@ impl ChatRequest {
         let seed = body.take::<i64>("seed")?.map(|seed| seed as u64);
         let mut stream_options = Keys { at: "stream_options.", ..Keys::of(body.map("stream_options")?) };
         let include_usage = stream_options.take("include_usage")?.unwrap_or(false);
-        stream_options.nothing_left(keys::of_stream_options)?;
-        body.nothing_left(|key, value| keys::of_request(key, value, n))?;
-        let messages = checked(messages)?;
+        let mut checked = Checked { frames: limits.frames, ignored: Ignored::default() };
+        stream_options.nothing_left(&mut checked.ignored, keys::of_stream_options)?;
+        checked.media_options(&mut body)?;
+        checked.template_options(&mut body)?;
+        body.nothing_left(&mut checked.ignored, |key, value| keys::of_request(key, value, n))?;
+        let messages = checked.messages(messages)?;
         check_sizes(&messages, limits.text_bytes)?;
-        Ok(Self { model, messages, sampling, n, seed, logprobs, stream, include_usage })
+        let ignored = checked.ignored;
+        Ok(Self { model, messages, sampling, n, seed, logprobs, stream, include_usage, ignored })
     }
 }
 
@@ -145,15 +158,37 @@ impl Keys<'_> {
         ApiError::bad_value(path.clone(), format!("{path}: {reason}"))
     }
 
-    /// Fails for a key that is left and whose value says something, by `neutral`.
-    fn nothing_left(self, neutral: impl Fn(&str, &Value) -> bool) -> Result<(), ApiError> {
-        match self.left.iter().find(|(key, value)| !keys::is_empty(value) && !neutral(key, value)) {
-            Some((key, _)) => {
-                let path = format!("{}{key}", self.at);
-                Err(ApiError::bad_value(path.clone(), format!("this server has no {path}; leave it out")))
-            }
-            None => Ok(()),
+    /// Takes a number of frames for a video, which must be the server's.
+    fn frames(&mut self, key: &str, frames: Option<usize>, ignored: &mut Ignored) -> Result<(), ApiError> {
+        let (Some(asked), Some(frames)) = (self.left.get(key).and_then(Value::as_u64), frames) else {
+            return Ok(());
+        };
+        let path = format!("{}{key}", self.at);
+        if asked != frames as u64 {
+            let message =
+                format!("{path} is {asked}; this server takes {frames} frames of a video (--frames)");
+            return Err(ApiError::bad_value(path, message));
         }
+        self.left.remove(key);
+        ignored.add(&path);
+        Ok(())
+    }
+
+    /// Notes the keys that are left. Fails for one whose value would change the completion, by `neutral`.
+    fn nothing_left(
+        self,
+        ignored: &mut Ignored,
+        neutral: impl Fn(&str, &Value) -> bool,
+    ) -> Result<(), ApiError> {
+        for (key, value) in &self.left {
+            let path = format!("{}{key}", self.at);
+            if !keys::is_empty(value) && !neutral(key, value) {
+                let message = format!("this server has no {path}; leave it out");
+                return Err(ApiError::bad_value(path, message));
+            }
+            ignored.add(&path);
+        }
+        Ok(())
     }
 }
 
@@ -178,12 +213,8 @@ fn sampling(body: &mut Keys<'_>, most: usize) -> Result<Sampling, ApiError> {
         Some(several) => serde_json::from_value(several)
             .map_err(|_| body.bad("stop", "it must be a string or a list of strings"))?,
     };
-    let top_k = match body.take::<i64>("top_k")? {
-        // vLLM's word for all.
-        None | Some(-1) => 0,
-        Some(top_k) => usize::try_from(top_k)
-            .map_err(|_| body.bad("top_k", &format!("{top_k} is no number of tokens")))?,
-    };
+    // All tokens: 0 in transformers, -1 in vLLM.
+    let top_k = body.take::<i64>("top_k")?.map_or(0, |top_k| usize::try_from(top_k).unwrap_or(0));
     let sampling = Sampling {
         temperature: body.take("temperature")?.unwrap_or(1.0),
         top_p: body.take("top_p")?.unwrap_or(1.0),
@@ -198,71 +229,112 @@ fn sampling(body: &mut Keys<'_>, most: usize) -> Result<Sampling, ApiError> {
     Ok(sampling)
 }
 
-fn checked(messages: Vec<Value>) -> Result<Vec<ChatMessage>, ApiError> {
-    if messages.is_empty() {
-        return Err(ApiError::bad_value("messages", "messages is empty; there is nothing to answer"));
+/// What messages and options are checked against, and the keys without effect that were found.
+struct Checked {
+    frames: Option<usize>,
+    ignored: Ignored,
+}
+
+impl Checked {
+    /// vLLM's `media_io_kwargs`, as lmms-eval sends it with `pass_video_url`.
+    fn media_options(&mut self, body: &mut Keys<'_>) -> Result<(), ApiError> {
+        let mut options = Keys { at: "media_io_kwargs.", left: body.map("media_io_kwargs")? };
+        let mut video = Keys { at: "media_io_kwargs.video.", left: options.map("video")? };
+        video.frames("num_frames", self.frames, &mut self.ignored)?;
+        video.nothing_left(&mut self.ignored, |_, _| false)?;
+        options.nothing_left(&mut self.ignored, |_, _| false)
     }
-    messages.into_iter().enumerate().map(|(index, message)| checked_message(index, message)).collect()
-}
 
-fn checked_message(index: usize, message: Value) -> Result<ChatMessage, ApiError> {
-    let at = format!("messages[{index}].");
-    let Value::Object(message) = message else {
-        return Err(ApiError::bad_value("messages", format!("messages[{index}] must be an object")));
-    };
-    let mut message = Keys { at: &at, left: message };
-    let role: String = message.needed("role")?;
-    let role = match role.as_str() {
-        "system" | "developer" => Role::System,
-        "user" => Role::User,
-        "assistant" => Role::Assistant,
-        other => {
-            let message = format!("{at}role is `{other}`; it must be system, developer, user or assistant");
-            return Err(ApiError::bad_value(format!("{at}role"), message));
-        }
-    };
-    let parts = match message.take("content")? {
-        // What clients send back of an answer without text.
-        None if role == Role::Assistant => vec![ChatPart::Text(String::new())],
-        None => return Err(message.bad("content", "it is missing")),
-        Some(Value::String(text)) => vec![ChatPart::Text(text)],
-        Some(Value::Array(parts)) => {
-            let part = |(place, part)| checked_part(part, format!("{at}content[{place}]"));
-            parts.into_iter().enumerate().map(part).collect::<Result<_, _>>()?
-        }
-        Some(_) => return Err(message.bad("content", "it must be a string or a list of parts")),
-    };
-    message.nothing_left(|key, _| keys::of_message(key))?;
-    Ok(ChatMessage { role, parts })
-}
+    fn template_options(&mut self, body: &mut Keys<'_>) -> Result<(), ApiError> {
+        let options = Keys { at: "chat_template_kwargs.", left: body.map("chat_template_kwargs")? };
+        options.nothing_left(&mut self.ignored, keys::of_template)
+    }
 
-fn checked_part(part: Value, at: String) -> Result<ChatPart, ApiError> {
-    let bad = |reason: &str| ApiError::bad_value(at.clone(), format!("{at}: {reason}"));
-    let Value::Object(mut part) = part else {
-        return Err(bad("it must be an object with a `type`"));
-    };
-    let kind = part.get("type").and_then(Value::as_str).unwrap_or_default().to_owned();
-    let medium = match kind.as_str() {
-        "text" => {
-            return match part.remove("text") {
-                Some(Value::String(text)) => Ok(ChatPart::Text(text)),
-                _ => Err(bad("a part of type text needs a string `text`")),
-            };
+    fn messages(&mut self, messages: Vec<Value>) -> Result<Vec<ChatMessage>, ApiError> {
+        if messages.is_empty() {
+            return Err(ApiError::bad_value("messages", "messages is empty; there is nothing to answer"));
         }
-        "image_url" => Medium::Image,
-        "video_url" => Medium::Video,
-        other => {
-            return Err(bad(&format!("its type is `{other}`; it must be text, image_url or video_url")));
-        }
-    };
-    // `detail` is ignored: the reader's config sets the resolution. Some clients send the URL alone.
-    let url = match part.remove(&kind) {
-        Some(Value::Object(mut source)) => source.remove("url"),
-        alone => alone,
-    };
-    match url {
-        Some(Value::String(url)) => Ok(ChatPart::Medium { medium, url, at }),
-        _ => Err(bad(&format!("a part of type {kind} needs `{kind}`: {{\"url\": \"...\"}}"))),
+        messages.into_iter().enumerate().map(|(index, message)| self.message(index, message)).collect()
+    }
+
+    fn message(&mut self, index: usize, message: Value) -> Result<ChatMessage, ApiError> {
+        let at = format!("messages[{index}].");
+        let Value::Object(message) = message else {
+            return Err(ApiError::bad_value("messages", format!("messages[{index}] must be an object")));
+        };
+        let mut message = Keys { at: &at, left: message };
+        let role: String = message.needed("role")?;
+        let role = match role.as_str() {
+            "system" | "developer" => Role::System,
+            "user" => Role::User,
+            "assistant" => Role::Assistant,
+            other => {
+                let reason =
+                    format!("{at}role is `{other}`; it must be system, developer, user or assistant");
+                return Err(ApiError::bad_value(format!("{at}role"), reason));
+            }
+        };
+        let parts = match message.take("content")? {
+            // What clients send back of an answer without text.
+            None if role == Role::Assistant => vec![ChatPart::Text(String::new())],
+            None => return Err(message.bad("content", "it is missing")),
+            Some(Value::String(text)) => vec![ChatPart::Text(text)],
+            Some(Value::Array(parts)) => {
+                let part = |(place, part)| self.part(part, format!("{at}content[{place}]"));
+                parts.into_iter().enumerate().map(part).collect::<Result<_, _>>()?
+            }
+            Some(_) => return Err(message.bad("content", "it must be a string or a list of parts")),
+        };
+        message.nothing_left(&mut self.ignored, |key, _| keys::of_message(key))?;
+        Ok(ChatMessage { role, parts })
+    }
+
+    fn part(&mut self, part: Value, at: String) -> Result<ChatPart, ApiError> {
+        let bad = |reason: &str| ApiError::bad_value(at.clone(), format!("{at}: {reason}"));
+        let Value::Object(mut part) = part else {
+            return Err(bad("it must be an object with a `type`"));
+        };
+        let kind = match part.remove("type") {
+            Some(Value::String(kind)) => kind,
+            _ => String::new(),
+        };
+        let medium = match kind.as_str() {
+            "text" => None,
+            "image_url" => Some(Medium::Image),
+            "video_url" => Some(Medium::Video),
+            other => {
+                return Err(bad(&format!(
+                    "its type is `{other}`; it must be text, image_url or video_url"
+                )));
+            }
+        };
+        let content = match (medium, part.remove(&kind)) {
+            (None, Some(Value::String(text))) => ChatPart::Text(text),
+            (None, _) => return Err(bad("a part of type text needs a string `text`")),
+            (Some(medium), source) => {
+                let url = self.url(source, &format!("{at}.{kind}."))?;
+                let missing =
+                    || bad(&format!("a part of type {kind} needs `{kind}`: {{\"url\": \"...\"}}"));
+                ChatPart::Medium { medium, url: url.ok_or_else(missing)?, at: at.clone() }
+            }
+        };
+        let rest = Keys { at: &format!("{at}."), left: part };
+        rest.nothing_left(&mut self.ignored, |key, _| keys::of_part(key))?;
+        Ok(content)
+    }
+
+    /// The URL of an image or video: that of an object, or, as some clients send it, alone. `at` ends with a dot.
+    fn url(&mut self, source: Option<Value>, at: &str) -> Result<Option<String>, ApiError> {
+        let mut source = match source {
+            Some(Value::Object(left)) => Keys { at, left },
+            Some(Value::String(url)) => return Ok(Some(url)),
+            _ => return Ok(None),
+        };
+        let url = source.take("url")?;
+        // VLMEvalKit has its data set's number of frames here.
+        source.frames("nframes", self.frames, &mut self.ignored)?;
+        source.nothing_left(&mut self.ignored, |key, _| keys::of_medium(key))?;
+        Ok(url)
     }
 }
 
@@ -305,7 +377,7 @@ mod tests {
     #[test]
     fn a_body_of_very_many_values_is_refused_before_it_is_parsed() {
         let body = format!("[{}", "0,".repeat(MOST_VALUES));
-        let limits = RequestLimits { max_tokens: 1, text_bytes: 1 };
+        let limits = RequestLimits { max_tokens: 1, frames: None, text_bytes: 1 };
         let error = ChatRequest::parse(body.as_bytes(), limits).unwrap_err();
         assert_eq!(error.message, "the body has more than 100000 values");
     }

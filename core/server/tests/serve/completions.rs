@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::fake::{Bench, question};
 
 fn bench() -> Bench {
-    Bench::new(ServeOptions { max_tokens: 50, ..ServeOptions::default() })
+    Bench::new(ServeOptions { max_tokens: 50, frames: Some(8), ..ServeOptions::default() })
 }
 
 #[tokio::test]
@@ -119,7 +119,19 @@ async fn a_bad_request_is_named_with_its_key() {
         (with("tools", json!([{ "type": "function" }])), "this server has no tools; leave it out"),
         (with("temprature", json!(0.5)), "this server has no temprature; leave it out"),
         (with("stream_options", json!({ "chunks": 3 })), "this server has no stream_options.chunks"),
-        (with("chat_template_kwargs", json!({ "enable_thinking": true })), "no chat_template_kwargs"),
+        (
+            with("chat_template_kwargs", json!({ "thinking_budget": 9 })),
+            "this server has no chat_template_kwargs.thinking_budget; leave it out",
+        ),
+        (with("mm_processor_kwargs", json!({ "max_pixels": 9 })), "no mm_processor_kwargs; leave it out"),
+        (
+            with("media_io_kwargs", json!({ "video": { "num_frames": 10 } })),
+            "media_io_kwargs.video.num_frames is 10; this server takes 8 frames of a video (--frames)",
+        ),
+        (
+            with("media_io_kwargs", json!({ "video": { "fps": 2 } })),
+            "no media_io_kwargs.video.fps; leave it",
+        ),
         (with("temperature", json!("hot")), "temperature: invalid type: string"),
         (with("messages", json!("hello")), "messages: invalid type"),
         (message(json!("hello")), "messages[0] must be an object"),
@@ -135,6 +147,24 @@ async fn a_bad_request_is_named_with_its_key() {
             "messages[0].content[0]: a part of type image_url needs `image_url`",
         ),
         (
+            message(
+                json!({ "role": "user", "content": [{ "type": "text", "text": "hello", "bold": true }] }),
+            ),
+            "this server has no messages[0].content[0].bold; leave it out",
+        ),
+        (
+            message(json!({ "role": "user", "content": [
+                { "type": "image_url", "image_url": { "url": "data:,", "max_pixels": 9 } },
+            ] })),
+            "this server has no messages[0].content[0].image_url.max_pixels; leave it out",
+        ),
+        (
+            message(json!({ "role": "user", "content": [
+                { "type": "video_url", "video_url": { "url": "data:,", "nframes": 16 } },
+            ] })),
+            "messages[0].content[0].video_url.nframes is 16; this server takes 8 frames of a video (--frames)",
+        ),
+        (
             message(json!({ "role": "assistant", "content": null, "tool_calls": [{ "id": "1" }] })),
             "this server has no messages[0].tool_calls; leave it out",
         ),
@@ -146,12 +176,13 @@ async fn a_bad_request_is_named_with_its_key() {
     }
 }
 
-/// What OpenAI's, vLLM's and LangChain's clients send where their users asked for nothing.
+/// What OpenAI's, vLLM's and LangChain's clients send where their users asked for nothing, and the name of each in the header
+/// of what was ignored.
 #[tokio::test]
 async fn keys_that_ask_for_nothing_are_taken() {
     let bench = bench();
     let plain = question(&"hello".into());
-    let neutral = json!({
+    let mut neutral = json!({
         "max_tokens": 2048, "top_k": -1, "repetition_penalty": 1.0, "length_penalty": 1, "min_p": 0,
         "chat_template_kwargs": { "enable_thinking": false }, "tools": null, "tool_choice": "none",
         "parallel_tool_calls": true, "functions": [], "logit_bias": {}, "reasoning_effort": "low",
@@ -162,6 +193,9 @@ async fn keys_that_ask_for_nothing_are_taken() {
         "frequency_penalty": 0.0, "presence_penalty": null, "temperature": null, "top_p": null,
         "stop_token_ids": [], "guided_json": null, "prompt_logprobs": null, "verbosity": "medium",
     });
+    neutral["enable_thinking"] = true.into();
+    neutral["media_io_kwargs"] = json!({ "video": { "num_frames": 8 } });
+    neutral["mm_processor_kwargs"] = Value::Null;
     let mut all = plain.clone();
     for (key, value) in neutral.as_object().unwrap() {
         all[key] = value.clone();
@@ -169,11 +203,72 @@ async fn keys_that_ask_for_nothing_are_taken() {
         one[key] = value.clone();
         let reply = bench.complete(&one).await;
         assert_eq!(reply.status, 200, "{key}: {}", reply.text);
+        let name = match key.as_str() {
+            "chat_template_kwargs" => Some("chat_template_kwargs.enable_thinking".to_owned()),
+            "media_io_kwargs" => Some("media_io_kwargs.video.num_frames".to_owned()),
+            _ if USED.contains(&key.as_str()) => None,
+            _ => Some(key.clone()),
+        };
+        assert_eq!(reply.ignored(), name, "{key}");
     }
-    bench.complete(&all).await.answer();
+    let reply = bench.complete(&all).await;
+    reply.answer();
+    assert_eq!(
+        reply.ignored().unwrap().split(", ").count(),
+        neutral.as_object().unwrap().len() - USED.len()
+    );
     let asked = bench.echo.asked.lock().unwrap();
     let usual = Sampling { max_new_tokens: 50, ..Sampling::default() };
     assert!(asked.iter().all(|request| request.sampling == usual && request.n == 1));
+}
+
+/// Of the neutral keys those that the server has.
+const USED: [&str; 10] = [
+    "max_tokens",
+    "top_k",
+    "logprobs",
+    "n",
+    "seed",
+    "stop",
+    "stream",
+    "stream_options",
+    "temperature",
+    "top_p",
+];
+
+#[tokio::test]
+async fn no_top_k_is_zero_or_less() {
+    let bench = bench();
+    for top_k in [json!(null), json!(0), json!(-1), json!(-7), json!(3)] {
+        let mut body = question(&"hello".into());
+        body["top_k"] = top_k;
+        assert_eq!(bench.complete(&body).await.ignored(), None);
+    }
+    let asked = bench.echo.asked.lock().unwrap();
+    let taken: Vec<usize> = asked.iter().map(|request| request.sampling.top_k).collect();
+    assert_eq!(taken, [0, 0, 0, 0, 3]);
+}
+
+#[tokio::test]
+async fn what_is_ignored_of_messages_is_named_also_before_a_stream_and_not_in_plain_requests() {
+    let bench = bench();
+    let mut body = question(&"hello".into());
+    assert_eq!(bench.complete(&body).await.ignored(), None);
+    body["messages"] = json!([
+        { "role": "user", "content": [{ "type": "text", "text": "hi", "cache_control": { "type": "ephemeral" } }] },
+        { "role": "assistant", "content": "hello", "refusal": null },
+        { "role": "assistant", "content": null, "refusal": null, "annotations": [] },
+        { "role": "user", "name": "ann", "content": [
+            { "type": "image_url", "image_url": { "url": "data:image/png;base64,AAAA", "detail": "low" } },
+        ] },
+    ]);
+    body["stream"] = true.into();
+    body["stream_options"] = json!({ "include_usage": true, "include_obfuscation": false });
+    let reply = bench.complete(&body).await;
+    assert_eq!(reply.status, 200, "{}", reply.text);
+    let names = "stream_options.include_obfuscation, messages[].content[].cache_control, messages[].refusal, \
+                 messages[].annotations, messages[].content[].image_url.detail, messages[].name";
+    assert_eq!(reply.ignored().unwrap(), names);
 }
 
 #[tokio::test]

@@ -203,6 +203,11 @@ impl Reply {
         serde_json::from_str(&self.text).unwrap()
     }
 
+    /// Keys that were ignored.
+    pub(crate) fn ignored(&self) -> Option<String> {
+        self.headers.get("x-isr-ignored").map(|value| value.to_str().unwrap().to_owned())
+    }
+
     /// Status and message of an error.
     pub(crate) fn error(&self) -> (u16, String) {
         let error = &self.json()["error"];
