@@ -207,5 +207,5 @@ def test_lmms_eval_measures_a_served_checkpoint(folder, address, clips, generate
     # Its videos as URLs, the number of frames in `media_io_kwargs`, `enable_thinking` for the template.
     arguments = f"pass_video_url=True,max_frames_num={FRAMES},enable_thinking_kwarg=false"
     results, samples = run_lmms_eval(folder, address, docs, arguments)
-    assert [sample["filtered_resps"][0] for sample in samples] == [doc["answer"] for doc in docs]
+    assert [sample["filtered_resps"] for sample in samples] == [doc["answer"] for doc in docs]
     assert results["same_answer,none"] == 1.0
