@@ -2,7 +2,6 @@
 
 use tch::Device;
 
-use crate::error::Result;
 use crate::model::VideoLmm;
 use crate::operators;
 
@@ -22,26 +21,29 @@ impl Capacity {
     /// What a CPU takes: results there depend on the batch size, not on the other answers in the batch.
     const CPU: Self = Self { batch: 16, prefix_cache_mb: 2048 };
 
-    /// Takes what is given, and chooses the rest for a loaded model; `training` bytes are left to the optimiser.
-    ///
-    /// # Errors
-    /// A device that does not tell its free memory.
+    /// Takes what is given, and chooses the rest for a loaded model; `training` bytes are left to the optimiser. A device
+    /// that does not tell its free memory gets what a CPU does.
     pub(crate) fn choose(
         (batch, prefix_cache_mb): (Option<usize>, Option<usize>),
         model: &VideoLmm,
         training: u64,
-    ) -> Result<Self> {
+    ) -> Self {
         let chosen = match model.device {
             Device::Cuda(index) if batch.is_none() || prefix_cache_mb.is_none() => {
-                let (free, _) = operators::memory(index)?;
-                Self::within(free.saturating_sub(training), model.token_bytes())
+                match operators::memory(index) {
+                    Ok((free, _)) => Self::within(free.saturating_sub(training), model.token_bytes()),
+                    Err(error) => {
+                        tracing::warn!(%error, "free memory is not known; set policy.batch and prefix_cache_mb");
+                        Self::CPU
+                    }
+                }
             }
             _ => Self::CPU,
         };
-        Ok(Self {
+        Self {
             batch: batch.unwrap_or(chosen.batch),
             prefix_cache_mb: prefix_cache_mb.unwrap_or(chosen.prefix_cache_mb),
-        })
+        }
     }
 
     /// Divides memory that is free: a quarter is for prefills, logits and micro-batches, and half of the rest for each.

@@ -173,7 +173,7 @@ impl TorchPolicyConfig {
         let identity = Fingerprint::of(format!("{precision:?} {}", chat.identity()));
         let shard_bytes = (self.shard_gb * 1e9) as u64;
         let given = (self.batch, self.prefix_cache_mb);
-        let capacity = Capacity::choose(given, &model, trainer.state_bytes())?;
+        let capacity = Capacity::choose(given, &model, trainer.state_bytes());
         tracing::info!(
             ?device,
             ?precision,
