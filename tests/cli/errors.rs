@@ -32,7 +32,7 @@ fn unknown_plugins_keys_values_and_files_are_named_with_the_nearest_right_one() 
     "#);
     insta::assert_snapshot!(refused("policy.batch=many"), @r#"
     exit code 2
-    error: `policy.batch` in `-s policy.batch=many`: expected an integer, found string "many"
+    error: `policy.batch` in `-s policy.batch=many`: expected an integer or "none", found string "many"
     "#);
     insta::assert_snapshot!(refused("policy.model=modle"), @r#"
     exit code 2
