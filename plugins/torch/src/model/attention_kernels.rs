@@ -78,7 +78,8 @@ impl AttentionKernels {
                 heads,
             }
         });
-        tracing::debug!(prefix = ?kernels.prefix, own = ?kernels.own, "attention of decoding steps");
+        let [one, several] = kernels.prefix.each_ref().map(Cell::get);
+        tracing::debug!(?one, ?several, own = ?kernels.own.get(), "attention of decoding steps");
         Ok(kernels)
     }
 
