@@ -79,7 +79,8 @@ pub struct GenerationConfig {
     pub system: Option<String>,
     /// `auto` (a GPU where there is one), `cpu`, `cuda` or `cuda:N`. Default auto.
     pub device: String,
-    /// Type of weights and activations: `float32` or `bfloat16`. Default float32.
+    /// Type of weights and activations: `float32`, `bfloat16` or `auto`, which on a GPU is that of the checkpoint's weights, on
+    /// a CPU float32. Default auto.
     pub precision: String,
     /// Questions under way at once, at least 1. Default 8.
     pub concurrency: usize,
@@ -92,7 +93,7 @@ impl Default for GenerationConfig {
             frames: 8,
             system: None,
             device: "auto".to_owned(),
-            precision: "float32".to_owned(),
+            precision: "auto".to_owned(),
             concurrency: 8,
         }
     }

@@ -61,6 +61,9 @@ def theirs(args, folder: Path, size, answers: list, dtype) -> list:
         logits = model(input_ids=row, pixel_values=pixels, use_cache=False, logits_to_keep=keep).logits[0, :-1].float()
         at = torch.tensor(answer["tokens"], device=args.device)[:, None]
         found.append(logits.log_softmax(-1).gather(1, at)[:, 0].tolist())
+    del model
+    if args.device != "cpu":
+        torch.cuda.empty_cache()  # for the processes that follow
     return found
 
 

@@ -30,8 +30,8 @@ impl Capacity {
     ) -> Self {
         let chosen = match model.device {
             Device::Cuda(index) if batch.is_none() || prefix_cache_mb.is_none() => {
-                match operators::memory(index) {
-                    Ok((free, _)) => Self::within(free.saturating_sub(training), model.token_bytes()),
+                match operators::free_memory(index) {
+                    Ok(free) => Self::within(free.saturating_sub(training), model.token_bytes()),
                     Err(error) => {
                         tracing::warn!(%error, "free memory is not known; set policy.batch and prefix_cache_mb");
                         Self::CPU

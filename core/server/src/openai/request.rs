@@ -1,8 +1,8 @@
 //! Parsing and validation of request bodies.
 //!
 //! Keys are read one by one from the JSON, and what is left is checked against `keys.rs`. The types of OpenAI's API in published
-//! crates (async-openai 0.43, openai-protocol 1.16) drop unknown keys unread and refuse forms that clients send, such as a URL
-//! without an object around it and `max_tokens` -1; async-openai's have no `video_url`.
+//! crates drop unknown keys unread and refuse forms that clients send: openai-protocol 1.16 a URL without an object around it,
+//! async-openai 0.43 `max_tokens` -1 and `video_url`.
 
 use isr_api::{Role, Sampling};
 use serde::de::DeserializeOwned;

@@ -113,13 +113,13 @@ impl FusedBatch {
         }
     }
 
-    /// Takes the newest group out.
+    /// Takes the last group out.
     fn pop(&mut self) -> Option<DecodeGroup<OwnTokens>> {
         let class = self.classes.last_mut()?;
-        let newest = class.groups.pop();
+        let last = class.groups.pop();
         class.cache.pop();
         self.classes.retain(|class| !class.groups.is_empty());
-        newest
+        last
     }
 
     /// Copies the states of all random streams.
@@ -142,8 +142,8 @@ fn shape_of(group: &DecodeGroup<KvCache>) -> GroupShape {
 }
 
 impl Engine {
-    /// Decodes the next tokens of every answer in the batch. Where memory is short, the prefix cache is given up, then the
-    /// newest request, until the others fit. Another error is that of all requests.
+    /// Decodes the next tokens of every answer in the batch. Where memory is short, the prefix cache is given up, then one
+    /// request after another, until the rest fits. Another error is that of all requests.
     pub(super) fn fused_window(&mut self) {
         if let Err(error) = self.fused.retain_active() {
             return self.fused.fail(&error);
@@ -173,7 +173,7 @@ impl Engine {
             let is_short = error.is_out_of_memory();
             let error = self.advised(error, DECODING);
             match self.fused.pop().filter(|_| is_short) {
-                Some(newest) => newest.request.borrow_mut().fail(error),
+                Some(last) => last.request.borrow_mut().fail(error),
                 None => return self.fused.fail(&error),
             }
         }

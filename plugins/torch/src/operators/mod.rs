@@ -43,7 +43,7 @@ unsafe extern "C" {
         scale: f64,
         out: *mut RawTensor,
     ) -> *mut c_char;
-    fn isr_memory(device: c_int, free: *mut u64, total: *mut u64) -> *mut c_char;
+    fn isr_free_memory(device: c_int, free: *mut u64) -> *mut c_char;
     #[cfg(test)]
     fn isr_count_begin() -> *mut c_char;
     #[cfg(test)]
@@ -123,12 +123,12 @@ pub(crate) fn ragged_attention(
     Ok(out.map(owned))
 }
 
-/// Returns free and total bytes of CUDA device `index`.
-pub(crate) fn memory(index: usize) -> Result<(u64, u64)> {
-    let (mut free, mut total) = (0, 0);
-    // SAFETY: both pointers are to live integers.
-    check(unsafe { isr_memory(index as c_int, &raw mut free, &raw mut total) })?;
-    Ok((free, total))
+/// Returns the free bytes of CUDA device `index`.
+pub(crate) fn free_memory(index: usize) -> Result<u64> {
+    let mut free = 0;
+    // SAFETY: the pointer is to a live integer.
+    check(unsafe { isr_free_memory(index as c_int, &raw mut free) })?;
+    Ok(free)
 }
 
 /// Returns the names of the operations that `work` dispatches on this thread: outermost ones, views left out.

@@ -151,13 +151,11 @@ char* isr_ragged_attention(
   });
 }
 
-// Free and total bytes of a CUDA device.
-char* isr_memory(int device, uint64_t* free, uint64_t* total) {
+// Free bytes of a CUDA device.
+char* isr_free_memory(int device, uint64_t* free) {
   return guarded([&] {
-    const auto [now, all] =
-        c10::getDeviceAllocator(c10::DeviceType::CUDA)->getMemoryInfo(static_cast<c10::DeviceIndex>(device));
-    *free = now;
-    *total = all;
+    const auto index = static_cast<c10::DeviceIndex>(device);
+    *free = c10::getDeviceAllocator(c10::DeviceType::CUDA)->getMemoryInfo(index).first;
   });
 }
 
