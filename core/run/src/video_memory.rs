@@ -179,7 +179,8 @@ mod tests {
         let (times, videos) = near_a_share(1).await;
         assert_eq!(times, videos);
         let (times, videos) = near_a_share(32).await;
-        assert!(times > 2 * videos, "{times} times for {videos} videos: the control shows what shards do");
+        // At least 32 + 30 + 40 + 2 * 8 + 3 * 27 = 199 times, by the pigeonhole principle; more by the hashes' seed.
+        assert!(times >= videos + 70, "{times} times for {videos} videos: the control shows what shards do");
         let memory = VideoMemory::<u64>::new(BUDGET);
         assert_eq!(memory.cache.shard_capacity(), BUDGET, "the default has one shard");
     }
