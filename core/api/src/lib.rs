@@ -24,6 +24,7 @@ mod objective;
 mod observer;
 mod policy;
 mod preferences;
+mod process_group;
 mod prompt;
 mod random;
 pub mod records;
@@ -49,6 +50,7 @@ pub use policy::{
     PromptedTarget, ScoreRequest, StepReport, Target, TokenLogProbs, TrainExample, TrainStep,
 };
 pub use preferences::{Preference, Preferences, UnusableRow};
+pub use process_group::{ProcessGroup, SingleProcess};
 pub use prompt::{Message, Part, Prompt, Role, Turn};
 pub use random::Streams;
 pub use response::{FinishReason, Response, Sampling, without_reasoning};

@@ -153,7 +153,8 @@ impl TrainExample {
 #[derive(Clone, Debug)]
 pub struct TrainStep {
     /// The batch. The loss is the objective's mean over it; a policy whose memory holds fewer examples
-    /// accumulates gradients.
+    /// accumulates gradients. In a policy that [trains in parallel](Policy::trains_in_parallel), the part of the batch
+    /// that is this process's, which may be empty; the batch is the parts by rank.
     pub examples: Vec<TrainExample>,
     /// Index within this training, from 0. Step 0 resets the optimiser state.
     pub step: u64,
@@ -238,6 +239,13 @@ pub trait Policy: Send + Sync {
     /// Default: `None`.
     fn encoder(&self) -> Option<Arc<dyn VideoEncoder>> {
         None
+    }
+
+    /// Returns whether the policies of a [process group](crate::ProcessGroup) take each training step together: each is
+    /// given its part of the batch, all end with the same weights, and all return the report of the whole batch. `save` is
+    /// then called in each process with one directory. Default: false; each process then takes the whole step by itself.
+    fn trains_in_parallel(&self) -> bool {
+        false
     }
 
     /// Samples `request.n` responses.
