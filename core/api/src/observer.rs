@@ -99,6 +99,15 @@ pub enum Event<'a> {
         /// Seconds of these in which the policy's device had work; `None` if it is not measured.
         busy: Option<f64>,
     },
+    /// A stage was divided among several processes. Sent before its `StageFinished`.
+    StageDivided {
+        /// The iteration, from 1.
+        iteration: u32,
+        /// Stage of the iteration.
+        stage: Stage,
+        /// Wall-clock seconds that each process worked before it waited for the others, by rank.
+        seconds: &'a [f64],
+    },
     /// The results of a stage came from the stage cache.
     StageShared {
         /// The iteration, from 1.

@@ -243,7 +243,8 @@ pub trait Policy: Send + Sync {
 
     /// Returns whether the policies of a [process group](crate::ProcessGroup) take each training step together: each is
     /// given its part of the batch, all end with the same weights, and all return the report of the whole batch. `save` is
-    /// then called in each process with one directory. Default: false; each process then takes the whole step by itself.
+    /// then called in each process with one directory. Default: false; the first process then trains alone, and the
+    /// others load its checkpoint.
     fn trains_in_parallel(&self) -> bool {
         false
     }

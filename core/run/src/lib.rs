@@ -20,6 +20,7 @@ mod guard;
 mod r#loop;
 mod observers;
 mod offline;
+mod processes;
 pub mod stage_cache;
 mod stopwatch;
 pub mod store;

@@ -17,6 +17,7 @@ use crate::demonstration_quarantine::DemonstrationQuarantine;
 use crate::feature_cache::FeatureCache;
 use crate::guard::interruptible;
 use crate::observers::Observers;
+use crate::processes::Processes;
 use crate::store::RunDir;
 use crate::training::{Batches, Training};
 use crate::video_cache::VideoCache;
@@ -102,6 +103,7 @@ impl SupervisedTraining {
             objective: &self.parts.objective,
             observers: &self.observers,
             cancel,
+            processes: &Processes::single(cancel.clone()),
         };
         training
             .run(&DemonstrationBatches { of: self, count, quarantine, order: Mutex::default() })

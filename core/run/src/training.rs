@@ -17,17 +17,20 @@ use isr_api::{
     CheckpointKind, ComponentError, Error, Event, Policy, PreferenceObjective, Stage, StepReport, Streams,
     TrainExample, TrainStep,
 };
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
-use crate::guard::{component_error, interruptible};
+use crate::guard::{caught, component_error, interruptible};
 use crate::observers::Observers;
+use crate::processes::Processes;
 use crate::stopwatch::Stopwatch;
 use crate::store::{
     Journal, PendingDir, create_dir_here, explained, iteration_dir, read_journal, remove_dir, to_lines,
     tree_bytes, write_atomic,
 };
 
-/// The batches of a training, by step.
+/// The batches of a training, by step. With a policy that trains in parallel, this process's part of each.
 #[async_trait]
 pub(crate) trait Batches: Sync {
     /// Returns the epoch of a step, from 0.
@@ -63,6 +66,7 @@ pub(crate) struct Training<'a> {
     pub(crate) objective: &'a Arc<dyn PreferenceObjective>,
     pub(crate) observers: &'a Observers,
     pub(crate) cancel: &'a CancellationToken,
+    pub(crate) processes: &'a Processes,
 }
 
 impl Training<'_> {
@@ -74,24 +78,60 @@ impl Training<'_> {
     /// Takes the remaining steps and writes the checkpoint, unless it exists; returns the records of all steps.
     pub(crate) async fn run(&self, batches: &impl Batches) -> Result<Vec<TrainRecord>, Error> {
         let checkpoint = Self::checkpoint(self.dir);
-        if !checkpoint.exists() {
+        let leads = self.processes.leads();
+        if !self.processes.agree(leads.then(|| checkpoint.exists())).await? {
             let stopwatch = Stopwatch::start(self.policy);
-            self.take_steps(batches).await?;
+            if self.takes_part() {
+                self.take_steps(batches).await?;
+            }
             self.save(&checkpoint, CheckpointKind::Model).await?;
+            if !self.takes_part() {
+                let (call, path) =
+                    (self.policy.load(&checkpoint, CheckpointKind::Model), checkpoint.display());
+                self.call(call, "load checkpoint", &path.to_string()).await?;
+            }
+            self.check_weights().await?;
             let ((seconds, busy), iteration) = (stopwatch.seconds(), self.iteration);
             let finished = Event::StageFinished { iteration, stage: Stage::Train, seconds, busy };
             self.observe(&finished);
         }
         // Also after a kill between the checkpoint and this line, hence outside the branch.
-        remove_dir(&self.snapshots())?;
+        if leads {
+            remove_dir(&self.snapshots())?;
+        }
         let records = read_journal(&self.metrics())?;
         check_steps(&self.metrics(), &records, self.steps)?;
         Ok(records)
     }
 
+    /// Whether this process trains: the leader, and with a policy that trains in parallel all.
+    fn takes_part(&self) -> bool {
+        self.processes.leads() || self.policy.trains_in_parallel()
+    }
+
+    /// Rejects processes that ended with different weights.
+    async fn check_weights(&self) -> Result<(), Error> {
+        let own = caught(self.stage, "fingerprint", || self.policy.try_fingerprint())?;
+        let all = self.processes.gather(own).await?;
+        match all.iter().position(|other| *other != all[0]) {
+            Some(rank) => {
+                let (leader, other) = (&all[0], &all[rank]);
+                let text = format!(
+                    "the weights of process {rank} are {other} after training, and those of process 0 {leader}; start \
+                     the run again, which goes on before this training"
+                );
+                Err(component_error(self.stage, "weights", ComponentError::failed(text)))
+            }
+            None => Ok(()),
+        }
+    }
+
     async fn take_steps(&self, batches: &impl Batches) -> Result<(), Error> {
         let first = self.restore().await?;
-        let mut journal = truncated(&self.metrics(), first)?;
+        let mut journal = match self.processes.leads() {
+            true => Some(truncated(&self.metrics(), first)?),
+            false => None,
+        };
         let (iteration, done, total) = (self.iteration, first as usize, self.steps as usize);
         self.observe(&Event::StageStarted { iteration, stage: Stage::Train, done, total });
         let mut next = self.prepared(first, batches);
@@ -102,15 +142,17 @@ impl Training<'_> {
             let examples = examples.ok_or_else(|| component_error(self.stage, "examples", taken()))??;
             next = self.prepared(step + 1, batches);
             let record = self.step(step, examples, batches, next.as_mut()).await?;
-            journal.append(&record)?;
+            if let Some(journal) = &mut journal {
+                journal.append(&record)?;
+            }
             self.observe(&Event::TrainStep { iteration, step, report: &record.report });
             let done = step + 1;
             if done < self.steps && self.snapshot_every.is_some_and(|every| done.is_multiple_of(every)) {
-                journal.sync()?;
+                journal.as_ref().map_or(Ok(()), Journal::sync)?;
                 self.snapshot(done).await?;
             }
         }
-        journal.sync()
+        journal.as_ref().map_or(Ok(()), Journal::sync)
     }
 
     /// Takes a step, while the examples of the next one are prepared, whose videos may have to be decoded.
@@ -149,7 +191,8 @@ impl Training<'_> {
 
     /// Loads the newest snapshot, if there is one; returns the next step.
     async fn restore(&self) -> Result<u64, Error> {
-        let Some((step, path)) = newest_snapshot(&self.snapshots()) else {
+        let newest = self.leaders(|| newest_snapshot(&self.snapshots())).await?;
+        let Some((step, path)) = newest else {
             return Ok(0);
         };
         let call = self.policy.load(&path, CheckpointKind::TrainerState);
@@ -161,19 +204,47 @@ impl Training<'_> {
     async fn snapshot(&self, done: u64) -> Result<(), Error> {
         let folder = self.snapshots();
         create_dir_here(&folder)?;
-        let old = newest_snapshot(&folder);
+        let old = newest_snapshot(&folder).filter(|_| self.processes.leads());
         self.save(&folder.join(format!("step-{done:06}")), CheckpointKind::TrainerState).await?;
         old.map_or(Ok(()), |(_, path)| remove_dir(&path))
     }
 
-    /// Saves a checkpoint atomically.
+    /// Returns what the leader finds, to each process that trains.
+    async fn leaders<T: Serialize + DeserializeOwned>(&self, find: impl FnOnce() -> T) -> Result<T, Error> {
+        match self.policy.trains_in_parallel() {
+            true => self.processes.agree(self.processes.leads().then(find)).await,
+            // The others do not get here.
+            false => Ok(find()),
+        }
+    }
+
+    /// Saves a checkpoint atomically: the leader creates and publishes the directory, and each process that trains writes
+    /// into it.
     async fn save(&self, path: &Path, what: CheckpointKind) -> Result<(), Error> {
-        let pending = PendingDir::create(path)?;
-        match self.call(self.policy.save(pending.dir(), what), "save", &path.display().to_string()).await {
-            Ok(()) => pending.publish(),
+        let pending = if self.processes.leads() { Some(PendingDir::create(path)?) } else { None };
+        let is_shared = what == CheckpointKind::Model || self.policy.trains_in_parallel();
+        let dir = match &pending {
+            Some(pending) if !is_shared => pending.dir().to_owned(),
+            pending => self.processes.agree(pending.as_ref().map(|it| it.dir().to_owned())).await?,
+        };
+        let saved = match self.takes_part() {
+            true => self.call(self.policy.save(&dir, what), "save", &path.display().to_string()).await,
+            false => Ok(()),
+        };
+        match (saved, pending) {
+            (Ok(()), pending) => {
+                if is_shared {
+                    self.processes.meet().await?;
+                }
+                pending.map_or(Ok(()), PendingDir::publish)?;
+                if is_shared { self.processes.meet().await } else { Ok(()) }
+            }
             // The policy may still be writing.
-            Err(Error::Cancelled) => Err(Error::Cancelled),
-            Err(error) => {
+            (Err(Error::Cancelled), _) => Err(Error::Cancelled),
+            // Another process writes into it too.
+            (Err(error), Some(_)) if self.processes.are_several() => Err(error),
+            (Err(error), None) => Err(error),
+            (Err(error), Some(pending)) => {
                 let written = pending.discard();
                 Err(explained(error, path, written.max(self.earlier_checkpoint())))
             }

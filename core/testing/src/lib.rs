@@ -16,7 +16,7 @@
 //! [`set_longest_call`] says; a thread that it blocks stays blocked.
 //!
 //! [`FakePolicy`] is a deterministic, trainable policy of two numbers; [`ScriptedPolicy`] replies as a test
-//! dictates and records its requests. [`fixtures`] has inputs.
+//! dictates and records its requests; [`ThreadGroup`] is a process group in memory. [`fixtures`] has inputs.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -53,6 +53,7 @@ mod objective_batches;
 mod policy;
 mod retrospector;
 mod scripted_policy;
+mod thread_group;
 
 pub use call::{LONGEST_CALL, calls_made, set_longest_call};
 pub use encoder::encoder;
@@ -64,3 +65,4 @@ pub use objective::{ObjectiveRules, objective};
 pub use policy::policy;
 pub use retrospector::retrospector;
 pub use scripted_policy::ScriptedPolicy;
+pub use thread_group::ThreadGroup;

@@ -55,8 +55,14 @@ impl IterativeLoop {
         };
         let dir = self.parts.store.iteration(t)?;
         let path = dir.join("evaluation.json");
-        if let Some(done) = read_json(&path)? {
-            StageMarks::read(&dir)?.check(&dir, Stage::Evaluate.name())?;
+        let done = self.processes.by_leader(async {
+            let done: Option<EvaluationRecord> = read_json(&path)?;
+            if done.is_some() {
+                StageMarks::read(&dir)?.check(&dir, Stage::Evaluate.name())?;
+            }
+            Ok(done)
+        });
+        if let Some(done) = done.await? {
             return Ok(Some(done));
         }
         let held_out = match self.parts.evaluation.intermediate_samples {
@@ -73,7 +79,9 @@ impl IterativeLoop {
             greedy: means(answers.iter().map(|answer| &answer.greedy_metrics)),
             sampled: means(answers.iter().map(|answer| &answer.sampled_metrics)),
         };
-        write_json(&path, &record)?;
+        if self.processes.leads() {
+            write_json(&path, &record)?;
+        }
         Ok(Some(record))
     }
 

@@ -1,7 +1,7 @@
 //! Identity of a run's inputs: `fingerprints.json` and `videos.json`, against which a run that goes on is checked.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use isr_api::{ComponentError, Error, Fingerprint, Sample};
 use serde::{Deserialize, Serialize};
@@ -17,7 +17,7 @@ use crate::video_identity::{Identities, identities};
 const SCHEMA: u32 = 2;
 
 /// `fingerprints.json`: what the run's results depend on besides its config.
-#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Fingerprints {
     /// Version of the format.
     #[serde(default = "first_schema")]
@@ -80,8 +80,9 @@ impl IterativeLoop {
     pub(super) async fn check_inputs(&self, data: &LoopData) -> Result<(), Error> {
         let run = self.parts.store.path();
         let now = self.fingerprints(data)?;
+        self.compare_processes(&now).await?;
         let path = run.join("fingerprints.json");
-        let old: Option<Fingerprints> = read_json(&path)?;
+        let old: Option<Fingerprints> = self.processes.by_leader(async { read_json(&path) }).await?;
         if let Some(what) = old.as_ref().and_then(|old| now.change(old)) {
             return Err(other_run(run, format!("{what} changed since it was started")));
         }
@@ -93,7 +94,30 @@ impl IterativeLoop {
             );
         }
         self.check_videos(data).await?;
-        if old.is_none_or(|old| old != now) { write_json(&path, &now) } else { Ok(()) }
+        if self.processes.leads() && old.is_none_or(|old| old != now) {
+            write_json(&path, &now)?;
+        }
+        Ok(())
+    }
+
+    /// Rejects processes that were not started with the same config, program, weights and data.
+    async fn compare_processes(&self, own: &Fingerprints) -> Result<(), Error> {
+        let config = self.parts.config.to_string();
+        let all: Vec<(String, Fingerprints)> = self.processes.gather((config, own.clone())).await?;
+        let (config, leader) = &all[0];
+        for (rank, (other_config, other)) in all.iter().enumerate() {
+            let what = match other_config == config {
+                true => other.change(leader),
+                false => Some("the config".to_owned()),
+            };
+            if let Some(what) = what {
+                return Err(Error::Config(format!(
+                    "process {rank} differs from process 0 in {what}; start all processes with one program, config, \
+                     model and data"
+                )));
+            }
+        }
+        Ok(())
     }
 
     fn fingerprints(&self, data: &LoopData) -> Result<Fingerprints, Error> {
@@ -122,16 +146,25 @@ impl IterativeLoop {
         let pairs = data.preferences.iter().flatten().flatten();
         let videos = data.training.iter().chain(held_out).map(|Sample { video, .. }| video.clone());
         let videos = videos.chain(pairs.filter_map(|pair| pair.video.clone()));
-        let now = self.interruptible(identities(videos.collect()), "start", "identity of videos").await?;
+        let digest = self.processes.by_leader(self.check_identities(run, videos.collect())).await?;
+        // A loop that runs twice has the same videos, or was refused.
+        let _ = self.videos_digest.set(digest);
+        Ok(())
+    }
+
+    /// Compares the videos with those of `videos.json`; returns a digest of their identities.
+    async fn check_identities(&self, run: &Path, videos: BTreeSet<PathBuf>) -> Result<Fingerprint, Error> {
+        let now = self.interruptible(identities(videos), "start", "identity of videos").await?;
         let path = run.join("videos.json");
         let old: Option<Identities> = read_json(&path)?;
         if let Some(difference) = old.as_ref().and_then(|old| changed_video(old, &now)) {
             return Err(other_run(run, difference));
         }
         let json = serde_json::to_vec(&now).map_err(|error| Error::io("write", &path, error.into()))?;
-        // A loop that runs twice has the same videos, or was refused.
-        let _ = self.videos_digest.set(Fingerprint::of(json));
-        if old.is_none_or(|old| old != now) { write_json(&path, &now) } else { Ok(()) }
+        if old.is_none_or(|old| old != now) {
+            write_json(&path, &now)?;
+        }
+        Ok(Fingerprint::of(json))
     }
 }
 

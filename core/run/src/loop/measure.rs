@@ -19,7 +19,20 @@ use super::train::Trained;
 use crate::store::read_journal;
 
 impl IterativeLoop {
+    /// Summarises an iteration, in the leader.
     pub(super) async fn summarise(
+        &self,
+        t: u32,
+        data: &LoopData,
+        samples: usize,
+        trained: Trained,
+        evaluation: Option<EvaluationRecord>,
+    ) -> Result<IterationSummary, Error> {
+        let row = self.summary_row(t, data, samples, trained, evaluation);
+        self.processes.by_leader(row).await
+    }
+
+    async fn summary_row(
         &self,
         t: u32,
         data: &LoopData,

@@ -138,7 +138,9 @@ impl IterativeLoop {
         if selected.pairs.is_empty() {
             return Err(no_pairs(t, &selected.summary.dropped));
         }
-        write_pairs(&self.parts.store.iteration(t)?, &selected.pairs)?;
+        if self.processes.leads() {
+            write_pairs(&self.parts.store.iteration(t)?, &selected.pairs)?;
+        }
         Ok(Mixed { responses, selected, drawn })
     }
 

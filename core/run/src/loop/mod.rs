@@ -4,12 +4,14 @@
 //! `stage_journal` holds their outcomes on disk, `shared` reuses the results of other runs, and `resume` restores
 //! the state of an interrupted run, whose inputs `inputs` identifies.
 
+mod claims;
 mod evaluate;
 mod inputs;
 mod judge;
 mod measure;
 mod mix;
 mod pair_prompt;
+mod parts;
 mod ranking;
 mod record;
 mod reference;
@@ -25,13 +27,14 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use isr_api::records::Summary;
-use isr_api::{ComponentError, Error, Event, Fingerprint, FrozenPolicy, Observer, Streams};
+use isr_api::{ComponentError, Error, Event, Fingerprint, FrozenPolicy, Observer, ProcessGroup, Streams};
 use isr_config::{EvaluationConfig, LoopConfig, TrainConfig};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info_span};
 
 use crate::feature_cache::FeatureCache;
 use crate::observers::Observers;
+use crate::processes::Processes;
 use crate::stage_cache::StageCache;
 use crate::store::RunDir;
 use crate::video_cache::VideoCache;
@@ -76,6 +79,7 @@ pub struct IterativeLoop {
     frozen: FrozenPolicy,
     shared: Option<StageCache>,
     plugins: BTreeMap<String, String>,
+    processes: Processes,
     preference_data: Vec<PreferenceData>,
     /// Digest of the identities of all videos, once they are known.
     videos_digest: OnceLock<Fingerprint>,
@@ -98,10 +102,22 @@ impl IterativeLoop {
             frozen,
             shared: None,
             plugins: BTreeMap::new(),
+            processes: Processes::single(parts.cancel.clone()),
             preference_data: Vec::new(),
             videos_digest: OnceLock::new(),
             parts,
         }
+    }
+
+    /// Runs the loop in a group of processes, each with components of its own and the same config, on one run directory.
+    /// Results are those of one process; only the first process reports to observers.
+    #[must_use]
+    pub fn with_processes(mut self, group: Arc<dyn ProcessGroup>) -> Self {
+        if group.rank() > 0 {
+            self.observers = Observers::new(Vec::new());
+        }
+        self.processes = Processes::of(group, self.parts.cancel.clone());
+        self
     }
 
     /// Unlocks the run directory, and returns the components, whose drop may block.
@@ -116,7 +132,12 @@ impl IterativeLoop {
     /// with newly built components resumes from the same directory. (The policy of this loop may be partly trained,
     /// which [`Error::OtherRun`] rejects.)
     pub async fn run(&self) -> Result<Summary, Error> {
-        self.interruptible(self.parts.components.data.prepare(), "prepare", "data").await?;
+        // Other processes must not wait for one that is gone.
+        self.iterate().await.inspect_err(|error| self.processes.fail(error))
+    }
+
+    async fn iterate(&self) -> Result<Summary, Error> {
+        self.prepare().await?;
         let data = self.load_data().await?;
         let mut progress = self.resume(&data).await?;
         self.measure_base(&data, &mut progress).await?;

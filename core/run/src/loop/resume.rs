@@ -45,6 +45,16 @@ impl Progress {
 }
 
 impl IterativeLoop {
+    /// Lets the data source create what it needs, in the leader first.
+    pub(super) async fn prepare(&self) -> Result<(), Error> {
+        let prepare = || self.interruptible(self.parts.components.data.prepare(), "prepare", "data");
+        if self.processes.leads() {
+            prepare().await?;
+        }
+        self.processes.meet().await?;
+        if self.processes.leads() { Ok(()) } else { prepare().await }
+    }
+
     pub(super) async fn load_data(&self) -> Result<LoopData, Error> {
         let source = &self.parts.components.data;
         let training = self.interruptible(source.training(), "load", "training samples").await?;
@@ -79,7 +89,7 @@ impl IterativeLoop {
             iterations: Vec::new(),
         };
         let path = run.join("summary.json");
-        let old: Option<Summary> = read_json(&path)?;
+        let old: Option<Summary> = self.processes.by_leader(async { read_json(&path) }).await?;
         if let Some(Summary { schema, .. }) = &old
             && *schema != SCHEMA
         {
@@ -94,7 +104,7 @@ impl IterativeLoop {
             progress
                 .remember(contexts.into_iter().map(|context| (context.video.clone(), context)).collect());
         }
-        for t in 0..=complete {
+        for t in (0..=complete).filter(|_| self.processes.leads()) {
             let dir = iteration_dir(run, t);
             StageMarks::read(&dir)?.check_all(&dir)?;
         }
@@ -130,6 +140,9 @@ impl IterativeLoop {
     }
 
     pub(super) fn write_summary(&self, summary: &Summary) -> Result<(), Error> {
+        if !self.processes.leads() {
+            return Ok(());
+        }
         self.parts.store.check_present()?;
         write_json(&self.parts.store.path().join("summary.json"), summary)
     }

@@ -50,13 +50,14 @@ impl IterativeLoop {
         }
     }
 
-    /// On a hit, records the cached outcomes and removes their items from `items`.
+    /// On a hit, records the cached outcomes and removes the places of their items.
     pub(super) fn reuse_results<I: StageItem, R: StageRecord>(
         &self,
         plan: &StagePlan<'_>,
         lookup: &Lookup,
         journal: &mut StageJournal<R>,
-        items: &mut Vec<I>,
+        items: &[I],
+        places: &mut Vec<usize>,
     ) -> Result<(), Error> {
         let Lookup::Hit(dir, EntryMeta { seconds, .. }) = lookup else { return Ok(()) };
         let mut outcomes = match outcomes::<R>(dir) {
@@ -67,10 +68,11 @@ impl IterativeLoop {
             }
         };
         // A journal has no gaps, so reuse ends at the first item without a cached outcome.
-        let known = items.iter().take_while(|item| outcomes.contains_key(item.subject())).count();
-        for item in items.drain(..known) {
-            if let Some(outcome) = outcomes.remove(item.subject()) {
-                self.record_outcome(plan, journal, item.subject(), outcome)?;
+        let subject = |place: usize| items[place].subject();
+        let known = places.iter().take_while(|&&place| outcomes.contains_key(subject(place))).count();
+        for place in places.drain(..known) {
+            if let Some(outcome) = outcomes.remove(subject(place)) {
+                self.record_outcome(plan, journal, subject(place), outcome)?;
             }
         }
         let StagePlan { iteration, stage, .. } = *plan;
@@ -81,22 +83,21 @@ impl IterativeLoop {
     /// On a hit, copies the cached training journal and checkpoint, and loads the checkpoint. Returns whether
     /// it did.
     pub(super) async fn reuse_training(&self, t: u32, lookup: &Lookup) -> Result<bool, Error> {
-        let Lookup::Hit(from, EntryMeta { seconds, .. }) = lookup else { return Ok(false) };
         let dir = self.parts.store.iteration(t)?;
-        let records = match copied_training(from, &dir) {
-            Ok(records) => records,
-            Err(error) => {
-                tracing::warn!(%error, "this training is done anew");
-                return Ok(false);
-            }
-        };
+        let copied = self.processes.by_leader(async {
+            let Lookup::Hit(from, EntryMeta { seconds, .. }) = lookup else { return Ok(None) };
+            let copied = copied_training(from, &dir);
+            let copied = copied.inspect_err(|error| tracing::warn!(%error, "this training is done anew"));
+            Ok(copied.ok().map(|records| (records, *seconds)))
+        });
+        let Some((records, seconds)) = copied.await? else { return Ok(false) };
         let (iteration, stage, total) = (t, Stage::Train, records.len());
         self.observe(&Event::StageStarted { iteration, stage, done: 0, total });
         for TrainRecord { step, report, .. } in &records {
             self.observe(&Event::TrainStep { iteration, step: *step, report });
         }
         self.begin(t).await?;
-        self.observe(&Event::StageShared { iteration, stage, seconds: *seconds });
+        self.observe(&Event::StageShared { iteration, stage, seconds });
         self.observe(&Event::StageFinished { iteration, stage, seconds: 0.0, busy: None });
         Ok(true)
     }

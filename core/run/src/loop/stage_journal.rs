@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use isr_api::records::QuarantineRecord;
 use isr_api::{Error, Stage};
 
+use super::parts::Outcome;
 use super::record::{StageItem, StageRecord};
 use crate::stage_cache::{QUARANTINE, RESULTS};
 use crate::store::{Journal, StageMark, StageMarks, quarantine_digests, to_lines, write_atomic};
@@ -94,6 +95,29 @@ impl<R: StageRecord> StageJournal<R> {
         let finished = self.results.iter().map(StageRecord::subject);
         let quarantined = self.quarantined.iter().map(|record| record.subject.as_str());
         finished.chain(quarantined).map(str::to_owned).collect()
+    }
+
+    /// Arranges outcomes of parts in the items' order.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] for an outcome of something that is not among the stage's items.
+    pub(super) fn in_order(
+        &self,
+        outcomes: Vec<(String, Outcome<R>)>,
+    ) -> Result<Vec<(String, Outcome<R>)>, Error> {
+        let mut placed = Vec::with_capacity(outcomes.len());
+        for (subject, outcome) in outcomes {
+            match self.places.get(&subject) {
+                Some(place) => placed.push((*place, subject, outcome)),
+                None if self.has_fixed_items() => {
+                    let reason = format!("a part of it has `{subject}`, which is not among its items");
+                    return Err(Error::Damaged { path: self.path().to_owned(), reason });
+                }
+                None => {}
+            }
+        }
+        placed.sort_by_key(|(place, ..)| *place);
+        Ok(placed.into_iter().map(|(_, subject, outcome)| (subject, outcome)).collect())
     }
 
     /// Appends a result.

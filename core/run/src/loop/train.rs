@@ -75,12 +75,15 @@ impl IterativeLoop {
             objective: &self.parts.components.objective,
             observers: &self.observers,
             cancel: &self.parts.cancel,
+            processes: &self.processes,
         };
-        let key = key.filter(|_| !Training::checkpoint(training.dir).exists());
+        let key = key.filter(|_| self.processes.leads() && !Training::checkpoint(training.dir).exists());
         let (lookup, started) = (self.lookup(key.as_ref()).await?, Instant::now());
         self.reuse_training(t, &lookup).await?;
         let records = training.run(&batches).await?;
-        self.mark_training(t)?;
+        if self.processes.leads() {
+            self.mark_training(t)?;
+        }
         let (stage, seconds) = (Stage::Train.name().to_owned(), started.elapsed().as_secs_f64());
         lookup.publish(&EntryMeta { stage, iteration: t, seconds, digest: None }, |into| {
             copy_training(training.dir, into)
@@ -121,6 +124,7 @@ impl PairBatches<'_> {
         self.pairs.len().div_ceil(self.size()) as u64
     }
 
+    /// Pairs of a step: of a policy that trains in parallel those that fall to this process.
     fn pairs_of(&self, step: u64) -> Vec<&PairRecord> {
         let (epoch, within) = (step / self.per_epoch(), step % self.per_epoch());
         let mut kept = self.order.lock().unwrap_or_else(PoisonError::into_inner);
@@ -133,8 +137,11 @@ impl PairBatches<'_> {
             }
         };
         let here = order.iter().skip(within as usize * self.size()).take(self.size());
-        let pairs = here.map(|&index| self.pairs[index]).collect();
+        let mut pairs: Vec<&PairRecord> = here.map(|&index| self.pairs[index]).collect();
         *kept = Some((epoch, order));
+        if self.of.parts.components.policy.trains_in_parallel() {
+            pairs = pairs.drain(self.of.processes.share(pairs.len())).collect();
+        }
         pairs
     }
 

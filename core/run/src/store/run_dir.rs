@@ -41,7 +41,7 @@ pub struct RunDir {
     path: PathBuf,
     /// The directory itself, wherever it is by now.
     opened: Option<File>,
-    _lock: FileLock,
+    _lock: Option<FileLock>,
 }
 
 impl RunDir {
@@ -55,12 +55,22 @@ impl RunDir {
         fs::create_dir_all(path).map_err(|error| Error::io("create", path, error))?;
         // Directories cannot be opened everywhere.
         let opened = File::open(path).ok();
-        let dir = Self { path: path.to_owned(), opened, _lock: lock_dir(path)? };
+        let dir = Self { path: path.to_owned(), opened, _lock: Some(lock_dir(path)?) };
         if let Some(difference) = config_difference(path, settings)? {
             return Err(Error::OtherRun { path: dir.path, difference });
         }
         write_atomic(&dir.path.join("config.toml"), toml.as_bytes())?;
         Ok(dir)
+    }
+
+    /// Opens the directory of a run that another process of the same group has [opened](Self::open), which holds the lock
+    /// and writes the files that all share.
+    ///
+    /// # Errors
+    /// [`Error::Io`] where there is no such directory: the processes do not see the same file system.
+    pub fn join(path: &Path) -> Result<Self, Error> {
+        let opened = File::open(path).map_err(|error| Error::io("open", path, error))?;
+        Ok(Self { path: path.to_owned(), opened: Some(opened), _lock: None })
     }
 
     /// Returns the path of the directory.

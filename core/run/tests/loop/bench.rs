@@ -146,6 +146,10 @@ pub(crate) fn open_with(
 ) -> Result<IterativeLoop, Error> {
     let value = settings.value();
     let store = RunDir::open(dir, &value, &to_toml(&value)?)?;
+    Ok(loop_in(store, settings, components))
+}
+
+pub(crate) fn loop_in(store: RunDir, settings: &Settings, components: Components) -> IterativeLoop {
     let parts = LoopParts {
         name: "test".to_owned(),
         config: Fingerprint::of(settings.seed.to_le_bytes()),
@@ -159,7 +163,7 @@ pub(crate) fn open_with(
         observers: settings.observers.clone(),
         cancel: settings.cancel.clone(),
     };
-    Ok(IterativeLoop::new(parts))
+    IterativeLoop::new(parts)
 }
 
 /// A new directory, in memory where the system has such: the loop makes all that it writes durable.

@@ -19,6 +19,7 @@ mod full_disk;
 mod inputs;
 mod links;
 mod mix;
+mod processes;
 mod quarantine;
 mod references;
 mod refusals;
