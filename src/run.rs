@@ -7,7 +7,7 @@ use std::sync::Arc;
 use isr_api::records::Summary;
 use isr_api::{
     BuildContext, Error, Evaluator, Event, Fingerprint, Judge, Kind, Observer, Policy, PreferenceObjective,
-    Retrospector, SampleSource, Selection, VideoEncoder, VideoReader,
+    ProcessGroup, Retrospector, SampleSource, Selection, VideoEncoder, VideoReader,
 };
 use isr_config::registry::ValueConfig;
 use isr_config::{LoadedConfig, Loader, MixConfig, RunConfig, is_oracle, to_toml};
@@ -45,6 +45,7 @@ impl Run {
             observers: Vec::new(),
             cancel: CancellationToken::new(),
             stage_cache: None,
+            processes: None,
         }
     }
 
@@ -176,6 +177,7 @@ pub struct RunBuilder {
     observers: Vec<Arc<dyn Observer>>,
     cancel: CancellationToken,
     stage_cache: Option<PathBuf>,
+    processes: Option<Arc<dyn ProcessGroup>>,
 }
 
 macro_rules! value_setters {
@@ -243,6 +245,14 @@ impl RunBuilder {
         self
     }
 
+    /// Runs the loop in a group of processes: each opens the same config and run directory, on a file system that all see,
+    /// and takes its share of the work. Only the first process writes and calls observers. Results are those of one
+    /// process.
+    pub fn processes(mut self, group: Arc<dyn ProcessGroup>) -> Self {
+        self.processes = Some(group);
+        self
+    }
+
     /// Builds the components, and opens the run directory `dir`, which is continued where it holds a part of the
     /// same run. Writes `config.toml` and `provenance.json`. Weights are read on a blocking thread.
     ///
@@ -261,6 +271,16 @@ impl RunBuilder {
     }
 
     fn open_blocking(self, dir: PathBuf) -> Result<Run, Error> {
+        let group = self.processes.clone();
+        self.open_here(dir).inspect_err(|error| {
+            // The others must not wait for this one.
+            if let Some(group) = group {
+                group.fail(&error.to_string());
+            }
+        })
+    }
+
+    fn open_here(self, dir: PathBuf) -> Result<Run, Error> {
         let Source { mut config, values, toml } = self.config.load()?;
         for (kind, name) in &self.names {
             put_placeholder(&mut config, *kind, name);
@@ -275,13 +295,21 @@ impl RunBuilder {
         let components = self.values.or(values).complete(&value, &cx)?;
         let preferences = preference_data(&value, &cx)?;
         let mut observers = self.observers;
-        for observer in &value.observers {
-            observers.push(built(Kind::Observer, observer.name(), observer.build(&cx))?);
-        }
-        let store = RunDir::open(&dir, &settings, &toml)?;
-        provenance::record(store.path(), &fingerprint, value.seed, &plugins);
-        warn_of_space(&dir, &settings, value.r#loop.iterations, value.train.snapshot_every.is_some());
-        observers.push(Arc::new(TimingsObserver::open(store.path())));
+        let leads = self.processes.as_ref().is_none_or(|group| group.rank() == 0);
+        let store = if leads {
+            for observer in &value.observers {
+                observers.push(built(Kind::Observer, observer.name(), observer.build(&cx))?);
+            }
+            let store = RunDir::open(&dir, &settings, &toml)?;
+            provenance::record(store.path(), &fingerprint, value.seed, &plugins);
+            warn_of_space(&dir, &settings, value.r#loop.iterations, value.train.snapshot_every.is_some());
+            observers.push(Arc::new(TimingsObserver::open(store.path())));
+            meet(self.processes.as_deref())?;
+            store
+        } else {
+            meet(self.processes.as_deref())?;
+            RunDir::join(&dir)?
+        };
         let inner = IterativeLoop::new(LoopParts {
             name: value.name,
             config: fingerprint,
@@ -301,8 +329,21 @@ impl RunBuilder {
             Some(cache) => inner.with_stage_cache(cache),
             None => inner,
         };
+        let inner = match self.processes {
+            Some(group) => inner.with_processes(group),
+            None => inner,
+        };
         Ok(Run { inner: Some(inner), dir, cancel: self.cancel })
     }
+}
+
+/// Waits until all processes of a group are here.
+fn meet(group: Option<&dyn ProcessGroup>) -> Result<(), Error> {
+    let met = group.map_or(Ok(()), ProcessGroup::barrier);
+    met.map_err(|source| {
+        let (stage, subject) = ("start".to_owned(), "process group".to_owned());
+        Error::Component { stage, subject, source }
+    })
 }
 
 /// Builds the datasets of `loop.mix`.

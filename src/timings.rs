@@ -20,6 +20,9 @@ struct Timing {
     /// Seconds of those in which the policy's device had work; not written where it is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     busy: Option<f64>,
+    /// Seconds that each process worked before it waited for the others, by rank; not written with one process.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    processes: Vec<f64>,
     /// True where those were another run's; else not written.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     shared: bool,
@@ -29,6 +32,8 @@ struct Timing {
 /// it cannot be written the run goes on.
 pub struct TimingsObserver {
     journal: Option<Mutex<Journal<Timing>>>,
+    /// Seconds of each process in the stage that ends next.
+    processes: Mutex<Vec<f64>>,
 }
 
 impl TimingsObserver {
@@ -36,20 +41,26 @@ impl TimingsObserver {
     pub fn open(run: &Path) -> Self {
         let journal = Journal::open_unread(&run.join("timings.jsonl"));
         let journal = journal.inspect_err(|error| tracing::warn!(%error, "timings are not recorded"));
-        Self { journal: journal.ok().map(Mutex::new) }
+        Self { journal: journal.ok().map(Mutex::new), processes: Mutex::default() }
     }
 }
 
 impl Observer for TimingsObserver {
     fn observe(&self, event: &Event<'_>) {
+        let mut processes = self.processes.lock().unwrap_or_else(PoisonError::into_inner);
         let (iteration, stage, seconds, busy, shared) = match event {
             Event::StageFinished { iteration, stage, seconds, busy } => {
                 (*iteration, stage, *seconds, *busy, false)
             }
+            Event::StageDivided { seconds, .. } => {
+                *processes = seconds.to_vec();
+                return;
+            }
             Event::StageShared { iteration, stage, seconds } => (*iteration, stage, *seconds, None, true),
             _ => return,
         };
-        let timing = Timing { iteration, stage: stage.name().to_owned(), seconds, busy, shared };
+        let (stage, processes) = (stage.name().to_owned(), std::mem::take(&mut *processes));
+        let timing = Timing { iteration, stage, seconds, busy, processes, shared };
         let Some(journal) = &self.journal else { return };
         let mut journal = journal.lock().unwrap_or_else(PoisonError::into_inner);
         if let Err(error) = journal.append(&timing) {

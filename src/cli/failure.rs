@@ -63,6 +63,7 @@ fn code(error: &anyhow::Error) -> u8 {
         Some(Error::Cancelled) => INTERRUPTED,
         Some(_) => FAILED,
         None if error.is::<Unusable>() => UNUSABLE,
+        None if error.is::<Ended>() => error.downcast_ref::<Ended>().map_or(FAILED, |ended| ended.code),
         None => FAILED,
     }
 }
@@ -70,6 +71,23 @@ fn code(error: &anyhow::Error) -> u8 {
 fn hint(error: &anyhow::Error) -> Option<&str> {
     error.downcast_ref::<Unusable>()?.hint.as_deref()
 }
+
+/// A process of a group that failed; it has said why itself, unless it was killed.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) rank: usize,
+    pub(crate) status: std::process::ExitStatus,
+    /// Exit code for the group.
+    pub(crate) code: u8,
+}
+
+impl std::fmt::Display for Ended {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "process {} ended with {}; the same command continues the run", self.rank, self.status)
+    }
+}
+
+impl std::error::Error for Ended {}
 
 /// An argument that cannot be used.
 #[derive(Debug)]

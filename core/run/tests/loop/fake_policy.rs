@@ -176,7 +176,9 @@ impl Policy for FakePolicy {
         objective: Arc<dyn PreferenceObjective>,
     ) -> Result<StepReport, ComponentError> {
         self.control.enter(&format!("train {}", step.step)).await?;
-        self.steps.lock().unwrap().push(step.clone());
+        if !self.control.is_silent() {
+            self.steps.lock().unwrap().push(step.clone());
+        }
         let mut state = self.state.lock().unwrap();
         if step.step == 0 {
             state.momentum = [0.0; 4];

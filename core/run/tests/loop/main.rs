@@ -24,6 +24,7 @@ mod quarantine;
 mod references;
 mod refusals;
 mod results;
+mod scale;
 mod sharing;
 mod supervised;
 mod training;

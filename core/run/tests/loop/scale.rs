@@ -1,0 +1,56 @@
+//! A million samples: `cargo test --release -p isr-run --test loop -- --ignored --nocapture a_million_samples`.
+
+use std::fs;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::bench::{Fakes, Settings, loop_in, run_with, scratch};
+use crate::control::Control;
+use crate::fakes::{FakeSource, samples};
+use isr_config::to_toml;
+use isr_run::store::RunDir;
+use isr_testing::ThreadGroup;
+
+/// Peak resident memory of this process, in MiB.
+fn peak_mib() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or("0");
+    line.split_whitespace().next().and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0) / 1024
+}
+
+/// One iteration on samples whose number `ISR_SCALE` says. Prints seconds and peak memory.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes minutes"]
+async fn a_million_samples() {
+    let count = std::env::var("ISR_SCALE").ok().and_then(|text| text.parse().ok()).unwrap_or(1_000_000);
+    let mut settings = Settings::default();
+    settings.r#loop.iterations = 1;
+    settings.r#loop.concurrency = 64;
+    settings.train.epochs = 1;
+    settings.train.batch_size = 4096;
+    let control = Arc::new(Control::silent());
+    let components = || {
+        let mut components = Fakes::new(&control).components;
+        let (training, evaluation) = (samples("s", count), samples("e", 8));
+        components.data = Arc::new(FakeSource { training, evaluation, control: Arc::clone(&control) });
+        components
+    };
+    let (dir, started) = (scratch(), Instant::now());
+    match std::env::var("ISR_PROCESSES") {
+        Err(_) => drop(run_with(dir.path(), &settings, components()).await.unwrap()),
+        // All processes are in this one, which therefore takes their memory together.
+        Ok(processes) => {
+            let value = settings.value();
+            let mut leader = Some(RunDir::open(dir.path(), &value, &to_toml(&value).unwrap()).unwrap());
+            let runs = ThreadGroup::members(processes.parse().unwrap()).into_iter().map(|group| {
+                let store = leader.take().unwrap_or_else(|| RunDir::join(dir.path()).unwrap());
+                let inner = loop_in(store, &settings, components()).with_processes(group);
+                tokio::spawn(async move { inner.run().await })
+            });
+            for run in runs.collect::<Vec<_>>() {
+                run.await.unwrap().unwrap();
+            }
+        }
+    }
+    println!("{count} samples: {:.1} s, peak {} MiB", started.elapsed().as_secs_f64(), peak_mib());
+}
