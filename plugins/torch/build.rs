@@ -1,5 +1,6 @@
 //! Finds libtorch as torch-sys will, says what to do where there is none, and lets the tests of this crate find
-//! it at run time; compiles `src/operators`. Dependents get its folder as `DEP_ISR_TORCH_LIBTORCH_LIB`.
+//! it at run time; compiles the C++ of `src/operators` and `src/process_group`. Dependents get its folder as
+//! `DEP_ISR_TORCH_LIBTORCH_LIB`.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -32,10 +33,14 @@ fn main() {
     compile(lib);
 }
 
-/// Compiles the operators that tch does not bind, with torch-sys's settings.
+/// Compiles the operators and process groups that tch does not bind, with torch-sys's settings.
 fn compile(lib: &Path) {
-    const SOURCE: &str = "src/operators/operators.cpp";
-    println!("cargo:rerun-if-changed={SOURCE}");
+    const SOURCES: [&str; 2] = ["src/operators/operators.cpp", "src/process_group/c10d.cpp"];
+    // gloo's types, of which libtorch comes without declarations.
+    const GLOO: &str = "src/process_group/include";
+    for path in SOURCES.into_iter().chain(["src/operators/guarded.h", GLOO]) {
+        println!("cargo:rerun-if-changed={path}");
+    }
     let root = env::var_os("LIBTORCH_INCLUDE").map(PathBuf::from);
     let root = root.or_else(|| lib.parent().map(Path::to_owned)).unwrap_or_default();
     let abi = env::var("LIBTORCH_CXX11_ABI").unwrap_or_else(|_| "1".to_owned());
@@ -43,9 +48,11 @@ fn compile(lib: &Path) {
         .cpp(true)
         .std("c++17")
         .define("_GLIBCXX_USE_CXX11_ABI", abi.as_str())
-        .include(root.join("include"))
+        .define("USE_C10D_GLOO", None)
+        .includes(["include", "include/torch/csrc/api/include"].map(|folder| root.join(folder)))
+        .include(GLOO)
         .warnings(false)
-        .file(SOURCE)
+        .files(SOURCES)
         .compile("isr_operators");
 }
 

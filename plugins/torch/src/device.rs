@@ -127,7 +127,7 @@ pub(crate) fn parse_device(name: &str) -> Result<Device> {
 /// machines with and without CUDA. libtorch registers its CUDA backend when the library is loaded and caches whether
 /// it is there, so this must precede the first query about CUDA.
 #[allow(unsafe_code)]
-fn load_cuda() {
+pub(crate) fn load_cuda() {
     use std::sync::Once;
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {

@@ -76,6 +76,9 @@ pub enum TorchError {
     /// Failure of the objective, or examples that lack what it requires.
     #[error("{0}")]
     Objective(String),
+    /// Group of processes that could not be joined, or that has lost one: rank, host, cause and remedy.
+    #[error("{0}")]
+    Group(String),
     /// Internal failure, or an engine whose thread has ended.
     #[error("the model's engine has stopped: {0}")]
     Engine(String),

@@ -12,6 +12,7 @@
 //! | LoRA adapters in PEFT's format | `lora/` |
 //! | parameter counts and memory estimates | `inspect/` |
 //! | operators of libtorch that tch does not bind | `operators/` |
+//! | processes that run one loop together | `process_group/` |
 //! | creation of a small model with a tokenizer | `new_model.rs` |
 //! | models of the Hugging Face hub | `hub/` (cargo feature `hub`) |
 //!
@@ -37,6 +38,7 @@ mod model_paths;
 mod new_model;
 mod operators;
 mod policy;
+pub mod process_group;
 mod tensors;
 mod train;
 mod visual;

@@ -152,7 +152,8 @@ fn owned(tensor: RawTensor) -> Tensor {
     unsafe { Tensor::from_ptr(tensor.cast()) }
 }
 
-fn check(error: *mut c_char) -> Result<()> {
+/// Turns what a C++ function of this crate returned into a result.
+pub(crate) fn check(error: *mut c_char) -> Result<()> {
     if error.is_null() { Ok(()) } else { Err(TchError::Torch(text(error)).into()) }
 }
 

@@ -1,5 +1,7 @@
 // Operators of libtorch that tch has no binding for. Their dispatch is in libtorch_cpu, so that no header or library of
-// CUDA is needed. Every function returns null, or the text of its error, which `isr_free` frees.
+// CUDA is needed.
+
+#include "guarded.h"
 
 #include <ATen/Tensor.h>
 #include <ATen/core/function_schema.h>
@@ -19,20 +21,6 @@
 namespace {
 
 using Optional = std::optional<at::Tensor>;
-
-template <typename Work>
-char* guarded(Work work) {
-  try {
-    work();
-    return nullptr;
-  } catch (const c10::Error& error) {
-    return strdup(error.what_without_backtrace());
-  } catch (const std::exception& error) {
-    return strdup(error.what());
-  } catch (...) {
-    return strdup("an error of a type that is not known");
-  }
-}
 
 Optional optional(const at::Tensor* tensor) {
   return tensor ? Optional(*tensor) : std::nullopt;

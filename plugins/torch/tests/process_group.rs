@@ -1,0 +1,293 @@
+//! Groups of real processes: what they exchange, and what the others hear of one that is gone.
+
+#![allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping")]
+
+#[path = "support/processes.rs"]
+mod processes;
+
+use std::collections::BTreeSet;
+use std::process::exit;
+use std::sync::Arc;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use isr_api::ProcessGroup;
+use isr_torch::process_group::{C10dGroup, Rendezvous, Settings, current, join};
+use processes::{Ended, Process, free_port, start, start_all};
+
+/// Time limit of the groups here.
+const LIMIT: Duration = Duration::from_secs(2);
+/// Time for a process of the test to start or end on a busy machine.
+const SLACK: Duration = Duration::from_millis(1500);
+
+fn settings() -> Settings {
+    Settings { limit: LIMIT, ..Settings::default() }
+}
+
+/// Joins, and ends the process with status 3 when the group is lost.
+fn joined() -> Arc<C10dGroup> {
+    let place = Rendezvous::from_env().unwrap().expect("a group");
+    let group = join(
+        place,
+        settings(),
+        Box::new(|message| {
+            println!("lost {message}");
+            exit(3);
+        }),
+    );
+    let group = group.unwrap_or_else(|error| {
+        println!("refused {error}");
+        exit(4);
+    });
+    println!("joined");
+    group
+}
+
+/// Not a test of its own: the processes that the tests start.
+#[test]
+#[ignore = "a role that other tests start"]
+fn process() {
+    let Some(role) = processes::role() else { return };
+    match role.as_str() {
+        "exchange" => exchange(),
+        // Rank 0 does not call, so that no barrier is passed.
+        "wait" => {
+            let group = joined();
+            if group.rank() == 0 {
+                sleep(Duration::from_secs(30));
+            }
+            println!("error {}", group.barrier().unwrap_err());
+            // The watchdog ends it.
+            sleep(Duration::from_secs(30));
+        }
+        "fail-0" | "fail-1" => {
+            let group = joined();
+            group.barrier().unwrap();
+            if role.ends_with(&group.rank().to_string()) {
+                group.fail("the disk is full");
+                exit(5);
+            }
+            println!("error {}", group.barrier().unwrap_err());
+            // The watchdog ends it.
+            sleep(Duration::from_secs(30));
+        }
+        "leave" => leave(),
+        "outlive" => outlive(),
+        other => panic!("there is no role {other}"),
+    }
+}
+
+fn exchange() {
+    let group = joined();
+    assert!(current().is_some());
+    let (rank, size) = (group.rank(), group.world_size());
+    group.barrier().unwrap();
+    for root in 0..size {
+        let sent = format!("from {root}").repeat(root * 1000);
+        let own = if rank == root { sent.as_bytes() } else { b"ignored" };
+        assert_eq!(group.broadcast(own, root).unwrap(), sent.as_bytes());
+    }
+    assert!(group.broadcast(b"", size).unwrap_err().to_string().contains("no rank"));
+    let gathered = group.all_gather(&vec![rank as u8 + 1; rank * 70_000]).unwrap();
+    let expected: Vec<_> = (0..size).map(|rank| vec![rank as u8 + 1; rank * 70_000]).collect();
+    assert_eq!(gathered, expected);
+    assert_eq!(group.all_gather(b"").unwrap(), vec![Vec::<u8>::new(); size]);
+    for _ in 0..40 {
+        println!("number {}", group.next("samples").unwrap());
+    }
+    println!("other {}", group.next("others").unwrap());
+    let place = Rendezvous::from_env().unwrap().unwrap();
+    let error = join(place, settings(), Box::new(drop)).err().unwrap();
+    assert!(error.to_string().contains("has joined a group already"), "{error}");
+    group.leave().unwrap();
+    assert!(group.barrier().unwrap_err().to_string().contains("has left"));
+}
+
+/// The last rank leaves first; the others go on for longer than the limit.
+fn leave() {
+    let group = joined();
+    group.barrier().unwrap();
+    if group.rank() + 1 == group.world_size() {
+        group.leave().unwrap();
+        return;
+    }
+    sleep(LIMIT + Duration::from_secs(1));
+    if group.rank() == 1 {
+        println!("error {}", group.barrier().unwrap_err());
+    }
+    group.next("still").unwrap();
+    group.leave().unwrap();
+}
+
+/// Goes on after the group is lost: calls return errors, and the process ends by itself.
+fn outlive() {
+    let place = Rendezvous::from_env().unwrap().unwrap();
+    let group = join(place, settings(), Box::new(|message| println!("lost {message}"))).unwrap();
+    println!("joined");
+    println!("error {}", group.barrier().unwrap_err());
+    println!("error {}", group.all_gather(b"x").unwrap_err());
+    println!("error {}", group.next("x").unwrap_err());
+    println!("error {}", group.leave().unwrap_err());
+}
+
+fn roles(role: &str, world_size: usize) -> Vec<Process> {
+    start_all("process", role, world_size)
+}
+
+fn all_joined(processes: &mut [Process]) {
+    processes.iter_mut().for_each(|process| process.await_line("joined"));
+}
+
+/// The message of a process whose watchdog has ended it.
+fn lost(ended: &Ended) -> &str {
+    assert_eq!(ended.status.code(), Some(3), "{ended:?}");
+    let messages = ended.values("lost");
+    assert_eq!(messages.len(), 1, "{ended:?}");
+    messages[0]
+}
+
+/// What a message must say of a process.
+fn names(message: &str, rank: usize, process: u32) {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+    let expected = format!("rank {rank} on host `{}` (process {process})", host.trim());
+    assert!(message.contains(&expected), "{message:?} does not say {expected:?}");
+}
+
+#[test]
+fn processes_exchange_bytes_and_share_counters() {
+    for world_size in [2, 3] {
+        let ended: Vec<_> = roles("exchange", world_size).into_iter().map(Process::end).collect();
+        let mut numbers = BTreeSet::new();
+        for process in &ended {
+            process.succeeded();
+            assert_eq!(process.values("lost"), [""; 0]);
+            for number in process.values("number") {
+                assert!(numbers.insert(number.parse::<usize>().unwrap()), "{number} was handed out twice");
+            }
+        }
+        assert_eq!(numbers, (0..40 * world_size).collect());
+        let mut others: Vec<_> = ended.iter().flat_map(|process| process.values("other")).collect();
+        others.sort_unstable();
+        assert_eq!(others, ["0", "1", "2"][..world_size]);
+    }
+}
+
+/// Ends or stops a process while the others wait for it, and returns what they hear.
+fn struck(signal: &str, victim: usize) {
+    let mut processes = roles("wait", 3);
+    all_joined(&mut processes);
+    // Into the barrier.
+    sleep(Duration::from_millis(300));
+    let struck = processes.remove(victim);
+    let begin = Instant::now();
+    struck.signal(signal);
+    for process in processes {
+        let rank = process.rank;
+        let ended = process.end();
+        let message = lost(&ended);
+        names(message, victim, struck.id());
+        let noticed = ended.at - begin;
+        println!("{signal} of rank {victim}: rank {rank} has ended after {noticed:.2?}: {message}");
+        assert!(noticed < LIMIT + SLACK, "{noticed:?}");
+    }
+}
+
+#[test]
+fn a_killed_process_is_noticed_within_the_limit_by_rank_and_host() {
+    struck("KILL", 2);
+}
+
+#[test]
+fn a_stopped_process_is_noticed_within_the_limit_by_rank_and_host() {
+    struck("STOP", 1);
+}
+
+#[test]
+fn the_loss_of_the_process_that_keeps_the_store_is_noticed() {
+    struck("KILL", 0);
+    struck("STOP", 0);
+}
+
+#[test]
+fn a_failure_reaches_the_others_at_once_with_its_cause() {
+    for victim in [0, 1] {
+        let mut processes = roles(&format!("fail-{victim}"), 3);
+        all_joined(&mut processes);
+        let begin = Instant::now();
+        let id = processes[victim].id();
+        for (rank, process) in processes.into_iter().enumerate() {
+            let ended = process.end();
+            if rank == victim {
+                assert_eq!(ended.status.code(), Some(5), "{ended:?}");
+                continue;
+            }
+            let message = lost(&ended);
+            names(message, victim, id);
+            assert!(message.contains("the disk is full"), "{message}");
+            assert!(ended.at - begin < SLACK, "{:?}", ended.at - begin);
+        }
+    }
+}
+
+#[test]
+fn a_group_whose_processes_do_not_all_come_is_an_error_in_time_that_names_them() {
+    let port = free_port();
+    let begin = Instant::now();
+    let present: Vec<_> = [0, 2].map(|rank| start("process", "wait", [rank, 4], port)).into();
+    for process in present {
+        let ended = process.end();
+        let error = ended.values("refused").join("");
+        assert!(error.contains("ranks 1, 3 of 4, which have not arrived"), "{ended:?}");
+        assert!(error.contains(&format!("127.0.0.1:{port}")) && error.contains("MASTER_PORT"), "{error}");
+        assert!(ended.at - begin < LIMIT + 2 * SLACK);
+    }
+    let alone = start("process", "wait", [1, 2], port).end();
+    let error = alone.values("refused").join("");
+    assert!(error.contains("for rank 0") && error.contains(&format!("127.0.0.1:{port}")), "{alone:?}");
+}
+
+#[test]
+fn processes_that_do_not_fit_together_are_refused() {
+    let port = free_port();
+    let twice = [[0, 3], [1, 3], [1, 3]].map(|place| start("process", "wait", place, port));
+    let errors = twice.map(|process| process.end().values("refused").join(""));
+    assert!(
+        errors.iter().any(|error| error.contains("another process has joined") && error.contains("rank 1")),
+        "{errors:?}"
+    );
+    let port = free_port();
+    let sizes = [[0, 2], [1, 3]].map(|place| start("process", "wait", place, port));
+    for ended in sizes.map(Process::end) {
+        assert!(ended.values("refused").join("").contains("WORLD_SIZE must not differ"), "{ended:?}");
+    }
+}
+
+#[test]
+fn a_process_that_has_left_is_not_taken_for_dead() {
+    let ended: Vec<_> = roles("leave", 3).into_iter().map(Process::end).collect();
+    for process in &ended {
+        process.succeeded();
+        assert_eq!(process.values("lost"), [""; 0], "{process:?}");
+    }
+    assert!(ended[1].values("error").join("").contains("ranks [2] have left"), "{:?}", ended[1]);
+}
+
+#[test]
+fn calls_of_a_lost_group_return_its_error_and_nothing_hangs() {
+    for signal in ["KILL", "STOP"] {
+        let mut processes = roles("outlive", 2);
+        // Rank 0 keeps the store, and is the worst to lose.
+        all_joined(&mut processes);
+        sleep(Duration::from_millis(300));
+        let survivor = processes.pop().unwrap();
+        processes[0].signal(signal);
+        let begin = Instant::now();
+        let ended = survivor.end();
+        assert!(begin.elapsed() < LIMIT + SLACK);
+        ended.succeeded();
+        let message = ended.values("lost");
+        assert_eq!(message.len(), 1, "{ended:?}");
+        names(message[0], 0, processes[0].id());
+        assert_eq!(ended.values("error"), [message[0]; 4]);
+    }
+}
