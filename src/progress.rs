@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressStyle};
@@ -25,6 +25,8 @@ pub(crate) struct Progress {
     terminal: bool,
     bars: MultiProgress,
     current: Arc<Mutex<Current>>,
+    /// Rank of this process in a group.
+    rank: Arc<OnceLock<usize>>,
 }
 
 /// The stage under way.
@@ -43,12 +45,21 @@ impl Progress {
     /// `quiet` shows nothing at all.
     pub(crate) fn new(quiet: bool) -> Self {
         let terminal = io::stderr().is_terminal();
-        Self { quiet, terminal, bars: MultiProgress::new(), current: Arc::default() }
+        Self { quiet, terminal, bars: MultiProgress::new(), current: Arc::default(), rank: Arc::default() }
+    }
+
+    /// Says that this process is one of a group: log lines get its rank, and only the first process shows progress.
+    pub(crate) fn belongs_to(&self, rank: usize) {
+        let _ = self.rank.set(rank);
+    }
+
+    fn is_quiet(&self) -> bool {
+        self.quiet || self.rank.get().is_some_and(|rank| *rank > 0)
     }
 
     /// A line above the bars.
     pub(crate) fn line(&self, text: impl Display) {
-        if !self.quiet {
+        if !self.is_quiet() {
             // A closed pipe is no reason to stop a run.
             let text = text.to_string();
             self.bars.suspend(|| drop(writeln!(io::stderr(), "{}", printable(&text))));
@@ -74,7 +85,7 @@ impl Progress {
 
     fn start(&self, title: String, done: usize, total: usize) {
         let (done, total) = (done as u64, total as u64);
-        let bar = (self.terminal && !self.quiet).then(|| {
+        let bar = (self.terminal && !self.is_quiet()).then(|| {
             let bar = self.bars.add(ProgressBar::new(total).with_position(done));
             bar.set_style(style());
             bar.set_prefix(title.clone());
@@ -225,17 +236,18 @@ impl<'a> MakeWriter<'a> for Progress {
     type Writer = LogWriter;
 
     fn make_writer(&'a self) -> LogWriter {
-        LogWriter(self.bars.clone())
+        LogWriter(self.bars.clone(), self.rank.get().copied())
     }
 }
 
 /// Writes whole log lines to stderr. Where they cannot be written, they are lost: an error here would make the logger
 /// print it to the same place, and panic.
-pub(crate) struct LogWriter(MultiProgress);
+pub(crate) struct LogWriter(MultiProgress, Option<usize>);
 
 impl Write for LogWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(bytes);
+        let text = self.1.map_or_else(|| text.to_string(), |rank| format!("[rank {rank}] {text}"));
         self.0.suspend(|| drop(io::stderr().write_all(printable(&text).as_bytes())));
         Ok(bytes.len())
     }

@@ -1,6 +1,7 @@
 //! How errors are printed, and what the program exits with.
 
 use std::io::{self, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use isr_api::Error;
 
@@ -13,14 +14,29 @@ const UNUSABLE: u8 = 2;
 /// Ctrl-C; 128 and the signal's number, as shells have it.
 pub(crate) const INTERRUPTED: u8 = 130;
 
+/// Whether this process has said why it fails.
+static SAID: AtomicBool = AtomicBool::new(false);
+
 /// Prints an error with its causes, and returns the exit code for it.
 pub(super) fn report(error: &anyhow::Error) -> u8 {
     if reader_is_gone(error) {
         return 0;
     }
+    if SAID.swap(true, Ordering::Relaxed) {
+        return code(error);
+    }
     // Where stderr is closed, the exit code has to do.
     let _ = write!(io::stderr(), "{}", printable(&text(error)));
     code(error)
+}
+
+/// Ends this process because its group has lost another one: prints which and why.
+pub(super) fn end_lost(cause: &str) -> ! {
+    if !SAID.swap(true, Ordering::Relaxed) {
+        let _ = writeln!(io::stderr(), "error: {}", printable(cause));
+    }
+    let stopped = cause.contains(&Error::Cancelled.to_string());
+    signal_hook::low_level::exit(if stopped { INTERRUPTED } else { FAILED }.into())
 }
 
 /// `error: ...`, causes that say something new, and a hint where there is one.

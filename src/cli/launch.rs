@@ -13,13 +13,11 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 
 use super::failure::{Ended, INTERRUPTED};
+use super::parent::PARENT_VARIABLE;
 use super::session::Session;
 
 /// The option that says how many; left out of the processes' own command lines.
 const OPTION: &str = "--processes";
-
-/// Time in which the processes of a group end by themselves once one of them has; their watchdog takes as long.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A process of the group, which the launcher ends with.
 struct Member {
@@ -27,11 +25,12 @@ struct Member {
     child: Child,
 }
 
-/// Runs this program's command line in `count` processes on this machine, and waits for all of them.
+/// Runs this program's command line in `count` processes on this machine, and waits for all of them; `patience` is the time
+/// in which the others end by themselves once one has failed.
 ///
 /// # Errors
 /// [`Ended`] with the exit code of the process that ended first of those that failed.
-pub(super) fn launch(session: &Session, count: usize) -> Result<()> {
+pub(super) fn launch(session: &Session, count: usize, patience: Duration) -> Result<()> {
     let stop = session.cancelled_by_signals();
     session.block_on(async {
         let port = free_port().context("cannot find a free port for the processes to meet")?;
@@ -41,7 +40,7 @@ pub(super) fn launch(session: &Session, count: usize) -> Result<()> {
             let child = child.with_context(|| format!("cannot start process {rank} of {count}"))?;
             members.push(Member { rank, child });
         }
-        outcome(wait(members, &stop).await)
+        outcome(wait(members, &stop, patience).await)
     })
 }
 
@@ -52,7 +51,7 @@ fn command(rank: usize, count: usize, port: u16) -> Result<Command> {
     command.env("RANK", rank.to_string()).env("LOCAL_RANK", rank.to_string());
     command.env("WORLD_SIZE", count.to_string()).env("LOCAL_WORLD_SIZE", count.to_string());
     command.env("MASTER_ADDR", "127.0.0.1").env("MASTER_PORT", port.to_string());
-    command.env(isr_sweep::scheduler::PARENT_VARIABLE, std::process::id().to_string());
+    command.env(PARENT_VARIABLE, std::process::id().to_string());
     for inherited in ["TORCHELASTIC_RUN_ID", "TORCHELASTIC_USE_AGENT_STORE", "TORCHELASTIC_RESTART_COUNT"] {
         command.env_remove(inherited);
     }
@@ -89,7 +88,11 @@ fn free_port() -> std::io::Result<u16> {
 
 /// Waits for all processes; returns how each ended, in the order of their ends. Hands a request to stop on to them, and
 /// kills what is left long after the first one failed.
-async fn wait(members: Vec<Member>, stop: &CancellationToken) -> Vec<(usize, ExitStatus)> {
+async fn wait(
+    members: Vec<Member>,
+    stop: &CancellationToken,
+    patience: Duration,
+) -> Vec<(usize, ExitStatus)> {
     let pids: Vec<(usize, Pid)> = members
         .iter()
         .filter_map(|member| Some((member.rank, Pid::from_raw(member.child.id()?.cast_signed())?)))
@@ -111,7 +114,7 @@ async fn wait(members: Vec<Member>, stop: &CancellationToken) -> Vec<(usize, Exi
                 Some((rank, Ok(status))) => {
                     ends.push((rank, status));
                     if !status.success() && deadline.is_none() {
-                        deadline = Some(tokio::time::Instant::now() + PATIENCE);
+                        deadline = Some(tokio::time::Instant::now() + patience);
                     }
                 }
                 Some((rank, Err(error))) => tracing::warn!(rank, %error, "cannot wait for a process"),

@@ -11,16 +11,17 @@ mod export;
 mod failure;
 mod generate;
 mod inspect;
+mod launch;
 mod merge;
 mod model;
 mod output;
-#[cfg(feature = "sweep")]
 mod parent;
 mod plugin_check;
 #[cfg(feature = "native")]
 mod plugin_host;
 mod plugin_new;
 mod plugins;
+mod processes;
 mod report;
 mod run;
 mod score;

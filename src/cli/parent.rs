@@ -1,12 +1,12 @@
-//! A run of a sweep ends with the sweep's process.
+//! A run ends with the process that started it: a sweep, or the command whose `--processes` it is one of.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use isr_api::Error;
 use isr_dpo::CancellationToken;
+pub(super) use isr_run::PARENT_VARIABLE;
 use isr_run::store::lock_dir;
-use isr_sweep::scheduler::PARENT_VARIABLE;
 use rustix::process::{Pid, getppid, test_kill_process};
 
 use super::failure::INTERRUPTED;
@@ -39,16 +39,16 @@ impl Parent {
     }
 }
 
-/// Cancels a run once the sweep that started it is gone, and ends the process where that takes too long. Without a sweep, does
-/// nothing.
-pub(super) fn ends_with_sweep(session: &Session, cancel: &CancellationToken) {
+/// Cancels a run once the process that started it is gone, and ends this one where that takes too long. Does nothing for a
+/// run that a person or a scheduler started.
+pub(super) fn ends_with_parent(session: &Session, cancel: &CancellationToken) {
     let Some(parent) = Parent::find() else { return };
     let (progress, cancel) = (session.progress.clone(), cancel.clone());
     std::thread::spawn(move || {
         while !parent.is_gone() {
             std::thread::sleep(PAUSE);
         }
-        progress.line("the sweep that started this run is gone; stopping");
+        progress.line("the process that started this one is gone; stopping");
         cancel.cancel();
         std::thread::sleep(PATIENCE);
         signal_hook::low_level::exit(INTERRUPTED.into());

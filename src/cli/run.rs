@@ -10,6 +10,8 @@ use isr_config::RunConfig;
 use isr_dpo::{ConfigSource, DpoRunConfig, Run, write_report};
 
 use super::output::{print, print_line};
+use super::parent;
+use super::processes::{ProcessArgs, Role};
 use super::session::{Session, for_the_process};
 use super::{ConfigArgs, summary_table};
 
@@ -28,6 +30,8 @@ pub(super) struct RunArgs {
     /// depend on it
     #[arg(long, value_name = "DIR")]
     stage_cache: Option<PathBuf>,
+    #[command(flatten)]
+    processes: ProcessArgs,
 }
 
 impl RunArgs {
@@ -39,17 +43,23 @@ impl RunArgs {
 
     fn execute_with(&self, session: &Session, config: impl Into<ConfigSource>, name: &str) -> Result<()> {
         let out = self.out.clone().unwrap_or_else(|| PathBuf::from("runs").join(name));
+        let role = self.processes.enter(session)?;
+        if matches!(role, Role::Launcher) {
+            return Ok(());
+        }
         let stop = session.cancelled_by_signals();
-        #[cfg(feature = "sweep")]
-        {
-            super::parent::ends_with_sweep(session, &stop);
-            super::parent::waits_for_predecessor(session, &out);
+        parent::ends_with_parent(session, &stop);
+        if role.reports() {
+            parent::waits_for_predecessor(session, &out);
         }
         session.progress.line("loading models");
         let observer = Arc::new(session.progress.clone());
         let mut run = Run::builder(config).shared_observer(observer).cancelled_by(stop.clone());
         if let Some(dir) = &self.stage_cache {
             run = run.stage_cache(dir);
+        }
+        if let Some(group) = role.group() {
+            run = run.processes(group);
         }
         // Reading weights takes minutes, and nothing is lost if it is left.
         let opened = session.block_on(async {
@@ -61,6 +71,10 @@ impl RunArgs {
         let run = for_the_process(opened?);
         session.progress.line("preparing data");
         let summary = session.block_on(run.run())?;
+        role.leave()?;
+        if !role.reports() {
+            return Ok(());
+        }
         let report = out.join("report.html");
         let written = session.block_on(write_report(std::slice::from_ref(&out), &report));
         print(summary_table::render(&summary))?;

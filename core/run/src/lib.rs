@@ -32,6 +32,9 @@ mod video_identity;
 mod video_memory;
 pub mod words;
 
+/// Environment variable with the process id of the command that started a run, so that the run ends with it.
+pub const PARENT_VARIABLE: &str = "ISR_PARENT_PROCESS";
+
 pub use components::{ComponentValues, Components};
 pub use guard::unless_cancelled;
 pub use r#loop::{IterativeLoop, LoopParts, PreferenceData};

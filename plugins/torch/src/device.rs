@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use tch::{Cuda, Device, Kind, Tensor};
 
 use crate::error::{Result, TorchError};
+use crate::process_group;
 use crate::tensors::TensorFolder;
 
 /// Dtype of weights and activations.
@@ -98,17 +99,19 @@ fn multiplies_bfloat16(device: Device) -> bool {
     product().is_ok_and(|sum| sum == 4096.0)
 }
 
-/// Parses a device: `auto` (a GPU if there is one), `cpu`, `cuda` or `cuda:N`.
+/// Parses a device: `auto` (a GPU if there is one), `cpu`, `cuda` or `cuda:N`. In a group of processes, `auto` and `cuda`
+/// are the GPU of the process's place among those of its machine.
 ///
 /// # Errors
 /// An unknown name, or a device that is not available.
 pub(crate) fn parse_device(name: &str) -> Result<Device> {
     let refuse = |reason: &str| Err(TorchError::Device(name.to_owned(), reason.to_owned()));
     load_cuda();
+    let own = process_group::current().map_or(0, |group| group.place().local_rank);
     let index = match name {
-        "auto" => return Ok(Device::cuda_if_available()),
+        "auto" if !Cuda::is_available() => return Ok(Device::Cpu),
         "cpu" => return Ok(Device::Cpu),
-        "cuda" => Some(0),
+        "auto" | "cuda" => Some(own),
         other => other.strip_prefix("cuda:").and_then(|index| index.parse::<usize>().ok()),
     };
     let Some(index) = index else {
@@ -116,6 +119,13 @@ pub(crate) fn parse_device(name: &str) -> Result<Device> {
     };
     if !Cuda::is_available() {
         return refuse("was asked for, but no CUDA device can be used; try `auto` or `cpu`");
+    }
+    if index as i64 >= Cuda::device_count() && index == own && own > 0 {
+        let (count, process) = (Cuda::device_count(), own + 1);
+        return refuse(&format!(
+            "has no GPU for the {process}. process of this machine, which has {count} GPUs; start as many processes, or \
+             name the GPU that they share, as `cuda:0`"
+        ));
     }
     if index as i64 >= Cuda::device_count() {
         return refuse(&format!("does not exist; there are {} CUDA devices", Cuda::device_count()));

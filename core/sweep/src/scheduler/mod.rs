@@ -24,5 +24,4 @@ pub use local::Local;
 pub use ray::Ray;
 pub use slurm::Slurm;
 
-/// Environment variable of jobs on this machine: the process id of the scheduler's process, their parent.
-pub const PARENT_VARIABLE: &str = "ISR_PARENT_PROCESS";
+pub use isr_run::PARENT_VARIABLE;
