@@ -48,6 +48,8 @@ fn joined() -> Arc<C10dGroup> {
 #[ignore = "a role that other tests start"]
 fn process() {
     let Some(role) = processes::role() else { return };
+    // Ends the line that libtest has begun.
+    println!();
     match role.as_str() {
         "exchange" => exchange(),
         // Rank 0 does not call, so that no barrier is passed.
@@ -124,6 +126,9 @@ fn outlive() {
     let place = Rendezvous::from_env().unwrap().unwrap();
     let group = join(place, settings(), Box::new(|message| println!("lost {message}"))).unwrap();
     println!("joined");
+    if group.rank() == 0 {
+        sleep(Duration::from_secs(30));
+    }
     println!("error {}", group.barrier().unwrap_err());
     println!("error {}", group.all_gather(b"x").unwrap_err());
     println!("error {}", group.next("x").unwrap_err());

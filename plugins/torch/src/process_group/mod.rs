@@ -71,6 +71,11 @@ pub fn current() -> Option<Arc<C10dGroup>> {
     CURRENT.get().cloned()
 }
 
+/// Returns the group of this process for tensors, if any.
+pub(crate) fn collectives() -> Option<Arc<dyn Collectives>> {
+    Some(current()?)
+}
+
 /// Returns libtorch's text of an error, one line.
 fn reason(error: &TorchError) -> String {
     let text = match error {
