@@ -4,6 +4,7 @@
 #include "../operators/guarded.h"
 
 #include <ATen/core/ivalue.h>
+#include <c10/util/Logging.h>
 #include <torch/csrc/distributed/c10d/Backend.hpp>
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 #include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
@@ -14,6 +15,7 @@
 #include <chrono>
 #include <condition_variable>
 #include <cstdint>
+#include <cstdlib>
 #include <memory>
 #include <mutex>
 #include <new>
@@ -51,6 +53,19 @@ std::vector<std::string> strings(const char* const* texts, size_t count) {
   return std::vector<std::string>(texts, texts + count);
 }
 
+// libtorch reads its level of logging for Python only. Its warnings about connections repeat, with stacks, the errors that
+// are returned: they are left out unless the user asks for a level.
+void set_log_level() {
+  static std::once_flag once;
+  std::call_once(once, [] {
+    if (std::getenv("TORCH_CPP_LOG_LEVEL")) {
+      c10::initLogging();
+    } else {
+      FLAGS_caffe2_log_level = c10::GLOG_ERROR;
+    }
+  });
+}
+
 // `ProcessGroupNCCL` is in libtorch_cuda, which is loaded at run time where it is installed, and its header needs those of
 // CUDA. So its constructors are looked up by their names of the Itanium C++ ABI, and what follows is called through the
 // base classes. A class pointer of non-trivial type is passed by reference to the caller's object: declaring the same
@@ -81,6 +96,7 @@ extern "C" {
 // Connects to the store at `host`:`port`, or serves it there.
 char* isr_store_open(const char* host, uint16_t port, bool serve, int64_t timeout, Store** out) {
   return guarded([&] {
+    set_log_level();
     c10d::TCPStoreOptions options;
     options.port = port;
     options.isServer = serve;

@@ -28,22 +28,23 @@ const POLL: Duration = Duration::from_millis(50);
 /// before it [leaves](C10dGroup::leave).
 ///
 /// # Errors
-/// Processes that have not arrived within `settings.limit`, by rank; a store that cannot be reached or served; processes
+/// Processes that have not arrived within `settings.arrival`, by rank; a store that cannot be reached or served; processes
 /// that do not fit together; NCCL that was asked for where it cannot be used.
 pub fn join(place: Rendezvous, settings: Settings, on_lost: OnLost) -> Result<Arc<C10dGroup>, TorchError> {
     if CURRENT.get().is_some() {
         return refuse("this process has joined a group already".to_owned());
     }
-    let limit = settings.limit.max(Duration::from_secs(1));
-    let root = open(&place, limit)?;
+    let [limit, arrival] = [settings.limit, settings.arrival].map(|time| time.max(Duration::from_secs(1)));
+    let root = open(&place, arrival)?;
     let prefix = prefix(&place, &root)?;
-    let arriving = Arriving { store: root.within(&prefix)?, limit, backend: settings.backend, place };
+    let arriving =
+        Arriving { store: root.within(&prefix)?, limit: arrival, backend: settings.backend, place };
     let members = arriving.arrive()?;
     let groups = arriving.connect(&members);
     let (control, tensors, nccl) =
         groups.or_else(|error| arriving.fail(&reason(&error), members.len() - 1))?;
     let Arriving { store, place, .. } = arriving;
-    let watched = connection(&place, limit)?.within(&prefix)?;
+    let watched = connection(&place, arrival)?.within(&prefix)?;
     let watchdog = Watchdog::start(watched, &place, members.clone(), limit, on_lost)?;
     let group = Arc::new(C10dGroup::new(place, store, watchdog, control, tensors, nccl));
     if CURRENT.set(group.clone()).is_err() {

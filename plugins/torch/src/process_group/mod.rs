@@ -50,16 +50,17 @@ pub enum Backend {
 /// Settings of a group.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
-    /// Time after which processes that have not arrived are an error, and a process without a sign of life is lost. At
-    /// least a second.
+    /// Time after which a process without a sign of life is lost, at least a second.
     pub limit: Duration,
+    /// Time after which processes that have not arrived are an error, at least a second.
+    pub arrival: Duration,
     /// Library that moves tensors.
     pub backend: Backend,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { limit: Duration::from_secs(60), backend: Backend::Auto }
+        Self { limit: Duration::from_secs(60), arrival: Duration::from_secs(300), backend: Backend::Auto }
     }
 }
 
@@ -69,6 +70,11 @@ static CURRENT: OnceLock<Arc<C10dGroup>> = OnceLock::new();
 /// Returns the group that this process has joined, if any.
 pub fn current() -> Option<Arc<C10dGroup>> {
     CURRENT.get().cloned()
+}
+
+/// Returns the group of this process for tensors, if any.
+pub(crate) fn collectives() -> Option<Arc<dyn Collectives>> {
+    Some(current()?)
 }
 
 /// Returns libtorch's text of an error, one line.

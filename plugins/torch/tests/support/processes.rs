@@ -2,7 +2,7 @@
 
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, missing_docs)]
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write, stdin};
 use std::net::TcpListener;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver};
@@ -17,6 +17,12 @@ pub fn role() -> Option<String> {
     std::env::var(ROLE).ok()
 }
 
+/// Waits, in a process, until the test has [let it go](Process::go): it is loaded by then.
+pub fn await_go() {
+    println!("ready");
+    stdin().read_line(&mut String::new()).unwrap();
+}
+
 /// A port that nothing uses.
 pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
@@ -28,7 +34,6 @@ pub struct Ended {
     pub status: ExitStatus,
     pub output: String,
     pub errors: String,
-    pub at: Instant,
 }
 
 impl Ended {
@@ -56,6 +61,11 @@ impl Process {
     /// Number of the process.
     pub fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Lets a process go that waits for it.
+    pub fn go(&mut self) {
+        self.child.stdin.take().unwrap().write_all(b"go\n").unwrap();
     }
 
     pub fn signal(&self, name: &str) {
@@ -94,11 +104,10 @@ impl Process {
             );
             thread::sleep(Duration::from_millis(5));
         };
-        let at = Instant::now();
         let mut output = std::mem::take(&mut self.read);
         output.extend(self.lines.iter().map(|line| line + "\n"));
         let errors = self.errors.take().map(|errors| errors.join().unwrap()).unwrap_or_default();
-        Ended { status, output, errors, at }
+        Ended { status, output, errors }
     }
 }
 
@@ -123,7 +132,7 @@ pub fn start(test: &str, role: &str, [rank, world_size]: [usize; 2], port: u16) 
         .env("OMP_NUM_THREADS", "1")
         .env_remove("TORCHELASTIC_RUN_ID")
         .env_remove("TORCHELASTIC_USE_AGENT_STORE")
-        .stdin(Stdio::null())
+        .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
