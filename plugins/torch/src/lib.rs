@@ -9,6 +9,7 @@
 //! | training | `train/` |
 //! | checkpoints in the Hugging Face layout | `checkpoint.rs`, `manifest.rs`, `model/weights.rs` |
 //! | safetensors files | `tensors/` |
+//! | processes that train one model together | `process_group/` |
 //! | LoRA adapters in PEFT's format | `lora/` |
 //! | parameter counts and memory estimates | `inspect/` |
 //! | operators of libtorch that tch does not bind | `operators/` |
@@ -37,6 +38,7 @@ mod model_paths;
 mod new_model;
 mod operators;
 mod policy;
+mod process_group;
 mod tensors;
 mod train;
 mod visual;
