@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use isr_api::{
-    ComponentError, Continuation, Frames, Granularity, ObjectiveBatch, ObjectiveValue, PreferenceObjective,
-    Prompt, PromptedTarget, Requirements, Target, TrainExample, TrainStep, VideoInput, View,
+    ComponentError, Continuation, Frames, ObjectiveBatch, ObjectiveValue, PreferenceObjective, Prompt,
+    PromptedTarget, Requirements, Target, TrainExample, TrainStep, VideoInput, View,
 };
 use tch::{Device, Kind, Tensor};
 
@@ -18,8 +18,7 @@ struct Dpo;
 
 impl PreferenceObjective for Dpo {
     fn requirements(&self) -> Requirements {
-        let views = vec![View::Chosen, View::Rejected];
-        Requirements { views, granularity: Granularity::Summed, reference: true }
+        Requirements::new([View::Chosen, View::Rejected]).with_reference()
     }
 
     fn evaluate(&self, batch: &ObjectiveBatch) -> Result<ObjectiveValue, ComponentError> {
@@ -114,7 +113,7 @@ struct Weighed(Vec<View>);
 
 impl PreferenceObjective for Weighed {
     fn requirements(&self) -> Requirements {
-        Requirements { views: self.0.clone(), granularity: Granularity::PerToken, reference: true }
+        Requirements::new(self.0.clone()).per_token().with_reference()
     }
 
     fn evaluate(&self, batch: &ObjectiveBatch) -> Result<ObjectiveValue, ComponentError> {
