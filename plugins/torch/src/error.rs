@@ -76,6 +76,14 @@ pub enum TorchError {
     /// Failure of the objective, or examples that lack what it requires.
     #[error("{0}")]
     Objective(String),
+    /// Failure of one of several processes that train together; all fail with it.
+    #[error("process {rank}: {message}")]
+    Process {
+        /// Rank of the process.
+        rank: usize,
+        /// Its error.
+        message: String,
+    },
     /// Internal failure, or an engine whose thread has ended.
     #[error("the model's engine has stopped: {0}")]
     Engine(String),

@@ -53,4 +53,4 @@ pub use lora::{AdapterSummary, AllLinear, LoraConfig, Targets, merge};
 pub use model::preprocess::Preprocess;
 pub use new_model::NewModelConfig;
 pub use policy::{DecodingConfig, TorchPolicy, TorchPolicyConfig};
-pub use train::{OptimizerConfig, OptimizerStateConfig, TrainingConfig};
+pub use train::{OptimizerConfig, OptimizerStateConfig, ParallelConfig, ShardConfig, TrainingConfig};

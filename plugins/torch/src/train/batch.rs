@@ -173,6 +173,16 @@ pub(super) enum ForwardMode {
     SkipDecoder,
 }
 
+impl ForwardMode {
+    /// Returns the mode for a pass without backward pass, which keeps no layer's input.
+    pub(super) fn without_graph(self) -> Self {
+        match self {
+            Self::Checkpointed => Self::Full,
+            other => other,
+        }
+    }
+}
+
 /// Runs the model on examples packed into one row without padding; a prompt is computed once for all its answers.
 pub(super) fn forward<'m>(
     model: &'m VideoLmm,
