@@ -96,22 +96,19 @@ impl Group {
 
     /// Returns the elements of a member, counted from its first, that are in a process's share.
     pub(super) fn share_of_member(&self, rank: usize, member: usize) -> Range<i64> {
-        let (range, share) = (self.range(member), self.share_of(rank));
-        let common = common(&range, &share);
-        common.start - range.start..common.end - range.start
+        let range = self.range(member);
+        from(&common(&range, &self.share_of(rank)), range.start)
     }
 
     /// Returns the elements of a member, counted from its first, whose state this process has.
     pub(super) fn own_of_member(&self, member: usize) -> Range<i64> {
         let range = self.range(member);
-        let common = common(&range, &self.own);
-        common.start - range.start..common.end - range.start
+        from(&common(&range, &self.own), range.start)
     }
 
     /// Returns the elements of a member among those whose state this process has, which `own` is a tensor of.
     pub(super) fn own_part(&self, own: &Tensor, member: usize) -> Result<Tensor> {
-        let common = common(&self.range(member), &self.own);
-        part(own, &(common.start - self.own.start..common.end - self.own.start))
+        part(own, &from(&common(&self.range(member), &self.own), self.own.start))
     }
 
     /// Returns the number of elements whose state this process has.
@@ -174,7 +171,7 @@ impl Group {
             }
             let gradient =
                 joined(gradients[run.clone()].iter().flatten().map(Tensor::shallow_clone).collect())?;
-            let own = elements.start - self.own.start..elements.end - self.own.start;
+            let own = from(&elements, self.own.start);
             let weights = |member: usize, parameter: &Tensor| -> Result<Tensor> {
                 part(&parameter.f_view([-1])?, &self.own_of_member(member))
             };
@@ -265,6 +262,11 @@ pub(super) fn part(flat: &Tensor, range: &Range<i64>) -> Result<Tensor> {
 pub(super) fn common(one: &Range<i64>, other: &Range<i64>) -> Range<i64> {
     let start = one.start.max(other.start);
     start..one.end.min(other.end).max(start)
+}
+
+/// Returns a range counted from `first`; an empty one is 0..0.
+fn from(range: &Range<i64>, first: i64) -> Range<i64> {
+    if range.is_empty() { 0..0 } else { range.start - first..range.end - first }
 }
 
 /// Returns a tensor's elements, row-major.

@@ -2,6 +2,8 @@
 //! expose for libtorch's own. Weights in bfloat16 have float32 master copies. Moments may be 8-bit ([`dynamic8`]), and
 //! the state in host memory ([`host`]). Several processes sum their gradients, and may divide the state ([`exchange`]).
 
+#[cfg(test)]
+mod division_tests;
 mod dynamic8;
 mod exchange;
 mod group;

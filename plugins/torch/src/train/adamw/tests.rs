@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use super::*;
 use crate::manifest::Manifest;
 use crate::tensors::to_vec;
+use crate::train::parallel::Tally;
 
-const PLAIN: AdamWSettings = AdamWSettings {
+pub(super) const PLAIN: AdamWSettings = AdamWSettings {
     betas: [0.9, 0.999],
     epsilon: 1e-8,
     weight_decay: 0.0,
@@ -18,7 +19,7 @@ const PLAIN: AdamWSettings = AdamWSettings {
 };
 
 /// An optimiser of a single process.
-fn alone(parameters: Vec<(String, Tensor)>, settings: AdamWSettings) -> AdamW {
+pub(super) fn alone(parameters: Vec<(String, Tensor)>, settings: AdamWSettings) -> AdamW {
     AdamW::new(parameters, settings, Processes::new(None))
 }
 
@@ -96,7 +97,7 @@ fn uniform(stream: i64, count: i64) -> Vec<f64> {
 }
 
 /// Both signs; magnitudes from 1/64 to 1 within each block of 8-bit moments.
-fn gradient(step: i64, count: i64) -> Tensor {
+pub(super) fn gradient(step: i64, count: i64) -> Tensor {
     let scaled = |x: f64| {
         let exponent = -2 * (x.abs() * 1000.0 % 3.0).floor() as i32 - 2;
         ((1.0 + 3.0 * x.abs()) * 2_f64.powi(exponent)).copysign(x) as f32
@@ -105,7 +106,7 @@ fn gradient(step: i64, count: i64) -> Tensor {
 }
 
 /// Parameters of several sizes, above and below what is quantised, with random values.
-fn parameters(kind: Kind) -> Vec<(String, Tensor)> {
+pub(super) fn parameters(kind: Kind) -> Vec<(String, Tensor)> {
     let shapes: [&[i64]; 5] = [&[70, 90], &[3], &[5000], &[1], &[11, 11]];
     let value = |(index, shape): (usize, &&[i64])| {
         let values = Tensor::from_slice(&uniform(index as i64, shape.iter().product())).view(*shape);
@@ -114,29 +115,34 @@ fn parameters(kind: Kind) -> Vec<(String, Tensor)> {
     shapes.iter().enumerate().map(value).collect()
 }
 
-/// Takes a step with gradients of the step's own; parameter `without` has none.
-fn step(adamw: &mut AdamW, step: i64, without: Option<usize>) {
+/// Takes a step with gradients of the step's own; parameter `without` has none. Of several processes, each has those of some
+/// parameters.
+pub(super) fn step(adamw: &mut AdamW, step: i64, without: Option<usize>) {
+    let (rank, count) = (adamw.processes.rank(), adamw.processes.count());
     adamw.zero_gradients();
     for (index, (_, parameter)) in adamw.parameters.iter().enumerate() {
-        if Some(index) != without {
+        if Some(index) != without && (index + step as usize) % count == rank {
             let gradient = gradient(step + index as i64, parameter.numel() as i64);
             let gradient = gradient.view(parameter.size().as_slice()).to_kind(parameter.kind());
             (parameter * gradient).sum(parameter.kind()).backward();
         }
     }
     adamw.collect_gradients().unwrap();
+    let found = Tally { has_gradient: adamw.has_gradient().unwrap(), ..Tally::default() };
+    let found = adamw.processes.total(Ok(found)).unwrap();
+    adamw.sum_gradients(&found.has_gradient).unwrap();
     adamw.step(1e-3, 0.7).unwrap();
 }
 
 /// Weights and state after some steps, as bytes.
-fn bytes(adamw: &AdamW) -> BTreeMap<String, Vec<u8>> {
+pub(super) fn bytes(adamw: &AdamW) -> BTreeMap<String, Vec<u8>> {
     let mut all = adamw.state().unwrap().tensors;
     all.extend(adamw.parameters.iter().map(|(name, tensor)| (name.clone(), tensor.shallow_clone())));
     all.into_iter().map(|(name, tensor)| (name, crate::tensors::bytes_of(&tensor).unwrap())).collect()
 }
 
 /// Settings that decide where and how the same update is computed.
-fn ways() -> [AdamWSettings; 4] {
+pub(super) fn ways() -> [AdamWSettings; 4] {
     let eight_bit = AdamWSettings { eight_bit: true, ..PLAIN };
     [
         AdamWSettings { on_host: true, ..PLAIN },

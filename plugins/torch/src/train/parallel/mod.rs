@@ -4,7 +4,7 @@
 mod objectives;
 mod tally;
 #[cfg(test)]
-mod tests;
+pub(in crate::train) mod tests;
 #[cfg(test)]
 pub(crate) mod threads;
 

@@ -32,7 +32,9 @@ fn example(number: usize) -> TrainExample {
     };
     let target = |start: usize, length: usize| {
         let id = |at: usize| (start * 37 + number * 11 + at * 3) as u32 % 200 + 3;
-        let reference = |at: usize| -6.5 - 0.3 * ((start + at + number) % 5) as f32;
+        // About the policy's; those of mismatched answers (3) below, so that their mean log-ratio is above 0.
+        let reference =
+            |at: usize| -15.0 - 0.5 * ((start + at + number) % 5) as f32 - 4.0 * (start / 3) as f32;
         Target {
             continuation: Continuation::Tokens((0..length).map(id).collect()),
             reference: Some((0..length).map(reference).collect()),
