@@ -2,7 +2,7 @@
 
 use isr_api::{ObjectiveBatch, PreferenceObjective, Requirements, View, ViewLogProbs};
 
-use super::adamw::AdamW;
+use super::adamw::{AdamW, DividedLayers, Pass};
 use super::batch::{self, Forward, ForwardMode, TokenizedExample};
 use super::config::TrainingConfig;
 use super::drift::Drift;
@@ -26,6 +26,8 @@ pub(super) struct Accumulation<'s> {
     /// Whether log-probs are compared with the reference's.
     pub(super) measures_drift: bool,
     pub(super) processes: &'s Processes,
+    /// Layers whose weights the processes divide, in whose passes all take part.
+    pub(super) layers: Option<&'s DividedLayers>,
 }
 
 impl Accumulation<'_> {
@@ -51,20 +53,28 @@ impl Accumulation<'_> {
         optimizer: &mut AdamW,
         tally: &mut Tally,
     ) -> Result<()> {
-        for (index, part) in micro_batches.iter().enumerate() {
-            let share = self.share(part.len());
-            self.with_dropout(index, || {
-                let forward = self.forward(part, self.mode())?;
-                let views = self.log_probs(part, &forward, tally);
-                let value = self.objective.evaluate(&ObjectiveBatch { views }).map_err(failed)?;
-                tally.add_value(value.loss, &value.metrics, share);
-                self.backward(forward, part, &value.gradients, share)
-            })?;
-            if micro_batches.len() > 1 {
-                optimizer.collect_gradients()?;
-            }
+        let mut outcome = Ok(());
+        for index in 0..self.passes(micro_batches) {
+            let part = micro_batches.get(index).filter(|_| outcome.is_ok());
+            let done = self.with_dropout(index, || {
+                let forward = self
+                    .pass(Pass::Forward, || part.map(|part| self.forward(part, self.mode())).transpose());
+                let evaluated = forward.and_then(|forward| match (forward, part) {
+                    (Some(forward), Some(part)) => {
+                        let (share, views) =
+                            (self.share(part.len()), self.log_probs(part, &forward, tally));
+                        let value = self.objective.evaluate(&ObjectiveBatch { views }).map_err(failed)?;
+                        tally.add_value(value.loss, &value.metrics, share);
+                        Ok(Some((forward, self.coefficients(part, &value.gradients, share)?)))
+                    }
+                    _ => Ok(None),
+                });
+                self.backward(evaluated)
+            });
+            outcome = outcome.and(done);
+            self.collect(micro_batches, optimizer, &mut outcome);
         }
-        Ok(())
+        outcome
     }
 
     /// Evaluates the objective on the log-probs of the whole batch. A single micro-batch keeps its graph meanwhile; of
@@ -75,35 +85,86 @@ impl Accumulation<'_> {
         optimizer: &mut AdamW,
         tally: &mut Tally,
     ) -> Result<()> {
-        let several = micro_batches.len() > 1;
+        let passes = self.passes(micro_batches);
         let mut kept = None;
-        let scored = |(index, part): (usize, &&[TokenizedExample])| {
-            self.with_dropout(index, || {
-                let forward = match several {
-                    true => tch::no_grad(|| self.forward(part, self.mode().without_graph()))?,
-                    false => self.forward(part, self.mode())?,
-                };
-                let views = self.log_probs(part, &forward, tally);
-                kept = (!several).then_some(forward);
-                Ok(views)
-            })
-        };
-        let scored: Result<Vec<Vec<ViewLogProbs>>> = micro_batches.iter().enumerate().map(scored).collect();
-        let batch = WholeBatch::gather(self.processes, self.needs, scored)?;
-        let (value, gradients) = batch.evaluate(self.objective)?;
-        let examples: usize = micro_batches.iter().map(|part| part.len()).sum();
-        tally.add_value(value.loss, &value.metrics, self.share(examples));
-        for (index, (part, gradient)) in micro_batches.iter().zip(gradients).enumerate() {
-            self.with_dropout(index, || {
-                let forward = kept.take().map_or_else(|| self.forward(part, self.mode()), Ok)?;
-                // Derivatives of the whole batch's mean.
-                self.backward(forward, part, &gradient, 1.0)
-            })?;
-            if several {
-                optimizer.collect_gradients()?;
+        let mut scored: Result<Vec<Vec<ViewLogProbs>>> = Ok(Vec::new());
+        for index in 0..passes {
+            let part = micro_batches.get(index).filter(|_| scored.is_ok());
+            let forward = self.with_dropout(index, || {
+                self.pass(Pass::Forward, || {
+                    let forward = |part: &&[TokenizedExample]| match passes {
+                        1 => self.forward(part, self.mode()),
+                        _ => tch::no_grad(|| self.forward(part, self.mode().without_graph())),
+                    };
+                    part.map(forward).transpose()
+                })
+            });
+            match (forward, part, &mut scored) {
+                (Ok(Some(forward)), Some(part), Ok(all)) => {
+                    all.push(self.log_probs(part, &forward, tally));
+                    kept = (passes == 1).then_some(forward);
+                }
+                (Err(error), _, Ok(_)) => scored = Err(error),
+                _ => {}
             }
         }
-        Ok(())
+        let evaluated = WholeBatch::gather(self.processes, self.needs, scored)?.evaluate(self.objective);
+        let (gradients, mut outcome) = match evaluated {
+            Ok((value, gradients)) => {
+                let examples: usize = micro_batches.iter().map(|part| part.len()).sum();
+                tally.add_value(value.loss, &value.metrics, self.share(examples));
+                (gradients, Ok(()))
+            }
+            Err(error) => (Vec::new(), Err(error)),
+        };
+        for index in 0..passes {
+            let given = micro_batches.get(index).zip(gradients.get(index)).filter(|_| outcome.is_ok());
+            let done = self.with_dropout(index, || {
+                let forward = match passes {
+                    1 => Ok(kept.take().filter(|_| given.is_some())),
+                    _ => self.pass(Pass::Forward, || {
+                        given.map(|(part, _)| self.forward(part, self.mode())).transpose()
+                    }),
+                };
+                // Derivatives of the whole batch's mean.
+                let evaluated = forward.and_then(|forward| match (forward, given) {
+                    (Some(forward), Some((part, gradient))) => {
+                        Ok(Some((forward, self.coefficients(part, gradient, 1.0)?)))
+                    }
+                    _ => Ok(None),
+                });
+                self.backward(evaluated)
+            });
+            outcome = outcome.and(done);
+            self.collect(micro_batches, optimizer, &mut outcome);
+        }
+        outcome
+    }
+
+    /// Returns the number of passes: the micro-batches; with divided layers, whose passes all processes take part in, those
+    /// of the process that has most.
+    fn passes(&self, micro_batches: &[&[TokenizedExample]]) -> usize {
+        self.layers.map_or(micro_batches.len(), |_| self.place.most_micro_batches)
+    }
+
+    /// Does a pass, and with divided layers all that the other processes expect of it.
+    fn pass<T>(&self, pass: Pass, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        match self.layers {
+            Some(layers) => layers.complete(pass, work),
+            None => work(),
+        }
+    }
+
+    /// Moves gradients of one of several micro-batches into their sums.
+    fn collect(
+        &self,
+        micro_batches: &[&[TokenizedExample]],
+        optimizer: &mut AdamW,
+        outcome: &mut Result<()>,
+    ) {
+        if micro_batches.len() > 1 && outcome.is_ok() {
+            *outcome = optimizer.collect_gradients();
+        }
     }
 
     /// Returns the share of some examples in the batch.
@@ -111,15 +172,16 @@ impl Accumulation<'_> {
         examples as f64 / self.place.examples as f64
     }
 
-    fn mode(&self) -> ForwardMode {
-        match (self.config.skip_decoder, self.config.gradient_checkpointing) {
-            (true, _) => ForwardMode::SkipDecoder,
-            (false, true) => ForwardMode::Checkpointed,
-            (false, false) => ForwardMode::Full,
+    fn mode(&self) -> ForwardMode<'_> {
+        match (self.layers, self.config.skip_decoder, self.config.gradient_checkpointing) {
+            (Some(layers), ..) => ForwardMode::Checkpointed(Some(layers)),
+            (None, true, _) => ForwardMode::SkipDecoder,
+            (None, false, true) => ForwardMode::Checkpointed(None),
+            (None, false, false) => ForwardMode::Full,
         }
     }
 
-    fn forward(&self, part: &[TokenizedExample], mode: ForwardMode) -> Result<Forward<'_>> {
+    fn forward<'f>(&'f self, part: &[TokenizedExample], mode: ForwardMode<'f>) -> Result<Forward<'f>> {
         batch::forward(self.model, part, self.needs, self.own_tower, mode)
     }
 
@@ -141,17 +203,23 @@ impl Accumulation<'_> {
         batch::views(part, self.needs, &forward.values)
     }
 
-    /// Backpropagates the objective's gradient, weighted by `share`.
-    fn backward(
+    /// Returns the loss's derivative by each log-prob, weighted by `share`.
+    fn coefficients(
         &self,
-        forward: Forward<'_>,
         part: &[TokenizedExample],
         gradients: &[Vec<f64>],
         share: f64,
-    ) -> Result<()> {
+    ) -> Result<Vec<f32>> {
         let coefficients = batch::token_gradients(part, self.needs, gradients)?;
-        let coefficients: Vec<f32> = coefficients.iter().map(|value| (value * share) as f32).collect();
-        forward.backward(&coefficients)
+        Ok(coefficients.iter().map(|value| (value * share) as f32).collect())
+    }
+
+    /// Backpropagates from log-probs by their coefficients, if there are any.
+    fn backward(&self, evaluated: Result<Option<(Forward<'_>, Vec<f32>)>>) -> Result<()> {
+        self.pass(Pass::Backward, || match evaluated? {
+            Some((forward, coefficients)) => forward.backward(&coefficients),
+            None => Ok(()),
+        })
     }
 
     /// Runs `work` with the adapter's dropout enabled, its masks drawn from the step's seed and the micro-batch's index

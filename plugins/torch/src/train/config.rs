@@ -94,9 +94,10 @@ impl OptimizerStateConfig {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ParallelConfig {
-    /// What is divided over the processes instead of held by each: `none`, or `optimizer`, the optimiser's moments and
-    /// float32 master weights (ZeRO-1, arXiv 1910.02054). Results do not depend on it but by rounding, and checkpoints can
-    /// be continued with another. Default `none`.
+    /// What is divided over the processes instead of held by each: `none`; `optimizer`, the optimiser's moments and float32
+    /// master weights (ZeRO-1, arXiv 1910.02054); or `full`, in a step the decoder layers' weights and gradients too, with
+    /// gradient checkpointing (as ZeRO-3). Results do not depend on it but by rounding, and checkpoints can be continued
+    /// with another. Default `none`.
     pub shard: ShardConfig,
 }
 
@@ -115,6 +116,9 @@ pub enum ShardConfig {
     None,
     /// Moments and float32 master weights: each process updates its share of the weights, which all then receive.
     Optimizer,
+    /// The same, and while a step is taken the weights and gradients of the decoder's layers, which are gathered for the
+    /// computation of one layer at a time. Implies `gradient_checkpointing`. Between steps all weights are on each device.
+    Full,
 }
 
 impl Default for TrainingConfig {
@@ -155,6 +159,11 @@ impl TrainingConfig {
         }
         if !(self.language_model || self.projector || self.tower) {
             return Err("training trains nothing: set language_model, projector or tower".to_owned());
+        }
+        if self.skip_decoder && self.parallel.shard == ShardConfig::Full {
+            let text = "training.parallel.shard is full, which divides the decoder's layers, but training.skip_decoder leaves \
+                        them out; set shard = \"optimizer\"";
+            return Err(text.to_owned());
         }
         self.lora.as_ref().map_or(Ok(()), LoraConfig::validate)
     }

@@ -17,7 +17,7 @@ mod whole_batch;
 use std::path::Path;
 use std::sync::Arc;
 
-use adamw::{AdamW, AdamWSettings};
+use adamw::{AdamW, AdamWSettings, DividedLayers};
 use isr_api::{PreferenceObjective, Requirements, StepReport, TrainExample, TrainStep};
 use tch::Tensor;
 
@@ -40,6 +40,8 @@ pub(crate) struct Trainer {
     optimizer: AdamW,
     own_tower: bool,
     processes: Processes,
+    /// Decoder layers whose weights and gradients the processes divide while a step is taken.
+    layers: Option<DividedLayers>,
 }
 
 impl Trainer {
@@ -64,8 +66,12 @@ impl Trainer {
         };
         let processes = Processes::new(group);
         let settings = AdamWSettings::new(&config, model.device);
+        let layers = match config.parallel.shard == ShardConfig::Full && processes.count() > 1 {
+            true => Some(DividedLayers::new(layers_of(model), &settings, &processes)?),
+            false => None,
+        };
         let optimizer = AdamW::new(trained, settings, processes.clone());
-        Ok(Self { config, optimizer, own_tower, processes })
+        Ok(Self { config, optimizer, own_tower, processes, layers })
     }
 
     /// Returns the processes that train together.
@@ -81,7 +87,7 @@ impl Trainer {
 
     /// Returns the bytes that gradients and the optimiser's state take on the model's device.
     pub(crate) fn state_bytes(&self) -> u64 {
-        self.optimizer.state_bytes()
+        self.optimizer.state_bytes() - self.layers.as_ref().map_or(0, DividedLayers::spared_bytes)
     }
 
     /// Returns the bytes of the optimiser's state that this process holds now.
@@ -138,6 +144,7 @@ impl Trainer {
         };
         let place = self.processes.place(counted)?;
         self.optimizer.zero_gradients();
+        self.layers.as_ref().inspect(|layers| layers.zero_gradients());
         let micro_batches = self.micro_batches(&prepared);
         let accumulation = Accumulation {
             model,
@@ -150,25 +157,44 @@ impl Trainer {
             // At step 0 the policy is its own reference, unless training drops inputs out.
             measures_drift: step.step == 0 && needs.reference && !drops_out(model),
             processes: &self.processes,
+            layers: self.layers.as_ref(),
         };
         let found = accumulation.run(&micro_batches, &mut self.optimizer);
-        let found = self.processes.total(found.map_err(|error| self.advised(error)))?;
+        let found = match self.processes.total(found.map_err(|error| self.advised(error))) {
+            Ok(found) => found,
+            Err(error) => return Err(self.restored(error)),
+        };
         let mut report = StepReport { loss: found.loss, tokens: found.tokens, ..StepReport::default() };
         report.metrics = found.metrics;
         report.metrics.extend(found.drift.map(Drift::metrics).unwrap_or_default());
-        report.grad_norm = self.update(step, &found.has_gradient).map_err(|error| self.advised(error))?;
+        match self.update(step, &found.has_gradient) {
+            Ok(norm) => report.grad_norm = norm,
+            Err(error) => return Err(self.restored(self.advised(error))),
+        }
         Ok(report)
+    }
+
+    /// Gathers divided weights again, as they were before a step that has failed on all processes.
+    fn restored(&self, error: TorchError) -> TorchError {
+        let restored = self.layers.as_ref().map_or(Ok(()), DividedLayers::gather_all);
+        if let Err(further) = restored {
+            tracing::error!(error = %further, "the weights of the decoder's layers are lost");
+        }
+        error
     }
 
     /// Updates the weights by the accumulated gradients; returns their norm before clipping.
     fn update(&mut self, step: &TrainStep, has_gradient: &[bool]) -> Result<f64> {
-        self.optimizer.sum_gradients(has_gradient)?;
+        self.optimizer.sum_gradients(has_gradient, self.layers.as_ref())?;
         let norm = self.optimizer.gradient_norm()?;
         // The factor of torch.nn.utils.clip_grad_norm_.
         let clip = step.max_grad_norm.map_or(1.0, |limit| (limit / (norm + 1e-6)).min(1.0));
         if norm.is_finite() {
+            self.layers.as_ref().map_or(Ok(()), DividedLayers::place_shares)?;
             self.optimizer.step(step.learning_rate, clip)?;
+            self.layers.as_ref().inspect(|layers| layers.accept());
         }
+        self.layers.as_ref().map_or(Ok(()), DividedLayers::gather_all)?;
         Ok(norm)
     }
 
@@ -213,6 +239,12 @@ impl Trainer {
         self.optimizer.reset();
         state.map_or(Ok(()), |state| self.optimizer.restore(&state))
     }
+}
+
+/// Returns the weights of each decoder layer.
+fn layers_of(model: &VideoLmm) -> Vec<Vec<(String, Tensor)>> {
+    let layer = |index: usize| weights_of(&[format!("language_model.model.layers.{index}.")], model);
+    (0..model.decoder.depth()).map(layer).collect()
 }
 
 /// Returns the weights under some name prefixes.

@@ -2,7 +2,8 @@
 //!
 //! Gradients are summed in float32. Undivided, each process gets the whole sum (all-reduce) and takes the whole step. Divided
 //! (ZeRO-1, arXiv 1910.02054), each group of parameters is cut into equal shares, the last one padded: a process gets the
-//! sum of its share (reduce-scatter), updates it, and sends the weights to the others (all-gather). Both send as much.
+//! sum of its share (reduce-scatter), updates it, and sends the weights to the others (all-gather). Both send as much. Of
+//! [divided layers](super::layers), the shares have been summed in the backward pass.
 
 use std::ops::Range;
 
@@ -10,6 +11,7 @@ use tch::{Kind, Tensor};
 
 use super::AdamW;
 use super::group::{flat, joined, part};
+use super::layers::DividedLayers;
 use crate::error::Result;
 use crate::process_group::Collectives;
 use crate::train::parallel::misread;
@@ -20,10 +22,23 @@ const BUCKET: i64 = 1 << 24;
 impl AdamW {
     /// Sums the gradients of a step over processes. `has_gradient` tells which parameters have one on some process; the
     /// others contribute zeros.
-    pub(in crate::train) fn sum_gradients(&mut self, has_gradient: &[bool]) -> Result<()> {
+    pub(in crate::train) fn sum_gradients(
+        &mut self,
+        has_gradient: &[bool],
+        layers: Option<&DividedLayers>,
+    ) -> Result<()> {
         let processes = self.processes.clone();
         let Some(group) = processes.group() else { return Ok(()) };
         self.has_gradient = has_gradient.to_vec();
+        for (name, share) in layers.map(DividedLayers::gradients).transpose()?.unwrap_or_default() {
+            // Each is a group of its own.
+            if let Some(at) =
+                self.groups.iter().position(|group| self.parameters[group.members().start].0 == name)
+            {
+                self.has_gradient[self.groups[at].members().start] = true;
+                self.shares[at] = Some(share);
+            }
+        }
         tch::no_grad(|| match self.settings.divided {
             true => self.reduce_scatter(group),
             false => self.all_reduce(group),
@@ -78,7 +93,8 @@ impl AdamW {
 
     /// Keeps this process's share of each group's gradient, summed over processes.
     fn reduce_scatter(&mut self, group: &dyn Collectives) -> Result<()> {
-        for bucket in self.group_buckets(|_| Kind::Float) {
+        let unsent = |at: usize| self.shares[at].is_none().then_some(Kind::Float);
+        for bucket in self.group_buckets(unsent) {
             let rows = bucket.iter().map(|&at| self.gradient_by_share(at)).collect::<Result<Vec<_>>>()?;
             let own = group.reduce_scatter(&Tensor::f_cat(&rows, 1)?.f_view([-1])?)?;
             let mut start = 0;
@@ -103,59 +119,39 @@ impl AdamW {
             }
         };
         let members = self.groups[at].members().map(of_member).collect::<Result<Vec<_>>>()?;
-        self.by_share(at, &joined(members)?)
-    }
-
-    /// Returns the elements of a group as `[processes, share]`, with zeros behind them.
-    fn by_share(&self, at: usize, elements: &Tensor) -> Result<Tensor> {
-        let (processes, share) = (self.processes.count() as i64, self.groups[at].share);
-        let missing = processes * share - elements.numel() as i64;
-        let padded =
-            if missing > 0 { elements.f_constant_pad_nd([0, missing])? } else { elements.shallow_clone() };
-        Ok(padded.f_view([processes, share])?)
+        self.groups[at].by_share(&joined(members)?, self.processes.count())
     }
 
     /// Sends the weights that this process has updated to the others, and takes theirs.
     pub(super) fn gather_weights(&mut self) -> Result<()> {
         let processes = self.processes.clone();
         let Some(group) = processes.group() else { return Ok(()) };
-        for bucket in self.group_buckets(|parameter| parameter.kind()) {
-            let own = bucket.iter().map(|&at| self.own_weights(at)).collect::<Result<Vec<_>>>()?;
-            let all = group.all_gather(&joined(own)?)?.f_view([processes.count() as i64, -1])?;
+        let kind = |at: usize| Some(self.members(at)[0].1.kind());
+        for bucket in self.group_buckets(kind) {
+            let own = bucket.iter().map(|&at| self.groups[at].own_weights(self.members(at)));
+            let own = joined(own.collect::<Result<Vec<_>>>()?)?;
+            let all = group.all_gather(&own)?.f_view([processes.count() as i64, -1])?;
             let mut start = 0;
             for at in bucket {
-                let group = &self.groups[at];
-                let weights = all.f_narrow(1, start, group.share)?.f_reshape([-1])?;
-                start += group.share;
-                for (member, (_, parameter)) in self.parameters[group.members()].iter().enumerate() {
-                    let new = part(&weights, &group.range(member))?;
-                    parameter.f_view([-1])?.f_copy_(&new)?;
-                }
+                let share = self.groups[at].share;
+                self.groups[at].put_weights(self.members(at), &all.f_narrow(1, start, share)?)?;
+                start += share;
             }
         }
         Ok(())
     }
 
-    /// Returns this process's share of a group's weights `[share]`, with zeros behind it.
-    fn own_weights(&self, at: usize) -> Result<Tensor> {
-        let group = &self.groups[at];
-        let own = |(member, (_, parameter)): (usize, &(String, Tensor))| {
-            part(&parameter.f_detach()?.f_view([-1])?, &group.own_of_member(member))
-        };
-        let members = self.parameters[group.members()].iter().enumerate();
-        let own = joined(members.map(own).collect::<Result<Vec<_>>>()?)?;
-        Ok(own.f_constant_pad_nd([0, group.share - own.numel() as i64])?)
+    fn members(&self, at: usize) -> &[(String, Tensor)] {
+        &self.parameters[self.groups[at].members()]
     }
 
-    /// Arranges the groups that have gradients in buckets of one dtype.
-    fn group_buckets(&self, kind: impl Fn(&Tensor) -> Kind) -> Vec<Vec<usize>> {
+    /// Arranges the groups that have gradients, and a `kind`, in buckets of one kind.
+    fn group_buckets(&self, kind: impl Fn(usize) -> Option<Kind>) -> Vec<Vec<usize>> {
         let mut buckets: Vec<Vec<usize>> = Vec::new();
         let (mut size, mut last) = (0, None);
         for (at, group) in self.groups.iter().enumerate() {
-            if !self.has_gradient[group.members()].contains(&true) {
-                continue;
-            }
-            let kind = kind(&self.parameters[group.members().start].1);
+            let has_gradient = self.has_gradient[group.members()].contains(&true);
+            let Some(kind) = kind(at).filter(|_| has_gradient) else { continue };
             if size == 0 || size + group.count() > BUCKET || last != Some(kind) {
                 buckets.push(Vec::new());
                 size = 0;

@@ -111,6 +111,41 @@ impl Group {
         part(own, &from(&common(&self.range(member), &self.own), self.own.start))
     }
 
+    /// Returns all elements as `[processes, share]`, with zeros behind them.
+    pub(super) fn by_share(&self, elements: &Tensor, processes: usize) -> Result<Tensor> {
+        let missing = processes as i64 * self.share - self.count();
+        let padded =
+            if missing > 0 { elements.f_constant_pad_nd([0, missing])? } else { elements.shallow_clone() };
+        Ok(padded.f_view([processes as i64, self.share])?)
+    }
+
+    /// Returns this process's share of the weights `[share]`, with zeros behind it.
+    pub(super) fn own_weights(&self, members: &[(String, Tensor)]) -> Result<Tensor> {
+        let own = |(member, (_, parameter)): (usize, &(String, Tensor))| {
+            part(&parameter.f_detach()?.f_view([-1])?, &self.own_of_member(member))
+        };
+        let own = joined(members.iter().enumerate().map(own).collect::<Result<Vec<_>>>()?)?;
+        Ok(own.f_constant_pad_nd([0, self.share - self.own_count()])?)
+    }
+
+    /// Sets the weights of this process's share from what [`own_weights`](Self::own_weights) has returned.
+    pub(super) fn put_own_weights(&self, members: &[(String, Tensor)], own: &Tensor) -> Result<()> {
+        for (member, (_, parameter)) in members.iter().enumerate() {
+            let weights = part(&parameter.f_detach()?.f_view([-1])?, &self.own_of_member(member));
+            weights?.f_copy_(&self.own_part(own, member)?)?;
+        }
+        Ok(())
+    }
+
+    /// Sets all weights from the shares of all processes, `[processes, share]`.
+    pub(super) fn put_weights(&self, members: &[(String, Tensor)], shares: &Tensor) -> Result<()> {
+        let weights = shares.f_reshape([-1])?;
+        for (member, (_, parameter)) in members.iter().enumerate() {
+            parameter.f_detach()?.f_view([-1])?.f_copy_(&part(&weights, &self.range(member))?)?;
+        }
+        Ok(())
+    }
+
     /// Returns the number of elements whose state this process has.
     pub(super) fn own_count(&self) -> i64 {
         self.own.end - self.own.start

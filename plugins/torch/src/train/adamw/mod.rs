@@ -8,6 +8,7 @@ mod dynamic8;
 mod exchange;
 mod group;
 mod host;
+mod layers;
 mod rates;
 mod state;
 mod state_files;
@@ -19,6 +20,7 @@ use tch::{Device, Kind, Tensor};
 use self::dynamic8::Maps;
 use self::group::Group;
 use self::host::Staging;
+pub(super) use self::layers::{DividedLayers, Pass};
 use self::rates::Rates;
 pub(crate) use self::state::AdamWState;
 use super::parallel::Processes;
@@ -47,8 +49,9 @@ impl AdamWSettings {
         let on_host = config.optimizer_state == OptimizerStateConfig::Cpu && device != Device::Cpu;
         let eight_bit = config.optimizer == OptimizerConfig::Adamw8bit;
         // A GPU takes longer to start the operations on a small tensor than to compute them.
-        let together = if device == Device::Cpu || on_host || eight_bit { 0 } else { 1 << 26 };
-        let divided = config.parallel.shard == ShardConfig::Optimizer;
+        let full = config.parallel.shard == ShardConfig::Full;
+        let together = if device == Device::Cpu || on_host || eight_bit || full { 0 } else { 1 << 26 };
+        let divided = config.parallel.shard != ShardConfig::None;
         let TrainingConfig { betas, epsilon, weight_decay, .. } = *config;
         Self { betas, epsilon, weight_decay, eight_bit, on_host, together, divided }
     }

@@ -130,7 +130,7 @@ pub(super) fn step(adamw: &mut AdamW, step: i64, without: Option<usize>) {
     adamw.collect_gradients().unwrap();
     let found = Tally { has_gradient: adamw.has_gradient().unwrap(), ..Tally::default() };
     let found = adamw.processes.total(Ok(found)).unwrap();
-    adamw.sum_gradients(&found.has_gradient).unwrap();
+    adamw.sum_gradients(&found.has_gradient, None).unwrap();
     adamw.step(1e-3, 0.7).unwrap();
 }
 

@@ -81,6 +81,7 @@ impl Processes {
             let (examples, micro_batches) =
                 (u64::from_le_bytes(counts) as u32, (u64::from_le_bytes(counts) >> 32) as u32);
             place.examples += examples as usize;
+            place.most_micro_batches = place.most_micro_batches.max(micro_batches as usize);
             if rank < self.rank() {
                 place.micro_batches_before += micro_batches;
             }
@@ -109,6 +110,8 @@ pub(super) struct Place {
     pub(super) examples: usize,
     /// Number of micro-batches of the processes of lower rank.
     pub(super) micro_batches_before: u32,
+    /// Largest number of micro-batches of a process.
+    pub(super) most_micro_batches: usize,
 }
 
 /// Returns the error for a message of another form: processes of different versions, or that are not in step.

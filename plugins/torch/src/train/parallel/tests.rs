@@ -54,6 +54,8 @@ struct End {
     weights: BTreeMap<String, Vec<f32>>,
     /// Elements of each trained parameter.
     trained: Vec<usize>,
+    /// Elements of each weight of each decoder layer.
+    layers: Vec<Vec<usize>>,
     /// Bytes of the optimiser's state.
     state: u64,
     /// Bytes of tensors that were sent.
@@ -156,6 +158,10 @@ fn train(count: usize, setting: &Setting) -> Vec<End> {
             reports,
             weights: trained.iter().map(|(name, tensor)| (name.clone(), to_vec(tensor).unwrap())).collect(),
             trained: trained.iter().map(|(_, tensor)| tensor.numel()).collect(),
+            layers: crate::train::layers_of(&model)
+                .iter()
+                .map(|layer| layer.iter().map(|(_, weight)| weight.numel()).collect())
+                .collect(),
             state: trainer.held_bytes(),
             sent: group.map_or(0, |group| group.sent()),
         }
@@ -196,7 +202,7 @@ fn compare(processes: &[End], one: &End, what: &str) {
     assert!(far < 1e-5, "{what}: weights differ by {far}");
 }
 
-const SHARDS: [ShardConfig; 2] = [ShardConfig::None, ShardConfig::Optimizer];
+const SHARDS: [ShardConfig; 3] = [ShardConfig::None, ShardConfig::Optimizer, ShardConfig::Full];
 
 fn check(setting: &Setting) {
     let one = train(1, setting).remove(0);
@@ -276,6 +282,17 @@ fn bytes_sent_are_those_that_the_algorithms_need() {
             // Gradients to the shares, and weights back.
             assert_eq!(ends[0].sent as usize, STEPS as usize * (4 + 4) * share * (count - 1));
             assert!(share * count < elements + count * ends[0].trained.len());
+            let ends = train(count, &setting.clone().sharded(ShardConfig::Full));
+            let layers = &ends[0].layers;
+            let weights = |layers: &[Vec<usize>]| -> usize {
+                layers.iter().flatten().map(|elements| elements.div_ceil(count)).sum()
+            };
+            // The last layer's weights stay for the backward pass; frozen ones are gathered once more at the end.
+            let (last, all) = (layers.len() - 1, weights(layers));
+            let frozen = if setting.training.lora.is_some() { all } else { 0 };
+            let gathered = weights(&layers[..last]) + frozen;
+            let needed = STEPS as usize * ((4 + 4) * share + 4 * gathered) * (count - 1);
+            assert_eq!(ends[0].sent as usize, needed);
         }
     }
 }
