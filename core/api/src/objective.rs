@@ -58,6 +58,9 @@ pub struct Requirements {
     pub granularity: Granularity,
     /// Whether log-probs under the reference policy are needed too.
     pub reference: bool,
+    /// Whether the loss compares the pairs of a batch with each other, so that it is no mean of losses of parts: the
+    /// trainer then evaluates the objective once, on the log-probs of the whole batch.
+    pub across_batch: bool,
 }
 
 impl Requirements {
@@ -71,7 +74,12 @@ impl Requirements {
     /// # assert!(dpo.reference && !sft.reference);
     /// ```
     pub fn new(views: impl IntoIterator<Item = View>) -> Self {
-        Self { views: views.into_iter().collect(), granularity: Granularity::Summed, reference: false }
+        Self {
+            views: views.into_iter().collect(),
+            granularity: Granularity::Summed,
+            reference: false,
+            across_batch: false,
+        }
     }
 
     /// Requests one log-prob per token in place of the sum.
@@ -85,6 +93,13 @@ impl Requirements {
     #[must_use]
     pub fn with_reference(mut self) -> Self {
         self.reference = true;
+        self
+    }
+
+    /// Requests the whole batch at once, for a loss that compares its pairs with each other.
+    #[must_use]
+    pub fn across_batch(mut self) -> Self {
+        self.across_batch = true;
         self
     }
 }
@@ -191,7 +206,8 @@ impl ObjectiveValue {
 /// # Contract
 /// - Deterministic: equal batches give equal values.
 /// - `loss` is a mean over pairs, so that the trainer may split a batch and weight the parts by their number of
-///   pairs.
+///   pairs. A loss that is no such mean says so by [`Requirements::across_batch`], and is given the whole batch: all
+///   micro-batches of all processes.
 /// - `gradients[v][k]` is the derivative of `loss` by `batch.views[v].policy[k]`. The contract tests compare it
 ///   with finite differences.
 /// - Finite for every finite input, including log-ratios of +-1e4.
@@ -214,7 +230,10 @@ mod tests {
     fn requirements_are_built_step_by_step() {
         let views = vec![View::Chosen, View::Rejected];
         let built = Requirements::new([View::Chosen, View::Rejected]).per_token().with_reference();
-        assert_eq!(built, Requirements { views, granularity: Granularity::PerToken, reference: true });
+        let granularity = Granularity::PerToken;
+        let expected = Requirements { views, granularity, reference: true, across_batch: false };
+        assert_eq!(built, expected);
+        assert_eq!(built.across_batch(), Requirements { across_batch: true, ..expected });
     }
 
     #[test]

@@ -36,13 +36,26 @@ fn a_view_that_is_not_known_is_an_error() {
 #[test]
 fn every_view_crosses_by_its_name() {
     let (views, granularity) = (View::ALL.to_vec(), Granularity::PerToken);
-    let wanted = Requirements { views, granularity, reference: true };
+    let wanted = Requirements { views, granularity, reference: true, across_batch: false };
     let message = RequirementsMessage::from(&wanted).with_per_token();
     let text = serde_json::to_string(&message).unwrap();
     assert!(text.contains(r#""per_token":true"#), "{text}");
     assert!(text.contains(r#"["chosen","rejected","chosen_corrupted","mismatched"]"#), "{text}");
     let message = serde_json::from_str::<RequirementsMessage>(&text).unwrap();
     assert_eq!(Requirements::try_from(message).unwrap(), wanted);
+}
+
+/// Plugins of earlier versions do not know the key, and compare nothing across a batch.
+#[test]
+fn an_objective_that_compares_across_the_batch_says_so_and_others_need_not() {
+    let plain = Requirements::new([View::Chosen]);
+    let text = serde_json::to_string(&RequirementsMessage::from(&plain)).unwrap();
+    assert!(!text.contains("across_batch"), "{text}");
+    for wanted in [plain.clone(), plain.across_batch()] {
+        let text = serde_json::to_string(&RequirementsMessage::from(&wanted)).unwrap();
+        let message = serde_json::from_str::<RequirementsMessage>(&text).unwrap();
+        assert_eq!(Requirements::try_from(message).unwrap(), wanted);
+    }
 }
 
 #[test]

@@ -17,8 +17,8 @@ pub struct ObjectiveRules {
     /// Whether the gradient is the exact derivative of the loss. False for losses with a stop-gradient factor.
     /// Default true.
     pub exact_gradient: bool,
-    /// Whether the loss of a batch is the weighted mean of the losses of its parts. False for losses that
-    /// couple pairs. Default true.
+    /// Whether the loss of a batch is the weighted mean of the losses of its parts. Ignored for losses that compare
+    /// across the batch by their requirements. Default true.
     pub splits: bool,
     /// Views with stop-gradient: the loss depends on them, but their gradient must be 0. Default none.
     pub constant: Vec<View>,
@@ -45,6 +45,7 @@ pub fn objective(objective: Arc<dyn PreferenceObjective>, rules: &ObjectiveRules
     let mut findings = Findings::default();
     let objective = &objective;
     check_requirements(objective, &mut findings);
+    let splits = rules.splits && !objective.requirements().across_batch;
     for seed in 0..BATCHES {
         let pairs = ordinary(seed, 2 + seed as usize % 5);
         check_pure(objective, &batch(objective.as_ref(), &pairs), &mut findings);
@@ -55,7 +56,7 @@ pub fn objective(objective: Arc<dyn PreferenceObjective>, rules: &ObjectiveRules
         if rules.exact_gradient {
             check_gradient(objective, &batch(objective.as_ref(), &pairs), &rules.constant, &mut findings);
         }
-        if rules.splits {
+        if splits {
             check_mean(objective, &pairs, 1 + seed as usize % (pairs.len() - 1), &mut findings);
         }
     }

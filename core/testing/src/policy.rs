@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use futures::future::join_all;
 use isr_api::{
-    CheckpointKind, ComponentError, Continuation, GenerateRequest, Granularity, ObjectiveBatch,
-    ObjectiveValue, Policy, PreferenceObjective, Prompt, Requirements, Response, Sampling, ScoreRequest,
-    Target, TrainExample, TrainStep, View,
+    CheckpointKind, ComponentError, Continuation, GenerateRequest, ObjectiveBatch, ObjectiveValue, Policy,
+    PreferenceObjective, Prompt, Requirements, Response, Sampling, ScoreRequest, Target, TrainExample,
+    TrainStep, View,
 };
 
 use crate::call::{Outcome, call};
@@ -114,8 +114,7 @@ struct Difference;
 
 impl PreferenceObjective for Difference {
     fn requirements(&self) -> Requirements {
-        let views = vec![View::Chosen, View::Rejected];
-        Requirements { views, granularity: Granularity::Summed, reference: false }
+        Requirements::new([View::Chosen, View::Rejected])
     }
 
     fn evaluate(&self, batch: &ObjectiveBatch) -> Result<ObjectiveValue, ComponentError> {

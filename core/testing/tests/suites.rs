@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use isr_api::{
-    Assessment, ComponentError, Evaluator, FeatureType, Fingerprint, Frames, FrozenPolicy, Granularity,
-    Judge, JudgeCase, LabelledSample, ObjectiveBatch, ObjectiveValue, Orders, PreferenceObjective, Prompt,
+    Assessment, ComponentError, Evaluator, FeatureType, Fingerprint, Frames, FrozenPolicy, Judge,
+    JudgeCase, LabelledSample, ObjectiveBatch, ObjectiveValue, Orders, PreferenceObjective, Prompt,
     Requirements, RetrospectionCase, Retrospector, Sample, Sampling, Verdict, VideoEncoder, View,
     VisualFeatures, Vote,
 };
@@ -154,8 +154,7 @@ struct Difference(&'static str);
 
 impl PreferenceObjective for Difference {
     fn requirements(&self) -> Requirements {
-        let views = vec![View::Chosen, View::Rejected];
-        Requirements { views, granularity: Granularity::Summed, reference: false }
+        Requirements::new([View::Chosen, View::Rejected])
     }
 
     fn evaluate(&self, batch: &ObjectiveBatch) -> Result<ObjectiveValue, ComponentError> {

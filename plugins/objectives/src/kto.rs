@@ -1,8 +1,8 @@
 //! Kahneman-Tversky optimisation (KTO): each answer's reward against a KL estimate.
 //!
 //! The KL divergence from the reference is estimated from mismatched answers: answers of other pairs after this
-//! pair's prompt. All pairs that are evaluated together share the estimate; with
-//! `policy.training.micro_batch` below the batch size these are the pairs of a micro-batch, as in TRL.
+//! pair's prompt. All pairs of a batch share the estimate, whatever its micro-batches; in TRL those of a micro-batch on all
+//! processes do.
 
 use std::sync::Arc;
 
@@ -35,8 +35,8 @@ pair_loss! { @config
     /// Kahneman-Tversky optimisation (KTO, arXiv 2402.01306, equation 8), as TRL's `KTOTrainer`. With `u` an
     /// answer's log-ratio to the reference, the mean of `desirable_weight sigmoid(beta (k - u_chosen))` and
     /// `undesirable_weight sigmoid(beta (u_rejected - k))`. `k` estimates the KL divergence from the
-    /// reference: the mean log-ratio of mismatched answers, clamped to at least 0, without gradient, shared
-    /// by a micro-batch. Logs it as `kl`.
+    /// reference: the mean log-ratio of mismatched answers, clamped to at least 0, without gradient, over the
+    /// whole batch. Logs it as `kl`.
     KtoConfig {
         /// Scale of the rewards, per nat of log-ratio; more than 0. Default 0.1.
         beta: f64 = 0.1, Positive;
@@ -87,6 +87,7 @@ impl PreferenceObjective for Kto {
         let mut wanted = self.spec().requirements();
         if self.0.loss_type == KtoLoss::Kto {
             wanted.views.push(View::Mismatched);
+            wanted.across_batch = true;
         }
         wanted
     }

@@ -109,6 +109,7 @@ impl PreferenceObjective for Mix {
             views,
             granularity: if tokens { Granularity::PerToken } else { Granularity::Summed },
             reference: all.iter().any(|needs| needs.reference),
+            across_batch: all.iter().any(|needs| needs.across_batch),
         }
     }
 

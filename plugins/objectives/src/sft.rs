@@ -39,7 +39,7 @@ pub struct Sft {}
 
 impl PreferenceObjective for Sft {
     fn requirements(&self) -> Requirements {
-        Requirements { views: vec![View::Chosen], granularity: Granularity::PerToken, reference: false }
+        Requirements::new([View::Chosen]).per_token()
     }
 
     fn evaluate(&self, batch: &ObjectiveBatch) -> Result<ObjectiveValue, ComponentError> {

@@ -62,6 +62,7 @@ impl LossSpec {
             views: vec![View::Chosen, self.against],
             granularity: self.granularity(),
             reference: self.reference,
+            across_batch: false,
         }
     }
 }

@@ -1,7 +1,6 @@
 //! Alignment via optimal transport (AOT): the quantiles of a batch's two reward distributions are compared.
 //!
-//! The loss couples the pairs of a batch, so it is no mean of independent pair losses. Sorting is within what
-//! the trainer evaluates together: with `policy.training.micro_batch` below the batch size, a micro-batch.
+//! The loss couples the pairs of a batch, so it is no mean of independent pair losses, and asks for the whole batch.
 
 use isr_api::{
     BuildContext, Component, ComponentError, ObjectiveBatch, ObjectiveValue, PreferenceObjective,
@@ -37,7 +36,7 @@ macro_rules! transport {
 pair_loss! { @config
     /// Alignment via optimal transport on paired data (AOT, arXiv 2406.05882). `-log sigmoid(beta d)` of each
     /// difference `d` between the batch's sorted log-ratios of chosen to rejected answer under the policy and
-    /// those under the reference. Sorts within a micro-batch.
+    /// those under the reference. Sorts the whole batch, whatever its micro-batches.
     AotConfig {
         /// Scale of the differences, per nat; more than 0. Default 0.1.
         beta: f64 = 0.1, Positive;
@@ -54,7 +53,7 @@ transport!(AotConfig, "aot", Paired);
 pair_loss! { @config
     /// Alignment via optimal transport on unpaired data (AOT, arXiv 2406.05882). `-log sigmoid(beta d)` of
     /// each difference `d` between the batch's sorted log-ratios to the reference of chosen answers and those
-    /// of rejected ones. Sorts within a micro-batch.
+    /// of rejected ones. Sorts the whole batch, whatever its micro-batches.
     AotUnpairedConfig {
         /// Scale of the differences, per nat; more than 0. Default 0.1.
         beta: f64 = 0.1, Positive;
@@ -90,7 +89,7 @@ impl Transport {
 
 impl PreferenceObjective for Transport {
     fn requirements(&self) -> Requirements {
-        self.spec().requirements()
+        self.spec().requirements().across_batch()
     }
 
     fn evaluate(&self, batch: &ObjectiveBatch) -> Result<ObjectiveValue, ComponentError> {

@@ -176,6 +176,7 @@ class Objective(Component):
     views = ("chosen", "rejected")  # or also "chosen_corrupted", "mismatched"
     granularity = "summed"  # or "per_token"
     reference = True
+    across_batch = False  # True: the loss compares the pairs of a batch, so it is given all of them at once
 
     def evaluate(self, *views: View):
         """`(loss, gradients, metrics)`: the mean over pairs, its derivative by each number of each view's

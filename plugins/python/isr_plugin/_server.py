@@ -93,7 +93,8 @@ class Server:
             return self.component.describe(self.case(call, RetrospectionCase))
         if method == "requirements":
             it = self.component
-            return {"views": list(it.views), "granularity": it.granularity, "reference": it.reference}
+            needs = {"views": list(it.views), "granularity": it.granularity, "reference": it.reference}
+            return {**needs, "across_batch": True} if it.across_batch else needs
         if method == "evaluate":
             loss, gradients, *metrics = self.component.evaluate(*(read(View, view) for view in params["views"]))
             return {"loss": loss, "gradients": list(gradients), "metrics": dict(*metrics)}

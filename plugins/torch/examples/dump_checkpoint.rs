@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use isr_api::{
-    CheckpointKind, ComponentError, Continuation, Frames, GenerateRequest, Granularity, ObjectiveBatch,
-    ObjectiveValue, Policy, PreferenceObjective, Prompt, Requirements, Sampling, Target, TrainExample,
-    TrainStep, VideoInput, View,
+    CheckpointKind, ComponentError, Continuation, Frames, GenerateRequest, ObjectiveBatch, ObjectiveValue,
+    Policy, PreferenceObjective, Prompt, Requirements, Sampling, Target, TrainExample, TrainStep,
+    VideoInput, View,
 };
 use isr_torch::{LoraConfig, NewModelConfig, TorchPolicy, TorchPolicyConfig, TrainingConfig};
 use safetensors::Dtype;
@@ -24,8 +24,7 @@ struct Dpo;
 
 impl PreferenceObjective for Dpo {
     fn requirements(&self) -> Requirements {
-        let views = vec![View::Chosen, View::Rejected];
-        Requirements { views, granularity: Granularity::Summed, reference: true }
+        Requirements::new([View::Chosen, View::Rejected]).with_reference()
     }
 
     fn evaluate(&self, batch: &ObjectiveBatch) -> Result<ObjectiveValue, ComponentError> {

@@ -79,6 +79,14 @@ pub enum TorchError {
     /// Group of processes that could not be joined, or that has lost one: rank, host, cause and remedy.
     #[error("{0}")]
     Group(String),
+    /// Failure of one of several processes that train together; all fail with it.
+    #[error("process {rank}: {message}")]
+    Process {
+        /// Rank of the process.
+        rank: usize,
+        /// Its error.
+        message: String,
+    },
     /// Internal failure, or an engine whose thread has ended.
     #[error("the model's engine has stopped: {0}")]
     Engine(String),

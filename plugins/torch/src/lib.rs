@@ -9,6 +9,7 @@
 //! | training | `train/` |
 //! | checkpoints in the Hugging Face layout | `checkpoint.rs`, `manifest.rs`, `model/weights.rs` |
 //! | safetensors files | `tensors/` |
+//! | processes that train one model together | `process_group/` |
 //! | LoRA adapters in PEFT's format | `lora/` |
 //! | parameter counts and memory estimates | `inspect/` |
 //! | operators of libtorch that tch does not bind | `operators/` |
@@ -53,4 +54,4 @@ pub use lora::{AdapterSummary, AllLinear, LoraConfig, Targets, merge};
 pub use model::preprocess::Preprocess;
 pub use new_model::NewModelConfig;
 pub use policy::{DecodingConfig, TorchPolicy, TorchPolicyConfig};
-pub use train::{OptimizerConfig, OptimizerStateConfig, TrainingConfig};
+pub use train::{OptimizerConfig, OptimizerStateConfig, ParallelConfig, ShardConfig, TrainingConfig};

@@ -44,6 +44,19 @@ impl Manifest {
         self.files.insert(name.to_owned(), record);
     }
 
+    /// Returns what is recorded, for [`add`](Self::add).
+    pub(crate) fn to_bytes(&self) -> Result<Vec<u8>> {
+        serde_json::to_vec(&self).map_err(|error| TorchError::Engine(error.to_string()))
+    }
+
+    /// Adds the files that another manifest records.
+    pub(crate) fn add(&mut self, other: &[u8]) -> Result<()> {
+        let other: Self =
+            serde_json::from_slice(other).map_err(|error| TorchError::Engine(error.to_string()))?;
+        self.files.extend(other.files);
+        Ok(())
+    }
+
     /// Records the folder's other files, and writes the manifest.
     pub(crate) fn write(mut self, folder: &Path) -> Result<()> {
         for entry in std::fs::read_dir(folder).map_err(TorchError::io("read", folder))? {

@@ -24,6 +24,7 @@ use crate::lora::{Adapter, is_adapter};
 use crate::model::families::read_config;
 use crate::model::{Decoding, VideoLmm};
 use crate::model_paths::{ModelPaths, check_model};
+use crate::process_group::{self, Collectives};
 use crate::train::{Trainer, TrainingConfig};
 
 /// Video LMM of a checkpoint folder: LLaVA, Video-LLaVA, LLaVA-NeXT-Video, Qwen2.5-VL or Qwen3-VL in
@@ -149,11 +150,20 @@ impl TorchPolicyConfig {
     /// # Errors
     /// Those of [`load`](Self::load).
     pub fn load_with_seed(&self, run_seed: u64) -> Result<TorchPolicy> {
-        let config = self.clone();
-        Ok(TorchPolicy { engine: Engine::spawn(move || config.engine(run_seed))? })
+        self.load_in_group(run_seed, process_group::collectives())
     }
 
-    fn engine(&self, run_seed: u64) -> Result<Engine> {
+    /// Loads the model in a process of a group whose processes train together.
+    pub(crate) fn load_in_group(
+        &self,
+        run_seed: u64,
+        group: Option<Arc<dyn Collectives>>,
+    ) -> Result<TorchPolicy> {
+        let (config, in_group) = (self.clone(), group.is_some());
+        Ok(TorchPolicy { engine: Engine::spawn(move || config.engine(run_seed, group))?, in_group })
+    }
+
+    fn engine(&self, run_seed: u64, group: Option<Arc<dyn Collectives>>) -> Result<Engine> {
         if self.threads > 0 {
             tch::set_num_threads(self.threads as i32);
         }
@@ -169,7 +179,7 @@ impl TorchPolicyConfig {
             tracing::warn!(%date, "the chat template asks for the date; template_date fixes it, so that a run can be repeated");
         }
         let checkpoint = Checkpoint::read(&paths.base, chat.stops())?;
-        let trainer = Trainer::new(self.training.clone(), &model)?;
+        let trainer = Trainer::new(self.training.clone(), &model, group)?;
         let identity = Fingerprint::of(format!("{precision:?} {}", chat.identity()));
         let shard_bytes = (self.shard_gb * 1e9) as u64;
         let given = (self.batch, self.prefix_cache_mb);
@@ -244,6 +254,8 @@ isr_config::register!(Policy "torch" => TorchPolicyConfig, example = "model = \"
 /// Loaded video LMM. Dropping it stops the engine's thread and blocks until the operation under way has finished.
 pub struct TorchPolicy {
     engine: EngineHandle,
+    /// Whether processes train together.
+    in_group: bool,
 }
 
 impl TorchPolicy {
@@ -282,6 +294,10 @@ impl Policy for TorchPolicy {
                 None
             }
         }
+    }
+
+    fn trains_in_parallel(&self) -> bool {
+        self.in_group
     }
 
     async fn generate(&self, request: GenerateRequest) -> Result<Vec<Response>, ComponentError> {
@@ -332,7 +348,7 @@ mod tests {
         for key in ["adapter", "batch", "decoding", "precision", "prefix_cache_mb", "template_date"] {
             assert_eq!(written.get(key), None, "{key}");
         }
-        for key in ["optimizer", "optimizer_state"] {
+        for key in ["optimizer", "optimizer_state", "parallel"] {
             assert_eq!(written["training"].get(key), None, "{key}");
         }
     }

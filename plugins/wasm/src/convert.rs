@@ -112,6 +112,7 @@ pub(crate) fn requirements(required: by_view::Requirements) -> RequirementsMessa
         granularity: Some(granularity),
         per_token: None,
         reference: required.reference,
+        across_batch: false,
     }
 }
 
@@ -122,7 +123,13 @@ pub(crate) fn named_requirements(required: by_name::Requirements) -> Requirement
         by_name::Granularity::PerToken => GranularityMessage::PerToken,
     };
     let (views, reference) = (required.views, required.reference);
-    RequirementsMessage { views, granularity: Some(granularity), per_token: None, reference }
+    RequirementsMessage {
+        views,
+        granularity: Some(granularity),
+        per_token: None,
+        reference,
+        across_batch: false,
+    }
 }
 
 /// A batch for the interface `objective`.

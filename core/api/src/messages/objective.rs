@@ -30,6 +30,9 @@ pub struct RequirementsMessage {
     pub per_token: Option<bool>,
     /// Whether the reference policy's log-probs are needed.
     pub reference: bool,
+    /// Whether the loss compares the pairs of a batch with each other; absent where it does not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub across_batch: bool,
 }
 
 impl From<&Requirements> for RequirementsMessage {
@@ -43,6 +46,7 @@ impl From<&Requirements> for RequirementsMessage {
             granularity: Some(granularity),
             per_token: None,
             reference: required.reference,
+            across_batch: required.across_batch,
         }
     }
 }
@@ -72,7 +76,8 @@ impl TryFrom<RequirementsMessage> for Requirements {
             (Some(GranularityMessage::PerToken), _) | (None, Some(true)) => Granularity::PerToken,
             (None, None) => return Err(MessageError::new("missing field `granularity`")),
         };
-        Ok(Self { views, granularity, reference: message.reference })
+        let RequirementsMessage { reference, across_batch, .. } = message;
+        Ok(Self { views, granularity, reference, across_batch })
     }
 }
 

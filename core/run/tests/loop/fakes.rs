@@ -8,9 +8,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use isr_api::{
     Assessment, Candidate, ComponentError, Decision, Evaluator, FeatureType, Fingerprint, Frames,
-    FrozenPolicy, Granularity, Judge, JudgeCase, LabelledSample, ObjectiveBatch, ObjectiveValue,
-    PreferenceObjective, Prompt, Requirements, RetrospectionCase, Retrospector, Sample, SampleId,
-    SampleSource, Sampling, Selection, Verdict, VideoEncoder, VideoReader, View, VisualFeatures, Vote,
+    FrozenPolicy, Judge, JudgeCase, LabelledSample, ObjectiveBatch, ObjectiveValue, PreferenceObjective,
+    Prompt, Requirements, RetrospectionCase, Retrospector, Sample, SampleId, SampleSource, Sampling,
+    Selection, Verdict, VideoEncoder, VideoReader, View, VisualFeatures, Vote,
 };
 
 use crate::control::Control;
@@ -147,8 +147,7 @@ pub(crate) struct FakeObjective;
 
 impl PreferenceObjective for FakeObjective {
     fn requirements(&self) -> Requirements {
-        let views = vec![View::Chosen, View::Rejected];
-        Requirements { views, granularity: Granularity::Summed, reference: true }
+        Requirements::new([View::Chosen, View::Rejected]).with_reference()
     }
 
     fn evaluate(&self, batch: &ObjectiveBatch) -> Result<ObjectiveValue, ComponentError> {
@@ -172,7 +171,7 @@ pub(crate) struct AllViews;
 
 impl PreferenceObjective for AllViews {
     fn requirements(&self) -> Requirements {
-        Requirements { views: View::ALL.to_vec(), granularity: Granularity::Summed, reference: true }
+        Requirements::new(View::ALL).with_reference()
     }
 
     fn evaluate(&self, batch: &ObjectiveBatch) -> Result<ObjectiveValue, ComponentError> {

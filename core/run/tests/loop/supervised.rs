@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use isr_api::{
-    ComponentError, Demonstration, Demonstrations, Error, Granularity, ObjectiveBatch, ObjectiveValue,
+    ComponentError, Demonstration, Demonstrations, Error, ObjectiveBatch, ObjectiveValue,
     PreferenceObjective, Requirements, UnusableRow, View,
 };
 use isr_config::SupervisedConfig;
@@ -62,7 +62,7 @@ struct Likelihood;
 
 impl PreferenceObjective for Likelihood {
     fn requirements(&self) -> Requirements {
-        Requirements { views: vec![View::Chosen], granularity: Granularity::Summed, reference: false }
+        Requirements::new([View::Chosen])
     }
 
     fn evaluate(&self, batch: &ObjectiveBatch) -> Result<ObjectiveValue, ComponentError> {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use isr_plugin::{
-    BuildContext, Cause, Component, ComponentError, Granularity, ObjectiveBatch, ObjectiveValue,
+    BuildContext, Cause, Component, ComponentError, ObjectiveBatch, ObjectiveValue,
     PreferenceObjective, Requirements, View, ViewLogProbs,
 };
 use schemars::JsonSchema;
@@ -55,8 +55,7 @@ fn ratios(view: &ViewLogProbs, pairs: usize) -> Result<Vec<f64>, ComponentError>
 
 impl PreferenceObjective for SquaredHinge {
     fn requirements(&self) -> Requirements {
-        let views = vec![View::Chosen, View::Rejected];
-        Requirements { views, granularity: Granularity::Summed, reference: true }
+        Requirements::new([View::Chosen, View::Rejected]).with_reference()
     }
 
     fn evaluate(&self, batch: &ObjectiveBatch) -> Result<ObjectiveValue, ComponentError> {

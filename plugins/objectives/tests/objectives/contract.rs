@@ -66,8 +66,7 @@ impl Subject {
 
     /// Whether the pairs of a batch are looked at together.
     fn compares_pairs(&self) -> bool {
-        let shares = self.objective.requirements().views.contains(&View::Mismatched);
-        self.name.starts_with("aot") || shares
+        self.objective.requirements().across_batch
     }
 
     /// Mismatched answers are an estimate of a constant.

@@ -30,13 +30,12 @@ impl Engine {
 
     /// Adds to an error about memory what to change.
     pub(super) fn advised(&self, error: TorchError, work: &'static str) -> TorchError {
-        error.with_remedy(work, || match work {
-            TRAINING => self.trainer.memory_remedy(),
-            _ => format!(
+        error.with_remedy(work, || {
+            format!(
                 "lower policy.batch (it is {}), policy.prefix_cache_mb (it is {}) or the number of frames",
                 self.batch,
                 self.prefixes.limit() >> 20
-            ),
+            )
         })
     }
 }
@@ -45,5 +44,3 @@ impl Engine {
 pub(super) const READING: &str = "while reading a prompt";
 /// Decoding.
 pub(super) const DECODING: &str = "while decoding";
-/// A training step.
-pub(super) const TRAINING: &str = "in a training step";

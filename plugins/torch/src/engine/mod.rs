@@ -307,8 +307,7 @@ impl Engine {
         if self.trainer.trains_tower() {
             self.keep_original_tower()?;
         }
-        let outcome = self.trainer.step(&mut self.model, &self.chat, step, objective);
-        outcome.map_err(|error| self.advised(error, memory::TRAINING))
+        self.trainer.step(&mut self.model, &self.chat, step, objective)
     }
 
     /// Returns the encoder of the checkpoint that the policy was built from. It shares the memory of the model's
@@ -340,18 +339,44 @@ impl Engine {
         Ok(())
     }
 
+    /// Writes a snapshot. Of several processes that train together, the first writes the weights, each what it alone has of
+    /// the optimiser's state; all return when everything is written.
     fn save(&mut self, dir: &std::path::Path, what: CheckpointKind) -> Result<()> {
         let mut manifest = Manifest::new();
-        // Snapshots are of weights that change with the next step; checkpoints are recorded with their fingerprint.
-        let wanted = what == CheckpointKind::Model && self.fingerprint.is_none();
-        let weights = self.checkpoint.save(dir, &self.model, self.shard_bytes, &mut manifest, wanted)?;
-        if let Some(weights) = weights {
-            self.fingerprint = Some(self.fingerprint_of(&weights));
+        let written = self.write(dir, what, &mut manifest);
+        let processes = self.trainer.processes();
+        let written = written.and_then(|()| manifest.to_bytes());
+        let manifests = processes.agree(written)?;
+        let listed = match processes.rank() {
+            0 => manifests
+                .iter()
+                .skip(1)
+                .try_for_each(|other| manifest.add(other))
+                .and_then(|()| manifest.write(dir)),
+            _ => Ok(()),
+        };
+        processes.agree(listed.map(|()| Vec::new()))?;
+        Ok(())
+    }
+
+    fn write(
+        &mut self,
+        dir: &std::path::Path,
+        what: CheckpointKind,
+        manifest: &mut Manifest,
+    ) -> Result<()> {
+        if self.trainer.processes().rank() == 0 {
+            // Snapshots are of weights that change with the next step; checkpoints are recorded with their fingerprint.
+            let wanted = what == CheckpointKind::Model && self.fingerprint.is_none();
+            let weights = self.checkpoint.save(dir, &self.model, self.shard_bytes, manifest, wanted)?;
+            if let Some(weights) = weights {
+                self.fingerprint = Some(self.fingerprint_of(&weights));
+            }
         }
-        if what == CheckpointKind::TrainerState {
-            self.trainer.save(dir, &mut manifest)?;
+        match what {
+            CheckpointKind::Model => Ok(()),
+            CheckpointKind::TrainerState => self.trainer.save(dir, manifest),
         }
-        manifest.write(dir)
     }
 
     fn load(&mut self, dir: &std::path::Path, what: CheckpointKind) -> Result<()> {

@@ -147,7 +147,7 @@ impl Decoder {
     }
 
     /// Returns the number of layers.
-    pub(super) fn depth(&self) -> usize {
+    pub(crate) fn depth(&self) -> usize {
         self.layers.len()
     }
 

@@ -44,6 +44,8 @@ unsafe extern "C" {
         out: *mut RawTensor,
     ) -> *mut c_char;
     fn isr_free_memory(device: c_int, free: *mut u64) -> *mut c_char;
+    fn isr_storage_bytes(tensor: *const c_void, bytes: *mut u64) -> *mut c_char;
+    fn isr_resize_storage(tensor: *const c_void, bytes: u64) -> *mut c_char;
     #[cfg(test)]
     fn isr_count_begin() -> *mut c_char;
     #[cfg(test)]
@@ -129,6 +131,24 @@ pub(crate) fn free_memory(index: usize) -> Result<u64> {
     // SAFETY: the pointer is to a live integer.
     check(unsafe { isr_free_memory(index as c_int, &raw mut free) })?;
     Ok(free)
+}
+
+/// Returns the bytes of the memory that a tensor is in; of a view, of all the memory that it is a part of.
+pub(crate) fn storage_bytes(tensor: &Tensor) -> Result<u64> {
+    let mut bytes = 0;
+    // SAFETY: the pointers are to a live tensor and a live integer.
+    check(unsafe { isr_storage_bytes(raw(tensor), &raw mut bytes) })?;
+    Ok(bytes)
+}
+
+/// Gives the memory of a tensor back (0 bytes), or allocates it anew with the bytes that it had, for the tensor and all views
+/// of that memory. New memory has no values yet. Without memory, an operation on the tensor is an error.
+///
+/// # Errors
+/// No memory, or memory that libtorch has not allocated.
+pub(crate) fn resize_storage(tensor: &Tensor, bytes: u64) -> Result<()> {
+    // SAFETY: the pointer is to a live tensor; libtorch checks the size of memory in each operation.
+    check(unsafe { isr_resize_storage(raw(tensor), bytes) })
 }
 
 /// Returns the names of the operations that `work` dispatches on this thread: outermost ones, views left out.

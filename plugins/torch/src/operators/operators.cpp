@@ -11,6 +11,7 @@
 #include <ATen/ops/_scaled_dot_product_flash_attention_for_cpu_ops.h>
 #include <ATen/record_function.h>
 #include <c10/core/CachingDeviceAllocator.h>
+#include <c10/core/DeviceGuard.h>
 
 #include <cstdint>
 #include <cstdlib>
@@ -144,6 +145,22 @@ char* isr_free_memory(int device, uint64_t* free) {
   return guarded([&] {
     const auto index = static_cast<c10::DeviceIndex>(device);
     *free = c10::getDeviceAllocator(c10::DeviceType::CUDA)->getMemoryInfo(index).first;
+  });
+}
+
+// Bytes of the memory that a tensor is in, a view's whole memory.
+char* isr_storage_bytes(const at::Tensor* tensor, uint64_t* bytes) {
+  return guarded([&] { *bytes = tensor->storage().nbytes(); });
+}
+
+// Gives a tensor's memory back (0 bytes) or allocates it anew, for the tensor and all views of the same memory.
+char* isr_resize_storage(const at::Tensor* tensor, uint64_t bytes) {
+  return guarded([&] {
+    auto* storage = tensor->storage().unsafeGetStorageImpl();
+    TORCH_CHECK(storage->resizable() && storage->allocator(), "memory that libtorch has not allocated cannot be freed");
+    const c10::DeviceGuard guard(tensor->device());
+    storage->set_data_ptr_noswap(storage->allocator()->allocate(bytes));
+    storage->set_nbytes(static_cast<size_t>(bytes));
   });
 }
 

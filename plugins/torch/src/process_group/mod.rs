@@ -4,8 +4,6 @@
 //! [`isr_api::ProcessGroup`], and training as `Collectives`. `watchdog` notices who is gone. `c10d.cpp`, bound by `c10d`,
 //! calls libtorch.
 
-#![cfg_attr(not(test), allow(dead_code, unused_imports, reason = "the collectives are training's"))]
-
 mod c10d;
 mod collectives;
 mod failure;
@@ -74,7 +72,8 @@ pub fn current() -> Option<Arc<C10dGroup>> {
 
 /// Returns the group of this process for tensors, if any.
 pub(crate) fn collectives() -> Option<Arc<dyn Collectives>> {
-    Some(current()?)
+    let group = current().filter(|group| group.place().world_size > 1);
+    group.map(|group| group as Arc<dyn Collectives>)
 }
 
 /// Returns libtorch's text of an error, one line.

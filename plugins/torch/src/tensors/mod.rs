@@ -9,7 +9,7 @@ mod read;
 mod write;
 
 pub(crate) use folder::{Stored, TensorFolder};
-pub(crate) use read::{Reading, read_each, read_state, read_tensors, reading_threads};
+pub(crate) use read::{Reading, read_each, read_tensors, reading_threads};
 pub(crate) use write::{Planned, hash_tensors, write_sharded, write_tensors};
 
 use safetensors::Dtype;

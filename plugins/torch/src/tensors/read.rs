@@ -24,15 +24,21 @@ impl TensorFolder {
 
     /// Reads a tensor into `target` of the same shape, converted to the dtype and device of `target`.
     pub(crate) fn read_into(&self, stored: &Stored, target: &mut Tensor) -> Result<()> {
+        self.read_elements(stored, 0, &target.f_detach()?.f_view([stored.count()])?)
+    }
+
+    /// Reads the elements from `first` on into a flat `target`, converted to its dtype and device.
+    pub(crate) fn read_elements(&self, stored: &Stored, first: i64, target: &Tensor) -> Result<()> {
         let (path, file) = &self.files[stored.file];
         let kind = self.any_kind(stored)?;
         let width = kind.elt_size_in_bytes();
-        let flat = target.f_detach()?.f_view([stored.count()])?;
+        let start = stored.start + (first as usize * width) as u64;
+        let bytes = target.numel() * width;
         let mut done = 0;
-        while done < stored.bytes {
-            let length = PIECE.min(stored.bytes - done);
-            let mut place = flat.f_narrow(0, (done / width) as i64, (length / width) as i64)?;
-            copy_part(file, path, stored.start + done as u64, kind, &mut place)?;
+        while done < bytes {
+            let length = PIECE.min(bytes - done);
+            let mut place = target.f_narrow(0, (done / width) as i64, (length / width) as i64)?;
+            copy_part(file, path, start + done as u64, kind, &mut place)?;
             done += length;
         }
         Ok(())
@@ -63,7 +69,7 @@ impl TensorFolder {
     }
 
     /// Returns libtorch's dtype of a stored tensor, which may be unsigned bytes.
-    fn any_kind(&self, stored: &Stored) -> Result<Kind> {
+    pub(crate) fn any_kind(&self, stored: &Stored) -> Result<Kind> {
         match stored.dtype {
             Dtype::U8 => Ok(Kind::Uint8),
             _ => self.kind(stored),
@@ -87,21 +93,9 @@ impl TensorFolder {
 
 /// Reads every tensor of a safetensors file to the CPU.
 pub(crate) fn read_tensors(path: &Path) -> Result<BTreeMap<String, Tensor>> {
-    read_as(path, TensorFolder::kind)
-}
-
-/// Reads every tensor of a file of an optimiser's state to the CPU: weights' dtypes, and unsigned bytes.
-pub(crate) fn read_state(path: &Path) -> Result<BTreeMap<String, Tensor>> {
-    read_as(path, TensorFolder::any_kind)
-}
-
-fn read_as(
-    path: &Path,
-    kind: impl Fn(&TensorFolder, &Stored) -> Result<Kind>,
-) -> Result<BTreeMap<String, Tensor>> {
     let folder = TensorFolder::open_file(path)?;
     let read = |stored: &Stored| -> Result<(String, Tensor)> {
-        Ok((stored.name.clone(), folder.read(stored, kind(&folder, stored)?, Device::Cpu)?))
+        Ok((stored.name.clone(), folder.read(stored, folder.kind(stored)?, Device::Cpu)?))
     };
     folder.tensors.iter().map(read).collect()
 }

@@ -8,7 +8,7 @@ use super::head::AnswerHead;
 use crate::chat::{Chat, Rendered};
 use crate::error::{Result, TorchError};
 use crate::model::decoder::{AttentionMode, PackedSequence};
-use crate::model::gradient_checkpointing::CheckpointedForward;
+use crate::model::gradient_checkpointing::{CheckpointedForward, LayerWeights};
 use crate::model::positions::Positions;
 use crate::model::{Sequence, Slot, VideoLmm};
 use crate::visual;
@@ -163,14 +163,24 @@ impl Forward<'_> {
 
 /// Computation between the embeddings and the language-model head.
 #[derive(Clone, Copy)]
-pub(super) enum ForwardMode {
+pub(super) enum ForwardMode<'m> {
     /// Decoder layers with a graph.
     Full,
-    /// Decoder layers with gradient checkpointing.
-    Checkpointed,
+    /// Decoder layers with gradient checkpointing, perhaps with weights that are not in memory all the time.
+    Checkpointed(Option<&'m dyn LayerWeights>),
     /// One parameter-free attention to the prompt instead of the decoder layers
     /// ([`skip_layers`](crate::model::decoder::Decoder::skip_layers)).
     SkipDecoder,
+}
+
+impl ForwardMode<'_> {
+    /// Returns the mode for a pass without backward pass, which keeps no layer's input.
+    pub(super) fn without_graph(self) -> Self {
+        match self {
+            Self::Checkpointed(None) => Self::Full,
+            other => other,
+        }
+    }
 }
 
 /// Runs the model on examples packed into one row without padding; a prompt is computed once for all its answers.
@@ -179,7 +189,7 @@ pub(super) fn forward<'m>(
     examples: &[TokenizedExample],
     needs: &Requirements,
     own_tower: bool,
-    mode: ForwardMode,
+    mode: ForwardMode<'m>,
 ) -> Result<Forward<'m>> {
     let all: Vec<&AnsweredPrompt> = examples.iter().flat_map(|example| &example.prompts).collect();
     let features = prompt_features(model, &all, own_tower)?;
@@ -188,8 +198,8 @@ pub(super) fn forward<'m>(
     let packed: Vec<PackedSequence> = sequences.iter().map(Sequence::packed).collect();
     let inputs = model.embed(&sequences)?;
     let (hidden, layers) = match mode {
-        ForwardMode::Checkpointed => {
-            let layers = CheckpointedForward::forward(&model.decoder, inputs, packed)?;
+        ForwardMode::Checkpointed(weights) => {
+            let layers = CheckpointedForward::forward(&model.decoder, inputs, packed, weights)?;
             (layers.hidden()?, Some(layers))
         }
         ForwardMode::Full => {

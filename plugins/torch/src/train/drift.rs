@@ -26,6 +26,27 @@ impl Drift {
         self.largest = differences().map(f64::abs).fold(self.largest, f64::max);
     }
 
+    /// Adds the drift of other answers.
+    pub(super) fn merge(&mut self, other: &Self) {
+        self.tokens += other.tokens;
+        self.answers += other.answers;
+        self.by_token += other.by_token;
+        self.by_answer += other.by_answer;
+        self.largest = self.largest.max(other.largest);
+    }
+
+    /// Returns counts and the bits of the other numbers, for [`from_bits`](Self::from_bits).
+    pub(super) fn to_bits(&self) -> [u64; 5] {
+        let [by_token, by_answer, largest] =
+            [self.by_token, self.by_answer, self.largest].map(f64::to_bits);
+        [self.tokens as u64, self.answers as u64, by_token, by_answer, largest]
+    }
+
+    pub(super) fn from_bits([tokens, answers, by_token, by_answer, largest]: [u64; 5]) -> Self {
+        let [by_token, by_answer, largest] = [by_token, by_answer, largest].map(f64::from_bits);
+        Self { tokens: tokens as usize, answers: answers as usize, by_token, by_answer, largest }
+    }
+
     /// Returns the drift as metrics of a step; see `isr_api::StepReport`.
     pub(super) fn metrics(self) -> BTreeMap<String, f64> {
         let metrics = [

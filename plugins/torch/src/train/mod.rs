@@ -1,173 +1,57 @@
 //! Training: an optimiser step computes log-probs for the objective and backpropagates its gradient.
+//!
+//! Several processes take a step together, each on its part of the batch ([`parallel`]): loss and metrics are those of the
+//! whole batch, gradients are summed, and all processes end with the same weights.
 
+mod accumulation;
 mod adamw;
 mod batch;
+mod config;
 mod drift;
 mod head;
+pub(crate) mod parallel;
 #[cfg(test)]
 mod tests;
+mod whole_batch;
 
-use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
-use adamw::{AdamW, AdamWSettings};
-use isr_api::{ObjectiveBatch, PreferenceObjective, Requirements, StepReport, TrainStep, View};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use adamw::{AdamW, AdamWSettings, DividedLayers};
+use isr_api::{PreferenceObjective, Requirements, StepReport, TrainExample, TrainStep};
 use tch::Tensor;
 
 use crate::chat::Chat;
 use crate::error::{Result, TorchError};
-use crate::lora::{Adapter, LoraConfig};
+use crate::lora::Adapter;
 use crate::manifest::Manifest;
-use crate::model::{ModelConfig, VideoLmm};
+use crate::model::VideoLmm;
+use crate::process_group::Collectives;
+use accumulation::Accumulation;
 pub(crate) use adamw::AdamWState;
-use batch::{ForwardMode, TokenizedExample};
+use batch::TokenizedExample;
+pub use config::{OptimizerConfig, OptimizerStateConfig, ParallelConfig, ShardConfig, TrainingConfig};
 use drift::Drift;
-
-/// Settings of training: trained parts, memory, optimiser.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct TrainingConfig {
-    /// Train the language model. Default true.
-    pub language_model: bool,
-    /// Train the projector. Default false, as in LLaVA-Hound's DPO.
-    pub projector: bool,
-    /// Train the vision tower. Features are then computed from frames at every use, and an encoder's are ignored.
-    /// Default false.
-    pub tower: bool,
-    /// Maximum number of examples in a micro-batch; gradients accumulate over the micro-batches of a step.
-    /// Default 8.
-    pub micro_batch: usize,
-    /// Maximum number of tokens in a micro-batch, prompts and answers together; an example above it is a
-    /// micro-batch by itself. Default 4096.
-    pub micro_batch_tokens: usize,
-    /// Gradient checkpointing: keep only the decoder layers' inputs between forward and backward pass and
-    /// recompute the rest. The same gradients with far less memory, for a third more time. Default false.
-    pub gradient_checkpointing: bool,
-    /// Train without the decoder's layers: each answer token attends to its prompt's embeddings once, without
-    /// parameters, and the next token is predicted from the result. For the projector and tower of a new model,
-    /// which learn many times faster with so short a path from a word to its patches. The language model that
-    /// results cannot answer, and answers are learned only where each word determines the next, as in the
-    /// demonstrations `list` of the miniature. Default false.
-    pub skip_decoder: bool,
-    /// LoRA: train low-rank adapters on the linear layers of the parts above instead of the parts themselves.
-    /// Default: off.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub lora: Option<LoraConfig>,
-    /// AdamW: decay rates of the first and second moment. Default [0.9, 0.999].
-    pub betas: [f64; 2],
-    /// AdamW: epsilon. Default 1e-8.
-    pub epsilon: f64,
-    /// AdamW: decoupled weight decay. Default 0, as in LLaVA-Hound.
-    pub weight_decay: f64,
-    /// Optimiser: `adamw`, or `adamw_8bit`, whose moments take two bytes a parameter instead of eight. Default `adamw`.
-    #[serde(skip_serializing_if = "OptimizerConfig::is_default")]
-    pub optimizer: OptimizerConfig,
-    /// Memory that holds the optimiser's moments and float32 master weights: `device`, or `cpu`, where the step is taken
-    /// then, for a device whose memory they do not fit. Default `device`.
-    #[serde(skip_serializing_if = "OptimizerStateConfig::is_default")]
-    pub optimizer_state: OptimizerStateConfig,
-}
-
-/// Optimiser of training.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum OptimizerConfig {
-    /// AdamW with float32 moments.
-    #[default]
-    Adamw,
-    /// AdamW with 8-bit moments (block-wise dynamic quantisation, arXiv 2110.02861); those of parameters below 4,096
-    /// elements stay float32.
-    #[serde(rename = "adamw_8bit")]
-    Adamw8bit,
-}
-
-impl OptimizerConfig {
-    fn is_default(&self) -> bool {
-        *self == Self::default()
-    }
-}
-
-/// Memory of the optimiser's state.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum OptimizerStateConfig {
-    /// The policy's device.
-    #[default]
-    Device,
-    /// Host memory; the CPU's cores take the step. Gradients come to the host and weights go back by page-locked buffers.
-    Cpu,
-}
-
-impl OptimizerStateConfig {
-    fn is_default(&self) -> bool {
-        *self == Self::default()
-    }
-}
-
-impl Default for TrainingConfig {
-    fn default() -> Self {
-        Self {
-            language_model: true,
-            projector: false,
-            tower: false,
-            micro_batch: 8,
-            micro_batch_tokens: 4096,
-            gradient_checkpointing: false,
-            skip_decoder: false,
-            lora: None,
-            betas: [0.9, 0.999],
-            epsilon: 1e-8,
-            weight_decay: 0.0,
-            optimizer: OptimizerConfig::default(),
-            optimizer_state: OptimizerStateConfig::default(),
-        }
-    }
-}
-
-impl TrainingConfig {
-    /// Checks the ranges of the settings.
-    ///
-    /// # Errors
-    /// The setting that is out of range, with its key.
-    pub(crate) fn validate(&self) -> std::result::Result<(), String> {
-        if self.micro_batch == 0 {
-            return Err("training.micro_batch is 0; it must be at least 1".to_owned());
-        }
-        if self.micro_batch_tokens == 0 {
-            return Err("training.micro_batch_tokens is 0; it must be at least 1".to_owned());
-        }
-        if !self.betas.iter().all(|beta| (0.0..1.0).contains(beta)) {
-            return Err(format!("training.betas are {:?}; each must be in [0, 1)", self.betas));
-        }
-        if !(self.language_model || self.projector || self.tower) {
-            return Err("training trains nothing: set language_model, projector or tower".to_owned());
-        }
-        self.lora.as_ref().map_or(Ok(()), LoraConfig::validate)
-    }
-
-    /// Returns the name prefixes of the trained parts' tensors.
-    pub(crate) fn parts(&self, model: &ModelConfig) -> Vec<String> {
-        let all = [
-            (self.language_model, "language_model."),
-            (self.projector, "multi_modal_projector."),
-            (self.tower, model.tower()),
-        ];
-        all.into_iter().filter(|(trained, _)| *trained).map(|(_, prefix)| prefix.to_owned()).collect()
-    }
-}
+use parallel::Processes;
 
 /// Trainer of a model, with the optimiser's state.
 pub(crate) struct Trainer {
     config: TrainingConfig,
     optimizer: AdamW,
     own_tower: bool,
+    processes: Processes,
+    /// Decoder layers whose weights and gradients the processes divide while a step is taken.
+    layers: Option<DividedLayers>,
 }
 
 impl Trainer {
-    /// Creates a trainer with a fresh optimiser state, and marks the trained tensors.
-    pub(crate) fn new(config: TrainingConfig, model: &VideoLmm) -> Result<Self> {
+    /// Creates a trainer with a fresh optimiser state, and marks the trained tensors. Each process of a `group` creates one,
+    /// of the same model.
+    pub(crate) fn new(
+        config: TrainingConfig,
+        model: &VideoLmm,
+        group: Option<Arc<dyn Collectives>>,
+    ) -> Result<Self> {
         let trained = match model.weights.adapter() {
             Some(adapter) => adapter.parameters(),
             None => weights_of(&config.parts(&model.config), model),
@@ -180,8 +64,19 @@ impl Trainer {
             Some(adapter) => adapter.touches(tower),
             None => config.tower,
         };
-        let optimizer = AdamW::new(trained, AdamWSettings::new(&config, model.device));
-        Ok(Self { config, optimizer, own_tower })
+        let processes = Processes::new(group);
+        let settings = AdamWSettings::new(&config, model.device);
+        let layers = match config.parallel.shard == ShardConfig::Full && processes.count() > 1 {
+            true => Some(DividedLayers::new(layers_of(model), &settings, &processes)?),
+            false => None,
+        };
+        let optimizer = AdamW::new(trained, settings, processes.clone());
+        Ok(Self { config, optimizer, own_tower, processes, layers })
+    }
+
+    /// Returns the processes that train together.
+    pub(crate) fn processes(&self) -> &Processes {
+        &self.processes
     }
 
     /// Returns whether the tower is trained or adapted, so that features must be computed with the current tower
@@ -192,11 +87,17 @@ impl Trainer {
 
     /// Returns the bytes that gradients and the optimiser's state take on the model's device.
     pub(crate) fn state_bytes(&self) -> u64 {
-        self.optimizer.state_bytes()
+        self.optimizer.state_bytes() - self.layers.as_ref().map_or(0, DividedLayers::spared_bytes)
+    }
+
+    /// Returns the bytes of the optimiser's state that this process holds now.
+    #[cfg(test)]
+    fn held_bytes(&self) -> u64 {
+        self.optimizer.held_bytes()
     }
 
     /// Returns the settings that lower the memory of a step.
-    pub(crate) fn memory_remedy(&self) -> String {
+    fn memory_remedy(&self) -> String {
         let TrainingConfig { micro_batch, micro_batch_tokens, .. } = self.config;
         let mut remedy = format!(
             "lower policy.training.micro_batch_tokens (it is {micro_batch_tokens}) or micro_batch (it is {micro_batch})"
@@ -218,7 +119,11 @@ impl Trainer {
         self.config.tower && self.config.lora.is_none()
     }
 
-    /// Takes one optimiser step on a batch of examples. Step 0 resets the optimiser.
+    /// Takes one optimiser step on a batch of examples. Step 0 resets the optimiser. Of several processes, each calls this
+    /// with its part of the batch; the report is that of the whole.
+    ///
+    /// # Errors
+    /// A failure of one process is returned by all. Short memory is told with the settings that lower it.
     pub(crate) fn step(
         &mut self,
         model: &mut VideoLmm,
@@ -230,42 +135,72 @@ impl Trainer {
             self.optimizer.reset();
         }
         let needs = objective.requirements();
-        let mut prepared: Vec<TokenizedExample> = step
-            .examples
-            .iter()
-            .map(|example| TokenizedExample::new(model, chat, example, &needs))
-            .collect::<Result<_>>()?;
-        // Examples of similar length share a micro-batch, so none needs much more memory than the others.
-        prepared.sort_by_key(TokenizedExample::length);
-        self.optimizer.zero_gradients();
-        let mut report = StepReport::default();
-        let parts = self.micro_batches(&prepared);
-        let several = parts.len() > 1;
-        // At step 0 the policy is its own reference.
-        let mut drift = (step.step == 0 && needs.reference && !self.drops_out(model)).then(Drift::default);
-        for (index, part) in parts.into_iter().enumerate() {
-            let share = part.len() as f64 / prepared.len() as f64;
-            let outcome = with_dropout(model, (step.seed, index as u32), || {
-                self.accumulate(model, part, &needs, objective, share, &mut report, drift.as_mut())
-            });
-            outcome?;
-            if several {
-                self.optimizer.collect_gradients()?;
+        let (prepared, counted) = match tokenized(model, chat, &step.examples, &needs) {
+            Ok(all) => {
+                let counts = (all.len(), self.micro_batches(&all).len());
+                (all, Ok(counts))
             }
-        }
-        report.metrics.extend(drift.map(Drift::metrics).unwrap_or_default());
-        report.grad_norm = self.optimizer.gradient_norm()?;
-        // The factor of torch.nn.utils.clip_grad_norm_.
-        let clip = step.max_grad_norm.map_or(1.0, |limit| (limit / (report.grad_norm + 1e-6)).min(1.0));
-        if report.grad_norm.is_finite() {
-            self.optimizer.step(step.learning_rate, clip)?;
+            Err(error) => (Vec::new(), Err(error)),
+        };
+        let place = self.processes.place(counted)?;
+        self.optimizer.zero_gradients();
+        self.layers.as_ref().inspect(|layers| layers.zero_gradients());
+        let micro_batches = self.micro_batches(&prepared);
+        let accumulation = Accumulation {
+            model,
+            config: &self.config,
+            needs: &needs,
+            objective,
+            own_tower: self.own_tower,
+            seed: step.seed,
+            place,
+            // At step 0 the policy is its own reference, unless training drops inputs out.
+            measures_drift: step.step == 0 && needs.reference && !drops_out(model),
+            processes: &self.processes,
+            layers: self.layers.as_ref(),
+        };
+        let found = accumulation.run(&micro_batches, &mut self.optimizer);
+        let found = match self.processes.total(found.map_err(|error| self.advised(error))) {
+            Ok(found) => found,
+            Err(error) => return Err(self.restored(error)),
+        };
+        let mut report = StepReport { loss: found.loss, tokens: found.tokens, ..StepReport::default() };
+        report.metrics = found.metrics;
+        report.metrics.extend(found.drift.map(Drift::metrics).unwrap_or_default());
+        match self.update(step, &found.has_gradient) {
+            Ok(norm) => report.grad_norm = norm,
+            Err(error) => return Err(self.restored(self.advised(error))),
         }
         Ok(report)
     }
 
-    /// Returns whether training drops inputs out, so that its log-probs are not those of the policy.
-    fn drops_out(&self, model: &VideoLmm) -> bool {
-        model.weights.adapter().is_some_and(Adapter::drops_out)
+    /// Gathers divided weights again, as they were before a step that has failed on all processes.
+    fn restored(&self, error: TorchError) -> TorchError {
+        let restored = self.layers.as_ref().map_or(Ok(()), DividedLayers::gather_all);
+        if let Err(further) = restored {
+            tracing::error!(error = %further, "the weights of the decoder's layers are lost");
+        }
+        error
+    }
+
+    /// Updates the weights by the accumulated gradients; returns their norm before clipping.
+    fn update(&mut self, step: &TrainStep, has_gradient: &[bool]) -> Result<f64> {
+        self.optimizer.sum_gradients(has_gradient, self.layers.as_ref())?;
+        let norm = self.optimizer.gradient_norm()?;
+        // The factor of torch.nn.utils.clip_grad_norm_.
+        let clip = step.max_grad_norm.map_or(1.0, |limit| (limit / (norm + 1e-6)).min(1.0));
+        if norm.is_finite() {
+            self.layers.as_ref().map_or(Ok(()), DividedLayers::place_shares)?;
+            self.optimizer.step(step.learning_rate, clip)?;
+            self.layers.as_ref().inspect(|layers| layers.accept());
+        }
+        self.layers.as_ref().map_or(Ok(()), DividedLayers::gather_all)?;
+        Ok(norm)
+    }
+
+    /// Adds to an error about memory what to change.
+    fn advised(&self, error: TorchError) -> TorchError {
+        error.with_remedy("in a training step", || self.memory_remedy())
     }
 
     /// Splits examples into micro-batches of neighbours.
@@ -286,46 +221,12 @@ impl Trainer {
         parts
     }
 
-    /// Accumulates the gradient of one micro-batch, weighted by its share of the examples.
-    fn accumulate(
-        &self,
-        model: &VideoLmm,
-        part: &[TokenizedExample],
-        needs: &Requirements,
-        objective: &dyn PreferenceObjective,
-        share: f64,
-        report: &mut StepReport,
-        drift: Option<&mut Drift>,
-    ) -> Result<()> {
-        let mode = match (self.config.skip_decoder, self.config.gradient_checkpointing) {
-            (true, _) => ForwardMode::SkipDecoder,
-            (false, true) => ForwardMode::Checkpointed,
-            (false, false) => ForwardMode::Full,
-        };
-        let forward = batch::forward(model, part, needs, self.own_tower, mode)?;
-        if let Some(drift) = drift {
-            batch::each_answer(part, needs, &forward.values, |view, policy, reference| {
-                if matches!(view, View::Chosen | View::Rejected) {
-                    drift.add(policy, reference);
-                }
-            });
-        }
-        let views = batch::views(part, needs, &forward.values);
-        let value = objective
-            .evaluate(&ObjectiveBatch { views })
-            .map_err(|error| TorchError::Objective(format!("the objective failed: {error}")))?;
-        let coefficients = batch::token_gradients(part, needs, &value.gradients)?;
-        let coefficients: Vec<f32> = coefficients.iter().map(|value| (value * share) as f32).collect();
-        report.tokens += forward.values.len() as u64;
-        forward.backward(&coefficients)?;
-        report.loss += value.loss * share;
-        merge(&mut report.metrics, &value.metrics, share);
-        Ok(())
-    }
-
-    /// Writes the optimiser's state beside a checkpoint.
+    /// Writes the optimiser's state beside a checkpoint: where it is divided, each process its share.
     pub(crate) fn save(&self, dir: &Path, manifest: &mut Manifest) -> Result<()> {
-        self.optimizer.state()?.save(dir, manifest)
+        match self.optimizer.is_divided() || self.processes.rank() == 0 {
+            true => self.optimizer.state()?.save(dir, manifest),
+            false => Ok(()),
+        }
     }
 
     /// Reads an optimiser's state without restoring it.
@@ -340,6 +241,12 @@ impl Trainer {
     }
 }
 
+/// Returns the weights of each decoder layer.
+fn layers_of(model: &VideoLmm) -> Vec<Vec<(String, Tensor)>> {
+    let layer = |index: usize| weights_of(&[format!("language_model.model.layers.{index}.")], model);
+    (0..model.decoder.depth()).map(layer).collect()
+}
+
 /// Returns the weights under some name prefixes.
 fn weights_of(parts: &[String], model: &VideoLmm) -> Vec<(String, Tensor)> {
     let trained = |name: &str| parts.iter().any(|part| name.starts_with(part.as_str()));
@@ -347,22 +254,21 @@ fn weights_of(parts: &[String], model: &VideoLmm) -> Vec<(String, Tensor)> {
     all.map(|(name, tensor)| (name.clone(), tensor.shallow_clone())).collect()
 }
 
-/// Runs `work` with the adapter's dropout enabled, its masks drawn from a step's seed and the micro-batch's index.
-fn with_dropout<T>(model: &VideoLmm, micro_batch: (u64, u32), work: impl FnOnce() -> T) -> T {
-    let set = |micro_batch| {
-        if let Some(adapter) = model.weights.adapter() {
-            adapter.set_dropout(micro_batch);
-        }
-    };
-    set(Some(micro_batch));
-    let outcome = work();
-    set(None);
-    outcome
+/// Tokenises examples, ordered by length: those of similar length share a micro-batch, so none needs much more memory than
+/// the others.
+fn tokenized(
+    model: &VideoLmm,
+    chat: &Chat,
+    examples: &[TrainExample],
+    needs: &Requirements,
+) -> Result<Vec<TokenizedExample>> {
+    let prepared = examples.iter().map(|example| TokenizedExample::new(model, chat, example, needs));
+    let mut prepared = prepared.collect::<Result<Vec<_>>>()?;
+    prepared.sort_by_key(TokenizedExample::length);
+    Ok(prepared)
 }
 
-/// Adds metrics, weighted by `share`.
-fn merge(into: &mut BTreeMap<String, f64>, metrics: &BTreeMap<String, f64>, share: f64) {
-    for (name, value) in metrics {
-        *into.entry(name.clone()).or_insert(0.0) += value * share;
-    }
+/// Returns whether training drops inputs out, so that its log-probs are not those of the policy.
+fn drops_out(model: &VideoLmm) -> bool {
+    model.weights.adapter().is_some_and(Adapter::drops_out)
 }

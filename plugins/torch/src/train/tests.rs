@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use isr_api::{
-    ComponentError, Continuation, Frames, Granularity, ObjectiveBatch, ObjectiveValue, PreferenceObjective,
-    Prompt, PromptedTarget, Requirements, Target, TrainExample, TrainStep, VideoInput, View,
+    ComponentError, Continuation, Frames, ObjectiveBatch, ObjectiveValue, PreferenceObjective, Prompt,
+    PromptedTarget, Requirements, Target, TrainExample, TrainStep, VideoInput, View,
 };
 use tch::{Device, Kind, Tensor};
 
@@ -18,8 +18,7 @@ struct Dpo;
 
 impl PreferenceObjective for Dpo {
     fn requirements(&self) -> Requirements {
-        let views = vec![View::Chosen, View::Rejected];
-        Requirements { views, granularity: Granularity::Summed, reference: true }
+        Requirements::new([View::Chosen, View::Rejected]).with_reference()
     }
 
     fn evaluate(&self, batch: &ObjectiveBatch) -> Result<ObjectiveValue, ComponentError> {
@@ -69,7 +68,7 @@ fn gradients_of_tower_projector_and_decoder_equal_autograd() {
         let chat = Chat::read(&folder, &model.config, None).unwrap();
         let ours = |name: &str| names.canonical(name);
         let config = TrainingConfig { projector: true, tower: true, ..TrainingConfig::default() };
-        let mut trainer = Trainer::new(config, &model).unwrap();
+        let mut trainer = Trainer::new(config, &model, None).unwrap();
         let scene = VideoInput { video: "v".into(), frames: Arc::new(frames(&json)), features: None };
         let target = |name: &str| {
             let ids = serde_json::from_value(json["responses"][format!("{name}_ids")].clone()).unwrap();
@@ -114,7 +113,7 @@ struct Weighed(Vec<View>);
 
 impl PreferenceObjective for Weighed {
     fn requirements(&self) -> Requirements {
-        Requirements { views: self.0.clone(), granularity: Granularity::PerToken, reference: true }
+        Requirements::new(self.0.clone()).per_token().with_reference()
     }
 
     fn evaluate(&self, batch: &ObjectiveBatch) -> Result<ObjectiveValue, ComponentError> {
@@ -166,7 +165,7 @@ fn further_views_have_the_gradients_of_plain_examples() {
                 gradient_checkpointing,
                 ..TrainingConfig::default()
             };
-            let mut trainer = Trainer::new(config, &model).unwrap();
+            let mut trainer = Trainer::new(config, &model, None).unwrap();
             let step = TrainStep { examples, step: 0, learning_rate: 0.0, max_grad_norm: None, seed: 0 };
             let report = trainer.step(&mut model, &chat, &step, &Weighed(views)).unwrap();
             (report, model)
@@ -219,7 +218,7 @@ fn skip_decoder_leaves_the_layers_out_and_keeps_examples_apart() {
             skip_decoder: true,
             ..TrainingConfig::default()
         };
-        let mut trainer = Trainer::new(config, &model).unwrap();
+        let mut trainer = Trainer::new(config, &model, None).unwrap();
         let step = TrainStep { examples, step: 0, learning_rate: 0.0, max_grad_norm: None, seed: 0 };
         let report = trainer.step(&mut model, &chat, &step, &Weighed(vec![View::Chosen])).unwrap();
         (report, model)

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use isr_api::{
-    ComponentError, Continuation, Frames, Granularity, ObjectiveBatch, ObjectiveValue, PreferenceObjective,
-    Prompt, Requirements, Target, TrainExample, TrainStep, VideoInput, View, VisualFeatures,
+    ComponentError, Continuation, Frames, ObjectiveBatch, ObjectiveValue, PreferenceObjective, Prompt,
+    Requirements, Target, TrainExample, TrainStep, VideoInput, View, VisualFeatures,
 };
 use isr_torch::{PrecisionConfig, Preprocess, VisionTowerConfig};
 use safetensors::SafeTensors;
@@ -175,8 +175,7 @@ pub struct Dpo {
 
 impl PreferenceObjective for Dpo {
     fn requirements(&self) -> Requirements {
-        let views = vec![View::Chosen, View::Rejected];
-        Requirements { views, granularity: Granularity::Summed, reference: true }
+        Requirements::new([View::Chosen, View::Rejected]).with_reference()
     }
 
     fn evaluate(&self, batch: &ObjectiveBatch) -> Result<ObjectiveValue, ComponentError> {

@@ -14,7 +14,7 @@ use super::group::part;
 use crate::error::Result;
 
 /// Elements that share a scale.
-const BLOCK: i64 = 256;
+pub(super) const BLOCK: i64 = 256;
 
 /// Elements of a parameter below which its moments stay float32, as in bitsandbytes (`min_8bit_size`).
 pub(super) const MIN_COUNT: i64 = 4096;
@@ -117,7 +117,8 @@ impl Quantised {
     }
 }
 
-fn blocks(count: i64) -> i64 {
+/// Returns the number of blocks of so many elements.
+pub(super) fn blocks(count: i64) -> i64 {
     count.div_euclid(BLOCK) + i64::from(count.rem_euclid(BLOCK) > 0)
 }
 

@@ -4,16 +4,21 @@ use std::ops::Range;
 
 use tch::{Device, Kind, Tensor};
 
-use super::dynamic8::{Maps, Quantised};
+use super::dynamic8::{self, Maps, Quantised};
 use super::host::Staging;
 use super::{AdamWSettings, Rates};
 use crate::error::{Result, TorchError};
+use crate::train::parallel::Processes;
 
 /// Neighbouring parameters of one dtype, whose state is one tensor after the other.
 pub(super) struct Group {
     members: Range<usize>,
     /// Elements of the members before each of them, and of all.
     starts: Vec<i64>,
+    /// Elements whose state this process has: all, or its share.
+    own: Range<i64>,
+    /// Elements of a share, of which the last processes may have fewer or none; where the state is divided.
+    pub(super) share: i64,
     /// `None` before the first gradient.
     pub(super) state: Option<State>,
 }
@@ -47,8 +52,12 @@ pub(super) fn groups(parameters: &[(String, Tensor)], together: i64) -> Vec<Grou
             Some(group) => {
                 group.members.end = index + 1;
                 group.starts.push(group.count() + count);
+                group.own.end = group.count();
             }
-            None => groups.push(Group { members: index..index + 1, starts: vec![0, count], state: None }),
+            None => {
+                let (starts, own) = (vec![0, count], 0..count);
+                groups.push(Group { members: index..index + 1, starts, own, share: count, state: None });
+            }
         }
     }
     groups
@@ -65,8 +74,81 @@ impl Group {
         self.starts[member]..self.starts[member + 1]
     }
 
-    fn count(&self) -> i64 {
+    /// Returns the number of elements.
+    pub(super) fn count(&self) -> i64 {
         self.starts.last().copied().unwrap_or_default()
+    }
+
+    /// Divides the state among processes.
+    pub(super) fn divide(&mut self, processes: &Processes, settings: &AdamWSettings) {
+        // Blocks of 8-bit moments are not divided.
+        let unit = if settings.is_eight_bit(self.count() as usize) { dynamic8::BLOCK } else { 1 };
+        let units = self.count().unsigned_abs().div_ceil(unit.unsigned_abs());
+        self.share = units.div_ceil(processes.count() as u64) as i64 * unit;
+        self.own = self.share_of(processes.rank());
+    }
+
+    /// Returns the elements of a process's share.
+    fn share_of(&self, rank: usize) -> Range<i64> {
+        let start = (self.share * rank as i64).min(self.count());
+        start..(start + self.share).min(self.count())
+    }
+
+    /// Returns the elements of a member, counted from its first, that are in a process's share.
+    pub(super) fn share_of_member(&self, rank: usize, member: usize) -> Range<i64> {
+        let range = self.range(member);
+        from(&common(&range, &self.share_of(rank)), range.start)
+    }
+
+    /// Returns the elements of a member, counted from its first, whose state this process has.
+    pub(super) fn own_of_member(&self, member: usize) -> Range<i64> {
+        let range = self.range(member);
+        from(&common(&range, &self.own), range.start)
+    }
+
+    /// Returns the elements of a member among those whose state this process has, which `own` is a tensor of.
+    pub(super) fn own_part(&self, own: &Tensor, member: usize) -> Result<Tensor> {
+        part(own, &from(&common(&self.range(member), &self.own), self.own.start))
+    }
+
+    /// Returns all elements as `[processes, share]`, with zeros behind them.
+    pub(super) fn by_share(&self, elements: &Tensor, processes: usize) -> Result<Tensor> {
+        let missing = processes as i64 * self.share - self.count();
+        let padded =
+            if missing > 0 { elements.f_constant_pad_nd([0, missing])? } else { elements.shallow_clone() };
+        Ok(padded.f_view([processes as i64, self.share])?)
+    }
+
+    /// Returns this process's share of the weights `[share]`, with zeros behind it.
+    pub(super) fn own_weights(&self, members: &[(String, Tensor)]) -> Result<Tensor> {
+        let own = |(member, (_, parameter)): (usize, &(String, Tensor))| {
+            part(&parameter.f_detach()?.f_view([-1])?, &self.own_of_member(member))
+        };
+        let own = joined(members.iter().enumerate().map(own).collect::<Result<Vec<_>>>()?)?;
+        Ok(own.f_constant_pad_nd([0, self.share - self.own_count()])?)
+    }
+
+    /// Sets the weights of this process's share from what [`own_weights`](Self::own_weights) has returned.
+    pub(super) fn put_own_weights(&self, members: &[(String, Tensor)], own: &Tensor) -> Result<()> {
+        for (member, (_, parameter)) in members.iter().enumerate() {
+            let weights = part(&parameter.f_detach()?.f_view([-1])?, &self.own_of_member(member));
+            weights?.f_copy_(&self.own_part(own, member)?)?;
+        }
+        Ok(())
+    }
+
+    /// Sets all weights from the shares of all processes, `[processes, share]`.
+    pub(super) fn put_weights(&self, members: &[(String, Tensor)], shares: &Tensor) -> Result<()> {
+        let weights = shares.f_reshape([-1])?;
+        for (member, (_, parameter)) in members.iter().enumerate() {
+            parameter.f_detach()?.f_view([-1])?.f_copy_(&part(&weights, &self.range(member))?)?;
+        }
+        Ok(())
+    }
+
+    /// Returns the number of elements whose state this process has.
+    pub(super) fn own_count(&self) -> i64 {
+        self.own.end - self.own.start
     }
 
     pub(super) fn reset(&mut self) {
@@ -83,15 +165,15 @@ impl Group {
         if self.state.is_some() {
             return Ok(());
         }
-        let moment = |signed| {
-            Moment::zeros(self.count(), settings.is_eight_bit(self.count() as usize), signed, home)
-        };
+        let eight_bit = settings.is_eight_bit(self.count() as usize);
+        let moment = |signed| Moment::zeros(self.own_count(), eight_bit, signed, home);
         let is_narrow = parameters.iter().any(|(_, parameter)| parameter.kind() != Kind::Float);
         let master = match is_narrow || settings.on_host {
             true => {
-                let master = Tensor::f_empty([self.count()], (Kind::Float, home))?;
+                let master = Tensor::f_empty([self.own_count()], (Kind::Float, home))?;
                 for (member, (_, parameter)) in parameters.iter().enumerate() {
-                    part(&master, &self.range(member))?.f_copy_(&flat(&parameter.f_detach()?)?)?;
+                    let weights = part(&flat(&parameter.f_detach()?)?, &self.own_of_member(member))?;
+                    self.own_part(&master, member)?.f_copy_(&weights)?;
                 }
                 Some(master)
             }
@@ -101,10 +183,10 @@ impl Group {
         Ok(())
     }
 
-    /// Updates the parameters that have a gradient.
+    /// Updates the parameters that have a gradient, in the elements whose state this process has.
     pub(super) fn update(
         &mut self,
-        parameters: &mut [(String, Tensor)],
+        parameters: &[(String, Tensor)],
         gradients: Vec<Option<Tensor>>,
         rates: &Rates,
         settings: &AdamWSettings,
@@ -118,30 +200,37 @@ impl Group {
             }
         };
         for run in runs {
-            let flats = gradients[run.clone()].iter().flatten().map(flat).collect::<Result<Vec<_>>>()?;
-            let gradient = joined(flats)?;
-            let elements = self.starts[run.start]..self.starts[run.end];
-            let members = &mut parameters[run.clone()];
+            let elements = common(&(self.starts[run.start]..self.starts[run.end]), &self.own);
+            if elements.is_empty() {
+                continue;
+            }
+            let gradient =
+                joined(gradients[run.clone()].iter().flatten().map(Tensor::shallow_clone).collect())?;
+            let own = from(&elements, self.own.start);
+            let weights = |member: usize, parameter: &Tensor| -> Result<Tensor> {
+                part(&parameter.f_view([-1])?, &self.own_of_member(member))
+            };
+            let members = run.clone().zip(&parameters[run.clone()]);
+            let members = members.map(|(member, (_, parameter))| weights(member, parameter));
+            let members = members.collect::<Result<Vec<_>>>()?;
             let Some(state) = &mut self.state else { return Err(no_state()) };
             let (gradient, trained) = match (&state.master, &mut staging) {
-                (Some(master), Some(staging)) => (staging.gradient(&gradient)?, part(master, &elements)?),
-                (Some(master), None) => (gradient, part(master, &elements)?),
-                (None, _) => {
-                    let flats = members.iter().map(|(_, parameter)| Ok(parameter.f_view([-1])?));
-                    (gradient, joined(flats.collect::<Result<Vec<_>>>()?)?)
-                }
+                (Some(master), Some(staging)) => (staging.gradient(&gradient)?, part(master, &own)?),
+                (Some(master), None) => (gradient, part(master, &own)?),
+                (None, _) => (gradient, joined(members.iter().map(Tensor::shallow_clone).collect())?),
             };
-            state.step(&trained, &gradient, elements.start, rates, settings, maps)?;
+            state.step(&trained, &gradient, own.start, rates, settings, maps)?;
             // A single parameter without master has been updated in place.
             if state.master.is_none() && run.len() == 1 {
                 continue;
             }
-            for (member, (_, parameter)) in run.clone().zip(members) {
-                let Range { start, end } = self.range(member);
-                let new = part(&trained, &(start - elements.start..end - elements.start))?;
+            let mut start = 0;
+            for mut weights in members {
+                let new = part(&trained, &(start..start + weights.numel() as i64))?;
+                start += weights.numel() as i64;
                 match &mut staging {
-                    Some(staging) => staging.put(&new, parameter)?,
-                    None => parameter.f_copy_(&new.f_view(parameter.size().as_slice())?)?,
+                    Some(staging) => staging.put(&new, &mut weights)?,
+                    None => weights.f_copy_(&new)?,
                 }
             }
         }
@@ -204,12 +293,24 @@ pub(super) fn part(flat: &Tensor, range: &Range<i64>) -> Result<Tensor> {
     Ok(flat.f_narrow(0, range.start, range.end - range.start)?)
 }
 
-fn flat(tensor: &Tensor) -> Result<Tensor> {
+/// Returns the elements that two ranges have in common; an empty range if there are none.
+pub(super) fn common(one: &Range<i64>, other: &Range<i64>) -> Range<i64> {
+    let start = one.start.max(other.start);
+    start..one.end.min(other.end).max(start)
+}
+
+/// Returns a range counted from `first`; an empty one is 0..0.
+fn from(range: &Range<i64>, first: i64) -> Range<i64> {
+    if range.is_empty() { 0..0 } else { range.start - first..range.end - first }
+}
+
+/// Returns a tensor's elements, row-major.
+pub(super) fn flat(tensor: &Tensor) -> Result<Tensor> {
     Ok(tensor.f_contiguous()?.f_view([-1])?)
 }
 
 /// Returns tensors one after the other; a single one as it is.
-fn joined(mut tensors: Vec<Tensor>) -> Result<Tensor> {
+pub(super) fn joined(mut tensors: Vec<Tensor>) -> Result<Tensor> {
     match tensors.len() {
         1 => Ok(tensors.swap_remove(0)),
         _ => Ok(Tensor::f_cat(&tensors, 0)?),

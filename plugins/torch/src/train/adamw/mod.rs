@@ -1,11 +1,17 @@
 //! AdamW (arXiv 1711.05101) with the update of `torch.optim.AdamW` and a serialisable state, which tch does not
 //! expose for libtorch's own. Weights in bfloat16 have float32 master copies. Moments may be 8-bit ([`dynamic8`]), and
-//! the state in host memory ([`host`]).
+//! the state in host memory ([`host`]). Several processes sum their gradients, and may divide the state ([`exchange`]).
 
+#[cfg(test)]
+mod division_tests;
 mod dynamic8;
+mod exchange;
 mod group;
 mod host;
+mod layers;
+mod rates;
 mod state;
+mod state_files;
 #[cfg(test)]
 mod tests;
 
@@ -14,8 +20,11 @@ use tch::{Device, Kind, Tensor};
 use self::dynamic8::Maps;
 use self::group::Group;
 use self::host::Staging;
+pub(super) use self::layers::{DividedLayers, Pass};
+use self::rates::Rates;
 pub(crate) use self::state::AdamWState;
-use super::{OptimizerConfig, OptimizerStateConfig, TrainingConfig};
+use super::parallel::Processes;
+use super::{OptimizerConfig, OptimizerStateConfig, ShardConfig, TrainingConfig};
 use crate::error::Result;
 
 /// Settings of the optimiser.
@@ -30,6 +39,8 @@ pub(super) struct AdamWSettings {
     on_host: bool,
     /// Number of elements of several parameters that are updated together, whose state is one tensor; 0 for none.
     together: i64,
+    /// Whether several processes divide the state.
+    divided: bool,
 }
 
 impl AdamWSettings {
@@ -38,9 +49,11 @@ impl AdamWSettings {
         let on_host = config.optimizer_state == OptimizerStateConfig::Cpu && device != Device::Cpu;
         let eight_bit = config.optimizer == OptimizerConfig::Adamw8bit;
         // A GPU takes longer to start the operations on a small tensor than to compute them.
-        let together = if device == Device::Cpu || on_host || eight_bit { 0 } else { 1 << 26 };
+        let full = config.parallel.shard == ShardConfig::Full;
+        let together = if device == Device::Cpu || on_host || eight_bit || full { 0 } else { 1 << 26 };
+        let divided = config.parallel.shard != ShardConfig::None;
         let TrainingConfig { betas, epsilon, weight_decay, .. } = *config;
-        Self { betas, epsilon, weight_decay, eight_bit, on_host, together }
+        Self { betas, epsilon, weight_decay, eight_bit, on_host, together, divided }
     }
 
     /// Returns whether the moments of a parameter of `count` elements are 8-bit.
@@ -66,8 +79,13 @@ pub(crate) struct AdamW {
     sums: Vec<Option<Tensor>>,
     /// All parameters in their order.
     groups: Vec<Group>,
+    /// Where the state is divided: of each group with gradients, this process's share of their sum over processes.
+    shares: Vec<Option<Tensor>>,
+    /// Whether each parameter has a gradient on some process; counts where there are several.
+    has_gradient: Vec<bool>,
     steps: i64,
     settings: AdamWSettings,
+    processes: Processes,
     /// Values of 8-bit moments.
     maps: Option<Maps>,
     /// Buffers between device and host.
@@ -75,24 +93,48 @@ pub(crate) struct AdamW {
 }
 
 impl AdamW {
-    pub(super) fn new(parameters: Vec<(String, Tensor)>, settings: AdamWSettings) -> Self {
-        let sums = parameters.iter().map(|_| None).collect();
-        let groups = group::groups(&parameters, settings.together);
-        Self { parameters, sums, groups, steps: 0, settings, maps: None, staging: None }
+    pub(super) fn new(
+        parameters: Vec<(String, Tensor)>,
+        settings: AdamWSettings,
+        processes: Processes,
+    ) -> Self {
+        let settings = AdamWSettings { divided: settings.divided && processes.count() > 1, ..settings };
+        let mut groups = group::groups(&parameters, settings.together);
+        if settings.divided {
+            groups.iter_mut().for_each(|group| group.divide(&processes, &settings));
+        }
+        Self {
+            sums: parameters.iter().map(|_| None).collect(),
+            shares: groups.iter().map(|_| None).collect(),
+            has_gradient: Vec::new(),
+            parameters,
+            groups,
+            steps: 0,
+            settings,
+            processes,
+            maps: None,
+            staging: None,
+        }
     }
 
     /// Returns the bytes of gradients, moments and master copies on the parameters' device.
     pub(super) fn state_bytes(&self) -> u64 {
-        let AdamWSettings { eight_bit, on_host, .. } = self.settings;
+        let AdamWSettings { eight_bit, on_host, divided, .. } = self.settings;
+        let processes = if divided { self.processes.count() as u64 } else { 1 };
         let of = |(_, parameter): &(String, Tensor)| {
             let is_narrow = parameter.kind() != Kind::Float;
             // The gradient, and of a narrower type the float32 sum of micro-batches.
             let gradients = parameter.kind().elt_size_in_bytes() as u64 + if is_narrow { 4 } else { 0 };
             let moments = if eight_bit { 2 } else { 8 };
             let state = if on_host { 0 } else { moments + if is_narrow { 4 } else { 0 } };
-            parameter.numel() as u64 * (gradients + state)
+            parameter.numel() as u64 * gradients + (parameter.numel() as u64 * state).div_ceil(processes)
         };
         self.parameters.iter().map(of).sum()
+    }
+
+    /// Returns whether several processes divide the state.
+    pub(super) fn is_divided(&self) -> bool {
+        self.settings.divided
     }
 
     /// Resets all moments and the step count.
@@ -107,6 +149,12 @@ impl AdamW {
             parameter.zero_grad();
         }
         self.sums.fill_with(|| None);
+        self.shares.fill_with(|| None);
+    }
+
+    /// Returns whether each parameter has a gradient on this process.
+    pub(super) fn has_gradient(&self) -> Result<Vec<bool>> {
+        (0..self.parameters.len()).map(|index| Ok(self.gradient(index)?.is_some())).collect()
     }
 
     /// Moves the gradients of a micro-batch into their float32 sums. Gradients of float32 parameters add up in place.
@@ -135,41 +183,62 @@ impl AdamW {
         Ok(gradient.defined().then_some(gradient))
     }
 
+    /// Returns, of each parameter of a group, the gradient of the elements whose state this process has; `None` of those
+    /// without a gradient.
+    fn own_gradients(&self, at: usize) -> Result<Vec<Option<Tensor>>> {
+        let group = &self.groups[at];
+        let of_member = |(member, index): (usize, usize)| match &self.shares[at] {
+            Some(share) if self.has_gradient[index] => Ok(Some(group.own_part(share, member)?)),
+            Some(_) => Ok(None),
+            None => self.gradient(index)?.map(|gradient| group::flat(&gradient)).transpose(),
+        };
+        group.members().enumerate().map(of_member).collect()
+    }
+
     /// Returns the global L2 norm of the gradient: norms of the parameters in float32, whose squares add up in float64.
     /// A device is waited for once.
     pub(super) fn gradient_norm(&self) -> Result<f64> {
         let mut norms = Vec::new();
-        for index in 0..self.parameters.len() {
-            if let Some(gradient) = self.gradient(index)? {
+        for at in 0..self.groups.len() {
+            for gradient in self.own_gradients(at)?.into_iter().flatten() {
                 norms.push(gradient.f_to_kind(Kind::Float)?.f_norm()?);
             }
         }
-        if norms.is_empty() {
-            return Ok(0.0);
-        }
-        let norms = Tensor::f_stack(&norms, 0)?.f_to_kind(Kind::Double)?.f_to_device(Device::Cpu)?;
-        let norms: Vec<f64> = Vec::try_from(&norms)?;
-        Ok(norms.into_iter().fold(0.0, |sum, norm| sum + norm.powi(2)).sqrt())
+        let norms: Vec<f64> = match norms.is_empty() {
+            true => Vec::new(),
+            false => {
+                let norms = Tensor::f_stack(&norms, 0)?.f_to_kind(Kind::Double)?;
+                Vec::try_from(&norms.f_to_device(Device::Cpu)?)?
+            }
+        };
+        let squares = norms.into_iter().fold(0.0, |sum, norm| sum + norm.powi(2));
+        Ok(if self.settings.divided { self.sum_over_processes(squares)? } else { squares }.sqrt())
     }
 
     /// Takes a step with gradients scaled by `clip`. Parameters without a gradient are left unchanged.
     pub(super) fn step(&mut self, learning_rate: f64, clip: f64) -> Result<()> {
         self.steps += 1;
-        let rates = self.rates(learning_rate, clip);
-        tch::no_grad(|| {
-            for at in 0..self.groups.len() {
-                let range = self.groups[at].members();
-                let gradients = range.map(|index| self.gradient(index)).collect::<Result<Vec<_>>>()?;
-                if gradients.iter().all(Option::is_none) {
-                    continue;
-                }
-                self.prepare(at)?;
-                let (maps, staging) = (self.maps.as_ref(), self.staging.as_mut());
-                let members = &mut self.parameters[self.groups[at].members()];
-                self.groups[at].update(members, gradients, &rates, &self.settings, maps, staging)?;
+        let rates = Rates::new(&self.settings, self.steps, learning_rate, clip);
+        let updated = tch::no_grad(|| self.update_groups(&rates));
+        self.processes.agree(updated.map(|()| Vec::new()))?;
+        if self.settings.divided {
+            tch::no_grad(|| self.gather_weights())?;
+        }
+        Ok(())
+    }
+
+    fn update_groups(&mut self, rates: &Rates) -> Result<()> {
+        for at in 0..self.groups.len() {
+            let gradients = self.own_gradients(at)?;
+            if gradients.iter().all(Option::is_none) {
+                continue;
             }
-            Ok(())
-        })
+            self.prepare(at)?;
+            let (maps, staging) = (self.maps.as_ref(), self.staging.as_mut());
+            let members = &self.parameters[self.groups[at].members()];
+            self.groups[at].update(members, gradients, rates, &self.settings, maps, staging)?;
+        }
+        Ok(())
     }
 
     /// Creates the state of a group, and what it needs, if it has none yet.
@@ -185,54 +254,5 @@ impl AdamW {
         let group = &mut self.groups[at];
         let members = &self.parameters[group.members()];
         group.create_state(members, &self.settings, home)
-    }
-
-    fn rates(&self, learning_rate: f64, clip: f64) -> Rates {
-        let AdamWSettings { betas: [beta1, beta2], epsilon, weight_decay, .. } = self.settings;
-        let steps = self.steps as i32;
-        Rates {
-            learning_rate: learning_rate / (1.0 - beta1.powi(steps)),
-            correction: (1.0 - beta2.powi(steps)).sqrt().recip(),
-            decay: 1.0 - learning_rate * weight_decay,
-            betas: [beta1, beta2],
-            epsilon,
-            clip,
-        }
-    }
-}
-
-/// Factors of one step.
-struct Rates {
-    /// Learning rate divided by the first moment's bias correction.
-    learning_rate: f64,
-    /// Bias correction of the second moment's root.
-    correction: f64,
-    /// Factor of a weight under decoupled weight decay.
-    decay: f64,
-    betas: [f64; 2],
-    epsilon: f64,
-    clip: f64,
-}
-
-impl Rates {
-    /// Updates flat weights and moments in place.
-    fn apply(&self, [mut weights, gradient, mut first, mut second]: [Tensor; 4]) -> Result<()> {
-        let [beta1, beta2] = self.betas;
-        let gradient = gradient.f_to_kind(Kind::Float)?.f_mul_scalar(self.clip)?;
-        let _ = first.f_lerp_(&gradient, 1.0 - beta1)?;
-        let root = gradient.f_mul_scalar((1.0 - beta2).sqrt())?;
-        let _ = second.f_mul_scalar_(beta2)?.f_addcmul_(&root, &root)?;
-        if self.learning_rate == 0.0 {
-            return Ok(());
-        }
-        // weights - rate first / (correction sqrt(second) + epsilon), its factors gathered in the divisor.
-        let by_rate = -self.learning_rate.recip();
-        let mut divisor = second.f_sqrt()?;
-        let _ = divisor.f_mul_scalar_(self.correction * by_rate)?.f_add_scalar_(self.epsilon * by_rate)?;
-        if self.decay != 1.0 {
-            let _ = weights.f_mul_scalar_(self.decay)?;
-        }
-        let _ = weights.f_addcdiv_(&first, &divisor)?;
-        Ok(())
     }
 }

@@ -6,24 +6,29 @@ use std::path::PathBuf;
 use super::*;
 use crate::manifest::Manifest;
 use crate::tensors::to_vec;
+use crate::train::parallel::Tally;
 
-const PLAIN: AdamWSettings = AdamWSettings {
+pub(super) const PLAIN: AdamWSettings = AdamWSettings {
     betas: [0.9, 0.999],
     epsilon: 1e-8,
     weight_decay: 0.0,
     eight_bit: false,
     on_host: false,
     together: 0,
+    divided: false,
 };
+
+/// An optimiser of a single process.
+pub(super) fn alone(parameters: Vec<(String, Tensor)>, settings: AdamWSettings) -> AdamW {
+    AdamW::new(parameters, settings, Processes::new(None))
+}
 
 /// A warm-up begins with a step of rate zero, whose gradient `torch.optim.AdamW` remembers as any other.
 #[test]
 fn a_step_of_rate_zero_counts_in_the_moments() {
     let weight = Tensor::ones([1], (Kind::Float, Device::Cpu)).set_requires_grad(true);
-    let mut adamw = AdamW::new(
-        vec![("w".to_owned(), weight.shallow_clone())],
-        AdamWSettings { weight_decay: 0.1, ..PLAIN },
-    );
+    let mut adamw =
+        alone(vec![("w".to_owned(), weight.shallow_clone())], AdamWSettings { weight_decay: 0.1, ..PLAIN });
     for (gradient, rate) in [(2.0, 0.0), (-1.0, 1e-2)] {
         adamw.zero_gradients();
         (&weight * gradient).sum(Kind::Float).backward();
@@ -43,7 +48,7 @@ fn gradients_of_micro_batches_add_up_in_float32() {
     let norm = |kind: Kind| {
         let weight = Tensor::ones([4], (kind, Device::Cpu)).set_requires_grad(true);
         let parameters = vec![("w".to_owned(), weight.shallow_clone())];
-        let mut adamw = AdamW::new(parameters, PLAIN);
+        let mut adamw = alone(parameters, PLAIN);
         adamw.zero_gradients();
         for gradient in std::iter::once(1.0).chain(std::iter::repeat_n(1.0 / 512.0, 255)) {
             (&weight * gradient).sum(kind).backward();
@@ -63,7 +68,7 @@ fn gradients_of_micro_batches_add_up_in_float32() {
 fn a_bfloat16_weight_is_its_float32_master_rounded() {
     let run = |kind: Kind| {
         let weight = Tensor::ones([3], (kind, Device::Cpu)).set_requires_grad(true);
-        let mut adamw = AdamW::new(vec![("w".to_owned(), weight.shallow_clone())], PLAIN);
+        let mut adamw = alone(vec![("w".to_owned(), weight.shallow_clone())], PLAIN);
         for _ in 0..100 {
             adamw.zero_gradients();
             (&weight * 0.5).sum(kind).backward();
@@ -92,7 +97,7 @@ fn uniform(stream: i64, count: i64) -> Vec<f64> {
 }
 
 /// Both signs; magnitudes from 1/64 to 1 within each block of 8-bit moments.
-fn gradient(step: i64, count: i64) -> Tensor {
+pub(super) fn gradient(step: i64, count: i64) -> Tensor {
     let scaled = |x: f64| {
         let exponent = -2 * (x.abs() * 1000.0 % 3.0).floor() as i32 - 2;
         ((1.0 + 3.0 * x.abs()) * 2_f64.powi(exponent)).copysign(x) as f32
@@ -101,7 +106,7 @@ fn gradient(step: i64, count: i64) -> Tensor {
 }
 
 /// Parameters of several sizes, above and below what is quantised, with random values.
-fn parameters(kind: Kind) -> Vec<(String, Tensor)> {
+pub(super) fn parameters(kind: Kind) -> Vec<(String, Tensor)> {
     let shapes: [&[i64]; 5] = [&[70, 90], &[3], &[5000], &[1], &[11, 11]];
     let value = |(index, shape): (usize, &&[i64])| {
         let values = Tensor::from_slice(&uniform(index as i64, shape.iter().product())).view(*shape);
@@ -110,29 +115,34 @@ fn parameters(kind: Kind) -> Vec<(String, Tensor)> {
     shapes.iter().enumerate().map(value).collect()
 }
 
-/// Takes a step with gradients of the step's own; parameter `without` has none.
-fn step(adamw: &mut AdamW, step: i64, without: Option<usize>) {
+/// Takes a step with gradients of the step's own; parameter `without` has none. Of several processes, each has those of some
+/// parameters.
+pub(super) fn step(adamw: &mut AdamW, step: i64, without: Option<usize>) {
+    let (rank, count) = (adamw.processes.rank(), adamw.processes.count());
     adamw.zero_gradients();
     for (index, (_, parameter)) in adamw.parameters.iter().enumerate() {
-        if Some(index) != without {
+        if Some(index) != without && (index + step as usize) % count == rank {
             let gradient = gradient(step + index as i64, parameter.numel() as i64);
             let gradient = gradient.view(parameter.size().as_slice()).to_kind(parameter.kind());
             (parameter * gradient).sum(parameter.kind()).backward();
         }
     }
     adamw.collect_gradients().unwrap();
+    let found = Tally { has_gradient: adamw.has_gradient().unwrap(), ..Tally::default() };
+    let found = adamw.processes.total(Ok(found)).unwrap();
+    adamw.sum_gradients(&found.has_gradient, None).unwrap();
     adamw.step(1e-3, 0.7).unwrap();
 }
 
 /// Weights and state after some steps, as bytes.
-fn bytes(adamw: &AdamW) -> BTreeMap<String, Vec<u8>> {
+pub(super) fn bytes(adamw: &AdamW) -> BTreeMap<String, Vec<u8>> {
     let mut all = adamw.state().unwrap().tensors;
     all.extend(adamw.parameters.iter().map(|(name, tensor)| (name.clone(), tensor.shallow_clone())));
     all.into_iter().map(|(name, tensor)| (name, crate::tensors::bytes_of(&tensor).unwrap())).collect()
 }
 
 /// Settings that decide where and how the same update is computed.
-fn ways() -> [AdamWSettings; 4] {
+pub(super) fn ways() -> [AdamWSettings; 4] {
     let eight_bit = AdamWSettings { eight_bit: true, ..PLAIN };
     [
         AdamWSettings { on_host: true, ..PLAIN },
@@ -147,7 +157,7 @@ fn parameters_that_share_a_state_and_states_on_the_host_change_nothing() {
     let [on_host, together, eight_bit, eight_bit_on_host] = ways();
     for kind in [Kind::Float, Kind::BFloat16] {
         let after = |settings: AdamWSettings| {
-            let mut adamw = AdamW::new(parameters(kind), AdamWSettings { weight_decay: 0.1, ..settings });
+            let mut adamw = alone(parameters(kind), AdamWSettings { weight_decay: 0.1, ..settings });
             // A parameter may have no gradient at first, or later.
             for (at, without) in [Some(3), None, Some(1), None].into_iter().enumerate() {
                 step(&mut adamw, at as i64, without);
@@ -166,14 +176,14 @@ fn parameters_that_share_a_state_and_states_on_the_host_change_nothing() {
 fn a_saved_state_continues_to_the_same_bytes() {
     for settings in ways().into_iter().chain([PLAIN]) {
         for kind in [Kind::Float, Kind::BFloat16] {
-            let mut whole = AdamW::new(parameters(kind), settings);
+            let mut whole = alone(parameters(kind), settings);
             (0..2).for_each(|at| step(&mut whole, at, Some(1)));
             let folder = tempfile::tempdir().unwrap();
             whole.state().unwrap().save(folder.path(), &mut Manifest::new()).unwrap();
             let copy = |(name, tensor): &(String, Tensor)| {
                 (name.clone(), tensor.detach().copy().set_requires_grad(true))
             };
-            let mut resumed = AdamW::new(whole.parameters.iter().map(copy).collect(), settings);
+            let mut resumed = alone(whole.parameters.iter().map(copy).collect(), settings);
             resumed.restore(&AdamWState::read(folder.path(), &resumed).unwrap()).unwrap();
             for adamw in [&mut whole, &mut resumed] {
                 (2..4).for_each(|at| step(adamw, at, None));
@@ -186,10 +196,10 @@ fn a_saved_state_continues_to_the_same_bytes() {
 #[test]
 fn a_state_of_another_optimiser_is_refused_by_name() {
     let folder = tempfile::tempdir().unwrap();
-    let mut adamw = AdamW::new(parameters(Kind::Float), PLAIN);
+    let mut adamw = alone(parameters(Kind::Float), PLAIN);
     step(&mut adamw, 0, None);
     adamw.state().unwrap().save(folder.path(), &mut Manifest::new()).unwrap();
-    let other = AdamW::new(parameters(Kind::Float), AdamWSettings { eight_bit: true, ..PLAIN });
+    let other = alone(parameters(Kind::Float), AdamWSettings { eight_bit: true, ..PLAIN });
     let error = AdamWState::read(folder.path(), &other).err().unwrap().to_string();
     assert!(error.contains("first.p0 has the dtype of another `training.optimizer`"), "{error}");
 }
@@ -247,7 +257,7 @@ fn steps_with_eight_bit_moments_follow_the_reference() {
     let start: Vec<f32> = uniform(0, 5000).iter().map(|&value| value as f32).collect();
     let weight = Tensor::from_slice(&start).set_requires_grad(true);
     let parameters = vec![("w".to_owned(), weight.shallow_clone())];
-    let mut adamw = AdamW::new(parameters, AdamWSettings { eight_bit: true, weight_decay: 0.1, ..PLAIN });
+    let mut adamw = alone(parameters, AdamWSettings { eight_bit: true, weight_decay: 0.1, ..PLAIN });
     for step in 1..=golden["steps"].as_i64().unwrap() {
         adamw.zero_gradients();
         (&weight * gradient(step, 5000)).sum(Kind::Float).backward();

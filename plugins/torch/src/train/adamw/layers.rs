@@ -1,0 +1,270 @@
+//! Decoder layers whose weights and gradients processes divide while a step is taken, as in ZeRO-3 (arXiv 1910.02054) and
+//! FSDP (arXiv 2304.11277).
+//!
+//! Between steps each process has all weights, for sampling. The first forward pass of a step lets a layer's weights go
+//! when it has used them; each process keeps its share. Later passes gather a layer's weights from the shares when they come
+//! to it, and the backward pass sums a layer's gradients over processes at once, each process keeping its share. The
+//! optimiser updates the shares, and sends all weights to all.
+//!
+//! Processes with fewer micro-batches, and those that have failed, take part in the others' passes
+//! ([`DividedLayers::complete`]).
+
+use std::cell::{Cell, RefCell};
+
+use tch::{Kind, Tensor};
+
+use super::AdamWSettings;
+use super::group::{self, Group, flat, joined, part};
+use crate::error::{Result, TorchError};
+use crate::model::gradient_checkpointing::LayerWeights;
+use crate::operators::{resize_storage, storage_bytes};
+use crate::process_group::Collectives;
+use crate::train::parallel::Processes;
+
+/// Decoder layers whose weights are divided.
+pub(in crate::train) struct DividedLayers {
+    layers: Vec<Layer>,
+    processes: Processes,
+    /// How far the pass under way is.
+    progress: Cell<Progress>,
+}
+
+/// Pass through all layers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::train) enum Pass {
+    Forward,
+    Backward,
+}
+
+/// How far a pass is.
+#[derive(Clone, Copy, Default)]
+struct Progress {
+    /// Layer that was entered last.
+    entered: Option<usize>,
+    /// Whether its gradients have been taken.
+    has_gradients: bool,
+}
+
+struct Layer {
+    /// Weights, each a group by itself, divided as in the optimiser.
+    parameters: Vec<(String, Tensor)>,
+    groups: Vec<Group>,
+    /// Bytes of the memory that each weight is in.
+    bytes: Vec<u64>,
+    /// Whether the weights are trained themselves.
+    is_trained: bool,
+    /// This process's shares of the weights, one after the other; `None` while those of the model are the newest.
+    own: RefCell<Option<Tensor>>,
+    /// Whether the weights are in memory.
+    is_present: Cell<bool>,
+    /// This process's shares of the gradients summed over processes and passes, one after the other, in float32.
+    gradients: RefCell<Option<Tensor>>,
+}
+
+impl DividedLayers {
+    /// Divides layers, each a list of weights by name.
+    pub(in crate::train) fn new(
+        layers: Vec<Vec<(String, Tensor)>>,
+        settings: &AdamWSettings,
+        processes: &Processes,
+    ) -> Result<Self> {
+        let divided = |parameters: Vec<(String, Tensor)>| {
+            let mut groups = group::groups(&parameters, 0);
+            groups.iter_mut().for_each(|group| group.divide(processes, settings));
+            let bytes =
+                parameters.iter().map(|(_, weight)| storage_bytes(weight)).collect::<Result<_>>()?;
+            Ok(Layer {
+                is_trained: parameters.iter().all(|(_, weight)| weight.requires_grad()),
+                parameters,
+                groups,
+                bytes,
+                own: RefCell::default(),
+                is_present: Cell::new(true),
+                gradients: RefCell::default(),
+            })
+        };
+        let layers = layers.into_iter().map(divided).collect::<Result<_>>()?;
+        Ok(Self { layers, processes: processes.clone(), progress: Cell::default() })
+    }
+
+    /// Forgets the gradients of the step before.
+    pub(in crate::train) fn zero_gradients(&self) {
+        self.layers.iter().for_each(|layer| drop(layer.gradients.take()));
+    }
+
+    /// Returns the bytes that gradients take less than those of undivided layers, whose float32 sums include.
+    pub(in crate::train) fn spared_bytes(&self) -> u64 {
+        let of = |(_, weight): &(String, Tensor)| {
+            let narrow = if weight.kind() == Kind::Float { 0 } else { 4 };
+            let whole = weight.numel() * (weight.kind().elt_size_in_bytes() + narrow);
+            (whole - 4 * weight.numel().div_ceil(self.processes.count())) as u64
+        };
+        let trained = self.layers.iter().filter(|layer| layer.is_trained);
+        trained.flat_map(|layer| &layer.parameters).map(of).sum()
+    }
+
+    /// Does this process's part of a pass, and then what the others expect of it that it has not done: all of the pass, or the
+    /// rest after a failure. Where memory is short even for that, the others' operations fail or time out.
+    pub(in crate::train) fn complete<T>(&self, pass: Pass, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        self.progress.take();
+        let outcome = work();
+        let Progress { entered, has_gradients } = self.progress.get();
+        let depth = self.layers.len();
+        match pass {
+            Pass::Forward => {
+                for layer in entered.map_or(0, |last| last + 1)..depth {
+                    self.enter(layer)?;
+                    if layer + 1 < depth {
+                        self.leave(layer)?;
+                    }
+                }
+            }
+            Pass::Backward => {
+                for layer in (0..entered.map_or(depth, |last| last + 1)).rev() {
+                    let is_done = entered == Some(layer) && has_gradients;
+                    if entered != Some(layer) {
+                        self.enter(layer)?;
+                    }
+                    if !is_done && self.layers[layer].is_trained {
+                        self.take_gradients(layer, &[])?;
+                    }
+                    self.leave(layer)?;
+                }
+            }
+        }
+        outcome
+    }
+
+    /// Returns this process's share of each gradient, by name.
+    pub(super) fn gradients(&self) -> Result<Vec<(String, Tensor)>> {
+        let mut all = Vec::new();
+        for layer in &self.layers {
+            let Some(gradients) = &*layer.gradients.borrow() else { continue };
+            let mut start = 0;
+            for (group, (name, _)) in layer.groups.iter().zip(&layer.parameters) {
+                all.push((name.clone(), part(gradients, &(start..start + group.own_count()))?));
+                start += group.share;
+            }
+        }
+        Ok(all)
+    }
+
+    /// Brings this process's shares of trained weights to their places in the model, for the optimiser, which then sends the
+    /// updated ones to all.
+    pub(in crate::train) fn place_shares(&self) -> Result<()> {
+        for layer in self.layers.iter().filter(|layer| layer.is_trained) {
+            let Some(own) = &*layer.own.borrow() else { continue };
+            layer.allocate()?;
+            tch::no_grad(|| layer.each_share(own, 0, Group::put_own_weights))?;
+        }
+        Ok(())
+    }
+
+    /// Takes the model's weights as the newest, after the optimiser's step.
+    pub(in crate::train) fn accept(&self) {
+        for layer in self.layers.iter().filter(|layer| layer.is_trained) {
+            layer.own.take();
+            layer.is_present.set(true);
+        }
+    }
+
+    /// Gathers all weights as they were before the step.
+    pub(in crate::train) fn gather_all(&self) -> Result<()> {
+        for (index, layer) in self.layers.iter().enumerate() {
+            self.enter(index)?;
+            layer.own.take();
+        }
+        Ok(())
+    }
+
+    fn group(&self) -> Result<&dyn Collectives> {
+        self.processes
+            .group()
+            .ok_or_else(|| TorchError::Engine("layers are divided by one process".to_owned()))
+    }
+}
+
+impl Layer {
+    /// Allocates the memory of the weights where it was let go.
+    fn allocate(&self) -> Result<()> {
+        for ((_, weight), &bytes) in self.parameters.iter().zip(&self.bytes) {
+            if storage_bytes(weight)? == 0 {
+                resize_storage(weight, bytes)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Calls `put` with each weight's group, the weight, and its part of `shares` along an axis.
+    fn each_share(
+        &self,
+        shares: &Tensor,
+        axis: i64,
+        put: impl Fn(&Group, &[(String, Tensor)], &Tensor) -> Result<()>,
+    ) -> Result<()> {
+        let mut start = 0;
+        for (group, parameter) in self.groups.iter().zip(&self.parameters) {
+            put(group, std::slice::from_ref(parameter), &shares.f_narrow(axis, start, group.share)?)?;
+            start += group.share;
+        }
+        Ok(())
+    }
+}
+
+impl LayerWeights for DividedLayers {
+    fn enter(&self, layer: usize) -> Result<()> {
+        self.progress.set(Progress { entered: Some(layer), has_gradients: false });
+        let layer = &self.layers[layer];
+        if layer.is_present.get() {
+            return Ok(());
+        }
+        let Some(own) = &*layer.own.borrow() else {
+            return Err(TorchError::Engine("a layer's weights are lost".to_owned()));
+        };
+        let all = self.group()?.all_gather(own)?.f_view([self.processes.count() as i64, -1])?;
+        layer.allocate()?;
+        tch::no_grad(|| layer.each_share(&all, 1, Group::put_weights))?;
+        layer.is_present.set(true);
+        Ok(())
+    }
+
+    fn leave(&self, layer: usize) -> Result<()> {
+        let layer = &self.layers[layer];
+        if layer.own.borrow().is_none() {
+            let own = layer.groups.iter().zip(&layer.parameters);
+            let own = own.map(|(group, parameter)| group.own_weights(std::slice::from_ref(parameter)));
+            let own = joined(own.collect::<Result<Vec<_>>>()?)?;
+            layer.own.replace(Some(own));
+        }
+        layer.is_present.set(false);
+        layer.parameters.iter().try_for_each(|(_, weight)| resize_storage(weight, 0))
+    }
+
+    fn trained(&self, layer: usize) -> &[(String, Tensor)] {
+        let layer = &self.layers[layer];
+        if layer.is_trained { &layer.parameters } else { &[] }
+    }
+
+    /// Without gradients, contributes zeros.
+    fn take_gradients(&self, layer: usize, gradients: &[Tensor]) -> Result<()> {
+        self.progress.set(Progress { entered: Some(layer), has_gradients: true });
+        let layer = &self.layers[layer];
+        let processes = self.processes.count();
+        let row = |(at, group): (usize, &Group)| {
+            let weight = &layer.parameters[at].1;
+            let gradient = match gradients.get(at) {
+                Some(gradient) if gradient.defined() => flat(&gradient.f_to_kind(Kind::Float)?)?,
+                _ => Tensor::f_zeros([weight.numel() as i64], (Kind::Float, weight.device()))?,
+            };
+            group.by_share(&gradient, processes)
+        };
+        let rows = layer.groups.iter().enumerate().map(row).collect::<Result<Vec<_>>>()?;
+        let sum = self.group()?.reduce_scatter(&Tensor::f_cat(&rows, 1)?.f_view([-1])?)?;
+        let mut all = layer.gradients.borrow_mut();
+        match &mut *all {
+            Some(all) => drop(all.f_add_(&sum)?),
+            None => *all = Some(sum),
+        }
+        Ok(())
+    }
+}
