@@ -20,6 +20,7 @@ mod plugin_faults;
 mod plugin_files;
 mod plugins;
 mod preferences;
+mod processes;
 mod runs;
 mod serve;
 mod served_judge;
