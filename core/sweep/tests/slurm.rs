@@ -106,3 +106,41 @@ async fn slurm_runs_jobs_remembers_them_and_cancels_them() {
     let left = Command::new(cluster.folder.path().join("bin/squeue")).arg("--noheader").output().unwrap();
     assert_eq!(String::from_utf8_lossy(&left.stdout), "");
 }
+
+/// `srun` is all that a run in several processes takes: each task finds its place in Slurm's variables.
+#[tokio::test]
+#[ignore = "needs a Slurm and the program: `cargo xtask test --clusters`"]
+async fn tasks_of_srun_are_the_processes_of_one_run() {
+    let program =
+        std::env::var("ISR_PROGRAM").expect("`cargo xtask test --clusters` says where the program is");
+    let cluster = Cluster::start().await;
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let folder = tempfile::tempdir().unwrap();
+    let data = format!("data.dir={}", folder.path().join("data").display());
+    let run = |mut command: Command, out: &str| {
+        command.args([
+            &program,
+            "-q",
+            "run",
+            "configs/quickstart.toml",
+            "-s",
+            &data,
+            "-s",
+            "loop.iterations=1",
+        ]);
+        command.args(["-s", "data.training_clips=24", "-s", "data.evaluation_clips=8", "-o"]);
+        let ended = command.arg(folder.path().join(out)).current_dir(&root).output().unwrap();
+        assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+    };
+    run(Command::new("env"), "one");
+    let mut srun = Command::new("srun");
+    srun.env("SLURM_CONF", cluster.folder.path().join("slurm.conf")).args(["--ntasks=2", "--time=5"]);
+    run(srun, "two");
+    let read = |out: &str, name: &str| fs::read(folder.path().join(out).join(name)).unwrap();
+    for name in ["responses", "contexts", "verdicts", "pairs"].map(|it| format!("iteration-01/{it}.jsonl"))
+    {
+        assert_eq!(read("one", &name), read("two", &name), "{name}");
+    }
+    let timings = String::from_utf8(read("two", "timings.jsonl")).unwrap();
+    assert!(timings.contains("\"processes\":["), "{timings}");
+}
