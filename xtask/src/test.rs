@@ -129,7 +129,9 @@ impl<'a> Session<'a> {
         self.check("program", &mut self.cargo(&["build", "--package=isr-dpo"], true));
         let tests = ["test", "--package=isr-sweep", "--no-fail-fast", "--test=slurm", "--test=ray"];
         let mut test = self.cargo(&tests, true);
-        test.args(["--", "--ignored"]).env("ISR_TEST_RAY", ray).env("ISR_PROGRAM", self.root.join("target/debug/isr"));
+        test.args(["--", "--ignored"])
+            .env("ISR_TEST_RAY", ray)
+            .env("ISR_PROGRAM", self.root.join("target/debug/isr"));
         self.suite("clusters", &mut test, counts::cargo_line);
         Ok(())
     }

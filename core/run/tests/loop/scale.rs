@@ -4,6 +4,8 @@ use std::fs;
 use std::sync::Arc;
 use std::time::Instant;
 
+use isr_api::{Event, Observer};
+
 use crate::bench::{Fakes, Settings, loop_in, run_with, scratch};
 use crate::control::Control;
 use crate::fakes::{FakeSource, samples};
@@ -11,11 +13,27 @@ use isr_config::to_toml;
 use isr_run::store::RunDir;
 use isr_testing::ThreadGroup;
 
-/// Peak resident memory of this process, in MiB.
-fn peak_mib() -> u64 {
+/// Resident memory of this process in MiB: now, and at its peak.
+fn mib() -> [u64; 2] {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or("0");
-    line.split_whitespace().next().and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0) / 1024
+    ["VmRSS:", "VmHWM:"].map(|name| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or("0");
+        line.split_whitespace().next().and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0) / 1024
+    })
+}
+
+/// Prints memory at the end of each stage.
+struct Memory(Instant);
+
+impl Observer for Memory {
+    fn observe(&self, event: &Event<'_>) {
+        if let Event::StageStarted { iteration, stage, .. }
+        | Event::StageFinished { iteration, stage, .. } = event
+        {
+            let ([now, peak], seconds) = (mib(), self.0.elapsed().as_secs_f64());
+            println!("{seconds:6.1} s, iteration {iteration} {}: {now} MiB, peak {peak} MiB", stage.name());
+        }
+    }
 }
 
 /// One iteration on samples whose number `ISR_SCALE` says. Prints seconds and peak memory.
@@ -36,6 +54,7 @@ async fn a_million_samples() {
         components
     };
     let (dir, started) = (scratch(), Instant::now());
+    settings.observers = vec![Arc::new(Memory(started))];
     match std::env::var("ISR_PROCESSES") {
         Err(_) => drop(run_with(dir.path(), &settings, components()).await.unwrap()),
         // All processes are in this one, which therefore takes their memory together.
@@ -52,5 +71,5 @@ async fn a_million_samples() {
             }
         }
     }
-    println!("{count} samples: {:.1} s, peak {} MiB", started.elapsed().as_secs_f64(), peak_mib());
+    println!("{count} samples: {:.1} s, peak {} MiB", started.elapsed().as_secs_f64(), mib()[1]);
 }
