@@ -50,22 +50,22 @@ impl StageRecord for VisualContext {
 impl IterativeLoop {
     /// Draws the samples of an iteration: all, or `loop.samples` of them without replacement; none if all pairs come from
     /// datasets.
-    pub(super) fn draw_samples(&self, t: u32, data: &LoopData) -> Vec<Sample> {
+    pub(super) fn draw_samples<'a>(&self, t: u32, data: &'a LoopData) -> Vec<&'a Sample> {
         if self.is_offline(t) {
             return Vec::new();
         }
         let all = &data.training;
         let Some(wanted) = self.parts.settings.samples.filter(|&wanted| wanted < all.len()) else {
-            return all.clone();
+            return all.iter().collect();
         };
         let mut rng = self.streams.rng(t, "draw", "");
         let mut chosen = index::sample(&mut rng, all.len(), wanted).into_vec();
         chosen.sort_unstable();
-        chosen.into_iter().map(|position| all[position].clone()).collect()
+        chosen.into_iter().map(|position| &all[position]).collect()
     }
 
     /// Samples the responses: y1, y2 ~ pi_t(V, x).
-    pub(super) async fn respond(&self, t: u32, samples: &[Sample]) -> Result<Vec<ResponseRecord>, Error> {
+    pub(super) async fn respond(&self, t: u32, samples: &[&Sample]) -> Result<Vec<ResponseRecord>, Error> {
         let plan = StagePlan {
             iteration: t,
             stage: Stage::Respond,
@@ -73,7 +73,7 @@ impl IterativeLoop {
             population: samples.len(),
             cache_key: self.cache_key(Stage::Respond, t, &samples),
         };
-        self.run_stage(plan, samples.iter().collect(), |sample: &Sample| {
+        self.run_stage(plan, samples.to_vec(), |sample: &Sample| {
             let sample = sample.clone();
             let (videos, policy) = (Arc::clone(&self.videos), self.frozen.clone());
             let seed = self.streams.seed(t, Stage::Respond.name(), sample.id.as_str());

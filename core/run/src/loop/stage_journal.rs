@@ -1,6 +1,7 @@
 //! Outcomes of a stage on disk: results in the stage's journal, rejected items in the iteration's quarantine.
 
 use std::collections::{HashMap, HashSet};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use isr_api::records::QuarantineRecord;
@@ -22,7 +23,8 @@ pub(super) struct StageJournal<R> {
     places: HashMap<String, usize>,
     /// Place of the last item with a result.
     last: Option<usize>,
-    pub(super) results: Vec<R>,
+    /// Keys of the items with a result.
+    finished: HashSet<String>,
     pub(super) quarantined: Vec<QuarantineRecord>,
 }
 
@@ -40,22 +42,26 @@ impl<R: StageRecord> StageJournal<R> {
     ) -> Result<Self, Error> {
         // Before an unfinished line is cut off: a stage that has ended has none.
         StageMarks::read(dir)?.check(dir, stage.name())?;
-        let (journal, results) = Journal::open(&dir.join(file))?;
+        let mut subjects = Vec::new();
+        let take = |record: R| subjects.push(record.subject().to_owned());
+        let journal = Journal::open_with(&dir.join(file), take)?;
         let (quarantine, mut quarantined) = Journal::open(&dir.join("quarantine.jsonl"))?;
         quarantined.retain(|record: &QuarantineRecord| record.stage == stage.name());
         let places = items.iter().enumerate().map(|(place, item)| (item.subject().to_owned(), place));
         let (dir, file, places) = (dir.to_owned(), file.to_owned(), places.collect());
+        let (last, finished) = (None, HashSet::new());
         let mut opened =
-            Self { dir, file, journal, quarantine, stage, places, last: None, results, quarantined };
-        opened.check_subjects()?;
+            Self { dir, file, journal, quarantine, stage, places, last, finished, quarantined };
+        opened.check_subjects(&subjects)?;
+        opened.finished.extend(subjects);
         Ok(opened)
     }
 
     /// Rejects results of one item twice, in another order than that of the items, or of other items.
-    fn check_subjects(&mut self) -> Result<(), Error> {
+    fn check_subjects(&mut self, subjects: &[String]) -> Result<(), Error> {
         let mut lines: HashMap<&str, usize> = HashMap::new();
         let damaged = |path: &Path, reason| Err(Error::Damaged { path: path.to_owned(), reason });
-        for (line, subject) in (1..).zip(self.results.iter().map(StageRecord::subject)) {
+        for (line, subject) in (1..).zip(subjects.iter().map(String::as_str)) {
             if let Some(first) = lines.insert(subject, line) {
                 let reason = format!("line {line} is a second result of `{subject}`, after line {first}");
                 return damaged(self.journal.path(), reason);
@@ -92,9 +98,8 @@ impl<R: StageRecord> StageJournal<R> {
 
     /// Keys of the items that have an outcome: a result, or a place in the quarantine.
     pub(super) fn completed(&self) -> HashSet<String> {
-        let finished = self.results.iter().map(StageRecord::subject);
-        let quarantined = self.quarantined.iter().map(|record| record.subject.as_str());
-        finished.chain(quarantined).map(str::to_owned).collect()
+        let quarantined = self.quarantined.iter().map(|record| &record.subject);
+        self.finished.iter().chain(quarantined).cloned().collect()
     }
 
     /// Arranges outcomes of parts in the items' order.
@@ -124,15 +129,15 @@ impl<R: StageRecord> StageJournal<R> {
     ///
     /// # Errors
     /// [`Error::Damaged`] for a result that should stand before another one, whose line was therefore lost.
-    pub(super) fn append(&mut self, record: R) -> Result<(), Error> {
+    pub(super) fn append(&mut self, record: &R) -> Result<(), Error> {
         let place = self.places.get(record.subject()).copied();
         if place.is_some() && place < self.last {
             let reason = format!("the line of `{}` is missing, and later ones are there", record.subject());
             return Err(Error::Damaged { path: self.journal.path().to_owned(), reason });
         }
         self.last = self.last.max(place);
-        self.journal.append(&record)?;
-        self.results.push(record);
+        self.journal.append(record)?;
+        self.finished.insert(record.subject().to_owned());
         Ok(())
     }
 
@@ -148,7 +153,7 @@ impl<R: StageRecord> StageJournal<R> {
     /// Writes all outcomes into an entry of the stage cache.
     pub(super) fn copy_to(&self, dir: &Path) -> Result<(), Error> {
         let (results, quarantine) = (dir.join(RESULTS), dir.join(QUARANTINE));
-        write_atomic(&results, to_lines(&results, &self.results)?.as_bytes())?;
+        fs::copy(self.path(), &results).map_err(|error| Error::io("write", &results, error))?;
         write_atomic(&quarantine, to_lines(&quarantine, &self.quarantined)?.as_bytes())
     }
 

@@ -8,15 +8,16 @@ use async_trait::async_trait;
 use futures::{StreamExt, TryStreamExt};
 use isr_api::records::{
     CorruptedRecord, MismatchedRecord, PairRecord, PairSummary, RecomputedRecord, ReferenceRecord,
-    ResponseRecord, TrainRecord, TrainSummary,
+    TrainRecord, TrainSummary,
 };
 use isr_api::{ComponentError, Continuation, Error, PromptedTarget, Response, Stage, Target, TrainExample};
 use rand::seq::SliceRandom;
 
 use super::IterativeLoop;
+use super::mix::Mixed;
 use super::pair_prompt::prompt_of;
 use super::reference::{BySample, answer};
-use super::select::{PAIRS, Selected};
+use super::select::PAIRS;
 use super::shared::copy_training;
 use super::stage::in_iteration;
 use crate::stage_cache::{EntryMeta, METRICS};
@@ -31,12 +32,8 @@ pub(super) struct Trained {
 
 impl IterativeLoop {
     /// Trains on the pairs and writes the checkpoint, or reuses an existing one.
-    pub(super) async fn train(
-        &self,
-        t: u32,
-        responses: &[ResponseRecord],
-        selected: &Selected,
-    ) -> Result<Trained, Error> {
+    pub(super) async fn train(&self, t: u32, mixed: Mixed) -> Result<Trained, Error> {
+        let Mixed { responses, selected, .. } = &mixed;
         let settings = &self.parts.train;
         let by_sample: BySample<'_> =
             responses.iter().map(|record| (record.sample.as_str(), record)).collect();

@@ -5,7 +5,7 @@
 //! disk is full) is cut off at once.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
+use std::io::{self, BufRead, BufReader, ErrorKind, Write};
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 
@@ -35,30 +35,46 @@ impl<T: Serialize + DeserializeOwned> Journal<T> {
     /// # Errors
     /// [`Error::Damaged`] for the first complete line that does not parse.
     pub fn open(path: &Path) -> Result<(Self, Vec<T>), Error> {
-        let (journal, bytes) = Self::open_bytes(path)?;
-        let lines = parse_lines(path, &bytes)?;
+        let mut lines = Vec::new();
+        let journal = Self::open_with(path, |line| lines.push(line))?;
         Ok((journal, lines))
+    }
+
+    /// Opens or creates a journal, and calls `take` for each of its lines, with one line in memory at a time.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub(crate) fn open_with(path: &Path, mut take: impl FnMut(T)) -> Result<Self, Error> {
+        Self::open_lines(path, |index, line| {
+            if !line.is_empty() {
+                take(parse_line(path, index, line)?);
+            }
+            Ok(())
+        })
     }
 
     /// Opens or creates a journal whose lines are of no concern: one that does not parse stays as it is.
     pub fn open_unread(path: &Path) -> Result<Self, Error> {
-        Ok(Self::open_bytes(path)?.0)
+        Self::open_lines(path, |_, _| Ok(()))
     }
 
-    /// Opens a journal and cuts off a line that was not finished; returns the whole lines.
-    fn open_bytes(path: &Path) -> Result<(Self, Vec<u8>), Error> {
-        let mut file = open_to_append(path).map_err(|error| Error::io("open", path, error))?;
-        let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes).map_err(|error| Error::io("read", path, error))?;
-        let whole = whole_lines(&bytes);
-        if whole < bytes.len() {
+    /// Opens a journal and cuts off a line that was not finished.
+    fn open_lines(
+        path: &Path,
+        mut take: impl FnMut(usize, &[u8]) -> Result<(), Error>,
+    ) -> Result<Self, Error> {
+        let file = open_to_append(path).map_err(|error| Error::io("open", path, error))?;
+        let mut digests = LineDigests::default();
+        let length = each_line(path, &file, |index, line| {
+            digests.push(line);
+            take(index, line)
+        })?;
+        let found = file.metadata().map_err(|error| Error::io("read", path, error))?.len();
+        if length < found {
             tracing::info!(path = %path.display(), "cutting off a line that was not finished");
-            file.set_len(whole as u64).map_err(|error| Error::io("write", path, error))?;
-            bytes.truncate(whole);
+            file.set_len(length).map_err(|error| Error::io("write", path, error))?;
         }
-        let digests = LineDigests::of(&bytes);
-        let path = path.to_owned();
-        Ok((Self { path, file, length: whole as u64, torn: false, digests, of: PhantomData }, bytes))
+        Ok(Self { path: path.to_owned(), file, length, torn: false, digests, of: PhantomData })
     }
 
     /// Appends one line, without flushing to disk.
@@ -117,11 +133,9 @@ impl<T: Serialize + DeserializeOwned> Journal<T> {
 /// # Errors
 /// [`Error::Damaged`] for the first complete line that does not parse.
 pub fn read_journal<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, Error> {
-    match std::fs::read(path) {
-        Ok(bytes) => parse_lines(path, &bytes[..whole_lines(&bytes)]),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(error) => Err(Error::io("read", path, error)),
-    }
+    let mut lines = Vec::new();
+    scan_journal(path, |line| lines.push(line))?;
+    Ok(lines)
 }
 
 /// Reads the lines of a journal that parse, and skips others: for files that are no results, such as timings, which
@@ -139,16 +153,30 @@ pub fn scan_journal<T: DeserializeOwned>(path: &Path, mut take: impl FnMut(T)) -
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(Error::io("read", path, error)),
     };
-    let (mut reader, mut line) = (BufReader::with_capacity(1 << 16, file), Vec::new());
+    let take = |index: usize, line: &[u8]| {
+        if !line.is_empty() {
+            take(parse_line(path, index, line)?);
+        }
+        Ok(())
+    };
+    each_line(path, &file, take).map(drop)
+}
+
+/// Calls `take` for each line that ends with a newline, with its index; returns the bytes of these lines.
+pub(super) fn each_line(
+    path: &Path,
+    file: &File,
+    mut take: impl FnMut(usize, &[u8]) -> Result<(), Error>,
+) -> Result<u64, Error> {
+    let (mut reader, mut line, mut length) = (BufReader::with_capacity(1 << 16, file), Vec::new(), 0);
     for index in 0.. {
         line.clear();
         reader.read_until(b'\n', &mut line).map_err(|error| Error::io("read", path, error))?;
         let Some(whole) = line.strip_suffix(b"\n") else { break };
-        if !whole.is_empty() {
-            take(parse_line(path, index, whole)?);
-        }
+        take(index, whole)?;
+        length += line.len() as u64;
     }
-    Ok(())
+    Ok(length)
 }
 
 /// Serialises the lines of a whole journal.
@@ -163,15 +191,6 @@ pub(crate) fn to_lines<T: Serialize>(path: &Path, lines: &[T]) -> Result<String,
 
 fn to_line<T: Serialize>(path: &Path, line: &T) -> Result<String, Error> {
     serde_json::to_string(line).map_err(|error| Error::io("write", path, error.into()))
-}
-
-fn whole_lines(bytes: &[u8]) -> usize {
-    bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |last| last + 1)
-}
-
-fn parse_lines<T: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<Vec<T>, Error> {
-    let lines = bytes.split(|&byte| byte == b'\n').enumerate().filter(|(_, line)| !line.is_empty());
-    lines.map(|(index, line)| parse_line(path, index, line)).collect()
 }
 
 pub(super) fn parse_line<T: DeserializeOwned>(path: &Path, index: usize, line: &[u8]) -> Result<T, Error> {

@@ -5,7 +5,7 @@
 //! something else. Directories of versions without marks are read as they are.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -14,7 +14,7 @@ use isr_api::{Error, Fingerprint};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
-use super::journal::{parse_line, read_journal};
+use super::journal::{each_line, parse_line, read_journal};
 use super::run_dir::{read_json, write_json};
 
 /// Name of the file in the directory of an iteration.
@@ -35,6 +35,21 @@ impl LineDigests {
         let mut digests = Self::default();
         whole_lines(bytes).for_each(|line| digests.push(line));
         digests
+    }
+
+    /// Computes the digests of the lines of a file that end with a newline; none if there is no file.
+    fn of_file(path: &Path) -> Result<Self, Error> {
+        let file = match File::open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Self::default()),
+            Err(error) => return Err(Error::io("read", path, error)),
+        };
+        let mut digests = Self::default();
+        each_line(path, &file, |_, line| {
+            digests.push(line);
+            Ok(())
+        })?;
+        Ok(digests)
     }
 
     /// Appends the digest of a line, without its newline.
@@ -92,7 +107,7 @@ fn is_empty(digests: &LineDigests) -> bool {
 impl StageMark {
     /// The mark of a file in `dir` as it is, for a stage that quarantines nothing.
     pub(crate) fn of_file(dir: &Path, file: &str) -> Result<Self, Error> {
-        let lines = LineDigests::of(&read_or_nothing(&dir.join(file))?);
+        let lines = LineDigests::of_file(&dir.join(file))?;
         Ok(Self { file: file.to_owned(), lines, quarantine: LineDigests::default(), policy: None })
     }
 }
@@ -167,7 +182,7 @@ pub fn check_journals(run: &Path) -> Result<(), Error> {
 }
 
 fn check_lines(path: &Path, mark: &StageMark) -> Result<(), Error> {
-    let now = LineDigests::of(&read_or_nothing(path)?);
+    let now = LineDigests::of_file(path)?;
     match now.difference(&mark.lines, |at| at + 1) {
         Some(reason) => {
             // A line that is no JSON at all is named as such.
