@@ -1,8 +1,8 @@
 //! Content digests of weights, configs and inputs, for cache keys and records.
 
-use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
+use std::{fmt, io};
 
 use serde::{Deserialize, Serialize};
 
@@ -25,7 +25,12 @@ impl Fingerprint {
     /// # Errors
     /// A value without a JSON form: a map whose keys are no strings, a path that is not UTF-8.
     pub fn try_of_json(value: &impl Serialize) -> Result<Self, serde_json::Error> {
-        serde_json::to_string(value).map(Self::of)
+        // A list of samples may be larger than one would hold as text; its length stands before it.
+        let (mut length, mut builder) = (Counter(0), FingerprintBuilder::default());
+        serde_json::to_writer(&mut length, value)?;
+        builder.hasher.update(&length.0.to_le_bytes());
+        serde_json::to_writer(&mut builder.hasher, value)?;
+        Ok(builder.finish())
     }
 
     /// Computes the digest of a value's JSON form, for values that always have one. Another value gets a digest that
@@ -50,6 +55,20 @@ impl Fingerprint {
 impl fmt::Display for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+/// Counts the bytes that are written.
+struct Counter(u64);
+
+impl io::Write for Counter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

@@ -7,13 +7,12 @@ use isr_api::records::{
     VerdictRecord,
 };
 use isr_api::{
-    Assessment, Choice, ChoiceCounts, ComponentError, Error, Evaluator, LabelledSample, Response,
+    Assessment, Choice, ChoiceCounts, ComponentError, Error, Evaluator, LabelledSample, Response, SampleId,
     VisualContext,
 };
 
 use super::IterativeLoop;
 use super::evaluate::{finite, means};
-use super::resume::LoopData;
 use super::stage::in_iteration;
 use super::train::Trained;
 use crate::store::read_journal;
@@ -23,19 +22,17 @@ impl IterativeLoop {
     pub(super) async fn summarise(
         &self,
         t: u32,
-        data: &LoopData,
         samples: usize,
         trained: Trained,
         evaluation: Option<EvaluationRecord>,
     ) -> Result<IterationSummary, Error> {
-        let row = self.summary_row(t, data, samples, trained, evaluation);
+        let row = self.summary_row(t, samples, trained, evaluation);
         self.processes.by_leader(row).await
     }
 
     async fn summary_row(
         &self,
         t: u32,
-        data: &LoopData,
         samples: usize,
         trained: Trained,
         evaluation: Option<EvaluationRecord>,
@@ -51,9 +48,13 @@ impl IterativeLoop {
         }
         let stage = in_iteration(t, "measure");
         let evaluator = self.parts.components.evaluator.as_deref().filter(|it| !it.is_costly());
+        let audit = match evaluator {
+            Some(_) => self.audit().await?,
+            None => HashMap::new(),
+        };
         let measured = async {
-            let contexts = assess_contexts(evaluator, data, &responses, &contexts).await?;
-            Ok((contexts, judge_summary(evaluator, data, &responses, &verdicts).await?))
+            let contexts = assess_contexts(evaluator, &audit, &responses, &contexts).await?;
+            Ok((contexts, judge_summary(evaluator, &audit, &responses, &verdicts).await?))
         };
         let (contexts, judge) = self.interruptible(measured, &stage, "evaluator").await?;
         // Answers of datasets stand for sampled ones where nothing was sampled.
@@ -91,7 +92,7 @@ fn mean_tokens(answers: &[&Response]) -> f64 {
 /// Evaluates each context against the facts of the first sample on its video.
 async fn assess_contexts(
     evaluator: Option<&dyn Evaluator>,
-    data: &LoopData,
+    audit: &HashMap<SampleId, LabelledSample>,
     responses: &[ResponseRecord],
     contexts: &[VisualContext],
 ) -> Result<BTreeMap<String, f64>, ComponentError> {
@@ -100,7 +101,7 @@ async fn assess_contexts(
     };
     let mut by_video: HashMap<&str, &LabelledSample> = HashMap::new();
     for record in responses {
-        if let Some(labelled) = data.audit.get(&record.sample) {
+        if let Some(labelled) = audit.get(&record.sample) {
             by_video.entry(&record.video).or_insert(labelled);
         }
     }
@@ -125,7 +126,7 @@ fn known(
 
 async fn judge_summary(
     evaluator: Option<&dyn Evaluator>,
-    data: &LoopData,
+    audit: &HashMap<SampleId, LabelledSample>,
     responses: &[ResponseRecord],
     verdicts: &[VerdictRecord],
 ) -> Result<JudgeSummary, ComponentError> {
@@ -140,7 +141,7 @@ async fn judge_summary(
         let choice = verdict.verdict.choice();
         let tokens = |response: &Response| response.token_ids.len() as f64;
         longer.add(choice, Choice::of_difference(tokens(first) - tokens(second)));
-        let Some((evaluator, labelled)) = evaluator.zip(data.audit.get(&verdict.sample)) else { continue };
+        let Some((evaluator, labelled)) = evaluator.zip(audit.get(&verdict.sample)) else { continue };
         let first = known(evaluator.answer(labelled, &first.text).await)?;
         let second = known(evaluator.answer(labelled, &second.text).await)?;
         if let Some((first, second)) = first.zip(second) {

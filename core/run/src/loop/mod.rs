@@ -149,13 +149,13 @@ impl IterativeLoop {
                 let responses = self.respond(t, &samples).await?; // y1, y2 ~ pi_t(V, x)
                 let contexts = self.retrospect(t, &responses, &progress.contexts).await?; // c_t ~ pi_t(V, c_{t-1})
                 let verdicts = self.judge(t, &responses, &contexts).await?; // p(y1 > y2 | V, x, c_t)
-                let pairs = self.select(t, &responses, &verdicts)?;
+                let pairs = self.select(t, &responses, verdicts)?;
                 let mixed = self.mix(t, &data, responses, pairs).await?; // with pairs of datasets
                 let drawn = samples.len() + mixed.drawn;
                 let training = self.train(t, mixed).await?; // pi_{t+1} <- DPO(pairs; pi_t)
                 let evaluation = self.evaluate(t, &data).await?;
                 progress.remember(contexts);
-                self.summarise(t, &data, drawn, training, evaluation).await
+                self.summarise(t, drawn, training, evaluation).await
             };
             let row = iteration.instrument(info_span!("iteration", t)).await?;
             progress.summary.iterations.push(row.clone());

@@ -18,11 +18,10 @@ const SCHEMA: u32 = 1;
 /// The newest visual context of each video, by video key.
 pub(super) type Contexts = HashMap<String, VisualContext>;
 
-/// The run's samples. Only evaluation code reads `evaluation` and `audit`.
+/// The run's samples. Only evaluation code reads `evaluation`.
 pub(super) struct LoopData {
     pub(super) training: Vec<Sample>,
     pub(super) evaluation: Vec<LabelledSample>,
-    pub(super) audit: HashMap<SampleId, LabelledSample>,
     /// Rows of each dataset of preference pairs.
     pub(super) preferences: Vec<Rows>,
 }
@@ -62,7 +61,8 @@ impl IterativeLoop {
         if let Some(wanted) = self.parts.evaluation.samples {
             evaluation.truncate(wanted);
         }
-        let audit = self.interruptible(source.audit(), "load", "audit samples").await?;
+        // Read again where they are needed, so that they do not stay in memory; an error is to come now.
+        drop(self.audit().await?);
         let samples_itself = (1..=self.parts.settings.iterations).any(|t| !self.is_offline(t));
         if training.is_empty() && samples_itself {
             return Err(Error::Config("`data` has no training sample".to_owned()));
@@ -71,10 +71,17 @@ impl IterativeLoop {
         check_ids(training.iter())?;
         check_ids(held_out())?;
         training.iter().chain(held_out()).try_for_each(check_video_name)?;
-        let audit = audit.into_iter().map(|labelled| (labelled.sample.id.clone(), labelled)).collect();
         let preferences = self.load_preferences(&training).await?;
         check_held_out(&preferences, held_out())?;
-        Ok(LoopData { training, evaluation, audit, preferences })
+        Ok(LoopData { training, evaluation, preferences })
+    }
+
+    /// Reads the training samples with their reference answers, by which an evaluator audits judges and contexts. Only
+    /// evaluation code calls this.
+    pub(super) async fn audit(&self) -> Result<HashMap<SampleId, LabelledSample>, Error> {
+        let source = &self.parts.components.data;
+        let audit = self.interruptible(source.audit(), "load", "audit samples").await?;
+        Ok(audit.into_iter().map(|labelled| (labelled.sample.id.clone(), labelled)).collect())
     }
 
     /// Reads the completed iterations, and loads the checkpoint of the last one.

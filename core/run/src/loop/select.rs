@@ -31,11 +31,11 @@ impl IterativeLoop {
         &self,
         t: u32,
         responses: &[ResponseRecord],
-        verdicts: &[VerdictRecord],
+        verdicts: Vec<VerdictRecord>,
     ) -> Result<Selected, Error> {
         let dir = self.parts.store.iteration(t)?;
         let by_sample: HashMap<_, _> = responses.iter().map(|record| (&record.sample, record)).collect();
-        check_compared(&dir, &by_sample, verdicts)?;
+        check_compared(&dir, &by_sample, &verdicts)?;
         let responses_to = |verdict: &VerdictRecord| by_sample.get(&verdict.sample).copied();
         let judged = verdicts.iter().filter_map(|verdict| Some((responses_to(verdict)?, verdict)));
         let judged: Vec<_> = judged.collect();

@@ -4,7 +4,8 @@ use std::fs;
 use std::sync::Arc;
 use std::time::Instant;
 
-use isr_api::{Event, Observer};
+use async_trait::async_trait;
+use isr_api::{ComponentError, Event, LabelledSample, Observer, Sample, SampleSource};
 
 use crate::bench::{Fakes, Settings, loop_in, run_with, scratch};
 use crate::control::Control;
@@ -36,6 +37,31 @@ impl Observer for Memory {
     }
 }
 
+/// Samples that are made when they are asked for, as those of a file are read.
+struct Made(usize);
+
+impl Made {
+    fn source(&self, training: usize) -> FakeSource {
+        let (training, evaluation) = (samples("s", training), samples("e", 8));
+        FakeSource { training, evaluation, control: Arc::default() }
+    }
+}
+
+#[async_trait]
+impl SampleSource for Made {
+    async fn training(&self) -> Result<Vec<Sample>, ComponentError> {
+        Ok(samples("s", self.0))
+    }
+
+    async fn evaluation(&self) -> Result<Vec<LabelledSample>, ComponentError> {
+        self.source(0).evaluation().await
+    }
+
+    async fn audit(&self) -> Result<Vec<LabelledSample>, ComponentError> {
+        self.source(self.0).audit().await
+    }
+}
+
 /// One iteration on samples whose number `ISR_SCALE` says. Prints seconds and peak memory.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "takes minutes"]
@@ -49,8 +75,7 @@ async fn a_million_samples() {
     let control = Arc::new(Control::silent());
     let components = || {
         let mut components = Fakes::new(&control).components;
-        let (training, evaluation) = (samples("s", count), samples("e", 8));
-        components.data = Arc::new(FakeSource { training, evaluation, control: Arc::clone(&control) });
+        components.data = Arc::new(Made(count));
         components
     };
     let (dir, started) = (scratch(), Instant::now());
