@@ -180,7 +180,10 @@ mod tests {
         assert_eq!(times, videos);
         let (times, videos) = near_a_share(32).await;
         // At least 32 + 30 + 40 + 2 * 8 + 3 * 27 = 199 times, by the pigeonhole principle; more by the hashes' seed.
-        assert!(times >= videos + 70, "{times} times for {videos} videos: the control shows what shards do");
+        assert!(
+            times >= videos + 70,
+            "{times} times for {videos} videos: the control shows what shards do"
+        );
         let memory = VideoMemory::<u64>::new(BUDGET);
         assert_eq!(memory.cache.shard_capacity(), BUDGET, "the default has one shard");
     }

@@ -116,6 +116,12 @@ impl IterativeLoop {
     /// with newly built components resumes from the same directory. (The policy of this loop may be partly trained,
     /// which [`Error::OtherRun`] rejects.)
     pub async fn run(&self) -> Result<Summary, Error> {
+        let outcome = self.iterate().await;
+        self.observers.flush().await;
+        outcome
+    }
+
+    async fn iterate(&self) -> Result<Summary, Error> {
         self.interruptible(self.parts.components.data.prepare(), "prepare", "data").await?;
         let data = self.load_data().await?;
         let mut progress = self.resume(&data).await?;
