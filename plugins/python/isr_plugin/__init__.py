@@ -16,6 +16,8 @@ A config names it with `plugins = ["brevity.py"]` and `judge.type = "brevity"`. 
 """
 
 import base64
+import inspect
+import os
 from dataclasses import dataclass, field
 from typing import Any, Dict, List, Optional
 
@@ -192,6 +194,10 @@ class Component:
 
     def setup(self):
         """Called once with `self.settings` set; a ValueError names the setting that is wrong."""
+
+    def find(self, path):
+        """A path as it is where there is such a file or folder, else beside the plugin's file."""
+        return path if os.path.exists(path) else os.path.join(os.path.dirname(inspect.getfile(type(self))), path)
 
 
 class Judge(Component):
