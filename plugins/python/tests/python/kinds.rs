@@ -183,7 +183,7 @@ fn an_observer_that_raises_or_dies_gets_no_more_events_and_is_not_started_again(
     for (body, says) in [
         (
             "raise KeyError('loss')",
-            "plugin `it`, observe: KeyError: 'loss' (plugin.py, line 7, in observe)",
+            "plugin `it`, observe: KeyError: 'loss' (plugin.py, line 9, in observe)",
         ),
         ("os._exit(3)", "plugin `it`, observe: the process ended (exit status: 3"),
         ("sys.stdout = None; os.kill(os.getpid(), 9)", "plugin `it`, observe: the process ended (signal"),
