@@ -1,0 +1,225 @@
+//! Offline runs of Weights & Biases.
+//!
+//! Format: the record log that wandb 0.21 (`sdk/internal/datastore.py`) and 0.31 write and `wandb sync` uploads, with the
+//! messages of `wandb_internal.proto`. Only the fields that are used here are declared.
+
+mod log;
+mod messages;
+
+use std::collections::{BTreeMap, HashSet};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf, absolute};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use chrono::DateTime;
+use isr_api::{BuildContext, Cause, Component, Fingerprint, Observer};
+use prost::Message as _;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use self::log::RecordLog;
+use self::messages::{History, Record, Run};
+use crate::recorder::{Recorder, Sink, at};
+use crate::scalars::Scalars;
+
+/// Logs metrics and settings of a run to an offline run of Weights & Biases, without its package and without a network.
+///
+/// `wandb sync wandb/offline-run-...` uploads it. Metrics are named `iterations/...`, with the iteration as step, and
+/// `iteration-NN/training/...`, with the optimiser step. A run that goes on continues its offline run.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WandbConfig {
+    /// Folder of the offline runs, relative to the current folder. Default "wandb".
+    #[serde(default = "default_dir")]
+    dir: PathBuf,
+    /// Name of the project. Default "isr-dpo".
+    #[serde(default = "default_project")]
+    project: String,
+    /// User or team that the run belongs to. Default: that of whoever uploads it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    entity: Option<String>,
+}
+
+fn default_dir() -> PathBuf {
+    "wandb".into()
+}
+
+fn default_project() -> String {
+    "isr-dpo".to_owned()
+}
+
+impl Component for WandbConfig {
+    type Built = Arc<dyn Observer>;
+
+    fn validate(&self) -> Result<(), String> {
+        // https://docs.wandb.ai: what a project's name may not contain.
+        let allowed = |c: char| !c.is_control() && !"/\\#?%:".contains(c);
+        if self.project.is_empty() || self.project.len() > 128 || !self.project.chars().all(allowed) {
+            let project = &self.project;
+            return Err(format!("project is {project:?}; it must have 1 to 128 bytes, and none of / \\ # ? % :"));
+        }
+        Ok(())
+    }
+
+    fn build(&self, cx: &BuildContext) -> Result<Self::Built, Cause> {
+        let (config, settings) = (self.clone(), cx.config.clone());
+        let open = move |name: &str, run: &Path| {
+            Ok(Box::new(OfflineRun::open(&config, name, run, &settings)?) as Box<dyn Sink>)
+        };
+        Ok(Arc::new(Recorder::new("wandb", Box::new(open))))
+    }
+}
+
+isr_config::register!(Observer "wandb" => WandbConfig, example = "project = \"isr-dpo\"\n");
+
+/// The folder of an offline run.
+struct OfflineRun {
+    folder: PathBuf,
+    log: RecordLog,
+    /// Number of the next record, and of the next row of history.
+    next: (i64, i64),
+    /// Unix time at which the first session began.
+    start: f64,
+    /// Newest value of each metric.
+    summary: BTreeMap<String, Value>,
+    /// Series that this session has written to.
+    begun: HashSet<String>,
+}
+
+impl OfflineRun {
+    /// Opens the offline run of a run directory. Its id is a digest of the directory's path, so a continued run continues
+    /// it.
+    fn open(config: &WandbConfig, name: &str, run: &Path, settings: &Value) -> io::Result<Self> {
+        let digest = Fingerprint::of(absolute(run)?.to_string_lossy().as_bytes()).to_string();
+        let id = &digest[..12];
+        let folder = folder(&config.dir, id)?;
+        let files = folder.join("files");
+        fs::create_dir_all(&files).map_err(at(&files))?;
+        write(&files.join("config.yaml"), &yaml(settings))?;
+        let path = folder.join(format!("run-{id}.wandb"));
+        let mut this = Self {
+            folder,
+            log: RecordLog::open(&path)?,
+            next: (1, 0),
+            start: now(),
+            summary: BTreeMap::new(),
+            begun: HashSet::new(),
+        };
+        // What ended the last session is not the end.
+        this.keep(|record| record.exit.is_none())?;
+        if this.next.0 == 1 {
+            this.append(Record { header: Some(messages::header()), ..Record::default() })?;
+            let run = Run::new(id, config, name, settings, this.start);
+            this.append(Record { run: Some(run), ..Record::default() })?;
+        }
+        Ok(this)
+    }
+
+    /// Rewrites the log with some of its records, where others are in it, and restores what follows from them.
+    fn keep(&mut self, keep: impl Fn(&Record) -> bool) -> io::Result<()> {
+        let is_kept = |bytes: &[u8]| Record::decode(bytes).is_ok_and(|record| keep(&record));
+        let kept = self.log.retain(is_kept)?;
+        (self.next, self.summary) = ((1, 0), BTreeMap::new());
+        for record in kept.iter().filter_map(|bytes| Record::decode(bytes.as_slice()).ok()) {
+            self.next.0 = self.next.0.max(record.num + 1);
+            if let Some(seconds) = record.run.as_ref().and_then(Run::started) {
+                self.start = seconds;
+            }
+            if let Some(history) = &record.history {
+                self.next.1 = self.next.1.max(history.step() + 1);
+                self.summary.extend(history.values());
+            }
+        }
+        Ok(())
+    }
+
+    fn append(&mut self, record: Record) -> io::Result<()> {
+        let record = Record { num: self.next.0, ..record };
+        self.next.0 += 1;
+        self.log.append(&record.encode_to_vec())
+    }
+
+    /// Begins a series: drops what an earlier session logged from `step` on, and names its x axis.
+    fn begin(&mut self, series: &str, step: u64) -> io::Result<()> {
+        if !self.begun.insert(series.to_owned()) {
+            return Ok(());
+        }
+        let axis = axis(series);
+        let is_later = |history: &History| history.number(&axis).is_some_and(|it| it >= step as f64);
+        self.keep(|record| !record.history.as_ref().is_some_and(&is_later))?;
+        for metric in messages::axis_of_series(series, &axis) {
+            self.append(Record { metric: Some(metric), ..Record::default() })?;
+        }
+        Ok(())
+    }
+
+    fn write_summary(&self) -> io::Result<()> {
+        write(&self.folder.join("files/wandb-summary.json"), &json!(self.summary).to_string())
+    }
+}
+
+impl Sink for OfflineRun {
+    fn write(&mut self, scalars: &Scalars) -> io::Result<()> {
+        let Scalars { series, step, values } = scalars;
+        self.begin(series, *step)?;
+        let named = values.iter().map(|(tag, value)| (format!("{series}/{tag}"), *value));
+        let (time, row) = (now(), self.next.1);
+        let of_row = [
+            (axis(series), *step as f64),
+            ("_timestamp".to_owned(), time),
+            ("_runtime".to_owned(), time - self.start),
+        ];
+        let history = History::new(row, of_row.into_iter().chain(named));
+        self.next.1 += 1;
+        self.summary.extend(history.values());
+        self.append(Record { history: Some(history), ..Record::default() })?;
+        // Steps of a training are many; the file is for people.
+        if series == "iterations" { self.write_summary() } else { Ok(()) }
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        self.write_summary()?;
+        let runtime = (now() - self.start) as i32;
+        self.append(Record { exit: Some(messages::Exit { exit_code: 0, runtime }), ..Record::default() })
+    }
+}
+
+/// The metric that is the x axis of a series.
+fn axis(series: &str) -> String {
+    format!("{series}/step")
+}
+
+/// The folder of the offline run of this id: that which is there, else a new one.
+fn folder(dir: &Path, id: &str) -> io::Result<PathBuf> {
+    fs::create_dir_all(dir).map_err(at(dir))?;
+    let end = format!("-{id}");
+    for entry in fs::read_dir(dir).map_err(at(dir))?.flatten() {
+        let name = entry.file_name();
+        let is_it = name.to_str().is_some_and(|name| name.starts_with("offline-run-") && name.ends_with(&end));
+        if is_it && entry.path().is_dir() {
+            return Ok(entry.path());
+        }
+    }
+    let time = DateTime::from_timestamp(now() as i64, 0).unwrap_or_default().format("%Y%m%d_%H%M%S");
+    Ok(dir.join(format!("offline-run-{time}{end}")))
+}
+
+/// Settings as wandb's `config.yaml`. JSON is YAML, too.
+fn yaml(settings: &Value) -> String {
+    let entries = settings.as_object().into_iter().flatten();
+    entries.map(|(key, value)| format!("{}:\n    value: {value}\n", json!(key))).collect()
+}
+
+fn write(path: &Path, text: &str) -> io::Result<()> {
+    let aside = path.with_extension("part");
+    fs::write(&aside, text).map_err(at(&aside))?;
+    fs::rename(&aside, path).map_err(at(path))
+}
+
+/// Unix time in seconds.
+fn now() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+}
