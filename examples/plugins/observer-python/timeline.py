@@ -37,7 +37,7 @@ class Timeline(Observer):
     def open(self, path):
         is_new = not os.path.exists(path)
         self.file = open(path, "a", newline="", encoding="utf-8")
-        self.rows = csv.writer(self.file)
+        self.rows = csv.writer(self.file, lineterminator="\n")
         if is_new:
             self.rows.writerow(COLUMNS)
 

@@ -59,7 +59,9 @@ impl Component for WandbConfig {
         let allowed = |c: char| !c.is_control() && !"/\\#?%:".contains(c);
         if self.project.is_empty() || self.project.len() > 128 || !self.project.chars().all(allowed) {
             let project = &self.project;
-            return Err(format!("project is {project:?}; it must have 1 to 128 bytes, and none of / \\ # ? % :"));
+            return Err(format!(
+                "project is {project:?}; it must have 1 to 128 bytes, and none of / \\ # ? % :"
+            ));
         }
         Ok(())
     }
@@ -198,7 +200,8 @@ fn folder(dir: &Path, id: &str) -> io::Result<PathBuf> {
     let end = format!("-{id}");
     for entry in fs::read_dir(dir).map_err(at(dir))?.flatten() {
         let name = entry.file_name();
-        let is_it = name.to_str().is_some_and(|name| name.starts_with("offline-run-") && name.ends_with(&end));
+        let is_it =
+            name.to_str().is_some_and(|name| name.starts_with("offline-run-") && name.ends_with(&end));
         if is_it && entry.path().is_dir() {
             return Ok(entry.path());
         }
@@ -222,4 +225,56 @@ fn write(path: &Path, text: &str) -> io::Result<()> {
 /// Unix time in seconds.
 fn now() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+}
+
+#[cfg(test)]
+mod tests {
+    use isr_api::{Event, StepReport};
+
+    use super::*;
+
+    fn session(dir: &Path, steps: std::ops::Range<u64>, ends: bool) {
+        let config = WandbConfig { dir: dir.join("wandb"), project: default_project(), entity: None };
+        let cx = BuildContext { config: json!({"train": {"batch_size": 2}, "seed": 1}) };
+        let observer = config.build(&cx).unwrap();
+        observer.observe(&Event::RunStarted { run: "it", dir, iteration: 1, iterations: 1 });
+        for step in steps {
+            let loss = if step == 3 { f64::NAN } else { step as f64 };
+            let report = StepReport { loss, grad_norm: 0.5, tokens: 3, metrics: BTreeMap::new() };
+            observer.observe(&Event::TrainStep { iteration: 1, step, report: &report });
+        }
+        if ends {
+            observer.observe(&Event::RunFinished);
+        }
+    }
+
+    #[test]
+    fn a_continued_run_is_one_offline_run_with_each_step_once() {
+        let dir = tempfile::tempdir().unwrap();
+        session(dir.path(), 0..5, false);
+        session(dir.path(), 3..6, true);
+        session(dir.path(), 6..8, true);
+        let folders: Vec<_> =
+            fs::read_dir(dir.path().join("wandb")).unwrap().map(|it| it.unwrap().path()).collect();
+        let [folder] = &folders[..] else { panic!("{folders:?}") };
+        let log = fs::read_dir(folder).unwrap().map(|it| it.unwrap().path());
+        let path = log.into_iter().find(|path| path.extension().is_some_and(|it| it == "wandb")).unwrap();
+        let records = RecordLog::open(&path).unwrap().retain(|_| true).unwrap();
+        let records: Vec<_> =
+            records.iter().map(|bytes| Record::decode(bytes.as_slice()).unwrap()).collect();
+        let rows: Vec<_> = records.iter().filter_map(|record| record.history.as_ref()).collect();
+        let steps: Vec<_> = rows.iter().map(|row| row.number("iteration-01/step").unwrap()).collect();
+        assert_eq!(steps, (0..8).map(f64::from).collect::<Vec<_>>());
+        assert_eq!(rows[4].number("iteration-01/training/loss"), Some(4.0));
+        assert!(rows[3].number("iteration-01/training/loss").unwrap().is_nan());
+        assert!(rows.windows(2).all(|pair| pair[0].step() < pair[1].step()));
+        assert!(records.windows(2).all(|pair| pair[0].num < pair[1].num));
+        assert_eq!(records.iter().filter(|record| record.run.is_some()).count(), 1);
+        assert_eq!(records.iter().filter(|record| record.exit.is_some()).count(), 1);
+        assert!(records.last().unwrap().exit.is_some());
+        let config = fs::read_to_string(folder.join("files/config.yaml")).unwrap();
+        assert_eq!(config, "\"train\":\n    value: {\"batch_size\":2}\n\"seed\":\n    value: 1\n");
+        let summary = fs::read_to_string(folder.join("files/wandb-summary.json")).unwrap();
+        assert_eq!(serde_json::from_str::<Value>(&summary).unwrap()["iteration-01/training/loss"], 7.0);
+    }
 }

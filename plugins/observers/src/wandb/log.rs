@@ -105,7 +105,10 @@ fn frame(record: &[u8], mut position: usize, bytes: &mut Vec<u8>) {
 /// The records of a file, up to one that was cut off or is damaged.
 fn records(bytes: &[u8]) -> io::Result<Vec<Vec<u8>>> {
     if !bytes.starts_with(&HEADER) {
-        return Err(io::Error::new(ErrorKind::InvalidData, "it is no log of Weights & Biases; move it away"));
+        return Err(io::Error::new(
+            ErrorKind::InvalidData,
+            "it is no log of Weights & Biases; move it away",
+        ));
     }
     let (mut all, mut record, mut position) = (Vec::new(), Vec::new(), HEADER.len());
     loop {
@@ -113,7 +116,8 @@ fn records(bytes: &[u8]) -> io::Result<Vec<Vec<u8>>> {
         if left < CHUNK_HEADER {
             position += left;
         }
-        let Some((header, rest)) = bytes.get(position..).and_then(|it| it.split_first_chunk::<CHUNK_HEADER>())
+        let Some((header, rest)) =
+            bytes.get(position..).and_then(|it| it.split_first_chunk::<CHUNK_HEADER>())
         else {
             return Ok(all);
         };
