@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use self::log::RecordLog;
-use self::messages::{History, Record, Run};
+use self::messages::{History, Record, Run, Summary};
 use crate::recorder::{Recorder, Sink, at};
 use crate::scalars::Scalars;
 
@@ -86,7 +86,7 @@ struct OfflineRun {
     /// Unix time at which the first session began.
     start: f64,
     /// Newest value of each metric.
-    summary: BTreeMap<String, Value>,
+    summary: BTreeMap<String, String>,
     /// Series that this session has written to.
     begun: HashSet<String>,
 }
@@ -158,8 +158,14 @@ impl OfflineRun {
         Ok(())
     }
 
-    fn write_summary(&self) -> io::Result<()> {
-        write(&self.folder.join("files/wandb-summary.json"), &json!(self.summary).to_string())
+    /// Writes the newest values for `wandb sync`, and for people.
+    fn write_summary(&mut self) -> io::Result<()> {
+        let summary = Some(Summary::new(&self.summary));
+        self.append(Record { summary, ..Record::default() })?;
+        let value = |text: &String| serde_json::from_str(text).unwrap_or_else(|_| json!(text));
+        let values: BTreeMap<_, Value> =
+            self.summary.iter().map(|(name, text)| (name, value(text))).collect();
+        write(&self.folder.join("files/wandb-summary.json"), &json!(values).to_string())
     }
 }
 

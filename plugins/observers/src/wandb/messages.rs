@@ -1,5 +1,7 @@
 //! Messages of `wandb_internal.proto`, as far as they are written here.
 
+use std::collections::BTreeMap;
+
 use prost::Message;
 use serde_json::{Value, json};
 
@@ -11,6 +13,8 @@ pub(super) struct Record {
     pub(super) num: i64,
     #[prost(message, optional, tag = "2")]
     pub(super) history: Option<History>,
+    #[prost(message, optional, tag = "3")]
+    pub(super) summary: Option<Summary>,
     #[prost(message, optional, tag = "12")]
     pub(super) metric: Option<Metric>,
     #[prost(message, optional, tag = "17")]
@@ -103,13 +107,13 @@ impl Run {
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct History {
     #[prost(message, repeated, tag = "1")]
-    item: Vec<HistoryItem>,
+    item: Vec<Item>,
     #[prost(message, optional, tag = "2")]
     step: Option<HistoryStep>,
 }
 
 #[derive(Clone, PartialEq, Message)]
-struct HistoryItem {
+struct Item {
     /// Its one element is the name, `/` and `.` included.
     #[prost(string, repeated, tag = "2")]
     nested_key: Vec<String>,
@@ -126,8 +130,8 @@ struct HistoryStep {
 impl History {
     /// Row `row` of the history, with these values.
     pub(super) fn new(row: i64, values: impl Iterator<Item = (String, f64)>) -> Self {
-        let item = |(name, value)| HistoryItem { nested_key: vec![name], value_json: number(value) };
-        let own = HistoryItem { nested_key: vec!["_step".to_owned()], value_json: row.to_string() };
+        let item = |(name, value)| Item { nested_key: vec![name], value_json: number(value) };
+        let own = Item { nested_key: vec!["_step".to_owned()], value_json: row.to_string() };
         Self { item: values.map(item).chain([own]).collect(), step: Some(HistoryStep { num: row }) }
     }
 
@@ -141,12 +145,28 @@ impl History {
         item.value_json.parse().ok()
     }
 
-    /// Names and values, those that are not finite as text.
-    pub(super) fn values(&self) -> impl Iterator<Item = (String, Value)> {
-        self.item.iter().filter_map(|HistoryItem { nested_key, value_json }| {
-            let value = serde_json::from_str(value_json).unwrap_or_else(|_| json!(value_json));
-            Some((nested_key.first()?.clone(), value))
+    /// Names and values, as wandb writes them.
+    pub(super) fn values(&self) -> impl Iterator<Item = (String, String)> {
+        self.item.iter().filter_map(|Item { nested_key, value_json }| {
+            Some((nested_key.first()?.clone(), value_json.clone()))
         })
+    }
+}
+
+/// Newest values of metrics.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Summary {
+    #[prost(message, repeated, tag = "1")]
+    update: Vec<Item>,
+}
+
+impl Summary {
+    pub(super) fn new(values: &BTreeMap<String, String>) -> Self {
+        let item = |(name, value): (&String, &String)| Item {
+            nested_key: vec![name.clone()],
+            value_json: value.clone(),
+        };
+        Self { update: values.iter().map(item).collect() }
     }
 }
 
