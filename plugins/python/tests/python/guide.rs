@@ -98,12 +98,13 @@ fn the_evaluator_the_observer_and_the_datasets_are_what_the_guide_says() {
 async fn the_components_of_other_kinds_keep_their_contracts() {
     let (settings, cx) = (&serde_json::Map::new(), &isr_api::BuildContext::default());
     let with = &isr_config::plugin::PluginSettings { settings, cx };
-    let evaluator = block("class Named").load().unwrap().evaluator("named", with).unwrap();
+    let (named, losses, clips) = (block("class Named"), block("class Losses"), block("class Clips"));
+    let evaluator = named.load().unwrap().evaluator("named", with).unwrap();
     let sample = isr_testing::fixtures::labelled_sample();
     assert_eq!(isr_testing::evaluator(evaluator, &sample, "the bar").await, []);
-    let observer = block("class Losses").load().unwrap().observer("losses", with).unwrap();
+    let observer = losses.load().unwrap().observer("losses", with).unwrap();
     assert_eq!(isr_testing::observer(observer), []);
-    let datasets = block("class Clips").load().unwrap();
+    let datasets = clips.load().unwrap();
     assert_eq!(isr_testing::data(datasets.data("clips", with).unwrap()).await, []);
     assert_eq!(isr_testing::preferences(datasets.preferences("pairs", with).unwrap()).await, []);
 }

@@ -185,8 +185,11 @@ fn an_observer_that_raises_or_dies_gets_no_more_events_and_is_not_started_again(
             "raise KeyError('loss')",
             "plugin `it`, observe: KeyError: 'loss' (plugin.py, line 9, in observe)",
         ),
-        ("os._exit(3)", "plugin `it`, observe: the process ended (exit status: 3"),
-        ("sys.stdout = None; os.kill(os.getpid(), 9)", "plugin `it`, observe: the process ended (signal"),
+        ("os._exit(3)", "plugin `it`, observe: the process ended (with status 3"),
+        (
+            "sys.stdout = None; os.kill(os.getpid(), 9)",
+            "plugin `it`, observe: the process ended (by signal 9",
+        ),
     ] {
         let counted = format!("open(__file__ + '.seen', 'a').write('1\\n')\n{body}");
         let (file, observer) = observer(&counted);
