@@ -9,6 +9,7 @@ use isr_api::{
     BuildContext, Error, Evaluator, Event, Fingerprint, Judge, Kind, Observer, Policy, PreferenceObjective,
     ProcessGroup, Retrospector, SampleSource, Selection, VideoEncoder, VideoReader,
 };
+use isr_config::plugin::{LoadedPlugin, Plugins};
 use isr_config::registry::ValueConfig;
 use isr_config::{LoadedConfig, Loader, MixConfig, RunConfig, is_oracle, to_toml};
 use isr_run::store::RunDir;
@@ -290,7 +291,7 @@ impl RunBuilder {
         let plugin_identities = plugin_identities(&config);
         let LoadedConfig { value, settings, plugins, .. } = config;
         let toml = toml.map_or_else(|| to_toml(&value), Ok)?;
-        let fingerprint = Fingerprint::of(of_results(&settings).to_string());
+        let fingerprint = Fingerprint::of(of_results(&settings, &plugins).to_string());
         let cx = BuildContext { config: settings.clone() };
         let components = self.values.or(values).complete(&value, &cx)?;
         let preferences = preference_data(&value, &cx)?;
@@ -392,11 +393,21 @@ impl<F: Fn(&Event<'_>) + Send + Sync> Observer for Callback<F> {
     }
 }
 
-/// What the results of a run depend on, which observers and the folder of a cache do not belong to.
-fn of_results(settings: &serde_json::Value) -> serde_json::Value {
+/// What the results of a run depend on, which observers with their plugin files and the folder of a cache do not belong
+/// to.
+fn of_results(settings: &serde_json::Value, plugins: &Plugins) -> serde_json::Value {
     let mut settings = settings.clone();
     if let Some(settings) = settings.as_object_mut() {
         settings.shift_remove("observers");
+        if let Some(serde_json::Value::Array(named)) = settings.get_mut("plugins") {
+            let observes =
+                |it: &LoadedPlugin| it.plugin.manifests().iter().all(|it| it.kind == Kind::Observer);
+            let mut observes = plugins.files().iter().map(observes);
+            named.retain(|_| !observes.next().unwrap_or(false));
+            if named.is_empty() {
+                settings.shift_remove("plugins");
+            }
+        }
         if let Some(serde_json::Value::Object(section)) = settings.get_mut("loop") {
             section.shift_remove("feature_cache_dir");
         }
@@ -417,7 +428,7 @@ mod tests {
             if let Some(dir) = dir {
                 settings["loop"]["feature_cache_dir"] = dir.into();
             }
-            of_results(&settings)
+            of_results(&settings, &Plugins::default())
         };
         assert_eq!(settings(None), settings(Some("a")));
         assert_eq!(settings(None), json!({ "seed": 1, "loop": { "iterations": 2 } }));

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::UNIX_EPOCH;
 use std::{fs, io};
 
-use isr_api::{Fingerprint, FingerprintBuilder, Manifest};
+use isr_api::{Fingerprint, FingerprintBuilder, Kind, Manifest};
 use isr_config::plugin::LoadedPlugin;
 use isr_config::{LoadedConfig, RunConfig};
 use isr_run::stage_cache::StageCache;
@@ -26,10 +26,12 @@ pub fn stage_cache(dir: &Path, config: &LoadedConfig<RunConfig>) -> StageCache {
     StageCache::new(dir, config.settings.clone(), code.finish())
 }
 
-/// Version and file of each component of a plugin that a config can name: `judge brevity` to `0.1.0 3f6c...`.
+/// Version and file of each component of a plugin that a config names and that results depend on: `judge brevity` to `0.1.0 3f6c...`.
 pub(crate) fn plugin_identities<T>(config: &LoadedConfig<T>) -> BTreeMap<String, String> {
-    let components =
-        config.plugins.components().filter(|(manifest, _)| names(&config.settings, &manifest.name));
+    // Results do not depend on observers.
+    let counts =
+        |manifest: &Manifest| manifest.kind != Kind::Observer && names(&config.settings, &manifest.name);
+    let components = config.plugins.components().filter(|(manifest, _)| counts(manifest));
     let identity = |(manifest, loaded): (&Manifest, &LoadedPlugin)| {
         // A file that is gone since it was loaded is another file.
         let digest =

@@ -6,11 +6,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow, bail};
 use clap::Args;
-use isr_api::{BuildContext, Cause, Kind, Manifest};
+use isr_api::{BuildContext, Cause, Evaluator, Kind, Manifest};
 use isr_config::plugin::{self, LoadedPlugin, PluginFile, Plugins};
-use isr_config::registry::{EncoderConfig, JudgeConfig, ObjectiveConfig, PolicyConfig, RetrospectorConfig};
+use isr_config::registry::{
+    DataConfig, DemonstrationsConfig, EncoderConfig, EvaluatorConfig, JudgeConfig, ObjectiveConfig,
+    ObserverConfig, PolicyConfig, PreferencesConfig, RetrospectorConfig,
+};
 use isr_config::{Loader, Validate};
-use isr_testing::{Failure, JudgeRules, ObjectiveRules};
+use isr_testing::{Failure, JudgeRules, ObjectiveRules, fixtures};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -75,9 +78,23 @@ struct Section {
     retrospector: Option<Box<dyn RetrospectorConfig>>,
     judge: Option<Box<dyn JudgeConfig>>,
     objective: Option<Box<dyn ObjectiveConfig>>,
+    data: Option<Box<dyn DataConfig>>,
+    evaluator: Option<Box<dyn EvaluatorConfig>>,
+    demonstrations: Option<Box<dyn DemonstrationsConfig>>,
+    preferences: Option<Box<dyn PreferencesConfig>>,
+    #[serde(default)]
+    observers: Vec<Box<dyn ObserverConfig>>,
 }
 
 impl Validate for Section {}
+
+/// The suite's sample has no facts: an evaluator that reads them may say nothing about it.
+async fn evaluator(evaluator: Arc<dyn Evaluator>) -> Vec<Failure> {
+    let sample = fixtures::labelled_sample();
+    let mut found = isr_testing::evaluator(evaluator, &sample, "the bar is red.").await;
+    found.retain(|failure| failure.rule != "assessment");
+    found
+}
 
 impl CheckArgs {
     pub(super) fn execute(&self, session: &Session) -> Result<()> {
@@ -133,6 +150,13 @@ impl CheckArgs {
                 }
                 Kind::Encoder => isr_testing::encoder(plugin.encoder(name, &with)?).await,
                 Kind::Policy => isr_testing::policy(plugin.policy(name, &with)?).await,
+                Kind::Evaluator => evaluator(plugin.evaluator(name, &with)?).await,
+                Kind::Observer => isr_testing::observer(plugin.observer(name, &with)?),
+                Kind::Data => isr_testing::data(plugin.data(name, &with)?).await,
+                Kind::Preferences => isr_testing::preferences(plugin.preferences(name, &with)?).await,
+                Kind::Demonstrations => {
+                    isr_testing::demonstrations(plugin.demonstrations(name, &with)?).await
+                }
                 _ => isr_testing::objective(plugin.objective(name, &with)?, &rules),
             })
         });
@@ -143,11 +167,21 @@ impl CheckArgs {
     fn settings(&self, manifest: &Manifest, loaded: &LoadedPlugin) -> Result<Map<String, Value>> {
         let (section, name) = (manifest.kind.section(), &manifest.name);
         let file = toml::Value::String(loaded.path.to_string_lossy().into_owned());
-        let text = format!("plugins = [{file}]\n[{section}]\ntype = \"{name}\"\n{}", manifest.example);
-        let set = self.set.iter().map(|set| format!("{section}.{set}"));
+        // Observers stand in a list.
+        let (open, close, key) = match manifest.kind {
+            Kind::Observer => ("[[", "]]", format!("{section}.0")),
+            _ => ("[", "]", section.to_owned()),
+        };
+        let text =
+            format!("plugins = [{file}]\n{open}{section}{close}\ntype = \"{name}\"\n{}", manifest.example);
+        let set = self.set.iter().map(|set| format!("{key}.{set}"));
         let example = format!("the example of {section} `{name}`");
         let config = Loader::new().text(example, text, ".").overrides(set).load::<Section>()?;
-        let mut settings = match config.settings.get(section) {
+        let found = match manifest.kind {
+            Kind::Observer => config.settings[section].get(0),
+            _ => config.settings.get(section),
+        };
+        let mut settings = match found {
             Some(Value::Object(settings)) => settings.clone(),
             _ => return Err(anyhow!("{section} `{name}` has no settings")),
         };

@@ -15,8 +15,8 @@ use super::plugins::parse_kind;
 /// Make a project for a plugin: one that builds, tests itself and runs
 #[derive(Args)]
 pub(super) struct NewArgs {
-    /// What it is: judge or objective
-    #[arg(long, value_parser = parse_kind)]
+    /// What it is: judge or objective; in Python also evaluator, observer, data or preferences
+    #[arg(long, value_parser = parse_one)]
     kind: Kind,
     /// What it is written in
     #[arg(long)]
@@ -77,7 +77,7 @@ macro_rules! example {
     };
 }
 
-const TEMPLATES: [Template; 5] = [
+const TEMPLATES: [Template; 9] = [
     Template {
         kind: Kind::Judge,
         language: Language::Rust,
@@ -101,6 +101,30 @@ const TEMPLATES: [Template; 5] = [
         language: Language::Python,
         files: example!("objective-python", "soft_margin.py"),
         renamed: ["soft_margin", "SoftMargin", "objective-python"],
+    },
+    Template {
+        kind: Kind::Evaluator,
+        language: Language::Python,
+        files: example!("evaluator-python", "mentioned_words.py", "test_mentioned_words.py"),
+        renamed: ["mentioned_words", "MentionedWords", "evaluator-python"],
+    },
+    Template {
+        kind: Kind::Observer,
+        language: Language::Python,
+        files: example!("observer-python", "timeline.py", "test_timeline.py"),
+        renamed: ["timeline", "Timeline", "observer-python"],
+    },
+    Template {
+        kind: Kind::Data,
+        language: Language::Python,
+        files: example!("data-python", "coloured_squares.py", "test_coloured_squares.py"),
+        renamed: ["coloured_squares", "ColouredSquares", "data-python"],
+    },
+    Template {
+        kind: Kind::Preferences,
+        language: Language::Python,
+        files: example!("preferences-python", "by_stars.py", "test_by_stars.py", "by_stars.csv"),
+        renamed: ["by_stars", "ByStars", "preferences-python"],
     },
     Template {
         kind: Kind::Judge,
@@ -165,20 +189,32 @@ impl NewArgs {
     fn config(&self, sdk: &Path) -> String {
         let (name, section) = (&self.name, self.kind.section());
         let file = self.lang.file(name);
-        let base = sdk.join("configs/quickstart.toml");
+        let (base, header) = match self.kind {
+            Kind::Preferences => ("configs/dpo.toml", format!("[{section}]")),
+            // Of observers there may be several.
+            Kind::Observer => ("configs/quickstart.toml", format!("[[{section}]]")),
+            _ => ("configs/quickstart.toml", format!("[{section}]")),
+        };
+        let base = sdk.join(base);
         format!(
             "extends = {base:?}\nname = \"{name}\"\nplugins = [{file:?}]\n\n\
-             [{section}]\ntype = \"{name}\"\n"
+             {header}\ntype = \"{name}\"\n"
         )
     }
 
     fn next_steps(&self) -> String {
         let (name, file, build) = (&self.name, self.lang.file(&self.name), self.lang.build(&self.name));
+        let command = if self.kind == Kind::Preferences { "dpo" } else { "run" };
         format!(
             "made {name}; next:\n  cd {name}\n  {build}\n  isr plugins check {file}\n  isr config check run.toml\n  \
-             isr run run.toml          # from the folder whose data and model it names"
+             isr {command} run.toml          # from the folder whose data and model it names"
         )
     }
+}
+
+/// A kind by its section, or in the singular: `observer` of `observers`.
+fn parse_one(text: &str) -> Result<Kind, String> {
+    if text == "observer" { Ok(Kind::Observer) } else { parse_kind(text) }
 }
 
 fn capitalised(word: &str) -> String {

@@ -18,6 +18,7 @@ mod model;
 mod plugin_commands;
 mod plugin_faults;
 mod plugin_files;
+mod plugin_kinds;
 mod plugins;
 mod preferences;
 mod processes;

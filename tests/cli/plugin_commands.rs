@@ -119,6 +119,81 @@ fn a_new_objective_in_python_passes_the_check_as_it_is() {
 }
 
 #[test]
+fn new_projects_of_the_other_kinds_in_python_pass_the_check_and_their_own_tests_as_they_are() {
+    for (kind, class, section) in [
+        ("evaluator", "MyOwn(Evaluator)", "[evaluator]"),
+        ("observer", "MyOwn(Observer)", "[[observers]]"),
+        ("data", "MyOwn(Data)", "[data]"),
+        ("preferences", "MyOwn(Preferences)", "[preferences]"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        isr_line(folder.path(), &format!("plugins new --kind {kind} --lang python my_own")).result();
+        let project = folder.path().join("my_own");
+        let text = fs::read_to_string(project.join("my_own.py")).unwrap();
+        assert!(text.contains(&format!("class {class}:")), "{text}");
+        let config = fs::read_to_string(project.join("run.toml")).unwrap();
+        assert!(config.contains(&format!("{section}\ntype = \"my_own\"")), "{config}");
+        let file = project.join("my_own.py");
+        let named = section.trim_matches(['[', ']']);
+        let said = plugins(&["plugins", "check"], &file).result();
+        assert_eq!(said, format!("{named} `my_own`: keeps the contract\n"));
+        let listed = plugins(&["plugins", "list", "--kind", named, "--plugins"], &file).result();
+        assert!(
+            listed.lines().any(|line| line.contains("my_own") && line.contains("my_own.py)")),
+            "{listed}"
+        );
+        let described = plugins(&["plugins", "describe", "my_own", "--plugins"], &file).result();
+        assert!(described.starts_with(&format!("{named} `my_own`, version 0.1.0\n")), "{described}");
+        // pytest is not everywhere: its functions are called.
+        let tests = "import inspect, pathlib, tempfile, test_my_own\n\
+                     for name, test in vars(test_my_own).items():\n    \
+                         if name.startswith('test_'):\n        \
+                             many = len(inspect.signature(test).parameters)\n        \
+                             test(*[pathlib.Path(tempfile.mkdtemp())] * many)\n        \
+                             print(name)";
+        let tested = Command::new("python3")
+            .args(["-c", tests])
+            .current_dir(&project)
+            .env("PYTHONPATH", Path::new(env!("CARGO_MANIFEST_DIR")).join("plugins/python"))
+            .output()
+            .unwrap();
+        assert!(tested.status.success(), "{kind}: {}", String::from_utf8_lossy(&tested.stderr));
+        assert!(String::from_utf8_lossy(&tested.stdout).starts_with("test_"), "{kind}");
+    }
+}
+
+#[test]
+fn a_check_says_what_is_wrong_with_an_observer_an_evaluator_and_rows() {
+    for (text, says) in [
+        (
+            "class It(Observer):\n    'Sees.'\n    def observe(self, event): return event['no']\n",
+            "observers `it`: errors: a complete run failed with \"plugin `it`, observe: KeyError: 'no' (plugin.py, line 4, in observe)",
+        ),
+        (
+            "class It(Evaluator):\n    'Sees.'\n    def answer(self, sample, text): return Assessment(1, {'a': text})\n",
+            "evaluator `it`: errors: an ordinary answer was refused with \"plugin `it`, answer: its answer cannot be used: `a` is 'the bar is red.' (str), not a number",
+        ),
+        (
+            "class It(Data):\n    'Gives.'\n    def training(self): return [Sample('a', 'a.mp4', '?')] * 2\n",
+            "data `it`: ids: two samples of training have the id `a`",
+        ),
+        (
+            "class It(Preferences):\n    'Gives.'\n    def rows(self): yield BadInput('too dark')\n",
+            "preferences `it`: rows: no row can be used; the first: it:1: too dark",
+        ),
+        (
+            "class It(Demonstrations):\n    'Gives.'\n    def rows(self): yield Demonstration('?', '')\n",
+            "demonstrations `it`: texts: Demonstration { id: \"it:1\"",
+        ),
+    ] {
+        let (_folder, file) = python(&format!("from isr_plugin import *\n{text}"));
+        let said = plugins(&["plugins", "check"], &file);
+        assert_eq!(said.code, Some(1), "{}", said.stderr);
+        assert!(said.stdout.contains(says), "{}", said.stdout);
+    }
+}
+
+#[test]
 fn a_new_project_for_webassembly_compiles_and_passes_the_check() {
     let folder = tempfile::tempdir().unwrap();
     let made = isr_line(folder.path(), "plugins new --kind judge --lang wasm brief").result();

@@ -114,8 +114,8 @@ pub trait Component {
 /// Description of a component for listings, help texts and config checks.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
-    /// Kind of the component. A plugin file may provide encoders, policies, retrospectors, judges and
-    /// objectives.
+    /// Kind of the component. A plugin file may provide encoders, policies, retrospectors, judges and objectives; one
+    /// in Python, also data, evaluators, demonstrations, preferences and observers.
     pub kind: Kind,
     /// Name that selects it: the value of `type` in its config section. 1 to 64 lower-case letters, digits, `_`
     /// and `-`, beginning with a letter.

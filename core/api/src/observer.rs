@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::error::ComponentError;
 use crate::policy::StepReport;
 use crate::records::{EvaluationRecord, IterationSummary};
 
@@ -139,4 +140,13 @@ pub enum Event<'a> {
 pub trait Observer: Send + Sync {
     /// Handles one event.
     fn observe(&self, event: &Event<'_>);
+
+    /// Waits until the events so far are handled, no longer than some seconds. Called when a run ends, for whatever
+    /// reason, on a thread that may block. Default: nothing to wait for.
+    ///
+    /// # Errors
+    /// The observer has failed, now or earlier, and handles no more events; or the time was too short.
+    fn flush(&self) -> Result<(), ComponentError> {
+        Ok(())
+    }
 }

@@ -7,7 +7,7 @@
 //! | process | a child process, its lines, the end of its stderr | `process/` |
 //! | session | calls to a process that is restarted when it ends | `session/` |
 //! | questions | what the policy and the video answer during a call | `questions.rs` |
-//! | components | judge, retrospector and objective on a session | `component/` |
+//! | components | judge, retrospector, objective, evaluator, observer and datasets on a session | `component/` |
 //! | plugin | a program's components, each with a session of its own | `plugin.rs` |
 //!
 //! # What holds
@@ -31,10 +31,13 @@ mod program;
 mod questions;
 mod session;
 
-pub use component::{RemoteJudge, RemoteObjective, RemoteRetrospector};
+pub use component::{
+    RemoteDemonstrations, RemoteEvaluator, RemoteJudge, RemoteObjective, RemoteObserver,
+    RemoteRetrospector, RemoteRows,
+};
 pub use error::{SessionError, SessionErrorKind};
 pub use limits::Limits;
 pub use message::{Answer, Call, Declared, FromPlugin, HostRequest, ToPlugin, VERSION};
-pub use plugin::RemotePlugin;
+pub use plugin::{KINDS, RemotePlugin};
 pub use program::Program;
 pub use session::{Session, hello};

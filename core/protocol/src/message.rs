@@ -44,7 +44,7 @@ pub enum ToPlugin {
 pub struct Call {
     /// Unique in the life of the process.
     pub id: u64,
-    /// `configure`, `judge`, `describe`, `requirements` or `evaluate`.
+    /// `configure`, or a method of the component's kind: `judge`, `describe`, `evaluate`, `answer`, `observe`, `rows`, ...
     pub method: String,
     /// Parameters, as [`isr_api::messages`] defines them.
     pub params: Value,
@@ -95,7 +95,7 @@ pub enum FromPlugin {
 /// A component that a plugin declares.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Declared {
-    /// `judge`, `retrospector` or `objective`.
+    /// `judge`, `retrospector`, `objective`, `evaluator`, `observer`, `data`, `preferences` or `demonstrations`.
     pub kind: Kind,
     /// The name that a config gives as `type`.
     pub name: String,
@@ -113,6 +113,10 @@ pub struct Declared {
     /// Number of [`ToPlugin::Calls`] messages that it works on concurrently. Default 1.
     #[serde(default = "one")]
     pub workers: usize,
+    /// Optional capabilities, which a program that does not know them ignores: `costly` of an evaluator that asks a
+    /// server or a model ([`Evaluator::is_costly`](isr_api::Evaluator::is_costly)).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub features: Vec<String>,
 }
 
 fn one() -> usize {

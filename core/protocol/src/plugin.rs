@@ -3,11 +3,17 @@
 use std::sync::Arc;
 
 use isr_api::messages::ComponentSpec;
-use isr_api::{Cause, Judge, Kind, Manifest, PreferenceObjective, Retrospector};
+use isr_api::{
+    Cause, Demonstrations, Evaluator, Judge, Kind, Manifest, Observer, PreferenceObjective, Preferences,
+    Retrospector, SampleSource,
+};
 use isr_config::plugin::{Plugin, PluginFile, PluginSettings};
 use serde_json::json;
 
-use crate::component::{RemoteJudge, RemoteObjective, RemoteRetrospector};
+use crate::component::{
+    RemoteDemonstrations, RemoteEvaluator, RemoteJudge, RemoteObjective, RemoteObserver,
+    RemoteRetrospector, RemoteRows,
+};
 use crate::limits::Limits;
 use crate::message::Declared;
 use crate::program::Program;
@@ -32,10 +38,41 @@ impl RemotePlugin {
     }
 
     fn session(&self, kind: Kind, name: &str, with: &PluginSettings<'_>) -> Result<Session, Cause> {
+        self.session_within(self.limits, kind, name, with)
+    }
+
+    fn session_within(
+        &self,
+        limits: Limits,
+        kind: Kind,
+        name: &str,
+        with: &PluginSettings<'_>,
+    ) -> Result<Session, Cause> {
         let component = ComponentSpec { kind, name: name.to_owned(), settings: with.settings.clone() };
-        Ok(Session::start(self.program.clone(), component, self.limits)?)
+        Ok(Session::start(self.program.clone(), component, limits)?)
+    }
+
+    /// Whether a component declares this capability.
+    fn has(&self, kind: Kind, name: &str, feature: &str) -> bool {
+        let is_it = |it: &&Manifest| it.kind == kind && it.name == name;
+        self.manifests.iter().find(is_it).is_some_and(|it| it.features.iter().any(|it| it == feature))
     }
 }
+
+/// The kinds of components that a process can be.
+pub const KINDS: [Kind; 8] = [
+    Kind::Data,
+    Kind::Retrospector,
+    Kind::Judge,
+    Kind::Objective,
+    Kind::Evaluator,
+    Kind::Demonstrations,
+    Kind::Preferences,
+    Kind::Observer,
+];
+
+/// The feature of an evaluator that asks a server or a model.
+const COSTLY: &str = "costly";
 
 impl Plugin for RemotePlugin {
     fn manifests(&self) -> &[Manifest] {
@@ -57,6 +94,36 @@ impl Plugin for RemotePlugin {
     ) -> Result<Arc<dyn PreferenceObjective>, Cause> {
         Ok(Arc::new(RemoteObjective::new(name, self.session(Kind::Objective, name, with)?)?))
     }
+
+    fn data(&self, name: &str, with: &PluginSettings<'_>) -> Result<Arc<dyn SampleSource>, Cause> {
+        Ok(Arc::new(RemoteRows::new(name, self.session(Kind::Data, name, with)?)))
+    }
+
+    fn evaluator(&self, name: &str, with: &PluginSettings<'_>) -> Result<Arc<dyn Evaluator>, Cause> {
+        let is_costly = self.has(Kind::Evaluator, name, COSTLY);
+        let session = self.session(Kind::Evaluator, name, with)?;
+        Ok(Arc::new(RemoteEvaluator::new(name, session, is_costly)))
+    }
+
+    fn demonstrations(
+        &self,
+        name: &str,
+        with: &PluginSettings<'_>,
+    ) -> Result<Arc<dyn Demonstrations>, Cause> {
+        let session = self.session(Kind::Demonstrations, name, with)?;
+        Ok(Arc::new(RemoteDemonstrations::new(name, session)))
+    }
+
+    fn preferences(&self, name: &str, with: &PluginSettings<'_>) -> Result<Arc<dyn Preferences>, Cause> {
+        Ok(Arc::new(RemoteRows::new(name, self.session(Kind::Preferences, name, with)?)))
+    }
+
+    fn observer(&self, name: &str, with: &PluginSettings<'_>) -> Result<Arc<dyn Observer>, Cause> {
+        // A new process would know nothing of earlier events.
+        let limits = Limits { restarts: 0, ..self.limits };
+        let session = self.session_within(limits, Kind::Observer, name, with)?;
+        Ok(Arc::new(RemoteObserver::new(name, session)))
+    }
 }
 
 fn limits(options: &PluginFile) -> Limits {
@@ -65,8 +132,8 @@ fn limits(options: &PluginFile) -> Limits {
 }
 
 fn manifest(declared: Declared) -> Manifest {
-    let Declared { kind, name, version, help, schema, example, workers: _ } = declared;
+    let Declared { kind, name, version, help, schema, example, workers: _, features } = declared;
     let none = || json!({ "type": "object", "properties": {}, "additionalProperties": false });
     let schema = schema.unwrap_or_else(none);
-    Manifest { kind, name, version, help, schema, example, features: Vec::new() }
+    Manifest { kind, name, version, help, schema, example, features }
 }

@@ -32,6 +32,16 @@ impl Observers {
             }
         }
     }
+
+    /// Waits until the observers have handled all events. One that has failed has said so itself.
+    pub(crate) async fn flush(&self) {
+        for (observer, panicked) in &self.all {
+            if !panicked.load(Ordering::Relaxed) {
+                let observer = Arc::clone(observer);
+                let _ = tokio::task::spawn_blocking(move || drop(observer.flush())).await;
+            }
+        }
+    }
 }
 
 #[cfg(test)]

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use isr_api::{
-    Fingerprint, FinishReason, Frames, JudgeCase, Response, RetrospectionCase, VideoInput, VisualContext,
+    Fingerprint, FinishReason, Frames, JudgeCase, LabelledSample, Response, RetrospectionCase, Sample,
+    VideoInput, VisualContext,
 };
 
 /// A clip of `count` frames of a size in pixels, with varying colours and one frame per second.
@@ -53,6 +54,13 @@ pub fn case(first: &str, second: &str) -> JudgeCase {
 /// A retrospection case with an optional previous description; its seed is 11.
 pub fn retrospection(previous: Option<&str>) -> RetrospectionCase {
     RetrospectionCase { scene: scene(), previous: previous.map(context), seed: 11 }
+}
+
+/// A held-out sample of [`scene`] without facts; its reference answer is "the bar is red.".
+pub fn labelled_sample() -> LabelledSample {
+    let (video, instruction) = (scene().video, "what colour is the bar?".to_owned());
+    let sample = Sample { id: "s7".into(), video, instruction };
+    LabelledSample { sample, reference: "the bar is red.".to_owned(), facts: serde_json::Value::Null }
 }
 
 /// Ordinary judge cases: several answers and seeds, with and without a context.

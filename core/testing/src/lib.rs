@@ -9,6 +9,10 @@
 //! | [`encoder`] | [`VideoEncoder`](isr_api::VideoEncoder) |
 //! | [`policy`] | [`Policy`](isr_api::Policy) |
 //! | [`evaluator`] | [`Evaluator`](isr_api::Evaluator) |
+//! | [`observer`] | [`Observer`](isr_api::Observer) |
+//! | [`data`] | [`SampleSource`](isr_api::SampleSource) |
+//! | [`preferences`] | [`Preferences`](isr_api::Preferences) |
+//! | [`demonstrations`] | [`Demonstrations`](isr_api::Demonstrations) |
 //!
 //! A suite takes a component and returns the first [`Failure`] of each broken rule; an empty list means that the
 //! contract holds. It takes about a second for a component without costs of its own, supplies [`FakePolicy`]
@@ -42,6 +46,7 @@
 //! ```
 
 mod call;
+mod dataset;
 mod encoder;
 mod evaluator;
 mod fake_policy;
@@ -50,18 +55,21 @@ pub mod fixtures;
 mod judge;
 mod objective;
 mod objective_batches;
+mod observer;
 mod policy;
 mod retrospector;
 mod scripted_policy;
 mod thread_group;
 
 pub use call::{LONGEST_CALL, calls_made, set_longest_call};
+pub use dataset::{data, demonstrations, preferences};
 pub use encoder::encoder;
 pub use evaluator::evaluator;
 pub use fake_policy::FakePolicy;
 pub use finding::Failure;
 pub use judge::{JudgeRules, judge};
 pub use objective::{ObjectiveRules, objective};
+pub use observer::observer;
 pub use policy::policy;
 pub use retrospector::retrospector;
 pub use scripted_policy::ScriptedPolicy;

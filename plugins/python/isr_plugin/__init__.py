@@ -1,4 +1,5 @@
-"""Judges, retrospectors and objectives for isr-dpo, written in Python (3.9 or later, standard library only).
+"""Components for isr-dpo, written in Python (3.9 or later, standard library only): judges, retrospectors, objectives,
+evaluators, observers, and datasets of samples, preferences and demonstrations.
 
 A file with this in it is a plugin:
 
@@ -15,18 +16,22 @@ A config names it with `plugins = ["brevity.py"]` and `judge.type = "brevity"`. 
 """
 
 import base64
+import inspect
+import os
 from dataclasses import dataclass, field
 from typing import Any, Dict, List, Optional
 
 from ._wire import read, write
 
-__all__ = ["BadInput", "Context", "Judge", "JudgeCase", "Objective", "Response", "RetrospectionCase",
-           "Retrospector", "Scene", "View", "Vote", "log", "serve"]
+__all__ = ["Assessment", "BadInput", "Context", "Data", "Demonstration", "Demonstrations", "Evaluator", "Judge",
+           "JudgeCase", "Objective", "Observer", "Preference", "Preferences", "Response", "RetrospectionCase",
+           "Retrospector", "Sample", "Scene", "View", "Vote", "log", "serve"]
 __version__ = "0.1.0"
 
 
 class BadInput(Exception):
-    """Raised for a case that cannot be processed while others can: its sample is quarantined."""
+    """Raised for a case that cannot be processed while others can: its sample is quarantined. In the place of a row of
+    preferences or demonstrations it says why that row cannot be used."""
 
 
 @dataclass
@@ -128,8 +133,51 @@ class View:
     lengths: List[int]
 
 
+@dataclass
+class Sample:
+    """A video with an instruction; in held-out and audit samples, with the reference answer and whatever else is known
+    about it. A relative path is looked for beside the plugin's file, then in the working directory."""
+    id: str
+    video: str
+    instruction: str
+    reference: Optional[str] = None
+    facts: Any = None
+
+
+@dataclass
+class Assessment:
+    """What an evaluator says about a text: `quality`, larger is better, and metrics, which are averaged over samples."""
+    quality: float
+    metrics: Dict[str, float] = field(default_factory=dict)
+
+
+@dataclass
+class Preference:
+    """A pair of answers of which one is better. `turns` are earlier ones, `{"role": ..., "text": ...}`; `p_chosen` is
+    the probability that `chosen` is better; `origin` says where the row stands. A relative path is looked for as that
+    of a sample."""
+    prompt: str
+    chosen: str
+    rejected: str
+    video: Optional[str] = None
+    turns: List[Dict[str, str]] = field(default_factory=list)
+    p_chosen: Optional[float] = None
+    id: Optional[str] = None
+    origin: Optional[str] = None
+
+
+@dataclass
+class Demonstration:
+    """A prompt with the answer to be learnt; fields as those of `Preference`."""
+    prompt: str
+    answer: str
+    video: Optional[str] = None
+    turns: List[Dict[str, str]] = field(default_factory=list)
+    id: Optional[str] = None
+
+
 class Component:
-    """What judges, retrospectors and objectives have in common."""
+    """What components of all kinds have in common."""
 
     kind = ""
     name = ""            # in configs; by default from the class: BestOfTwo is `best_of_two`
@@ -146,6 +194,10 @@ class Component:
 
     def setup(self):
         """Called once with `self.settings` set; a ValueError names the setting that is wrong."""
+
+    def find(self, path):
+        """A path as it is where there is such a file or folder, else beside the plugin's file."""
+        return path if os.path.exists(path) else os.path.join(os.path.dirname(inspect.getfile(type(self))), path)
 
 
 class Judge(Component):
@@ -181,6 +233,74 @@ class Objective(Component):
     def evaluate(self, *views: View):
         """`(loss, gradients, metrics)`: the mean over pairs, its derivative by each number of each view's
         `policy`, and figures for the log. Pure: the same views give the same value."""
+        raise NotImplementedError
+
+
+class Evaluator(Component):
+    """Override `answer`, or `answer_batch` for a model that takes several at once."""
+    kind = "evaluator"
+    costly = False  # True where it asks a server or a model: judges are then not compared with it
+
+    def answer(self, sample: Sample, text: str) -> Optional[Assessment]:
+        """Evaluates an answer to the sample's instruction; None where the sample does not say enough. The same sample
+        and text give the same assessment."""
+        raise NotImplementedError
+
+    def answer_batch(self, answers):
+        """One assessment for each `(sample, text)`; an exception in the list is that one's."""
+        return [caught(lambda both: self.answer(*both), both) for both in answers]
+
+    def context(self, sample: Sample, text: str) -> Optional[Assessment]:
+        """Evaluates a description of the sample's video."""
+        return None
+
+
+class Observer(Component):
+    """Override `observe`."""
+    kind = "observer"
+
+    def observe(self, event: Dict[str, Any]):
+        """Handles an event, a dict with its name as `event` and its `time`. Events come one at a time, in order. An
+        observer that raises gets no more of them; the run goes on."""
+        raise NotImplementedError
+
+    def flush(self):
+        """Called when a run ends, for whatever reason: the process is ended soon after."""
+
+
+class Data(Component):
+    """Override `training` and `evaluation`. Each yields the same samples in the same order whenever it is called, with
+    ids of their own; both share no video."""
+    kind = "data"
+
+    def training(self):
+        """Yields a `Sample` for each training sample; a reference answer does not reach the training."""
+        raise NotImplementedError
+
+    def evaluation(self):
+        """Yields a `Sample` with `reference` for each held-out sample."""
+        return []
+
+    def audit(self):
+        """Yields training samples whose `reference` is known, by which judges are measured."""
+        return []
+
+
+class Preferences(Component):
+    """Override `rows`, which yields the same rows in the same order whenever it is called."""
+    kind = "preferences"
+
+    def rows(self):
+        """Yields a `Preference` for each row, or a `BadInput` for one that cannot be used: it is quarantined."""
+        raise NotImplementedError
+
+
+class Demonstrations(Component):
+    """Override `rows`, which yields the same rows in the same order whenever it is called."""
+    kind = "demonstrations"
+
+    def rows(self):
+        """Yields a `Demonstration` for each row, or a `BadInput` for one that cannot be used: it is quarantined."""
         raise NotImplementedError
 
 

@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import math
 import numbers
 import os
 import queue
@@ -10,8 +11,9 @@ import sys
 import threading
 import traceback
 
-from . import (BadInput, Context, Judge, JudgeCase, Response, RetrospectionCase, Scene, View, Vote,
-               __version__, caught)
+from . import (Assessment, BadInput, Context, Evaluator, Judge, JudgeCase, Response, RetrospectionCase, Sample, Scene,
+               View, Vote, __version__, caught)
+from ._rows import Pages
 from ._wire import end, explained, read, take_over, write
 
 PROTOCOL = 1
@@ -22,7 +24,7 @@ class Server:
 
     def __init__(self, classes):
         self.classes, self.incoming = classes, take_over()
-        self.component = None
+        self.component, self.pages = None, None
         self.messages = queue.SimpleQueue()
         self.answers: Dict[int, queue.SimpleQueue] = {}
         self.cancelled = set()
@@ -65,23 +67,33 @@ class Server:
                 if call["id"] in self.cancelled:
                     self.cancelled.discard(call["id"])
                     self.reply(call["id"], BadInput("cancelled"))
-            batched = type(self.component).judge_batch if isinstance(self.component, Judge) else None
-            if batched not in (None, Judge.judge_batch) and wanted and wanted[0]["method"] == "judge":
-                self.judge_batch(wanted)
-            else:
-                for call in wanted:
-                    self.reply(call["id"], caught(self.call, call), call["method"])
+            for method in dict.fromkeys(call["method"] for call in wanted):
+                alike = [call for call in wanted if call["method"] == method]
+                if self.is_batched(method):
+                    self.work_together(method, alike)
+                else:
+                    for call in alike:
+                        self.reply(call["id"], caught(self.call, call), method)
 
-    def judge_batch(self, calls):
-        cases = [self.case(call, JudgeCase) for call in calls]
-        verdicts = caught(self.component.judge_batch, cases)
-        if isinstance(verdicts, Exception):
-            verdicts = [verdicts] * len(calls)
-        elif len(verdicts) != len(calls):
-            wrong = ValueError(f"judge_batch returned {len(verdicts)} answers for {len(calls)} cases")
-            verdicts = [wrong] * len(calls)
-        for call, verdict in zip(calls, verdicts):
-            self.reply(call["id"], verdict, "judge")
+    def is_batched(self, method):
+        """Whether the author has overridden the method that takes several cases."""
+        base, name = _BATCHED.get(method, (None, ""))
+        if base is None or not isinstance(self.component, base):
+            return False
+        return getattr(type(self.component), name) is not getattr(base, name)
+
+    def work_together(self, method, calls):
+        name = _BATCHED[method][1]
+        cases = [self.case(call, JudgeCase) if method == "judge" else self.assessed(call) for call in calls]
+        values = caught(getattr(self.component, name), cases)
+        if isinstance(values, Exception):
+            values = [values] * len(calls)
+        elif not isinstance(values, (list, tuple)) and not hasattr(values, "tolist") or len(values) != len(calls):
+            count = f"{len(values)} answers" if hasattr(values, "__len__") else f"{values!r:.80}"
+            wrong = ValueError(f"{name} returned {count} for {len(calls)} cases")
+            values = [wrong] * len(calls)
+        for call, value in zip(calls, values):
+            self.reply(call["id"], value, method)
 
     def call(self, call):
         method, params = call["method"], call["params"]
@@ -98,13 +110,28 @@ class Server:
         if method == "evaluate":
             loss, gradients, *metrics = self.component.evaluate(*(read(View, view) for view in params["views"]))
             return {"loss": loss, "gradients": list(gradients), "metrics": dict(*metrics)}
+        if method == "answer":
+            return self.component.answer(*self.assessed(call))
+        if method == "context":
+            return self.component.context(*self.assessed(call))
+        if method == "observe":
+            return _ignored(self.component.observe(params))
+        if method == "flush":
+            return _ignored(self.component.flush())
+        if method == "rows":
+            return self.pages.page(params["set"], params["start"], params["count"])
         raise ValueError(f"there is no method {method}")
+
+    def assessed(self, call):
+        """The sample and the text of an `answer` or a `context`."""
+        return read(Sample, call["params"]["sample"]), call["params"]["text"]
 
     def configure(self, kind, name, settings):
         found = [it for it in self.classes if it.kind == kind and _name(it) == name]
         if not found:
             raise ValueError(f"there is no {kind} `{name}`")
         self.component = found[0](settings)
+        self.pages = Pages(self.component)
         for _ in range(self.component.workers - 1):
             threading.Thread(target=self.work, daemon=True).start()
 
@@ -139,13 +166,16 @@ class Server:
         if isinstance(value, list) and all(isinstance(it, Vote) for it in value):
             value = {"votes": [vars(vote) for vote in value]}
         try:
+            if isinstance(value, Assessment):
+                value = _figures(value)
             write({"type": "result", "id": call, "value": value})
+        except BadInput as error:
+            self.report(call, error)
         except (TypeError, ValueError) as error:
             self.report(call, BadInput(f"{error}: {value!r:.200}"))
 
     def unusable(self, method, value):
-        batched = method == "judge" and type(self.component).judge_batch is not Judge.judge_batch
-        name = "judge_batch" if batched else method
+        name = _BATCHED[method][1] if self.is_batched(method) else method
         code = getattr(getattr(type(self.component), name), "__code__", None)
         where = f" ({os.path.basename(code.co_filename)}, line {code.co_firstlineno})" if code else ""
         kind = type(value).__name__
@@ -165,8 +195,40 @@ def _is_verdict(value):
     return not isinstance(value, bool) and isinstance(value, (numbers.Real, dict)) or hasattr(value, "tolist")
 
 
+def _is_assessment(value):
+    """None, an assessment, or one as the protocol has it."""
+    return value is None or isinstance(value, (Assessment, dict))
+
+
+def _figures(assessment):
+    """An assessment as the protocol has it. A BadInput names a figure that is no finite number."""
+    def number(name, value):
+        value = value.tolist() if hasattr(value, "tolist") else value
+        if not isinstance(value, numbers.Real):
+            raise BadInput(f"its answer cannot be used: `{name}` is {value!r:.80} ({type(value).__name__}), not a number")
+        if not math.isfinite(value):
+            raise BadInput(f"its answer cannot be used: `{name}` is {value}; leave out a metric without a value")
+        return float(value)
+
+    if not isinstance(assessment.metrics, dict):
+        kind = type(assessment.metrics).__name__
+        raise BadInput(f"its answer cannot be used: `metrics` is a {kind}, not a dict of numbers by name")
+    metrics = {str(name): number(name, value) for name, value in assessment.metrics.items()}
+    return {"quality": number("quality", assessment.quality), "metrics": metrics}
+
+
+def _ignored(_value):
+    """What an observer returns is of no use to anybody, and may be nothing that JSON has."""
+    return None
+
+
+# Methods that take several cases at once where an author overrides them.
+_BATCHED = {"judge": (Judge, "judge_batch"), "answer": (Evaluator, "answer_batch")}
+
+_ASSESSMENT = (_is_assessment, "None or an Assessment")
 _RETURNS = {"judge": (_is_verdict, "a probability or a list of votes"),
-            "describe": (lambda value: isinstance(value, str), "a text")}
+            "describe": (lambda value: isinstance(value, str), "a text"),
+            "answer": _ASSESSMENT, "context": _ASSESSMENT}
 
 
 def _name(component):
@@ -176,8 +238,9 @@ def _name(component):
 def declare(component):
     schema = component.schema or _schema(component.defaults)
     text = component.help or inspect.getdoc(component) or ""
+    features = ["costly"] if getattr(component, "costly", False) else []
     return {"kind": component.kind, "name": _name(component), "version": component.version, "help": text,
-            "schema": schema, "example": component.example, "workers": component.workers}
+            "schema": schema, "example": component.example, "workers": component.workers, "features": features}
 
 
 _TYPES = ((bool, "boolean"), (int, "integer"), (float, "number"), (str, "string"), (list, "array"),

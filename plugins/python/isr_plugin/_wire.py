@@ -41,7 +41,7 @@ def take_over():
 
 def write(message):
     """Writes a message. Nothing happens outside isr, as where a test calls a judge."""
-    line = json.dumps(message, allow_nan=False, default=_plain)
+    line = encoded(message)
     if _outgoing is not None:
         with _writing:
             _outgoing.write(line + "\n")
@@ -54,10 +54,17 @@ def read(cls, values, **others):
     return cls(**{key: value for key, value in values.items() if key in names}, **others)
 
 
+def encoded(message):
+    """A message as JSON. A TypeError or ValueError names what cannot be sent."""
+    return json.dumps(message, allow_nan=False, default=_plain)
+
+
 def _plain(value):
-    """numpy scalars and arrays as numbers and lists."""
+    """numpy scalars and arrays as numbers and lists, paths as text."""
     if hasattr(value, "tolist"):
         return value.tolist()
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
     raise TypeError(f"{type(value).__name__} cannot be sent to isr")
 
 

@@ -5,9 +5,9 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use isr_api::Cause;
+use isr_api::{Cause, Kind};
 use isr_config::plugin::{Plugin, PluginFile, PluginLoader};
-use isr_protocol::{Program, RemotePlugin};
+use isr_protocol::{KINDS, Program, RemotePlugin};
 
 use crate::package;
 
@@ -22,6 +22,10 @@ impl PluginLoader for PythonLoader {
 
     fn extensions(&self) -> &'static [&'static str] {
         &["py"]
+    }
+
+    fn kinds(&self) -> &'static [Kind] {
+        &KINDS
     }
 
     fn options(&self) -> &'static [&'static str] {

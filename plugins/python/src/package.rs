@@ -5,9 +5,10 @@ use std::io;
 
 use tempfile::TempDir;
 
-const FILES: [(&str, &str); 4] = [
+const FILES: [(&str, &str); 5] = [
     ("__init__.py", include_str!("../isr_plugin/__init__.py")),
     ("__main__.py", include_str!("../isr_plugin/__main__.py")),
+    ("_rows.py", include_str!("../isr_plugin/_rows.py")),
     ("_server.py", include_str!("../isr_plugin/_server.py")),
     ("_wire.py", include_str!("../isr_plugin/_wire.py")),
 ];

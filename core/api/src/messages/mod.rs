@@ -16,6 +16,9 @@
 //! | `describe` | [`DescribeMessage`] |
 //! | `requirements` | [`RequirementsMessage`] |
 //! | `evaluate`, its reply | [`BatchMessage`], [`ValueMessage`] |
+//! | `answer` and `context` of evaluators, their reply | [`AssessMessage`], [`AssessmentMessage`] |
+//! | `observe` | [`ObserveMessage`] |
+//! | `rows`, its reply | [`RowsMessage`], [`PageMessage`] of [`SampleMessage`], [`PreferenceMessage`], [`DemonstrationMessage`] or [`UnusableMessage`] |
 //! | questions to the policy: `generate`, `score`, `frame` | [`GenerateMessage`], [`ScoreMessage`], [`FrameMessage`] |
 //! | limits of questions | [`QuestionLimits`] |
 //!
@@ -24,14 +27,17 @@
 //! them, and have a default for every field that was added later.
 
 mod case;
+mod event;
 mod limits;
 mod names;
 mod number;
 mod objective;
 mod question;
+mod sample;
 mod verdict;
 
 pub use case::{ComponentSpec, DescribeMessage, JudgeMessage, VideoInfo};
+pub use event::{EventMessage, ObserveMessage};
 pub use limits::QuestionLimits;
 pub use names::names;
 pub use number::Number;
@@ -41,6 +47,10 @@ pub use objective::{
 pub use question::{
     FrameMessage, GenerateMessage, PartMessage, ScoreMessage, TurnMessage, prompt_from_turns,
     prompt_to_turns,
+};
+pub use sample::{
+    AssessMessage, AssessmentMessage, DemonstrationMessage, PageMessage, PreferenceMessage, RowsMessage,
+    SampleMessage, UnusableMessage,
 };
 pub use verdict::{VerdictMessage, VoteMessage};
 

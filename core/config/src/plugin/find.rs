@@ -23,7 +23,7 @@ pub(crate) fn beside(directory: &Path, plugins: &mut toml::Value) {
 }
 
 /// An existing path, relative to the working directory if it is below that, else absolute.
-fn from_here(path: &Path) -> String {
+pub(super) fn from_here(path: &Path) -> String {
     let real = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let here = std::env::current_dir().and_then(|here| here.canonicalize());
     let below = here.ok().and_then(|here| real.strip_prefix(here).map(Path::to_owned).ok());

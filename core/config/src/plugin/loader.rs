@@ -4,11 +4,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use isr_api::{
-    BuildContext, Cause, Judge, Kind, Manifest, Policy, PreferenceObjective, Retrospector, VideoEncoder,
+    BuildContext, Cause, Demonstrations, Evaluator, Judge, Kind, Manifest, Observer, Policy,
+    PreferenceObjective, Preferences, Retrospector, SampleSource, VideoEncoder,
 };
 use serde_json::{Map, Value};
 
-use super::PluginFile;
+use super::{KINDS, PluginFile};
 
 /// A loaded plugin file: the manifests of its components, and their constructors.
 ///
@@ -61,6 +62,40 @@ pub trait Plugin: Send + Sync {
         let _ = with;
         Err(unsupported("policy", name))
     }
+
+    /// Builds a source of samples.
+    fn data(&self, name: &str, with: &PluginSettings<'_>) -> Result<Arc<dyn SampleSource>, Cause> {
+        let _ = with;
+        Err(unsupported("data source", name))
+    }
+
+    /// Builds an evaluator.
+    fn evaluator(&self, name: &str, with: &PluginSettings<'_>) -> Result<Arc<dyn Evaluator>, Cause> {
+        let _ = with;
+        Err(unsupported("evaluator", name))
+    }
+
+    /// Builds a set of demonstrations.
+    fn demonstrations(
+        &self,
+        name: &str,
+        with: &PluginSettings<'_>,
+    ) -> Result<Arc<dyn Demonstrations>, Cause> {
+        let _ = with;
+        Err(unsupported("set of demonstrations", name))
+    }
+
+    /// Builds a set of preferences.
+    fn preferences(&self, name: &str, with: &PluginSettings<'_>) -> Result<Arc<dyn Preferences>, Cause> {
+        let _ = with;
+        Err(unsupported("set of preferences", name))
+    }
+
+    /// Builds an observer.
+    fn observer(&self, name: &str, with: &PluginSettings<'_>) -> Result<Arc<dyn Observer>, Cause> {
+        let _ = with;
+        Err(unsupported("observer", name))
+    }
 }
 
 /// The input of a [`Plugin`]'s constructors.
@@ -83,6 +118,11 @@ pub trait PluginLoader: Send + Sync {
 
     /// Returns the file extensions, in lower case and without a dot.
     fn extensions(&self) -> &'static [&'static str];
+
+    /// Returns the kinds of components that its files may give. A file with another is rejected. Default: [`KINDS`].
+    fn kinds(&self) -> &'static [Kind] {
+        &KINDS
+    }
 
     /// Returns the options of a [`PluginFile`] that it supports. Others are rejected before `load` is called.
     fn options(&self) -> &'static [&'static str];

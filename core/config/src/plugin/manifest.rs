@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::check_schema;
 use crate::registry::Entry;
 
-/// Kinds of components that a plugin file can provide.
+/// Kinds of components that a plugin file can provide, unless its [loader](super::PluginLoader::kinds) says otherwise.
 pub const KINDS: [Kind; 5] =
     [Kind::Encoder, Kind::Policy, Kind::Retrospector, Kind::Judge, Kind::Objective];
 
@@ -19,17 +19,18 @@ pub(crate) const MARK: &str = "x-plugin";
 
 /// Operations of the config engine on a [`Manifest`].
 pub(crate) trait ManifestSchema {
-    /// Checks kind, name, schema and example.
-    fn check(&self) -> Result<(), String>;
+    /// Checks kind (one of `kinds`), name, schema and example.
+    fn check(&self, kinds: &[Kind]) -> Result<(), String>;
     /// Returns the schema for embedding, and adds its definitions to the generator's under a unique prefix.
     fn subschema(&self, generator: &mut SchemaGenerator) -> Schema;
 }
 
 impl ManifestSchema for Manifest {
-    fn check(&self) -> Result<(), String> {
+    fn check(&self, kinds: &[Kind]) -> Result<(), String> {
         let Self { kind, name, .. } = self;
-        if !KINDS.contains(kind) {
-            let kinds = KINDS.map(Kind::section).join(", ");
+        if !kinds.contains(kind) {
+            let kinds: Vec<_> = kinds.iter().map(|kind| kind.section()).collect();
+            let kinds = kinds.join(", ");
             return Err(format!("`{name}` is of kind `{}`; a plugin may give: {kinds}", kind.section()));
         }
         if !is_name(name) {

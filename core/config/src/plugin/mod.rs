@@ -17,7 +17,7 @@
 //! [`register_loader!`](crate::register_loader).
 //!
 //! # Trust
-//! Return values of plugins are validated at the boundary (`checked.rs`): probabilities, lengths, shapes, finite
+//! Return values of plugins are validated at the boundary (`checked/`): probabilities, lengths, shapes, finite
 //! numbers. Every error names the plugin and the call ([`PluginError`]).
 
 mod check_schema;

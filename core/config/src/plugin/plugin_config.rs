@@ -12,8 +12,12 @@ use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
+use super::checked::Source;
 use super::{LoadedPlugin, PluginError, PluginSettings, checked, current_plugins};
-use crate::registry::{EncoderConfig, JudgeConfig, ObjectiveConfig, PolicyConfig, RetrospectorConfig};
+use crate::registry::{
+    DataConfig, DemonstrationsConfig, EncoderConfig, EvaluatorConfig, JudgeConfig, ObjectiveConfig,
+    ObserverConfig, PolicyConfig, PreferencesConfig, RetrospectorConfig,
+};
 
 /// Tag of all plugin configs. It cannot collide: keys and names contain no parentheses.
 const TAG: &str = "(plugin)";
@@ -69,6 +73,10 @@ impl PluginConfig {
         map.end()
     }
 
+    fn source(&self) -> Source<'_> {
+        Source { name: &self.name, file: &self.from.path }
+    }
+
     fn failed(&self, cause: Cause) -> Cause {
         let file = self.from.path.display();
         PluginError::new(&self.name, "construct", format!("{cause} ({file})")).into()
@@ -107,7 +115,7 @@ macro_rules! plugin_configs {
             fn build(&self, cx: &BuildContext) -> Result<Arc<dyn isr_api::$built>, Cause> {
                 let PluginConfig { name, settings, from } = &self.0;
                 let built = from.plugin.$build(name, &PluginSettings { settings, cx });
-                built.map(|inner| $checked(name, inner)).map_err(|cause| self.0.failed(cause))
+                built.map(|inner| $checked(self.0.source(), inner)).map_err(|cause| self.0.failed(cause))
             }
         }
     )+};
@@ -119,4 +127,9 @@ plugin_configs!(
     Retrospector: RetrospectorConfig, retrospector => Retrospector, checked::retrospector;
     Judge: JudgeConfig, judge => Judge, checked::judge;
     Objective: ObjectiveConfig, objective => PreferenceObjective, checked::objective;
+    Data: DataConfig, data => SampleSource, checked::data;
+    Evaluator: EvaluatorConfig, evaluator => Evaluator, checked::evaluator;
+    Demonstrations: DemonstrationsConfig, demonstrations => Demonstrations, checked::demonstrations;
+    Preferences: PreferencesConfig, preferences => Preferences, checked::preferences;
+    Observer: ObserverConfig, observer => Observer, checked::observer;
 );

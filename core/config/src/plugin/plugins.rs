@@ -90,7 +90,7 @@ fn load(file: &PluginFile, folders: &[PathBuf]) -> Result<LoadedPlugin, String> 
     if components > COMPONENTS {
         return Err(format!("it gives {components} components; at most {COMPONENTS} are allowed"));
     }
-    plugin.manifests().iter().try_for_each(Manifest::check)?;
+    plugin.manifests().iter().try_for_each(|manifest| manifest.check(loader.kinds()))?;
     Ok(LoadedPlugin { path, plugin })
 }
 

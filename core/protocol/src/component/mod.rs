@@ -1,12 +1,18 @@
 //! Components on a session.
 
+mod evaluator;
 mod judge;
 mod objective;
+mod observer;
 mod retrospector;
+mod rows;
 
+pub use evaluator::RemoteEvaluator;
 pub use judge::RemoteJudge;
 pub use objective::RemoteObjective;
+pub use observer::RemoteObserver;
 pub use retrospector::RemoteRetrospector;
+pub use rows::{RemoteDemonstrations, RemoteRows};
 
 use isr_api::ComponentError;
 use isr_config::plugin::PluginError;

@@ -132,8 +132,13 @@ impl IterativeLoop {
     /// with newly built components resumes from the same directory. (The policy of this loop may be partly trained,
     /// which [`Error::OtherRun`] rejects.)
     pub async fn run(&self) -> Result<Summary, Error> {
-        // Other processes must not wait for one that is gone.
-        self.iterate().await.inspect_err(|error| self.processes.fail(error))
+        let outcome = self.iterate().await;
+        if let Err(error) = &outcome {
+            // Other processes must not wait for one that is gone.
+            self.processes.fail(error);
+        }
+        self.observers.flush().await;
+        outcome
     }
 
     async fn iterate(&self) -> Result<Summary, Error> {

@@ -106,6 +106,7 @@ impl Server {
             schema: Some(it.schema.clone()),
             example: it.example.clone(),
             workers: std::thread::available_parallelism().map_or(1, usize::from),
+            features: Vec::new(),
         };
         let sdk = format!("isr-plugin {}", isr_plugin::VERSION);
         FromPlugin::Hello { protocol: VERSION, sdk, components: manifests.map(declared).collect() }

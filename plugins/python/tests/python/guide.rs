@@ -80,3 +80,31 @@ fn the_objective_keeps_the_contract() {
     let found = isr_testing::objective(objective(&*plugin, "margin").unwrap(), &ObjectiveRules::default());
     assert!(found.is_empty(), "{found:#?}");
 }
+
+#[test]
+fn the_evaluator_the_observer_and_the_datasets_are_what_the_guide_says() {
+    for (says, kinds) in [
+        ("class Named", vec![(Kind::Evaluator, "named")]),
+        ("class Losses", vec![(Kind::Observer, "losses")]),
+        ("class Clips", vec![(Kind::Data, "clips"), (Kind::Preferences, "pairs")]),
+    ] {
+        let plugin = block(says).load().unwrap();
+        let found: Vec<_> = plugin.manifests().iter().map(|it| (it.kind, it.name.as_str())).collect();
+        assert_eq!(found, kinds);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_components_of_other_kinds_keep_their_contracts() {
+    let (settings, cx) = (&serde_json::Map::new(), &isr_api::BuildContext::default());
+    let with = &isr_config::plugin::PluginSettings { settings, cx };
+    let (named, losses, clips) = (block("class Named"), block("class Losses"), block("class Clips"));
+    let evaluator = named.load().unwrap().evaluator("named", with).unwrap();
+    let sample = isr_testing::fixtures::labelled_sample();
+    assert_eq!(isr_testing::evaluator(evaluator, &sample, "the bar").await, []);
+    let observer = losses.load().unwrap().observer("losses", with).unwrap();
+    assert_eq!(isr_testing::observer(observer), []);
+    let datasets = clips.load().unwrap();
+    assert_eq!(isr_testing::data(datasets.data("clips", with).unwrap()).await, []);
+    assert_eq!(isr_testing::preferences(datasets.preferences("pairs", with).unwrap()).await, []);
+}

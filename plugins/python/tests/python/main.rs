@@ -7,6 +7,7 @@ mod fakes;
 mod garbage;
 mod guide;
 mod hostile;
+mod kinds;
 mod messages;
 mod policy;
 mod run;

@@ -4,7 +4,8 @@ use std::path::Path;
 use std::process::Command;
 
 use isr_api::messages::{
-    DescribeMessage, FrameMessage, GenerateMessage, GranularityMessage, JudgeMessage, RequirementsMessage,
+    AssessmentMessage, DemonstrationMessage, DescribeMessage, FrameMessage, GenerateMessage,
+    GranularityMessage, JudgeMessage, PageMessage, PreferenceMessage, RequirementsMessage, SampleMessage,
     ScoreMessage, ValueMessage, VideoInfo, ViewMessage, VoteMessage, names,
 };
 use isr_api::{Continuation, FinishReason, Response, Role, Sampling, View, VisualContext};
@@ -37,16 +38,26 @@ case.score("?", ["a"])
 scene.frame(0)
 server = _server.Server.__new__(_server.Server)
 server.component = Margin()
+class Empty(isr_plugin.Preferences):
+    def rows(self):
+        return []
+
+datasets = _server.Server.__new__(_server.Server)
+datasets.component = Empty()
+datasets.pages = _server.Pages(datasets.component)
+page = {"id": 1, "method": "rows", "params": {"set": "rows", "start": 0, "count": 9}}
 call = lambda method, params: list(server.call({"id": 1, "method": method, "params": params}))
 newer = {"text": "a", "token_ids": [], "logprobs": [], "finish_reason": "stop", "policy": "", "of_tomorrow": 1}
 assert _wire.read(isr_plugin.Response, newer).text == "a"
 print(json.dumps({
     **{it.__name__: fields(it) for it in (
         isr_plugin.Scene, isr_plugin.Response, isr_plugin.Context, isr_plugin.JudgeCase,
-        isr_plugin.RetrospectionCase, isr_plugin.Vote, isr_plugin.View)},
+        isr_plugin.RetrospectionCase, isr_plugin.Vote, isr_plugin.View, isr_plugin.Sample, isr_plugin.Assessment,
+        isr_plugin.Preference, isr_plugin.Demonstration)},
     **{name: getattr(_wire, name) for name in (
         "VIEWS", "GRANULARITIES", "FINISH_REASONS", "ROLES", "CONTINUATIONS", "SAMPLING")},
     **asked, "requirements": call("requirements", None), "evaluate": call("evaluate", {"views": []}),
+    "rows": list(datasets.call(page)),
 }))
 "#;
 
@@ -77,6 +88,11 @@ fn the_package_has_the_names_of_the_messages() {
         ("RetrospectionCase", names::<DescribeMessage<VideoInfo>>()),
         ("Vote", names::<VoteMessage>()),
         ("View", names::<ViewMessage<Vec<f64>>>()),
+        ("Sample", names::<SampleMessage>()),
+        ("Assessment", names::<AssessmentMessage>()),
+        ("Preference", names::<PreferenceMessage>()),
+        ("Demonstration", names::<DemonstrationMessage>()),
+        ("rows", names::<PageMessage>()),
         ("generate", names::<GenerateMessage<bool>>()),
         ("score", names::<ScoreMessage<bool>>()),
         ("frame", names::<FrameMessage>()),

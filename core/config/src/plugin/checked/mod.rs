@@ -1,17 +1,29 @@
 //! Wrappers that validate the return values of plugins, so that an error names the plugin and the call.
 
+mod rows;
+
 use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use isr_api::{
-    CheckpointKind, ComponentError, Fingerprint, Frames, FrozenPolicy, GenerateRequest, Judge, JudgeCase,
-    ObjectiveBatch, ObjectiveValue, Policy, PreferenceObjective, ProgressSender, Requirements, Response,
-    RetrospectionCase, Retrospector, ScoreRequest, StepReport, TokenLogProbs, TrainStep, Verdict,
-    VideoEncoder, VisualFeatures,
+    Assessment, CheckpointKind, ComponentError, Evaluator, Event, Fingerprint, Frames, FrozenPolicy,
+    GenerateRequest, Judge, JudgeCase, LabelledSample, ObjectiveBatch, ObjectiveValue, Observer, Policy,
+    PreferenceObjective, ProgressSender, Requirements, Response, RetrospectionCase, Retrospector,
+    ScoreRequest, StepReport, TokenLogProbs, TrainStep, Verdict, VideoEncoder, VisualFeatures,
 };
 
 use super::PluginError;
+pub(super) use rows::{data, demonstrations, preferences};
+
+/// Where a component comes from.
+#[derive(Clone, Copy)]
+pub(super) struct Source<'a> {
+    /// Name of the component.
+    pub(super) name: &'a str,
+    /// The plugin's file.
+    pub(super) file: &'a Path,
+}
 
 /// A component of a plugin with its name.
 struct Checked<T: ?Sized> {
@@ -20,8 +32,8 @@ struct Checked<T: ?Sized> {
 }
 
 impl<T: ?Sized> Checked<T> {
-    fn new(name: &str, inner: Arc<T>) -> Arc<Self> {
-        Arc::new(Self { name: name.to_owned(), inner })
+    fn new(from: Source<'_>, inner: Arc<T>) -> Arc<Self> {
+        Arc::new(Self { name: from.name.to_owned(), inner })
     }
 
     fn wrong(&self, call: &'static str, message: String) -> PluginError {
@@ -29,24 +41,35 @@ impl<T: ?Sized> Checked<T> {
     }
 }
 
-pub(super) fn judge(name: &str, inner: Arc<dyn Judge>) -> Arc<dyn Judge> {
-    Checked::new(name, inner)
+pub(super) fn judge(from: Source<'_>, inner: Arc<dyn Judge>) -> Arc<dyn Judge> {
+    Checked::new(from, inner)
 }
 
-pub(super) fn retrospector(name: &str, inner: Arc<dyn Retrospector>) -> Arc<dyn Retrospector> {
-    Checked::new(name, inner)
+pub(super) fn retrospector(from: Source<'_>, inner: Arc<dyn Retrospector>) -> Arc<dyn Retrospector> {
+    Checked::new(from, inner)
 }
 
-pub(super) fn objective(name: &str, inner: Arc<dyn PreferenceObjective>) -> Arc<dyn PreferenceObjective> {
-    Checked::new(name, inner)
+pub(super) fn objective(
+    from: Source<'_>,
+    inner: Arc<dyn PreferenceObjective>,
+) -> Arc<dyn PreferenceObjective> {
+    Checked::new(from, inner)
 }
 
-pub(super) fn encoder(name: &str, inner: Arc<dyn VideoEncoder>) -> Arc<dyn VideoEncoder> {
-    Checked::new(name, inner)
+pub(super) fn encoder(from: Source<'_>, inner: Arc<dyn VideoEncoder>) -> Arc<dyn VideoEncoder> {
+    Checked::new(from, inner)
 }
 
-pub(super) fn policy(name: &str, inner: Arc<dyn Policy>) -> Arc<dyn Policy> {
-    Checked::new(name, inner)
+pub(super) fn evaluator(from: Source<'_>, inner: Arc<dyn Evaluator>) -> Arc<dyn Evaluator> {
+    Checked::new(from, inner)
+}
+
+pub(super) fn observer(from: Source<'_>, inner: Arc<dyn Observer>) -> Arc<dyn Observer> {
+    Checked::new(from, inner)
+}
+
+pub(super) fn policy(from: Source<'_>, inner: Arc<dyn Policy>) -> Arc<dyn Policy> {
+    Checked::new(from, inner)
 }
 
 #[async_trait]
@@ -110,6 +133,56 @@ impl PreferenceObjective for Checked<dyn PreferenceObjective> {
     }
 }
 
+impl Checked<dyn Evaluator> {
+    /// Figures that are not finite quarantine the sample, as a verdict's do.
+    fn finite(
+        &self,
+        call: &'static str,
+        assessment: Option<Assessment>,
+    ) -> Result<Option<Assessment>, ComponentError> {
+        let quality = assessment.iter().map(|it| ("quality", &it.quality));
+        let metrics = assessment.iter().flat_map(|it| &it.metrics).map(|(name, it)| (name.as_str(), it));
+        match quality.chain(metrics).find(|(_, figure)| !figure.is_finite()) {
+            Some((name, figure)) => Err(self.wrong(call, format!("its `{name}` is {figure}")).bad_input()),
+            None => Ok(assessment),
+        }
+    }
+}
+
+#[async_trait]
+impl Evaluator for Checked<dyn Evaluator> {
+    async fn answer(
+        &self,
+        sample: &LabelledSample,
+        answer: &str,
+    ) -> Result<Option<Assessment>, ComponentError> {
+        self.finite("answer", self.inner.answer(sample, answer).await?)
+    }
+
+    async fn context(
+        &self,
+        sample: &LabelledSample,
+        text: &str,
+    ) -> Result<Option<Assessment>, ComponentError> {
+        self.finite("context", self.inner.context(sample, text).await?)
+    }
+
+    fn is_costly(&self) -> bool {
+        self.inner.is_costly()
+    }
+}
+
+impl Observer for Checked<dyn Observer> {
+    /// Nothing comes back that could be wrong.
+    fn observe(&self, event: &Event<'_>) {
+        self.inner.observe(event);
+    }
+
+    fn flush(&self) -> Result<(), ComponentError> {
+        self.inner.flush()
+    }
+}
+
 #[async_trait]
 impl VideoEncoder for Checked<dyn VideoEncoder> {
     fn fingerprint(&self) -> Fingerprint {
@@ -163,7 +236,9 @@ impl Policy for Checked<dyn Policy> {
     }
 
     fn encoder(&self) -> Option<Arc<dyn VideoEncoder>> {
-        self.inner.encoder().map(|inner| encoder(&self.name, inner))
+        self.inner
+            .encoder()
+            .map(|inner| -> Arc<dyn VideoEncoder> { Arc::new(Checked { name: self.name.clone(), inner }) })
     }
 
     async fn generate(&self, request: GenerateRequest) -> Result<Vec<Response>, ComponentError> {
@@ -278,10 +353,11 @@ mod tests {
         let request =
             || GenerateRequest { prompt: Prompt::text("?"), sampling: Sampling::greedy(1), n: 1, seed: 0 };
         let (progress, mut pieces) = unbounded_channel();
-        let sound = policy("mine", Arc::new(Streaming(-1.0)));
+        let mine = Source { name: "mine", file: Path::new("mine.so") };
+        let sound = policy(mine, Arc::new(Streaming(-1.0)));
         assert_eq!(sound.generate_streaming(request(), progress.clone()).await.unwrap()[0].text, "a");
         assert_eq!(pieces.try_recv().unwrap(), Progress::Text { answer: 0, text: "a".to_owned() });
-        let faulty = policy("mine", Arc::new(Streaming(f32::NAN)));
+        let faulty = policy(mine, Arc::new(Streaming(f32::NAN)));
         let error = faulty.generate_streaming(request(), progress).await.unwrap_err().to_string();
         assert!(error.contains("an answer has the log-prob NaN"), "{error}");
         let asked = ScoreRequest {
