@@ -3,8 +3,7 @@
 //! Sampling needs the number of frames, which only decoding tells reliably. A small video is decoded and
 //! written in one pass, as starting a process costs more than decoding it. A video of more than
 //! [`IN_ONE_PASS`] bytes is decoded twice more: once to count frames, without conversion or output, and once
-//! to write the sampled frames. This bounds memory.
-
+//! to write the sampled frames. This bounds memory. Of a long one, `seek.rs` decodes the sampled frames alone.
 //!
 //! Errors are not all damage. A file that fails in a strict pass is decoded once more with a log of all packets
 //! and frames, which tells whether a frame was lost.
@@ -15,6 +14,7 @@ use std::time::Duration;
 
 use isr_api::Frames;
 use isr_ffmpeg::{Ending, Limits, Outcome, memory_is_short};
+use tokio::sync::Semaphore;
 
 use crate::clock::Clock;
 use crate::command::{Care, Pass, arguments};
@@ -38,13 +38,15 @@ pub(crate) struct Complaints {
     pub(crate) first: String,
 }
 
-/// Decodes the sampled frames of a video file with the `ffmpeg` at `program`.
+/// Decodes the sampled frames of a video file of `bytes` bytes with the `ffmpeg` at `program`. One process runs at a
+/// time, and with each of the permits that are free one more.
 pub(crate) async fn read(
     program: &Path,
     config: &FfmpegConfig,
-    path: &Path,
+    (path, bytes): (&Path, u64),
+    permits: &Semaphore,
 ) -> Result<(Frames, Option<Complaints>), VideoError> {
-    let clip = Clip { program, config, path, clock: Clock::start() };
+    let clip = Clip { program, config, path, permits, clock: Clock::start(bytes) };
     if config.allow_damaged {
         return Ok((clip.decode(Care::Lenient).await?.0, None));
     }
@@ -62,10 +64,13 @@ pub(crate) async fn read(
     }
 }
 
-struct Clip<'a> {
+/// A video file with what decodes it.
+pub(crate) struct Clip<'a> {
     program: &'a Path,
-    config: &'a FfmpegConfig,
-    path: &'a Path,
+    pub(crate) config: &'a FfmpegConfig,
+    pub(crate) path: &'a Path,
+    /// Processes that may run beside the first.
+    pub(crate) permits: &'a Semaphore,
     clock: Clock,
 }
 
@@ -76,6 +81,10 @@ impl Clip<'_> {
         if let Some(rgb) = whole {
             let (chosen, times) = self.choose(&log)?;
             return Ok((self.assemble(&rgb, &log, &chosen, &chosen, &times)?, log.torn));
+        }
+        // Of a damaged video the packets do not tell which frames can be decoded.
+        if let (Care::Strict, Some(frames)) = (care, self.seek().await?) {
+            return Ok((frames, false));
         }
         let (_, count) = self.pass(Pass::Count, care, 0).await?;
         let (chosen, times) = self.choose(&count)?;
@@ -117,7 +126,7 @@ impl Clip<'_> {
     }
 
     /// Runs ffmpeg once. Returns its output, or `None` if it exceeds `limit` bytes, and its log.
-    async fn pass(
+    pub(crate) async fn pass(
         &self,
         pass: Pass<'_>,
         care: Care,
@@ -250,7 +259,7 @@ impl Clip<'_> {
     }
 
     /// Indices of the sampled frames, and the timestamps of all frames, from the log of a pass.
-    fn choose(&self, log: &Log) -> Result<(Vec<usize>, Vec<f64>), VideoError> {
+    pub(crate) fn choose(&self, log: &Log) -> Result<(Vec<usize>, Vec<f64>), VideoError> {
         let times = log.timestamps();
         self.config.check_count(self.path, times.len())?;
         let chosen = self.config.sampling.choose(&times);
@@ -265,7 +274,7 @@ impl Clip<'_> {
     }
 
     /// Collects frames by their positions in `rgb`, and timestamps by their indices in the video.
-    fn assemble(
+    pub(crate) fn assemble(
         &self,
         rgb: &[u8],
         log: &Log,

@@ -18,7 +18,7 @@ use crate::{clip, folder, picture};
 /// Video reader built by [`FfmpegConfig`].
 pub(crate) struct FfmpegReader {
     config: Arc<FfmpegConfig>,
-    /// One permit per video read concurrently.
+    /// One permit per video read concurrently, or process that decodes a part of one.
     permits: Semaphore,
     /// Path of ffmpeg, located for the first file, so that folders need no ffmpeg.
     program: OnceLock<PathBuf>,
@@ -58,7 +58,8 @@ impl FfmpegReader {
         if self.config.min_frames > 1 && picture::is_picture(path)? {
             return self.blocking(path, |config, path, _| picture::read(config, path)).await;
         }
-        let (frames, complaints) = clip::read(self.program()?, &self.config, path).await?;
+        let (frames, complaints) =
+            clip::read(self.program()?, &self.config, (path, data.len()), &self.permits).await?;
         if let Some(complaints) = complaints {
             self.warn(path, &complaints);
         }
@@ -87,7 +88,7 @@ impl FfmpegReader {
         path: &Path,
         read: fn(&FfmpegConfig, &Path, &Clock) -> Result<Frames, VideoError>,
     ) -> Result<Frames, VideoError> {
-        let clock = Arc::new(Clock::start());
+        let clock = Arc::new(Clock::start(0));
         let (config, from, counting) = (Arc::clone(&self.config), path.to_owned(), Arc::clone(&clock));
         let reading = tokio::task::spawn_blocking(move || read(&config, &from, &counting));
         tokio::select! {
