@@ -1,9 +1,9 @@
 //! Arguments of ffmpeg.
 
 use std::ffi::OsString;
-use std::path::Path;
 
 use crate::config::FfmpegConfig;
+use crate::part::Part;
 
 /// Whitelist of containers. Excludes playlists (HLS, DASH, concat, SDP), which refer to other files, image
 /// patterns, devices, and text that ffmpeg renders as video. `webp_pipe` reads still WebP images.
@@ -44,7 +44,12 @@ pub(crate) enum Care {
 }
 
 /// Arguments of one pass over a file.
-pub(crate) fn arguments(config: &FfmpegConfig, path: &Path, pass: Pass<'_>, care: Care) -> Vec<OsString> {
+pub(crate) fn arguments(
+    config: &FfmpegConfig,
+    part: Part<'_>,
+    pass: Pass<'_>,
+    care: Care,
+) -> Vec<OsString> {
     let mut args: Vec<OsString> = Vec::new();
     let mut add = |words: &[&str]| args.extend(words.iter().map(OsString::from));
     add(&["-hide_banner", "-nostats", "-loglevel", "repeat+level+info", "-filter_threads", "1"]);
@@ -67,7 +72,7 @@ pub(crate) fn arguments(config: &FfmpegConfig, path: &Path, pass: Pass<'_>, care
     add(&["-i"]);
     // The prefix makes names with a colon or a leading dash file names.
     let mut input = OsString::from("file:");
-    input.push(path);
+    input.push(part.path);
     args.push(input);
     let mut add = |words: &[&str]| args.extend(words.iter().map(OsString::from));
     // V excludes cover images.
@@ -76,7 +81,7 @@ pub(crate) fn arguments(config: &FfmpegConfig, path: &Path, pass: Pass<'_>, care
         add(&["-c", "copy", "-copyinkf", "-copytb", "1", "-f", "framecrc", "pipe:1"]);
         return args;
     }
-    add(&["-vf", &filters(config, pass), "-fps_mode", "passthrough", "-threads", "1"]);
+    add(&["-vf", &filters(config, part, pass), "-fps_mode", "passthrough", "-threads", "1"]);
     match pass {
         Pass::Count | Pass::Trial | Pass::Index => add(&["-f", "null", "-"]),
         Pass::All | Pass::Pick(_) | Pass::Stretch { .. } => add(&["-f", "rawvideo", "pipe:1"]),
@@ -84,9 +89,9 @@ pub(crate) fn arguments(config: &FfmpegConfig, path: &Path, pass: Pass<'_>, care
     args
 }
 
-fn filters(config: &FfmpegConfig, pass: Pass<'_>) -> String {
+fn filters(config: &FfmpegConfig, part: Part<'_>, pass: Pass<'_>) -> String {
     let mut chain = Vec::new();
-    if let Some(seconds) = config.sampling.horizon() {
+    if let (Some(seconds), false) = (part.horizon(config), matches!(pass, Pass::Stretch { .. })) {
         chain.push(format!("trim=duration={seconds:.6}"));
     }
     if let Pass::Pick(indices) = pass {
@@ -128,11 +133,17 @@ fn size(max_short_side: Option<u32>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::Path;
+
     use crate::FrameSampling;
+
+    fn part() -> Part<'static> {
+        Part { path: Path::new("-a:b.mp4"), span: None }
+    }
 
     fn text(config: &FfmpegConfig, pass: Pass<'_>) -> String {
         let care = if config.allow_damaged { Care::Lenient } else { Care::Strict };
-        let words: Vec<_> = arguments(config, Path::new("-a:b.mp4"), pass, care)
+        let words: Vec<_> = arguments(config, part(), pass, care)
             .into_iter()
             .map(|word| word.into_string().unwrap())
             .collect();
@@ -151,7 +162,7 @@ mod tests {
     fn picking_stops_after_the_last_frame() {
         let sampling = FrameSampling::FirstSeconds { seconds: 2.5, frames: 2 };
         let config = FfmpegConfig { sampling, max_short_side: Some(224), ..FfmpegConfig::default() };
-        let filters = filters(&config, Pass::Pick(&[3, 9]));
+        let filters = filters(&config, part(), Pass::Pick(&[3, 9]));
         assert!(
             filters.starts_with(
                 "trim=duration=2.500000,trim=end_frame=10,select='eq(n,3)+eq(n,9)',\

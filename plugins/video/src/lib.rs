@@ -3,7 +3,7 @@
 //! | topic | module |
 //! |---|---|
 //! | config | [`FfmpegConfig`] (`config.rs`), registered in `component.rs` |
-//! | frame sampling | [`FrameSampling`] (`sampling.rs`) |
+//! | frame sampling | [`FrameSampling`] (`sampling.rs`), of a part of a video: `part.rs` |
 //! | decoding of video files | `clip.rs`, with `command.rs` (arguments of ffmpeg), `log.rs` (its log), `clock.rs` (time limit) |
 //! | seeking in long files | `seek.rs`, with `index.rs` (their packets) |
 //! | reading of pictures | `picture.rs` |
@@ -54,6 +54,7 @@ mod index;
 mod jpeg;
 mod log;
 mod order;
+mod part;
 mod picture;
 mod reader;
 mod sampling;

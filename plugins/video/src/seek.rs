@@ -81,8 +81,9 @@ impl Clip<'_> {
     /// Decodes the sampled frames by seeking; `None` if they must be decoded from the start. Takes the permits that are
     /// free to decode stretches side by side.
     pub(crate) async fn seek(&self) -> Result<Option<Frames>, VideoError> {
-        // What follows the horizon of a rule is not decoded anyway.
-        if !self.config.seek || self.config.sampling.horizon().is_some() {
+        // The first seconds are decoded faster than all packets are listed.
+        let starts = self.part.span.is_none_or(|span| span.start <= 0.0);
+        if !self.config.seek || starts && self.config.sampling.horizon().is_some() {
             return Ok(None);
         }
         let video = self.path.display();
@@ -103,12 +104,17 @@ impl Clip<'_> {
         let index = PacketIndex::parse(&String::from_utf8_lossy(&listed)).map_err(Unsought::Reason)?;
         drop(listed);
         let count = index.frames.len();
-        if count < LONG {
-            return Err(Unsought::Reason(format!("it has {count} frames, fewer than {LONG}")));
+        let chosen = self.choose(&Log::of_index(&index))?;
+        let wanted = chosen.distinct();
+        let end = match self.part.span {
+            None => count,
+            Some(_) => wanted.last().map_or(0, |last| last + 1),
+        };
+        if end < LONG {
+            return Err(Unsought::Reason(format!(
+                "{end} frames are decoded from its start, fewer than {LONG}"
+            )));
         }
-        let (chosen, times) = self.choose(&Log::of_index(&index))?;
-        let mut wanted = chosen.clone();
-        wanted.dedup();
         let parts = stretches(&index, &wanted);
         let decoded: usize = parts.iter().map(|it| it.decoded().len()).sum();
         let free: Vec<_> = (1..parts.len()).map_while(|_| self.permits.try_acquire().ok()).collect();
@@ -127,8 +133,8 @@ impl Clip<'_> {
             rgb.extend(bytes);
         }
         let places: Vec<usize> =
-            chosen.iter().map(|frame| wanted.partition_point(|it| it < frame)).collect();
-        Ok(self.assemble(&rgb, &whole, &places, &chosen, &times)?)
+            chosen.indices.iter().map(|frame| wanted.partition_point(|it| it < frame)).collect();
+        Ok(self.assemble(&rgb, &whole, &places, &chosen)?)
     }
 
     /// Decodes a stretch, and checks that its frames are those of the index.

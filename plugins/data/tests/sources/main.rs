@@ -9,5 +9,6 @@ mod folder;
 mod layouts;
 mod lists;
 mod parquet;
+mod parts;
 mod preferences;
 mod support;
