@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::media::Media;
 use crate::row::{Object, Texts, no_column, span, text, video};
 
 /// Column map of a list. A dot accesses a field of an object or an element of a list: `messages.0.content`.
@@ -13,8 +14,8 @@ pub struct Columns {
     /// Column of the id, a string or a number. By default samples are numbered from 1 in file order.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
-    /// Column of the video's path; the default is "video". May contain an object with `path`, like the `Video`
-    /// feature of Hugging Face `datasets`.
+    /// Column of the video's path; the default is "video". May contain an object with `path` or `bytes`, like the `Video`
+    /// feature of Hugging Face `datasets`, or a list of frames.
     pub video: String,
     /// Column of the start of a part of the video, in seconds. Default none: the whole video.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -71,7 +72,13 @@ impl Columns {
     }
 
     /// Extracts the texts of a row; `number` is its position among the list's samples, from 1.
-    pub(crate) fn read(&self, row: &Object, number: usize, labelled: bool) -> Result<Texts, String> {
+    pub(crate) fn read(
+        &self,
+        row: &Object,
+        number: usize,
+        labelled: bool,
+        media: Media<'_>,
+    ) -> Result<Texts, String> {
         let needed = |column: &str| find(row, column).ok_or_else(|| no_column(row, column));
         let filled = |column: &str| {
             let text = text(column, needed(column)?)?;
@@ -91,7 +98,7 @@ impl Columns {
         };
         Ok(Texts {
             id,
-            video: video(&self.video, needed(&self.video)?)?,
+            video: video(&self.video, needed(&self.video)?, media)?,
             span: span(mapped(row, &self.start)?, mapped(row, &self.end)?)?,
             instruction: filled(&self.instruction)?,
             instruction_key: self.instruction.clone(),

@@ -14,6 +14,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::media::Media;
 use crate::row::{Object, Texts, id, missing, optional, required, span, video};
 
 /// Layout of the rows of a list, after LLaVA-Hound.
@@ -55,7 +56,7 @@ pub(crate) const KEYS: [&str; 11] = [
 
 impl Layout {
     /// Extracts the texts of a row.
-    pub(crate) fn read(self, row: &Object) -> Result<Texts, String> {
+    pub(crate) fn read(self, row: &Object, media: Media<'_>) -> Result<Texts, String> {
         let layout = if self == Self::Auto { detect(row)? } else { self };
         let key = layout.key();
         let (instruction, answer) = match layout {
@@ -69,7 +70,7 @@ impl Layout {
         let path = row.get(video_key).filter(|value| !value.is_null());
         Ok(Texts {
             id: id(row, id_key)?,
-            video: video(video_key, path.ok_or_else(|| missing(row, video_key))?)?,
+            video: video(video_key, path.ok_or_else(|| missing(row, video_key))?, media)?,
             span: span(row.get("start"), row.get("end"))?,
             instruction,
             instruction_key: key.to_owned(),

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use isr_api::{Sample, SampleId, VideoSpan};
 use serde_json::{Map, Value};
 
+use crate::media::Media;
 use crate::names::{hint, nearest};
 
 /// A row as a JSON object, independent of the format.
@@ -70,13 +71,20 @@ pub(crate) fn id(object: &Object, key: &str) -> Result<String, String> {
     }
 }
 
-/// Path of a video: a string, or an object with `path` or stored `bytes`, like the `Video` feature of `datasets`.
-pub(crate) fn video(key: &str, value: &Value) -> Result<String, String> {
-    let Value::Object(parts) = value else {
-        return text(key, value)?.filter(|text| !text.is_empty()).ok_or(format!("`{key}` is empty"));
+/// Path of a video: a string, an object with `path` or stored `bytes`, like the `Video` feature of `datasets`, or a list of
+/// frames, which are stored as a folder.
+pub(crate) fn video(key: &str, value: &Value, media: Media<'_>) -> Result<String, String> {
+    let parts = match value {
+        Value::Object(parts) => parts,
+        Value::Array(items) if !items.is_empty() => {
+            return media.of_value(key, value).map(|path| path.to_string_lossy().into_owned());
+        }
+        value => {
+            return text(key, value)?.filter(|text| !text.is_empty()).ok_or(format!("`{key}` is empty"));
+        }
     };
     let stored = parts.get("bytes").and_then(|bytes| bytes.get("file")).and_then(Value::as_str);
-    match parts.get("path").and_then(Value::as_str).filter(|path| !path.is_empty()).or(stored) {
+    match stored.or(parts.get("path").and_then(Value::as_str).filter(|path| !path.is_empty())) {
         Some(path) => Ok(path.to_owned()),
         None if parts.contains_key("bytes") => Err(format!(
             "`{key}` holds a video's bytes and no path; write the videos to files, and their paths into the \
