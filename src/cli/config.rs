@@ -172,10 +172,20 @@ impl ConfigKind {
 /// Types of data that are files, which can be read without being made first.
 const FILES: [&str; 3] = ["jsonl", "parquet", "folder"];
 
+/// Whether a `data` section names files alone.
+fn is_files(data: &serde_json::Value) -> bool {
+    match data["type"].as_str() {
+        Some("mixture") => data["sources"]
+            .as_array()
+            .is_some_and(|sources| sources.iter().all(|source| is_files(&source["data"]))),
+        kind => kind.is_some_and(|kind| FILES.contains(&kind)),
+    }
+}
+
 /// Reads the data that a config names, where it is files.
 fn check_data(config: &LoadedConfig<RunConfig>, session: &Session) -> Result<()> {
     let settings = &config.settings;
-    if !settings["data"]["type"].as_str().is_some_and(|kind| FILES.contains(&kind)) {
+    if !is_files(&settings["data"]) {
         return Ok(());
     }
     let unusable = |cause: String| Error::Config(format!("`data`: {cause}"));

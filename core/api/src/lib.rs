@@ -33,6 +33,7 @@ mod retrospector;
 mod sample;
 mod selection;
 mod source;
+mod span;
 mod video;
 
 pub use choice::{Choice, ChoiceCounts};
@@ -58,4 +59,5 @@ pub use retrospector::{RetrospectionCase, Retrospector, VisualContext};
 pub use sample::{LabelledSample, Sample, SampleId};
 pub use selection::{Candidate, Decision, Selection};
 pub use source::{Assessment, Demonstration, Demonstrations, Evaluator, SampleSource};
+pub use span::VideoSpan;
 pub use video::{FeatureType, Frames, VideoInput, VideoReader, VisualFeatures, video_key};

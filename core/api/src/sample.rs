@@ -48,7 +48,7 @@ impl From<&str> for SampleId {
 pub struct Sample {
     /// Identifier.
     pub id: SampleId,
-    /// Path of a video file or of a folder of frames.
+    /// Path of a video file or of a folder of frames, with the span of a part ([`VideoSpan`](crate::VideoSpan)).
     pub video: PathBuf,
     /// The instruction about the video, as text for the user turn.
     pub instruction: String,

@@ -145,7 +145,7 @@ impl VisualFeatures {
 /// A decoded and encoded video, as prompts carry it. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct VideoInput {
-    /// Path of the video file or folder of frames.
+    /// Path of the video file or folder of frames, with the span of a part ([`VideoSpan`](crate::VideoSpan)).
     pub video: PathBuf,
     /// Sampled frames.
     pub frames: Arc<Frames>,
@@ -162,7 +162,7 @@ impl VideoInput {
 }
 
 /// Returns the key of a video in journals and random streams: its path with `/` as the separator. The key is
-/// also a path that opens the video.
+/// also a path that opens the video; of a part of a video it ends with its span ([`VideoSpan`](crate::VideoSpan)).
 pub fn video_key(video: &Path) -> String {
     let text = video.to_string_lossy();
     // On other systems a backslash is part of a file name.
@@ -182,7 +182,8 @@ pub trait VideoReader: Send + Sync {
     /// of cache keys and of the run's record.
     fn fingerprint(&self) -> Fingerprint;
 
-    /// Decodes the sampled frames.
+    /// Decodes the sampled frames of a video, or of a part of it where the path ends with a
+    /// [`VideoSpan`](crate::VideoSpan).
     async fn read(&self, video: &Path) -> Result<Frames, ComponentError>;
 }
 

@@ -6,7 +6,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use futures::{StreamExt, stream};
-use isr_api::{ComponentError, Fingerprint, FingerprintBuilder, video_key};
+use isr_api::{ComponentError, Fingerprint, FingerprintBuilder, VideoSpan, video_key};
 
 /// Files up to this size are read whole.
 const WHOLE: u64 = 1 << 20;
@@ -39,12 +39,16 @@ pub(crate) async fn identities(videos: BTreeSet<PathBuf>) -> Result<Identities, 
 }
 
 /// The digest of a video's size and sampled content; of a folder, that of the names, sizes and ends of its files.
-/// Copies are equal, whatever their times. Blocking.
+/// Copies are equal, whatever their times; parts of a video differ by their spans. Blocking.
 ///
 /// # Errors
 /// A file or folder that is missing or cannot be read.
 pub(crate) fn identity(video: &Path) -> io::Result<Fingerprint> {
     let mut digest = FingerprintBuilder::default();
+    let (video, span) = VideoSpan::split(video);
+    if let Some(span) = span {
+        digest.update(span.to_string().as_bytes());
+    }
     if !fs::metadata(video)?.is_dir() {
         digest.update(b"file");
         add_file(&mut digest, video, WHOLE, BLOCKS, BLOCK)?;
@@ -121,6 +125,7 @@ mod tests {
                 assert_ne!(a, identity(&at("other")).unwrap(), "byte {place} of {size}");
             }
         }
+        assert_ne!(identity(&at("a")).unwrap(), identity(&at("a#t=1,2")).unwrap(), "a part of it");
         assert!(identity(&at("missing")).is_err() && identity(Path::new("/dev/zero")).is_err());
     }
 

@@ -4,7 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::row::{Object, Texts, no_column, text, video};
+use crate::media::Media;
+use crate::row::{Object, Texts, no_column, span, text, video};
 
 /// Column map of a list. A dot accesses a field of an object or an element of a list: `messages.0.content`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -13,9 +14,15 @@ pub struct Columns {
     /// Column of the id, a string or a number. By default samples are numbered from 1 in file order.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
-    /// Column of the video's path; the default is "video". May contain an object with `path`, like the `Video`
-    /// feature of Hugging Face `datasets`.
+    /// Column of the video's path; the default is "video". May contain an object with `path` or `bytes`, like the `Video`
+    /// feature of Hugging Face `datasets`, or a list of frames.
     pub video: String,
+    /// Column of the start of a part of the video, in seconds. Default none: the whole video.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start: Option<String>,
+    /// Column of the end of a part of the video, in seconds. Default none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub end: Option<String>,
     /// Column of the instruction; the default is "instruction".
     pub instruction: String,
     /// Column of the reference answer, read for evaluation and audit lists only; the default is "answer".
@@ -31,6 +38,8 @@ impl Default for Columns {
         Self {
             id: None,
             video: name("video"),
+            start: None,
+            end: None,
             instruction: name("instruction"),
             answer: name("answer"),
             facts: None,
@@ -53,6 +62,8 @@ impl Columns {
         let own = [
             ("id", self.id.as_ref()),
             ("video", Some(&self.video)),
+            ("start", self.start.as_ref()),
+            ("end", self.end.as_ref()),
             ("instruction", Some(&self.instruction)),
             ("answer", Some(&self.answer)),
             ("facts", self.facts.as_ref()),
@@ -61,7 +72,13 @@ impl Columns {
     }
 
     /// Extracts the texts of a row; `number` is its position among the list's samples, from 1.
-    pub(crate) fn read(&self, row: &Object, number: usize, labelled: bool) -> Result<Texts, String> {
+    pub(crate) fn read(
+        &self,
+        row: &Object,
+        number: usize,
+        labelled: bool,
+        media: Media<'_>,
+    ) -> Result<Texts, String> {
         let needed = |column: &str| find(row, column).ok_or_else(|| no_column(row, column));
         let filled = |column: &str| {
             let text = text(column, needed(column)?)?;
@@ -81,13 +98,20 @@ impl Columns {
         };
         Ok(Texts {
             id,
-            video: video(&self.video, needed(&self.video)?)?,
+            video: video(&self.video, needed(&self.video)?, media)?,
+            span: span(mapped(row, &self.start)?, mapped(row, &self.end)?)?,
             instruction: filled(&self.instruction)?,
             instruction_key: self.instruction.clone(),
             answer,
             facts: self.facts.as_ref().and_then(|column| find(row, column)).cloned().unwrap_or_default(),
         })
     }
+}
+
+/// Value of a column that may be mapped; `None` if it is not.
+pub(crate) fn mapped<'r>(row: &'r Object, column: &Option<String>) -> Result<Option<&'r Value>, String> {
+    let found = |column: &String| find(row, column).ok_or_else(|| no_column(row, column));
+    column.as_ref().map(found).transpose()
 }
 
 /// Value of a column: by its full name, else by the path between its dots.

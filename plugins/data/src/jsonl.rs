@@ -13,7 +13,7 @@ use crate::columns::Columns;
 use crate::error::{DataError, Place};
 use crate::layout::Layout;
 use crate::lists::{Lists, Taker, Wanted, fail};
-use crate::media::MediaStore;
+use crate::media::Media;
 use crate::rows::{RowError, Rows};
 use crate::source::ListSource;
 
@@ -78,7 +78,7 @@ isr_config::register!(
 );
 
 /// Reads the objects of a list.
-pub(crate) fn read_rows(path: &Path, _: &Wanted, _: &MediaStore, take: Taker<'_>) -> Result<(), DataError> {
+pub(crate) fn read_rows(path: &Path, _: &Wanted, _: Media<'_>, take: Taker<'_>) -> Result<(), DataError> {
     let rows = Rows::open(File::open(path).map_err(DataError::io(path))?);
     for row in rows.map_err(|error| failed(path, None, error))? {
         let (line, value) = row;

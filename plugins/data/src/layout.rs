@@ -7,13 +7,15 @@
 //! | `qa` | `id` (or `question_id`), `video` (or `video_name`), `question`, `answer` | test sets |
 //!
 //! Only the first turn of each speaker in `conversations` is read. `chosen` and `rejected` are ignored: the
-//! loop samples and judges its own answers. Every layout may have `facts` for an evaluator.
+//! loop samples and judges its own answers. Every layout may have `facts` for an evaluator, and `start` and `end` of a part of
+//! the video in seconds.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::row::{Object, Texts, id, missing, optional, required, video};
+use crate::media::Media;
+use crate::row::{Object, Texts, id, missing, optional, required, span, video};
 
 /// Layout of the rows of a list, after LLaVA-Hound.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -38,12 +40,23 @@ const LAYOUT_KEYS: [(Layout, &str, &str); 3] = [
 ];
 
 /// All keys that layouts read.
-pub(crate) const KEYS: [&str; 9] =
-    ["id", "question_id", "video", "video_name", "conversations", "prompt", "question", "answer", "facts"];
+pub(crate) const KEYS: [&str; 11] = [
+    "id",
+    "question_id",
+    "video",
+    "video_name",
+    "start",
+    "end",
+    "conversations",
+    "prompt",
+    "question",
+    "answer",
+    "facts",
+];
 
 impl Layout {
     /// Extracts the texts of a row.
-    pub(crate) fn read(self, row: &Object) -> Result<Texts, String> {
+    pub(crate) fn read(self, row: &Object, media: Media<'_>) -> Result<Texts, String> {
         let layout = if self == Self::Auto { detect(row)? } else { self };
         let key = layout.key();
         let (instruction, answer) = match layout {
@@ -57,7 +70,8 @@ impl Layout {
         let path = row.get(video_key).filter(|value| !value.is_null());
         Ok(Texts {
             id: id(row, id_key)?,
-            video: video(video_key, path.ok_or_else(|| missing(row, video_key))?)?,
+            video: video(video_key, path.ok_or_else(|| missing(row, video_key))?, media)?,
+            span: span(row.get("start"), row.get("end"))?,
             instruction,
             instruction_key: key.to_owned(),
             answer,

@@ -5,6 +5,7 @@
 //! | data `jsonl` | JSONL or JSON arrays in LLaVA-Hound's layouts, or with any keys by a column map | `src/lists.rs`, `src/jsonl.rs`, `src/rows.rs` |
 //! | data `parquet` | the same in Parquet files, such as those of Hugging Face `datasets` | `src/lists.rs`, `src/parquet.rs` |
 //! | data `folder` | one instruction for each video of a folder | `src/folder.rs` |
+//! | data `mixture` | several of these, or of other crates, with weights | `src/mixture.rs` |
 //! | preferences `files` | preference pairs in the layouts of datasets and trainers | `src/preferences` |
 //! | demonstrations `files` | conversations of LLaVA, ms-swift and TRL | `src/demonstrations` |
 //!
@@ -27,6 +28,7 @@ mod layout;
 mod layouts;
 mod lists;
 mod media;
+mod mixture;
 mod names;
 #[cfg(feature = "parquet")]
 mod parquet;
@@ -45,6 +47,7 @@ pub use error::{DataError, Place};
 pub use folder::FolderConfig;
 pub use jsonl::JsonlConfig;
 pub use layout::Layout;
+pub use mixture::{MixtureConfig, MixtureSource};
 #[cfg(feature = "parquet")]
 pub use parquet::ParquetConfig;
 pub use paths::Paths;

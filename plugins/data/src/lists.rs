@@ -9,15 +9,16 @@ use isr_config::did_you_mean;
 use crate::columns::Columns;
 use crate::error::{DataError, Place};
 use crate::layout::{KEYS, Layout};
-use crate::media::MediaStore;
+use crate::media::{Media, MediaStore};
 use crate::row::{Line, Object, Texts};
 use crate::videos::Videos;
 
 /// Callback for a row and its position; its error is the reason why the row is invalid.
 pub(crate) type Taker<'a> = &'a mut dyn FnMut(Place, Object) -> Result<(), String>;
 
-/// Reader of a format: calls the callback for each row, with at least the wanted columns. Media without a path are stored.
-pub(crate) type ReadRows = fn(&Path, &Wanted, &MediaStore, Taker<'_>) -> Result<(), DataError>;
+/// Reader of a format: calls the callback for each row, with at least the wanted columns. Embedded media without a path at
+/// which there is a file are stored.
+pub(crate) type ReadRows = fn(&Path, &Wanted, Media<'_>, Taker<'_>) -> Result<(), DataError>;
 
 /// Columns to read.
 #[cfg_attr(not(feature = "parquet"), allow(dead_code, reason = "JSON lines are read whole"))]
@@ -108,8 +109,9 @@ impl Lists {
         let mut lines: Vec<Line> = Vec::new();
         let mut seen = HashMap::new();
         let store = MediaStore::new(self.media_dir.as_deref());
-        (self.rows)(path, &self.wanted(labelled), &store, &mut |place, row| {
-            let line = self.texts(&row, lines.len() + 1, labelled)?.into_line(root)?;
+        let media = Media { root, store: &store };
+        (self.rows)(path, &self.wanted(labelled), media, &mut |place, row| {
+            let line = self.texts(&row, lines.len() + 1, labelled, media)?.into_line(root)?;
             if let Some(first) = seen.insert(line.sample.id.clone(), place) {
                 let (id, first) = (line.sample.id, first.words());
                 return Err(format!("id `{id}` is also {first}; ids must be unique"));
@@ -120,10 +122,16 @@ impl Lists {
         Ok(lines)
     }
 
-    fn texts(&self, row: &Object, number: usize, labelled: bool) -> Result<Texts, String> {
+    fn texts(
+        &self,
+        row: &Object,
+        number: usize,
+        labelled: bool,
+        media: Media<'_>,
+    ) -> Result<Texts, String> {
         match &self.columns {
-            Some(columns) => columns.read(row, number, labelled),
-            None => self.layout.read(row),
+            Some(columns) => columns.read(row, number, labelled, media),
+            None => self.layout.read(row, media),
         }
     }
 

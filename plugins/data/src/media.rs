@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use isr_api::{Fingerprint, FingerprintBuilder};
+use isr_api::{Fingerprint, FingerprintBuilder, VideoSpan};
 use serde_json::{Value, json};
 
 use crate::error::DataError;
@@ -165,7 +165,7 @@ impl Media<'_> {
 
     fn existing(self, key: &str, path: &str) -> Result<PathBuf, String> {
         let path = self.root.join(path);
-        match path.exists() {
+        match VideoSpan::split(&path).0.exists() {
             true => Ok(path),
             false => Err(format!("`{key}` names {}, which does not exist", path.display())),
         }

@@ -18,7 +18,7 @@ use crate::columns::Columns;
 use crate::error::{DataError, Place};
 use crate::layout::Layout;
 use crate::lists::{Lists, Taker, Wanted, fail};
-use crate::media::MediaStore;
+use crate::media::Media;
 use crate::names::hint;
 use crate::row::Object;
 use crate::source::ListSource;
@@ -27,7 +27,8 @@ use crate::source::ListSource;
 /// or with any columns by a column map.
 ///
 /// A list is a file, or a folder of `.parquet` files, read in the order of their names. Only required columns
-/// are read. Videos are files, or bytes in the table without a path, which are stored as files in `media_dir`.
+/// are read. Videos are files, or bytes in the table without a path at which there is a file, which are stored as files in
+/// `media_dir`; a list of pictures is a video of these frames.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ParquetConfig {
@@ -89,11 +90,13 @@ isr_config::register!(
                columns = { id = \"id\", video = \"video\", instruction = \"question\", answer = \"answer\" }\n"
 );
 
-/// Reads the rows of a Parquet file, or of all Parquet files of a folder. Bytes without a path are stored.
-fn read_rows(path: &Path, wanted: &Wanted, store: &MediaStore, take: Taker<'_>) -> Result<(), DataError> {
-    let binary = |bytes: &[u8], has_path: bool| match has_path {
-        true => json!({ "bytes": bytes.len() }),
-        false => store.value(bytes),
+/// Reads the rows of a Parquet file, or of all Parquet files of a folder. Bytes without a path at which there is a file are
+/// stored.
+fn read_rows(path: &Path, wanted: &Wanted, media: Media<'_>, take: Taker<'_>) -> Result<(), DataError> {
+    let store = media.store;
+    let binary = |bytes: &[u8], path: Option<&str>| match path {
+        Some(path) if media.root.join(path).exists() => json!({ "bytes": bytes.len() }),
+        _ => store.value(bytes),
     };
     let mut read = |file: &Path| {
         let outcome = read_guarded(file, wanted, &binary, take);
@@ -113,7 +116,7 @@ fn read_rows(path: &Path, wanted: &Wanted, store: &MediaStore, take: Taker<'_>) 
 }
 
 /// JSON form of bytes that are not UTF-8, in an object with or without a path beside them.
-pub(crate) type Binary<'a> = &'a dyn Fn(&[u8], bool) -> Value;
+pub(crate) type Binary<'a> = &'a dyn Fn(&[u8], Option<&str>) -> Value;
 
 /// Like [`read_file`], but turns panics of the Parquet reader, which some corrupt files cause, into errors.
 pub(crate) fn read_guarded(
@@ -179,11 +182,11 @@ fn projection<'s>(
 }
 
 fn object(row: Row, binary: Binary<'_>) -> Object {
-    row.into_columns().into_iter().map(|(name, field)| (name, value(&field, false, binary))).collect()
+    row.into_columns().into_iter().map(|(name, field)| (name, value(&field, None, binary))).collect()
 }
 
-/// A field as JSON; `has_path` tells whether it stands beside a path.
-fn value(field: &Field, has_path: bool, binary: Binary<'_>) -> Value {
+/// A field as JSON, and the path beside it.
+fn value(field: &Field, beside: Option<&str>, binary: Binary<'_>) -> Value {
     match field {
         Field::Null => Value::Null,
         Field::Bool(truth) => json!(truth),
@@ -200,24 +203,24 @@ fn value(field: &Field, has_path: bool, binary: Binary<'_>) -> Value {
         Field::Str(text) => json!(text),
         Field::Bytes(bytes) => match std::str::from_utf8(bytes.data()) {
             Ok(text) => json!(text),
-            Err(_) => binary(bytes.data(), has_path),
+            Err(_) => binary(bytes.data(), beside),
         },
         Field::Group(row) => {
-            let is_path = |(name, field): (&String, &Field)| {
-                name == "path" && matches!(field, Field::Str(path) if !path.is_empty())
-            };
-            let has_path = row.get_column_iter().any(is_path);
+            let path = row.get_column_iter().find_map(|(name, field)| match field {
+                Field::Str(path) if name == "path" && !path.is_empty() => Some(path.as_str()),
+                _ => None,
+            });
             let pairs =
-                row.get_column_iter().map(|(name, field)| (name.clone(), value(field, has_path, binary)));
+                row.get_column_iter().map(|(name, field)| (name.clone(), value(field, path, binary)));
             Value::Object(pairs.collect())
         }
-        Field::ListInternal(list) => list.elements().iter().map(|it| value(it, false, binary)).collect(),
+        Field::ListInternal(list) => list.elements().iter().map(|it| value(it, None, binary)).collect(),
         Field::MapInternal(map) => {
-            let key = |field: &Field| match value(field, false, binary) {
+            let key = |field: &Field| match value(field, None, binary) {
                 Value::String(text) => text,
                 other => other.to_string(),
             };
-            let pairs = map.entries().iter().map(|(name, field)| (key(name), value(field, false, binary)));
+            let pairs = map.entries().iter().map(|(name, field)| (key(name), value(field, None, binary)));
             Value::Object(pairs.collect())
         }
         // Dates, times and decimals, as the reader formats them.

@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use isr_api::{Sample, SampleId};
+use isr_api::{Sample, SampleId, VideoSpan};
 use serde_json::{Map, Value};
 
+use crate::media::Media;
 use crate::names::{hint, nearest};
 
 /// A row as a JSON object, independent of the format.
@@ -25,6 +26,8 @@ pub(crate) struct Line {
 pub(crate) struct Texts {
     pub(crate) id: String,
     pub(crate) video: String,
+    /// Part of the video, which its reader checks.
+    pub(crate) span: Option<VideoSpan>,
     pub(crate) instruction: String,
     /// Key of the instruction, for error messages.
     pub(crate) instruction_key: String,
@@ -40,7 +43,7 @@ impl Texts {
         if instruction.is_empty() {
             return Err(format!("`{}` says nothing", self.instruction_key));
         }
-        let video: PathBuf = root.join(self.video);
+        let video = part_of(root.join(self.video), self.span)?;
         let sample = Sample { id: SampleId(self.id), video, instruction };
         Ok(Line { sample, answer: self.answer, facts: self.facts })
     }
@@ -68,13 +71,20 @@ pub(crate) fn id(object: &Object, key: &str) -> Result<String, String> {
     }
 }
 
-/// Path of a video: a string, or an object with `path` or stored `bytes`, like the `Video` feature of `datasets`.
-pub(crate) fn video(key: &str, value: &Value) -> Result<String, String> {
-    let Value::Object(parts) = value else {
-        return text(key, value)?.filter(|text| !text.is_empty()).ok_or(format!("`{key}` is empty"));
+/// Path of a video: a string, an object with `path` or stored `bytes`, like the `Video` feature of `datasets`, or a list of
+/// frames, which are stored as a folder.
+pub(crate) fn video(key: &str, value: &Value, media: Media<'_>) -> Result<String, String> {
+    let parts = match value {
+        Value::Object(parts) => parts,
+        Value::Array(items) if !items.is_empty() => {
+            return media.of_value(key, value).map(|path| path.to_string_lossy().into_owned());
+        }
+        value => {
+            return text(key, value)?.filter(|text| !text.is_empty()).ok_or(format!("`{key}` is empty"));
+        }
     };
     let stored = parts.get("bytes").and_then(|bytes| bytes.get("file")).and_then(Value::as_str);
-    match parts.get("path").and_then(Value::as_str).filter(|path| !path.is_empty()).or(stored) {
+    match stored.or(parts.get("path").and_then(Value::as_str).filter(|path| !path.is_empty())) {
         Some(path) => Ok(path.to_owned()),
         None if parts.contains_key("bytes") => Err(format!(
             "`{key}` holds a video's bytes and no path; write the videos to files, and their paths into the \
@@ -82,6 +92,50 @@ pub(crate) fn video(key: &str, value: &Value) -> Result<String, String> {
         )),
         None => Err(format!("`{key}` is an object without `path`")),
     }
+}
+
+/// The part of a video that a row names by its `start` and `end` in seconds; `None` for the whole.
+///
+/// # Errors
+/// A value that is no number of seconds.
+pub(crate) fn span(start: Option<&Value>, end: Option<&Value>) -> Result<Option<VideoSpan>, String> {
+    let seconds = |name: &str, value: Option<&Value>| {
+        let number = match value {
+            None | Some(Value::Null) => return Ok(None),
+            Some(Value::String(text)) => text.trim().parse().ok().filter(|it: &f64| it.is_finite()),
+            Some(value) => value.as_f64(),
+        };
+        let wrong =
+            || format!("its {name} is {}; expected seconds", value.map_or_else(String::new, shortened));
+        number.map(Some).ok_or_else(wrong)
+    };
+    let (start, end) = (seconds("start", start)?, seconds("end", end)?);
+    let whole = start.is_none() && end.is_none();
+    Ok((!whole).then_some(VideoSpan { start: start.unwrap_or_default(), end }))
+}
+
+/// The part of a video at a path.
+///
+/// # Errors
+/// A path that names a part itself.
+pub(crate) fn part_of(video: PathBuf, span: Option<VideoSpan>) -> Result<PathBuf, String> {
+    let Some(span) = span else { return Ok(video) };
+    match VideoSpan::split(&video) {
+        (_, None) => Ok(span.of(&video)),
+        (_, Some(own)) => Err(format!("its video names a part, `{own}`, and start or end another")),
+    }
+}
+
+/// The part of the row's video that `start` and `end` name, with a start before its end.
+pub(crate) fn checked_part(
+    video: Option<PathBuf>,
+    start: Option<&Value>,
+    end: Option<&Value>,
+) -> Result<Option<PathBuf>, String> {
+    let Some(video) = video else { return Ok(None) };
+    let video = part_of(video, span(start, end)?)?;
+    VideoSpan::split(&video).1.map_or(Ok(()), VideoSpan::validate)?;
+    Ok(Some(video))
 }
 
 /// String value; `None` for null.

@@ -73,7 +73,7 @@ fn parquet_rows(path: &Path, wanted: &Wanted, media: &MediaStore) -> Result<Vec<
     let mut all = Vec::new();
     let mut failed = None;
     // The path beside bytes is the name that the file once had.
-    let store = |bytes: &[u8], _: bool| media.value(bytes);
+    let store = |bytes: &[u8], _: Option<&str>| media.value(bytes);
     crate::parquet::read_guarded(path, wanted, &store, &mut |place, row| {
         if let Some(error) = media.error() {
             failed = Some(error);

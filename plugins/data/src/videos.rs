@@ -3,6 +3,8 @@
 use std::collections::HashSet;
 use std::path::{Component, Path, PathBuf};
 
+use isr_api::VideoSpan;
+
 /// Set of videos.
 pub(crate) struct Videos(HashSet<PathBuf>);
 
@@ -17,8 +19,9 @@ impl Videos {
     }
 }
 
-/// The real path of a file; of one that does not exist, the absolute path without `.` and `..`.
+/// The real path of a file, whatever part of it is named; of one that does not exist, the absolute path without `.` and `..`.
 fn identity(path: &Path) -> PathBuf {
+    let (path, _) = VideoSpan::split(path);
     if let Ok(real) = path.canonicalize() {
         return real;
     }
@@ -49,6 +52,7 @@ mod tests {
         let (real, gone) = (at("a.mp4"), at("gone.mp4"));
         let videos = Videos::new([real.as_path(), gone.as_path()].into_iter());
         assert!(videos.has(&at("./a.mp4")) && videos.has(&at("clips/../a.mp4")));
+        assert!(videos.has(&at("a.mp4#t=1,2")), "parts of a video are that video");
         assert!(videos.has(&at("clips/./../gone.mp4")) && !videos.has(&at("b.mp4")));
         #[cfg(unix)]
         {

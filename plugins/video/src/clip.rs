@@ -3,8 +3,7 @@
 //! Sampling needs the number of frames, which only decoding tells reliably. A small video is decoded and
 //! written in one pass, as starting a process costs more than decoding it. A video of more than
 //! [`IN_ONE_PASS`] bytes is decoded twice more: once to count frames, without conversion or output, and once
-//! to write the sampled frames. This bounds memory.
-
+//! to write the sampled frames. This bounds memory. Of a long one, `seek.rs` decodes the sampled frames alone.
 //!
 //! Errors are not all damage. A file that fails in a strict pass is decoded once more with a log of all packets
 //! and frames, which tells whether a frame was lost.
@@ -15,12 +14,14 @@ use std::time::Duration;
 
 use isr_api::Frames;
 use isr_ffmpeg::{Ending, Limits, Outcome, memory_is_short};
+use tokio::sync::Semaphore;
 
 use crate::clock::Clock;
 use crate::command::{Care, Pass, arguments};
 use crate::config::FfmpegConfig;
 use crate::error::VideoError;
 use crate::log::{Log, MOST_COUNTED};
+use crate::part::{Chosen, Part};
 
 /// Maximum size of all frames of a video for decoding in one pass: 16 MiB of RGB, 109 frames of 224 x 224.
 const IN_ONE_PASS: usize = 16 << 20;
@@ -38,13 +39,16 @@ pub(crate) struct Complaints {
     pub(crate) first: String,
 }
 
-/// Decodes the sampled frames of a video file with the `ffmpeg` at `program`.
+/// Decodes the sampled frames of a video file of `bytes` bytes with the `ffmpeg` at `program`. One process runs at a
+/// time, and with each of the permits that are free one more.
 pub(crate) async fn read(
     program: &Path,
     config: &FfmpegConfig,
-    path: &Path,
+    (part, bytes): (Part<'_>, u64),
+    permits: &Semaphore,
 ) -> Result<(Frames, Option<Complaints>), VideoError> {
-    let clip = Clip { program, config, path, clock: Clock::start() };
+    let path = part.path;
+    let clip = Clip { program, config, part, path, permits, clock: Clock::start(bytes) };
     if config.allow_damaged {
         return Ok((clip.decode(Care::Lenient).await?.0, None));
     }
@@ -62,33 +66,43 @@ pub(crate) async fn read(
     }
 }
 
-struct Clip<'a> {
+/// A video file with what decodes it.
+pub(crate) struct Clip<'a> {
     program: &'a Path,
-    config: &'a FfmpegConfig,
-    path: &'a Path,
+    pub(crate) config: &'a FfmpegConfig,
+    pub(crate) part: Part<'a>,
+    pub(crate) path: &'a Path,
+    /// Processes that may run beside the first.
+    pub(crate) permits: &'a Semaphore,
     clock: Clock,
 }
 
 impl Clip<'_> {
     /// Decodes the sampled frames. The flag says whether an error may have been missed.
     async fn decode(&self, care: Care) -> Result<(Frames, bool), VideoError> {
-        let (whole, log) = self.pass(Pass::All, care, IN_ONE_PASS).await?;
-        if let Some(rgb) = whole {
-            let (chosen, times) = self.choose(&log)?;
-            return Ok((self.assemble(&rgb, &log, &chosen, &chosen, &times)?, log.torn));
+        // Of a part, the frames before it would have to be kept.
+        if self.part.span.is_none_or(|span| span.start <= 0.0) {
+            let (whole, log) = self.pass(Pass::All, care, IN_ONE_PASS).await?;
+            if let Some(rgb) = whole {
+                let chosen = self.choose(&log)?;
+                return Ok((self.assemble(&rgb, &log, &chosen.indices, &chosen)?, log.torn));
+            }
+        }
+        // Of a damaged video the packets do not tell which frames can be decoded.
+        if let (Care::Strict, Some(frames)) = (care, self.seek().await?) {
+            return Ok((frames, false));
         }
         let (_, count) = self.pass(Pass::Count, care, 0).await?;
-        let (chosen, times) = self.choose(&count)?;
-        let mut distinct = chosen.clone();
-        distinct.dedup();
+        let chosen = self.choose(&count)?;
+        let distinct = chosen.distinct();
         let (picked, log) = self.pass(Pass::Pick(&distinct), care, MOST_BYTES).await?;
         let rgb = picked.ok_or_else(|| self.too_many_bytes(MOST_BYTES))?;
         if log.ticks.len() != distinct.len() {
             return Err(VideoError::Unstable(self.path.to_owned()));
         }
         let places: Vec<usize> =
-            chosen.iter().map(|index| distinct.partition_point(|other| other < index)).collect();
-        Ok((self.assemble(&rgb, &log, &places, &chosen, &times)?, count.torn))
+            chosen.indices.iter().map(|index| distinct.partition_point(|other| other < index)).collect();
+        Ok((self.assemble(&rgb, &log, &places, &chosen)?, count.torn))
     }
 
     /// Decodes without writing frames, and tells what errors cost: an error if a frame is lost or damaged, else
@@ -117,13 +131,13 @@ impl Clip<'_> {
     }
 
     /// Runs ffmpeg once. Returns its output, or `None` if it exceeds `limit` bytes, and its log.
-    async fn pass(
+    pub(crate) async fn pass(
         &self,
         pass: Pass<'_>,
         care: Care,
         limit: usize,
     ) -> Result<(Option<Vec<u8>>, Log), VideoError> {
-        let args = arguments(self.config, self.path, pass, care);
+        let args = arguments(self.config, self.part, pass, care);
         let limits = Limits { output: limit, ..self.limits() };
         let mut log = Log::default();
         let mut on_line = |line: &str| {
@@ -249,40 +263,35 @@ impl Clip<'_> {
         if !opened { VideoError::NotAVideo { path, reason } } else { VideoError::Damaged { path, reason } }
     }
 
-    /// Indices of the sampled frames, and the timestamps of all frames, from the log of a pass.
-    fn choose(&self, log: &Log) -> Result<(Vec<usize>, Vec<f64>), VideoError> {
-        let times = log.timestamps();
-        self.config.check_count(self.path, times.len())?;
-        let chosen = self.config.sampling.choose(&times);
-        let chosen = chosen.ok_or_else(|| VideoError::NoTimestamps(self.path.to_owned()))?;
+    /// The sampled frames, from the log of a pass.
+    pub(crate) fn choose(&self, log: &Log) -> Result<Chosen, VideoError> {
+        let chosen = self.part.choose(self.config, &log.timestamps())?;
         let (width, height) = log.size.unwrap_or_default();
-        let bytes = chosen.len().saturating_mul(width as usize * height as usize * 3);
+        let bytes = chosen.indices.len().saturating_mul(width as usize * height as usize * 3);
         // The counting pass reports unscaled sizes, so frames that will be scaled down are not checked here.
         if self.config.max_short_side.is_none() && bytes > MOST_BYTES {
             return Err(self.too_many_bytes(bytes));
         }
-        Ok((chosen, times))
+        Ok(chosen)
     }
 
-    /// Collects frames by their positions in `rgb`, and timestamps by their indices in the video.
-    fn assemble(
+    /// Collects the chosen frames by their positions in `rgb`.
+    pub(crate) fn assemble(
         &self,
         rgb: &[u8],
         log: &Log,
         places: &[usize],
-        indices: &[usize],
-        times: &[f64],
+        chosen: &Chosen,
     ) -> Result<Frames, VideoError> {
         let (width, height) = log.size.unwrap_or_default();
         let size = width as usize * height as usize * 3;
         if size == 0 || rgb.len() != log.ticks.len() * size {
             return Err(VideoError::damaged(self.path, "the pixels do not match the frame count"));
         }
-        let chosen: Vec<&[u8]> =
+        let pixels: Vec<&[u8]> =
             places.iter().filter_map(|place| rgb.chunks_exact(size).nth(*place)).collect();
-        let timestamps: Vec<f64> = indices.iter().filter_map(|index| times.get(*index).copied()).collect();
-        let duration = self.config.sampling.duration(times, log.frame_rate);
-        Ok(Frames { width, height, rgb: chosen.concat(), timestamps, duration })
+        let (timestamps, duration) = (chosen.timestamps(), chosen.duration(self.config, log.frame_rate));
+        Ok(Frames { width, height, rgb: pixels.concat(), timestamps, duration })
     }
 
     fn too_many_bytes(&self, bytes: usize) -> VideoError {

@@ -1,4 +1,4 @@
-//! Wall-clock limit of a video, which grows with the frames that have been decoded.
+//! Wall-clock limit of a video, which grows with its file and with the frames that have been decoded.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,12 +10,14 @@ use crate::error::VideoError;
 /// Time since the start of reading, and the number of frames so far.
 pub(crate) struct Clock {
     start: Instant,
+    bytes: u64,
     frames: AtomicUsize,
 }
 
 impl Clock {
-    pub(crate) fn start() -> Self {
-        Self { start: Instant::now(), frames: AtomicUsize::new(0) }
+    /// Starts the time of a file of so many bytes, or of a folder with 0.
+    pub(crate) fn start(bytes: u64) -> Self {
+        Self { start: Instant::now(), bytes, frames: AtomicUsize::new(0) }
     }
 
     /// Counts a frame.
@@ -27,7 +29,7 @@ impl Clock {
     pub(crate) async fn expired(&self, config: &FfmpegConfig, path: &Path) -> VideoError {
         loop {
             let frames = self.frames.load(Ordering::Relaxed);
-            let limit = config.timeout(frames);
+            let limit = config.timeout(frames, self.bytes);
             let left = limit.saturating_sub(self.start.elapsed());
             if left.is_zero() {
                 return VideoError::TimedOut {

@@ -1,14 +1,17 @@
 //! Arguments of ffmpeg.
 
 use std::ffi::OsString;
-use std::path::Path;
 
 use crate::config::FfmpegConfig;
+use crate::part::Part;
 
 /// Whitelist of containers. Excludes playlists (HLS, DASH, concat, SDP), which refer to other files, image
 /// patterns, devices, and text that ffmpeg renders as video. `webp_pipe` reads still WebP images.
 const CONTAINERS: &str = "mov,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,gif,apng,ogg,rm,ivf,nut,dv,\
                           mxf,wtv,m4v,h264,hevc,obu,mjpeg,yuv4mpegpipe,webp_pipe";
+
+/// Containers that list their packets, so that frames can be sought in them.
+const SEEKABLE: &str = "mov,matroska,webm";
 
 /// Scaler flags for exact rounding and bit-identical pixels on all processors.
 const SCALER: &str = "flags=bicubic+accurate_rnd+full_chroma_int+bitexact";
@@ -24,6 +27,11 @@ pub(crate) enum Pass<'a> {
     Pick(&'a [usize]),
     /// Writes no frames, but a log line for each packet and for each decoded frame.
     Trial,
+    /// Decodes nothing, and writes a line for each packet.
+    Index,
+    /// Writes the frames with these timestamps, rising, decoded from the key frame before a time in seconds on, or from
+    /// the start; and a log line for each decoded frame.
+    Stretch { from: Option<f64>, ticks: &'a [i64] },
 }
 
 /// What becomes of errors in a file.
@@ -36,7 +44,12 @@ pub(crate) enum Care {
 }
 
 /// Arguments of one pass over a file.
-pub(crate) fn arguments(config: &FfmpegConfig, path: &Path, pass: Pass<'_>, care: Care) -> Vec<OsString> {
+pub(crate) fn arguments(
+    config: &FfmpegConfig,
+    part: Part<'_>,
+    pass: Pass<'_>,
+    care: Care,
+) -> Vec<OsString> {
     let mut args: Vec<OsString> = Vec::new();
     let mut add = |words: &[&str]| args.extend(words.iter().map(OsString::from));
     add(&["-hide_banner", "-nostats", "-loglevel", "repeat+level+info", "-filter_threads", "1"]);
@@ -46,25 +59,39 @@ pub(crate) fn arguments(config: &FfmpegConfig, path: &Path, pass: Pass<'_>, care
         (_, Care::Strict) => add(&["-xerror", "-err_detect", "explode"]),
         (_, Care::Lenient) => {}
     }
-    add(&["-protocol_whitelist", "file", "-format_whitelist", CONTAINERS]);
-    add(&["-threads", "1", "-max_pixels", &config.max_pixels.to_string(), "-i"]);
+    let sought = matches!(pass, Pass::Index | Pass::Stretch { .. });
+    let containers = if sought { SEEKABLE } else { CONTAINERS };
+    add(&["-protocol_whitelist", "file", "-format_whitelist", containers]);
+    add(&["-threads", "1", "-max_pixels", &config.max_pixels.to_string()]);
+    if sought {
+        add(&["-copyts"]);
+    }
+    if let Pass::Stretch { from: Some(seconds), .. } = pass {
+        add(&["-noaccurate_seek", "-seek_timestamp", "1", "-ss", &format!("{seconds:.6}")]);
+    }
+    add(&["-i"]);
     // The prefix makes names with a colon or a leading dash file names.
     let mut input = OsString::from("file:");
-    input.push(path);
+    input.push(part.path);
     args.push(input);
     let mut add = |words: &[&str]| args.extend(words.iter().map(OsString::from));
     // V excludes cover images.
-    add(&["-map", "0:V:0", "-vf", &filters(config, pass), "-fps_mode", "passthrough", "-threads", "1"]);
+    add(&["-map", "0:V:0"]);
+    if pass == Pass::Index {
+        add(&["-c", "copy", "-copyinkf", "-copytb", "1", "-f", "framecrc", "pipe:1"]);
+        return args;
+    }
+    add(&["-vf", &filters(config, part, pass), "-fps_mode", "passthrough", "-threads", "1"]);
     match pass {
-        Pass::Count | Pass::Trial => add(&["-f", "null", "-"]),
-        Pass::All | Pass::Pick(_) => add(&["-f", "rawvideo", "pipe:1"]),
+        Pass::Count | Pass::Trial | Pass::Index => add(&["-f", "null", "-"]),
+        Pass::All | Pass::Pick(_) | Pass::Stretch { .. } => add(&["-f", "rawvideo", "pipe:1"]),
     }
     args
 }
 
-fn filters(config: &FfmpegConfig, pass: Pass<'_>) -> String {
+fn filters(config: &FfmpegConfig, part: Part<'_>, pass: Pass<'_>) -> String {
     let mut chain = Vec::new();
-    if let Some(seconds) = config.sampling.horizon() {
+    if let (Some(seconds), false) = (part.horizon(config), matches!(pass, Pass::Stretch { .. })) {
         chain.push(format!("trim=duration={seconds:.6}"));
     }
     if let Pass::Pick(indices) = pass {
@@ -73,7 +100,14 @@ fn filters(config: &FfmpegConfig, pass: Pass<'_>) -> String {
         chain.push(format!("trim=end_frame={end}"));
         chain.push(format!("select='{}'", terms.join("+")));
     }
-    if matches!(pass, Pass::All | Pass::Pick(_)) {
+    if let Pass::Stretch { ticks, .. } = pass {
+        // The first filter, by which the lines of decoded frames are told from those of written ones.
+        chain.push("showinfo=checksum=0".into());
+        chain.push(format!("trim=end_pts={}", ticks.last().map_or(0, |last| last + 1)));
+        let terms: Vec<_> = ticks.iter().map(|tick| format!("eq(pts,{tick})")).collect();
+        chain.push(format!("select='{}'", terms.join("+")));
+    }
+    if matches!(pass, Pass::All | Pass::Pick(_) | Pass::Stretch { .. }) {
         chain.push(format!("scale={}{SCALER}", size(config.max_short_side)));
         chain.push("format=rgb24".into());
     }
@@ -99,11 +133,17 @@ fn size(max_short_side: Option<u32>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::Path;
+
     use crate::FrameSampling;
+
+    fn part() -> Part<'static> {
+        Part { path: Path::new("-a:b.mp4"), span: None }
+    }
 
     fn text(config: &FfmpegConfig, pass: Pass<'_>) -> String {
         let care = if config.allow_damaged { Care::Lenient } else { Care::Strict };
-        let words: Vec<_> = arguments(config, Path::new("-a:b.mp4"), pass, care)
+        let words: Vec<_> = arguments(config, part(), pass, care)
             .into_iter()
             .map(|word| word.into_string().unwrap())
             .collect();
@@ -122,7 +162,7 @@ mod tests {
     fn picking_stops_after_the_last_frame() {
         let sampling = FrameSampling::FirstSeconds { seconds: 2.5, frames: 2 };
         let config = FfmpegConfig { sampling, max_short_side: Some(224), ..FfmpegConfig::default() };
-        let filters = filters(&config, Pass::Pick(&[3, 9]));
+        let filters = filters(&config, part(), Pass::Pick(&[3, 9]));
         assert!(
             filters.starts_with(
                 "trim=duration=2.500000,trim=end_frame=10,select='eq(n,3)+eq(n,9)',\
@@ -130,6 +170,21 @@ mod tests {
             ),
             "{filters}"
         );
+    }
+
+    #[test]
+    fn a_stretch_is_sought_by_time_and_chosen_by_timestamps() {
+        let config = FfmpegConfig::default();
+        let stretch = text(&config, Pass::Stretch { from: Some(1.5), ticks: &[-512, 1024] });
+        assert!(
+            stretch.contains("-copyts -noaccurate_seek -seek_timestamp 1 -ss 1.500000 -i file:-a:b.mp4"),
+            "{stretch}"
+        );
+        let chosen = "-vf showinfo=checksum=0,trim=end_pts=1025,select='eq(pts,-512)+eq(pts,1024)',scale=";
+        assert!(stretch.contains(chosen), "{stretch}");
+        assert!(!text(&config, Pass::Stretch { from: None, ticks: &[0] }).contains("-ss"));
+        let index = text(&config, Pass::Index);
+        assert!(index.contains("-format_whitelist mov,matroska,webm") && !index.contains("-vf"), "{index}");
     }
 
     #[test]

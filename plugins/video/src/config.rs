@@ -39,23 +39,37 @@ pub struct FfmpegConfig {
     /// Maximum number of pixels of a stored frame; the default 9437184 is 4096 x 2304.
     pub max_pixels: u64,
     /// Wall-clock limit per video in seconds, from the start of decoding; default 60. Grows by
-    /// `timeout_per_frame`.
+    /// `timeout_per_frame`, and by a second for every 16 MiB of a file.
     pub timeout_seconds: f64,
     /// Seconds by which each decoded frame extends the limit, so that long videos have longer; default 0.05.
     #[serde(skip_serializing_if = "is_default_per_frame")]
     pub timeout_per_frame: f64,
     /// Address-space limit of one ffmpeg process in MiB, including up to 400 for its libraries; default 2048.
     pub memory_mib: u64,
-    /// Maximum number of videos read concurrently; default: the number of processors.
+    /// Whether the frames of a long video (MP4, MOV, Matroska, WebM) are decoded from the key frames before them, which
+    /// gives the same frames as decoding it from its start; default true. False decodes every frame, which notices damage
+    /// in frames that are not sampled.
+    #[serde(skip_serializing_if = "is_true")]
+    pub seek: bool,
+    /// Maximum number of videos read concurrently, or of decoder processes where a long video takes several; default: the
+    /// number of processors.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub processes: Option<usize>,
 }
+
+/// Bytes of a file that are read in a second at the slowest.
+const BYTES_PER_SECOND: u64 = 16 << 20;
 
 /// Default of `timeout_per_frame`, which is left out of written configs, as in those of runs that did not have it.
 const PER_FRAME: f64 = 0.05;
 
 fn is_default_per_frame(seconds: &f64) -> bool {
     *seconds == PER_FRAME
+}
+
+/// Whether `seek` has its default, and is left out like `timeout_per_frame`.
+fn is_true(seek: &bool) -> bool {
+    *seek
 }
 
 impl Default for FfmpegConfig {
@@ -70,6 +84,7 @@ impl Default for FfmpegConfig {
             timeout_seconds: 60.0,
             timeout_per_frame: PER_FRAME,
             memory_mib: 2048,
+            seek: true,
             processes: None,
         }
     }
@@ -118,9 +133,10 @@ impl FfmpegConfig {
         checks.into_iter().find(|(right, _)| !right).map_or(Ok(()), |(_, message)| Err(message.to_owned()))
     }
 
-    /// Wall-clock limit of a video of which so many frames have been decoded.
-    pub(crate) fn timeout(&self, frames: usize) -> Duration {
-        let seconds = self.timeout_seconds + self.timeout_per_frame * frames as f64;
+    /// Wall-clock limit of a video in a file of `bytes` bytes, of which so many frames have been decoded.
+    pub(crate) fn timeout(&self, frames: usize, bytes: u64) -> Duration {
+        let reading = (bytes / BYTES_PER_SECOND) as f64;
+        let seconds = self.timeout_seconds + reading + self.timeout_per_frame * frames as f64;
         Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
     }
 

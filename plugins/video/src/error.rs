@@ -24,6 +24,14 @@ pub enum VideoError {
     /// The path is a device, pipe or socket.
     #[error("{0} is neither a file nor a folder")]
     NotAFile(PathBuf),
+    /// The span of the path is no part of the video.
+    #[error("{video} is no part of its video: {reason}")]
+    Span {
+        /// Path with the span.
+        video: PathBuf,
+        /// What is wrong with the span.
+        reason: String,
+    },
     /// The file has zero bytes.
     #[error("{0} is empty: fetch it again")]
     Empty(PathBuf),

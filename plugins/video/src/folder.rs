@@ -13,6 +13,7 @@ use crate::error::VideoError;
 use crate::image::{self, Encoded};
 use crate::log::MOST_COUNTED;
 use crate::order::sort_by_time;
+use crate::part::Part;
 
 /// Extensions of image files, in any case.
 const EXTENSIONS: [&str; 3] = ["png", "jpg", "jpeg"];
@@ -21,32 +22,31 @@ const EXTENSIONS: [&str; 3] = ["png", "jpg", "jpeg"];
 ///
 /// Reads the headers of all images, since images of different sizes are no video; decodes only the sampled
 /// ones.
-pub(crate) fn read(config: &FfmpegConfig, folder: &Path, clock: &Clock) -> Result<Frames, VideoError> {
+pub(crate) fn read(config: &FfmpegConfig, part: Part<'_>, clock: &Clock) -> Result<Frames, VideoError> {
+    let folder = part.path;
     let files = images(folder)?;
     if files.is_empty() {
         return Err(VideoError::NoImages(folder.to_owned()));
     }
-    config.check_count(folder, files.len())?;
     let times: Vec<f64> = (0..files.len()).map(|index| index as f64 / config.folder_fps).collect();
-    let chosen = config.sampling.for_folder().choose(&times);
-    let chosen = chosen.ok_or_else(|| VideoError::NoTimestamps(folder.to_owned()))?;
+    let rule = FfmpegConfig { sampling: config.sampling.for_folder(), ..config.clone() };
+    let part = part.choose(&rule, &times)?;
+    let chosen = &part.indices;
     let (width, height) = common_size(config, &files, clock)?;
     let bytes = chosen.len().saturating_mul(width as usize * height as usize * 3);
     if bytes > MOST_BYTES {
         return Err(VideoError::TooManyBytes { path: folder.to_owned(), bytes, limit: MOST_BYTES });
     }
     let mut rgb = Vec::with_capacity(bytes);
-    let mut timestamps = Vec::with_capacity(chosen.len());
     for (place, index) in chosen.iter().copied().enumerate() {
         let frame = width as usize * height as usize * 3;
         match place.checked_sub(1).map(|before| chosen[before]) {
             Some(before) if before == index => rgb.extend_from_within(rgb.len() - frame..),
             _ => rgb.extend(decode(config, &files[index], frame)?),
         }
-        timestamps.push(times[index]);
     }
-    let duration = files.len() as f64 / config.folder_fps;
-    Ok(Frames { width, height, rgb, timestamps, duration })
+    let duration = part.len() as f64 / config.folder_fps;
+    Ok(Frames { width, height, rgb, timestamps: part.timestamps(), duration })
 }
 
 /// The folder's image files in the order of time.

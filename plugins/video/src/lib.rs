@@ -3,8 +3,9 @@
 //! | topic | module |
 //! |---|---|
 //! | config | [`FfmpegConfig`] (`config.rs`), registered in `component.rs` |
-//! | frame sampling | [`FrameSampling`] (`sampling.rs`) |
+//! | frame sampling | [`FrameSampling`] (`sampling.rs`), of a part of a video: `part.rs` |
 //! | decoding of video files | `clip.rs`, with `command.rs` (arguments of ffmpeg), `log.rs` (its log), `clock.rs` (time limit) |
+//! | seeking in long files | `seek.rs`, with `index.rs` (their packets) |
 //! | reading of pictures | `picture.rs` |
 //! | reading of folders of frames | `folder.rs`, with `order.rs` (by names), `image.rs` (PNG) and `jpeg.rs` |
 //! | errors | [`VideoError`] (`error.rs`) |
@@ -15,11 +16,15 @@
 //! memory and output, a hostile or damaged file costs one sample. Linking the libraries would save about 60 ms
 //! per clip, once, as features are cached.
 //!
-//! # Why no seeking
+//! # Which frames are decoded
 //!
 //! Sampling rules refer to frames by index. Frame counts in container metadata are often wrong, and seeking
 //! depends on the file's index and on the version of ffmpeg. Counting frames by decoding gives the same frames
-//! for a file on every machine, and detects damage.
+//! for a file on every machine, and detects damage. A video of a minute and more in MP4, MOV, Matroska or WebM is sought
+//! in: the timestamps of all packets tell the frames, and each sampled frame is decoded from
+//! the key frame before it. Every frame from there on is compared with the packets by its timestamp; where one differs, or
+//! the decoder reports an error, the video is decoded from its start. Damage in frames that are not decoded goes
+//! unnoticed, unless `seek` is false.
 //!
 //! # What is refused
 //!
@@ -45,12 +50,15 @@ mod config;
 mod error;
 mod folder;
 mod image;
+mod index;
 mod jpeg;
 mod log;
 mod order;
+mod part;
 mod picture;
 mod reader;
 mod sampling;
+mod seek;
 
 pub use config::FfmpegConfig;
 pub use error::VideoError;

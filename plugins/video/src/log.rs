@@ -9,6 +9,10 @@
 use isr_ffmpeg::remedy_for_message;
 
 use crate::clip::Complaints;
+use crate::index::PacketIndex;
+
+/// Context of a `showinfo` that is the first filter.
+const FIRST_FILTER: &str = "Parsed_showinfo_0";
 
 /// Maximum number of frames of a video, which bounds a log to 16 MiB.
 pub(crate) const MOST_COUNTED: usize = 1 << 20;
@@ -85,7 +89,7 @@ const DAMAGE: [&str; 4] =
     ["corrupt decoded frame", "corrupt input packet", "Packet corrupt", "Truncating packet"];
 
 /// Beginnings of the lines without a context that follow the description of the output.
-const AFTER_OUTPUT: [&str; 10] = [
+const AFTER_OUTPUT: [&str; 11] = [
     "  ",
     "demuxer",
     "decoder",
@@ -93,6 +97,7 @@ const AFTER_OUTPUT: [&str; 10] = [
     "encoder",
     "muxer",
     "frame=",
+    "size=",
     "video:",
     "Conversion failed",
     "Exiting normally",
@@ -117,6 +122,12 @@ pub(crate) struct Log {
     pub(crate) error: Option<String>,
     /// First message that tells of damage.
     pub(crate) damage: Option<String>,
+    /// First error, other than of sound and of the list of reference frames, behind which frames may differ from those
+    /// that decoding from the start of the video gives.
+    pub(crate) unsound: Option<String>,
+    /// Timestamps of the frames that passed the first filter where this is a `showinfo`, each with whether it was coded
+    /// without reference to others. A frame without a timestamp is left out.
+    pub(crate) passed: Vec<(i64, bool)>,
     /// First of the messages that are errors but no damage.
     pub(crate) note: Option<String>,
     /// Number of these messages.
@@ -152,6 +163,7 @@ impl Log {
                     self.damage.get_or_insert_with(|| parsed.text());
                 }
             }
+            Some("info") if parsed.context == FIRST_FILTER => self.read_passed(parsed.message),
             Some("info") if parsed.context.starts_with("Parsed_showinfo") => {
                 self.torn |=
                     !["n:", "color_range:", "config "].iter().any(|it| parsed.message.starts_with(it));
@@ -170,9 +182,30 @@ impl Log {
         Some(Complaints { count: self.notes, first: self.note.clone()? })
     }
 
-    /// Number of frames so far.
+    /// Number of frames so far, those that were decoded and not written included.
     pub(crate) fn seen(&self) -> usize {
-        self.seen
+        self.seen + self.passed.len()
+    }
+
+    /// A log that has the frames of an index.
+    pub(crate) fn of_index(index: &PacketIndex) -> Self {
+        let ticks = index.frames.iter().copied().map(Some).collect();
+        Self { ticks, size: Some(index.size), time_base: index.time_base, ..Self::default() }
+    }
+
+    /// Adds the frames of a later part of the video; false if their size, time base or frame rate differs.
+    pub(crate) fn append(&mut self, later: &Self) -> bool {
+        let format = |log: &Self| (log.size, log.time_base, log.frame_rate);
+        if self.ticks.is_empty() {
+            (self.size, self.time_base, self.frame_rate) = format(later);
+        }
+        self.ticks.extend(&later.ticks);
+        format(self) == format(later)
+    }
+
+    /// Duration of a tick in seconds, as numerator and denominator.
+    pub(crate) fn time_base(&self) -> (f64, f64) {
+        self.time_base
     }
 
     /// Number of frames that were lost between the first decoded one and the last: packets shown in that time,
@@ -207,6 +240,9 @@ impl Log {
         }
         self.too_large |= line.message.contains("exceeds specified max pixel count");
         self.error.get_or_insert_with(|| line.text());
+        if !SOUND.contains(&line.context) && !says(line, &BOOKKEEPING) {
+            self.unsound.get_or_insert_with(|| line.text());
+        }
         if self.is_harmless(line) {
             self.notes += 1;
             self.note.get_or_insert_with(|| line.text());
@@ -217,14 +253,13 @@ impl Log {
 
     /// Whether an error costs no frame of this clip, as far as its text tells.
     fn is_harmless(&self, line: &Line<'_>) -> bool {
-        let says = |parts: &[&str]| parts.iter().any(|part| line.message.contains(part));
         let is_decoder = |name: &&str| match *name {
             "vist#" | "dec:" => line.context.starts_with(name),
             name => line.context == name,
         };
         SOUND.contains(&line.context)
             || DECODERS.iter().any(is_decoder)
-                && (says(&BOOKKEEPING) || self.decoded.is_empty() && says(&LEADING))
+                && (says(line, &BOOKKEEPING) || self.decoded.is_empty() && says(line, &LEADING))
     }
 
     fn note_shortage(&mut self, message: &str) {
@@ -247,6 +282,13 @@ impl Log {
         let rest = self.output && line.context.is_empty() && line.level == Some("info");
         self.torn |= rest && !AFTER_OUTPUT.iter().any(|start| message.starts_with(start));
         self.output |= message.starts_with("Output #0");
+    }
+
+    fn read_passed(&mut self, message: &str) {
+        let pts = field(message, "pts:").and_then(|text| text.parse().ok());
+        if let (true, Some(pts)) = (message.starts_with("n:") && self.passed.len() < MOST_COUNTED, pts) {
+            self.passed.push((pts, field(message, "type:") == Some("I")));
+        }
     }
 
     fn read_frame(&mut self, message: &str) {
@@ -312,6 +354,10 @@ impl<'a> Line<'a> {
     }
 }
 
+fn says(line: &Line<'_>, parts: &[&str]) -> bool {
+    parts.iter().any(|part| line.message.contains(part))
+}
+
 /// The value after a key, with optional padding: `pts:   512 pts_time:0.02`.
 fn field<'a>(message: &'a str, key: &str) -> Option<&'a str> {
     let mut from = 0;
@@ -350,7 +396,7 @@ mod tests {
     const BASE: &str = "[Parsed_showinfo_2 @ 0x7f2a] [info] config in time_base: 1/15360, frame_rate: 30/1";
     const OLD: &str = "[Parsed_showinfo_2 @ 0x7f2a] [info] n:   0 pts:    512 pts_time:0.0333333 pos:       48 \
                        fmt:rgb24 sar:1/1 s:64x48 i:P iskey:1 type:I ";
-    const NEW: &str = "[Parsed_showinfo_0 @ 0x7f2a] [info] n:   1 pts:   1280 pts_time:0.0833333 duration:    512 \
+    const NEW: &str = "[Parsed_showinfo_2 @ 0x7f2a] [info] n:   1 pts:   1280 pts_time:0.0833333 duration:    512 \
                        duration_time:0.0333333 fmt:rgb24 cl:left sar:1/1 s:64x48 i:P iskey:0 type:P ";
 
     #[test]

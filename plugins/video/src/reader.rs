@@ -13,12 +13,13 @@ use crate::clip::Complaints;
 use crate::clock::Clock;
 use crate::config::FfmpegConfig;
 use crate::error::VideoError;
+use crate::part::Part;
 use crate::{clip, folder, picture};
 
 /// Video reader built by [`FfmpegConfig`].
 pub(crate) struct FfmpegReader {
     config: Arc<FfmpegConfig>,
-    /// One permit per video read concurrently.
+    /// One permit per video read concurrently, or process that decodes a part of one.
     permits: Semaphore,
     /// Path of ffmpeg, located for the first file, so that folders need no ffmpeg.
     program: OnceLock<PathBuf>,
@@ -39,12 +40,14 @@ impl FfmpegReader {
         }
     }
 
-    async fn read_any(&self, path: &Path) -> Result<Frames, VideoError> {
+    async fn read_any(&self, video: &Path) -> Result<Frames, VideoError> {
+        let part = Part::new(video)?;
+        let path = part.path;
         let data = tokio::fs::metadata(path).await.map_err(|source| VideoError::io(path, source))?;
         // The semaphore is never closed.
         let _permit = self.permits.acquire().await.ok();
         if data.is_dir() {
-            return self.blocking(path, folder::read).await;
+            return self.blocking(part, folder::read).await;
         }
         if !data.is_file() {
             return Err(VideoError::NotAFile(path.to_owned()));
@@ -56,9 +59,14 @@ impl FfmpegReader {
         tokio::fs::File::open(path).await.map_err(|source| VideoError::io(path, source))?;
         // With a minimum of one frame a picture is a video like others, and is sampled by the rule.
         if self.config.min_frames > 1 && picture::is_picture(path)? {
-            return self.blocking(path, |config, path, _| picture::read(config, path)).await;
+            if let Some(span) = part.span {
+                let (video, reason) = (span.of(path), "a picture has no parts".to_owned());
+                return Err(VideoError::Span { video, reason });
+            }
+            return self.blocking(part, |config, part, _| picture::read(config, part.path)).await;
         }
-        let (frames, complaints) = clip::read(self.program()?, &self.config, path).await?;
+        let (frames, complaints) =
+            clip::read(self.program()?, &self.config, (part, data.len()), &self.permits).await?;
         if let Some(complaints) = complaints {
             self.warn(path, &complaints);
         }
@@ -84,12 +92,13 @@ impl FfmpegReader {
     /// Reads images on a thread for it, within the time limit.
     async fn blocking(
         &self,
-        path: &Path,
-        read: fn(&FfmpegConfig, &Path, &Clock) -> Result<Frames, VideoError>,
+        Part { path, span }: Part<'_>,
+        read: fn(&FfmpegConfig, Part<'_>, &Clock) -> Result<Frames, VideoError>,
     ) -> Result<Frames, VideoError> {
-        let clock = Arc::new(Clock::start());
+        let clock = Arc::new(Clock::start(0));
         let (config, from, counting) = (Arc::clone(&self.config), path.to_owned(), Arc::clone(&clock));
-        let reading = tokio::task::spawn_blocking(move || read(&config, &from, &counting));
+        let reading =
+            tokio::task::spawn_blocking(move || read(&config, Part { path: &from, span }, &counting));
         tokio::select! {
             read = reading => match read {
                 Ok(frames) => frames,

@@ -31,7 +31,7 @@ fn it_is_registered_with_an_example_that_is_the_default() {
 fn every_key_is_documented() {
     let schema = serde_json::to_value((find(Kind::Video, "ffmpeg").unwrap().schema)()).unwrap();
     let keys = schema["properties"].as_object().unwrap();
-    assert_eq!(keys.len(), 10);
+    assert_eq!(keys.len(), 11);
     for (key, value) in keys {
         assert!(value["description"].as_str().is_some_and(|text| text.len() > 20), "{key}: {value}");
     }

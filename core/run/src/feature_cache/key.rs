@@ -4,12 +4,17 @@ use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 
-use isr_api::{Fingerprint, FingerprintBuilder, Frames};
+use isr_api::{Fingerprint, FingerprintBuilder, Frames, VideoSpan};
 
-/// Digest of a video: the content of a file, or the sorted names and contents of the files in a folder of frames.
+/// Digest of a video: the content of a file, or the sorted names and contents of the files in a folder of frames; and the
+/// span of a part.
 /// Blocking.
 pub(crate) fn video_digest(video: &Path) -> io::Result<Fingerprint> {
     let mut digest = FingerprintBuilder::default();
+    let (video, span) = VideoSpan::split(video);
+    if let Some(span) = span {
+        digest.update(span.to_string().as_bytes());
+    }
     if !video.is_dir() {
         digest.update(b"file").update(content(video)?.as_bytes());
         return Ok(digest.finish());

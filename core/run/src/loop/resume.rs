@@ -9,7 +9,8 @@ use crate::guard::caught;
 use crate::store::{StageMarks, iteration_dir, read_journal, read_json, write_json};
 use isr_api::records::Summary;
 use isr_api::{
-    CheckpointKind, Error, Event, Fingerprint, LabelledSample, Sample, SampleId, Stage, VisualContext,
+    CheckpointKind, Error, Event, Fingerprint, LabelledSample, Sample, SampleId, Stage, VideoSpan,
+    VisualContext,
 };
 
 /// Version of `summary.json`.
@@ -191,7 +192,10 @@ fn check_ids<'a>(samples: impl Iterator<Item = &'a Sample>) -> Result<(), Error>
 /// Rejects held-out samples about a video that a pair of a dataset is about, whatever the spelling of its path.
 fn check_held_out<'a>(datasets: &[Rows], held_out: impl Iterator<Item = &'a Sample>) -> Result<(), Error> {
     let pairs = datasets.iter().flatten().flatten();
-    let identity = |video: &Path| video.canonicalize().unwrap_or_else(|_| video.to_owned());
+    let identity = |video: &Path| {
+        let (video, _) = VideoSpan::split(video);
+        video.canonicalize().unwrap_or_else(|_| video.to_owned())
+    };
     let trained_on: HashMap<PathBuf, &str> =
         pairs.filter_map(|pair| Some((identity(pair.video.as_deref()?), pair.origin.as_str()))).collect();
     if trained_on.is_empty() {

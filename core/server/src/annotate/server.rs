@@ -14,6 +14,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::{Next, from_fn};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
+use isr_api::VideoSpan;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -172,13 +173,16 @@ impl Annotating {
     fn state(&self) -> Response {
         let session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
         let case = session.current().map(|shown| {
-            let path = self.video_root.join(&shown.case.video);
+            let video = self.video_root.join(&shown.case.video);
+            let (path, span) = VideoSpan::split(&video);
             json!({
                 "index": shown.index,
                 "instruction": shown.case.instruction,
                 "answers": shown.answers,
-                "frames": clip::frames(&path).len(),
+                "frames": clip::frames(path).len(),
                 "found": path.exists(),
+                // The player's part of the clip.
+                "span": span.map(|span| span.to_string()).unwrap_or_default(),
             })
         });
         let value = json!({
@@ -194,7 +198,8 @@ impl Annotating {
 
     fn video(&self, case: usize) -> Option<PathBuf> {
         let session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
-        Some(self.video_root.join(&session.case(case)?.video))
+        let video = self.video_root.join(&session.case(case)?.video);
+        Some(VideoSpan::split(&video).0.to_owned())
     }
 }
 

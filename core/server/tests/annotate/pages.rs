@@ -37,7 +37,7 @@ async fn a_state_does_not_tell_which_answer_is_which() {
     let folder = run(3);
     let state = Client::new(folder.path(), "ann").state().await;
     let keys: Vec<_> = state["case"].as_object().unwrap().keys().collect();
-    assert_eq!(keys, ["index", "instruction", "answers", "frames", "found"]);
+    assert_eq!(keys, ["index", "instruction", "answers", "frames", "found", "span"]);
     assert_eq!(state["case"]["found"], true);
 }
 

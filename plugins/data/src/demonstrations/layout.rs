@@ -15,11 +15,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::columns::find;
+use crate::columns::{find, mapped};
 use crate::conversation::{answer, prompt, turns, with_system};
 use crate::layouts::RowLayout;
 use crate::media::Media;
-use crate::row::{Object, missing, no_column, required, text};
+use crate::row::{Object, checked_part, missing, no_column, required, text};
 
 /// Layout of the rows of demonstrations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -62,6 +62,8 @@ const KEYS: &[&str] = &[
     "video",
     "images",
     "image",
+    "start",
+    "end",
     "system",
     "conversations",
     "messages",
@@ -76,6 +78,12 @@ pub struct DemonstrationColumns {
     /// Column of the video or image: a path, an object with `path` or `bytes`, or a list of one. Default none: text alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub video: Option<String>,
+    /// Column of the start of a part of the video, in seconds. Default none: the whole video.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start: Option<String>,
+    /// Column of the end of a part of the video, in seconds. Default none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub end: Option<String>,
     /// Column of the prompt; the default is "prompt".
     pub prompt: String,
     /// Column of the answer; the default is "answer".
@@ -84,7 +92,13 @@ pub struct DemonstrationColumns {
 
 impl Default for DemonstrationColumns {
     fn default() -> Self {
-        Self { video: None, prompt: "prompt".to_owned(), answer: "answer".to_owned() }
+        Self {
+            video: None,
+            start: None,
+            end: None,
+            prompt: "prompt".to_owned(),
+            answer: "answer".to_owned(),
+        }
     }
 }
 
@@ -99,7 +113,8 @@ pub(super) struct Conversation {
 
 impl DemonstrationColumns {
     pub(super) fn named(&self) -> Vec<String> {
-        self.video.iter().chain([&self.prompt, &self.answer]).cloned().collect()
+        let optional = [&self.video, &self.start, &self.end].into_iter().flatten();
+        optional.chain([&self.prompt, &self.answer]).cloned().collect()
     }
 
     pub(super) fn read(&self, row: &Object, media: Media<'_>) -> Result<Conversation, String> {
@@ -110,6 +125,7 @@ impl DemonstrationColumns {
             None => None,
             Some(column) => Some(media.of_value(column, value(column)?)?),
         };
+        let video = checked_part(video, mapped(row, &self.start)?, mapped(row, &self.end)?)?;
         let turns = exchange(filled(&self.prompt)?, filled(&self.answer)?);
         Conversation::checked(&self.prompt, turns, video)
     }
@@ -131,7 +147,8 @@ impl DemonstrationLayout {
                 _ => ("prompt", exchange(required(row, "prompt")?, required(row, "completion")?)),
             },
         };
-        Conversation::checked(key, turns, media.of_row(row, false)?)
+        let video = checked_part(media.of_row(row, false)?, row.get("start"), row.get("end"))?;
+        Conversation::checked(key, turns, video)
     }
 }
 

@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::layout::{Pair, Texts};
-use crate::columns::find;
+use crate::columns::{find, mapped};
 use crate::conversation::turns;
 use crate::media::Media;
-use crate::row::{Object, no_column, text};
+use crate::row::{Object, checked_part, no_column, text};
 
 /// Column map of preference pairs. A dot accesses a field of an object or an element of a list: `completions.0.text`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -21,6 +21,12 @@ pub struct PreferenceColumns {
     /// Column of the video or image: a path, an object with `path` or `bytes`, or a list of one. Default none: text alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub video: Option<String>,
+    /// Column of the start of a part of the video, in seconds. Default none: the whole video.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start: Option<String>,
+    /// Column of the end of a part of the video, in seconds. Default none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub end: Option<String>,
     /// Column of the prompt, a text or a list of turns; the default is "prompt".
     pub prompt: String,
     /// Column of the chosen response; the default is "chosen".
@@ -35,6 +41,8 @@ impl Default for PreferenceColumns {
         Self {
             id: None,
             video: None,
+            start: None,
+            end: None,
             prompt: name("prompt"),
             chosen: name("chosen"),
             rejected: name("rejected"),
@@ -45,7 +53,7 @@ impl Default for PreferenceColumns {
 impl PreferenceColumns {
     /// All mapped columns.
     pub(super) fn named(&self) -> Vec<String> {
-        let optional = [&self.id, &self.video].into_iter().flatten();
+        let optional = [&self.id, &self.video, &self.start, &self.end].into_iter().flatten();
         optional.chain([&self.prompt, &self.chosen, &self.rejected]).cloned().collect()
     }
 
@@ -66,6 +74,7 @@ impl PreferenceColumns {
             None => None,
             Some(column) => Some(media.of_value(column, value(column)?)?),
         };
+        let video = checked_part(video, mapped(row, &self.start)?, mapped(row, &self.end)?)?;
         let turns = match value(&self.prompt)? {
             list @ Value::Array(_) => turns(&self.prompt, list)?,
             _ => vec![Turn { role: Role::User, text: filled(&self.prompt)?.1 }],

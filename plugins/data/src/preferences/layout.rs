@@ -22,7 +22,7 @@ use serde_json::Value;
 use crate::conversation::{answer, prompt, turn, turns, with_system};
 use crate::layouts::RowLayout;
 use crate::media::Media;
-use crate::row::{Object, missing, required};
+use crate::row::{Object, checked_part, missing, required};
 
 /// Layout of the rows of preference pairs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -96,6 +96,8 @@ const KEYS: &[&str] = &[
     "video",
     "images",
     "image",
+    "start",
+    "end",
     "prompt",
     "chosen",
     "rejected",
@@ -146,6 +148,7 @@ impl PreferenceLayout {
         };
         // Frames are written beside a video for TRL, which reads images alone.
         let video = media.of_row(row, self == Self::Trl)?;
+        let video = checked_part(video, row.get("start"), row.get("end"))?;
         let id_key = ["id", "sample_id", "idx"].into_iter().find(|key| row.contains_key(*key));
         let id = id_key.map(|key| crate::row::id(row, key)).transpose()?;
         texts.check(id, video, row.get("p_chosen").and_then(Value::as_f64))

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 #[test]
 fn every_example_is_a_valid_config() {
-    for name in ["jsonl", "parquet", "folder"] {
+    for name in ["jsonl", "parquet", "folder", "mixture"] {
         let entry = find(Kind::Data, name).unwrap();
         let mut table: Value = toml::from_str(entry.example).unwrap();
         table["type"] = json!(name);
@@ -37,6 +37,7 @@ fn the_listing_is_short_and_complete() {
     insta::assert_snapshot!(listed.join("\n"), @r"
     folder: Folder of videos, with one instruction for each.
     jsonl: JSONL lists of videos and instructions, in LLaVA-Hound's layouts or with any keys by a column map.
+    mixture: Several sources of samples, mixed by weight.
     parquet: Parquet lists of videos and instructions, such as those of Hugging Face `datasets`, in LLaVA-Hound's layouts or with any columns by a column map.
     files: Demonstrations in JSONL, JSON or Parquet files: conversations of LLaVA, ms-swift or TRL, or any keys by a column map.
     files: Preference pairs in JSONL, JSON or Parquet files, in the layouts of LLaVA-Hound, TRL, ms-swift, LLaMA-Factory, VistaDPO, RRPO and RLAIF-V, or with any keys by a column map.

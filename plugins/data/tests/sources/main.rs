@@ -8,6 +8,8 @@ mod demonstrations;
 mod folder;
 mod layouts;
 mod lists;
+mod mixture;
 mod parquet;
+mod parts;
 mod preferences;
 mod support;

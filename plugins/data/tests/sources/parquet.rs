@@ -71,12 +71,33 @@ fn videos_inside_the_table_are_stored_as_files() {
     let video = &samples[0].video;
     assert!(video.starts_with(folder.path()) && video.extension().unwrap() == "mp4", "{}", video.display());
     assert_eq!(std::fs::read(video).unwrap(), b"\x00\x00\x00\x18ftyp\xff");
-    // A path beside the bytes is taken, and nothing is stored.
+    // A path beside the bytes is taken where there is a file, and else is the name that the video once had.
     std::fs::remove_dir_all(folder.path().join("media")).unwrap();
+    std::fs::write(folder.path().join("10.png"), "a picture").unwrap();
     let pictures = list("preferences/rlaif_v.parquet", &media_dir);
     let columns = "columns = { video = \"image\", instruction = \"question\", answer = \"chosen\" }";
+    let root = format!("video_root = {:?}", folder.path());
+    let samples = support::training(&fixtures(), &format!("{pictures}\n{root}\n{columns}")).unwrap();
+    assert_eq!(samples[0].video, folder.path().join("10.png"));
     let samples = support::training(&fixtures(), &format!("{pictures}\n{columns}")).unwrap();
-    assert!(samples[0].video.ends_with("10.png") && !folder.path().join("media").exists());
+    assert!(samples[0].video.starts_with(folder.path().join("media")) && samples[0].video.is_file());
+}
+
+#[test]
+fn frames_inside_the_table_are_a_folder_in_their_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let columns = "columns = { video = \"frames\", instruction = \"question\" }";
+    let section = format!("media_dir = {:?}\n{columns}", folder.path().join("media"));
+    let read =
+        || support::training(&fixtures(), &list("frames.parquet", &section)).unwrap()[0].video.clone();
+    let video = read();
+    assert!(video.starts_with(folder.path()), "{}", video.display());
+    let frame = |name: &str| std::fs::read(video.join(name)).unwrap();
+    assert_eq!(
+        (frame("000000.png"), frame("000001.png")),
+        (b"\x89PNG second".to_vec(), b"\x89PNG first\xff".to_vec())
+    );
+    assert_eq!(read(), video, "stored once");
 }
 
 #[test]

@@ -34,10 +34,15 @@ pub(crate) async fn refusal(reader: &dyn VideoReader, video: &Path) -> String {
 
 /// Runs ffmpeg, which must succeed.
 pub(crate) async fn ffmpeg(args: &str, file: &Path, input: &[u8]) {
+    ffmpeg_within(Duration::from_secs(120), args, file, input).await;
+}
+
+/// Runs ffmpeg, which must succeed within a time.
+pub(crate) async fn ffmpeg_within(wall: Duration, args: &str, file: &Path, input: &[u8]) {
     let mut words: Vec<OsString> = ["-v", "error", "-y"].iter().map(OsString::from).collect();
     words.extend(args.split_whitespace().map(OsString::from));
     words.push(file.into());
-    let limits = Limits { wall: Duration::from_secs(120), memory: 4 << 30, output: 1 << 20 };
+    let limits = Limits { wall, memory: 4 << 30, output: 1 << 20 };
     let mut log = Vec::new();
     let program = isr_ffmpeg::locate().unwrap();
     let outcome = isr_ffmpeg::run(&program, &words, input, &limits, &mut |line| log.push(line.to_owned()))
