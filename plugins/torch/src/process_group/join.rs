@@ -131,9 +131,6 @@ impl Arriving {
         let keys: Vec<String> = (0..place.world_size).map(member_key).collect();
         store.set_first("world_size", &place.world_size.to_string())?;
         let agreed = store.get(&["world_size"])?.pop().unwrap_or_default();
-        store.set(&beat_key(place.rank), "0")?;
-        let member = serde_json::to_string(&self.member()?);
-        store.set(&keys[place.rank], &member.map_err(|error| TorchError::Group(error.to_string()))?)?;
         if agreed != place.world_size.to_string() {
             let cause = format!(
                 "expects {} processes, others {agreed}: WORLD_SIZE must not differ",
@@ -141,6 +138,9 @@ impl Arriving {
             );
             return self.fail(&cause, place.world_size - 1);
         }
+        store.set(&beat_key(place.rank), "0")?;
+        let member = serde_json::to_string(&self.member()?);
+        store.set(&keys[place.rank], &member.map_err(|error| TorchError::Group(error.to_string()))?)?;
         let begin = Instant::now();
         while !store.has(&keys)? {
             if let Some(failure) = Failure::published(store)? {
