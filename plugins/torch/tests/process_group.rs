@@ -202,8 +202,8 @@ fn struck(signal: &str, victim: usize) {
     // Into the barrier.
     sleep(Duration::from_millis(300));
     let struck = processes.remove(victim);
-    let begin = now();
     struck.signal(signal);
+    let begin = now();
     for process in processes {
         let rank = process.rank;
         let ended = process.end();

@@ -173,7 +173,7 @@ impl Judge {
             let begin = Instant::now();
             let event = heard.recv_timeout(step);
             // A process that was stopped for a while judges the others by the time in which it ran.
-            let passed = begin.elapsed().min(2 * step);
+            let passed = begin.elapsed().min(self.tolerance / 4);
             self.since_beats += passed;
             self.unanswered += passed;
             let lost = match event {
