@@ -96,7 +96,7 @@ fn store_within(limit: Duration, place: Rendezvous, serve: bool) -> Result<Store
     thread::spawn(move || sender.send(Store::open(&place.host, place.port, serve, limit)));
     match receiver.recv_timeout(limit + Duration::from_secs(1)) {
         Ok(opened) => opened.map_err(|error| reason(&error)),
-        Err(_) => Err("it accepts connections but does not answer".to_owned()),
+        Err(_) => Err("nothing answers there".to_owned()),
     }
 }
 
