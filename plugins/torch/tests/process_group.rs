@@ -17,6 +17,8 @@ use processes::{Ended, Process, free_port, start, start_all};
 
 /// Time limit of the groups here.
 const LIMIT: Duration = Duration::from_secs(3);
+/// Time limit of the arrival where it is tested.
+const ARRIVAL: Duration = Duration::from_secs(2);
 /// Time that a busy machine may add.
 const SLACK: Duration = Duration::from_secs(2);
 
@@ -70,7 +72,7 @@ fn process() {
         }
         "absent" => {
             processes::await_go();
-            joined_with(Settings { arrival: Duration::from_secs(2), ..settings() });
+            joined_with(Settings { arrival: ARRIVAL, ..settings() });
         }
         "fail-0" | "fail-1" => {
             let group = joined();
@@ -200,8 +202,8 @@ fn struck(signal: &str, victim: usize) {
     // Into the barrier.
     sleep(Duration::from_millis(300));
     let struck = processes.remove(victim);
-    let begin = now();
     struck.signal(signal);
+    let begin = now();
     for process in processes {
         let rank = process.rank;
         let ended = process.end();
@@ -250,38 +252,36 @@ fn a_failure_reaches_the_others_at_once_with_its_cause() {
 
 #[test]
 fn a_group_whose_processes_do_not_all_come_is_an_error_in_time_that_names_them() {
-    let port = free_port();
-    let mut present = [0, 2].map(|rank| start("process", "absent", [rank, 4], port));
-    present.iter_mut().for_each(|process| process.await_line("ready"));
-    let begin = Instant::now();
-    present.iter_mut().for_each(Process::go);
-    for process in present {
-        let ended = process.end();
-        let error = ended.values("refused").join("");
-        assert!(error.contains("ranks 1, 3 of 4, which have not arrived"), "{ended:?}");
-        assert!(error.contains(&format!("127.0.0.1:{port}")) && error.contains("MASTER_PORT"), "{error}");
+    for error in refused(&[[0, 4], [2, 4]]) {
+        assert!(error.contains("ranks 1, 3 of 4, which have not arrived"), "{error}");
+        assert!(error.contains("at 127.0.0.1:") && error.contains("MASTER_PORT"), "{error}");
     }
-    assert!(begin.elapsed() < Duration::from_secs(6));
-    let mut alone = start("process", "absent", [1, 2], port);
-    alone.go();
-    let ended = alone.end();
-    let error = ended.values("refused").join("");
-    assert!(error.contains("for rank 0") && error.contains(&format!("127.0.0.1:{port}")), "{ended:?}");
+    for error in refused(&[[1, 2]]) {
+        assert!(error.contains("for rank 0") && error.contains("at 127.0.0.1:"), "{error}");
+    }
+}
+
+/// The errors of processes that do not find a group.
+fn refused(places: &[[usize; 2]]) -> Vec<String> {
+    let port = free_port();
+    let start = |place: &[usize; 2]| start("process", "absent", *place, port);
+    let mut processes: Vec<_> = places.iter().map(start).collect();
+    processes.iter_mut().for_each(|process| process.await_line("ready"));
+    let begin = Instant::now();
+    processes.iter_mut().for_each(Process::go);
+    let ended: Vec<_> = processes.into_iter().map(Process::end).collect();
+    assert!(begin.elapsed() < ARRIVAL + 2 * SLACK, "{ended:?}");
+    assert!(ended.iter().all(|ended| ended.values("refused").len() == 1), "{ended:?}");
+    ended.iter().map(|ended| ended.values("refused")[0].to_owned()).collect()
 }
 
 #[test]
 fn processes_that_do_not_fit_together_are_refused() {
-    let port = free_port();
-    let twice = [[0, 3], [1, 3], [1, 3]].map(|place| start("process", "wait", place, port));
-    let errors = twice.map(|process| process.end().values("refused").join(""));
-    assert!(
-        errors.iter().any(|error| error.contains("another process has joined") && error.contains("rank 1")),
-        "{errors:?}"
-    );
-    let port = free_port();
-    let sizes = [[0, 2], [1, 3]].map(|place| start("process", "wait", place, port));
-    for ended in sizes.map(Process::end) {
-        assert!(ended.values("refused").join("").contains("WORLD_SIZE must not differ"), "{ended:?}");
+    let errors = refused(&[[0, 3], [1, 3], [1, 3]]);
+    let twice = errors.iter().find(|error| error.contains("another process has joined"));
+    assert!(twice.is_some_and(|error| error.contains("as rank 1")), "{errors:?}");
+    for error in refused(&[[0, 2], [1, 3]]) {
+        assert!(error.contains("WORLD_SIZE must not differ"), "{error}");
     }
 }
 

@@ -37,15 +37,14 @@ pub fn join(place: Rendezvous, settings: Settings, on_lost: OnLost) -> Result<Ar
     let [limit, arrival] = [settings.limit, settings.arrival].map(|time| time.max(Duration::from_secs(1)));
     let root = open(&place, arrival)?;
     let prefix = prefix(&place, &root)?;
-    let arriving =
-        Arriving { store: root.within(&prefix)?, limit: arrival, backend: settings.backend, place };
+    let store = root.within(&prefix)?;
+    let arriving = Arriving { store, prefix, limit: arrival, backend: settings.backend, place };
     let members = arriving.arrive()?;
-    let groups = arriving.connect(&members);
-    let (control, tensors, nccl) =
-        groups.or_else(|error| arriving.fail(&reason(&error), members.len() - 1))?;
+    let watched = arriving.own_connection("")?;
+    let watchdog = Watchdog::start(watched, &arriving.place, members.clone(), limit, on_lost)?;
+    let connected = arriving.connect(&members).inspect_err(|error| watchdog.fail(&reason(error)));
+    let (control, tensors, nccl) = connected?;
     let Arriving { store, place, .. } = arriving;
-    let watched = connection(&place, arrival)?.within(&prefix)?;
-    let watchdog = Watchdog::start(watched, &place, members.clone(), limit, on_lost)?;
     let group = Arc::new(C10dGroup::new(place, store, watchdog, control, tensors, nccl));
     if CURRENT.set(group.clone()).is_err() {
         return refuse("this process has joined a group meanwhile".to_owned());
@@ -97,7 +96,7 @@ fn store_within(limit: Duration, place: Rendezvous, serve: bool) -> Result<Store
     thread::spawn(move || sender.send(Store::open(&place.host, place.port, serve, limit)));
     match receiver.recv_timeout(limit + Duration::from_secs(1)) {
         Ok(opened) => opened.map_err(|error| reason(&error)),
-        Err(_) => Err("it accepts connections but does not answer".to_owned()),
+        Err(_) => Err("nothing answers there".to_owned()),
     }
 }
 
@@ -117,6 +116,7 @@ fn prefix(place: &Rendezvous, root: &Store) -> Result<String> {
 
 struct Arriving {
     store: Store,
+    prefix: String,
     place: Rendezvous,
     limit: Duration,
     backend: Backend,
@@ -131,9 +131,6 @@ impl Arriving {
         let keys: Vec<String> = (0..place.world_size).map(member_key).collect();
         store.set_first("world_size", &place.world_size.to_string())?;
         let agreed = store.get(&["world_size"])?.pop().unwrap_or_default();
-        store.set(&beat_key(place.rank), "0")?;
-        let member = serde_json::to_string(&self.member()?);
-        store.set(&keys[place.rank], &member.map_err(|error| TorchError::Group(error.to_string()))?)?;
         if agreed != place.world_size.to_string() {
             let cause = format!(
                 "expects {} processes, others {agreed}: WORLD_SIZE must not differ",
@@ -141,6 +138,9 @@ impl Arriving {
             );
             return self.fail(&cause, place.world_size - 1);
         }
+        store.set(&beat_key(place.rank), "0")?;
+        let member = serde_json::to_string(&self.member()?);
+        store.set(&keys[place.rank], &member.map_err(|error| TorchError::Group(error.to_string()))?)?;
         let begin = Instant::now();
         while !store.has(&keys)? {
             if let Some(failure) = Failure::published(store)? {
@@ -231,16 +231,15 @@ impl Arriving {
         let (control, tensors) = (gloo("control", CONTROL_TIMEOUT)?, gloo("tensors", TENSOR_TIMEOUT)?);
         let nccl = match nccl {
             // NCCL asks the store from threads of its own.
-            true => Some(Group::nccl(&self.own_connection()?, ranks, TENSOR_TIMEOUT)?),
+            true => Some(Group::nccl(&self.own_connection("/nccl")?, ranks, TENSOR_TIMEOUT)?),
             false => None,
         };
         Ok((control, tensors, nccl))
     }
 
-    fn own_connection(&self) -> Result<Store> {
-        let root = connection(&self.place, self.limit)?;
-        let prefix = format!("isr/{}/nccl", self.place.attempt);
-        root.within(&prefix)
+    /// Opens a connection for threads that ask the store on their own.
+    fn own_connection(&self, part: &str) -> Result<Store> {
+        connection(&self.place, self.limit)?.within(&format!("{}{part}", self.prefix))
     }
 
     /// Decides the same in all processes.

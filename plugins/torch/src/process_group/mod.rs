@@ -29,7 +29,8 @@ pub use rendezvous::Rendezvous;
 
 use crate::error::TorchError;
 
-/// What [`join`] calls once, from a thread of its own, with rank, host and cause, when the group has lost a process.
+/// What [`join`] calls once, on a thread of its own, with rank, host and cause, when the group has lost a process. Calls
+/// that wait for the group return after it has: one that ends the process decides how.
 pub type OnLost = Box<dyn FnOnce(String) + Send>;
 
 /// Library that moves tensors of GPUs between processes; those of CPUs are moved by gloo.

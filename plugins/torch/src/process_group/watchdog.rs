@@ -1,5 +1,6 @@
 //! Notices processes that are gone.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -173,7 +174,7 @@ impl Judge {
             let begin = Instant::now();
             let event = heard.recv_timeout(step);
             // A process that was stopped for a while judges the others by the time in which it ran.
-            let passed = begin.elapsed().min(2 * step);
+            let passed = begin.elapsed().min(self.tolerance / 4);
             self.since_beats += passed;
             self.unanswered += passed;
             let lost = match event {
@@ -189,10 +190,12 @@ impl Judge {
                 Err(RecvTimeoutError::Disconnected) => return,
             };
             let Some(lost) = lost else { continue };
-            self.shared.change(|state| state.lost = Some(lost.message.clone()));
             if !lost.own {
-                on_lost(lost.message);
+                // Before waiting calls return, so that it decides how the process ends.
+                let message = lost.message.clone();
+                let _ = catch_unwind(AssertUnwindSafe(|| on_lost(message)));
             }
+            self.shared.change(|state| state.lost = Some(lost.message));
             return;
         }
     }
