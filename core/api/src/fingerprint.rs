@@ -1,15 +1,39 @@
 //! Content digests of weights, configs and inputs, for cache keys and records.
 
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 use std::{fmt, io};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A 128-bit BLAKE3 digest, as 32 hexadecimal digits. Equal fingerprints mean interchangeable content.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Fingerprint(String);
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Fingerprint(Arc<str>);
+
+impl Serialize for Fingerprint {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Fingerprint {
+    /// Shares the text of the last one that the thread has read: millions of responses name one policy.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        thread_local! {
+            static LAST: RefCell<Arc<str>> = RefCell::new(Arc::from(""));
+        }
+        let text = Cow::<str>::deserialize(deserializer)?;
+        LAST.with_borrow_mut(|last| {
+            if **last != *text {
+                *last = Arc::from(&*text);
+            }
+            Ok(Self(Arc::clone(last)))
+        })
+    }
+}
 
 impl Fingerprint {
     /// Computes the digest of one byte string.
@@ -91,7 +115,8 @@ impl FingerprintBuilder {
     pub fn finish(&self) -> Fingerprint {
         let mut bytes = [0_u8; 16];
         self.hasher.finalize_xof().fill(&mut bytes);
-        Fingerprint(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+        let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        Fingerprint(digits.into())
     }
 }
 

@@ -101,8 +101,7 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read() {
-        for (start, end) in [(0.0, None), (0.1, Some(1e-3)), (12.0, Some(1234.5)), (-1.0, Some(1e7))]
-        {
+        for (start, end) in [(0.0, None), (0.1, Some(1e-3)), (12.0, Some(1234.5)), (-1.0, Some(1e7))] {
             let span = VideoSpan { start, end };
             assert_eq!(VideoSpan::split(&span.of(Path::new("x.mp4"))), (Path::new("x.mp4"), Some(span)));
         }

@@ -80,6 +80,15 @@ pub enum EventMessage {
         /// Seconds of these in which the policy's device had work; null if it is not measured.
         busy: Option<f64>,
     },
+    /// [`Event::StageDivided`].
+    StageDivided {
+        /// The iteration, from 1.
+        iteration: u32,
+        /// [`Stage::name`](crate::Stage::name).
+        stage: &'static str,
+        /// Seconds that each process worked, by rank.
+        seconds: Vec<f64>,
+    },
     /// [`Event::StageShared`].
     StageShared {
         /// The iteration, from 1.
@@ -130,6 +139,9 @@ impl From<&Event<'_>> for EventMessage {
             }
             Event::StageFinished { iteration, stage, seconds, busy } => {
                 Self::StageFinished { iteration, stage: stage.name(), seconds, busy }
+            }
+            Event::StageDivided { iteration, stage, seconds } => {
+                Self::StageDivided { iteration, stage: stage.name(), seconds: seconds.to_vec() }
             }
             Event::StageShared { iteration, stage, seconds } => {
                 Self::StageShared { iteration, stage: stage.name(), seconds }
