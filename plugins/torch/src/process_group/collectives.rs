@@ -27,6 +27,7 @@ pub(crate) trait Collectives: Send + Sync {
     fn all_reduce(&self, tensor: &mut Tensor) -> Result<()>;
 
     /// Replaces a tensor by that of process `root`.
+    #[allow(dead_code, reason = "training does not need it yet")]
     fn broadcast(&self, tensor: &mut Tensor, root: usize) -> Result<()>;
 
     /// Returns this process's share `[count / world_size]` of the sum of float32 tensors `[count]` over processes: the
