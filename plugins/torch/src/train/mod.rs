@@ -194,6 +194,7 @@ impl Trainer {
             self.optimizer.step(step.learning_rate, clip)?;
             self.layers.as_ref().inspect(|layers| layers.accept());
         }
+        self.layers.as_ref().inspect(|layers| layers.zero_gradients());
         self.layers.as_ref().map_or(Ok(()), DividedLayers::gather_all)?;
         Ok(norm)
     }
