@@ -18,11 +18,12 @@ Memory, in bytes:
                with 8-bit moments 2.03 P for 8 P; with the state on the CPU
                2 P b + activations, and 4 P for gradient sums where b is 2, beside 12 P of host memory
                (6.03 P with 8-bit moments)
-  of N processes (--processes), D of P in the decoder's layers:
-  full         with --shard optimizer, state / N and 4 P / N for a share of the gradients' sum come in the
-               place of the state (state: 12 P where b is 2, else 8 P; 6.03 P or 2.03 P with 8-bit moments)
-               with --shard full also D / N in the place of D for gradients, and for weights the larger of
-               P b (between steps) and (P - D) b + D b / N + (3 b + 8) D / n + activations (in a step)
+  on each of N processes (--processes), D of P in the decoder's layers, s bytes of the optimiser's
+  state a parameter (12 where b is 2, else 8; with 8-bit moments 6.03 or 2.03):
+               --shard optimizer: s P / N for s P, and 4 P / N for a share of the gradients' sum
+               --shard full: the same, gradients of P - D for P, and for weights and activations
+               the larger of P b (between steps) and, with gradient checkpointing,
+               (P - D) b + D b / N + (3 b + 8) D / n + activations (in a step)
   LoRA         P b + 16 A + activations; A is the size of an adapter of rank 16 on all linear
                layers of the decoder
   activations  2 S L n (16 h + 6 m) b + 24 S T v: chosen and rejected answers

@@ -111,6 +111,12 @@ impl Trainer {
                 remedy.push_str(" or keep the optimiser's state on the host (policy.training.optimizer_state = \"cpu\")");
             }
         }
+        let divides_all = self.config.parallel.shard == ShardConfig::Full || self.config.skip_decoder;
+        if self.processes.count() > 1 && !divides_all {
+            remedy.push_str(
+                ", or divide more over the processes (policy.training.parallel.shard = \"full\")",
+            );
+        }
         remedy
     }
 

@@ -85,8 +85,8 @@ impl PreferenceObjective for Objective {
             Loss::Kto => {
                 let point = (all[2].iter().sum::<f64>() / pairs as f64).max(0.0);
                 for (view, sign) in [(0, 1.0), (1, -1.0)] {
-                    for pair in 0..pairs {
-                        let inner = sigmoid(0.1 * sign * (all[view][pair] - point));
+                    for (pair, ratio) in all[view].iter().enumerate() {
+                        let inner = sigmoid(0.1 * sign * (ratio - point));
                         value.loss += (1.0 - inner) / pairs as f64;
                         value.gradients[view][pair] -= 0.1 * sign * inner * (1.0 - inner) / pairs as f64;
                     }
