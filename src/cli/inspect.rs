@@ -18,6 +18,12 @@ Memory, in bytes:
                with 8-bit moments 2.03 P for 8 P; with the state on the CPU
                2 P b + activations, and 4 P for gradient sums where b is 2, beside 12 P of host memory
                (6.03 P with 8-bit moments)
+  on each of N processes (--processes), D of P in the decoder's layers, s bytes of the optimiser's
+  state a parameter (12 where b is 2, else 8; with 8-bit moments 6.03 or 2.03):
+               --shard optimizer: s P / N for s P, and 4 P / N for a share of the gradients' sum
+               --shard full: the same, gradients of P - D for P, and for weights and activations
+               the larger of P b (between steps) and, with gradient checkpointing,
+               (P - D) b + D b / N + (3 b + 8) D / n + activations (in a step)
   LoRA         P b + 16 A + activations; A is the size of an adapter of rank 16 on all linear
                layers of the decoder
   activations  2 S L n (16 h + 6 m) b + 24 S T v: chosen and rejected answers
@@ -52,6 +58,12 @@ pub(super) struct InspectArgs {
     /// Type that the model is loaded in
     #[arg(long, default_value = "bfloat16", value_parser = ["float32", "bfloat16"])]
     precision: String,
+    /// Processes that train together, a device each; memory is that of one device
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=65536))]
+    processes: u64,
+    /// What the processes divide (`policy.training.parallel.shard`)
+    #[arg(long, default_value = "none", value_parser = ["none", "optimizer", "full"])]
+    shard: String,
     /// Compare every file with its digest in manifest.json
     #[arg(long)]
     verify: bool,
@@ -69,6 +81,8 @@ impl InspectArgs {
             tokens: self.tokens,
             precision: serde_json::from_value(self.precision.clone().into())?,
             verify: self.verify,
+            processes: self.processes,
+            shard: serde_json::from_value(self.shard.clone().into())?,
         };
         let found = inspect(&self.model, &config).map_err(|error| Error::Config(error.to_string()))?;
         match self.json {
@@ -125,7 +139,11 @@ impl InspectArgs {
         if let Some(error) = &found.chat_error {
             line("chat template", format!("cannot be used: {error}"));
         }
-        text.push_str(&format!("memory in {}, batch {}\n", self.precision, self.batch));
+        let of_process = match self.processes {
+            1 => String::new(),
+            count => format!(", on each of {count} devices, shard {}", self.shard),
+        };
+        text.push_str(&format!("memory in {}, batch {}{of_process}\n", self.precision, self.batch));
         let memory = &found.memory;
         for (name, value) in [
             ("inference", memory.inference),

@@ -62,6 +62,8 @@ impl ModelArgs {
             tokens: 1,
             precision: isr_dpo::torch::Precision::default(),
             verify: false,
+            processes: 1,
+            shard: isr_dpo::torch::ShardConfig::None,
         };
         let found = isr_dpo::inspect(&self.checkpoint(), &config)
             .map_err(|error| Error::Config(error.to_string()))?;

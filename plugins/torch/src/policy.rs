@@ -163,7 +163,8 @@ impl TorchPolicyConfig {
         Ok(TorchPolicy { engine: Engine::spawn(move || config.engine(run_seed, group))?, in_group })
     }
 
-    fn engine(&self, run_seed: u64, group: Option<Arc<dyn Collectives>>) -> Result<Engine> {
+    /// Loads the model on this thread.
+    pub(crate) fn engine(&self, run_seed: u64, group: Option<Arc<dyn Collectives>>) -> Result<Engine> {
         if self.threads > 0 {
             tch::set_num_threads(self.threads as i32);
         }

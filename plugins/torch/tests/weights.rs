@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use isr_api::{BuildContext, CheckpointKind, Component, Continuation, Policy, ScoreRequest};
-use isr_torch::{InspectConfig, Precision, TorchPolicyConfig, VisionTowerConfig, inspect};
+use isr_torch::{InspectConfig, Precision, ShardConfig, TorchPolicyConfig, VisionTowerConfig, inspect};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize_to_file};
 use support::{FAMILIES, Golden, copied, floats, largest_difference, scene};
 use tempfile::TempDir;
@@ -227,6 +227,8 @@ async fn inspect_counts_what_is_there_and_reads_no_weights() {
         tokens: 100,
         precision: Precision::Bfloat16,
         verify: true,
+        processes: 1,
+        shard: ShardConfig::None,
     };
     let found = inspect(&out, &given).unwrap();
     let whole = read(&Golden::read("llava").model().join("model.safetensors"));
@@ -313,6 +315,8 @@ async fn a_missing_output_layer_is_the_embedding_where_the_config_says_so() {
         tokens: 16,
         precision: Precision::Float32,
         verify: false,
+        processes: 1,
+        shard: ShardConfig::None,
     };
     let parameters = |model: &Path| inspect(model, &given).unwrap().parameters;
     let twice = parameters(&model);

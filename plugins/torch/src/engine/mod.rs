@@ -22,6 +22,7 @@ mod progress;
 mod reply;
 pub(crate) mod sampler;
 mod score;
+mod snapshot;
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -43,7 +44,6 @@ use crate::cpu_lock::{self, Requester};
 use crate::device::Precision;
 use crate::encoder::VisionTowerEncoder;
 use crate::error::{Result, TorchError};
-use crate::manifest::{self, Manifest};
 use crate::model::VideoLmm;
 use crate::train::Trainer;
 pub(crate) use prefix_cache::PrefixCache;
@@ -337,61 +337,6 @@ impl Engine {
             self.tower = OriginalTower::Lost;
         }
         Ok(())
-    }
-
-    /// Writes a snapshot. Of several processes that train together, the first writes the weights, each what it alone has of
-    /// the optimiser's state; all return when everything is written.
-    fn save(&mut self, dir: &std::path::Path, what: CheckpointKind) -> Result<()> {
-        let mut manifest = Manifest::new();
-        let written = self.write(dir, what, &mut manifest);
-        let processes = self.trainer.processes();
-        let written = written.and_then(|()| manifest.to_bytes());
-        let manifests = processes.agree(written)?;
-        let listed = match processes.rank() {
-            0 => manifests
-                .iter()
-                .skip(1)
-                .try_for_each(|other| manifest.add(other))
-                .and_then(|()| manifest.write(dir)),
-            _ => Ok(()),
-        };
-        processes.agree(listed.map(|()| Vec::new()))?;
-        Ok(())
-    }
-
-    fn write(
-        &mut self,
-        dir: &std::path::Path,
-        what: CheckpointKind,
-        manifest: &mut Manifest,
-    ) -> Result<()> {
-        if self.trainer.processes().rank() == 0 {
-            // Snapshots are of weights that change with the next step; checkpoints are recorded with their fingerprint.
-            let wanted = what == CheckpointKind::Model && self.fingerprint.is_none();
-            let weights = self.checkpoint.save(dir, &self.model, self.shard_bytes, manifest, wanted)?;
-            if let Some(weights) = weights {
-                self.fingerprint = Some(self.fingerprint_of(&weights));
-            }
-        }
-        match what {
-            CheckpointKind::Model => Ok(()),
-            CheckpointKind::TrainerState => self.trainer.save(dir, manifest),
-        }
-    }
-
-    fn load(&mut self, dir: &std::path::Path, what: CheckpointKind) -> Result<()> {
-        manifest::verify(dir, false)?;
-        let optimizer = match what {
-            CheckpointKind::Model => None,
-            CheckpointKind::TrainerState => Some(self.trainer.read(dir)?),
-        };
-        if matches!(self.tower, OriginalTower::Own | OriginalTower::Shared(_))
-            && self.model.would_change_tower(dir)?
-        {
-            self.keep_original_tower()?;
-        }
-        self.model.reload(dir)?;
-        self.trainer.restore(optimizer)
     }
 
     /// Returns the digest of weights and [`identity`](Self::identity); cached until the weights change.

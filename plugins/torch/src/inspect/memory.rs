@@ -5,11 +5,12 @@ use serde::Serialize;
 use super::InspectConfig;
 use crate::device::Precision;
 use crate::model::text_config::TextConfig;
+use crate::train::ShardConfig;
 
 /// Rank for which LoRA's memory is estimated: the default of `training.lora`.
 const RANK: f64 = 16.0;
 
-/// Memory estimates for one device in bytes, activations included.
+/// Memory estimates for one device in bytes, activations included; of several processes, for the device of each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Memory {
     /// Inference.
@@ -46,8 +47,14 @@ const MOMENTS_8BIT: f64 = 2.0 + 2.0 * 4.0 / 256.0;
 const MASTER: f64 = 4.0;
 
 impl Memory {
-    /// Estimates memory for `parameters` parameters and sequences of `length` tokens.
-    pub(super) fn estimate(text: &TextConfig, parameters: u64, length: u64, given: &InspectConfig) -> Self {
+    /// Estimates memory for `parameters` parameters, of which `in_layers` are the decoder layers', and sequences of `length`
+    /// tokens.
+    pub(super) fn estimate(
+        text: &TextConfig,
+        [parameters, in_layers]: [u64; 2],
+        length: u64,
+        given: &InspectConfig,
+    ) -> Self {
         let width = match given.precision {
             Precision::Float32 => 4.0,
             Precision::Bfloat16 => 2.0,
@@ -67,27 +74,91 @@ impl Memory {
         let kept = sequences * length * layers * hidden * width;
         let (plain, checkpointing) = (layers * layer + answers, kept + layer + answers);
 
-        // Float32 master copies, and float32 sums of the gradients of several micro-batches.
-        let (master, sums) = if width < 4.0 { (MASTER * all, 4.0 * all) } else { (0.0, 0.0) };
-        // Without what the optimiser keeps.
-        let trained = 2.0 * weights + sums;
-        let (full, full_8bit) = (trained + master + MOMENTS * all, trained + master + MOMENTS_8BIT * all);
-        let lora = weights + 16.0 * adapter(text);
+        let division = Division::new(given, [all, in_layers as f64], layers, width);
+        // Divided layers are always recomputed.
+        let plain = if division.shard == ShardConfig::Full { checkpointing } else { plain };
+        let master = if width < 4.0 { MASTER } else { 0.0 };
+        let full = |moments: f64, activations: f64| division.full(master + moments, activations);
+        let on_cpu = |activations: f64| division.full(0.0, activations);
+        let lora = |activations: f64| division.lora(adapter(text), activations);
         let bytes = |value: f64| value.round() as u64;
         Self {
             inference: bytes(inference),
-            lora: bytes(lora + plain),
-            lora_checkpointing: bytes(lora + checkpointing),
-            full: bytes(full + plain),
-            full_checkpointing: bytes(full + checkpointing),
-            full_8bit: bytes(full_8bit + plain),
-            full_8bit_checkpointing: bytes(full_8bit + checkpointing),
-            full_cpu: bytes(trained + plain),
-            full_cpu_checkpointing: bytes(trained + checkpointing),
+            lora: bytes(lora(plain)),
+            lora_checkpointing: bytes(lora(checkpointing)),
+            full: bytes(full(MOMENTS, plain)),
+            full_checkpointing: bytes(full(MOMENTS, checkpointing)),
+            full_8bit: bytes(full(MOMENTS_8BIT, plain)),
+            full_8bit_checkpointing: bytes(full(MOMENTS_8BIT, checkpointing)),
+            full_cpu: bytes(on_cpu(plain)),
+            full_cpu_checkpointing: bytes(on_cpu(checkpointing)),
             // Masters of float32 weights, too, so that these need not be fetched.
-            full_cpu_host: bytes((MASTER + MOMENTS) * all),
-            full_cpu_host_8bit: bytes((MASTER + MOMENTS_8BIT) * all),
+            full_cpu_host: bytes(division.share_of_state((MASTER + MOMENTS) * all)),
+            full_cpu_host_8bit: bytes(division.share_of_state((MASTER + MOMENTS_8BIT) * all)),
         }
+    }
+}
+
+/// Division of a model over processes.
+struct Division {
+    shard: ShardConfig,
+    processes: f64,
+    /// Parameters.
+    all: f64,
+    /// Those of the decoder's layers.
+    in_layers: f64,
+    /// Those of one layer.
+    layer: f64,
+    /// Bytes of a weight.
+    width: f64,
+}
+
+impl Division {
+    fn new(given: &InspectConfig, [all, in_layers]: [f64; 2], layers: f64, width: f64) -> Self {
+        // A single process divides nothing.
+        let shard = if given.processes > 1 { given.shard } else { ShardConfig::None };
+        let processes = given.processes.max(1) as f64;
+        Self { shard, processes, all, in_layers, layer: in_layers / layers, width }
+    }
+
+    /// Returns a process's share of the optimiser's state.
+    fn share_of_state(&self, bytes: f64) -> f64 {
+        if self.shard == ShardConfig::None { bytes } else { bytes / self.processes }
+    }
+
+    /// Returns a device's bytes in a step that trains all weights, with `state` bytes a parameter on it.
+    fn full(&self, state: f64, activations: f64) -> f64 {
+        // Gradients, and float32 sums of those of several micro-batches.
+        let gradient = self.width + if self.width < 4.0 { 4.0 } else { 0.0 };
+        let share_of_sum = 4.0 * self.all / self.processes;
+        let gradients = match self.shard {
+            ShardConfig::None => gradient * self.all,
+            ShardConfig::Optimizer => gradient * self.all + share_of_sum,
+            ShardConfig::Full => gradient * (self.all - self.in_layers) + share_of_sum,
+        };
+        // A layer's gradients, and twice in float32, on their way to the shares.
+        let layer = (self.width + 8.0) * self.layer;
+        self.weights_with(activations, layer) + gradients + self.share_of_state(state * self.all)
+    }
+
+    /// Returns a device's bytes in a step that trains an adapter of so many float32 parameters.
+    fn lora(&self, adapter: f64, activations: f64) -> f64 {
+        let share_of_sum =
+            if self.shard == ShardConfig::None { 0.0 } else { 4.0 * adapter / self.processes };
+        let trained = 8.0 * adapter + share_of_sum + self.share_of_state(MOMENTS * adapter);
+        self.weights_with(activations, 0.0) + trained
+    }
+
+    /// Returns the bytes of weights and activations. Divided layers are whole between steps; in a step there are a process's
+    /// share of them, one layer gathered and on its way, and `layer` bytes for its gradients.
+    fn weights_with(&self, activations: f64, layer: f64) -> f64 {
+        let whole = self.width * self.all;
+        if self.shard != ShardConfig::Full {
+            return whole + activations;
+        }
+        let outside = self.width * (self.all - self.in_layers);
+        let shares = self.width * self.in_layers / self.processes;
+        (outside + shares + 2.0 * self.width * self.layer + layer + activations).max(whole)
     }
 }
 
@@ -114,12 +185,46 @@ mod tests {
     }
 
     fn given(precision: Precision) -> InspectConfig {
-        InspectConfig { frames: 8, size: [336, 336], batch: 1, tokens: 512, precision, verify: false }
+        InspectConfig {
+            frames: 8,
+            size: [336, 336],
+            batch: 1,
+            tokens: 512,
+            precision,
+            verify: false,
+            processes: 1,
+            shard: ShardConfig::None,
+        }
+    }
+
+    /// Of 7.06 B parameters, 32 layers of 202.4 M.
+    const PARAMETERS: [u64; 2] = [7_060_000_000, 32 * 202_383_360];
+
+    #[test]
+    fn a_7b_model_is_trained_in_full_on_eight_cards_of_80_gb() {
+        let estimate = |processes, shard| {
+            let given = InspectConfig { processes, shard, ..given(Precision::Bfloat16) };
+            Memory::estimate(&vicuna(), PARAMETERS, 2560, &given)
+        };
+        let one = estimate(1, ShardConfig::None);
+        assert_eq!(estimate(1, ShardConfig::Full), one, "one process divides nothing");
+        assert_eq!(estimate(8, ShardConfig::None), one);
+        // 12 bytes a parameter are divided by 8, beside 8 and a share of 4: 9.5 and 0.5 and activations.
+        let optimizer = estimate(8, ShardConfig::Optimizer);
+        assert!((69e9..75e9).contains(&(optimizer.full_checkpointing as f64)), "{optimizer:?}");
+        assert_eq!(optimizer.full_cpu_host, one.full_cpu_host.div_ceil(8));
+        let full = estimate(8, ShardConfig::Full);
+        assert!((28e9..36e9).contains(&(full.full_checkpointing as f64)), "{full:?}");
+        assert_eq!(full.full, full.full_checkpointing, "divided layers are recomputed");
+        // It does not fall below the whole weights, which sampling needs.
+        let many = estimate(1000, ShardConfig::Full);
+        assert!(many.full_checkpointing > 14_120_000_000, "{many:?}");
+        assert!(full.lora_checkpointing < optimizer.lora_checkpointing);
     }
 
     #[test]
     fn a_7b_model_takes_what_it_is_known_to_take() {
-        let estimate = |precision| Memory::estimate(&vicuna(), 7_060_000_000, 2560, &given(precision));
+        let estimate = |precision| Memory::estimate(&vicuna(), PARAMETERS, 2560, &given(precision));
         let memory = estimate(Precision::Bfloat16);
         // 14.1 GB of weights, 1.3 GB of cache (0.5 MB a token).
         assert!((15.4e9..16.5e9).contains(&(memory.inference as f64)), "{memory:?}");

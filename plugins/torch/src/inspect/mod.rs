@@ -18,6 +18,7 @@ use crate::model::families::read_config;
 use crate::model::{ModelConfig, layout_of, output_layer};
 use crate::model_paths::ModelPaths;
 use crate::tensors::TensorFolder;
+use crate::train::ShardConfig;
 pub use memory::Memory;
 
 /// Workload for which memory is estimated.
@@ -35,6 +36,10 @@ pub struct InspectConfig {
     pub precision: Precision,
     /// Whether to verify the digest of every file.
     pub verify: bool,
+    /// Number of processes that train together, a device each.
+    pub processes: u64,
+    /// What they divide.
+    pub shard: ShardConfig,
 }
 
 /// Result of [`inspect`].
@@ -98,6 +103,8 @@ pub fn inspect(model: &Path, given: &InspectConfig) -> Result<Inspection> {
     })?;
     let adapter = paths.adapter.as_deref().map(|folder| summary(folder, &paths.base)).transpose()?;
     let mut parts: BTreeMap<String, u64> = BTreeMap::new();
+    let layers = sizes.iter().filter(|(name, _)| name.starts_with("language_model.model.layers."));
+    let layers: u64 = layers.map(|(_, count)| count).sum();
     for (name, count) in sizes {
         let part = name.split('.').next().unwrap_or_default().to_owned();
         *parts.entry(part).or_insert(0) += count;
@@ -121,7 +128,7 @@ pub fn inspect(model: &Path, given: &InspectConfig) -> Result<Inspection> {
         visual_tokens: visual,
         context: config.text.max_position_embeddings as u64,
         sequence,
-        memory: Memory::estimate(&config.text, parameters, sequence, given),
+        memory: Memory::estimate(&config.text, [parameters, layers], sequence, given),
         parts: parts.into_iter().map(|(name, parameters)| ModelPart { name, parameters }).collect(),
         chat,
         chat_error,

@@ -142,12 +142,13 @@ pub(crate) fn storage_bytes(tensor: &Tensor) -> Result<u64> {
 }
 
 /// Gives the memory of a tensor back (0 bytes), or allocates it anew with the bytes that it had, for the tensor and all views
-/// of that memory. New memory has no values yet. Without memory, an operation on the tensor is an error.
+/// of that memory. New memory has no values yet. libtorch does not check for memory in each operation: nothing may compute
+/// with the tensor before it has memory again.
 ///
 /// # Errors
 /// No memory, or memory that libtorch has not allocated.
 pub(crate) fn resize_storage(tensor: &Tensor, bytes: u64) -> Result<()> {
-    // SAFETY: the pointer is to a live tensor; libtorch checks the size of memory in each operation.
+    // SAFETY: the pointer is to a live tensor, whose memory libtorch's allocator replaces; callers keep to the rule above.
     check(unsafe { isr_resize_storage(raw(tensor), bytes) })
 }
 

@@ -111,6 +111,12 @@ impl Trainer {
                 remedy.push_str(" or keep the optimiser's state on the host (policy.training.optimizer_state = \"cpu\")");
             }
         }
+        let divides_all = self.config.parallel.shard == ShardConfig::Full || self.config.skip_decoder;
+        if self.processes.count() > 1 && !divides_all {
+            remedy.push_str(
+                ", or divide more over the processes (policy.training.parallel.shard = \"full\")",
+            );
+        }
         remedy
     }
 
@@ -194,6 +200,7 @@ impl Trainer {
             self.optimizer.step(step.learning_rate, clip)?;
             self.layers.as_ref().inspect(|layers| layers.accept());
         }
+        self.layers.as_ref().inspect(|layers| layers.zero_gradients());
         self.layers.as_ref().map_or(Ok(()), DividedLayers::gather_all)?;
         Ok(norm)
     }

@@ -268,3 +268,111 @@ impl LayerWeights for DividedLayers {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tch::Device;
+
+    use super::*;
+    use crate::train::TrainingConfig;
+    use crate::train::parallel::tests::{collectives, on_threads};
+
+    /// `b` and `c` are views of one memory, as the weights of a model that is decoded by fused steps.
+    fn weights() -> Vec<(String, Tensor)> {
+        let count = |count: i64| Tensor::arange(count, (Kind::Float, Device::Cpu)) + 0.5;
+        let shared = count(90).view([9, 10]);
+        let named = [
+            ("a", count(1000).view([10, 100])),
+            ("b", shared.narrow(0, 0, 4)),
+            ("c", shared.narrow(0, 4, 5)),
+            ("d", count(7)),
+        ];
+        named.map(|(name, tensor)| (name.to_owned(), tensor)).into()
+    }
+
+    #[test]
+    fn a_layer_that_is_left_takes_no_memory_and_comes_back_to_the_bit() {
+        on_threads(3, |_, group| {
+            let processes = Processes::new(collectives(group.as_ref()));
+            let settings = AdamWSettings::new(&TrainingConfig::default(), Device::Cpu);
+            let layers = DividedLayers::new(vec![weights()], &settings, &processes).unwrap();
+            let held = || {
+                let bytes = layers.layers[0].parameters.iter().map(|(_, weight)| storage_bytes(weight));
+                bytes.collect::<Result<Vec<_>>>().unwrap()
+            };
+            assert_eq!(held(), [4000, 360, 360, 28]);
+            for _ in 0..2 {
+                layers.leave(0).unwrap();
+                assert_eq!(held(), [0; 4]);
+                let own = layers.layers[0].own.borrow();
+                assert_eq!(own.as_ref().unwrap().size(), [334 + 14 + 17 + 3]);
+                drop(own);
+                layers.enter(0).unwrap();
+                assert_eq!(held(), [4000, 360, 360, 28]);
+                assert_eq!(layers.layers[0].parameters, weights());
+            }
+        });
+    }
+
+    /// Wherever a process fails, the others come to the end of the pass.
+    #[test]
+    fn a_pass_that_fails_on_one_process_is_completed() {
+        let failed = || Err::<(), _>(TorchError::Engine("broken".to_owned()));
+        let outcomes = on_threads(2, |rank, group| {
+            let processes = Processes::new(collectives(group.as_ref()));
+            let settings = AdamWSettings::new(&TrainingConfig::default(), Device::Cpu);
+            let trained = || {
+                let trained =
+                    weights().into_iter().map(|(name, weight)| (name, weight.set_requires_grad(true)));
+                trained.collect::<Vec<_>>()
+            };
+            let layers =
+                DividedLayers::new(vec![trained(), trained(), trained()], &settings, &processes).unwrap();
+            let mut broken = 0;
+            // The process of rank 1 fails before, within or behind a layer.
+            for fails_at in 0..=6 {
+                let fails = |place: usize| rank == 1 && place == fails_at;
+                let forward = layers.complete(Pass::Forward, || {
+                    for layer in 0..3 {
+                        if fails(2 * layer) {
+                            return failed();
+                        }
+                        layers.enter(layer)?;
+                        if fails(2 * layer + 1) {
+                            return failed();
+                        }
+                        if layer < 2 {
+                            layers.leave(layer)?;
+                        }
+                    }
+                    Ok(())
+                });
+                let backward = layers.complete(Pass::Backward, || {
+                    for layer in (0..3).rev() {
+                        if fails(2 * layer) {
+                            return failed();
+                        }
+                        layers.enter(layer)?;
+                        if fails(2 * layer + 1) {
+                            return failed();
+                        }
+                        let gradients: Vec<Tensor> =
+                            layers.trained(layer).iter().map(|(_, weight)| weight.ones_like()).collect();
+                        layers.take_gradients(layer, &gradients)?;
+                        layers.leave(layer)?;
+                    }
+                    Ok(())
+                });
+                broken += usize::from(forward.is_err()) + usize::from(backward.is_err());
+            }
+            layers.gather_all().unwrap();
+            for layer in &layers.layers {
+                for ((_, weight), (_, expected)) in layer.parameters.iter().zip(weights()) {
+                    assert_eq!(weight.detach(), expected);
+                }
+            }
+            broken
+        });
+        assert_eq!(outcomes, [0, 12]);
+    }
+}

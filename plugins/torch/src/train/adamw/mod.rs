@@ -223,6 +223,7 @@ impl AdamW {
         self.processes.agree(updated.map(|()| Vec::new()))?;
         if self.settings.divided {
             tch::no_grad(|| self.gather_weights())?;
+            self.shares.fill_with(|| None);
         }
         Ok(())
     }

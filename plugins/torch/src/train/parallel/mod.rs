@@ -1,10 +1,10 @@
 //! Training by several processes: what they tell each other in a step.
 
 #[cfg(test)]
-mod objectives;
+pub(crate) mod objectives;
 mod tally;
 #[cfg(test)]
-pub(in crate::train) mod tests;
+pub(crate) mod tests;
 #[cfg(test)]
 pub(crate) mod threads;
 

@@ -4,7 +4,7 @@ use isr_api::{ComponentError, ObjectiveBatch, ObjectiveValue, PreferenceObjectiv
 
 /// A loss of log-ratios.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Loss {
+pub(crate) enum Loss {
     Dpo,
     /// Reference point: the mean log-ratio of the batch's mismatched answers.
     Kto,
@@ -15,17 +15,17 @@ pub(super) enum Loss {
 }
 
 impl Loss {
-    pub(super) const ALL: [Self; 4] = [Self::Dpo, Self::Kto, Self::Aot, Self::Mdpo];
+    pub(crate) const ALL: [Self; 4] = [Self::Dpo, Self::Kto, Self::Aot, Self::Mdpo];
 }
 
 /// A loss, evaluated on the whole batch or (wrongly, of those that compare across it) on parts.
-pub(super) struct Objective {
-    pub(super) loss: Loss,
-    pub(super) across_batch: bool,
+pub(crate) struct Objective {
+    pub(crate) loss: Loss,
+    pub(crate) across_batch: bool,
 }
 
 impl Objective {
-    pub(super) fn new(loss: Loss) -> Self {
+    pub(crate) fn new(loss: Loss) -> Self {
         Self { loss, across_batch: matches!(loss, Loss::Kto | Loss::Aot) }
     }
 }
@@ -85,8 +85,8 @@ impl PreferenceObjective for Objective {
             Loss::Kto => {
                 let point = (all[2].iter().sum::<f64>() / pairs as f64).max(0.0);
                 for (view, sign) in [(0, 1.0), (1, -1.0)] {
-                    for pair in 0..pairs {
-                        let inner = sigmoid(0.1 * sign * (all[view][pair] - point));
+                    for (pair, ratio) in all[view].iter().enumerate() {
+                        let inner = sigmoid(0.1 * sign * (ratio - point));
                         value.loss += (1.0 - inner) / pairs as f64;
                         value.gradients[view][pair] -= 0.1 * sign * inner * (1.0 - inner) / pairs as f64;
                     }
@@ -100,8 +100,8 @@ impl PreferenceObjective for Objective {
 }
 
 /// DPO that fails on a batch of so many pairs.
-pub(super) struct Fragile {
-    pub(super) pairs: usize,
+pub(crate) struct Fragile {
+    pub(crate) pairs: usize,
 }
 
 impl PreferenceObjective for Fragile {
