@@ -112,6 +112,10 @@ impl DividedLayers {
         let depth = self.layers.len();
         match pass {
             Pass::Forward => {
+                // A failure may have kept it from leaving; weights must be away on all processes or on none.
+                if let Some(last) = entered.filter(|last| last + 1 < depth) {
+                    self.leave(last)?;
+                }
                 for layer in entered.map_or(0, |last| last + 1)..depth {
                     self.enter(layer)?;
                     if layer + 1 < depth {
