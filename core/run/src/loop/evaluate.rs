@@ -1,5 +1,6 @@
 //! The evaluation stage: metrics of greedy and of sampled responses to held-out samples.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -19,6 +20,10 @@ use crate::store::{StageMarks, read_json, write_json};
 impl StageItem for LabelledSample {
     fn subject(&self) -> &str {
         self.sample.id.as_str()
+    }
+
+    fn video(&self) -> Cow<'_, str> {
+        Cow::Owned(video_key(&self.sample.video))
     }
 }
 

@@ -1,5 +1,6 @@
 //! The judge stage: compares the responses to each sample, either two of them or all pairs.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use futures::future::try_join_all;
@@ -28,6 +29,10 @@ struct JudgeItem<'a> {
 impl StageItem for JudgeItem<'_> {
     fn subject(&self) -> &str {
         self.record.sample.as_str()
+    }
+
+    fn video(&self) -> Cow<'_, str> {
+        Cow::Borrowed(&self.record.video)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Pairs of datasets: drawn by their share of an iteration's pairs, scored under pi_t, and joined to the run's own.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -49,6 +50,13 @@ struct RowItem<'a>(&'a Result<Preference, UnusableRow>);
 impl StageItem for RowItem<'_> {
     fn subject(&self) -> &str {
         subject(self.0)
+    }
+
+    fn video(&self) -> Cow<'_, str> {
+        match self.0.as_ref().ok().and_then(|pair| pair.video.as_deref()) {
+            Some(video) => Cow::Owned(video_key(video)),
+            None => Cow::Borrowed(self.subject()),
+        }
     }
 }
 

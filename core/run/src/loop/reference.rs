@@ -3,6 +3,7 @@
 //! Log-probs of the responses themselves are recorded during sampling, and scored here only with
 //! `train.reference = "recompute"`. Those of other views must be computed before training changes the weights.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -47,6 +48,13 @@ struct Other {
 impl StageItem for Scoring {
     fn subject(&self) -> &str {
         self.pair.id.as_str()
+    }
+
+    fn video(&self) -> Cow<'_, str> {
+        match self.pair.video.is_empty() {
+            true => Cow::Borrowed(self.subject()),
+            false => Cow::Borrowed(&self.pair.video),
+        }
     }
 }
 

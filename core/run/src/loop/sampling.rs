@@ -1,5 +1,6 @@
 //! The respond and retrospect stages: rollouts and visual contexts.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -20,6 +21,10 @@ impl StageItem for Sample {
     fn subject(&self) -> &str {
         self.id.as_str()
     }
+
+    fn video(&self) -> Cow<'_, str> {
+        Cow::Owned(video_key(&self.video))
+    }
 }
 
 impl StageRecord for ResponseRecord {
@@ -38,6 +43,10 @@ struct VideoItem {
 impl StageItem for VideoItem {
     fn subject(&self) -> &str {
         &self.video
+    }
+
+    fn video(&self) -> Cow<'_, str> {
+        Cow::Borrowed(&self.video)
     }
 }
 

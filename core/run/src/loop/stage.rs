@@ -203,7 +203,7 @@ impl IterativeLoop {
 
     /// Does the items that fall to this process, and writes them to its part as they are done. Returns how many items'
     /// ends observers have been told of.
-    async fn work_in_parts<I, R: StageRecord, F>(
+    async fn work_in_parts<I: StageItem, R: StageRecord, F>(
         &self,
         plan: &StagePlan<'_>,
         dir: &Path,
@@ -216,14 +216,14 @@ impl IterativeLoop {
     {
         let (stage, rank) = (plan.stage, self.processes.rank());
         let mut part = Part::<R>::open(dir, plan.journal, stage, rank)?;
-        let mut items: Vec<Option<I>> = items.into_iter().map(Some).collect();
         let counter = format!("{}, {}", plan.name(), missing.number);
-        let mut claims = Claims::new(&self.processes, counter, missing.places.len());
+        let mut claims = Claims::new(&self.processes, counter, &items, &missing.places);
+        let mut items: Vec<Option<I>> = items.into_iter().map(Some).collect();
         let (mut running, mut quarantined, mut told) = (FuturesUnordered::new(), 0, 0);
         loop {
-            while claims.has_room(running.len(), self.parts.settings.concurrency) {
-                let Some(place) = claims.next().await? else { break };
-                running.extend(items[missing.places[place]].take().map(&start));
+            while running.len() < self.parts.settings.concurrency.max(1) {
+                let Some(place) = claims.next(running.len()).await? else { break };
+                running.extend(items[place].take().map(&start));
             }
             let Some((subject, outcome)) = unless_cancelled(&self.parts.cancel, running.next()).await?
             else {
