@@ -247,8 +247,8 @@ impl RunBuilder {
     }
 
     /// Runs the loop in a group of processes: each opens the same config and run directory, on a file system that all see,
-    /// and takes its share of the work. Only the first process writes and calls observers. Results are those of one
-    /// process.
+    /// and takes its share of the work. Only the first process writes and calls observers. Stages have the results of one
+    /// process, trainings but for rounding.
     pub fn processes(mut self, group: Arc<dyn ProcessGroup>) -> Self {
         self.processes = Some(group);
         self

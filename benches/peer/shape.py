@@ -33,6 +33,8 @@ class Size:
 SIZES = {
     "tiny": Size(64, 2, 2, 2, 160, 32, 2, 2, 2, 4, 8, 8),
     "small": Size(512, 8, 8, 8, 1376, 384, 6, 6, 8, 4, 64, 64),
+    # For memory by process.
+    "200m": Size(1024, 12, 16, 16, 2752, 384, 6, 6, 4, 4, 32, 32),
     "1b": Size(2048, 22, 32, 4, 5632, 1024, 24, 16, 8, 4, 64, 64),
     "7b": Size(4096, 32, 32, 32, 11008, 1024, 24, 16, 8, 4, 64, 64),
     # The language model of Qwen3-VL-8B, behind LLaVA's tower.

@@ -1,6 +1,7 @@
 //! Identity of a run's inputs: `fingerprints.json` and `videos.json`, against which a run that goes on is checked.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use isr_api::{ComponentError, Error, Fingerprint, Sample};
@@ -102,13 +103,21 @@ impl IterativeLoop {
 
     /// Rejects processes that were not started with the same config, program, weights and data.
     async fn compare_processes(&self, own: &Fingerprints) -> Result<(), Error> {
+        if !self.processes.are_several() {
+            return Ok(());
+        }
         let config = self.parts.config.to_string();
-        let all: Vec<(String, Fingerprints)> = self.processes.gather((config, own.clone())).await?;
-        let (config, leader) = &all[0];
-        for (rank, (other_config, other)) in all.iter().enumerate() {
-            let what = match other_config == config {
-                true => other.change(leader),
-                false => Some("the config".to_owned()),
+        let own = Member { program: program(), config, fingerprints: own.clone() };
+        let all: Vec<Member> = self.processes.gather(own).await?;
+        let leader = &all[0];
+        for (rank, other) in all.iter().enumerate() {
+            let knows_program = !other.program.is_empty() && !leader.program.is_empty();
+            let what = if knows_program && other.program != leader.program {
+                Some("the program".to_owned())
+            } else if other.config != leader.config {
+                Some("the config".to_owned())
+            } else {
+                other.fingerprints.change(&leader.fingerprints)
             };
             if let Some(what) = what {
                 return Err(Error::Config(format!(
@@ -165,6 +174,26 @@ impl IterativeLoop {
             write_json(&path, &now)?;
         }
         Ok(Fingerprint::of(json))
+    }
+}
+
+/// What the processes of a group have in common.
+#[derive(Serialize, Deserialize)]
+struct Member {
+    /// Digest of the program's file.
+    program: String,
+    /// Fingerprint of the config.
+    config: String,
+    fingerprints: Fingerprints,
+}
+
+/// Digest of this program's file; empty where it cannot be read, as after it was built anew.
+fn program() -> String {
+    let mut hasher = blake3::Hasher::new();
+    let file = std::env::current_exe().and_then(File::open);
+    match file.and_then(|file| hasher.update_reader(file).map(drop)) {
+        Ok(()) => hasher.finalize().to_hex().to_string(),
+        Err(_) => String::new(),
     }
 }
 

@@ -1,15 +1,15 @@
 //! The summary of an iteration, computed from its journals and the ground truth.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 
-use isr_api::records::{
-    EvaluationRecord, IterationSummary, JudgeSummary, PreferenceRecord, QuarantineRecord, ResponseRecord,
-    VerdictRecord,
-};
+use isr_api::records::{EvaluationRecord, IterationSummary, JudgeSummary, QuarantineRecord, VerdictRecord};
 use isr_api::{
-    Assessment, Choice, ChoiceCounts, ComponentError, Error, Evaluator, LabelledSample, Response, SampleId,
-    VisualContext,
+    Assessment, Choice, ChoiceCounts, ComponentError, Error, Evaluator, Fingerprint, LabelledSample,
+    SampleId, VisualContext,
 };
+use serde::de::{IgnoredAny, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use super::IterativeLoop;
 use super::evaluate::{finite, means};
@@ -38,7 +38,7 @@ impl IterativeLoop {
         evaluation: Option<EvaluationRecord>,
     ) -> Result<IterationSummary, Error> {
         let dir = self.parts.store.iteration(t)?;
-        let responses: Vec<ResponseRecord> = read_journal(&dir.join("responses.jsonl"))?;
+        let responses: Vec<Answers> = read_journal(&dir.join("responses.jsonl"))?;
         let verdicts: Vec<VerdictRecord> = read_journal(&dir.join("verdicts.jsonl"))?;
         let contexts: Vec<VisualContext> = read_journal(&dir.join("contexts.jsonl"))?;
         let quarantine: Vec<QuarantineRecord> = read_journal(&dir.join("quarantine.jsonl"))?;
@@ -58,12 +58,12 @@ impl IterativeLoop {
         };
         let (contexts, judge) = self.interruptible(measured, &stage, "evaluator").await?;
         // Answers of datasets stand for sampled ones where nothing was sampled.
-        let scored: Vec<PreferenceRecord> = match responses.is_empty() {
+        let scored: Vec<Scored> = match responses.is_empty() {
             true => read_journal(&dir.join("preferences.jsonl"))?,
             false => Vec::new(),
         };
         let sampled = responses.iter().flat_map(|record| &record.responses);
-        let answers: Vec<&Response> = sampled.chain(scored.iter().flat_map(|it| &it.responses)).collect();
+        let answers: Vec<&Answer> = sampled.chain(scored.iter().flat_map(|it| &it.responses)).collect();
         let policy = match answers.first() {
             Some(response) => response.policy.clone(),
             None => self.fingerprint()?,
@@ -83,8 +83,54 @@ impl IterativeLoop {
     }
 }
 
-fn mean_tokens(answers: &[&Response]) -> f64 {
-    let lengths = answers.iter().map(|response| response.token_ids.len());
+/// What a summary needs of a [`ResponseRecord`](isr_api::records::ResponseRecord).
+#[derive(Deserialize)]
+struct Answers {
+    sample: SampleId,
+    video: String,
+    responses: Vec<Answer>,
+}
+
+/// What a summary needs of a [`PreferenceRecord`](isr_api::records::PreferenceRecord).
+#[derive(Deserialize)]
+struct Scored {
+    responses: Vec<Answer>,
+}
+
+/// What a summary needs of a [`Response`](isr_api::Response).
+#[derive(Deserialize)]
+struct Answer {
+    text: String,
+    #[serde(rename = "token_ids", deserialize_with = "length")]
+    tokens: usize,
+    policy: Fingerprint,
+}
+
+/// Counts the elements of a list.
+fn length<'de, D: Deserializer<'de>>(list: D) -> Result<usize, D::Error> {
+    struct Count;
+
+    impl<'de> Visitor<'de> for Count {
+        type Value = usize;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<usize, A::Error> {
+            let mut count = 0;
+            while list.next_element::<IgnoredAny>()?.is_some() {
+                count += 1;
+            }
+            Ok(count)
+        }
+    }
+
+    list.deserialize_seq(Count)
+}
+
+fn mean_tokens(answers: &[&Answer]) -> f64 {
+    let lengths = answers.iter().map(|answer| answer.tokens);
     let (sum, count) = lengths.fold((0, 0_usize), |(sum, count), length| (sum + length, count + 1));
     sum as f64 / count.max(1) as f64
 }
@@ -93,7 +139,7 @@ fn mean_tokens(answers: &[&Response]) -> f64 {
 async fn assess_contexts(
     evaluator: Option<&dyn Evaluator>,
     audit: &HashMap<SampleId, LabelledSample>,
-    responses: &[ResponseRecord],
+    responses: &[Answers],
     contexts: &[VisualContext],
 ) -> Result<BTreeMap<String, f64>, ComponentError> {
     let Some(evaluator) = evaluator else {
@@ -127,7 +173,7 @@ fn known(
 async fn judge_summary(
     evaluator: Option<&dyn Evaluator>,
     audit: &HashMap<SampleId, LabelledSample>,
-    responses: &[ResponseRecord],
+    responses: &[Answers],
     verdicts: &[VerdictRecord],
 ) -> Result<JudgeSummary, ComponentError> {
     if verdicts.is_empty() {
@@ -139,7 +185,7 @@ async fn judge_summary(
         let Some(record) = by_sample.get(&verdict.sample) else { continue };
         let [first, second] = verdict.compared.map(|index| &record.responses[index]);
         let choice = verdict.verdict.choice();
-        let tokens = |response: &Response| response.token_ids.len() as f64;
+        let tokens = |answer: &Answer| answer.tokens as f64;
         longer.add(choice, Choice::of_difference(tokens(first) - tokens(second)));
         let Some((evaluator, labelled)) = evaluator.zip(audit.get(&verdict.sample)) else { continue };
         let first = known(evaluator.answer(labelled, &first.text).await)?;

@@ -110,7 +110,7 @@ impl IterativeLoop {
     }
 
     /// Runs the loop in a group of processes, each with components of its own and the same config, on one run directory.
-    /// Results are those of one process; only the first process reports to observers.
+    /// Stages have the results of one process, trainings but for rounding; only the first process reports to observers.
     #[must_use]
     pub fn with_processes(mut self, group: Arc<dyn ProcessGroup>) -> Self {
         if group.rank() > 0 {

@@ -6,6 +6,7 @@
 //!   iteration-00/  evaluation.jsonl evaluation.json            the initial policy
 //!   iteration-01/  responses.jsonl contexts.jsonl verdicts.jsonl pairs.jsonl quarantine.jsonl
 //!                  preferences.jsonl                          pairs of datasets, where they are mixed in
+//!                  responses.part-1.jsonl ...                 of a stage that several processes are at
 //!                  metrics.jsonl evaluation.jsonl evaluation.json checkpoint/ stages.json
 //!   summary.json
 //!   audits/NAME/   iteration-01/verdicts.jsonl                 of another judge, by `isr audit --config`
