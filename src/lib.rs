@@ -23,6 +23,7 @@
 //! | read a config | [`config::Loader`] |
 //! | run the loop, or continue a run, with components of a config or given as values | [`Run::builder`] |
 //! | train on preference pairs that exist already | [`DpoRunConfig`], [`Run::builder`] |
+//! | run the loop in several processes | [`RunBuilder::processes`] |
 //! | share stages among runs | [`stage_cache()`] |
 //! | warm-start a model | [`SftConfig`], [`open_sft`] |
 //! | make a report | [`write_report`] |

@@ -4,14 +4,14 @@
 //! never shows (log-probs) are not kept, so that a journal of gigabytes can be read.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::fs::File;
 use std::io::{BufRead, BufReader, ErrorKind};
 use std::path::Path;
 
 use isr_api::{FinishReason, SampleId};
-use serde::de::{DeserializeOwned, IgnoredAny, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer};
+use isr_run::store::count_elements;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use crate::report::error::ReportError;
 
@@ -108,26 +108,6 @@ fn in_line(error: &serde_json::Error) -> String {
         Some((reason, _)) => format!("{reason} at column {}", error.column()),
         None => message,
     }
-}
-
-fn count_elements<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
-    struct Count;
-    impl<'de> Visitor<'de> for Count {
-        type Value = usize;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("an array")
-        }
-
-        fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<usize, A::Error> {
-            let mut count = 0;
-            while elements.next_element::<IgnoredAny>()?.is_some() {
-                count += 1;
-            }
-            Ok(count)
-        }
-    }
-    deserializer.deserialize_seq(Count)
 }
 
 #[cfg(test)]

@@ -1,21 +1,19 @@
 //! The summary of an iteration, computed from its journals and the ground truth.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fmt;
 
 use isr_api::records::{EvaluationRecord, IterationSummary, JudgeSummary, QuarantineRecord, VerdictRecord};
 use isr_api::{
     Assessment, Choice, ChoiceCounts, ComponentError, Error, Evaluator, Fingerprint, LabelledSample,
     SampleId, VisualContext,
 };
-use serde::de::{IgnoredAny, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 
 use super::IterativeLoop;
 use super::evaluate::{finite, means};
 use super::stage::in_iteration;
 use super::train::Trained;
-use crate::store::read_journal;
+use crate::store::{count_elements, read_journal};
 
 impl IterativeLoop {
     /// Summarises an iteration, in the leader.
@@ -101,32 +99,9 @@ struct Scored {
 #[derive(Deserialize)]
 struct Answer {
     text: String,
-    #[serde(rename = "token_ids", deserialize_with = "length")]
+    #[serde(rename = "token_ids", deserialize_with = "count_elements")]
     tokens: usize,
     policy: Fingerprint,
-}
-
-/// Counts the elements of a list.
-fn length<'de, D: Deserializer<'de>>(list: D) -> Result<usize, D::Error> {
-    struct Count;
-
-    impl<'de> Visitor<'de> for Count {
-        type Value = usize;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a list")
-        }
-
-        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<usize, A::Error> {
-            let mut count = 0;
-            while list.next_element::<IgnoredAny>()?.is_some() {
-                count += 1;
-            }
-            Ok(count)
-        }
-    }
-
-    list.deserialize_seq(Count)
 }
 
 fn mean_tokens(answers: &[&Answer]) -> f64 {

@@ -4,14 +4,15 @@
 //! without one; opening the journal truncates it, and its item is processed again. A write that fails half-way (the
 //! disk is full) is cut off at once.
 
+use std::fmt;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, ErrorKind, Write};
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 
 use isr_api::Error;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny, SeqAccess, Visitor};
+use serde::{Deserializer, Serialize};
 
 use super::files::open_to_append;
 use super::marks::LineDigests;
@@ -177,6 +178,33 @@ pub(super) fn each_line(
         length += line.len() as u64;
     }
     Ok(length)
+}
+
+/// Reads a list as the number of its elements, for `#[serde(deserialize_with = "count_elements")]`: of tokens, whose number is
+/// all that is asked for.
+///
+/// # Errors
+/// Anything but a list.
+pub fn count_elements<'de, D: Deserializer<'de>>(list: D) -> Result<usize, D::Error> {
+    struct Count;
+
+    impl<'de> Visitor<'de> for Count {
+        type Value = usize;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<usize, A::Error> {
+            let mut count = 0;
+            while list.next_element::<IgnoredAny>()?.is_some() {
+                count += 1;
+            }
+            Ok(count)
+        }
+    }
+
+    list.deserialize_seq(Count)
 }
 
 /// Serialises the lines of a whole journal.

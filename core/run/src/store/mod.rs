@@ -44,7 +44,7 @@ pub use atomic::{PendingDir, remove_dir, write_atomic};
 pub use comparisons::{Comparison, comparisons};
 pub(crate) use files::create_dir_here;
 pub(crate) use journal::to_lines;
-pub use journal::{Journal, read_journal, read_readable, scan_journal};
+pub use journal::{Journal, count_elements, read_journal, read_readable, scan_journal};
 pub use lock::FileLock;
 pub use marks::check_journals;
 pub(crate) use marks::{LineDigests, StageMark, StageMarks, quarantine_digests};
