@@ -72,6 +72,21 @@ impl ProcessArgs {
     }
 }
 
+/// Refuses a launcher's processes for a command that is one process.
+pub(super) fn require_single(command: &str) -> Result<()> {
+    match Rendezvous::from_env().map_err(unusable)? {
+        Some(place) if place.world_size > 1 => Err(Unusable {
+            message: format!(
+                "`{command}` runs in one process, and a launcher has started {}",
+                place.world_size
+            ),
+            hint: Some("start it by itself; `isr run` and `isr dpo` run in several processes".to_owned()),
+        }
+        .into()),
+        _ => Ok(()),
+    }
+}
+
 impl Role {
     /// The group, for a run.
     pub(super) fn group(&self) -> Option<Arc<dyn ProcessGroup>> {

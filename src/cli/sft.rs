@@ -10,6 +10,7 @@ use isr_dpo::{SftConfig, open_sft};
 
 use super::ConfigArgs;
 use super::output::print_line;
+use super::processes::require_single;
 use super::session::{Session, for_the_process};
 
 /// Train a model on demonstrations: the warm start that a run begins with
@@ -27,6 +28,7 @@ pub(super) struct SftArgs {
 
 impl SftArgs {
     pub(super) fn execute(&self, session: &Session) -> Result<()> {
+        require_single("isr sft")?;
         let config = self.config.load::<SftConfig>()?;
         let out = self.out.clone().unwrap_or_else(|| PathBuf::from("runs").join(&config.value.name));
         let stop = session.cancelled_by_signals();

@@ -14,6 +14,7 @@ use isr_sweep::{
 
 use super::failure::Unusable;
 use super::output::{aligned, print, print_line};
+use super::processes::require_single;
 use super::session::Session;
 
 /// Figures of the table that is printed, after the last iteration.
@@ -41,6 +42,7 @@ pub(super) struct SweepArgs {
 
 impl SweepArgs {
     pub(super) fn execute(&self, session: &Session) -> Result<()> {
+        require_single("isr sweep")?;
         refuse_environment()?;
         let plan = Plan::read(&self.sweep, self.out.as_deref()).map_err(report)?;
         if self.dry_run {

@@ -106,6 +106,8 @@ fn what_a_launcher_left_out_is_named() {
     ];
     let text = said(&group, "run run.toml --processes 2");
     assert!(text.contains("leave --processes out"), "{text}");
+    let text = said(&group, "sft sft.toml");
+    assert!(text.contains("`isr sft` runs in one process"), "{text}");
     let text = said(&[], "run run.toml --processes 0");
     assert!(text.contains("--processes"), "{text}");
 }

@@ -26,6 +26,7 @@ use self::inputs::{name_of, read_predictions, read_questions};
 use self::predict::Predictor;
 use super::failure::Unusable;
 use super::output::{print, print_line};
+use super::processes::require_single;
 use super::session::Session;
 
 /// Measure models on question sets, and write the table
@@ -76,6 +77,7 @@ struct Set<'c> {
 
 impl EvaluateArgs {
     pub(super) fn execute(&self, session: &Session) -> Result<()> {
+        require_single("isr evaluate")?;
         let config = self.load()?.value;
         create_dir_all(&self.out).map_err(|error| Error::io("create", &self.out, error))?;
         let _lock = lock_dir(&self.out)?;
