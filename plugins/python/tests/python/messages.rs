@@ -27,6 +27,8 @@ def ask(method, params):
     return "" if method == "frame" else []
 
 class Margin(isr_plugin.Objective):
+    across_batch = True
+
     def evaluate(self, *views):
         return 0.0, [[0.0]], {"margin": 1.0}
 
