@@ -69,7 +69,8 @@ fn the_interface_has_the_names_of_the_messages() {
         // An enum cannot grow: `objective-by-name` has all views.
         ("objective.view", &views, &["chosen_corrupted", "mismatched"]),
         ("objective.granularity", names::<GranularityMessage>(), &[]),
-        ("objective.requirements", names::<RequirementsMessage>(), &["per_token"]),
+        // A record cannot grow either: objectives see micro-batches.
+        ("objective.requirements", names::<RequirementsMessage>(), &["per_token", "across_batch"]),
         ("objective.view-logprobs", names::<ViewMessage<Vec<f64>>>(), &[]),
         ("objective.objective-value", names::<ValueMessage>(), &[]),
     ];
