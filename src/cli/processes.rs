@@ -44,7 +44,7 @@ impl ProcessArgs {
         match (place, self.processes) {
             (None, None | Some(1)) => Ok(Role::Single),
             (None, Some(count)) => {
-                let patience = Duration::from_secs(self.process_timeout.saturating_add(30));
+                let patience = Duration::from_secs(self.process_timeout.saturating_add(5));
                 launch(session, count.into(), patience)?;
                 Ok(Role::Launcher)
             }
