@@ -70,7 +70,7 @@ impl Processes {
         }
     }
 
-    /// Returns the leader's value, which the others' is ignored for.
+    /// Returns the leader's value, in all processes; the others' values are ignored.
     pub(crate) async fn agree<T: Serialize + DeserializeOwned>(&self, own: Option<T>) -> Result<T, Error> {
         match own {
             Some(value) if !self.are_several() => Ok(value),
