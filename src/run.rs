@@ -45,6 +45,7 @@ impl Run {
             oracle: false,
             observers: Vec::new(),
             cancel: CancellationToken::new(),
+            stop: CancellationToken::new(),
             stage_cache: None,
             processes: None,
         }
@@ -177,6 +178,7 @@ pub struct RunBuilder {
     oracle: bool,
     observers: Vec<Arc<dyn Observer>>,
     cancel: CancellationToken,
+    stop: CancellationToken,
     stage_cache: Option<PathBuf>,
     processes: Option<Arc<dyn ProcessGroup>>,
 }
@@ -236,6 +238,13 @@ impl RunBuilder {
     /// Stops the run when the token is cancelled, in a state that can be continued.
     pub fn cancelled_by(mut self, token: CancellationToken) -> Self {
         self.cancel = token;
+        self
+    }
+
+    /// Stops the run when the token is cancelled, without the loss of a training step: a training ends behind the one that is
+    /// under way, with a snapshot; everything else, which is journalled item by item, is stopped at once.
+    pub fn stopped_by(mut self, token: CancellationToken) -> Self {
+        self.stop = token;
         self
     }
 
@@ -324,6 +333,7 @@ impl RunBuilder {
             observers,
             cancel: self.cancel.clone(),
         })
+        .stopped_by(self.stop)
         .with_plugins(plugin_identities)
         .with_preferences(preferences);
         let inner = match cache {

@@ -8,13 +8,12 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use isr_dpo::CancellationToken;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 
 use super::failure::{Ended, INTERRUPTED};
 use super::parent::PARENT_VARIABLE;
-use super::session::Session;
+use super::session::{Session, Stops};
 
 /// The option that says how many; left out of the processes' own command lines.
 const OPTION: &str = "--processes";
@@ -31,7 +30,7 @@ struct Member {
 /// # Errors
 /// [`Ended`] with the exit code of the process that ended first of those that failed.
 pub(super) fn launch(session: &Session, count: usize, patience: Duration) -> Result<()> {
-    let stop = session.cancelled_by_signals();
+    let stops = session.stopped_by_signals();
     session.block_on(async {
         let port = free_port().context("cannot find a free port for the processes to meet")?;
         let mut members = Vec::new();
@@ -40,7 +39,7 @@ pub(super) fn launch(session: &Session, count: usize, patience: Duration) -> Res
             let child = child.with_context(|| format!("cannot start process {rank} of {count}"))?;
             members.push(Member { rank, child });
         }
-        outcome(wait(members, &stop, patience).await)
+        outcome(wait(members, &stops, patience).await)
     })
 }
 
@@ -88,11 +87,7 @@ fn free_port() -> std::io::Result<u16> {
 
 /// Waits for all processes; returns how each ended, in the order of their ends. Hands a request to stop on to them, and
 /// kills what is left long after the first one failed.
-async fn wait(
-    members: Vec<Member>,
-    stop: &CancellationToken,
-    patience: Duration,
-) -> Vec<(usize, ExitStatus)> {
+async fn wait(members: Vec<Member>, stops: &Stops, patience: Duration) -> Vec<(usize, ExitStatus)> {
     let pids: Vec<(usize, Pid)> = members
         .iter()
         .filter_map(|member| Some((member.rank, Pid::from_raw(member.child.id()?.cast_signed())?)))
@@ -120,12 +115,13 @@ async fn wait(
                 Some((rank, Err(error))) => tracing::warn!(rank, %error, "cannot wait for a process"),
                 None => return ends,
             },
-            () = stop.cancelled(), if !told => {
+            () = stops.any(), if !told => {
                 told = true;
+                let signal = if stops.now.is_cancelled() { Signal::INT } else { Signal::TERM };
                 let has_ended = |rank: usize| ends.iter().any(|(ended, _)| *ended == rank);
                 for (_, pid) in pids.iter().filter(|(rank, _)| !has_ended(*rank)) {
                     // One that has just ended needs no request.
-                    let _ = kill_process(*pid, Signal::TERM);
+                    let _ = kill_process(*pid, signal);
                 }
             }
             // What is still running is killed when its `Child` is dropped.

@@ -47,14 +47,15 @@ impl RunArgs {
         if matches!(role, Role::Launcher) {
             return Ok(());
         }
-        let stop = session.cancelled_by_signals();
-        parent::ends_with_parent(session, &stop);
+        let stops = session.stopped_by_signals();
+        parent::ends_with_parent(session, &stops.now);
         if role.reports() {
             parent::waits_for_predecessor(session, &out);
         }
         session.progress.line("loading models");
         let observer = Arc::new(session.progress.clone());
-        let mut run = Run::builder(config).shared_observer(observer).cancelled_by(stop.clone());
+        let mut run = Run::builder(config).shared_observer(observer);
+        run = run.cancelled_by(stops.now.clone()).stopped_by(stops.soon.clone());
         if let Some(dir) = &self.stage_cache {
             run = run.stage_cache(dir);
         }
@@ -64,7 +65,7 @@ impl RunArgs {
         // Reading weights takes minutes, and nothing is lost if it is left.
         let opened = session.block_on(async {
             tokio::select! {
-                () = stop.cancelled() => Err(Error::Cancelled),
+                () = stops.any() => Err(Error::Cancelled),
                 opened = run.open(&out) => opened,
             }
         });

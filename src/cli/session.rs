@@ -57,20 +57,29 @@ impl Session {
         self.runtime.spawn(future)
     }
 
-    /// A token that Ctrl-C, SIGTERM and SIGUSR1 cancel: Slurm sends the latter two before it takes a job's node. A
-    /// second Ctrl-C or SIGTERM ends the process.
+    /// A token that Ctrl-C, SIGTERM and SIGUSR1 cancel. A second Ctrl-C or SIGTERM ends the process.
     pub(crate) fn cancelled_by_signals(&self) -> CancellationToken {
-        let (token, progress) = (CancellationToken::new(), self.progress.clone());
-        let cancelled = token.clone();
+        let _runtime = self.runtime.enter();
+        self.stopped_by_signals().either()
+    }
+
+    /// Tokens that signals cancel. A second Ctrl-C or SIGTERM ends the process.
+    pub(crate) fn stopped_by_signals(&self) -> Stops {
+        let (stops, progress) = (Stops::default(), self.progress.clone());
+        let told = stops.clone();
         self.runtime.spawn(async move {
             let Some(mut signals) = Signals::new() else { return };
-            signals.any().await;
-            progress.line("stopping; Ctrl-C again ends at once");
-            cancelled.cancel();
+            if signals.any().await == Urgency::Now {
+                progress.line("stopping; Ctrl-C again ends at once");
+                told.now.cancel();
+            } else {
+                progress.line("stopping; a training first ends its step, unless the signal comes again");
+                told.soon.cancel();
+            }
             signals.insisting().await;
             signal_hook::low_level::exit(INTERRUPTED.into());
         });
-        token
+        stops
     }
 
     /// Ends the process at once, whatever its threads are at: the model's may be in the middle of a step,
@@ -80,6 +89,44 @@ impl Session {
         let _ = std::io::stdout().flush();
         signal_hook::low_level::exit(code.into())
     }
+}
+
+/// Requests to stop.
+#[derive(Clone, Default)]
+pub(crate) struct Stops {
+    /// At once: Ctrl-C.
+    pub(super) now: CancellationToken,
+    /// Where no training step is lost: SIGTERM and SIGUSR1, which Slurm sends before it takes a job's node.
+    pub(super) soon: CancellationToken,
+}
+
+impl Stops {
+    /// Waits for a request.
+    pub(super) async fn any(&self) {
+        tokio::select! {
+            () = self.now.cancelled() => {}
+            () = self.soon.cancelled() => {}
+        }
+    }
+
+    /// A token that either request cancels.
+    fn either(self) -> CancellationToken {
+        let either = CancellationToken::new();
+        let token = either.clone();
+        tokio::spawn(async move {
+            self.any().await;
+            token.cancel();
+        });
+        either
+    }
+}
+
+/// How soon a process is to stop.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Urgency {
+    Now,
+    #[cfg_attr(not(unix), expect(dead_code, reason = "other systems have one signal"))]
+    Soon,
 }
 
 /// Signals that ask a process to stop.
@@ -102,11 +149,11 @@ impl Signals {
     }
 
     /// Waits for the first one.
-    async fn any(&mut self) {
+    async fn any(&mut self) -> Urgency {
         tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-            _ = self.user.recv() => {}
+            _ = self.interrupt.recv() => Urgency::Now,
+            _ = self.terminate.recv() => Urgency::Soon,
+            _ = self.user.recv() => Urgency::Soon,
         }
     }
 
@@ -128,8 +175,9 @@ impl Signals {
         Some(Self)
     }
 
-    async fn any(&mut self) {
+    async fn any(&mut self) -> Urgency {
         let _ = tokio::signal::ctrl_c().await;
+        Urgency::Now
     }
 
     async fn insisting(&mut self) {

@@ -31,21 +31,21 @@ impl SftArgs {
         require_single("isr sft")?;
         let config = self.config.load::<SftConfig>()?;
         let out = self.out.clone().unwrap_or_else(|| PathBuf::from("runs").join(&config.value.name));
-        let stop = session.cancelled_by_signals();
+        let stops = session.stopped_by_signals();
         session.progress.line("loading the model");
         let observers = vec![Arc::new(session.progress.clone()) as Arc<_>];
         let checkpoint = session.block_on(async {
-            let cancel = stop.clone();
+            let cancel = stops.now.clone();
             // On a task of its own, as it blocks while weights are read.
             let opening = tokio::spawn(async move { open_sft(config, &out, observers, cancel).await });
             let opened = tokio::select! {
-                () = stop.cancelled() => Err(Error::Cancelled),
+                () = stops.any() => Err(Error::Cancelled),
                 opened = opening => opened.unwrap_or_else(|error| match error.try_into_panic() {
                     Ok(panic) => std::panic::resume_unwind(panic),
                     Err(_) => Err(Error::Cancelled),
                 }),
             };
-            let training = for_the_process(opened?);
+            let training = for_the_process(opened?.stopped_by(stops.soon.clone()));
             session.progress.line("preparing demonstrations");
             training.run().await
         })?;

@@ -9,7 +9,8 @@ use indicatif::HumanDuration;
 use isr_api::Error;
 use isr_sweep::scheduler::SchedulerConfig;
 use isr_sweep::{
-    ArmResult, Forecast, Plan, Progress, Results, Seconds, SweepError, results, run, write_results,
+    Arm, ArmResult, Forecast, Plan, Progress, Resources, Results, Seconds, SweepError, results, run,
+    write_results,
 };
 
 use super::failure::Unusable;
@@ -138,7 +139,7 @@ fn described(plan: &Plan, forecast: &Forecast) -> String {
         format!("sweep `{}`: {arms} arms x {seeds} seeds = {} runs in {dir}\n", plan.name, arms * seeds);
     for arm in &plan.arms {
         let mark = if plan.file.baseline.as_ref() == Some(&arm.name) { " (baseline)" } else { "" };
-        text.push_str(&format!("  {}{mark}\n", arm.name));
+        text.push_str(&format!("  {}{mark}{}\n", arm.name, needs(arm)));
         for (path, value) in &arm.set {
             text.push_str(&format!("    {path} = {}\n", value.to_string().trim_end()));
         }
@@ -179,6 +180,15 @@ fn described(plan: &Plan, forecast: &Forecast) -> String {
         ),
     }
     text
+}
+
+/// What each run of an arm takes, where that is more than a process and a core.
+fn needs(arm: &Arm) -> String {
+    let Resources { cpus, gpus, processes } = arm.resources;
+    let shown = [(processes, "processes", 1), (cpus, "cores", 1), (gpus, "GPUs", 0)];
+    let shown = shown.into_iter().filter(|(count, _, least)| count > least);
+    let shown: Vec<String> = shown.map(|(count, what, _)| format!("{count} {what}")).collect();
+    if shown.is_empty() { String::new() } else { format!(": {} each run", shown.join(", ")) }
 }
 
 fn time(seconds: f64) -> String {

@@ -112,6 +112,29 @@ fn arms_that_differ_in_the_judge_share_what_comes_before_it_and_end_in_the_same_
     assert!(!path.join("sweeps/alone/shared").exists());
 }
 
+#[test]
+fn the_runs_of_an_arm_may_have_several_processes() {
+    let folder = playground();
+    let path = folder.path();
+    let sweep = format!("cpus = 2\n{SWEEP}processes = 2\n").replace("seeds = [1, 2]", "seeds = [1]");
+    fs::write(path.join("judges.toml"), sweep).unwrap();
+    let dry = isr_line(path, "sweep judges.toml --dry-run").result();
+    assert!(
+        dry.contains("  own (baseline): 2 cores each run\n  coin: 2 processes, 2 cores each run\n"),
+        "{dry}"
+    );
+    isr_line(path, "sweep judges.toml -q").result();
+    let processes = |arm: &str| {
+        let timings =
+            fs::read_to_string(path.join(format!("sweeps/judges/arms/{arm}/seed-1/timings.jsonl")))
+                .unwrap();
+        let judge = timings.lines().find(|line| line.contains("\"judge\"")).unwrap();
+        let judge: Value = serde_json::from_str(judge).unwrap();
+        judge["processes"].as_array().map_or(1, Vec::len)
+    };
+    assert_eq!([processes("own"), processes("coin")], [1, 2]);
+}
+
 /// Starts the sweep, one run at a time.
 fn start_sweep(path: &Path) -> Child {
     fs::write(path.join("judges.toml"), SWEEP).unwrap();

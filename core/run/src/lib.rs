@@ -22,6 +22,7 @@ mod observers;
 mod offline;
 mod processes;
 pub mod stage_cache;
+mod stop;
 mod stopwatch;
 pub mod store;
 mod supervised;

@@ -18,6 +18,7 @@ use crate::feature_cache::FeatureCache;
 use crate::guard::interruptible;
 use crate::observers::Observers;
 use crate::processes::Processes;
+use crate::stop::Stop;
 use crate::store::RunDir;
 use crate::training::{Batches, Training};
 use crate::video_cache::VideoCache;
@@ -53,6 +54,7 @@ pub struct SupervisedTraining {
     parts: SupervisedParts,
     observers: Observers,
     videos: VideoCache,
+    stop: Stop,
 }
 
 impl SupervisedTraining {
@@ -63,7 +65,14 @@ impl SupervisedTraining {
         let SupervisedConfig { feature_cache_dir: dir, feature_cache_gb: size, .. } = &parts.settings;
         let videos = VideoCache::new(video, encoder, parts.settings.feature_cache_mb)
             .with_disk(FeatureCache::configured(dir.as_deref(), *size));
-        Self { parts, observers, videos }
+        Self { parts, observers, videos, stop: Stop::default() }
+    }
+
+    /// Ends the training behind its current step, with a snapshot, when the token is cancelled.
+    #[must_use]
+    pub fn stopped_by(mut self, token: CancellationToken) -> Self {
+        self.stop = Stop::on(token);
+        self
     }
 
     /// Trains, or resumes an interrupted training; returns the path of the checkpoint.
@@ -71,6 +80,10 @@ impl SupervisedTraining {
     /// # Errors
     /// The first demonstration or step that fails. A resumed training repeats the steps since the last snapshot.
     pub async fn run(&self) -> Result<PathBuf, Error> {
+        self.stop.watch(&self.parts.cancel, self.train()).await
+    }
+
+    async fn train(&self) -> Result<PathBuf, Error> {
         let SupervisedParts { settings, store, demonstrations, cancel, .. } = &self.parts;
         let checkpoint = Training::checkpoint(store.path());
         let quarantine = DemonstrationQuarantine::open(store.path(), STAGE, settings.quarantine_limit)?;
@@ -103,6 +116,7 @@ impl SupervisedTraining {
             objective: &self.parts.objective,
             observers: &self.observers,
             cancel,
+            stop: &self.stop,
             processes: &Processes::single(cancel.clone()),
         };
         training

@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use crate::guard::{caught, component_error, interruptible};
 use crate::observers::Observers;
 use crate::processes::Processes;
+use crate::stop::Stop;
 use crate::stopwatch::Stopwatch;
 use crate::store::{
     Journal, PendingDir, create_dir_here, explained, iteration_dir, read_journal, remove_dir, to_lines,
@@ -66,6 +67,7 @@ pub(crate) struct Training<'a> {
     pub(crate) objective: &'a Arc<dyn PreferenceObjective>,
     pub(crate) observers: &'a Observers,
     pub(crate) cancel: &'a CancellationToken,
+    pub(crate) stop: &'a Stop,
     pub(crate) processes: &'a Processes,
 }
 
@@ -76,7 +78,14 @@ impl Training<'_> {
     }
 
     /// Takes the remaining steps and writes the checkpoint, unless it exists; returns the records of all steps.
+    ///
+    /// # Errors
+    /// [`Error::Cancelled`] on a request to stop, with a snapshot behind the step that was under way.
     pub(crate) async fn run(&self, batches: &impl Batches) -> Result<Vec<TrainRecord>, Error> {
+        self.stop.while_training(self.train(batches)).await
+    }
+
+    async fn train(&self, batches: &impl Batches) -> Result<Vec<TrainRecord>, Error> {
         let checkpoint = Self::checkpoint(self.dir);
         let leads = self.processes.leads();
         if !self.processes.agree(leads.then(|| checkpoint.exists())).await? {
@@ -150,12 +159,28 @@ impl Training<'_> {
             }
             self.observe(&Event::TrainStep { iteration, step, report: &record.report });
             let done = step + 1;
-            if done < self.steps && self.snapshot_every.is_some_and(|every| done.is_multiple_of(every)) {
+            if done == self.steps {
+                break;
+            }
+            let stops = self.any_stops().await?;
+            if stops || self.snapshot_every.is_some_and(|every| done.is_multiple_of(every)) {
                 journal.as_ref().map_or(Ok(()), Journal::sync)?;
                 self.snapshot(done).await?;
             }
+            if stops {
+                return Err(Error::Cancelled);
+            }
         }
         journal.as_ref().map_or(Ok(()), Journal::sync)
+    }
+
+    /// Returns whether a process that trains has been asked to stop.
+    async fn any_stops(&self) -> Result<bool, Error> {
+        let own = self.stop.is_requested();
+        match self.policy.trains_in_parallel() {
+            true => Ok(self.processes.gather(own).await?.contains(&true)),
+            false => Ok(own),
+        }
     }
 
     /// Takes a step, while the examples of the next one are prepared, whose videos may have to be decoded.

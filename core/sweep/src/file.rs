@@ -58,6 +58,9 @@ pub struct SweepFile {
     /// GPUs of a run. Default 0.
     #[serde(default)]
     pub gpus: u32,
+    /// Processes of a run, on one machine (`isr run --processes`), which divide its cores and GPUs. Default 1.
+    #[serde(default = "one")]
+    pub processes: u32,
 }
 
 /// An entry of `[[arms]]`.
@@ -70,6 +73,41 @@ pub struct NamedArm {
     #[serde(default)]
     #[schemars(with = "Settings")]
     pub set: Table,
+    /// CPU cores of a run of this arm. Default: the sweep's `cpus`.
+    pub cpus: Option<u32>,
+    /// GPUs of a run of this arm. Default: the sweep's `gpus`.
+    pub gpus: Option<u32>,
+    /// Processes of a run of this arm. Default: the sweep's `processes`.
+    pub processes: Option<u32>,
+}
+
+/// CPU cores, GPUs and processes of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resources {
+    /// CPU cores.
+    pub cpus: u32,
+    /// GPUs.
+    pub gpus: u32,
+    /// Processes, which divide cores and GPUs.
+    pub processes: u32,
+}
+
+impl Resources {
+    /// Why a run cannot have them.
+    fn problem(self) -> Option<String> {
+        let Self { cpus, gpus, processes } = self;
+        if processes == 0 || processes > u32::from(u16::MAX) {
+            return Some(format!("`processes` is {processes}; it must be from 1 to {}", u16::MAX));
+        }
+        let divided = [("cpus", cpus.max(1)), ("gpus", gpus)];
+        let uneven =
+            divided.into_iter().find(|(_, count)| processes > 1 && !count.is_multiple_of(processes));
+        uneven.map(|(key, count)| {
+            format!(
+                "`{key}` is {count}, which {processes} processes cannot divide; make it a multiple of `processes`"
+            )
+        })
+    }
 }
 
 /// `[random]` and `[quasi_random]`.
@@ -165,6 +203,15 @@ impl SweepFile {
         }
     }
 
+    /// Returns what a run of a named arm has, or of all arms where there is none.
+    pub(crate) fn resources(&self, arm: Option<&NamedArm>) -> Resources {
+        Resources {
+            cpus: arm.and_then(|arm| arm.cpus).unwrap_or(self.cpus),
+            gpus: arm.and_then(|arm| arm.gpus).unwrap_or(self.gpus),
+            processes: arm.and_then(|arm| arm.processes).unwrap_or(self.processes),
+        }
+    }
+
     fn problem(&self) -> Option<String> {
         if self.seeds.is_empty() {
             return Some("`seeds` is empty; name at least one".to_owned());
@@ -185,6 +232,13 @@ impl SweepFile {
             return Some(format!(
                 "`{key}` cannot be set; a sweep gives each run its own, of `seeds` and arms"
             ));
+        }
+        if let Some(problem) = self.resources(None).problem() {
+            return Some(problem);
+        }
+        let of_arm = |arm: &NamedArm| Some((arm.name.clone(), self.resources(Some(arm)).problem()?));
+        if let Some((name, problem)) = self.arms.iter().find_map(|arm| of_arm(arm)) {
+            return Some(format!("arm `{name}`: {problem}"));
         }
         let Halving { rungs, keep, .. } = self.halving.as_ref()?;
         if rungs.is_empty() || rungs[0] == 0 || rungs.windows(2).any(|two| two[0] >= two[1]) {

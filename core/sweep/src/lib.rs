@@ -41,7 +41,7 @@ mod table;
 
 pub use error::SweepError;
 pub use expand::{Arm, expand};
-pub use file::{Draws, Goal, Halving, NamedArm, SweepFile};
+pub use file::{Draws, Goal, Halving, NamedArm, Resources, SweepFile};
 pub use forecast::{Forecast, Seconds, StageForecast};
 pub use metrics::{Figure, figures};
 pub use outcome::Outcome;

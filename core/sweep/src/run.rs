@@ -9,6 +9,7 @@ use isr_run::store::{lock_dir, write_atomic};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::SweepError;
+use crate::file::Resources;
 use crate::halving;
 use crate::outcome::Outcome;
 use crate::plan::{Member, Plan};
@@ -126,6 +127,10 @@ fn job(plan: &Plan, member: &Member, iterations: u32, program: &Path) -> Result<
     if let Some(stages) = plan.stages() {
         command.extend(["--stage-cache".to_owned(), text(&stages)]);
     }
+    let Resources { cpus, gpus, processes } = plan.arms[member.arm].resources;
+    if processes > 1 {
+        command.extend(["--processes".to_owned(), processes.to_string()]);
+    }
     if iterations < member.iterations() {
         command.extend(["-s".to_owned(), format!("loop.iterations={iterations}")]);
     }
@@ -135,8 +140,9 @@ fn job(plan: &Plan, member: &Member, iterations: u32, program: &Path) -> Result<
         dir: absolute(Path::new("."))?,
         log: absolute(&member.log())?,
         env: Vec::new(),
-        cpus: plan.file.cpus,
-        gpus: plan.file.gpus,
+        cpus,
+        gpus,
+        processes,
     })
 }
 

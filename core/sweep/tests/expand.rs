@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping")]
 
-use isr_sweep::{Arm, SweepError, SweepFile, expand};
+use isr_sweep::{Arm, Resources, SweepError, SweepFile, expand};
 
 fn arms(text: &str) -> Result<Vec<Arm>, SweepError> {
     let dir = tempfile::tempdir().unwrap();
@@ -27,7 +27,38 @@ fn refusal(text: &str) -> String {
 
 #[test]
 fn without_variants_there_is_the_base() {
-    assert_eq!(arms("").unwrap(), [Arm { name: "base".to_owned(), set: Vec::new() }]);
+    let resources = Resources { cpus: 1, gpus: 0, processes: 1 };
+    assert_eq!(arms("").unwrap(), [Arm { name: "base".to_owned(), set: Vec::new(), resources }]);
+}
+
+#[test]
+fn an_arm_has_the_resources_of_the_sweep_where_it_names_none() {
+    let text = r#"
+        cpus = 8
+        gpus = 4
+        processes = 4
+        arms = [{ name = "large" }, { name = "small", gpus = 0, processes = 1 }]
+        [grid]
+        "objective.beta" = [0.1, 0.2]
+        [[exclude]]
+        "objective.beta" = 0.1
+    "#;
+    let found: Vec<_> = arms(text).unwrap().into_iter().map(|arm| (arm.name, arm.resources)).collect();
+    let (large, small) =
+        (Resources { cpus: 8, gpus: 4, processes: 4 }, Resources { cpus: 8, gpus: 0, processes: 1 });
+    assert_eq!(found, [("large,beta=0.2".to_owned(), large), ("small,beta=0.2".to_owned(), small)]);
+}
+
+#[test]
+fn resources_that_processes_cannot_divide_are_refused() {
+    let uneven = "`gpus` is 3, which 2 processes cannot divide; make it a multiple of `processes`";
+    assert_eq!(refusal("cpus = 2\ngpus = 3\nprocesses = 2"), uneven);
+    let of_arm = refusal("cpus = 2\narms = [{ name = \"a\", processes = 3 }]");
+    assert_eq!(
+        of_arm,
+        "arm `a`: `cpus` is 2, which 3 processes cannot divide; make it a multiple of `processes`"
+    );
+    assert_eq!(refusal("processes = 0"), "`processes` is 0; it must be from 1 to 65535");
 }
 
 #[test]

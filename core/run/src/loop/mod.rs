@@ -36,6 +36,7 @@ use crate::feature_cache::FeatureCache;
 use crate::observers::Observers;
 use crate::processes::Processes;
 use crate::stage_cache::StageCache;
+use crate::stop::Stop;
 use crate::store::RunDir;
 use crate::video_cache::VideoCache;
 use crate::{Components, guard};
@@ -80,6 +81,7 @@ pub struct IterativeLoop {
     shared: Option<StageCache>,
     plugins: BTreeMap<String, String>,
     processes: Processes,
+    stop: Stop,
     preference_data: Vec<PreferenceData>,
     /// Digest of the identities of all videos, once they are known.
     videos_digest: OnceLock<Fingerprint>,
@@ -103,6 +105,7 @@ impl IterativeLoop {
             shared: None,
             plugins: BTreeMap::new(),
             processes: Processes::single(parts.cancel.clone()),
+            stop: Stop::default(),
             preference_data: Vec::new(),
             videos_digest: OnceLock::new(),
             parts,
@@ -120,6 +123,15 @@ impl IterativeLoop {
         self
     }
 
+    /// Ends the run where nothing is lost when the token is cancelled: a training behind its current step, with a snapshot,
+    /// everything else at once. [`LoopParts::cancel`] ends a training within its step, and loses those since the last
+    /// snapshot.
+    #[must_use]
+    pub fn stopped_by(mut self, token: CancellationToken) -> Self {
+        self.stop = Stop::on(token);
+        self
+    }
+
     /// Unlocks the run directory, and returns the components, whose drop may block.
     pub fn into_components(self) -> Components {
         self.parts.components
@@ -132,7 +144,7 @@ impl IterativeLoop {
     /// with newly built components resumes from the same directory. (The policy of this loop may be partly trained,
     /// which [`Error::OtherRun`] rejects.)
     pub async fn run(&self) -> Result<Summary, Error> {
-        let outcome = self.iterate().await;
+        let outcome = self.stop.watch(&self.parts.cancel, self.iterate()).await;
         if let Err(error) = &outcome {
             // Other processes must not wait for one that is gone.
             self.processes.fail(error);

@@ -49,7 +49,12 @@ impl IterativeLoop {
         }
         let references = references.unwrap_or_default();
         let scored: Vec<_> = pairs.iter().map(|pair| references.get(pair.id.as_str())).collect();
-        let key = self.cache_key(Stage::Train, t, &(&pairs, responses, scored));
+        let inputs = (&pairs, responses, scored);
+        // Sums over processes are taken in another order.
+        let key = match self.training_processes() {
+            1 => self.cache_key(Stage::Train, t, &inputs),
+            processes => self.cache_key(Stage::Train, t, &(inputs, processes)),
+        };
         let batches = PairBatches {
             of: self,
             t,
@@ -72,6 +77,7 @@ impl IterativeLoop {
             objective: &self.parts.components.objective,
             observers: &self.observers,
             cancel: &self.parts.cancel,
+            stop: &self.stop,
             processes: &self.processes,
         };
         let key = key.filter(|_| self.processes.leads() && !Training::checkpoint(training.dir).exists());
@@ -89,6 +95,11 @@ impl IterativeLoop {
         training.metrics.extend(batches.recomputed_drift().into_iter().flatten());
         warn_of_drift(&training.metrics);
         Ok(Trained { pairs: selected.summary.clone(), training })
+    }
+
+    /// Number of processes that take each step together.
+    fn training_processes(&self) -> usize {
+        if self.parts.components.policy.trains_in_parallel() { self.processes.count() } else { 1 }
     }
 
     /// Records what the finished training read and wrote: pairs, steps and the fingerprint of the policy.

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use isr_api::Error;
 use tokio_util::sync::CancellationToken;
 
-use crate::bench::{Settings, assert_same, run, run_under, scratch, tree};
-use crate::control::{Act, Control};
+use crate::bench::{Fakes, Settings, assert_same, open_with, run, run_under, scratch, tree};
+use crate::control::{Act, Call, Control};
 
 #[tokio::test]
 async fn a_run_stops_at_once_and_can_be_continued() {
@@ -38,6 +38,52 @@ async fn a_run_stops_at_once_and_can_be_continued() {
 
         run(dir.path(), &settings).await.unwrap();
         assert_same(&whole, &tree(dir.path()), component);
+    }
+}
+
+/// Asks for a stop in the middle of the first call of this name.
+fn stops_in(name: &'static str, stop: &CancellationToken) -> Arc<Control> {
+    let stop = stop.clone();
+    Arc::new(Control::with(move |call: &Call<'_>| {
+        if call.name.starts_with(name) {
+            stop.cancel();
+        }
+        Act::Sleep(Duration::from_millis(1))
+    }))
+}
+
+#[tokio::test]
+async fn a_request_to_stop_lets_a_training_step_end_and_keeps_it() {
+    let mut settings = Settings::default();
+    settings.train.snapshot_every = None;
+    let whole = scratch();
+    run(whole.path(), &settings).await.unwrap();
+    let whole = tree(whole.path());
+    // The request, the training steps of the first session, and the first of the second.
+    for (moment, last, next) in [
+        ("generate", None, "train 0"),
+        ("train 0", Some("train 0"), "train 1"),
+        ("train 3", Some("train 3"), "train 4"),
+        ("train 7", Some("train 7"), "train 0"),
+        ("judge", None, "train 0"),
+    ] {
+        let (dir, stop) = (scratch(), CancellationToken::new());
+        let control = stops_in(moment, &stop);
+        let session = Settings { cancel: CancellationToken::new(), ..settings.clone() };
+        let components = Fakes::new(&control).components;
+        let run_once = open_with(dir.path(), &session, components).unwrap().stopped_by(stop);
+        let outcome = run_once.run().await;
+        assert!(matches!(outcome, Err(Error::Cancelled)), "{moment}: {outcome:?}");
+        let steps = |calls: Vec<String>| {
+            calls.into_iter().filter(|call| call.starts_with("train ")).collect::<Vec<_>>()
+        };
+        assert_eq!(steps(control.calls()).last().map(String::as_str), last, "{moment}");
+        drop(run_once);
+
+        let control = Arc::<Control>::default();
+        run_under(dir.path(), &settings, &control).await.unwrap();
+        assert_eq!(steps(control.calls())[0], next, "{moment}");
+        assert_same(&whole, &tree(dir.path()), moment);
     }
 }
 

@@ -14,6 +14,7 @@ use isr_config::to_toml;
 use isr_run::store::RunDir;
 use isr_testing::ThreadGroup;
 use tokio::task::spawn_blocking;
+use tokio_util::sync::CancellationToken;
 
 use crate::bench::{Fakes, Log, Settings, Tree, assert_same, loop_in, run_under, scratch, tree};
 use crate::control::{Act, Call, Control};
@@ -26,11 +27,23 @@ async fn in_processes(
     controls: &[Arc<Control>],
     parallel: bool,
 ) -> Vec<Result<Summary, Error>> {
+    in_processes_with(dir, settings, controls, parallel, &vec![CancellationToken::new(); controls.len()])
+        .await
+}
+
+/// The same, each stopped by a token.
+async fn in_processes_with(
+    dir: &Path,
+    settings: &Settings,
+    controls: &[Arc<Control>],
+    parallel: bool,
+    stops: &[CancellationToken],
+) -> Vec<Result<Summary, Error>> {
     let groups = ThreadGroup::members(controls.len());
     let meeting = Meeting::new(controls.len());
     let value = settings.value();
     let mut leader = Some(RunDir::open(dir, &value, &to_toml(&value).unwrap()).unwrap());
-    let runs = groups.into_iter().zip(controls).map(|(group, control)| {
+    let runs = groups.into_iter().zip(controls).zip(stops).map(|((group, control), stop)| {
         let store = leader.take().unwrap_or_else(|| RunDir::join(dir).unwrap());
         let Fakes { mut components, policy } = Fakes::new(control);
         components.objective = Arc::clone(&settings.objective);
@@ -38,7 +51,9 @@ async fn in_processes(
             let rank = group.rank();
             components.policy = Arc::new(Parallel { policy, rank, meeting: Arc::clone(&meeting) });
         }
-        let inner = loop_in(store, settings, components).with_processes(group);
+        // Each is cancelled by itself.
+        let settings = Settings { cancel: CancellationToken::new(), ..settings.clone() };
+        let inner = loop_in(store, &settings, components).with_processes(group).stopped_by(stop.clone());
         tokio::spawn(async move { inner.run().await })
     });
     join_all(runs.collect::<Vec<_>>()).await.into_iter().map(Result::unwrap).collect()
@@ -194,6 +209,30 @@ async fn a_run_whose_processes_died_goes_on_with_another_number() {
         assert_same(&reference, &tree(dir.path()), &format!("failed at {fail_at}, continued by {count}"));
     }
     assert!(failed >= 3, "{failed}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_process_that_is_asked_to_stop_stops_all_behind_the_same_step() {
+    let mut settings = Settings::default();
+    settings.train.snapshot_every = None;
+    let reference = tree_of_one(&settings).await;
+    let dir = scratch();
+    let stops: Vec<_> = (0..3).map(|_| CancellationToken::new()).collect();
+    let asked = stops[1].clone();
+    let asks = Control::with(move |call| {
+        if call.name == "train 2" {
+            asked.cancel();
+        }
+        Act::Work
+    });
+    let controls = [Arc::default(), Arc::new(asks), Arc::default()];
+    let ends = in_processes_with(dir.path(), &settings, &controls, true, &stops).await;
+    assert!(ends.iter().all(|end| matches!(end, Err(Error::Cancelled))), "{ends:?}");
+    let control = Arc::<Control>::default();
+    run_under(dir.path(), &settings, &control).await.unwrap();
+    let first = control.calls().into_iter().find(|call| call.starts_with("train "));
+    assert_eq!(first.as_deref(), Some("train 3"));
+    assert_same(&reference, &tree(dir.path()), "stopped behind step 2");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

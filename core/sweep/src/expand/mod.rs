@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use toml::{Table, Value};
 
 use crate::error::SweepError;
-use crate::file::{MOST_RUNS, SweepFile, same};
+use crate::file::{MOST_RUNS, Resources, SweepFile, same};
 
 /// A variant of the base config.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,6 +17,8 @@ pub struct Arm {
     pub name: String,
     /// Settings by config path. Of two settings of one path the later one applies.
     pub set: Vec<(String, Value)>,
+    /// What each of its runs has.
+    pub resources: Resources,
 }
 
 /// Part of an arm: a label and settings.
@@ -43,7 +45,13 @@ pub fn expand(file: &SweepFile) -> Result<Vec<Arm>, SweepError> {
     {
         name.push_str("base");
     }
-    let arms: Vec<Arm> = arms.into_iter().map(|(name, set)| Arm { name, set }).collect();
+    // The variants of a named arm stand together, as many of each.
+    let variants = arms.len() / file.arms.len().max(1);
+    let arm = |(index, (name, set)): (usize, Part)| {
+        let resources = file.resources(file.arms.get(index / variants));
+        Arm { name, set, resources }
+    };
+    let arms: Vec<Arm> = arms.into_iter().enumerate().map(arm).collect();
     let arms = without_excluded(&file.exclude, arms)?;
     let runs = arms.len().saturating_mul(file.seeds.len());
     if runs > MOST_RUNS {

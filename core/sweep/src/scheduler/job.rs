@@ -26,6 +26,8 @@ pub struct Job {
     pub cpus: u32,
     /// Number of GPUs.
     pub gpus: u32,
+    /// Processes that the command starts, which divide the cores. 0 counts as 1.
+    pub processes: u32,
 }
 
 /// How a job ended.
@@ -117,8 +119,13 @@ pub(crate) fn check(jobs: &[Job]) -> Result<(), SchedulerError> {
 
 impl Job {
     /// CPU cores, at least one.
-    pub(crate) fn threads(&self) -> u32 {
+    pub(crate) fn cores(&self) -> u32 {
         self.cpus.max(1)
+    }
+
+    /// Threads of each of its processes, at least one.
+    fn threads(&self) -> u32 {
+        (self.cores() / self.processes.max(1)).max(1)
     }
 
     /// Environment variables to set: the job's own, and thread limits that it does not set.
@@ -140,7 +147,16 @@ mod tests {
 
     fn job(name: &str) -> Job {
         let (dir, log) = ("/".into(), "/tmp/log".into());
-        Job { name: name.into(), command: vec!["true".into()], dir, log, env: Vec::new(), cpus: 2, gpus: 0 }
+        Job {
+            name: name.into(),
+            command: vec!["true".into()],
+            dir,
+            log,
+            env: Vec::new(),
+            cpus: 2,
+            gpus: 0,
+            processes: 1,
+        }
     }
 
     #[test]
@@ -169,5 +185,7 @@ mod tests {
         let of = |name: &str| variables.iter().filter(|(it, _)| it == name).collect::<Vec<_>>();
         assert_eq!(of("OMP_NUM_THREADS"), [&("OMP_NUM_THREADS".to_owned(), "7".to_owned())]);
         assert_eq!(of("MKL_NUM_THREADS"), [&("MKL_NUM_THREADS".to_owned(), "2".to_owned())]);
+        let divided = |cpus, processes| Job { cpus, processes, ..job.clone() }.threads();
+        assert_eq!([divided(8, 2), divided(1, 2), divided(0, 0)], [4, 1, 1]);
     }
 }

@@ -36,6 +36,7 @@ impl Jobs {
             env: Vec::new(),
             cpus: 1,
             gpus: 0,
+            processes: 1,
         }
     }
 

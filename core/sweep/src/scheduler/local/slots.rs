@@ -52,7 +52,7 @@ impl Slots {
     /// The first that can start now, and what it is given.
     pub(super) fn next(&mut self, waiting: &[Job]) -> Option<(usize, Share)> {
         let at = waiting.iter().position(|job| self.has_room_for(job))?;
-        let cores = waiting[at].threads();
+        let cores = waiting[at].cores();
         let gpus: Vec<String> = self.gpus.drain(..waiting[at].gpus as usize).collect();
         self.running += 1;
         self.used = self.used.saturating_add(cores);
@@ -68,7 +68,7 @@ impl Slots {
 
     fn has_room_for(&self, job: &Job) -> bool {
         // One that wants more cores than there are runs alone.
-        let fits = |cores: u32| self.running == 0 || self.used.saturating_add(job.threads()) <= cores;
+        let fits = |cores: u32| self.running == 0 || self.used.saturating_add(job.cores()) <= cores;
         self.running < self.jobs && self.cores.is_none_or(fits) && job.gpus as usize <= self.gpus.len()
     }
 }
@@ -79,7 +79,16 @@ mod tests {
 
     fn job(cpus: u32, gpus: u32) -> Job {
         let (name, command) = ("a".to_owned(), vec!["true".to_owned()]);
-        Job { name, command, dir: "/".into(), log: "/tmp/log".into(), env: Vec::new(), cpus, gpus }
+        Job {
+            name,
+            command,
+            dir: "/".into(),
+            log: "/tmp/log".into(),
+            env: Vec::new(),
+            cpus,
+            gpus,
+            processes: 1,
+        }
     }
 
     fn slots(jobs: Option<usize>, cores: u32, gpus: &[&str]) -> Slots {

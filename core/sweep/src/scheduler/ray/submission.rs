@@ -55,7 +55,7 @@ fn request(job: &Job) -> Result<Value, SchedulerError> {
         job.variables().into_iter().map(|(name, value)| (name, json!(value))).collect();
     Ok(json!({
         "entrypoint": format!("{}exec {}", enter(job)?, command(job)),
-        "entrypoint_num_cpus": job.threads(),
+        "entrypoint_num_cpus": job.cores(),
         "entrypoint_num_gpus": job.gpus,
         "runtime_env": { "env_vars": variables },
         "metadata": { "job": job.name },

@@ -81,7 +81,7 @@ impl Array {
             format!("--job-name={}", self.name),
             // `%` begins a field of Slurm's own.
             format!("--output={}/%a.out", folder.replace('%', "%%")),
-            format!("--cpus-per-task={}", jobs[0].threads()),
+            format!("--cpus-per-task={}", jobs[0].cores()),
         ];
         if jobs[0].gpus > 0 {
             arguments.push(format!("--gres=gpu:{}", jobs[0].gpus));

@@ -86,10 +86,10 @@ impl Tasks {
             if slurm.jobs.is_some() && !self.open.is_empty() {
                 return Ok(());
             }
-            let needs = (first.threads(), first.gpus);
+            let needs = (first.cores(), first.gpus);
             let (mut jobs, mut others) = (Vec::new(), Vec::new());
             for job in std::mem::take(&mut self.new) {
-                let fits = (job.threads(), job.gpus) == needs && jobs.len() < largest.max(1);
+                let fits = (job.cores(), job.gpus) == needs && jobs.len() < largest.max(1);
                 if fits { &mut jobs } else { &mut others }.push(job);
             }
             self.new = others;
