@@ -53,9 +53,11 @@ fn a_run_of_several_processes_is_that_of_one() {
         let mut left = left.map(|entry| entry.unwrap().file_name().into_string().unwrap());
         assert!(left.all(|name| !name.contains(".part-")), "parts are gone");
         let timings = fs::read_to_string(path.join(&out).join("timings.jsonl")).unwrap();
-        let respond = timings.lines().find(|line| line.contains("\"respond\"")).unwrap();
-        let respond: Value = serde_json::from_str(respond).unwrap();
-        assert_eq!(respond["processes"].as_array().unwrap().len(), count);
+        for stage in ["respond", "train"] {
+            let timing = timings.lines().find(|line| line.contains(&format!("\"{stage}\""))).unwrap();
+            let timing: Value = serde_json::from_str(timing).unwrap();
+            assert_eq!(timing["processes"].as_array().unwrap().len(), count, "{stage}");
+        }
     }
 }
 

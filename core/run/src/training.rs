@@ -101,6 +101,16 @@ impl Training<'_> {
             }
             self.check_weights().await?;
             let ((seconds, busy), iteration) = (stopwatch.seconds(), self.iteration);
+            if self.policy.trains_in_parallel() && self.processes.are_several() {
+                let worked: Option<Vec<f64>> = self.processes.gather(busy).await?.into_iter().collect();
+                if let Some(seconds) = worked {
+                    self.observe(&Event::StageDivided {
+                        iteration,
+                        stage: Stage::Train,
+                        seconds: &seconds,
+                    });
+                }
+            }
             let finished = Event::StageFinished { iteration, stage: Stage::Train, seconds, busy };
             self.observe(&finished);
         }

@@ -12,6 +12,8 @@ struct State {
     since: Option<Instant>,
     /// Duration of what ended before.
     total: Duration,
+    /// Duration of waits for other processes within computations.
+    waited: Duration,
 }
 
 static CLOCK: Clock = Clock::new();
@@ -19,19 +21,31 @@ static CLOCK: Clock = Clock::new();
 /// Computation under way, which ends on drop.
 pub(crate) struct Working(&'static Clock);
 
+/// Wait for other processes, which ends on drop.
+pub(crate) struct Waiting {
+    clock: &'static Clock,
+    started: Instant,
+}
+
 /// Starts a computation.
 pub(crate) fn start() -> Working {
     CLOCK.start()
 }
 
-/// Returns the seconds in which at least one computation was under way.
+/// Starts a wait for other processes in the middle of a computation, which is not counted.
+pub(crate) fn wait() -> Waiting {
+    CLOCK.wait()
+}
+
+/// Returns the seconds in which at least one computation was under way, without waits for other processes.
 pub(crate) fn seconds() -> f64 {
     CLOCK.seconds()
 }
 
 impl Clock {
     const fn new() -> Self {
-        Self(Mutex::new(State { working: 0, since: None, total: Duration::ZERO }))
+        let (total, waited) = (Duration::ZERO, Duration::ZERO);
+        Self(Mutex::new(State { working: 0, since: None, total, waited }))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -45,9 +59,14 @@ impl Clock {
         Working(self)
     }
 
+    fn wait(&'static self) -> Waiting {
+        Waiting { clock: self, started: Instant::now() }
+    }
+
     fn seconds(&self) -> f64 {
         let state = self.lock();
-        (state.total + state.since.map_or(Duration::ZERO, |since| since.elapsed())).as_secs_f64()
+        let all = state.total + state.since.map_or(Duration::ZERO, |since| since.elapsed());
+        all.saturating_sub(state.waited).as_secs_f64()
     }
 }
 
@@ -59,6 +78,16 @@ impl Drop for Working {
             && let Some(since) = state.since.take()
         {
             state.total += since.elapsed();
+        }
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        let mut state = self.clock.lock();
+        // Nothing else counts as a computation.
+        if state.working > 0 {
+            state.waited += self.started.elapsed();
         }
     }
 }
@@ -85,5 +114,15 @@ mod tests {
         assert_eq!(CLOCK.seconds(), busy);
         drop(CLOCK.start());
         assert!(CLOCK.seconds() >= busy);
+        let (before, computing) = (CLOCK.seconds(), CLOCK.start());
+        let waiting = CLOCK.wait();
+        pause();
+        let waited = waiting.started.elapsed();
+        drop(waiting);
+        drop(computing);
+        assert!(CLOCK.seconds() - before < started.elapsed().as_secs_f64() && waited.as_secs_f64() >= 0.02);
+        let counted = CLOCK.seconds();
+        drop(CLOCK.wait());
+        assert_eq!(CLOCK.seconds(), counted, "a wait outside computations");
     }
 }

@@ -1,4 +1,4 @@
-//! Locks of folders against other processes.
+//! Locks of files and folders against other processes.
 
 use std::fs::{File, TryLockError};
 use std::io::{self, ErrorKind};
@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::files::open_here;
+use super::lease::{BEAT, Lease};
 
 /// An exclusive lock on a file, released when dropped or when the process ends.
 #[derive(Debug)]
@@ -42,6 +43,29 @@ impl FileLock {
     }
 }
 
+/// An exclusive lock on a directory, released when dropped: of its file `.lock`, and on a file system without locks of a
+/// lease beside it, which a process that was killed leaves behind for some 20 s.
+#[derive(Debug)]
+pub struct DirLock {
+    _file: FileLock,
+    _lease: Option<Lease>,
+}
+
+impl DirLock {
+    /// Takes the lock; `None` while another process holds it.
+    ///
+    /// # Errors
+    /// A lock file or lease that cannot be opened, or is a symbolic link.
+    pub(super) fn try_take(dir: &Path) -> io::Result<Option<Self>> {
+        let Some(file) = FileLock::try_take(&dir.join(".lock"))? else { return Ok(None) };
+        if file.excludes_others() {
+            return Ok(Some(Self { _file: file, _lease: None }));
+        }
+        let lease = Lease::try_take(&dir.join(".lease"), BEAT)?;
+        Ok(lease.map(|lease| Self { _file: file, _lease: Some(lease) }))
+    }
+}
+
 impl Drop for FileLock {
     fn drop(&mut self) {
         // Closing the file would release the lock only once no process that is being started has a copy of it.
@@ -56,7 +80,7 @@ fn warn_once(path: &Path, error: &io::Error) {
         let path = path.display();
         tracing::warn!(
             %path, %error,
-            "this file system has no locks; see to it that no other process works in the same folder"
+            "this file system has no locks; run directories are held by a lease, a file that their process renews"
         );
     }
 }

@@ -20,7 +20,7 @@
 //! | module | content |
 //! |---|---|
 //! | `run_dir` | [`RunDir`]: paths, the lock, and whether a config may resume the run |
-//! | `lock` | [`FileLock`], also on file systems without locks |
+//! | `lock`, `lease` | [`FileLock`], [`DirLock`], also on file systems without locks |
 //! | `files` | files opened without following symbolic links |
 //! | `marks` | `stages.json`: what tells damage from results |
 //! | `space` | free space, and errors of a full disk |
@@ -33,6 +33,7 @@ mod atomic;
 mod comparisons;
 mod files;
 mod journal;
+mod lease;
 mod lock;
 mod marks;
 mod responses;
@@ -45,7 +46,7 @@ pub use comparisons::{Comparison, comparisons};
 pub(crate) use files::create_dir_here;
 pub(crate) use journal::to_lines;
 pub use journal::{Journal, count_elements, read_journal, read_readable, scan_journal};
-pub use lock::FileLock;
+pub use lock::{DirLock, FileLock};
 pub use marks::check_journals;
 pub(crate) use marks::{LineDigests, StageMark, StageMarks, quarantine_digests};
 pub(crate) use responses::distinct_responses;

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::atomic::write_atomic;
 use super::files::create_dir_here;
-use super::lock::FileLock;
+use super::lock::DirLock;
 
 /// Config keys that may change when a run is resumed, since results do not depend on them.
 const MAY_CHANGE: [&str; 14] = [
@@ -41,7 +41,7 @@ pub struct RunDir {
     path: PathBuf,
     /// The directory itself, wherever it is by now.
     opened: Option<File>,
-    _lock: Option<FileLock>,
+    _lock: Option<DirLock>,
 }
 
 impl RunDir {
@@ -164,15 +164,14 @@ pub fn write_json(path: &Path, value: &impl Serialize) -> Result<(), Error> {
 }
 
 /// Locks a directory against other processes, until the returned lock is dropped. On a file system without locks
-/// this warns and locks nothing.
+/// this warns, and holds a lease instead.
 ///
 /// # Errors
 /// [`Error::Locked`] while another process holds the lock; [`Error::Io`] for a `.lock` that is a symbolic link.
-pub fn lock_dir(dir: &Path) -> Result<FileLock, Error> {
-    let path = dir.join(".lock");
-    match FileLock::try_take(&path) {
+pub fn lock_dir(dir: &Path) -> Result<DirLock, Error> {
+    match DirLock::try_take(dir) {
         Ok(Some(lock)) => Ok(lock),
         Ok(None) => Err(Error::Locked { path: dir.to_owned() }),
-        Err(error) => Err(Error::io("lock", path, error)),
+        Err(error) => Err(Error::io("lock", dir.join(".lock"), error)),
     }
 }

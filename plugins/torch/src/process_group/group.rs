@@ -12,6 +12,7 @@ use super::collectives::Collectives;
 use super::reason;
 use super::rendezvous::Rendezvous;
 use super::watchdog::Watchdog;
+use crate::device_clock;
 use crate::error::{Result, TorchError};
 
 /// Interval at which a waiting call asks whether the group is lost.
@@ -257,17 +258,20 @@ impl Collectives for C10dGroup {
     }
 
     fn all_reduce(&self, tensor: &mut Tensor) -> Result<()> {
+        let _waiting = device_clock::wait();
         self.change(tensor, |tensor| Operation::Sum(tensor))
     }
 
     fn broadcast(&self, tensor: &mut Tensor, root: usize) -> Result<()> {
         check(tensor)?;
+        let _waiting = device_clock::wait();
         // A view of the same memory, so that all dtypes are moved.
         self.change(&mut bytes(tensor)?, |tensor| Operation::Broadcast(tensor, root))
     }
 
     fn reduce_scatter(&self, all: &Tensor) -> Result<Tensor> {
         check(all)?;
+        let _waiting = device_clock::wait();
         let (count, parts) = (all.size1()?, self.place.world_size as i64);
         if count % parts != 0 {
             return Err(TorchError::Group(format!(
@@ -297,6 +301,7 @@ impl Collectives for C10dGroup {
 
     fn all_gather(&self, share: &Tensor) -> Result<Tensor> {
         check(share)?;
+        let _waiting = device_clock::wait();
         if share.numel() == 0 {
             return Ok(share.f_detach()?);
         }
@@ -310,6 +315,7 @@ impl Collectives for C10dGroup {
     }
 
     fn all_gather_bytes(&self, bytes: &[u8]) -> Result<Vec<Vec<u8>>> {
+        let _waiting = device_clock::wait();
         self.gather_bytes(bytes)
     }
 }
