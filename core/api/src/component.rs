@@ -18,6 +18,8 @@ pub enum Kind {
     Encoder,
     /// A [`Policy`](crate::Policy).
     Policy,
+    /// A [`Sampler`](crate::Sampler).
+    Sampler,
     /// A [`Retrospector`](crate::Retrospector).
     Retrospector,
     /// A [`Judge`](crate::Judge).
@@ -38,11 +40,12 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds, in the order of a config's sections.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Data,
         Self::Video,
         Self::Encoder,
         Self::Policy,
+        Self::Sampler,
         Self::Retrospector,
         Self::Judge,
         Self::Objective,
@@ -60,6 +63,7 @@ impl Kind {
             Self::Video => "video",
             Self::Encoder => "encoder",
             Self::Policy => "policy",
+            Self::Sampler => "sampler",
             Self::Retrospector => "retrospector",
             Self::Judge => "judge",
             Self::Objective => "objective",

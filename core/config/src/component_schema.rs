@@ -9,8 +9,8 @@ use serde_json::{Map, Value, json};
 use crate::plugin::{self, ManifestSchema as _};
 use crate::registry::{
     DataConfig, DemonstrationsConfig, EncoderConfig, Entry, EvaluatorConfig, JudgeConfig, ObjectiveConfig,
-    ObserverConfig, PolicyConfig, PreferencesConfig, RetrospectorConfig, SelectionConfig, VideoConfig,
-    entries,
+    ObserverConfig, PolicyConfig, PreferencesConfig, RetrospectorConfig, SamplerConfig, SelectionConfig,
+    VideoConfig, entries,
 };
 
 macro_rules! component_schema {
@@ -36,6 +36,7 @@ component_schema!(
     VideoConfig => Video,
     EncoderConfig => Encoder,
     PolicyConfig => Policy,
+    SamplerConfig => Sampler,
     RetrospectorConfig => Retrospector,
     JudgeConfig => Judge,
     ObjectiveConfig => Objective,

@@ -5,12 +5,12 @@ use serde::{Deserialize, Serialize};
 
 use super::evaluation::EvaluationConfig;
 use super::iteration::LoopConfig;
-use super::train::TrainConfig;
+use super::train::{ReferenceSource, TrainConfig};
 use super::validate::{Checks, Invalid, Validate, keys};
 use crate::plugin::PluginFile;
 use crate::registry::{
     DataConfig, EncoderConfig, EvaluatorConfig, JudgeConfig, ObjectiveConfig, ObserverConfig, PolicyConfig,
-    RetrospectorConfig, SelectionConfig, ValueConfig, VideoConfig,
+    RetrospectorConfig, SamplerConfig, SelectionConfig, ValueConfig, VideoConfig,
 };
 
 /// Config of one run: its components and the hyperparameters of the loop.
@@ -37,6 +37,10 @@ pub struct RunConfig {
     pub encoder: Option<Box<dyn EncoderConfig>>,
     /// Model to align.
     pub policy: Box<dyn PolicyConfig>,
+    /// Inference engine that samples responses, contexts and written verdicts in the policy's place, with its weights; needs
+    /// `train.reference = "recompute"`. Default none: the policy samples.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sampler: Option<Box<dyn SamplerConfig>>,
     /// Writer of the visual contexts that the judge reads. Default none: the judge reads no context.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retrospector: Option<Box<dyn RetrospectorConfig>>,
@@ -76,6 +80,7 @@ impl Default for RunConfig {
             video: Box::new(open()),
             encoder: None,
             policy: Box::new(open()),
+            sampler: None,
             retrospector: None,
             judge: Box::new(open()),
             objective: Box::new(open()),
@@ -111,6 +116,12 @@ impl Validate for RunConfig {
             check_component!(checks, "encoder", encoder);
         }
         check_component!(checks, "policy", &self.policy);
+        if let Some(sampler) = &self.sampler {
+            check_component!(checks, "sampler", sampler);
+            let is_recomputed = self.train.reference == ReferenceSource::Recompute;
+            let rule = "\"recompute\" with a sampler, whose log-probs are not the policy's";
+            checks.require(is_recomputed, "train.reference", "\"recorded\"", rule);
+        }
         if let Some(retrospector) = &self.retrospector {
             check_component!(checks, "retrospector", retrospector);
         }

@@ -9,6 +9,8 @@ use isr_api::{
 };
 use isr_config::RunConfig;
 
+use crate::sampled_policy::SampledPolicy;
+
 /// The runtime objects that a [`RunConfig`] selects.
 #[derive(Clone)]
 pub struct Components {
@@ -108,6 +110,10 @@ impl ComponentValues {
         let data = given_or_built!(self.data, Data, config.data, cx);
         let video = given_or_built!(self.video, Video, config.video, cx);
         let policy = given_or_built!(self.policy, Policy, config.policy, cx);
+        let policy = match &config.sampler {
+            Some(section) => SampledPolicy::new(policy, built!(Sampler, section, cx)?),
+            None => policy,
+        };
         let encoder = match (self.encoder, &config.encoder) {
             (Some(value), _) => value,
             (None, Some(section)) => built!(Encoder, section, cx)?,

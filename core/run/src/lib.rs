@@ -21,6 +21,7 @@ mod r#loop;
 mod observers;
 mod offline;
 mod processes;
+mod sampled_policy;
 pub mod stage_cache;
 mod stop;
 mod stopwatch;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use isr_api::{
     BuildContext, Cause, Demonstrations, Evaluator, Judge, Observer, Policy, PreferenceObjective,
-    Preferences, Retrospector, SampleSource, Selection, VideoEncoder, VideoReader,
+    Preferences, Retrospector, SampleSource, Sampler, Selection, VideoEncoder, VideoReader,
 };
 
 macro_rules! config_trait {
@@ -38,6 +38,10 @@ config_trait!(
 config_trait!(
     /// Config struct of a [`Policy`].
     PolicyConfig => Policy
+);
+config_trait!(
+    /// Config struct of a [`Sampler`].
+    SamplerConfig => Sampler
 );
 config_trait!(
     /// Config struct of a [`Retrospector`].

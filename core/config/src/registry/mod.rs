@@ -48,7 +48,8 @@ mod value;
 pub use entry::{Entry, entries, find};
 pub use kinds::{
     DataConfig, DemonstrationsConfig, EncoderConfig, EvaluatorConfig, JudgeConfig, ObjectiveConfig,
-    ObserverConfig, PolicyConfig, PreferencesConfig, RetrospectorConfig, SelectionConfig, VideoConfig,
+    ObserverConfig, PolicyConfig, PreferencesConfig, RetrospectorConfig, SamplerConfig, SelectionConfig,
+    VideoConfig,
 };
 pub use value::ValueConfig;
 
@@ -66,6 +67,7 @@ macro_rules! register {
     (Video $($rest:tt)*) => { $crate::__register!(Video, VideoConfig, ::std::sync::Arc<dyn $crate::__private::api::VideoReader>, $($rest)*); };
     (Encoder $($rest:tt)*) => { $crate::__register!(Encoder, EncoderConfig, ::std::sync::Arc<dyn $crate::__private::api::VideoEncoder>, $($rest)*); };
     (Policy $($rest:tt)*) => { $crate::__register!(Policy, PolicyConfig, ::std::sync::Arc<dyn $crate::__private::api::Policy>, $($rest)*); };
+    (Sampler $($rest:tt)*) => { $crate::__register!(Sampler, SamplerConfig, ::std::sync::Arc<dyn $crate::__private::api::Sampler>, $($rest)*); };
     (Retrospector $($rest:tt)*) => { $crate::__register!(Retrospector, RetrospectorConfig, ::std::sync::Arc<dyn $crate::__private::api::Retrospector>, $($rest)*); };
     (Judge $($rest:tt)*) => { $crate::__register!(Judge, JudgeConfig, ::std::sync::Arc<dyn $crate::__private::api::Judge>, $($rest)*); };
     (Objective $($rest:tt)*) => { $crate::__register!(Objective, ObjectiveConfig, ::std::sync::Arc<dyn $crate::__private::api::PreferenceObjective>, $($rest)*); };

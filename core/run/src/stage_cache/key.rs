@@ -10,9 +10,11 @@ use super::StageCache;
 /// results of earlier stages. Every stage depends on `policy`, whose settings decide how weights are used.
 pub fn sections(stage: Stage) -> &'static [&'static str] {
     match stage {
-        Stage::Respond => &["data", "video", "encoder", "policy", "loop.responses", "loop.sampling"],
-        Stage::Retrospect => &["data", "video", "encoder", "policy", "retrospector"],
-        Stage::Judge => &["data", "video", "encoder", "policy", "judge"],
+        Stage::Respond => {
+            &["data", "video", "encoder", "policy", "sampler", "loop.responses", "loop.sampling"]
+        }
+        Stage::Retrospect => &["data", "video", "encoder", "policy", "sampler", "retrospector"],
+        Stage::Judge => &["data", "video", "encoder", "policy", "sampler", "judge"],
         Stage::Preferences => &["video", "encoder", "policy"],
         Stage::Reference => &["data", "video", "encoder", "policy", "objective", "train.reference"],
         Stage::Train => &["data", "video", "encoder", "policy", "objective", "train"],
@@ -21,6 +23,7 @@ pub fn sections(stage: Stage) -> &'static [&'static str] {
             "video",
             "encoder",
             "policy",
+            "sampler",
             "evaluator",
             "evaluation.max_new_tokens",
             "loop.sampling",

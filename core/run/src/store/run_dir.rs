@@ -16,9 +16,10 @@ use super::files::create_dir_here;
 use super::lock::DirLock;
 
 /// Config keys that may change when a run is resumed, since results do not depend on them.
-const MAY_CHANGE: [&str; 14] = [
+const MAY_CHANGE: [&str; 15] = [
     "plugins",
     "observers",
+    "sampler",
     "loop.iterations",
     "loop.concurrency",
     "loop.feature_cache_mb",
