@@ -18,6 +18,8 @@ use isr_observers as _;
 use isr_python as _;
 #[cfg(feature = "questions")]
 use isr_questions as _;
+#[cfg(feature = "samplers")]
+use isr_samplers as _;
 #[cfg(feature = "torch")]
 use isr_torch as _;
 #[cfg(feature = "video")]

@@ -5,9 +5,10 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
-use reqwest::{Certificate, Client, Response, StatusCode, Url};
+use reqwest::{Certificate, Client, Method, RequestBuilder, Response, StatusCode, Url};
 
 use crate::backoff::retry_after;
+use crate::endpoint::Answer;
 use crate::error::ChatError;
 use crate::reply::Reply;
 
@@ -95,15 +96,51 @@ impl Connection {
 
     /// Sends a request body and reads the response, within the time-out.
     pub(crate) async fn exchange(&self, body: Vec<u8>) -> Result<Outcome, ChatError> {
-        let mut request = self.client.post(self.url.clone());
-        request = request.header(CONTENT_TYPE, HeaderValue::from_static("application/json")).body(body);
-        if let Some(key) = &self.key {
-            request = request.header(AUTHORIZATION, key.header()?);
-        }
-        Ok(match request.send().await {
+        Ok(match self.request(Method::POST, self.url.clone(), Some(body))?.send().await {
             Ok(response) => self.outcome(response).await,
             Err(error) => Outcome::Again { reason: reason(error), wait: None },
         })
+    }
+
+    /// Sends a request to another path of the server, and reads its answer.
+    pub(crate) async fn ask(
+        &self,
+        method: Method,
+        url: Url,
+        body: Option<Vec<u8>>,
+    ) -> Result<Answer, ChatError> {
+        let response = match self.request(method, url, body)?.send().await {
+            Ok(response) => response,
+            Err(error) => return Ok(Answer::Unreachable(reason(error))),
+        };
+        let status = response.status();
+        let body = match read(response).await {
+            Ok(body) => body,
+            Err(reason) => return Ok(Answer::Unreachable(reason)),
+        };
+        Ok(match status.is_success() {
+            true => Answer::Done(body),
+            false if is_passing(status) => {
+                Answer::Unreachable(format!("the server said {status} {}", self.excerpt(&body)))
+            }
+            false => Answer::Refused { status: status.as_u16(), text: self.excerpt(&body) },
+        })
+    }
+
+    fn request(
+        &self,
+        method: Method,
+        url: Url,
+        body: Option<Vec<u8>>,
+    ) -> Result<RequestBuilder, ChatError> {
+        let mut request = self.client.request(method, url);
+        if let Some(body) = body {
+            request = request.header(CONTENT_TYPE, HeaderValue::from_static("application/json")).body(body);
+        }
+        if let Some(key) = &self.key {
+            request = request.header(AUTHORIZATION, key.header()?);
+        }
+        Ok(request)
     }
 
     async fn outcome(&self, response: Response) -> Outcome {

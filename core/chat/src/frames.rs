@@ -41,6 +41,14 @@ fn chosen(length: usize, count: usize) -> Vec<usize> {
 }
 
 fn data_url(frames: &Frames, index: usize) -> Result<String, ChatError> {
+    Ok(format!("data:image/png;base64,{}", png_base64(frames, index)?))
+}
+
+/// Encodes a frame as PNG, in base64.
+///
+/// # Errors
+/// As [`data_urls`].
+pub fn png_base64(frames: &Frames, index: usize) -> Result<String, ChatError> {
     let error = |reason: String| ChatError::Picture { index, reason };
     let rgb = frames.frame(index).ok_or_else(|| error("its pixels are missing".to_owned()))?;
     let mut png = Vec::new();
@@ -50,7 +58,7 @@ fn data_url(frames: &Frames, index: usize) -> Result<String, ChatError> {
     let mut writer = encoder.write_header().map_err(|reason| error(reason.to_string()))?;
     writer.write_image_data(rgb).map_err(|reason| error(reason.to_string()))?;
     writer.finish().map_err(|reason| error(reason.to_string()))?;
-    Ok(format!("data:image/png;base64,{}", STANDARD.encode(png)))
+    Ok(STANDARD.encode(png))
 }
 
 #[cfg(test)]

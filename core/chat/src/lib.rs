@@ -1,4 +1,4 @@
-//! Client of OpenAI-compatible servers, for judges and scorers.
+//! Client of OpenAI-compatible servers, for judges, scorers and samplers.
 //!
 //! ```text
 //! text, pictures -> request (request.rs) -> cache (cache.rs) -> pace, budget, server, retries (client.rs) -> reply
@@ -17,6 +17,7 @@ mod budget;
 mod cache;
 mod client;
 mod connection;
+mod endpoint;
 mod error;
 mod frames;
 mod pace;
@@ -28,8 +29,9 @@ mod temperature;
 
 pub use budget::{BudgetConfig, PricesConfig};
 pub use client::ChatClient;
+pub use endpoint::{Answer, Endpoint};
 pub use error::ChatError;
-pub use frames::{FramesConfig, data_urls};
+pub use frames::{FramesConfig, data_urls, png_base64};
 pub use reply::{Reply, Usage};
 pub use request::{MaxTokensKey, RequestStyle};
 pub use server::ServerConfig;

@@ -14,6 +14,7 @@ use crate::budget::{Budget, BudgetConfig, PricesConfig};
 use crate::cache::Cache;
 use crate::client::ChatClient;
 use crate::connection::{Connection, Secret};
+use crate::endpoint::Endpoint;
 use crate::error::ChatError;
 use crate::pace::Pace;
 use crate::request::{MaxTokensKey, OWN_KEYS, RequestStyle};
@@ -144,7 +145,11 @@ impl ServerConfig {
 
     /// The endpoint. Error messages do not repeat the address, which may contain a secret.
     fn url(&self) -> Result<Url, String> {
-        let url = format!("{}/chat/completions", self.base_url.trim_end_matches('/'));
+        self.url_of("/chat/completions")
+    }
+
+    fn url_of(&self, path: &str) -> Result<Url, String> {
+        let url = format!("{}{path}", self.base_url.trim_end_matches('/'));
         let url = Url::parse(&url).map_err(|error| format!("base_url: {error}"))?;
         if !matches!(url.scheme(), "http" | "https") {
             return Err("base_url must begin with http:// or https://".to_owned());
@@ -190,6 +195,16 @@ impl ServerConfig {
         bounds::not_negative("temperature", temperature.unwrap_or_default())
     }
 
+    /// Checks address, key and waits, for a client that names its models itself.
+    ///
+    /// # Errors
+    /// A message that begins with the first key that is not valid.
+    pub fn validate_endpoint(&self) -> Result<(), String> {
+        self.url_of("")?;
+        self.validate_key()?;
+        self.validate_waits()
+    }
+
     fn validate_waits(&self) -> Result<(), String> {
         bounds::at_least_one("concurrency", self.concurrency)?;
         self.requests_per_minute
@@ -211,17 +226,31 @@ impl ServerConfig {
         }
     }
 
+    /// Builds a client of all paths of a server, whose `base_url` is its root. Uses address, key, authorities and time-out.
+    ///
+    /// # Errors
+    /// As [`client`](Self::client).
+    pub fn endpoint(&self) -> Result<Endpoint, ChatError> {
+        let base = self.url_of("").map_err(ChatError::Setting)?;
+        let connection = self.connection(base.clone())?;
+        Ok(Endpoint::new(connection, base))
+    }
+
+    fn connection(&self, url: Url) -> Result<Connection, ChatError> {
+        let key = self.api_key_env.as_deref().map(Secret::from_env).transpose()?;
+        Connection::new(url, key, Duration::from_secs_f64(self.timeout_s), self.ca_file.as_deref())
+    }
+
     /// Builds the client, which sends nothing yet. `role` is who asks, `judge` or `scorer`.
     ///
     /// # Errors
     /// [`ChatError`] for an invalid setting, a missing key, and a file of authorities that cannot be read.
     pub fn client(&self, role: &'static str) -> Result<ChatClient, ChatError> {
-        let key = self.api_key_env.as_deref().map(Secret::from_env).transpose()?;
         let url = self.url().map_err(ChatError::Setting)?;
         let seconds = Duration::from_secs_f64;
         Ok(ChatClient {
             role,
-            connection: Connection::new(url, key, seconds(self.timeout_s), self.ca_file.as_deref())?,
+            connection: self.connection(url)?,
             pace: Pace::new(self.concurrency, self.requests_per_minute),
             budget: Budget::new(&self.budget, &self.prices).map_err(ChatError::Setting)?,
             backoff: Backoff { first: seconds(self.backoff_s), longest: seconds(self.max_wait_s) },

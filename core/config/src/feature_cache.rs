@@ -32,9 +32,15 @@ pub fn resolve(dir: &Path) -> Option<PathBuf> {
 /// Returns the directory that `auto` stands for: `isr-dpo/features` in the user's cache directory, which is
 /// `XDG_CACHE_HOME`, else `~/.cache`. `None` if there is neither.
 pub fn default_dir() -> Option<PathBuf> {
+    cache_dir("features")
+}
+
+/// Returns the folder of this name in `isr-dpo` in the user's cache directory, which is `XDG_CACHE_HOME`, else `~/.cache`.
+/// `None` if there is neither.
+pub fn cache_dir(name: &str) -> Option<PathBuf> {
     let variable = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let user = variable("XDG_CACHE_HOME").or_else(|| Some(std::env::home_dir()?.join(".cache")))?;
-    Some(user.join("isr-dpo").join("features"))
+    Some(user.join("isr-dpo").join(name))
 }
 
 #[cfg(test)]

@@ -47,7 +47,9 @@ mod validate;
 pub use diagnostics::did_you_mean;
 pub use difference::difference;
 pub use evaluation::EvaluationConfig;
-pub use feature_cache::{default_dir as default_feature_cache_dir, resolve as feature_cache_dir};
+pub use feature_cache::{
+    cache_dir, default_dir as default_feature_cache_dir, resolve as feature_cache_dir,
+};
 pub use iteration::LoopConfig;
 pub use loader::{LoadedConfig, Loader};
 pub use mix::{MixConfig, PreferencesSection};
