@@ -172,6 +172,7 @@ impl DpoRunConfig {
             video: self.video,
             encoder: self.encoder,
             policy: self.policy,
+            sampler: None,
             retrospector: None,
             judge: none(),
             objective: self.objective,

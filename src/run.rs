@@ -299,6 +299,14 @@ impl RunBuilder {
             self.stage_cache.filter(|_| self.names.is_empty()).map(|dir| stage_cache(&dir, &config));
         let plugin_identities = plugin_identities(&config);
         let LoadedConfig { value, settings, plugins, .. } = config;
+        let are_several = self.processes.as_ref().is_some_and(|group| group.world_size() > 1);
+        if let Some(sampler) = value.sampler.as_ref().filter(|_| are_several) {
+            let text = format!(
+                "`sampler` is {}, which serves one process, and this run has several; leave one of them out",
+                sampler.name()
+            );
+            return Err(Error::Config(text));
+        }
         let toml = toml.map_or_else(|| to_toml(&value), Ok)?;
         let fingerprint = Fingerprint::of(of_results(&settings, &plugins).to_string());
         let cx = BuildContext { config: settings.clone() };

@@ -52,6 +52,13 @@ struct Weights {
     fingerprint: Fingerprint,
 }
 
+/// Caches of what other weights have computed: of prompts, and of videos in the scheduler, which else takes the worker to have
+/// features that it let go when it read the weights.
+const CACHES: [&str; 3] = ["/reset_prefix_cache", "/reset_encoder_cache", "/reset_mm_cache"];
+
+/// Starts of a command that ends before it serves, until it is given up.
+const STARTS: u32 = 3;
+
 /// What the names of weights begin with.
 const PREFIX: &str = "isr-";
 
@@ -130,12 +137,15 @@ impl VllmSampler {
         Ok(self.json("/weight_info").await?["weight_version"] == weights.name)
     }
 
-    /// Makes the server hold the weights, and starts it where that is ours to do.
-    async fn establish(&self, weights: &Weights) -> Result<(), ComponentError> {
+    /// Makes the server hold the weights, and starts it where that is ours to do. `lost` is why it does not any more.
+    async fn establish(&self, weights: &Weights, lost: Option<&str>) -> Result<(), ComponentError> {
         let mut server = self.server.lock().await;
         // Another request may have repaired it.
         if self.holds(weights).await? {
             return Ok(());
+        }
+        if let Some(reason) = lost {
+            tracing::warn!(reason, "the sampler's server is given the weights again");
         }
         self.wait_until_it_serves(&mut server, weights).await?;
         let path = weights.checkpoint.display().to_string();
@@ -149,7 +159,9 @@ impl VllmSampler {
                       checkpoint (weights_dir)";
         let body = json!({ "method": "reload_weights", "kwargs": { "weights_path": path } });
         self.command("/collective_rpc", &body, remedy).await?;
-        self.command("/reset_prefix_cache", &Value::Null, remedy).await?;
+        for cache in CACHES {
+            self.command(cache, &Value::Null, remedy).await?;
+        }
         self.command("/update_weight_version", &json!({ "new_version": weights.name }), remedy).await
     }
 
@@ -170,8 +182,7 @@ impl VllmSampler {
                 let ended = server.as_mut().and_then(Server::ended);
                 match (server.is_some(), ended) {
                     (true, None) => {}
-                    // One that cannot start ends soon after.
-                    (_, Some(reason)) if starts > 0 => return Err(self.failed(reason)),
+                    (_, Some(reason)) if starts == STARTS => return Err(self.failed(reason)),
                     _ => {
                         *server = Some(self.start(weights)?);
                         starts += 1;
@@ -219,9 +230,9 @@ impl VllmSampler {
         let mut reason = String::new();
         for attempt in 0..=self.config.retries {
             if attempt > 0 {
-                tracing::warn!(attempt, reason, "a request to the sampler is repeated");
+                tracing::debug!(attempt, reason, "a request to the sampler is repeated");
                 sleep(LOOK * (1 << (attempt - 1).min(6)) as u32).await;
-                self.establish(weights).await?;
+                self.establish(weights, Some(&reason)).await?;
             }
             match self.ask(request, index, weights).await? {
                 Outcome::Done(response) => return Ok(response),
@@ -286,7 +297,7 @@ impl Sampler for VllmSampler {
         policy.save(&checkpoint, CheckpointKind::Model).await?;
         let is_adapter = checkpoint.join("adapter_config.json").exists();
         let weights = Weights { name, checkpoint, is_adapter, fingerprint: weights.clone() };
-        self.establish(&weights).await?;
+        self.establish(&weights, None).await?;
         *self.weights.write().await = Some(weights.clone());
         if let Some(old) = before.filter(|old| old.is_adapter && old.name != weights.name) {
             // The server may have thrown it out itself.
