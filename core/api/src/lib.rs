@@ -34,6 +34,7 @@ mod sample;
 mod selection;
 mod source;
 mod span;
+mod training;
 mod video;
 
 pub use choice::{Choice, ChoiceCounts};
@@ -60,4 +61,5 @@ pub use sample::{LabelledSample, Sample, SampleId};
 pub use selection::{Candidate, Decision, Selection};
 pub use source::{Assessment, Demonstration, Demonstrations, Evaluator, SampleSource};
 pub use span::VideoSpan;
+pub use training::ScoreDrift;
 pub use video::{FeatureType, Frames, VideoInput, VideoReader, VisualFeatures, video_key};

@@ -16,7 +16,7 @@ pub struct PluginFile {
     /// Process in which a native library runs. Default `in_process`.
     pub isolation: Option<Isolation>,
     /// Timeout of a call in seconds: longest time in which the plugin neither replies nor calls the policy.
-    /// Default 60.
+    /// Default 60; of policies and encoders in processes 600.
     pub call_s: Option<f64>,
     /// Timeout of loading and construction, in seconds. Default 60.
     pub start_s: Option<f64>,
@@ -59,7 +59,8 @@ struct Table {
     /// Process in which a native library runs. Default `in_process`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     isolation: Option<Isolation>,
-    /// Timeout of a call in seconds: longest time without a reply or a call of the policy. Default 60.
+    /// Timeout of a call in seconds: longest time without a reply or a call of the policy. Default 60; of policies and
+    /// encoders in processes 600.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     call_s: Option<f64>,
     /// Timeout of loading and construction, in seconds. Default 60.
@@ -109,9 +110,14 @@ impl PluginFile {
         Self { path: path.into(), ..Self::default() }
     }
 
-    /// Returns the timeout of a call.
+    /// Returns the timeout of a call: `call_s`, else 60 s.
     pub fn call_limit(&self) -> Duration {
-        Duration::from_secs_f64(self.call_s.unwrap_or(60.0))
+        self.call_limit_or(Duration::from_secs(60))
+    }
+
+    /// Returns the timeout of a call, with another default.
+    pub fn call_limit_or(&self, default: Duration) -> Duration {
+        self.call_s.map_or(default, Duration::from_secs_f64)
     }
 
     /// Returns the timeout of loading and construction.

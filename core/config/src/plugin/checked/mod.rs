@@ -212,16 +212,10 @@ impl Checked<dyn Policy> {
         if responses.len() != wanted {
             return wrong(format!("it returned {} answers for {wanted}", responses.len()));
         }
-        for Response { token_ids, logprobs, .. } in &responses {
-            if token_ids.len() != logprobs.len() {
-                let (tokens, logprobs) = (token_ids.len(), logprobs.len());
-                return wrong(format!("an answer has {logprobs} log-probs for {tokens} tokens"));
-            }
-            if let Some(number) = logprobs.iter().find(|number| !number.is_finite()) {
-                return wrong(format!("an answer has the log-prob {number}"));
-            }
+        match responses.iter().find_map(|response| response.check().err()) {
+            Some(reason) => wrong(format!("an answer {reason}")),
+            None => Ok(responses),
         }
-        Ok(responses)
     }
 }
 
@@ -233,6 +227,14 @@ impl Policy for Checked<dyn Policy> {
 
     fn try_fingerprint(&self) -> Result<Fingerprint, ComponentError> {
         self.inner.try_fingerprint()
+    }
+
+    fn busy_seconds(&self) -> Option<f64> {
+        self.inner.busy_seconds()
+    }
+
+    fn reads_frames(&self) -> bool {
+        self.inner.reads_frames()
     }
 
     fn encoder(&self) -> Option<Arc<dyn VideoEncoder>> {
@@ -256,22 +258,18 @@ impl Policy for Checked<dyn Policy> {
     }
 
     async fn score(&self, request: ScoreRequest) -> Result<Vec<TokenLogProbs>, ComponentError> {
-        let wanted = request.continuations.len();
+        let continuations = request.continuations.clone();
+        let wanted = continuations.len();
         let scores = self.inner.score(request).await?;
         let wrong = |message: String| Err(self.wrong("score", message).failed());
         if scores.len() != wanted {
             return wrong(format!("it scored {} continuations of {wanted}", scores.len()));
         }
-        for TokenLogProbs { token_ids, logprobs } in &scores {
-            if token_ids.len() != logprobs.len() {
-                let (tokens, logprobs) = (token_ids.len(), logprobs.len());
-                return wrong(format!("a continuation has {logprobs} log-probs for {tokens} tokens"));
-            }
-            if let Some(number) = logprobs.iter().find(|number| !number.is_finite()) {
-                return wrong(format!("a continuation has the log-prob {number}"));
-            }
+        let mut both = scores.iter().zip(&continuations);
+        match both.find_map(|(score, continuation)| score.check(continuation).err()) {
+            Some(reason) => wrong(format!("a continuation {reason}")),
+            None => Ok(scores),
         }
-        Ok(scores)
     }
 
     async fn train_step(
