@@ -223,6 +223,8 @@ def responses_message(method, request, responses, component):
         if not isinstance(it.text, str) or it.finish_reason not in FINISH_REASONS:
             raise ValueError(f"{method} returned the text {it.text!r:.80} with the finish_reason {it.finish_reason!r:.80}, "
                              f"not a str and one of {', '.join(FINISH_REASONS)}")
+        if not it.text.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in it.text):
+            raise ValueError(f"{method} returned a text that is no Unicode: {it.text!r:.80}")
         token_ids, logprobs = _tokens(method, it)
         told.append({"text": it.text, "token_ids": token_ids, "logprobs": logprobs, "finish_reason": it.finish_reason})
     policy = next((it.policy for it in responses if it.policy), own)
