@@ -11,7 +11,7 @@ import struct
 from isr_plugin import BadInput, Policy, Response, Scored
 
 END, UNKNOWN = 0, 1
-WORDS = ["a", "and", "ball", "bar", "black", "blue", "bounces", "circle", "clip", "colour", "down", "green", "grows",
+WORDS = [".", ",", "a", "and", "ball", "bar", "black", "blue", "bounces", "circle", "clip", "colour", "down", "green", "grows",
          "in", "is", "it", "left", "moves", "no", "object", "of", "on", "orange", "purple", "red", "right", "rotates",
          "shape", "shows", "shrinks", "square", "still", "stays", "the", "there", "triangle", "turns", "up", "video",
          "white", "yellow", "yes"]
