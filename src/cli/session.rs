@@ -68,6 +68,7 @@ impl Session {
             progress.line("stopping; Ctrl-C again ends at once");
             cancelled.cancel();
             signals.insisting().await;
+            remove_shared_folders();
             signal_hook::low_level::exit(INTERRUPTED.into());
         });
         token
@@ -78,8 +79,15 @@ impl Session {
     pub(super) fn end(self, code: u8) -> ! {
         // Nothing can be told to anyone if this fails.
         let _ = std::io::stdout().flush();
+        remove_shared_folders();
         signal_hook::low_level::exit(code.into())
     }
+}
+
+/// Removes what plugins' processes share with this one, whose components are not dropped.
+fn remove_shared_folders() {
+    #[cfg(feature = "python")]
+    isr_python::remove_exchange_folders();
 }
 
 /// Signals that ask a process to stop.

@@ -122,7 +122,7 @@ fn a_policy_in_python_is_aligned_and_a_run_that_ended_early_goes_on_to_the_same_
 }
 
 #[test]
-fn a_policy_that_needs_an_encoder_still_says_so_and_one_in_python_gets_the_features_of_one() {
+fn a_policy_in_python_gets_the_features_of_an_encoder_in_python() {
     let folder = playground();
     let path = folder.path();
     isr_line(path, "plugins new --kind encoder --lang python cells").result();

@@ -40,6 +40,7 @@ pub use component::{
     RemotePolicy, RemoteRetrospector, RemoteRows,
 };
 pub use error::{SessionError, SessionErrorKind};
+pub use exchange::remove_exchange_folders;
 pub use limits::Limits;
 pub use message::{Answer, Call, Declared, FromPlugin, HostRequest, ToPlugin, Told, VERSION};
 pub use plugin::{KINDS, RemotePlugin};

@@ -30,6 +30,22 @@ const LOCK: &str = ".lock";
 /// Age from which a folder without a program is removed.
 const STALE: Duration = Duration::from_secs(60);
 
+/// Folders of this program, for the end of a program that drops nothing.
+static LIVING: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
+fn living() -> MutexGuard<'static, Vec<PathBuf>> {
+    LIVING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Removes the folders that this program shares with plugins' processes. For a program that ends without dropping its
+/// components; plugins that still work find their files gone.
+pub fn remove_exchange_folders() {
+    for folder in living().drain(..) {
+        // What a plugin writes meanwhile is removed by the next program.
+        let _ = fs::remove_dir_all(folder);
+    }
+}
+
 /// A folder that is removed with the value. Files stay in it within a number of bytes; the least recently used go first.
 pub(crate) struct Exchange {
     folder: TempDir,
@@ -82,6 +98,7 @@ impl Exchange {
         // On a file system without locks, nothing is removed for others either.
         let _ = lock.try_lock();
         let budget = free_bytes(folder.path()).map_or(BUDGET, |free| BUDGET.min(free / 4));
+        living().push(folder.path().to_owned());
         Ok(Self { folder, budget, files: Mutex::default(), _lock: lock })
     }
 
@@ -184,6 +201,12 @@ impl Exchange {
     }
 }
 
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        living().retain(|folder| folder != self.folder.path());
+    }
+}
+
 /// Reads a regular file of just this size.
 fn read_own(path: &Path, bytes: usize) -> Result<Vec<u8>, String> {
     let mut options = OpenOptions::new();
@@ -251,8 +274,9 @@ mod tests {
 
     fn exchange(budget: u64) -> (TempDir, Exchange) {
         let parent = tempfile::tempdir().unwrap();
-        let exchange = Exchange::create_in(parent.path()).unwrap();
-        (parent, Exchange { budget, ..exchange })
+        let mut exchange = Exchange::create_in(parent.path()).unwrap();
+        exchange.budget = budget;
+        (parent, exchange)
     }
 
     fn names(exchange: &Exchange) -> Vec<String> {
@@ -329,8 +353,9 @@ mod tests {
         assert!(made.success());
         assert!(exchange.take("pipe", 12).unwrap_err().contains("no regular file"));
         assert_eq!(fs::read(&secret).unwrap(), [7; 12]);
+        assert!(living().contains(&path));
         drop(exchange);
-        assert!(!path.exists());
+        assert!(!path.exists() && !living().contains(&path));
     }
 
     #[test]
