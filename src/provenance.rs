@@ -111,7 +111,7 @@ fn outside((manifest, loaded): (&Manifest, &LoadedPlugin)) -> Outside {
         name: manifest.name.clone(),
         version: manifest.version.clone(),
         file: loaded.path.clone(),
-        digest: file_digest(&loaded.path).ok(),
+        digest: loaded.entry.module.is_none().then(|| file_digest(&loaded.path).ok()).flatten(),
     }
 }
 

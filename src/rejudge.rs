@@ -8,9 +8,9 @@ use isr_api::{BuildContext, Error, Kind, Observer};
 use isr_config::plugin::PluginFile;
 use isr_config::registry::JudgeConfig;
 use isr_config::{Invalid, LoadedConfig, Loader, RunConfig, Validate, is_oracle, to_toml};
-use isr_run::VideoCache;
 use isr_run::feature_cache::FeatureCache;
 use isr_run::store::{RunDir, read_json, write_json};
+use isr_run::{VideoCache, encoder_of};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -116,20 +116,20 @@ pub fn open_rejudging(
     let built_judge = built(Kind::Judge, judge.name(), judge.build(&cx))?;
     let policy = built(Kind::Policy, of_run.policy.name(), of_run.policy.build(&cx))?;
     let encoder = match &of_run.encoder {
-        Some(section) => built(Kind::Encoder, section.name(), section.build(&cx))?,
-        None => {
-            let missing = || format!("policy `{}` has no encoder of its own", of_run.policy.name()).into();
-            built(Kind::Encoder, "the policy's own", policy.encoder().ok_or_else(missing))?
-        }
+        Some(section) => Some(built(Kind::Encoder, section.name(), section.build(&cx))?),
+        None => encoder_of(policy.as_ref(), of_run.policy.name())?,
     };
-    let now = json!({ "video": reader.fingerprint(), "encoder": encoder.fingerprint() });
+    let mut now = json!({ "video": reader.fingerprint() });
+    if let Some(encoder) = &encoder {
+        now["encoder"] = json!(encoder.fingerprint());
+    }
     check_fingerprints(run, &now)?;
     let store = RunDir::open(out, &settings, &to_toml(&audit)?)?;
     write_json(&store.path().join("fingerprints.json"), &now)?;
     provenance::record(store.path(), &isr_api::Fingerprint::of(settings.to_string()), of_run.seed, plugins);
     observers.push(Arc::new(TimingsObserver::open(store.path())));
     let seen = Seen { video: audit.video, context: audit.context };
-    let scenes = VideoCache::new(seen.through(reader), Some(encoder), of_run.r#loop.feature_cache_mb)
+    let scenes = VideoCache::new(seen.through(reader), encoder, of_run.r#loop.feature_cache_mb)
         .with_disk(FeatureCache::of_loop(&of_run.r#loop));
     Ok(Rejudging {
         run: run.to_owned(),

@@ -26,16 +26,21 @@ pub fn stage_cache(dir: &Path, config: &LoadedConfig<RunConfig>) -> StageCache {
     StageCache::new(dir, config.settings.clone(), code.finish())
 }
 
-/// Version and file of each component of a plugin that a config names and that results depend on: `judge brevity` to `0.1.0 3f6c...`.
+/// Version and file of each component of a plugin that a config names and that results depend on: `judge brevity` to
+/// `0.1.0 3f6c...`, that of an installed module to `0.1.0 module NAME`.
 pub(crate) fn plugin_identities<T>(config: &LoadedConfig<T>) -> BTreeMap<String, String> {
     // Results do not depend on observers.
     let counts =
         |manifest: &Manifest| manifest.kind != Kind::Observer && names(&config.settings, &manifest.name);
     let components = config.plugins.components().filter(|(manifest, _)| counts(manifest));
     let identity = |(manifest, loaded): (&Manifest, &LoadedPlugin)| {
-        // A file that is gone since it was loaded is another file.
-        let digest =
-            file_digest(&loaded.path).map_or_else(|error| error.to_string(), |digest| digest.to_string());
+        let digest = match &loaded.entry.module {
+            // An installed module is what its version says.
+            Some(module) => format!("module {module}"),
+            // A file that is gone since it was loaded is another file.
+            None => file_digest(&loaded.path)
+                .map_or_else(|error| error.to_string(), |digest| digest.to_string()),
+        };
         let component = format!("{} {}", manifest.kind.section(), manifest.name);
         (component, format!("{} {digest}", manifest.version))
     };

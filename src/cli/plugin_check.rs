@@ -29,6 +29,9 @@ use super::session::Session;
 pub(super) struct CheckArgs {
     /// The plugin file, or its name in a folder of ISR_PLUGIN_PATH
     file: PathBuf,
+    /// FILE is the name of a Python module that is installed for ISR_PYTHON, in place of a file
+    #[arg(long)]
+    module: bool,
     /// Only the component of this name
     #[arg(long)]
     name: Option<String>,
@@ -98,7 +101,11 @@ async fn evaluator(evaluator: Arc<dyn Evaluator>) -> Vec<Failure> {
 
 impl CheckArgs {
     pub(super) fn execute(&self, session: &Session) -> Result<()> {
-        let file = PluginFile { call_s: self.call_s, ..PluginFile::new(&self.file) };
+        let named = match self.module {
+            true => PluginFile::of_module(self.file.to_string_lossy()),
+            false => PluginFile::new(&self.file),
+        };
+        let file = PluginFile { call_s: self.call_s, ..named };
         let plugins = Plugins::load(&[file], &Plugins::folders())?;
         if let Some(seconds) = self.call_s {
             // A plugin's own limit comes first: its message says more. Its process may have to start again.
@@ -166,7 +173,7 @@ impl CheckArgs {
     /// The settings of the example, checked by the schema as a config's are.
     fn settings(&self, manifest: &Manifest, loaded: &LoadedPlugin) -> Result<Map<String, Value>> {
         let (section, name) = (manifest.kind.section(), &manifest.name);
-        let file = toml::Value::String(loaded.path.to_string_lossy().into_owned());
+        let file = toml::Value::try_from(&loaded.entry)?;
         // Observers stand in a list.
         let (open, close, key) = match manifest.kind {
             Kind::Observer => ("[[", "]]", format!("{section}.0")),

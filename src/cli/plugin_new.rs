@@ -15,7 +15,7 @@ use super::plugins::parse_kind;
 /// Make a project for a plugin: one that builds, tests itself and runs
 #[derive(Args)]
 pub(super) struct NewArgs {
-    /// What it is: judge or objective; in Python also evaluator, observer, data or preferences
+    /// What it is: judge or objective; in Python also policy, encoder, evaluator, observer, data or preferences
     #[arg(long, value_parser = parse_one)]
     kind: Kind,
     /// What it is written in
@@ -77,7 +77,7 @@ macro_rules! example {
     };
 }
 
-const TEMPLATES: [Template; 9] = [
+const TEMPLATES: [Template; 11] = [
     Template {
         kind: Kind::Judge,
         language: Language::Rust,
@@ -125,6 +125,18 @@ const TEMPLATES: [Template; 9] = [
         language: Language::Python,
         files: example!("preferences-python", "by_stars.py", "test_by_stars.py", "by_stars.csv"),
         renamed: ["by_stars", "ByStars", "preferences-python"],
+    },
+    Template {
+        kind: Kind::Policy,
+        language: Language::Python,
+        files: example!("policy-python", "colour_words.py", "test_colour_words.py"),
+        renamed: ["colour_words", "ColourWords", "policy-python"],
+    },
+    Template {
+        kind: Kind::Encoder,
+        language: Language::Python,
+        files: example!("encoder-python", "mean_colour.py", "test_mean_colour.py"),
+        renamed: ["mean_colour", "MeanColour", "encoder-python"],
     },
     Template {
         kind: Kind::Judge,
@@ -193,6 +205,19 @@ impl NewArgs {
             Kind::Preferences => ("configs/dpo.toml", format!("[{section}]")),
             // Of observers there may be several.
             Kind::Observer => ("configs/quickstart.toml", format!("[[{section}]]")),
+            // The miniature's reference answers judge: a policy to begin with is no judge of itself.
+            Kind::Policy => (
+                "configs/quickstart.toml",
+                format!(
+                    "encoder = \"none\"\nretrospector = \"none\"\n\n[judge]\ntype = \"reference\"\noracle = \
+                     true\n\n[{section}]"
+                ),
+            ),
+            // Features of a torch policy are those of its own tower.
+            Kind::Encoder => (
+                "configs/quickstart.toml",
+                format!("# With a policy that takes these features; see `[policy]`.\n[{section}]"),
+            ),
             _ => ("configs/quickstart.toml", format!("[{section}]")),
         };
         let base = sdk.join(base);

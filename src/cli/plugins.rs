@@ -116,7 +116,7 @@ impl Outside {
         if self.plugins.is_empty() {
             return Ok(named);
         }
-        let named = named.files().iter().map(|loaded| PluginFile::new(&loaded.path));
+        let named = named.files().iter().map(|loaded| loaded.entry.clone());
         let files: Vec<_> = named.chain(self.plugins.iter().map(PluginFile::new)).collect();
         Ok(Plugins::load(&files, &Plugins::folders())?)
     }

@@ -77,6 +77,7 @@ impl Session {
                 told.soon.cancel();
             }
             signals.insisting().await;
+            remove_shared_folders();
             signal_hook::low_level::exit(INTERRUPTED.into());
         });
         stops
@@ -87,6 +88,7 @@ impl Session {
     pub(super) fn end(self, code: u8) -> ! {
         // Nothing can be told to anyone if this fails.
         let _ = std::io::stdout().flush();
+        remove_shared_folders();
         signal_hook::low_level::exit(code.into())
     }
 }
@@ -127,6 +129,12 @@ enum Urgency {
     Now,
     #[cfg_attr(not(unix), expect(dead_code, reason = "other systems have one signal"))]
     Soon,
+}
+
+/// Removes what plugins' processes share with this one, whose components are not dropped.
+fn remove_shared_folders() {
+    #[cfg(feature = "python")]
+    isr_python::remove_exchange_folders();
 }
 
 /// Signals that ask a process to stop.

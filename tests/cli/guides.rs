@@ -65,7 +65,9 @@ fn config_refusal(table: &mut Table) -> Option<String> {
             return Some(error.to_string());
         }
         // What its plugins give is checked with them.
-        let known = |section: &Value| section.get("type").and_then(Value::as_str) != Some("brevity");
+        let known = |section: &Value| {
+            !matches!(section.get("type").and_then(Value::as_str), Some("brevity" | "words"))
+        };
         table.retain(|_, section| known(section));
     }
     table.remove("extends");

@@ -19,6 +19,7 @@ mod plugin_commands;
 mod plugin_faults;
 mod plugin_files;
 mod plugin_kinds;
+mod plugin_models;
 mod plugins;
 mod preferences;
 mod processes;

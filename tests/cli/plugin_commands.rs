@@ -125,6 +125,8 @@ fn new_projects_of_the_other_kinds_in_python_pass_the_check_and_their_own_tests_
         ("observer", "MyOwn(Observer)", "[[observers]]"),
         ("data", "MyOwn(Data)", "[data]"),
         ("preferences", "MyOwn(Preferences)", "[preferences]"),
+        ("policy", "MyOwn(Policy)", "[policy]"),
+        ("encoder", "MyOwn(Encoder)", "[encoder]"),
     ] {
         let folder = tempfile::tempdir().unwrap();
         isr_line(folder.path(), &format!("plugins new --kind {kind} --lang python my_own")).result();

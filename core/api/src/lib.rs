@@ -35,6 +35,7 @@ mod sampler;
 mod selection;
 mod source;
 mod span;
+mod training;
 mod video;
 
 pub use choice::{Choice, ChoiceCounts};
@@ -62,4 +63,5 @@ pub use sampler::Sampler;
 pub use selection::{Candidate, Decision, Selection};
 pub use source::{Assessment, Demonstration, Demonstrations, Evaluator, SampleSource};
 pub use span::VideoSpan;
+pub use training::ScoreDrift;
 pub use video::{FeatureType, Frames, VideoInput, VideoReader, VisualFeatures, video_key};

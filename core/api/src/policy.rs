@@ -81,7 +81,40 @@ pub struct TokenLogProbs {
     pub logprobs: Vec<f32>,
 }
 
+/// Log-prob above 0 that is taken for rounding.
+const ROUNDING: f32 = 1e-4;
+
+/// Checks that there is one log-prob a token, a finite number of at most 0 but for rounding.
+pub(crate) fn check_log_probs(token_ids: &[u32], logprobs: &[f32]) -> Result<(), String> {
+    let (tokens, numbers) = (token_ids.len(), logprobs.len());
+    if tokens != numbers {
+        return Err(format!("has {numbers} log-probs for {tokens} tokens"));
+    }
+    match logprobs.iter().find(|number| !number.is_finite() || **number > ROUNDING) {
+        Some(number) => Err(format!("has the log-prob {number}")),
+        None => Ok(()),
+    }
+}
+
 impl TokenLogProbs {
+    /// Checks the score of a continuation: one log-prob a token, finite and at most 0 but for rounding, and the tokens
+    /// that were given, where they were.
+    ///
+    /// # Errors
+    /// What is wrong, as the end of a sentence: `has the log-prob NaN`.
+    pub fn check(&self, of: &Continuation) -> Result<(), String> {
+        check_log_probs(&self.token_ids, &self.logprobs)?;
+        match of {
+            Continuation::Tokens(given) if *given != self.token_ids => {
+                let place = given.iter().zip(&self.token_ids).position(|(given, scored)| given != scored);
+                let place = place.unwrap_or(given.len().min(self.token_ids.len()));
+                let (given, scored) = (given.len(), self.token_ids.len());
+                Err(format!("has {scored} tokens that differ from the {given} given, first at {place}"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Returns the log-prob of the whole continuation: the sum over tokens, in f64.
     pub fn sum(&self) -> f64 {
         self.logprobs.iter().map(|&value| f64::from(value)).sum()
@@ -239,6 +272,13 @@ pub trait Policy: Send + Sync {
     /// Default: `None`.
     fn encoder(&self) -> Option<Arc<dyn VideoEncoder>> {
         None
+    }
+
+    /// Returns whether the policy reads the frames of videos itself, so that it needs no encoder: without `[encoder]` in the
+    /// config, videos come without features ([`VideoInput::features`](crate::VideoInput::features)). Default: false; such a
+    /// policy needs an encoder of the config or its own.
+    fn reads_frames(&self) -> bool {
+        false
     }
 
     /// Returns whether the policies of a [process group](crate::ProcessGroup) take each training step together: each is

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::fingerprint::Fingerprint;
+use crate::policy::check_log_probs;
 
 /// The reason why generation ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +31,16 @@ pub struct Response {
     pub finish_reason: FinishReason,
     /// Fingerprint of the policy that sampled it.
     pub policy: Fingerprint,
+}
+
+impl Response {
+    /// Checks that there is one log-prob a token, a finite number of at most 0 but for rounding.
+    ///
+    /// # Errors
+    /// What is wrong, as the end of a sentence: `has 3 log-probs for 4 tokens`.
+    pub fn check(&self) -> Result<(), String> {
+        check_log_probs(&self.token_ids, &self.logprobs)
+    }
 }
 
 /// Sampling parameters. Applied in the order of transformers' `generate`: temperature, then top-k, then top-p.

@@ -75,6 +75,15 @@ pub enum SessionErrorKind {
         /// Why it ended the last time.
         last: String,
     },
+    /// It has ended with weights that no new process has.
+    #[error(
+        "{last}; its weights were those of a training and are gone with it: start the command again, which goes on \
+         from the last checkpoint"
+    )]
+    Lost {
+        /// Why it ended.
+        last: String,
+    },
     /// Its session is over.
     #[error("its session has ended")]
     Closed,
@@ -86,7 +95,11 @@ impl SessionErrorKind {
     pub fn is_bad_input(&self) -> bool {
         match self {
             Self::Reported { code, .. } => code == "bad_input",
-            Self::NotStarted { .. } | Self::Restarts { .. } | Self::Closed | Self::Undeclared(_) => false,
+            Self::NotStarted { .. }
+            | Self::Restarts { .. }
+            | Self::Lost { .. }
+            | Self::Closed
+            | Self::Undeclared(_) => false,
             _ => true,
         }
     }

@@ -7,7 +7,8 @@
 //! | process | a child process, its lines, the end of its stderr | `process/` |
 //! | session | calls to a process that is restarted when it ends | `session/` |
 //! | questions | what the policy and the video answer during a call | `questions.rs` |
-//! | components | judge, retrospector, objective, evaluator, observer and datasets on a session | `component/` |
+//! | exchange | a folder for pixels and features, which are too large for lines | `exchange.rs` |
+//! | components | judge, retrospector, objective, evaluator, observer, datasets, policy and encoder on a session | `component/` |
 //! | plugin | a program's components, each with a session of its own | `plugin.rs` |
 //!
 //! # What holds
@@ -16,12 +17,15 @@
 //! - A process that ends, is silent for too long or breaks the protocol is ended, and started again while
 //!   [`Limits::restarts`] lasts. A call that was open then is sent once more, alone; if that ends the
 //!   process again, the case is at fault.
+//! - Calls of training are sent once, and a process with weights of a training is not started again: a new one would
+//!   have others.
 //! - Whatever a process writes, and whether or not it reads, memory is bounded: lines by [`Limits::line_bytes`],
 //!   stderr by its last lines, questions by [`QuestionLimits`](isr_api::messages::QuestionLimits), messages to it
 //!   by [`Limits::unread`].
 
 mod component;
 mod error;
+mod exchange;
 mod keys;
 mod limits;
 mod message;
@@ -32,12 +36,13 @@ mod questions;
 mod session;
 
 pub use component::{
-    RemoteDemonstrations, RemoteEvaluator, RemoteJudge, RemoteObjective, RemoteObserver,
-    RemoteRetrospector, RemoteRows,
+    RemoteDemonstrations, RemoteEncoder, RemoteEvaluator, RemoteJudge, RemoteObjective, RemoteObserver,
+    RemotePolicy, RemoteRetrospector, RemoteRows,
 };
 pub use error::{SessionError, SessionErrorKind};
+pub use exchange::remove_exchange_folders;
 pub use limits::Limits;
-pub use message::{Answer, Call, Declared, FromPlugin, HostRequest, ToPlugin, VERSION};
+pub use message::{Answer, Call, Declared, FromPlugin, HostRequest, ToPlugin, Told, VERSION};
 pub use plugin::{KINDS, RemotePlugin};
 pub use program::Program;
 pub use session::{Session, hello};

@@ -83,6 +83,14 @@ pub enum FromPlugin {
     },
     /// A question to isr during a call.
     Ask(HostRequest),
+    /// Progress of a `generate` that is to stream.
+    Progress {
+        /// The call's id.
+        id: u64,
+        /// What there is so far.
+        #[serde(flatten)]
+        progress: Told,
+    },
     /// A line for the log.
     Log {
         /// `error`, `warn`, `info` or `debug`.
@@ -95,7 +103,8 @@ pub enum FromPlugin {
 /// A component that a plugin declares.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Declared {
-    /// `judge`, `retrospector`, `objective`, `evaluator`, `observer`, `data`, `preferences` or `demonstrations`.
+    /// `judge`, `retrospector`, `objective`, `evaluator`, `observer`, `data`, `preferences`, `demonstrations`, `policy` or
+    /// `encoder`.
     pub kind: Kind,
     /// The name that a config gives as `type`.
     pub name: String,
@@ -134,6 +143,24 @@ pub struct HostRequest {
     pub method: String,
     /// Parameters, as [`isr_api::messages`] defines them.
     pub params: Value,
+}
+
+/// Progress of a `generate`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Told {
+    /// The next piece of an answer.
+    Text {
+        /// Index of the answer, below the call's `n`.
+        answer: usize,
+        /// The piece.
+        text: String,
+    },
+    /// The prompt was tokenised.
+    Prompt {
+        /// Its length in tokens, those of videos included.
+        prompt_tokens: usize,
+    },
 }
 
 /// The answer to a question: a value or an error.

@@ -1,19 +1,21 @@
 //! A program that speaks the protocol, as a [`Plugin`].
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use isr_api::messages::ComponentSpec;
 use isr_api::{
-    Cause, Demonstrations, Evaluator, Judge, Kind, Manifest, Observer, PreferenceObjective, Preferences,
-    Retrospector, SampleSource,
+    Cause, Demonstrations, Evaluator, Judge, Kind, Manifest, Observer, Policy, PreferenceObjective,
+    Preferences, Retrospector, SampleSource, VideoEncoder,
 };
 use isr_config::plugin::{Plugin, PluginFile, PluginSettings};
 use serde_json::json;
 
 use crate::component::{
-    RemoteDemonstrations, RemoteEvaluator, RemoteJudge, RemoteObjective, RemoteObserver,
-    RemoteRetrospector, RemoteRows,
+    Identity, RemoteDemonstrations, RemoteEncoder, RemoteEvaluator, RemoteJudge, RemoteObjective,
+    RemoteObserver, RemotePolicy, RemoteRetrospector, RemoteRows,
 };
+use crate::exchange::Exchange;
 use crate::limits::Limits;
 use crate::message::Declared;
 use crate::program::Program;
@@ -23,6 +25,8 @@ use crate::session::{Session, hello};
 pub struct RemotePlugin {
     program: Program,
     limits: Limits,
+    /// Longest silence of a model, which may generate or train for long.
+    model_call: Duration,
     manifests: Vec<Manifest>,
 }
 
@@ -34,7 +38,8 @@ impl RemotePlugin {
     pub fn load(program: Program, options: &PluginFile) -> Result<Self, Cause> {
         let limits = limits(options);
         let manifests = hello(&program, &limits)?.into_iter().map(manifest).collect();
-        Ok(Self { program, limits, manifests })
+        let model_call = options.call_limit_or(MODEL_CALL);
+        Ok(Self { program, limits, model_call, manifests })
     }
 
     fn session(&self, kind: Kind, name: &str, with: &PluginSettings<'_>) -> Result<Session, Cause> {
@@ -52,6 +57,25 @@ impl RemotePlugin {
         Ok(Session::start(self.program.clone(), component, limits)?)
     }
 
+    /// A session with an exchange folder.
+    fn model_session(
+        &self,
+        kind: Kind,
+        name: &str,
+        with: &PluginSettings<'_>,
+    ) -> Result<(Identity, Session, Arc<Exchange>), Cause> {
+        let exchange = Exchange::create()
+            .map_err(|error| format!("a folder for videos and features cannot be created: {error}"))?;
+        let exchange = Arc::new(exchange);
+        let component = ComponentSpec { kind, name: name.to_owned(), settings: with.settings.clone() };
+        let limits = Limits { call: self.model_call, ..self.limits };
+        let shared = Some(Arc::clone(&exchange));
+        let session = Session::start_with(self.program.clone(), component, limits, shared)?;
+        let is_it = |it: &&Manifest| it.kind == kind && it.name == name;
+        let version = self.manifests.iter().find(is_it).map(|it| it.version.clone()).unwrap_or_default();
+        Ok((Identity { kind, name: name.to_owned(), version }, session, exchange))
+    }
+
     /// Whether a component declares this capability.
     fn has(&self, kind: Kind, name: &str, feature: &str) -> bool {
         let is_it = |it: &&Manifest| it.kind == kind && it.name == name;
@@ -60,8 +84,10 @@ impl RemotePlugin {
 }
 
 /// The kinds of components that a process can be.
-pub const KINDS: [Kind; 8] = [
+pub const KINDS: [Kind; 10] = [
     Kind::Data,
+    Kind::Encoder,
+    Kind::Policy,
     Kind::Retrospector,
     Kind::Judge,
     Kind::Objective,
@@ -70,6 +96,9 @@ pub const KINDS: [Kind; 8] = [
     Kind::Preferences,
     Kind::Observer,
 ];
+
+/// Default longest silence of a policy or an encoder: a step, or many long answers, take their time.
+const MODEL_CALL: Duration = Duration::from_secs(600);
 
 /// The feature of an evaluator that asks a server or a model.
 const COSTLY: &str = "costly";
@@ -93,6 +122,16 @@ impl Plugin for RemotePlugin {
         with: &PluginSettings<'_>,
     ) -> Result<Arc<dyn PreferenceObjective>, Cause> {
         Ok(Arc::new(RemoteObjective::new(name, self.session(Kind::Objective, name, with)?)?))
+    }
+
+    fn encoder(&self, name: &str, with: &PluginSettings<'_>) -> Result<Arc<dyn VideoEncoder>, Cause> {
+        let (identity, session, exchange) = self.model_session(Kind::Encoder, name, with)?;
+        Ok(Arc::new(RemoteEncoder::new(&identity, session, exchange)?))
+    }
+
+    fn policy(&self, name: &str, with: &PluginSettings<'_>) -> Result<Arc<dyn Policy>, Cause> {
+        let (identity, session, exchange) = self.model_session(Kind::Policy, name, with)?;
+        Ok(Arc::new(RemotePolicy::new(identity, session, exchange)?))
     }
 
     fn data(&self, name: &str, with: &PluginSettings<'_>) -> Result<Arc<dyn SampleSource>, Cause> {

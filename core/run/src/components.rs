@@ -18,8 +18,8 @@ pub struct Components {
     pub data: Arc<dyn SampleSource>,
     /// Video decoder and frame sampler.
     pub video: Arc<dyn VideoReader>,
-    /// Frozen vision tower.
-    pub encoder: Arc<dyn VideoEncoder>,
+    /// Frozen vision tower; `None` where the policy [reads frames](Policy::reads_frames) itself.
+    pub encoder: Option<Arc<dyn VideoEncoder>>,
     /// Model to align.
     pub policy: Arc<dyn Policy>,
     /// Writer of visual contexts; `None` in runs whose judge reads no context.
@@ -115,9 +115,9 @@ impl ComponentValues {
             None => policy,
         };
         let encoder = match (self.encoder, &config.encoder) {
-            (Some(value), _) => value,
-            (None, Some(section)) => built!(Encoder, section, cx)?,
-            (None, None) => policy.encoder().ok_or_else(|| no_encoder(config))?,
+            (Some(value), _) => Some(value),
+            (None, Some(section)) => Some(built!(Encoder, section, cx)?),
+            (None, None) => encoder_of(policy.as_ref(), config.policy.name())?,
         };
         let judge = given_or_built!(self.judge, Judge, config.judge, cx);
         let objective = given_or_built!(self.objective, Objective, config.objective, cx);
@@ -136,10 +136,19 @@ impl ComponentValues {
     }
 }
 
-fn no_encoder(config: &RunConfig) -> Error {
-    let cause =
-        format!("policy `{}` has no encoder of its own; choose one in [encoder]", config.policy.name());
-    Error::Build { kind: Kind::Encoder.section(), name: "the policy's own".to_owned(), cause: cause.into() }
+/// The encoder of a policy's own checkpoint; `None` for a policy that reads frames itself.
+///
+/// # Errors
+/// [`Error::Build`] for a policy that has none and needs one.
+pub fn encoder_of(policy: &dyn Policy, name: &str) -> Result<Option<Arc<dyn VideoEncoder>>, Error> {
+    match policy.encoder() {
+        None if !policy.reads_frames() => {
+            let cause = format!("policy `{name}` has no encoder of its own; choose one in [encoder]");
+            let name = "the policy's own".to_owned();
+            Err(Error::Build { kind: Kind::Encoder.section(), name, cause: cause.into() })
+        }
+        encoder => Ok(encoder),
+    }
 }
 
 fn named<T>(kind: Kind, name: &str, built: Result<T, Cause>) -> Result<T, Error> {

@@ -37,7 +37,7 @@ pub mod words;
 /// Environment variable with the process id of the command that started a run, so that the run ends with it.
 pub const PARENT_VARIABLE: &str = "ISR_PARENT_PROCESS";
 
-pub use components::{ComponentValues, Components};
+pub use components::{ComponentValues, Components, encoder_of};
 pub use guard::unless_cancelled;
 pub use r#loop::{IterativeLoop, LoopParts, PreferenceData};
 pub use offline::OfflineOnly;

@@ -79,6 +79,10 @@ impl Policy for SampledPolicy {
         self.policy.encoder()
     }
 
+    fn reads_frames(&self) -> bool {
+        self.policy.reads_frames()
+    }
+
     fn trains_in_parallel(&self) -> bool {
         self.policy.trains_in_parallel()
     }

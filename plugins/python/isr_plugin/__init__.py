@@ -1,5 +1,5 @@
 """Components for isr-dpo, written in Python (3.9 or later, standard library only): judges, retrospectors, objectives,
-evaluators, observers, and datasets of samples, preferences and demonstrations.
+evaluators, observers, datasets of samples, preferences and demonstrations, policies and encoders.
 
 A file with this in it is a plugin:
 
@@ -16,22 +16,20 @@ A config names it with `plugins = ["brevity.py"]` and `judge.type = "brevity"`. 
 """
 
 import base64
-import inspect
-import os
 from dataclasses import dataclass, field
 from typing import Any, Dict, List, Optional
 
+from ._component import BadInput, Component, caught
+from ._policy import (Continuation, Encoder, GenerateRequest, Message, Policy, Response, Sampling, Scored, ScoreRequest,
+                      Sequence)
+from ._video import Features, Video
 from ._wire import read, write
 
-__all__ = ["Assessment", "BadInput", "Context", "Data", "Demonstration", "Demonstrations", "Evaluator", "Judge",
-           "JudgeCase", "Objective", "Observer", "Preference", "Preferences", "Response", "RetrospectionCase",
-           "Retrospector", "Sample", "Scene", "View", "Vote", "log", "serve"]
+__all__ = ["Assessment", "BadInput", "Context", "Continuation", "Data", "Demonstration", "Demonstrations", "Encoder",
+           "Evaluator", "Features", "GenerateRequest", "Judge", "JudgeCase", "Message", "Objective", "Observer",
+           "Policy", "Preference", "Preferences", "Response", "RetrospectionCase", "Retrospector", "Sample", "Sampling",
+           "Scene", "ScoreRequest", "Scored", "Sequence", "Video", "View", "Vote", "log", "serve"]
 __version__ = "0.1.0"
-
-
-class BadInput(Exception):
-    """Raised for a case that cannot be processed while others can: its sample is quarantined. In the place of a row of
-    preferences or demonstrations it says why that row cannot be used."""
 
 
 @dataclass
@@ -49,16 +47,6 @@ class Scene:
         if text is None:
             raise IndexError(f"frame {index} of {len(self.timestamps)}")
         return base64.b64decode(text)
-
-
-@dataclass
-class Response:
-    """An answer of the policy; `logprobs` has one number a token, under the policy that sampled it."""
-    text: str
-    token_ids: List[int]
-    logprobs: List[float]
-    finish_reason: str
-    policy: str = ""
 
 
 @dataclass
@@ -176,30 +164,6 @@ class Demonstration:
     id: Optional[str] = None
 
 
-class Component:
-    """What components of all kinds have in common."""
-
-    kind = ""
-    name = ""            # in configs; by default from the class: BestOfTwo is `best_of_two`
-    help = ""            # by default the class's docstring
-    version = ""
-    defaults: Dict[str, Any] = {}        # settings and their defaults; a schema is made of it
-    schema: Optional[Dict[str, Any]] = None  # a JSON schema, where `defaults` does not say enough
-    example = ""         # TOML body of a section, where a setting has no default
-    workers = 1          # how many messages are worked on at a time, each on a thread
-
-    def __init__(self, settings=None):
-        self.settings = {**self.defaults, **(settings or {})}
-        self.setup()
-
-    def setup(self):
-        """Called once with `self.settings` set; a ValueError names the setting that is wrong."""
-
-    def find(self, path):
-        """A path as it is where there is such a file or folder, else beside the plugin's file."""
-        return path if os.path.exists(path) else os.path.join(os.path.dirname(inspect.getfile(type(self))), path)
-
-
 class Judge(Component):
     """Override `judge`, or `judge_batch` for a model that takes several cases at once."""
     kind = "judge"
@@ -309,17 +273,9 @@ def log(message, level="info"):
     write({"type": "log", "level": level, "message": str(message)})
 
 
-def caught(function, argument):
-    """What a function returns, or the exception that it raises."""
-    try:
-        return function(argument)
-    except Exception as error:  # whatever an author's code raises is the case's answer
-        return error
-
-
 def serve(*classes):
     """Serves components until isr closes the pipe. `python -m isr_plugin FILE` does it for all classes of a
-    file that does not call it."""
+    file that does not call it, `python -m isr_plugin --module NAME` for those of an installed module."""
     from ._server import Server
 
     Server(classes).run()

@@ -11,8 +11,9 @@ import sys
 import threading
 import traceback
 
-from . import (Assessment, BadInput, Context, Evaluator, Judge, JudgeCase, Response, RetrospectionCase, Sample, Scene,
-               View, Vote, __version__, caught)
+from . import (Assessment, BadInput, Context, Evaluator, Judge, JudgeCase, Policy, Response, RetrospectionCase, Sample,
+               Scene, View, Vote, __version__, caught)
+from ._models import Models
 from ._rows import Pages
 from ._wire import end, explained, read, take_over, write
 
@@ -24,7 +25,7 @@ class Server:
 
     def __init__(self, classes):
         self.classes, self.incoming = classes, take_over()
-        self.component, self.pages = None, None
+        self.component, self.pages, self.models = None, None, None
         self.messages = queue.SimpleQueue()
         self.answers: Dict[int, queue.SimpleQueue] = {}
         self.cancelled = set()
@@ -84,7 +85,7 @@ class Server:
 
     def work_together(self, method, calls):
         name = _BATCHED[method][1]
-        cases = [self.case(call, JudgeCase) if method == "judge" else self.assessed(call) for call in calls]
+        cases = [self.argument(call) for call in calls]
         values = caught(getattr(self.component, name), cases)
         if isinstance(values, Exception):
             values = [values] * len(calls)
@@ -92,13 +93,23 @@ class Server:
             count = f"{len(values)} answers" if hasattr(values, "__len__") else f"{values!r:.80}"
             wrong = ValueError(f"{name} returned {count} for {len(calls)} cases")
             values = [wrong] * len(calls)
-        for call, value in zip(calls, values):
+        for call, case, value in zip(calls, cases, values):
+            if method in Models.METHODS and not isinstance(value, Exception):
+                value = caught(lambda value: self.models.value(method, case, value), value)
             self.reply(call["id"], value, method)
+
+    def argument(self, call):
+        """What a method that takes several at once gets of one call."""
+        if call["method"] == "judge":
+            return self.case(call, JudgeCase)
+        if call["method"] in Models.METHODS:
+            return self.models.argument(call)
+        return self.assessed(call)
 
     def call(self, call):
         method, params = call["method"], call["params"]
         if method == "configure":
-            return self.configure(params["kind"], params["name"], params["settings"])
+            return self.configure(params)
         if method == "judge":
             return self.component.judge(self.case(call, JudgeCase))
         if method == "describe":
@@ -120,18 +131,22 @@ class Server:
             return _ignored(self.component.flush())
         if method == "rows":
             return self.pages.page(params["set"], params["start"], params["count"])
+        if method in Models.METHODS:
+            return self.models.call(call)
         raise ValueError(f"there is no method {method}")
 
     def assessed(self, call):
         """The sample and the text of an `answer` or a `context`."""
         return read(Sample, call["params"]["sample"]), call["params"]["text"]
 
-    def configure(self, kind, name, settings):
+    def configure(self, params):
+        kind, name, settings = params["kind"], params["name"], params["settings"]
         found = [it for it in self.classes if it.kind == kind and _name(it) == name]
         if not found:
             raise ValueError(f"there is no {kind} `{name}`")
         self.component = found[0](settings)
         self.pages = Pages(self.component)
+        self.models = Models(self.component, params.get("exchange"), self.cancelled)
         for _ in range(self.component.workers - 1):
             threading.Thread(target=self.work, daemon=True).start()
 
@@ -223,7 +238,8 @@ def _ignored(_value):
 
 
 # Methods that take several cases at once where an author overrides them.
-_BATCHED = {"judge": (Judge, "judge_batch"), "answer": (Evaluator, "answer_batch")}
+_BATCHED = {"judge": (Judge, "judge_batch"), "answer": (Evaluator, "answer_batch"),
+            "generate": (Policy, "generate_batch"), "score": (Policy, "score_batch")}
 
 _ASSESSMENT = (_is_assessment, "None or an Assessment")
 _RETURNS = {"judge": (_is_verdict, "a probability or a list of votes"),

@@ -7,4 +7,5 @@
 mod loader;
 mod package;
 
+pub use isr_protocol::remove_exchange_folders;
 pub use loader::PythonLoader;

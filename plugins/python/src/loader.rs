@@ -33,14 +33,31 @@ impl PluginLoader for PythonLoader {
     }
 
     fn load(&self, path: &Path, options: &PluginFile) -> Result<Arc<dyn Plugin>, Cause> {
-        Ok(Arc::new(RemotePlugin::load(program(path, options)?, options)?))
+        let served = Served { name: path.display().to_string(), arguments: vec![path.into()] };
+        Ok(Arc::new(RemotePlugin::load(program(served, options)?, options)?))
+    }
+
+    fn loads_modules(&self) -> bool {
+        true
+    }
+
+    fn load_module(&self, module: &str, options: &PluginFile) -> Result<Arc<dyn Plugin>, Cause> {
+        let served = Served { name: module.to_owned(), arguments: vec!["--module".into(), module.into()] };
+        Ok(Arc::new(RemotePlugin::load(program(served, options)?, options)?))
     }
 }
 
 isr_config::register_loader!(&PythonLoader);
 
+/// A file or a module, as arguments of the package.
+struct Served {
+    /// Its name in errors.
+    name: String,
+    arguments: Vec<OsString>,
+}
+
 /// `python3 -m isr_plugin FILE`, with the package of this program.
-fn program(path: &Path, options: &PluginFile) -> Result<Program, Cause> {
+fn program(served: Served, options: &PluginFile) -> Result<Program, Cause> {
     let package = package::write()
         .map_err(|error| format!("the Python package isr_plugin cannot be written: {error}"))?;
     let mut folders = vec![package.path().to_owned()];
@@ -48,9 +65,9 @@ fn program(path: &Path, options: &PluginFile) -> Result<Program, Cause> {
     let variable = |name: &str, value: OsString| (OsString::from(name), value);
     let python = options.python.clone().or_else(|| env::var_os("ISR_PYTHON").map(PathBuf::from));
     Ok(Program {
-        name: path.display().to_string(),
+        name: served.name,
         executable: python.unwrap_or_else(|| PathBuf::from("python3")),
-        arguments: ["-m".into(), "isr_plugin".into(), path.into()].into(),
+        arguments: ["-m".into(), "isr_plugin".into()].into_iter().chain(served.arguments).collect(),
         environment: vec![
             variable("PYTHONPATH", env::join_paths(folders)?),
             // What it prints is seen when it is printed.

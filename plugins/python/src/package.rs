@@ -5,11 +5,15 @@ use std::io;
 
 use tempfile::TempDir;
 
-const FILES: [(&str, &str); 5] = [
+const FILES: [(&str, &str); 9] = [
     ("__init__.py", include_str!("../isr_plugin/__init__.py")),
     ("__main__.py", include_str!("../isr_plugin/__main__.py")),
+    ("_component.py", include_str!("../isr_plugin/_component.py")),
+    ("_models.py", include_str!("../isr_plugin/_models.py")),
+    ("_policy.py", include_str!("../isr_plugin/_policy.py")),
     ("_rows.py", include_str!("../isr_plugin/_rows.py")),
     ("_server.py", include_str!("../isr_plugin/_server.py")),
+    ("_video.py", include_str!("../isr_plugin/_video.py")),
     ("_wire.py", include_str!("../isr_plugin/_wire.py")),
 ];
 

@@ -12,7 +12,8 @@ use crate::video::VideoInput;
 /// The component that a process is asked to be: parameters of `configure`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ComponentSpec {
-    /// `judge`, `retrospector`, `objective`, `evaluator`, `observer`, `data`, `preferences` or `demonstrations`.
+    /// `judge`, `retrospector`, `objective`, `evaluator`, `observer`, `data`, `preferences`, `demonstrations`, `policy` or
+    /// `encoder`.
     pub kind: Kind,
     /// The name that a config gives as `type`.
     pub name: String,

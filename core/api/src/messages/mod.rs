@@ -18,6 +18,9 @@
 //! | `evaluate`, its reply | [`BatchMessage`], [`ValueMessage`] |
 //! | `answer` and `context` of evaluators, their reply | [`AssessMessage`], [`AssessmentMessage`] |
 //! | `observe` | [`ObserveMessage`] |
+//! | methods of encoders: `properties`, `encode` | [`EncoderProperties`], [`EncodeMessage`], [`ArrayFile`] |
+//! | methods of policies: `properties`, `generate`, `score` | [`PolicyProperties`], [`GenerateCall`], [`GeneratedMessage`], [`ScoreMessage`], [`ScoredMessage`] |
+//! | training of policies: `forward`, `backward`, `apply`, `save`, `load` | [`ForwardMessage`], [`ForwardedMessage`], [`BackwardMessage`], [`ApplyMessage`], [`AppliedMessage`], [`CheckpointMessage`], [`FingerprintMessage`] |
 //! | `rows`, its reply | [`RowsMessage`], [`PageMessage`] of [`SampleMessage`], [`PreferenceMessage`], [`DemonstrationMessage`] or [`UnusableMessage`] |
 //! | questions to the policy: `generate`, `score`, `frame` | [`GenerateMessage`], [`ScoreMessage`], [`FrameMessage`] |
 //! | limits of questions | [`QuestionLimits`] |
@@ -29,6 +32,7 @@
 mod case;
 mod event;
 mod limits;
+mod model;
 mod names;
 mod number;
 mod objective;
@@ -39,6 +43,11 @@ mod verdict;
 pub use case::{ComponentSpec, DescribeMessage, JudgeMessage, VideoInfo};
 pub use event::{EventMessage, ObserveMessage};
 pub use limits::QuestionLimits;
+pub use model::{
+    AnswerMessage, AppliedMessage, ApplyMessage, ArrayFile, BackwardMessage, CheckpointMessage,
+    EncodeMessage, EncoderProperties, FeaturesFile, FingerprintMessage, ForwardMessage, ForwardedMessage,
+    GenerateCall, GeneratedMessage, PolicyProperties, ScoredMessage, SequenceMessage, VideoFiles,
+};
 pub use names::names;
 pub use number::Number;
 pub use objective::{

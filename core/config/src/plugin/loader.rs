@@ -132,6 +132,20 @@ pub trait PluginLoader: Send + Sync {
     /// # Errors
     /// A short message with the reason and the remedy.
     fn load(&self, path: &Path, options: &PluginFile) -> Result<Arc<dyn Plugin>, Cause>;
+
+    /// Returns whether it also loads installed modules, which have no file. Default: false.
+    fn loads_modules(&self) -> bool {
+        false
+    }
+
+    /// Loads an installed module by its name, as [`load`](Self::load) does a file.
+    ///
+    /// # Errors
+    /// A short message with the reason and the remedy. Default: that it takes files alone.
+    fn load_module(&self, module: &str, options: &PluginFile) -> Result<Arc<dyn Plugin>, Cause> {
+        let _ = options;
+        Err(format!("a {} is a file; `module` cannot name `{module}`", self.what()).into())
+    }
 }
 
 /// A registered loader. Created by [`register_loader!`](crate::register_loader).
@@ -152,6 +166,13 @@ macro_rules! register_loader {
 /// All registered loaders.
 pub(super) fn all() -> impl Iterator<Item = &'static dyn PluginLoader> {
     inventory::iter::<RegisteredLoader>.into_iter().map(|registered| registered.0)
+}
+
+/// The loader of modules.
+pub(super) fn of_modules() -> Result<&'static dyn PluginLoader, String> {
+    all()
+        .find(|loader| loader.loads_modules())
+        .ok_or_else(|| "this program loads no Python modules".to_owned())
 }
 
 /// The loader for a file, by extension.

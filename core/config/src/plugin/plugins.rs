@@ -24,8 +24,10 @@ pub struct Plugins(Arc<Vec<LoadedPlugin>>);
 /// A loaded plugin with its path.
 #[derive(Clone)]
 pub struct LoadedPlugin {
-    /// Absolute path of the file.
+    /// Absolute path of the file; of an installed module its name.
     pub path: PathBuf,
+    /// The entry that it was loaded by, with the absolute path of a file.
+    pub entry: PluginFile,
     /// The plugin.
     pub plugin: Arc<dyn Plugin>,
 }
@@ -38,9 +40,9 @@ impl Plugins {
     pub fn load(files: &[PluginFile], folders: &[PathBuf]) -> Result<Self, Error> {
         let mut loaded: Vec<LoadedPlugin> = Vec::new();
         for file in files {
-            let wrong = |reason: String| {
-                Error::Config(format!("cannot load plugin {}: {reason}", file.path.display()))
-            };
+            file.check_named().map_err(Error::Config)?;
+            let wrong =
+                |reason: String| Error::Config(format!("cannot load plugin {}: {reason}", file.shown()));
             let new = load(file, folders).map_err(wrong)?;
             if loaded.iter().any(|old| old.path == new.path) {
                 return Err(wrong("`plugins` names it twice; name it once".to_owned()));
@@ -79,10 +81,20 @@ pub(crate) fn folders(named: Option<&OsStr>) -> Vec<PathBuf> {
 }
 
 fn load(file: &PluginFile, folders: &[PathBuf]) -> Result<LoadedPlugin, String> {
-    let path = find::find(&file.path, folders)?;
-    let loader = loader::of(&path)?;
+    let (path, loader) = match &file.module {
+        Some(module) => (PathBuf::from(module), loader::of_modules()?),
+        None => {
+            let path = find::find(&file.path, folders)?;
+            let loader = loader::of(&path)?;
+            (path, loader)
+        }
+    };
     file.validate(loader.options(), loader.what())?;
-    let plugin = loader.load(&path, file).map_err(chain)?;
+    let plugin = match &file.module {
+        Some(module) => loader.load_module(module, file),
+        None => loader.load(&path, file),
+    };
+    let plugin = plugin.map_err(chain)?;
     if plugin.manifests().is_empty() {
         return Err("it gives no component".to_owned());
     }
@@ -91,7 +103,11 @@ fn load(file: &PluginFile, folders: &[PathBuf]) -> Result<LoadedPlugin, String> 
         return Err(format!("it gives {components} components; at most {COMPONENTS} are allowed"));
     }
     plugin.manifests().iter().try_for_each(|manifest| manifest.check(loader.kinds()))?;
-    Ok(LoadedPlugin { path, plugin })
+    let entry = match file.module {
+        Some(_) => file.clone(),
+        None => PluginFile { path: path.clone(), ..file.clone() },
+    };
+    Ok(LoadedPlugin { path, entry, plugin })
 }
 
 fn check_names(loaded: &[LoadedPlugin], new: &LoadedPlugin) -> Result<(), String> {

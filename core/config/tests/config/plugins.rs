@@ -291,11 +291,10 @@ fn what_is_no_plugin_file_is_refused_with_the_remedy() {
         said(&table("call_s = 0")).ends_with("`call_s` is 0; it must be more than 0 and at most 1000000")
     );
     insta::assert_snapshot!(said("[3]"), @"`plugins[0]` in `-s plugins=[3]`: expected a string or a table, found integer 3");
-    insta::assert_snapshot!(said("[{ call = 3 }]"), @"
-    2 problems in the config:
-    - unknown key `plugins[0].call` in `-s plugins=[{ call = 3 }]`; did you mean `call_s`?
-    - missing key `plugins[0].path` in `-s plugins=[{ call = 3 }]` (Path of the file)
-    ");
+    insta::assert_snapshot!(said("[{ call = 3 }]"), @"unknown key `plugins[0].call` in `-s plugins=[{ call = 3 }]`; did you mean `call_s`?");
+    insta::assert_snapshot!(said("[{ call_s = 3 }]"), @"an entry of `plugins` names nothing; give it a `path` or a `module`");
+    insta::assert_snapshot!(said("[{ path = 'a.py', module = 'a' }]"), @"an entry of `plugins` names the path a.py and the module a; name one of the two");
+    insta::assert_snapshot!(said("[{ module = 'a' }]"), @"cannot load plugin a: this program loads no Python modules");
 }
 
 #[test]

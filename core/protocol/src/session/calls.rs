@@ -5,13 +5,28 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use serde_json::Value;
 
 use super::{Outcome, Question};
-use crate::message::Call;
+use crate::message::{Call, Told};
 
 /// Hands a question to the caller; false where it cannot take it.
 pub(super) type OnQuestion = Box<dyn FnMut(Question) -> bool + Send>;
 
+/// Hands progress to the caller.
+pub(crate) type OnProgress = Box<dyn FnMut(Told) + Send>;
+
 /// Hands the outcome to the caller, which may be gone.
 pub(super) type OnDone = Box<dyn FnOnce(Outcome) + Send>;
+
+/// How a call reaches the process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Sending {
+    /// Together with others that wait; again, alone, where the process ends.
+    #[default]
+    Together,
+    /// Alone, when nothing else is open, and once.
+    Alone,
+    /// As [`Alone`](Self::Alone); from then on the process is not what a new one would be.
+    Changing,
+}
 
 /// A call whose caller waits.
 pub(super) struct Waiting {
@@ -19,7 +34,9 @@ pub(super) struct Waiting {
     pub(super) method: &'static str,
     pub(super) params: Value,
     pub(super) on_question: OnQuestion,
+    pub(super) on_progress: Option<OnProgress>,
     pub(super) on_done: OnDone,
+    pub(super) sending: Sending,
     /// Whether a process has ended with it, so that it is sent again without others.
     pub(super) retry_alone: bool,
 }
@@ -30,6 +47,8 @@ struct Open {
     call: Option<Waiting>,
     /// Number of the message that it was sent in.
     message: u64,
+    /// Whether nothing else is sent meanwhile, also after its cancellation.
+    excludes: bool,
     /// Questions that the caller is answering.
     asking: BTreeSet<u64>,
     /// Number of questions so far.
@@ -43,6 +62,7 @@ pub(super) struct Calls {
     retries: VecDeque<Waiting>,
     open: BTreeMap<u64, Open>,
     messages: u64,
+    has_changed: bool,
 }
 
 /// Whether a question may be asked.
@@ -79,19 +99,27 @@ impl Calls {
             let retry = if open.is_empty() { self.retries.pop_front() } else { None };
             return retry.map(|call| vec![self.send(call)]);
         }
-        let alone = self.open.values().any(|open| open.call.as_ref().is_some_and(|call| call.retry_alone));
-        if self.waiting.is_empty() || alone || open.len() >= workers.max(1) {
+        let alone = self
+            .open
+            .values()
+            .any(|open| open.excludes || open.call.as_ref().is_some_and(|call| call.retry_alone));
+        let next = self.waiting.front()?.sending;
+        if alone || open.len() >= workers.max(1) || next != Sending::Together && !open.is_empty() {
             return None;
         }
         self.messages += 1;
-        let count = self.waiting.len().min(batch.max(1));
+        let together = self.waiting.iter().take_while(|call| call.sending == Sending::Together).count();
+        let count = together.min(batch.max(1)).max(1);
         let calls: Vec<_> = self.waiting.drain(..count).collect();
         Some(calls.into_iter().map(|call| self.send(call)).collect())
     }
 
     fn send(&mut self, call: Waiting) -> Call {
         let sent = Call { id: call.id, method: call.method.to_owned(), params: call.params.clone() };
-        let open = Open { message: self.messages, call: Some(call), asking: BTreeSet::new(), asked: 0 };
+        let excludes = call.sending != Sending::Together;
+        self.has_changed |= call.sending == Sending::Changing;
+        let (message, asking) = (self.messages, BTreeSet::new());
+        let open = Open { message, call: Some(call), excludes, asking, asked: 0 };
         self.open.insert(sent.id, open);
         sent
     }
@@ -135,6 +163,19 @@ impl Calls {
         taken
     }
 
+    /// Whether a call has changed the process, so that a new one would not be the same.
+    pub(super) fn has_changed(&self) -> bool {
+        self.has_changed
+    }
+
+    /// Hands progress to the caller of a call, if there is one that wants it.
+    pub(super) fn progress(&mut self, id: u64, told: Told) {
+        let call = self.open.get_mut(&id).and_then(|open| open.call.as_mut());
+        if let Some(on_progress) = call.and_then(|call| call.on_progress.as_mut()) {
+            on_progress(told);
+        }
+    }
+
     /// Notes the answer to a question; false where it is not being asked.
     pub(super) fn answer(&mut self, question: u64) -> bool {
         self.open.values_mut().any(|open| open.asking.remove(&question))
@@ -147,7 +188,7 @@ impl Calls {
         let alone = open.len() == 1;
         let mut culprit = None;
         for mut call in open.into_values().filter_map(|open| open.call) {
-            if alone && (call.retry_alone || silent) {
+            if alone && (call.retry_alone || silent || call.sending != Sending::Together) {
                 culprit = Some(call);
             } else {
                 call.retry_alone = true;
@@ -172,11 +213,15 @@ mod tests {
     fn calls(ids: impl IntoIterator<Item = u64>) -> Calls {
         let mut calls = Calls::default();
         for id in ids {
-            let (on_question, on_done) = (Box::new(|_| true), Box::new(drop));
-            let params = Value::Null;
-            calls.add(Waiting { id, method: "judge", params, on_question, on_done, retry_alone: false });
+            calls.add(waiting(id, Sending::Together));
         }
         calls
+    }
+
+    fn waiting(id: u64, sending: Sending) -> Waiting {
+        let (on_question, on_done) = (Box::new(|_| true), Box::new(drop));
+        let (method, params, on_progress, retry_alone) = ("judge", Value::Null, None, false);
+        Waiting { id, method, params, on_question, on_progress, on_done, sending, retry_alone }
     }
 
     fn next(calls: &mut Calls, workers: usize, batch: usize) -> Vec<u64> {
@@ -209,6 +254,30 @@ mod tests {
         assert_eq!(next(&mut calls, 4, 3), [3]);
         calls.end(3);
         assert_eq!(next(&mut calls, 4, 3), [4]);
+    }
+
+    #[test]
+    fn calls_of_training_are_sent_alone_in_their_turn_and_never_again() {
+        let mut calls = calls([1, 2]);
+        [(3, Sending::Alone), (4, Sending::Together), (5, Sending::Changing), (6, Sending::Together)]
+            .into_iter()
+            .for_each(|(id, sending)| calls.add(waiting(id, sending)));
+        assert_eq!(next(&mut calls, 4, 9), [1, 2]);
+        assert!(next(&mut calls, 4, 9).is_empty(), "3 waits for 1 and 2");
+        calls.end(1);
+        calls.end(2);
+        assert_eq!(next(&mut calls, 4, 9), [3]);
+        assert!(next(&mut calls, 4, 9).is_empty(), "3 is alone");
+        calls.cancel(3);
+        assert!(next(&mut calls, 4, 9).is_empty(), "the process still works on it");
+        calls.end(3);
+        assert_eq!(next(&mut calls, 4, 9), [4]);
+        calls.end(4);
+        assert!(!calls.has_changed());
+        assert_eq!(next(&mut calls, 4, 9), [5]);
+        assert!(calls.has_changed());
+        assert_eq!(calls.process_ended(false).map(|call| call.id), Some(5), "not sent again");
+        assert_eq!(next(&mut calls, 4, 9), [6]);
     }
 
     #[test]

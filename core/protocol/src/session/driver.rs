@@ -1,5 +1,6 @@
 //! A session's thread: sends calls, routes questions and answers, enforces deadlines, restarts the process.
 
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 
@@ -10,6 +11,7 @@ use super::greeting::{CONFIGURE, GRACE, Phase, choose, configure, declared, gree
 use super::questions::Questions;
 use super::{Event, Outcome, Question};
 use crate::error::{SessionError, SessionErrorKind};
+use crate::exchange::Exchange;
 use crate::limits::Limits;
 use crate::message::{Answer, FromPlugin, HostRequest, ToPlugin};
 use crate::process::{Process, ProcessEvent};
@@ -22,6 +24,8 @@ pub(super) struct Driver {
     program: Program,
     wanted: ComponentSpec,
     limits: Limits,
+    /// Held until the process has ended, which may write into it.
+    exchange: Option<Arc<Exchange>>,
     events: SyncSender<Event>,
     calls: Calls,
     questions: Questions,
@@ -47,6 +51,7 @@ impl Driver {
         program: Program,
         wanted: ComponentSpec,
         limits: Limits,
+        exchange: Option<Arc<Exchange>>,
         events: SyncSender<Event>,
     ) -> Self {
         let (calls, questions) = (Calls::default(), Questions::new(limits.questions));
@@ -55,6 +60,7 @@ impl Driver {
             program,
             wanted,
             limits,
+            exchange,
             events,
             calls,
             questions,
@@ -107,6 +113,10 @@ impl Driver {
     /// Starts a process where one is needed, and sends waiting calls and questions.
     fn pump(&mut self) -> Result<(), SessionError> {
         if self.running.is_none() && self.calls.is_waiting() {
+            if self.calls.has_changed() {
+                self.fail_all();
+                return Ok(());
+            }
             let restarts = self.limits.restarts;
             if self.restarted >= restarts {
                 let kind = || SessionErrorKind::Restarts { restarts, last: self.last_error.clone() };
@@ -205,7 +215,7 @@ impl Driver {
                 let workers = choose(&self.wanted, &components)?.workers;
                 running.phase =
                     Phase::Configuring { deadline: Instant::now() + self.limits.start, workers };
-                running.process.write(&configure(&self.wanted))?;
+                running.process.write(&configure(&self.wanted, self.exchange.as_deref()))?;
             }
             (Phase::Configuring { workers, .. }, FromPlugin::Result { id: CONFIGURE, .. }) => {
                 running.phase = Phase::Ready { workers };
@@ -218,6 +228,9 @@ impl Driver {
                 self.answered(id, Err(SessionErrorKind::Reported { code, message }))?;
             }
             (Phase::Ready { .. }, FromPlugin::Ask(request)) => self.asked(request, bytes)?,
+            (Phase::Ready { .. }, FromPlugin::Progress { id, progress }) => {
+                self.calls.progress(id, progress);
+            }
             (phase, _) => {
                 let text = format!("a message that is not due while {}", doing(phase));
                 return Err(SessionErrorKind::Protocol(text).into());
@@ -302,9 +315,18 @@ impl Driver {
         self.last_error = error.to_string();
         tracing::warn!(plugin = self.program.name, "{error}");
         self.questions.clear();
+        if self.calls.has_changed() {
+            return self.fail_all();
+        }
         if let Some(culprit) = self.calls.process_ended(silent) {
             done(culprit, Err(error));
         }
+    }
+
+    /// Fails all calls of a process that has ended, and that no other can stand for.
+    fn fail_all(&mut self) {
+        let lost = || SessionErrorKind::Lost { last: self.last_error.clone() };
+        self.calls.take_all().into_iter().for_each(|call| done(call, Err(lost().into())));
     }
 
     /// Ends the process, and adds its status and stderr to the error.

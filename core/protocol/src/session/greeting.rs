@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use isr_api::messages::ComponentSpec;
 
 use crate::error::{SessionError, SessionErrorKind};
+use crate::exchange::Exchange;
 use crate::limits::Limits;
 use crate::message::{Call, Declared, FromPlugin, ToPlugin, VERSION};
 use crate::process::{Process, ProcessEvent};
@@ -84,8 +85,11 @@ pub(super) fn choose<'d>(
     })
 }
 
-pub(super) fn configure(wanted: &ComponentSpec) -> ToPlugin {
-    let params = serde_json::json!(wanted);
+pub(super) fn configure(wanted: &ComponentSpec, exchange: Option<&Exchange>) -> ToPlugin {
+    let mut params = serde_json::json!(wanted);
+    if let Some(exchange) = exchange {
+        params["exchange"] = exchange.path().into();
+    }
     ToPlugin::Calls { calls: vec![Call { id: CONFIGURE, method: "configure".to_owned(), params }] }
 }
 

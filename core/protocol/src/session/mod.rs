@@ -7,10 +7,13 @@ mod questions;
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{self, SyncSender};
+use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
+use std::time::Duration;
 
-use calls::{OnDone, OnQuestion, Waiting};
+use calls::Waiting;
+pub(crate) use calls::{OnProgress, Sending};
 use driver::Driver;
 use futures::StreamExt;
 use futures::channel::oneshot;
@@ -19,6 +22,7 @@ use isr_api::messages::ComponentSpec;
 use serde_json::Value;
 
 use crate::error::{SessionError, SessionErrorKind};
+use crate::exchange::Exchange;
 use crate::limits::Limits;
 use crate::message::{Answer, HostRequest};
 use crate::process::ProcessEvent;
@@ -59,7 +63,23 @@ pub struct Session {
     events: SyncSender<Event>,
     ids: AtomicU64,
     limits: Limits,
+    /// With an exchange folder, ends with the session's thread.
+    ended: Option<Mutex<Receiver<()>>>,
 }
+
+/// How a call is made, besides its method and parameters.
+#[derive(Default)]
+pub(crate) struct CallOptions<'a> {
+    /// What questions of the process are about; without it they are refused.
+    pub(crate) context: Option<CaseContext<'a>>,
+    /// Gets progress that the process tells.
+    pub(crate) on_progress: Option<OnProgress>,
+    /// How it is sent.
+    pub(crate) sending: Sending,
+}
+
+/// Longest wait for the end of a process that may write into its exchange folder.
+const END: Duration = Duration::from_secs(5);
 
 impl Session {
     /// Starts the program and configures the component.
@@ -68,12 +88,27 @@ impl Session {
     /// It does not start, does not speak the protocol, does not declare the component, or refuses the
     /// settings.
     pub fn start(program: Program, component: ComponentSpec, limits: Limits) -> Result<Self, SessionError> {
+        Self::start_with(program, component, limits, None)
+    }
+
+    /// Starts the program with a folder for arrays.
+    pub(crate) fn start_with(
+        program: Program,
+        component: ComponentSpec,
+        limits: Limits,
+        exchange: Option<Arc<Exchange>>,
+    ) -> Result<Self, SessionError> {
         let (events, received) = mpsc::sync_channel(EVENTS);
         let (ready, started) = mpsc::sync_channel(1);
-        let driver = Driver::new(program, component, limits, events.clone());
-        thread::spawn(move || driver.run(&received, &ready));
+        let (ends, ended) = mpsc::sync_channel::<()>(0);
+        let ended = exchange.is_some().then(|| Mutex::new(ended));
+        let driver = Driver::new(program, component, limits, exchange, events.clone());
+        thread::spawn(move || {
+            driver.run(&received, &ready);
+            drop(ends);
+        });
         started.recv().unwrap_or_else(|_| Err(SessionErrorKind::Closed.into()))?;
-        Ok(Self { events, ids: AtomicU64::new(1), limits })
+        Ok(Self { events, ids: AtomicU64::new(1), limits, ended })
     }
 
     /// Calls a method. Questions of the process are about `context`, or refused without one.
@@ -83,13 +118,27 @@ impl Session {
         params: Value,
         context: Option<CaseContext<'_>>,
     ) -> Outcome {
+        self.call_with(method, params, CallOptions { context, ..CallOptions::default() }).await
+    }
+
+    /// Calls a method in the way of `options`.
+    pub(crate) async fn call_with(
+        &self,
+        method: &'static str,
+        params: Value,
+        options: CallOptions<'_>,
+    ) -> Outcome {
+        let CallOptions { context, on_progress, sending } = options;
         let limits = &self.limits.questions;
         // Twice as many as are in flight: a retried call still has the questions of the process that ended.
         let (mut ask, questions) = futures::channel::mpsc::channel(2 * limits.in_flight);
         let (done, outcome) = oneshot::channel();
         let on_question = Box::new(move |question| ask.try_send(question).is_ok());
         let on_done = Box::new(move |outcome| drop(done.send(outcome)));
-        let mut open = self.begin(method, params, on_question, on_done);
+        let id = self.next_id();
+        let retry_alone = false;
+        let call = Waiting { id, method, params, on_question, on_progress, on_done, sending, retry_alone };
+        let mut open = self.begin(call);
         let react = async |Question { process, request }| {
             let id = request.id;
             let answer = match context {
@@ -114,7 +163,9 @@ impl Session {
         let ask = send.clone();
         let on_question = Box::new(move |question| ask.try_send(Either::Left(question)).is_ok());
         let on_done = Box::new(move |outcome| drop(send.send(Either::Right(outcome))));
-        let mut open = self.begin(method, params, on_question, on_done);
+        let (id, on_progress, sending, retry_alone) = (self.next_id(), None, Sending::default(), false);
+        let call = Waiting { id, method, params, on_question, on_progress, on_done, sending, retry_alone };
+        let mut open = self.begin(call);
         for reply in replies {
             match reply {
                 Either::Right(outcome) => {
@@ -130,15 +181,12 @@ impl Session {
         Err(SessionErrorKind::Closed.into())
     }
 
-    fn begin(
-        &self,
-        method: &'static str,
-        params: Value,
-        on_question: OnQuestion,
-        on_done: OnDone,
-    ) -> OpenCall<'_> {
-        let id = self.ids.fetch_add(1, Ordering::Relaxed);
-        let call = Waiting { id, method, params, on_question, on_done, retry_alone: false };
+    fn next_id(&self) -> u64 {
+        self.ids.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn begin(&self, call: Waiting) -> OpenCall<'_> {
+        let id = call.id;
         let _ = self.events.send(Event::Call(call));
         OpenCall { events: &self.events, id, done: false }
     }
@@ -152,6 +200,11 @@ fn refuse(request: &HostRequest, method: &str) -> Answer {
 impl Drop for Session {
     fn drop(&mut self) {
         let _ = self.events.send(Event::Close);
+        if let Some(ended) = &mut self.ended {
+            // What is left in the folder goes with it, and the program may end right behind this.
+            let ended = ended.get_mut().unwrap_or_else(PoisonError::into_inner);
+            let _ = ended.recv_timeout(END);
+        }
     }
 }
 

@@ -25,8 +25,9 @@ struct Fingerprints {
     schema: u32,
     /// Video reader: decoding and frame sampling.
     video: Fingerprint,
-    /// Video encoder.
-    encoder: Fingerprint,
+    /// Video encoder; absent without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    encoder: Option<Fingerprint>,
     /// Initial policy.
     policy: Fingerprint,
     /// Training and evaluation samples.
@@ -135,7 +136,7 @@ impl IterativeLoop {
             Ok(Fingerprints {
                 schema: SCHEMA,
                 video: components.video.fingerprint(),
-                encoder: components.encoder.fingerprint(),
+                encoder: components.encoder.as_ref().map(|encoder| encoder.fingerprint()),
                 policy: components.policy.try_fingerprint()?,
                 data: Fingerprint::try_of_json(&(&data.training, &data.evaluation))
                     .map_err(ComponentError::failed)?,

@@ -92,7 +92,7 @@ impl IterativeLoop {
     pub fn new(mut parts: LoopParts) -> Self {
         let observers = Observers::new(std::mem::take(&mut parts.observers));
         let components = &parts.components;
-        let (video, encoder) = (components.video.clone(), Some(components.encoder.clone()));
+        let (video, encoder) = (components.video.clone(), components.encoder.clone());
         let videos = VideoCache::new(video, encoder, parts.settings.feature_cache_mb)
             .with_disk(FeatureCache::of_loop(&parts.settings));
         let videos = Arc::new(videos);

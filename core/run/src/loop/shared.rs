@@ -31,11 +31,13 @@ impl IterativeLoop {
     pub(super) fn cache_key<T: Serialize>(&self, stage: Stage, t: u32, items: &T) -> Option<Fingerprint> {
         let (cache, videos) = (self.shared.as_ref()?, self.videos_digest.get()?);
         let components = &self.parts.components;
+        // Empty without an encoder, as no fingerprint is.
+        let encoder = components.encoder.as_ref();
         let fingerprints = [
             self.fingerprint().ok()?.to_string(),
             components.video.fingerprint().to_string(),
-            components.encoder.fingerprint().to_string(),
-            components.encoder.device_key(),
+            encoder.map(|encoder| encoder.fingerprint().to_string()).unwrap_or_default(),
+            encoder.map(|encoder| encoder.device_key()).unwrap_or_default(),
         ];
         let seed = self.parts.seed;
         let inputs = CacheKeyInputs { stage, iteration: t, seed, fingerprints, videos, items };

@@ -40,7 +40,8 @@ pub(crate) struct CacheKeyInputs<'a, T> {
     /// Iteration in the names of the stage's random streams.
     pub(crate) iteration: u32,
     pub(crate) seed: u64,
-    /// Fingerprints of policy, video reader and encoder, and the encoder's device key.
+    /// Fingerprints of policy, video reader and encoder, and the encoder's device key; the last two are empty without an
+    /// encoder.
     pub(crate) fingerprints: [String; 4],
     /// Digest of the identities of the run's videos.
     pub(crate) videos: &'a Fingerprint,

@@ -92,7 +92,7 @@ impl Fakes {
         let components = Components {
             data: Arc::new(data),
             video: Arc::new(FakeReader { frames: 2, control: Arc::clone(control) }),
-            encoder: Arc::new(FakeEncoder { control: Arc::clone(control) }),
+            encoder: Some(Arc::new(FakeEncoder { control: Arc::clone(control) })),
             policy: policy.clone(),
             retrospector: Some(Arc::new(FakeRetrospector { control: Arc::clone(control) })),
             judge: Arc::new(FakeJudge { control: Arc::clone(control) }),

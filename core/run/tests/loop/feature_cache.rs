@@ -116,11 +116,11 @@ impl World {
         Components {
             data: Arc::new(data),
             video: Arc::new(ByteReader),
-            encoder: Arc::new(ByteEncoder {
+            encoder: Some(Arc::new(ByteEncoder {
                 salt: self.salt,
                 place: self.place,
                 control: Arc::clone(control),
-            }),
+            })),
             retrospector: Some(Arc::new(SeeingRetrospector)),
             ..Fakes::new(control).components
         }

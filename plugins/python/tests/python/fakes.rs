@@ -19,7 +19,7 @@ pub(crate) fn components(judge: Arc<dyn Judge>, objective: Arc<dyn PreferenceObj
     Components {
         data: Arc::new(Source),
         video: Arc::new(Reader),
-        encoder: Arc::new(Encoder),
+        encoder: Some(Arc::new(Encoder)),
         policy: Arc::new(FakePolicy::default()),
         retrospector: None,
         judge,

@@ -86,6 +86,8 @@ fn the_evaluator_the_observer_and_the_datasets_are_what_the_guide_says() {
     for (says, kinds) in [
         ("class Named", vec![(Kind::Evaluator, "named")]),
         ("class Losses", vec![(Kind::Observer, "losses")]),
+        ("class Words", vec![(Kind::Policy, "words")]),
+        ("class Means", vec![(Kind::Encoder, "means")]),
         ("class Clips", vec![(Kind::Data, "clips"), (Kind::Preferences, "pairs")]),
     ] {
         let plugin = block(says).load().unwrap();
@@ -104,6 +106,10 @@ async fn the_components_of_other_kinds_keep_their_contracts() {
     assert_eq!(isr_testing::evaluator(evaluator, &sample, "the bar").await, []);
     let observer = losses.load().unwrap().observer("losses", with).unwrap();
     assert_eq!(isr_testing::observer(observer), []);
+    let (words, means) = (block("class Words"), block("class Means"));
+    let found = isr_testing::policy(words.load().unwrap().policy("words", with).unwrap()).await;
+    assert!(found.is_empty(), "{found:#?}");
+    assert_eq!(isr_testing::encoder(means.load().unwrap().encoder("means", with).unwrap()).await, []);
     let datasets = clips.load().unwrap();
     assert_eq!(isr_testing::data(datasets.data("clips", with).unwrap()).await, []);
     assert_eq!(isr_testing::preferences(datasets.preferences("pairs", with).unwrap()).await, []);

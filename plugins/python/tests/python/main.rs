@@ -9,6 +9,7 @@ mod guide;
 mod hostile;
 mod kinds;
 mod messages;
+mod models;
 mod policy;
 mod run;
 mod sessions;

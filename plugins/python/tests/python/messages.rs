@@ -4,16 +4,18 @@ use std::path::Path;
 use std::process::Command;
 
 use isr_api::messages::{
-    AssessmentMessage, DemonstrationMessage, DescribeMessage, FrameMessage, GenerateMessage,
-    GranularityMessage, JudgeMessage, PageMessage, PreferenceMessage, RequirementsMessage, SampleMessage,
-    ScoreMessage, ValueMessage, VideoInfo, ViewMessage, VoteMessage, names,
+    AnswerMessage, AppliedMessage, AssessmentMessage, DemonstrationMessage, DescribeMessage,
+    EncoderProperties, FeaturesFile, FingerprintMessage, ForwardedMessage, FrameMessage, GenerateMessage,
+    GeneratedMessage, GranularityMessage, JudgeMessage, PageMessage, PolicyProperties, PreferenceMessage,
+    RequirementsMessage, SampleMessage, ScoreMessage, ScoredMessage, ValueMessage, VideoInfo, ViewMessage,
+    VoteMessage, names,
 };
-use isr_api::{Continuation, FinishReason, Response, Role, Sampling, View, VisualContext};
+use isr_api::{Continuation, FinishReason, Response, Role, Sampling, TokenLogProbs, View, VisualContext};
 use serde_json::{Value, json};
 
 /// Prints what the package reads and writes: fields of its dataclasses, keys of its messages, its names.
 const SCRIPT: &str = r#"
-import dataclasses, json
+import dataclasses, json, tempfile
 import isr_plugin
 from isr_plugin import _server, _wire
 
@@ -47,6 +49,41 @@ class Empty(isr_plugin.Preferences):
 datasets = _server.Server.__new__(_server.Server)
 datasets.component = Empty()
 datasets.pages = _server.Pages(datasets.component)
+class Model(isr_plugin.Policy):
+    def fingerprint(self): return "w"
+    def generate(self, request): return [isr_plugin.Response("a", [], [], "stop")]
+    def score(self, request): return [isr_plugin.Scored([], [])]
+    def forward(self, sequences, step, seed): return [isr_plugin.Scored([], [])]
+    def apply(self, step, learning_rate, max_grad_norm): return 1.0
+    def zero(self): pass
+    def load(self, dir, what): pass
+
+class Tower(isr_plugin.Encoder):
+    def fingerprint(self): return "w"
+    def encode(self, video): return (1, 1, 1), "f32", bytes(4)
+
+models, tower = (_server.Server.__new__(_server.Server) for _ in range(2))
+models.component, tower.component = Model(), Tower()
+with tempfile.TemporaryDirectory() as folder:
+    models.models = _server.Models(models.component, folder, set())
+    tower.models = _server.Models(tower.component, folder, set())
+    ask_model = lambda method, params: models.call({"id": 1, "method": method, "params": params})
+    video = {"video": "a", "frames": {"file": "a.rgb", "shape": [1, 1, 1, 3]}, "timestamps": [0.0], "duration": 0.0}
+    turns = [{"role": "user", "parts": [{"video": {**video, "features": None}}, {"text": "?"}]}]
+    sampling = {"temperature": 1.0, "top_p": 1.0, "top_k": 0, "max_new_tokens": 1, "stop": []}
+    generated = ask_model("generate", {"prompt": turns, "sampling": sampling, "n": 1, "seed": 0, "stream": False})
+    scored = ask_model("score", {"prompt": turns, "continuations": [{"tokens": [1]}]})
+    sequence = {"prompt": turns, "continuation": {"answer": "a"}}
+    replies = {
+        "model": list(ask_model("properties", None)), "generated": list(generated),
+        "answer": list(generated["responses"][0]), "scored": list(scored),
+        "forward": list(ask_model("forward", {"step": 0, "seed": 0, "begin": True, "sequences": [sequence]})),
+        "apply": list(ask_model("apply", {"step": 0, "learning_rate": 0.1, "max_grad_norm": None})),
+        "load": list(ask_model("load", {"dir": "x", "what": "model"})),
+        "tower": list(tower.call({"id": 1, "method": "properties", "params": None})),
+        "encode": list(tower.call({"id": 1, "method": "encode", "params": video})),
+    }
+
 page = {"id": 1, "method": "rows", "params": {"set": "rows", "start": 0, "count": 9}}
 call = lambda method, params: list(server.call({"id": 1, "method": method, "params": params}))
 newer = {"text": "a", "token_ids": [], "logprobs": [], "finish_reason": "stop", "policy": "", "of_tomorrow": 1}
@@ -55,10 +92,10 @@ print(json.dumps({
     **{it.__name__: fields(it) for it in (
         isr_plugin.Scene, isr_plugin.Response, isr_plugin.Context, isr_plugin.JudgeCase,
         isr_plugin.RetrospectionCase, isr_plugin.Vote, isr_plugin.View, isr_plugin.Sample, isr_plugin.Assessment,
-        isr_plugin.Preference, isr_plugin.Demonstration)},
+        isr_plugin.Preference, isr_plugin.Demonstration, isr_plugin.Sampling, isr_plugin.Scored)},
     **{name: getattr(_wire, name) for name in (
         "VIEWS", "GRANULARITIES", "FINISH_REASONS", "ROLES", "CONTINUATIONS", "SAMPLING")},
-    **asked, "requirements": call("requirements", None), "evaluate": call("evaluate", {"views": []}),
+    **asked, **replies, "requirements": call("requirements", None), "evaluate": call("evaluate", {"views": []}),
     "rows": list(datasets.call(page)),
 }))
 "#;
@@ -95,6 +132,18 @@ fn the_package_has_the_names_of_the_messages() {
         ("Preference", names::<PreferenceMessage>()),
         ("Demonstration", names::<DemonstrationMessage>()),
         ("rows", names::<PageMessage>()),
+        ("Sampling", names::<Sampling>()),
+        ("Scored", names::<TokenLogProbs>()),
+        ("model", names::<PolicyProperties>()),
+        ("generated", names::<GeneratedMessage>()),
+        ("answer", names::<AnswerMessage>()),
+        ("scored", names::<ScoredMessage>()),
+        ("forward", names::<ForwardedMessage>()),
+        ("apply", names::<AppliedMessage>()),
+        ("load", names::<FingerprintMessage>()),
+        ("tower", names::<EncoderProperties>()),
+        // Whose fingerprint it is, isr knows.
+        ("encode", &names::<FeaturesFile>()[..3]),
         ("generate", names::<GenerateMessage<bool>>()),
         ("score", names::<ScoreMessage<bool>>()),
         ("frame", names::<FrameMessage>()),

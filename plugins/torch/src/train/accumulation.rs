@@ -1,11 +1,10 @@
 //! Gradients of a batch, accumulated over micro-batches.
 
-use isr_api::{ObjectiveBatch, PreferenceObjective, Requirements, View, ViewLogProbs};
+use isr_api::{ObjectiveBatch, PreferenceObjective, Requirements, ScoreDrift, View, ViewLogProbs};
 
 use super::adamw::{AdamW, DividedLayers, Pass};
 use super::batch::{self, Forward, ForwardMode, TokenizedExample};
 use super::config::TrainingConfig;
-use super::drift::Drift;
 use super::parallel::{Place, Processes, Tally};
 use super::whole_batch::{WholeBatch, failed};
 use crate::error::Result;
@@ -37,7 +36,7 @@ impl Accumulation<'_> {
         micro_batches: &[&[TokenizedExample]],
         optimizer: &mut AdamW,
     ) -> Result<Tally> {
-        let mut tally = Tally { drift: self.measures_drift.then(Drift::default), ..Tally::default() };
+        let mut tally = Tally { drift: self.measures_drift.then(ScoreDrift::default), ..Tally::default() };
         match self.needs.across_batch && self.place.examples > 0 {
             true => self.together(micro_batches, optimizer, &mut tally)?,
             false => self.apart(micro_batches, optimizer, &mut tally)?,

@@ -1,7 +1,7 @@
 //! Forward and backward pass of a micro-batch: from training examples to log-probs of answer tokens, and from the
 //! objective's gradient to the weights'.
 
-use isr_api::{Granularity, Prompt, Requirements, Target, TrainExample, VideoInput, View, ViewLogProbs};
+use isr_api::{Prompt, Requirements, TrainExample, VideoInput, View, ViewLogProbs};
 use tch::Tensor;
 
 use super::head::AnswerHead;
@@ -60,7 +60,8 @@ impl TokenizedExample {
             };
             let (_, rendered, answers) = &mut prompts[at];
             let tokens = chat.continuation(rendered, &target.continuation)?;
-            let reference = reference(target, tokens.len(), needs)?;
+            let reference =
+                target.required_reference(tokens.len(), needs).map_err(TorchError::Objective)?;
             let (length, limit) =
                 (rendered.extent(tokens.len()), model.config.text.max_position_embeddings);
             if tokens.is_empty() || length > limit {
@@ -124,23 +125,6 @@ impl AnsweredPrompt {
         let before = self.answers[..index].iter().map(|answer| answer.tokens.len() - 1).sum::<usize>();
         let behind = 1 + before..before + self.answers[index].tokens.len();
         std::iter::once(0).chain(behind)
-    }
-}
-
-/// Returns the reference log-probs of an answer of `tokens` tokens; none if not required.
-fn reference(target: &Target, tokens: usize, needs: &Requirements) -> Result<Vec<f64>> {
-    if !needs.reference {
-        return Ok(Vec::new());
-    }
-    match &target.reference {
-        Some(reference) if reference.len() == tokens => {
-            Ok(reference.iter().map(|&value| f64::from(value)).collect())
-        }
-        Some(reference) => Err(TorchError::Objective(format!(
-            "an answer of {tokens} tokens has {} reference log-probs",
-            reference.len()
-        ))),
-        None => Err(TorchError::Objective("the objective needs the reference's log-probs".to_owned())),
     }
 }
 
@@ -268,40 +252,19 @@ pub(super) fn views(
 ) -> Vec<ViewLogProbs> {
     let mut rest = values;
     let view = |(index, view): (usize, &View)| {
-        let lengths: Vec<usize> =
-            examples.iter().map(|example| example.answer(index).tokens.len()).collect();
+        let lengths = lengths(examples, index);
         let (here, behind) = rest.split_at(lengths.iter().sum());
         rest = behind;
         let reference = examples.iter().flat_map(|example| example.answer(index).reference.iter().copied());
         let reference: Vec<f64> = reference.collect();
-        ViewLogProbs {
-            view: *view,
-            policy: arrange(here, &lengths, needs.granularity),
-            reference: if needs.reference {
-                arrange(&reference, &lengths, needs.granularity)
-            } else {
-                Vec::new()
-            },
-            lengths,
-        }
+        ViewLogProbs::of_tokens(*view, here, &reference, lengths, needs)
     };
     needs.views.iter().enumerate().map(view).collect()
 }
 
-/// Sums log-probs by answer, or leaves them by token.
-fn arrange(tokens: &[f64], lengths: &[usize], granularity: Granularity) -> Vec<f64> {
-    match granularity {
-        Granularity::PerToken => tokens.to_vec(),
-        Granularity::Summed => {
-            let mut rest = tokens;
-            let sum = |&length: &usize| {
-                let (here, behind) = rest.split_at(length);
-                rest = behind;
-                here.iter().sum()
-            };
-            lengths.iter().map(sum).collect()
-        }
-    }
+/// Tokens of each example's answer in the view with this index.
+fn lengths(examples: &[TokenizedExample], view: usize) -> Vec<usize> {
+    examples.iter().map(|example| example.answer(view).tokens.len()).collect()
 }
 
 /// Expands the objective's gradient to the loss's derivative by each token's log-prob, in the order of
@@ -314,33 +277,6 @@ pub(super) fn token_gradients(
     needs: &Requirements,
     gradients: &[Vec<f64>],
 ) -> Result<Vec<f64>> {
-    let mut all = Vec::new();
-    if gradients.len() != needs.views.len() {
-        let text =
-            format!("the objective returned {} gradients for {} views", gradients.len(), needs.views.len());
-        return Err(TorchError::Objective(text));
-    }
-    for (index, gradient) in gradients.iter().enumerate() {
-        let lengths = examples.iter().map(|example| example.answer(index).tokens.len());
-        let expected = match needs.granularity {
-            Granularity::Summed => examples.len(),
-            Granularity::PerToken => lengths.clone().sum(),
-        };
-        if gradient.len() != expected || !gradient.iter().all(|value| value.is_finite()) {
-            let text = format!(
-                "the objective's gradient by {:?} has {} numbers (expected {expected}), or one that is not finite",
-                needs.views[index],
-                gradient.len()
-            );
-            return Err(TorchError::Objective(text));
-        }
-        match needs.granularity {
-            Granularity::PerToken => all.extend(gradient),
-            // The derivative of a sum by each of its terms is 1.
-            Granularity::Summed => all.extend(
-                lengths.zip(gradient).flat_map(|(length, value)| std::iter::repeat_n(*value, length)),
-            ),
-        }
-    }
-    Ok(all)
+    let lengths: Vec<_> = (0..needs.views.len()).map(|view| lengths(examples, view)).collect();
+    needs.token_gradients(&lengths, gradients).map_err(TorchError::Objective)
 }

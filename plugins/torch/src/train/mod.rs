@@ -7,7 +7,6 @@ mod accumulation;
 mod adamw;
 mod batch;
 mod config;
-mod drift;
 mod head;
 pub(crate) mod parallel;
 #[cfg(test)]
@@ -18,7 +17,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use adamw::{AdamW, AdamWSettings, DividedLayers};
-use isr_api::{PreferenceObjective, Requirements, StepReport, TrainExample, TrainStep};
+use isr_api::{PreferenceObjective, Requirements, ScoreDrift, StepReport, TrainExample, TrainStep};
 use tch::Tensor;
 
 use crate::chat::Chat;
@@ -31,7 +30,6 @@ use accumulation::Accumulation;
 pub(crate) use adamw::AdamWState;
 use batch::TokenizedExample;
 pub use config::{OptimizerConfig, OptimizerStateConfig, ParallelConfig, ShardConfig, TrainingConfig};
-use drift::Drift;
 use parallel::Processes;
 
 /// Trainer of a model, with the optimiser's state.
@@ -172,7 +170,7 @@ impl Trainer {
         };
         let mut report = StepReport { loss: found.loss, tokens: found.tokens, ..StepReport::default() };
         report.metrics = found.metrics;
-        report.metrics.extend(found.drift.map(Drift::metrics).unwrap_or_default());
+        report.metrics.extend(found.drift.map(ScoreDrift::metrics).unwrap_or_default());
         match self.update(step, &found.has_gradient) {
             Ok(norm) => report.grad_norm = norm,
             Err(error) => return Err(self.restored(self.advised(error))),

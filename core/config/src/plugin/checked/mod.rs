@@ -206,22 +206,24 @@ impl VideoEncoder for Checked<dyn VideoEncoder> {
 }
 
 impl Checked<dyn Policy> {
-    /// Checks `wanted` responses.
-    fn checked(&self, responses: Vec<Response>, wanted: usize) -> Result<Vec<Response>, ComponentError> {
+    /// Checks `wanted` responses of at most `longest` tokens.
+    fn checked(
+        &self,
+        responses: Vec<Response>,
+        (wanted, longest): (usize, usize),
+    ) -> Result<Vec<Response>, ComponentError> {
         let wrong = |message: String| Err(self.wrong("generate", message).failed());
         if responses.len() != wanted {
             return wrong(format!("it returned {} answers for {wanted}", responses.len()));
         }
-        for Response { token_ids, logprobs, .. } in &responses {
-            if token_ids.len() != logprobs.len() {
-                let (tokens, logprobs) = (token_ids.len(), logprobs.len());
-                return wrong(format!("an answer has {logprobs} log-probs for {tokens} tokens"));
-            }
-            if let Some(number) = logprobs.iter().find(|number| !number.is_finite()) {
-                return wrong(format!("an answer has the log-prob {number}"));
-            }
+        let check = |response: &Response| match response.token_ids.len() {
+            tokens if tokens > longest => Some(format!("has {tokens} tokens, of at most {longest}")),
+            _ => response.check().err(),
+        };
+        match responses.iter().find_map(check) {
+            Some(reason) => wrong(format!("an answer {reason}")),
+            None => Ok(responses),
         }
-        Ok(responses)
     }
 }
 
@@ -235,6 +237,14 @@ impl Policy for Checked<dyn Policy> {
         self.inner.try_fingerprint()
     }
 
+    fn busy_seconds(&self) -> Option<f64> {
+        self.inner.busy_seconds()
+    }
+
+    fn reads_frames(&self) -> bool {
+        self.inner.reads_frames()
+    }
+
     fn encoder(&self) -> Option<Arc<dyn VideoEncoder>> {
         self.inner
             .encoder()
@@ -242,7 +252,7 @@ impl Policy for Checked<dyn Policy> {
     }
 
     async fn generate(&self, request: GenerateRequest) -> Result<Vec<Response>, ComponentError> {
-        let wanted = request.n;
+        let wanted = (request.n, request.sampling.max_new_tokens);
         self.checked(self.inner.generate(request).await?, wanted)
     }
 
@@ -251,27 +261,23 @@ impl Policy for Checked<dyn Policy> {
         request: GenerateRequest,
         progress: ProgressSender,
     ) -> Result<Vec<Response>, ComponentError> {
-        let wanted = request.n;
+        let wanted = (request.n, request.sampling.max_new_tokens);
         self.checked(self.inner.generate_streaming(request, progress).await?, wanted)
     }
 
     async fn score(&self, request: ScoreRequest) -> Result<Vec<TokenLogProbs>, ComponentError> {
-        let wanted = request.continuations.len();
+        let continuations = request.continuations.clone();
+        let wanted = continuations.len();
         let scores = self.inner.score(request).await?;
         let wrong = |message: String| Err(self.wrong("score", message).failed());
         if scores.len() != wanted {
             return wrong(format!("it scored {} continuations of {wanted}", scores.len()));
         }
-        for TokenLogProbs { token_ids, logprobs } in &scores {
-            if token_ids.len() != logprobs.len() {
-                let (tokens, logprobs) = (token_ids.len(), logprobs.len());
-                return wrong(format!("a continuation has {logprobs} log-probs for {tokens} tokens"));
-            }
-            if let Some(number) = logprobs.iter().find(|number| !number.is_finite()) {
-                return wrong(format!("a continuation has the log-prob {number}"));
-            }
+        let mut both = scores.iter().zip(&continuations);
+        match both.find_map(|(score, continuation)| score.check(continuation).err()) {
+            Some(reason) => wrong(format!("a continuation {reason}")),
+            None => Ok(scores),
         }
-        Ok(scores)
     }
 
     async fn train_step(
@@ -357,6 +363,19 @@ mod tests {
         let sound = policy(mine, Arc::new(Streaming(-1.0)));
         assert_eq!(sound.generate_streaming(request(), progress.clone()).await.unwrap()[0].text, "a");
         assert_eq!(pieces.try_recv().unwrap(), Progress::Text { answer: 0, text: "a".to_owned() });
+        let positive = policy(mine, Arc::new(Streaming(0.5)));
+        let error = positive.generate(request()).await.unwrap_err().to_string();
+        assert!(error.contains("plugin `mine`, generate: an answer has the log-prob 0.5"), "{error}");
+        let none = GenerateRequest { sampling: Sampling::greedy(0), ..request() };
+        let error = sound.generate(none).await.unwrap_err().to_string();
+        assert!(error.contains("an answer has 1 tokens, of at most 0"), "{error}");
+        let asked =
+            ScoreRequest { prompt: Prompt::text("?"), continuations: vec![Continuation::Tokens(vec![2])] };
+        let error = sound.score(asked).await.unwrap_err().to_string();
+        assert!(
+            error.contains("a continuation has 1 tokens that differ from the 1 given, first at 0"),
+            "{error}"
+        );
         let faulty = policy(mine, Arc::new(Streaming(f32::NAN)));
         let error = faulty.generate_streaming(request(), progress).await.unwrap_err().to_string();
         assert!(error.contains("an answer has the log-prob NaN"), "{error}");

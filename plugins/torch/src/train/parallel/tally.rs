@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use isr_api::ScoreDrift;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Result, TorchError};
-use crate::train::drift::Drift;
 
 /// Loss, metrics and counts of a part of a batch, each in its share of the whole.
 #[derive(Default)]
@@ -15,7 +15,7 @@ pub(in crate::train) struct Tally {
     pub(in crate::train) tokens: u64,
     pub(in crate::train) metrics: BTreeMap<String, f64>,
     /// `None` where it is not measured.
-    pub(in crate::train) drift: Option<Drift>,
+    pub(in crate::train) drift: Option<ScoreDrift>,
     /// Whether each trained parameter has a gradient.
     pub(in crate::train) has_gradient: Vec<bool>,
 }
@@ -58,7 +58,7 @@ impl Tally {
             loss: self.loss.to_bits(),
             tokens: self.tokens,
             metrics: self.metrics.iter().map(|(name, value)| (name.clone(), value.to_bits())).collect(),
-            drift: self.drift.as_ref().map(Drift::to_bits),
+            drift: self.drift.as_ref().map(ScoreDrift::to_bits),
             has_gradient: self.has_gradient.clone(),
         };
         serde_json::to_vec(&message).map_err(|error| TorchError::Engine(error.to_string()))
@@ -71,7 +71,7 @@ impl Tally {
             loss: f64::from_bits(message.loss),
             tokens: message.tokens,
             metrics: metrics.collect(),
-            drift: message.drift.map(Drift::from_bits),
+            drift: message.drift.map(ScoreDrift::from_bits),
             has_gradient: message.has_gradient,
         })
     }
