@@ -109,7 +109,7 @@ impl Experts {
     /// Returns the row behind each expert's last, of rows whose experts are sorted, `[experts]`.
     fn ends(&self, sorted: &Tensor) -> Result<Tensor> {
         let experts = Tensor::f_arange(self.router.size()[0], (sorted.kind(), sorted.device()))?;
-        Ok(sorted.f_searchsorted(&experts, true, true, "right", None::<Tensor>)?)
+        Ok(experts.f_searchsorted(sorted, true, true, "right", None::<Tensor>)?)
     }
 
     /// Returns whether the device has a product of all experts at once, whose operands begin at multiples of 16 bytes.

@@ -61,6 +61,12 @@ impl ExpertsConfig {
         !self.mlp_only_layers.contains(&layer) && (layer + 1) % self.decoder_sparse_step == 0
     }
 
+    /// Returns how many of so many parameters of all experts a token does not go through.
+    pub(crate) fn idle(&self, parameters: u64) -> u64 {
+        let (count, per_token) = (self.count.unsigned_abs(), self.per_token.unsigned_abs());
+        parameters / count * (count - per_token)
+    }
+
     /// Returns the shapes of the gate and up projections, side by side, and of the down projections, for a decoder of width
     /// `hidden`.
     pub(crate) fn shapes(&self, hidden: i64, orientation: Orientation) -> [Vec<i64>; 2] {

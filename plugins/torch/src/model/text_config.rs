@@ -187,6 +187,14 @@ impl TextConfig {
         self.model_type.starts_with("qwen3")
     }
 
+    /// Returns the intermediate size that a token meets in a layer, the largest of all layers.
+    pub(crate) fn active_inner(&self) -> i64 {
+        let sparse = |layer: i64| self.experts_of(layer).map(|experts| experts.per_token * experts.inner);
+        let inner =
+            (0..self.num_hidden_layers).map(|layer| sparse(layer).unwrap_or(self.intermediate_size));
+        inner.max().unwrap_or(self.intermediate_size)
+    }
+
     /// Returns the base of the rotary embedding.
     pub(crate) fn theta(&self) -> f64 {
         let sections = self.rope_parameters.iter().chain(&self.rope_scaling);
