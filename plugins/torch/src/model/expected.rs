@@ -34,16 +34,13 @@ pub(crate) fn expected_tensors(
 pub(super) fn orientation(folder: &Path, config: &ModelConfig) -> Result<Orientation> {
     let Some(experts) = &config.text.experts else { return Ok(Orientation::OutputFirst) };
     let files = TensorFolder::open(folder)?;
-    let mut stored =
-        files.tensors.iter().map(|stored| (config.names.canonical(&stored.name), &stored.shape));
-    let gate_up = stored.find(|(name, _)| name.ends_with(".mlp.experts.gate_up_proj"));
-    let mut stored =
-        files.tensors.iter().map(|stored| (config.names.canonical(&stored.name), &stored.shape));
-    let down = stored.find(|(name, _)| name.ends_with(".mlp.experts.down_proj"));
-    Ok(match (gate_up, down) {
-        (Some((_, gate_up)), Some((_, down))) => {
-            experts.orientation(config.text.hidden_size, [gate_up, down])
-        }
+    let shape = |end: &str| {
+        let stored =
+            files.tensors.iter().find(|stored| config.names.canonical(&stored.name).ends_with(end));
+        stored.map(|stored| stored.shape.as_slice())
+    };
+    Ok(match (shape(".mlp.experts.gate_up_proj"), shape(".mlp.experts.down_proj")) {
+        (Some(gate_up), Some(down)) => experts.orientation(config.text.hidden_size, [gate_up, down]),
         _ => Orientation::OutputFirst,
     })
 }
