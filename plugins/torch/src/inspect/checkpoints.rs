@@ -26,10 +26,8 @@ struct Row {
     family: String,
     context: u64,
     config: Value,
-    generation: Option<Value>,
-    /// End-of-turn tokens.
-    stops: Option<Vec<u64>>,
-    parameters: u64,
+    /// Number of parameters, where it was published.
+    parameters: Option<u64>,
     /// Of the tower.
     tower: Option<u64>,
     /// Parameters that one token is multiplied with.
@@ -100,7 +98,7 @@ fn write_sparse(path: &Path, tensors: &BTreeMap<String, Vec<u64>>) {
 #[test]
 fn configs_promise_the_published_number_of_parameters() {
     let rows = rows();
-    assert!(rows.len() >= 9);
+    assert!(rows.len() >= 10);
     for (name, row) in rows {
         assert!(!row.source.is_empty() && row.repository.contains('/'), "{name}");
         let config = parse_config(row.config.clone()).unwrap_or_else(|error| panic!("{name}: {error}"));
@@ -118,8 +116,9 @@ fn configs_promise_the_published_number_of_parameters() {
             (true, false) => (config.text.vocab_size * config.text.hidden_size) as u64,
             _ => 0,
         };
-        // transformers has no such layer, CLIP's last norm and class token are among the files' tensors as among ours.
-        assert_eq!(count(&|_| true) + head, row.parameters, "{name}");
+        if let Some(parameters) = row.parameters {
+            assert_eq!(count(&|_| true) + head, parameters, "{name}");
+        }
         if let Some(tower) = row.tower {
             assert_eq!(count(&|name| name.starts_with(config.tower())), tower, "{name}");
         }
@@ -136,17 +135,7 @@ fn files_of_released_checkpoints_are_inspected() {
         assert_eq!(Some(all.len()), row.count, "{name}");
         let folder = tempfile::tempdir().unwrap();
         write_sparse(&folder.path().join("model.safetensors"), &all);
-        let write = |file: &str, value: &Value| {
-            std::fs::write(folder.path().join(file), serde_json::to_string(value).unwrap()).unwrap();
-        };
-        write("config.json", &row.config);
-        if let Some(generation) = &row.generation {
-            write("generation_config.json", generation);
-            let stops = generation["eos_token_id"].as_array().unwrap();
-            let mut stops: Vec<u64> = stops.iter().map(|id| id.as_u64().unwrap()).collect();
-            stops.sort_unstable();
-            assert_eq!(Some(stops), row.stops, "{name}");
-        }
+        std::fs::write(folder.path().join("config.json"), row.config.to_string()).unwrap();
         let given = InspectConfig {
             frames: 8,
             size: [640, 360],
@@ -158,15 +147,12 @@ fn files_of_released_checkpoints_are_inspected() {
             shard: ShardConfig::None,
         };
         let found = inspect(folder.path(), &given).unwrap_or_else(|error| panic!("{name}: {error}"));
-        assert_eq!(
-            (found.family.as_str(), found.parameters),
-            (row.family.as_str(), row.parameters),
-            "{name}"
-        );
+        let parameters = row.parameters.unwrap();
+        assert_eq!((found.family.as_str(), found.parameters), (row.family.as_str(), parameters), "{name}");
         assert_eq!((found.active_parameters, found.context), (row.active, row.context), "{name}");
         assert_eq!(
             (found.dtypes.as_slice(), found.bytes),
-            (["BF16".to_owned()].as_slice(), 2 * row.parameters)
+            (["BF16".to_owned()].as_slice(), 2 * parameters)
         );
         // There is no tokenizer in the folder, which is said.
         assert!(found.chat_error.is_some(), "{name}");
