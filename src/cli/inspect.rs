@@ -107,6 +107,9 @@ impl InspectArgs {
             );
         }
         line("parameters", count(found.parameters));
+        if let Some(active) = found.active_parameters {
+            line("  active for a token", count(active));
+        }
         for part in &found.parts {
             line(&format!("  {}", part.name), count(part.parameters));
         }

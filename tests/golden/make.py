@@ -6,7 +6,9 @@ The shape is that of `tiny_<family>` beside this file, changed by `--set`; token
 processor are taken from there. `qwen2_5_vl_time` is the checkpoint `tiny_qwen2_5_vl` of DIR with a clip whose
 time axis is longer than its sides. Needs torch, torchvision and the versions in tests/python/requirements.txt.
 
-Qwen2.5-VL has the positions that its weights were trained with: see `trained_rope_index`.
+Qwen2-VL and Qwen2.5-VL have the positions that their weights were trained with: see `trained_rope_index`.
+
+Beside the numbers stands a random adapter of queries and values in PEFT's format, `<family>_lora_adapter`.
 """
 
 import argparse
@@ -17,12 +19,13 @@ from pathlib import Path
 
 import numpy
 import torch
+from peft import LoraConfig, get_peft_model
 from safetensors.torch import save_file
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 from transformers.video_utils import VideoMetadata
 
 HERE = Path(__file__).resolve().parent
-FAMILIES = ["llava", "video_llava", "llava_next_video", "qwen2_5_vl", "qwen3_vl"]
+FAMILIES = ["llava", "video_llava", "llava_next_video", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe"]
 # 7 frames of 16 at 0.5 a second: steps at 0, 18, 36 and 54 on the time axis, and two rows and columns.
 TIMED, CLIP = "qwen2_5_vl_time", {"frames": 7, "clip": 16, "fps": 0.5, "size": [56, 56]}
 FORMULA = "(x*3 + y*5 + t*17 + c*53 + seed*29 + ((x*y) >> 3)*7 + ((x ^ y) * (t + 1 + seed))) mod 256"
@@ -77,7 +80,7 @@ class Maker:
         self.processor = AutoProcessor.from_pretrained(self.source)
         self.tokenizer = self.processor.tokenizer
         self.model = self.saved_model() if args.family == TIMED else self.random_model()
-        if model == "qwen2_5_vl":
+        if model in ("qwen2_vl", "qwen2_5_vl"):
             self.model.model.get_rope_index = trained_rope_index(self.model.model)
         self.video = pseudo_video(args.frames, *self.size, 0)
 
@@ -100,7 +103,7 @@ class Maker:
                 shutil.copy(file, self.folder / file.name)
         (self.folder / "config.json").write_text(json.dumps(config))
         config = AutoConfig.from_pretrained(self.folder)
-        config._attn_implementation = "eager"
+        config._attn_implementation = config._experts_implementation = "eager"
         model = AutoModelForImageTextToText.from_config(config, dtype=torch.float32).eval()
         generator = torch.Generator().manual_seed(self.args.seed)
         with torch.no_grad():
@@ -113,7 +116,8 @@ class Maker:
                 elif "embed" in name:
                     parameter.copy_(0.5 * noise)
                 else:
-                    fan_in = parameter[0].numel()
+                    # Experts are stacked, `[experts, out, in]`.
+                    fan_in = parameter.shape[-1] if ".experts." in name else parameter[0].numel()
                     scale = 4.0 if "lm_head" in name else 1.0
                     parameter.copy_(noise * scale / fan_in**0.5)
         model.save_pretrained(self.folder)
@@ -249,7 +253,7 @@ class Maker:
         norms = {}
         for name, parameter in self.model.named_parameters():
             norms[name] = None if parameter.grad is None else parameter.grad.norm().item()
-            small = parameter.numel() <= 4096
+            small = parameter.numel() <= (32768 if ".experts." in name else 4096)
             if parameter.grad is not None and small and (".0." in name or "merger" in name):
                 tensors[f"grad.{name}"] = parameter.grad.clone()
         known = [norm for norm in norms.values() if norm is not None]
@@ -289,6 +293,42 @@ class Maker:
             orders.append(order)
         numbers["judge"] = {"orders": orders}
 
+    def adapt(self, inputs, answers, numbers, beta=0.1):
+        """Three steps of an adapter that PEFT puts on the checkpoint; the reference is the checkpoint itself."""
+        settings = {"dtype": torch.float32, "attn_implementation": "eager"}
+        self.model = AutoModelForImageTextToText.from_pretrained(self.folder, **settings).eval()
+        if "qwen2" in self.args.family:
+            self.model.model.get_rope_index = trained_rope_index(self.model.model)
+        with torch.no_grad():
+            reference = {name: self.answer_logps(inputs, ids) for name, ids in answers.items()}
+        targets = r".*language_model.*\.(q_proj|v_proj)"
+        peft = get_peft_model(self.model, LoraConfig(r=4, lora_alpha=8, target_modules=targets))
+        generator = torch.Generator().manual_seed(self.args.seed + 1)
+        trained = {name: value for name, value in peft.named_parameters() if value.requires_grad}
+        with torch.no_grad():
+            for value in trained.values():
+                value.copy_(0.2 * torch.randn(value.shape, generator=generator))
+            policy = {name: self.answer_logps(inputs, ids).sum().item() for name, ids in answers.items()}
+        peft.peft_config["default"].base_model_name_or_path = self.folder.name
+        adapter = Path(self.args.out) / f"{self.args.family}_lora_adapter"
+        peft.save_pretrained(adapter)
+        (adapter / "README.md").unlink(missing_ok=True)
+        optimizer = torch.optim.AdamW(trained.values(), lr=1e-3, weight_decay=0.0)
+        losses, norms = [], {}
+        for step in range(3):
+            optimizer.zero_grad()
+            loss = self.loss(inputs, answers, reference, beta)
+            loss.backward()
+            losses.append(loss.item())
+            if not step:
+                norms = {name: value.grad.norm().item() for name, value in trained.items()}
+            optimizer.step()
+        numbers["lora"] = {
+            **{f"{name}_sum_logp": value for name, value in policy.items()},
+            "grad_norms": norms, "adamw_lr": 1e-3, "weight_decay": 0.0, "losses_before_step": losses,
+            "r": 4, "alpha": 8,
+        }
+
     def make(self):
         args = self.args
         prompt = self.prompt(QUESTION)
@@ -323,6 +363,7 @@ class Maker:
             self.restore(before)
             tensors.update({f"{name}_ref_logps": logps for name, logps in reference.items()})
         self.train(inputs, answers, reference, numbers, tensors)
+        self.adapt(inputs, answers, numbers)
         out = Path(args.out)
         (out / f"{args.family}.json").write_text(json.dumps(numbers, indent=1) + "\n")
         tensors = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}

@@ -17,6 +17,7 @@ use crate::error::{Result, TorchError};
 use crate::json_file;
 use crate::model::ModelConfig;
 use crate::model::expected::expected_tensors;
+use crate::model::experts_config::Orientation;
 use crate::model::families::parse_config;
 use crate::model::preprocess::{MEAN, STD};
 use crate::model::section::{PIXELS, check_sizes};
@@ -219,7 +220,7 @@ fn preprocessor_config(size: i64) -> Value {
 /// 1 / sqrt(2 layers), as in GPT-2.
 fn random_weights(config: &ModelConfig, seed: u64) -> Result<BTreeMap<String, Tensor>> {
     tch::manual_seed(seed as i64);
-    let mut shapes: Vec<_> = expected_tensors(config).into_iter().collect();
+    let mut shapes: Vec<_> = expected_tensors(config, Orientation::OutputFirst).into_iter().collect();
     shapes.sort();
     let residual_scale = |layers: i64| 1.0 / ((2 * layers) as f64).sqrt();
     let options = (Kind::Float, Device::Cpu);

@@ -23,8 +23,8 @@ fn request(index: usize) -> GenerateRequest {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_do_not_depend_on_their_neighbours() {
-    // One with positions like text, one with positions and features of every kind.
-    for family in ["llava", "qwen3_vl"] {
+    // One with positions like text, one with positions and features of every kind, one with experts.
+    for family in ["llava", "qwen3_vl", "qwen3_vl_moe"] {
         answers_alone_and_together(family).await;
     }
 }

@@ -101,7 +101,7 @@ fn arrivals() -> impl Strategy<Value = Vec<(usize, u64, u8, usize)>> {
 #[test]
 fn any_arrivals_give_the_answers_of_reproducible_steps() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    for (family, cases) in [("llava", 8), ("qwen3_vl", 4)] {
+    for (family, cases) in [("llava", 8), ("qwen3_vl", 4), ("qwen3_vl_moe", 4)] {
         let golden = Golden::read(family);
         let reproducible = policy(&golden, 16, DecodingConfig::Reproducible);
         let fused = [1, 8, 64].map(|batch| (batch, policy(&golden, batch, DecodingConfig::Fused)));

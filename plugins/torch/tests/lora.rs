@@ -224,10 +224,11 @@ async fn an_adapter_read_and_saved_is_the_same_adapter() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_merged_checkpoint_computes_what_base_and_adapter_do() {
-    for (family, shard) in FAMILIES.into_iter().zip([SHARD, 200_000, SHARD, 200_000, SHARD]) {
+    for (family, shard) in FAMILIES.into_iter().zip([SHARD, 200_000].into_iter().cycle()) {
         let golden = Golden::read(family);
         let out = tempfile::tempdir().unwrap();
-        assert_eq!(merge(&golden.model(), &adapter(family), out.path(), shard).unwrap(), 4);
+        let layers = if family == "qwen3_vl_moe" { 3 } else { 2 };
+        assert_eq!(merge(&golden.model(), &adapter(family), out.path(), shard).unwrap(), 2 * layers);
         assert_eq!(out.path().join("model.safetensors").exists(), shard == SHARD);
         let merged = TorchPolicyConfig { threads: 1, ..TorchPolicyConfig::new(out.path()) }.load().unwrap();
         let both = adapted(&golden, family).load().unwrap();

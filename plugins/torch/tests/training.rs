@@ -108,7 +108,7 @@ async fn continued(optimizer: OptimizerConfig, optimizer_state: OptimizerStateCo
 /// What `save` computes while it writes is what is computed from the weights alone, before and after.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_checkpoint_is_written_with_the_fingerprint_of_its_weights() {
-    for family in ["llava", "qwen3_vl"] {
+    for family in ["llava", "qwen3_vl", "qwen3_vl_moe"] {
         let golden = Golden::read(family);
         let mut config = TorchPolicyConfig { shard_gb: 1e-4, ..TorchPolicyConfig::new(golden.model()) };
         config.training = TrainingConfig { projector: true, tower: true, ..TrainingConfig::default() };
@@ -133,7 +133,7 @@ async fn a_checkpoint_is_written_with_the_fingerprint_of_its_weights() {
 #[tokio::test(flavor = "multi_thread")]
 async fn gradient_checkpointing_changes_no_bit() {
     // Qwen3-VL adds features of its tower behind several layers.
-    for family in ["video_llava", "qwen2_5_vl", "qwen3_vl"] {
+    for family in ["video_llava", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe"] {
         let golden = Golden::read(family);
         let objective = Arc::new(Dpo { beta: 0.1 });
         let mut outcomes = Vec::new();

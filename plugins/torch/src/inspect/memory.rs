@@ -60,7 +60,7 @@ impl Memory {
             Precision::Bfloat16 => 2.0,
         };
         let (all, length, batch) = (parameters as f64, length as f64, given.batch as f64);
-        let (hidden, inner) = (text.hidden_size as f64, text.intermediate_size as f64);
+        let (hidden, inner) = (text.hidden_size as f64, text.active_inner() as f64);
         let (layers, vocabulary) = (text.num_hidden_layers as f64, text.vocab_size as f64);
         let cache = 2.0 * layers * (text.kv_heads() * text.head_dim()) as f64 * width;
         let weights = all * width;
@@ -167,8 +167,10 @@ fn adapter(text: &TextConfig) -> f64 {
     let (hidden, inner) = (text.hidden_size as f64, text.intermediate_size as f64);
     let (queries, keys) =
         ((text.num_attention_heads * text.head_dim()) as f64, (text.kv_heads() * text.head_dim()) as f64);
-    let sides = 2.0 * (hidden + queries) + 2.0 * (hidden + keys) + 3.0 * (hidden + inner);
-    RANK * sides * text.num_hidden_layers as f64
+    let attention = 2.0 * (hidden + queries) + 2.0 * (hidden + keys);
+    // Experts have no adapters.
+    let dense = (0..text.num_hidden_layers).filter(|&layer| text.experts_of(layer).is_none()).count();
+    RANK * (attention * text.num_hidden_layers as f64 + 3.0 * (hidden + inner) * dense as f64)
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! Inspection of a checkpoint: parameters, dtypes and memory estimates, from its config and the headers of its
 //! weights.
 
+#[cfg(test)]
+mod checkpoints;
 mod memory;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -49,6 +51,9 @@ pub struct Inspection {
     pub family: String,
     /// Number of parameters.
     pub parameters: u64,
+    /// Number of parameters that a token is multiplied with, where it goes through some of a layer's experts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub active_parameters: Option<u64>,
     /// Number of parameters of each part of the model.
     pub parts: Vec<ModelPart>,
     /// Dtypes of the stored tensors.
@@ -105,6 +110,8 @@ pub fn inspect(model: &Path, given: &InspectConfig) -> Result<Inspection> {
     let mut parts: BTreeMap<String, u64> = BTreeMap::new();
     let layers = sizes.iter().filter(|(name, _)| name.starts_with("language_model.model.layers."));
     let layers: u64 = layers.map(|(_, count)| count).sum();
+    let experts = sizes.iter().filter(|(name, _)| name.contains(".mlp.experts."));
+    let in_experts: u64 = experts.map(|(_, count)| count).sum();
     for (name, count) in sizes {
         let part = name.split('.').next().unwrap_or_default().to_owned();
         *parts.entry(part).or_insert(0) += count;
@@ -112,6 +119,8 @@ pub fn inspect(model: &Path, given: &InspectConfig) -> Result<Inspection> {
     let dtypes: BTreeSet<String> =
         files.tensors.iter().map(|stored| format!("{:?}", stored.dtype)).collect();
     let parameters = parts.values().sum();
+    let experts = config.text.experts.as_ref();
+    let active_parameters = experts.map(|experts| parameters - experts.idle(in_experts));
     let visual = visual_tokens(&config, given)?;
     let sequence = visual.saturating_add(given.tokens);
     let (chat, chat_error) = match Chat::read(&paths.base, &config, None) {
@@ -122,6 +131,7 @@ pub fn inspect(model: &Path, given: &InspectConfig) -> Result<Inspection> {
     Ok(Inspection {
         family: family.ok_or_else(|| TorchError::checkpoint(model, "has no model_type"))?.to_owned(),
         parameters,
+        active_parameters,
         bytes: files.tensors.iter().map(|stored| stored.bytes as u64).sum(),
         files: files.count(),
         dtypes: dtypes.into_iter().collect(),

@@ -1,16 +1,16 @@
 //! Llama decoder (arXiv 2302.13971): RMSNorm, rotary embeddings, grouped-query attention and SwiGLU, as
 //! `LlamaForCausalLM` of transformers 5 computes it; optionally with biases (Qwen2), normalised queries and keys
-//! (Qwen3) and three-axis positions (Qwen-VL's M-RoPE).
+//! (Qwen3), three-axis positions (Qwen-VL's M-RoPE) and sparse experts (Qwen3-VL MoE).
 
 use std::rc::Rc;
 
 use tch::{Device, Kind, Tensor};
 
-use super::activation::Activation;
 pub(crate) use super::attention_mode::{ActiveRows, AttentionMode, PackedSequence};
 use super::attention_mode::{Attended, Call, mask_or, offset_mask};
 use super::kv_cache::{KvCache, Parts, Prefix};
 use super::layers::{Linear, RmsNorm};
+use super::mlp::Mlp;
 use super::output_layer::{EMBEDDING, HEAD};
 use super::product::{self, Mask};
 use super::rotary::{rotary_tables, rotate};
@@ -28,9 +28,7 @@ struct Layer {
     /// Norms of queries and keys, applied to each head.
     head_norms: Option<[RmsNorm; 2]>,
     post_norm: RmsNorm,
-    gate: Linear,
-    up: Linear,
-    down: Linear,
+    mlp: Mlp,
 }
 
 /// Decoder layers, final norm and language-model head; the embedding is [`super::VideoLmm`]'s.
@@ -42,7 +40,6 @@ pub(crate) struct Decoder {
     sin: Tensor,
     /// M-RoPE axis of each element of a head, `[head_dim]`; `None` for one-axis positions.
     axes: Option<Tensor>,
-    activation: Activation,
     heads: i64,
     kv_heads: i64,
     head_dim: i64,
@@ -79,9 +76,7 @@ impl Decoder {
                     false => None,
                 },
                 post_norm: norm("post_attention_layernorm")?,
-                gate: linear("mlp.gate_proj")?,
-                up: linear("mlp.up_proj")?,
-                down: linear("mlp.down_proj")?,
+                mlp: Mlp::new(weights, &at("mlp"), config, index)?,
             })
         };
         let head = weights.get(if config.tie_word_embeddings { EMBEDDING } else { HEAD })?;
@@ -96,7 +91,6 @@ impl Decoder {
             cos,
             sin,
             axes,
-            activation: config.hidden_act,
             heads: config.num_attention_heads,
             kv_heads: config.kv_heads(),
             head_dim: config.head_dim(),
@@ -171,9 +165,7 @@ impl Decoder {
         let attended = self.attention(layer, index, &normed, rope, mode)?;
         let x = self.select_outputs(index, x, 1, mode)?.f_add(&attended)?;
         let normed = layer.post_norm.forward(&x)?;
-        let gate = self.activation.forward(&layer.gate.forward(&normed)?)?;
-        let up = layer.up.forward(&normed)?;
-        Ok(x.f_add(&layer.down.forward(&gate.f_mul(&up)?)?)?)
+        Ok(x.f_add(&layer.mlp.forward(&normed, matches!(mode, AttentionMode::Step(_)))?)?)
     }
 
     /// Selects the tokens on axis `dim` of `t` whose output layer `index` computes.

@@ -1,12 +1,19 @@
 //! Names and shapes of the tensors that a model config requires.
 
 use std::collections::HashMap;
+use std::path::Path;
 
 use super::config::{ModelConfig, VisionConfig};
+use super::experts_config::Orientation;
 use super::vision::ClipVision;
+use crate::error::Result;
+use crate::tensors::TensorFolder;
 
-/// Returns names and shapes of every tensor of the model.
-pub(crate) fn expected_tensors(config: &ModelConfig) -> HashMap<String, Vec<i64>> {
+/// Returns names and shapes of every tensor of the model, with experts in the given orientation.
+pub(crate) fn expected_tensors(
+    config: &ModelConfig,
+    orientation: Orientation,
+) -> HashMap<String, Vec<i64>> {
     let mut all = HashMap::new();
     match &config.vision {
         VisionConfig::Clip(vision) => {
@@ -16,8 +23,26 @@ pub(crate) fn expected_tensors(config: &ModelConfig) -> HashMap<String, Vec<i64>
         VisionConfig::Qwen(vision) => vision.tensors(&mut all),
     }
     all.extend(config.extra_tensors.clone());
-    decoder(&mut all, config);
+    decoder(&mut all, config, orientation);
     all
+}
+
+/// Returns the orientation of the experts in a checkpoint folder: that of transformers 5 where there are none.
+///
+/// # Errors
+/// Weights that cannot be opened.
+pub(super) fn orientation(folder: &Path, config: &ModelConfig) -> Result<Orientation> {
+    let Some(experts) = &config.text.experts else { return Ok(Orientation::OutputFirst) };
+    let files = TensorFolder::open(folder)?;
+    let shape = |end: &str| {
+        let stored =
+            files.tensors.iter().find(|stored| config.names.canonical(&stored.name).ends_with(end));
+        stored.map(|stored| stored.shape.as_slice())
+    };
+    Ok(match (shape(".mlp.experts.gate_up_proj"), shape(".mlp.experts.down_proj")) {
+        (Some(gate_up), Some(down)) => experts.orientation(config.text.hidden_size, [gate_up, down]),
+        _ => Orientation::OutputFirst,
+    })
 }
 
 fn projector(all: &mut HashMap<String, Vec<i64>>, vision: &ClipVision, hidden: i64) {
@@ -29,7 +54,7 @@ fn projector(all: &mut HashMap<String, Vec<i64>>, vision: &ClipVision, hidden: i
     }
 }
 
-fn decoder(all: &mut HashMap<String, Vec<i64>>, config: &ModelConfig) {
+fn decoder(all: &mut HashMap<String, Vec<i64>>, config: &ModelConfig, orientation: Orientation) {
     let text = &config.text;
     let (hidden, inner) = (text.hidden_size, text.intermediate_size);
     let (queries, keys) = (text.num_attention_heads * text.head_dim(), text.kv_heads() * text.head_dim());
@@ -47,10 +72,20 @@ fn decoder(all: &mut HashMap<String, Vec<i64>>, config: &ModelConfig) {
             ("self_attn.v_proj.weight", vec![keys, hidden]),
             ("self_attn.o_proj.weight", vec![hidden, queries]),
             ("post_attention_layernorm.weight", vec![hidden]),
-            ("mlp.gate_proj.weight", vec![inner, hidden]),
-            ("mlp.up_proj.weight", vec![inner, hidden]),
-            ("mlp.down_proj.weight", vec![hidden, inner]),
         ];
+        match text.experts_of(layer) {
+            Some(experts) => {
+                let [gate_up, down] = experts.shapes(hidden, orientation);
+                shapes.push(("mlp.gate.weight", vec![experts.count, hidden]));
+                shapes.push(("mlp.experts.gate_up_proj", gate_up));
+                shapes.push(("mlp.experts.down_proj", down));
+            }
+            None => {
+                shapes.push(("mlp.gate_proj.weight", vec![inner, hidden]));
+                shapes.push(("mlp.up_proj.weight", vec![inner, hidden]));
+                shapes.push(("mlp.down_proj.weight", vec![hidden, inner]));
+            }
+        }
         if text.has_qkv_bias() {
             shapes.push(("self_attn.q_proj.bias", vec![queries]));
             shapes.push(("self_attn.k_proj.bias", vec![keys]));

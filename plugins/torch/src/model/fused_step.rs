@@ -8,6 +8,7 @@ use tch::{Device, Kind, Tensor};
 
 use super::activation::Activation;
 use super::attention_kernels::{Attended, AttentionKernels, Heads, OwnLengths};
+use super::experts::Experts;
 use super::group_cache::{GroupCache, GroupShape};
 use super::layers::RmsNorm;
 use super::rotary::rotary_tables;
@@ -23,11 +24,9 @@ pub(crate) struct FusedStep {
     cos: Tensor,
     /// Sines with the sign of `rotate_half`.
     sin: Tensor,
-    activation: Activation,
     heads: Heads,
     kernels: AttentionKernels,
     head_eps: f64,
-    inner: i64,
     kind: Kind,
     device: Device,
     /// Whether `low_rank` and `head_scales` hold the current weights.
@@ -44,9 +43,15 @@ struct Layer {
     /// These by head, `[heads + kv_heads, head_dim]`.
     head_scales: Option<Tensor>,
     post_norm: RmsNorm,
-    /// Gate and up projections.
-    gate_up: FusedLinear,
-    down: FusedLinear,
+    mlp: FusedMlp,
+}
+
+/// MLP of a layer.
+enum FusedMlp {
+    /// SwiGLU with an intermediate size, its gate and up projections side by side.
+    Dense { gate_up: FusedLinear, down: FusedLinear, activation: Activation, inner: i64 },
+    /// Experts, of which each token goes through a few.
+    Sparse(Experts),
 }
 
 /// Linear layers of one input, side by side.
@@ -115,8 +120,17 @@ impl FusedStep {
                 },
                 head_scales: None,
                 post_norm: norm("post_attention_layernorm")?,
-                gate_up: fused(1)?,
-                down: single("mlp.down_proj")?,
+                mlp: match config.experts_of(index) {
+                    Some(experts) => {
+                        FusedMlp::Sparse(Experts::new(weights, &at("mlp"), experts, config.hidden_act)?)
+                    }
+                    None => FusedMlp::Dense {
+                        gate_up: fused(1)?,
+                        down: single("mlp.down_proj")?,
+                        activation: config.hidden_act,
+                        inner: config.intermediate_size,
+                    },
+                },
             })
         };
         let (cos, sin) = rotary_tables(config, kind, device)?;
@@ -129,11 +143,9 @@ impl FusedStep {
             norm: RmsNorm::new(weights, "language_model.model.norm", config.rms_norm_eps)?,
             cos,
             sin,
-            activation: config.hidden_act,
             heads,
             kernels: AttentionKernels::choose(heads, (kind, device))?,
             head_eps: config.rms_norm_eps,
-            inner: config.intermediate_size,
             kind,
             device,
             is_current: false,
@@ -153,8 +165,11 @@ impl FusedStep {
         }
         let kind = self.kind;
         for layer in &mut self.layers {
-            for linear in [&mut layer.qkv, &mut layer.out, &mut layer.gate_up, &mut layer.down] {
-                linear.refresh(kind)?;
+            layer.qkv.refresh(kind)?;
+            layer.out.refresh(kind)?;
+            if let FusedMlp::Dense { gate_up, down, .. } = &mut layer.mlp {
+                gate_up.refresh(kind)?;
+                down.refresh(kind)?;
             }
             if let Some([query, key]) = &layer.head_norms {
                 let by_head = |t: &Tensor, heads: i64| -> Result<Tensor> {
@@ -193,9 +208,7 @@ impl FusedStep {
             let attended =
                 self.attention(index, layer, &layer.input_norm.forward(&x)?, &rope, groups, &lengths)?;
             x = layer.out.add_to(&x, &attended)?;
-            let both = layer.gate_up.forward(&layer.post_norm.forward(&x)?)?;
-            let gate = self.activation.forward(&both.f_narrow(1, 0, self.inner)?)?;
-            x = layer.down.add_to(&x, &gate.f_mul(&both.f_narrow(1, self.inner, self.inner)?)?)?;
+            x = layer.mlp.add_to(&x, &layer.post_norm.forward(&x)?)?;
         }
         self.norm.forward(&x)
     }
@@ -264,6 +277,20 @@ impl FusedStep {
             }
         };
         Ok(all.f_reshape([group.cache.sequences(), self.heads.query * self.heads.dim])?)
+    }
+}
+
+impl FusedMlp {
+    /// Applies the layer to `[sequences, hidden]`, and adds the outcome to `base`.
+    fn add_to(&self, base: &Tensor, x: &Tensor) -> Result<Tensor> {
+        match self {
+            Self::Dense { gate_up, down, activation, inner } => {
+                let both = gate_up.forward(x)?;
+                let gate = activation.forward(&both.f_narrow(1, 0, *inner)?)?;
+                down.add_to(base, &gate.f_mul(&both.f_narrow(1, *inner, *inner)?)?)
+            }
+            Self::Sparse(experts) => Ok(base.f_add(&experts.forward(x)?)?),
+        }
     }
 }
 
@@ -382,7 +409,7 @@ mod tests {
     /// The cost of a small step on a GPU is that of launching its operations.
     #[test]
     fn a_layer_is_22_operations_whatever_the_number_of_sequences() {
-        let families = ["llava", "video_llava", "llava_next_video", "qwen2_5_vl", "qwen3_vl"];
+        let families = ["llava", "video_llava", "llava_next_video", "qwen2_vl", "qwen2_5_vl", "qwen3_vl"];
         for (family, kind) in families.into_iter().flat_map(|f| [(f, Kind::Float), (f, Kind::BFloat16)]) {
             for (groups, rows) in [(1, 1), (1, 8), (4, 2), (8, 1), (32, 2), (64, 1)] {
                 let [layer, rest] = operations(family, kind, groups, rows);

@@ -6,6 +6,8 @@ mod attention_mode;
 pub(crate) mod config;
 pub(crate) mod decoder;
 pub(crate) mod expected;
+pub(crate) mod experts;
+pub(crate) mod experts_config;
 mod external_tower;
 pub(crate) mod families;
 pub(crate) mod fused_step;
@@ -13,6 +15,7 @@ pub(crate) mod gradient_checkpointing;
 pub(crate) mod group_cache;
 pub(crate) mod kv_cache;
 pub(crate) mod layers;
+mod mlp;
 pub(crate) mod names;
 pub(crate) mod output_layer;
 pub(crate) mod pixel_values;
@@ -256,7 +259,7 @@ pub(crate) fn layout_of<T>(
     let tower = config.external_tower.as_deref();
     read(&TensorLayout {
         rename: &|name| config.names.canonical(name),
-        expected: expected::expected_tensors(config),
+        expected: expected::expected_tensors(config, expected::orientation(folder, config)?),
         ignored: &ignored,
         carried: &carried,
         tower: config.tower(),

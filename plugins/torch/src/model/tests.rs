@@ -48,7 +48,8 @@ fn json(family: &str) -> Value {
 
 #[test]
 fn pixels_equal_the_references_processors() {
-    for (family, every) in [("llava_next_video", 4), ("qwen2_5_vl", 16), ("qwen3_vl", 16)] {
+    for (family, every) in [("llava_next_video", 4), ("qwen2_vl", 16), ("qwen2_5_vl", 16), ("qwen3_vl", 16)]
+    {
         let config = read_config(&golden().join(format!("tiny_{family}"))).unwrap();
         let tensors = read_tensors(&golden().join(format!("{family}.safetensors"))).unwrap();
         let expected = &tensors[&format!("proc.pixel_values_videos.every_{every}th")];
@@ -66,9 +67,12 @@ fn pixels_equal_the_references_processors() {
 
 #[test]
 fn positions_equal_the_reference() {
-    for (family, model) in
-        [("qwen2_5_vl", "qwen2_5_vl"), ("qwen3_vl", "qwen3_vl"), ("qwen2_5_vl_time", "qwen2_5_vl")]
-    {
+    for (family, model) in [
+        ("qwen2_vl", "qwen2_vl"),
+        ("qwen2_5_vl", "qwen2_5_vl"),
+        ("qwen3_vl", "qwen3_vl"),
+        ("qwen2_5_vl_time", "qwen2_5_vl"),
+    ] {
         let folder = golden().join(format!("tiny_{model}"));
         let (config, json) = (read_config(&folder).unwrap(), json(family));
         let chat = Chat::read(&folder, &config, None).unwrap();
@@ -101,7 +105,7 @@ proptest! {
 
     #[test]
     fn packed_answers_are_computed_as_if_each_followed_the_prompt_alone(lengths in packed_lengths(), seed in 0_u32..9) {
-        for family in ["llava", "qwen3_vl"] {
+        for family in ["llava", "qwen3_vl", "qwen3_vl_moe"] {
             side_by_side_and_alone(family, &lengths, seed);
         }
     }

@@ -4,6 +4,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::activation::Activation;
+use super::experts_config::ExpertsConfig;
 use super::section::{HEADS, LAYERS, WIDTH, check_object, check_positive, check_sizes, with_defaults};
 
 /// Shape of a decoder with RMSNorm, rotary embeddings, grouped-query attention and SwiGLU. Decoders differ in biases,
@@ -52,6 +53,9 @@ pub(crate) struct TextConfig {
     /// Activation of the gate; SiLU for SwiGLU.
     #[serde(default = "silu")]
     pub(crate) hidden_act: Activation,
+    /// Sparse experts, if some layers have them.
+    #[serde(skip)]
+    pub(crate) experts: Option<ExpertsConfig>,
     model_type: String,
 }
 
@@ -60,10 +64,19 @@ fn silu() -> Activation {
 }
 
 /// Name of the section in messages.
-const SECTION: &str = "text_config";
+pub(super) const SECTION: &str = "text_config";
 
 /// Supported decoders, by `model_type`.
-const KINDS: [&str; 6] = ["llama", "mistral", "qwen2", "qwen3", "qwen2_5_vl_text", "qwen3_vl_text"];
+const KINDS: [&str; 8] = [
+    "llama",
+    "mistral",
+    "qwen2",
+    "qwen3",
+    "qwen2_vl_text",
+    "qwen2_5_vl_text",
+    "qwen3_vl_text",
+    "qwen3_vl_moe_text",
+];
 
 impl TextConfig {
     /// Parses a section; `kind` overrides its `model_type`.
@@ -78,8 +91,13 @@ impl TextConfig {
         check_object(SECTION, section)?;
         let mut merged = with_defaults(section, defaults(kind));
         merged["model_type"] = json!(kind);
+        let experts = match kind {
+            "qwen3_vl_moe_text" => Some(ExpertsConfig::parse(&merged)?),
+            _ => None,
+        };
         let config: Self =
             serde_json::from_value(merged).map_err(|error| format!("text_config: {error}"))?;
+        let config = Self { experts, ..config };
         config.check()?;
         Ok(config)
     }
@@ -147,17 +165,34 @@ impl TextConfig {
 
     /// Returns whether query, key and value projections have a bias.
     pub(crate) fn has_qkv_bias(&self) -> bool {
-        self.attention_bias || matches!(self.model_type.as_str(), "qwen2" | "qwen2_5_vl_text")
+        self.attention_bias || self.is_qwen2()
     }
 
     /// Returns whether the output projection of attention has a bias.
     pub(crate) fn has_out_bias(&self) -> bool {
-        self.attention_bias && !matches!(self.model_type.as_str(), "qwen2" | "qwen2_5_vl_text")
+        self.attention_bias && !self.is_qwen2()
+    }
+
+    fn is_qwen2(&self) -> bool {
+        self.model_type.starts_with("qwen2")
+    }
+
+    /// Returns the experts of a layer; `None` for a SwiGLU layer.
+    pub(crate) fn experts_of(&self, layer: i64) -> Option<&ExpertsConfig> {
+        self.experts.as_ref().filter(|experts| experts.in_layer(layer))
     }
 
     /// Returns whether queries and keys are normalised in each head.
     pub(crate) fn has_qk_norm(&self) -> bool {
         self.model_type.starts_with("qwen3")
+    }
+
+    /// Returns the intermediate size that a token meets in a layer, the largest of all layers.
+    pub(crate) fn active_inner(&self) -> i64 {
+        let sparse = |layer: i64| self.experts_of(layer).map(|experts| experts.per_token * experts.inner);
+        let inner =
+            (0..self.num_hidden_layers).map(|layer| sparse(layer).unwrap_or(self.intermediate_size));
+        inner.max().unwrap_or(self.intermediate_size)
     }
 
     /// Returns the base of the rotary embedding.
@@ -181,8 +216,8 @@ impl TextConfig {
     /// Sections that do not cover a head.
     pub(crate) fn axes(&self) -> Result<Option<Vec<i64>>, String> {
         let interleaved = match self.model_type.as_str() {
-            "qwen2_5_vl_text" => false,
-            "qwen3_vl_text" => true,
+            "qwen2_vl_text" | "qwen2_5_vl_text" => false,
+            "qwen3_vl_text" | "qwen3_vl_moe_text" => true,
             _ => return Ok(None),
         };
         let sections = self.rope_parameters.iter().chain(&self.rope_scaling);
@@ -239,7 +274,7 @@ fn defaults(kind: &str) -> Value {
             "intermediate_size": 22016, "vocab_size": 151_936, "max_position_embeddings": 32768,
             "head_dim": 128,
         }),
-        "qwen2_5_vl_text" => json!({
+        "qwen2_vl_text" | "qwen2_5_vl_text" => json!({
             "hidden_size": 8192, "intermediate_size": 29568, "num_hidden_layers": 80,
             "num_attention_heads": 64, "num_key_value_heads": 8, "vocab_size": 152_064,
             "rms_norm_eps": 1e-5, "max_position_embeddings": 32768, "rope_theta": 1e6,
@@ -247,6 +282,12 @@ fn defaults(kind: &str) -> Value {
         "qwen3_vl_text" => json!({
             "intermediate_size": 22016, "vocab_size": 151_936, "max_position_embeddings": 128_000,
             "rope_theta": 5e5, "head_dim": 128,
+        }),
+        "qwen3_vl_moe_text" => json!({
+            "hidden_size": 2048, "intermediate_size": 5632, "num_hidden_layers": 24,
+            "num_attention_heads": 16, "vocab_size": 151_936, "max_position_embeddings": 128_000,
+            "rope_theta": 5e5, "num_experts": 60, "num_experts_per_tok": 4,
+            "moe_intermediate_size": 1408, "decoder_sparse_step": 1,
         }),
         _ => json!({}),
     };

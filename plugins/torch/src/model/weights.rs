@@ -109,6 +109,15 @@ impl Weights {
         let found = layout.checked(&sources)?;
         let reading = |(name, tensor): (&String, &Tensor)| {
             let Found { files, stored, .. } = found.get(name).ok_or_else(|| not_loaded(name))?;
+            // Experts are stored in one of two orientations.
+            if stored.shape != tensor.size() {
+                let (theirs, ours) = (&stored.shape, tensor.size());
+                let reason = format!("{name} has shape {theirs:?}, that of the loaded model {ours:?}");
+                return Err(TorchError::checkpoint(
+                    folder,
+                    format!("{reason}; load this folder as policy.model"),
+                ));
+            }
             Ok(Reading { files, stored, target: tensor.f_detach()? })
         };
         let readings = self.tensors.iter().map(reading).collect::<Result<Vec<_>>>()?;

@@ -15,11 +15,20 @@ use safetensors::SafeTensors;
 use serde_json::Value;
 
 /// Every family that transformers' goldens cover.
-pub const FAMILIES: [&str; 5] = ["llava", "video_llava", "llava_next_video", "qwen2_5_vl", "qwen3_vl"];
+pub const FAMILIES: [&str; 7] =
+    ["llava", "video_llava", "llava_next_video", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe"];
 
 /// Every golden of transformers: those of the families, and a clip that is longer than it is wide.
-pub const GOLDENS: [&str; 6] =
-    ["llava", "video_llava", "llava_next_video", "qwen2_5_vl", "qwen3_vl", "qwen2_5_vl_time"];
+pub const GOLDENS: [&str; 8] = [
+    "llava",
+    "video_llava",
+    "llava_next_video",
+    "qwen2_vl",
+    "qwen2_5_vl",
+    "qwen3_vl",
+    "qwen3_vl_moe",
+    "qwen2_5_vl_time",
+];
 
 /// The repository's goldens, or those that `make.py` has put into `ISR_GOLDEN`.
 pub fn folder() -> PathBuf {

@@ -54,7 +54,7 @@ impl Family {
 }
 
 /// Every supported checkpoint format.
-static FAMILIES: [Family; 6] = [
+static FAMILIES: [Family; 8] = [
     // LlavaForConditionalGeneration: one image tower; a video is its frames as images.
     Family { uses_image_processor: true, ..Family::new("llava", llava::parse_llava) },
     // VideoLlavaForConditionalGeneration: an image tower and a video tower.
@@ -63,10 +63,14 @@ static FAMILIES: [Family; 6] = [
     Family::new("llava_next_video", llava::parse_next_video),
     // LlavaLlamaForCausalLM of the LLaVA repositories, as LLaVA-Hound and ISR-DPO release it.
     Family { complete: llava_llama::complete, ..Family::new("llava_llama", llava_llama::parse) },
+    // Qwen2VLForConditionalGeneration.
+    Family::new("qwen2_vl", qwen::parse_qwen2),
     // Qwen2_5_VLForConditionalGeneration.
     Family::new("qwen2_5_vl", qwen::parse_qwen2_5),
     // Qwen3VLForConditionalGeneration.
     Family::new("qwen3_vl", qwen::parse_qwen3),
+    // Qwen3VLMoeForConditionalGeneration.
+    Family::new("qwen3_vl_moe", qwen::parse_qwen3_moe),
 ];
 
 /// Reads the config of a checkpoint folder: `config.json`, and the files of its image or video processor.

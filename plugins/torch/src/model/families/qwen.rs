@@ -1,4 +1,5 @@
-//! Qwen2.5-VL (arXiv 2502.13923) and Qwen3-VL (arXiv 2511.21631), as transformers 5 has them.
+//! Qwen2-VL (arXiv 2409.12191), Qwen2.5-VL (arXiv 2502.13923) and Qwen3-VL (arXiv 2511.21631), dense and with sparse
+//! experts, as transformers 5 has them.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -20,10 +21,25 @@ const START: &str = "<|vision_start|>";
 const VIDEO: &str = "<|video_pad|>";
 const END: &str = "<|vision_end|>";
 
+/// Interprets a config of Qwen2-VL; its own files have the decoder's settings at the top level.
+pub(super) fn parse_qwen2(source: Value) -> std::result::Result<ModelConfig, String> {
+    let vision = QwenVision::qwen2(section(&source)?)?;
+    parse_by_frame(source, "qwen2_vl_text", vision, layout_in_steps)
+}
+
 /// Interprets a config of Qwen2.5-VL; its own files have the decoder's settings at the top level.
 pub(super) fn parse_qwen2_5(source: Value) -> std::result::Result<ModelConfig, String> {
     let vision = QwenVision::qwen2_5(section(&source)?)?;
-    // The budget bounds each frame.
+    parse_by_frame(source, "qwen2_5_vl_text", vision, layout_with_time)
+}
+
+/// Interprets a config with the given tower, whose budget of pixels bounds each frame.
+fn parse_by_frame(
+    source: Value,
+    decoder_kind: &str,
+    vision: QwenVision,
+    layout: fn(&ModelConfig, &Frames) -> Result<PromptLayout>,
+) -> std::result::Result<ModelConfig, String> {
     let patches = PatchProcessor {
         patch: vision.patch_size,
         temporal: vision.temporal_patch_size,
@@ -35,13 +51,22 @@ pub(super) fn parse_qwen2_5(source: Value) -> std::result::Result<ModelConfig, S
         max_video_tokens: 128_000,
         normalization: Normalization::CLIP,
     };
-    let names = TensorNames { canonical, saved: saved_qwen2_5, module: transformers_module };
-    let text = TextConfig::parse(decoder(&source), "qwen2_5_vl_text")?;
-    parse(source, names, text, vision, patches, layout_with_time)
+    let names = TensorNames { canonical, saved: saved_qwen2, module: transformers_module };
+    let text = TextConfig::parse(decoder(&source), decoder_kind)?;
+    parse(source, names, text, vision, patches, layout)
 }
 
 /// Interprets a config of Qwen3-VL.
 pub(super) fn parse_qwen3(source: Value) -> std::result::Result<ModelConfig, String> {
+    parse_with_timestamps(source, "qwen3_vl_text")
+}
+
+/// Interprets a config of Qwen3-VL with sparse experts.
+pub(super) fn parse_qwen3_moe(source: Value) -> std::result::Result<ModelConfig, String> {
+    parse_with_timestamps(source, "qwen3_vl_moe_text")
+}
+
+fn parse_with_timestamps(source: Value, decoder_kind: &str) -> std::result::Result<ModelConfig, String> {
     let vision = QwenVision::qwen3(section(&source)?)?;
     // The budget bounds all frames together.
     let patches = PatchProcessor {
@@ -56,7 +81,7 @@ pub(super) fn parse_qwen3(source: Value) -> std::result::Result<ModelConfig, Str
         normalization: Normalization { mean: [0.5; 3], std: [0.5; 3] },
     };
     let names = TensorNames { canonical, saved: saved_qwen3, module: transformers_module };
-    let text = TextConfig::parse(decoder(&source), "qwen3_vl_text")?;
+    let text = TextConfig::parse(decoder(&source), decoder_kind)?;
     parse(source, names, text, vision, patches, layout_with_timestamps)
 }
 
@@ -64,7 +89,7 @@ fn section(source: &Value) -> std::result::Result<&Value, String> {
     source.get("vision_config").ok_or_else(|| "`vision_config` is missing".to_owned())
 }
 
-/// Returns the decoder's section; the config itself where it has none, as in the files of Qwen2.5-VL's first release.
+/// Returns the decoder's section; the config itself where it has none, as in the first releases of Qwen2-VL and Qwen2.5-VL.
 fn decoder(source: &Value) -> &Value {
     source.get("text_config").filter(|section| !section.is_null()).unwrap_or(source)
 }
@@ -114,8 +139,8 @@ fn canonical(name: &str) -> String {
     }
 }
 
-/// Maps this crate's tensor names to those that transformers 5 saves for Qwen2.5-VL: those of its first release.
-fn saved_qwen2_5(canonical: &str) -> String {
+/// Maps this crate's tensor names to those that transformers 5 saves for Qwen2-VL and Qwen2.5-VL: those of their first releases.
+fn saved_qwen2(canonical: &str) -> String {
     match canonical.strip_prefix("language_model.model.") {
         Some(rest) => format!("model.{rest}"),
         None => canonical.strip_prefix("language_model.").unwrap_or(canonical).to_owned(),
@@ -136,6 +161,12 @@ fn vision(config: &ModelConfig) -> Result<&QwenVision> {
         VisionConfig::Qwen(vision) => Ok(vision),
         VisionConfig::Clip(_) => Err(TorchError::Engine("a Qwen model with a CLIP tower".to_owned())),
     }
+}
+
+/// Lays out a video as one block whose time axis counts steps (Qwen2-VL).
+fn layout_in_steps(config: &ModelConfig, frames: &Frames) -> Result<PromptLayout> {
+    let grid = config.processor.grid(frames)?;
+    Ok(PromptLayout { text: None, blocks: vec![block(grid, grid.steps, vision(config)?, 1.0)] })
 }
 
 /// Lays out a video as one block whose time axis advances `tokens_per_second` positions a second (Qwen2.5-VL). Seconds
@@ -185,16 +216,16 @@ mod tests {
     fn names_go_there_and_back() {
         let cases = [
             (
-                saved_qwen2_5 as fn(&str) -> String,
+                saved_qwen2 as fn(&str) -> String,
                 "model.layers.0.mlp.up_proj.weight",
                 "language_model.model.layers.0.mlp.up_proj.weight",
             ),
             (
-                saved_qwen2_5 as fn(&str) -> String,
+                saved_qwen2 as fn(&str) -> String,
                 "visual.blocks.0.norm1.weight",
                 "visual.blocks.0.norm1.weight",
             ),
-            (saved_qwen2_5 as fn(&str) -> String, "lm_head.weight", "language_model.lm_head.weight"),
+            (saved_qwen2 as fn(&str) -> String, "lm_head.weight", "language_model.lm_head.weight"),
             (saved_qwen3, "model.language_model.norm.weight", "language_model.model.norm.weight"),
             (saved_qwen3, "model.visual.pos_embed.weight", "visual.pos_embed.weight"),
             (saved_qwen3, "lm_head.weight", "language_model.lm_head.weight"),

@@ -1,5 +1,6 @@
 //! Qwen-VL's vision transformer at native resolution: patches of two frames, rotary positions of rows and columns,
 //! attention within a step of time. As transformers 5 computes it:
+//! - Qwen2-VL (`Qwen2VisionTransformerPretrainedModel`): LayerNorm, approximate GELU;
 //! - Qwen2.5-VL (`Qwen2_5_VisionTransformerPretrainedModel`): RMSNorm, SwiGLU, windows in most layers;
 //! - Qwen3-VL (`Qwen3VLVisionModel`): LayerNorm, GELU, learned positions, DeepStack features.
 
@@ -41,11 +42,10 @@ pub(crate) struct QwenTower {
 impl QwenTower {
     /// Takes the tower's tensors from `weights`.
     pub(crate) fn new(weights: &Weights, config: &QwenVision) -> Result<Self> {
-        let rms = !config.is_qwen3();
+        let (rms, [up, down]) = (config.is_qwen2_5(), config.mlp_parts());
         let block = |index: i64| -> Result<Block> {
             let at = |name: &str| format!("{PREFIX}.blocks.{index}.{name}");
             let linear = |name: &str| Linear::new(weights, &at(name));
-            let (up, down) = if rms { ("up_proj", "down_proj") } else { ("linear_fc1", "linear_fc2") };
             Ok(Block {
                 norm1: Norm::new(weights, &at("norm1"), rms)?,
                 qkv: linear("attn.qkv")?,

@@ -1,4 +1,4 @@
-//! `vision_config` of Qwen2.5-VL and Qwen3-VL, and the tensors that it requires.
+//! `vision_config` of Qwen2-VL, Qwen2.5-VL and Qwen3-VL, and the tensors that it requires.
 
 use std::collections::HashMap;
 
@@ -48,6 +48,33 @@ pub(crate) struct QwenVision {
 impl QwenVision {
     /// Prefix of the tower's tensors, dot included.
     pub(crate) const PREFIX: &'static str = "visual.";
+
+    /// Parses `vision_config` of Qwen2-VL, whose `hidden_size` is the decoder's width, and `embed_dim` that of the tower.
+    pub(crate) fn qwen2(section: &Value) -> std::result::Result<Self, String> {
+        check_object("vision_config", section)?;
+        let own = with_defaults(section, json!({ "embed_dim": 1280, "hidden_size": 3584, "mlp_ratio": 4 }));
+        let integer =
+            |key: &str| own[key].as_i64().ok_or_else(|| format!("vision_config.{key} is no integer"));
+        let (width, out) = (integer("embed_dim")?, integer("hidden_size")?);
+        let ratio = own["mlp_ratio"].as_f64().ok_or("vision_config.mlp_ratio is no number")?;
+        check_sizes("vision_config", &[("embed_dim", width, WIDTH), ("hidden_size", out, WIDTH)])?;
+        let defaults = json!({
+            "depth": 32, "num_heads": 16, "hidden_act": "quick_gelu", "patch_size": 14,
+            "temporal_patch_size": 2, "spatial_merge_size": 2,
+        });
+        let mut given = section.clone();
+        given["hidden_size"] = json!(width);
+        given["intermediate_size"] = json!((width as f64 * ratio) as i64);
+        given["out_hidden_size"] = json!(out);
+        let foreign = [
+            "window_size",
+            "fullatt_block_indexes",
+            "tokens_per_second",
+            "num_position_embeddings",
+            "deepstack_visual_indexes",
+        ];
+        Self::parse(&given, defaults, &foreign)
+    }
 
     /// Parses `vision_config` of Qwen2.5-VL.
     pub(crate) fn qwen2_5(section: &Value) -> std::result::Result<Self, String> {
@@ -131,6 +158,20 @@ impl QwenVision {
         self.deepstack_visual_indexes.len() as i64
     }
 
+    /// Returns whether norms are RMSNorm and MLPs SwiGLU: the tower is Qwen2.5-VL's, which has windows.
+    pub(super) fn is_qwen2_5(&self) -> bool {
+        self.window_size.is_some()
+    }
+
+    /// Returns the names of an MLP's first and last linear layer.
+    pub(super) fn mlp_parts(&self) -> [&'static str; 2] {
+        match (self.is_qwen3(), self.is_qwen2_5()) {
+            (true, _) => ["linear_fc1", "linear_fc2"],
+            (false, true) => ["up_proj", "down_proj"],
+            (false, false) => ["fc1", "fc2"],
+        }
+    }
+
     /// Returns whether the tower is Qwen3-VL's, which has learned positions.
     pub(super) fn is_qwen3(&self) -> bool {
         self.num_position_embeddings.is_some()
@@ -156,14 +197,15 @@ impl QwenVision {
             add(&format!("{name}.weight"), &[out, input]);
             add(&format!("{name}.bias"), &[out]);
         };
-        let mlp: &[(&str, i64, i64)] = match self.is_qwen3() {
-            true => &[("linear_fc1", inner, width), ("linear_fc2", width, inner)],
-            false => &[("gate_proj", inner, width), ("up_proj", inner, width), ("down_proj", width, inner)],
-        };
+        let [up, down] = self.mlp_parts();
+        let mut mlp = vec![(up, inner, width), (down, width, inner)];
+        if self.is_qwen2_5() {
+            mlp.push(("gate_proj", inner, width));
+        }
         for layer in 0..self.depth {
             linear(&format!("blocks.{layer}.attn.qkv"), 3 * width, width);
             linear(&format!("blocks.{layer}.attn.proj"), width, width);
-            for (name, out, input) in mlp {
+            for (name, out, input) in &mlp {
                 linear(&format!("blocks.{layer}.mlp.{name}"), *out, *input);
             }
         }
@@ -183,7 +225,7 @@ impl QwenVision {
         );
         for (name, width) in norms {
             add(&format!("{name}.weight"), &[width]);
-            if self.is_qwen3() {
+            if !self.is_qwen2_5() {
                 add(&format!("{name}.bias"), &[width]);
             }
         }

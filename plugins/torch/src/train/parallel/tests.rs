@@ -1,7 +1,7 @@
 //! Steps of several processes, as threads, against those of one.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use isr_api::{
@@ -64,6 +64,8 @@ struct End {
 
 #[derive(Clone)]
 struct Setting {
+    /// Checkpoint among the goldens.
+    model: &'static str,
     training: TrainingConfig,
     loss: Loss,
     /// Examples of each step.
@@ -74,6 +76,7 @@ impl Setting {
     fn new(loss: Loss) -> Self {
         let batch = |step: usize| (0..5 + step % 2).map(|at| step + at).collect();
         Self {
+            model: "tiny_llava",
             training: TrainingConfig::default(),
             loss,
             batches: (0..STEPS as usize).map(batch).collect(),
@@ -106,13 +109,16 @@ pub(crate) fn model_folder() -> PathBuf {
 }
 
 fn load(training: &TrainingConfig) -> (VideoLmm, Chat) {
-    let folder = model_folder();
-    let config = read_config(&folder).unwrap();
+    load_from(&model_folder(), training)
+}
+
+fn load_from(folder: &Path, training: &TrainingConfig) -> (VideoLmm, Chat) {
+    let config = read_config(folder).unwrap();
     let parts = training.parts(&config);
     let lora = training.lora.clone();
-    let adapter = lora.map(|lora| Adapter::create(lora, 3, &folder, config.names, parts, Device::Cpu));
-    let model = VideoLmm::load(&folder, adapter, Kind::Float, Device::Cpu).unwrap();
-    let chat = Chat::read(&folder, &model.config, None).unwrap();
+    let adapter = lora.map(|lora| Adapter::create(lora, 3, folder, config.names, parts, Device::Cpu));
+    let model = VideoLmm::load(folder, adapter, Kind::Float, Device::Cpu).unwrap();
+    let chat = Chat::read(folder, &model.config, None).unwrap();
     (model, chat)
 }
 
@@ -144,9 +150,10 @@ pub(crate) fn step(numbers: &[usize], step: u64) -> TrainStep {
 }
 
 fn train(count: usize, setting: &Setting) -> Vec<End> {
-    let Setting { training, loss, batches } = setting;
+    let Setting { model, training, loss, batches } = setting;
+    let folder = model_folder().with_file_name(model);
     on_threads(count, |rank, group| {
-        let (mut model, chat) = load(training);
+        let (mut model, chat) = load_from(&folder, training);
         let mut trainer = Trainer::new(training.clone(), &model, collectives(group.as_ref())).unwrap();
         let objective = Objective::new(*loss);
         let mut reports = Vec::new();
@@ -223,6 +230,12 @@ fn processes_train_full_weights_as_one_does() {
     for loss in Loss::ALL {
         check(&Setting::new(loss), if loss == Loss::Dpo { &[1, 2, 3, 4] } else { &[2, 4] });
     }
+}
+
+/// Whole experts are among the weights of a layer, and steps in which no token goes through some of them are, too.
+#[test]
+fn processes_train_experts_as_one_does() {
+    check(&Setting { model: "tiny_qwen3_vl_moe", ..Setting::new(Loss::Dpo) }, &[2, 3]);
 }
 
 #[test]
