@@ -10,6 +10,7 @@ mod hostile;
 mod kinds;
 mod messages;
 mod models;
+mod models_faults;
 mod policy;
 mod run;
 mod sessions;
