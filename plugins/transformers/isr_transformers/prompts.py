@@ -116,11 +116,11 @@ class Prompts:
         return parts
 
     def tokenized(self, conversation, videos, escapes):
-        settings = {"return_tensors": "pt"}
+        settings = {}
         if videos and self.takes_videos:
             settings.update(do_sample_frames=False, video_metadata=[metadata(video) for video in videos])
         return self.processor.apply_chat_template(
-            [conversation], add_generation_prompt=True, tokenize=True, return_dict=True,
+            [conversation], add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt",
             sanitize_control_tokens=escapes, processor_kwargs=settings)
 
     def answer_ids(self, continuation) -> List[int]:
