@@ -1,6 +1,8 @@
 """Gradients and AdamW (arXiv 1711.05101, by `torch.optim.AdamW`). Gradients add up in float32, and weights in bfloat16
 have float32 master copies."""
 
+import hashlib
+
 import torch
 
 
@@ -11,6 +13,7 @@ class Trainer:
         self.loaded, self.training, self.engine, self.prompts = loaded, training, engine, prompts
         self.weights = dict(loaded.trained())
         self.masters, self.optimizer, self.open = {}, None, None
+        self.passes = 0  # forward calls of this step, whose dropout differs
         for name, weight in self.weights.items():
             weight.register_post_accumulate_grad_hook(self.gathered(name))
 
@@ -38,10 +41,11 @@ class Trainer:
         self.open = None
         if self.optimizer is None or step == 0 and self.has_stepped():
             self.reset()
-        torch.manual_seed(seed & (1 << 63) - 1)  # dropout
+        torch.manual_seed(dropout_seed(seed, self.passes))
+        self.passes += 1
         self.loaded.net.train()
-        for module in (self.loaded.net.get_encoder(modality="image"),):
-            module.train(self.training.tower)
+        if not self.training.tower:
+            self.loaded.net.get_encoder(modality="image").eval()
         try:
             answers = [self.prompts.answer_ids(it.continuation) for it in sequences]
             logprobs = [self.engine.logprobs(self.prompts.render(it.prompt), ids) for it, ids in zip(sequences, answers)]
@@ -58,8 +62,8 @@ class Trainer:
         sizes = [len(it) for it in gradients], [it.numel() for it in logprobs]
         if sizes[0] != sizes[1]:
             raise ValueError(f"backward got gradients of {sizes[0]} tokens for sequences of {sizes[1]}")
-        was_training = self.training.gradient_checkpointing
-        self.loaded.net.train(was_training)  # recomputed layers must drop out as before
+        # Layers that are recomputed draw the same dropout again; without that, the mode does not matter here.
+        self.loaded.net.train(self.training.gradient_checkpointing)
         for logps, gradient in zip(logprobs, gradients):
             (logps * torch.tensor(gradient, device=logps.device)).sum().backward()
         self.loaded.net.eval()
@@ -90,7 +94,7 @@ class Trainer:
 
     def zero(self):
         """Drops gradients."""
-        self.open = None
+        self.open, self.passes = None, 0
         for weight in [*self.masters.values(), *self.weights.values()]:
             weight.grad = None
 
@@ -125,3 +129,8 @@ class Trainer:
             if kept:
                 self.optimizer.state[master] = {key: value.clone() if key == "step" else value.to(master.device, copy=True)
                                                 for key, value in kept.items()}
+
+
+def dropout_seed(seed, number):
+    """The seed of a forward call's dropout."""
+    return int.from_bytes(hashlib.sha256(f"{seed} {number}".encode()).digest()[:7], "little")

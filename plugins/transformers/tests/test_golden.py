@@ -31,7 +31,7 @@ def golden(request, policy, video):
     if not request.param.startswith("qwen"):
         prompt.insert(0, Message("system", [SYSTEM]))
     training = {"weight_decay": numbers["adamw_5_steps"]["weight_decay"]}
-    return policy(numbers["model"].removeprefix("tiny_"), training=training), prompt, numbers, tensors
+    return policy(numbers.get("model", request.param).removeprefix("tiny_"), training=training), prompt, numbers, tensors
 
 
 def answers(numbers):
