@@ -35,7 +35,8 @@ class LoadedModel:
             for parameter in trained_parameters(self.net, settings.training):
                 parameter.requires_grad_(True)
         if settings.training.gradient_checkpointing:
-            self.net.gradient_checkpointing_enable({"use_reentrant": False})
+            enable = getattr(self.net, "activation_checkpointing_enable", None) or self.net.gradient_checkpointing_enable
+            enable({"use_reentrant": False})
 
     def read(self, folder):
         """The model of a checkpoint on the host. A ValueError where tensors are missing, unknown or of another shape:

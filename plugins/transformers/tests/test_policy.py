@@ -157,7 +157,7 @@ def test_gradient_checkpointing_gives_the_same_gradients(policy, video):
         computed = []
         for it in (policy("qwen3_vl", training={**training, "gradient_checkpointing": chosen}) for chosen in (False, True)):
             calls = []
-            it.loaded.net.get_decoder().layers[0].mlp.register_forward_hook(lambda *_: calls.append(1))
+            it.loaded.net.get_decoder().layers[0].mlp.register_forward_pre_hook(lambda *_: calls.append(1))
             computed.append((gradients(it, pair), len(calls)))
         (plain, once), (saved, twice) = computed
         assert (once, twice) == (2, 4)  # two sequences, computed again in the backward pass
