@@ -3,7 +3,7 @@
 import os
 
 import torch
-from peft import get_peft_model_state_dict
+from peft import PeftConfig, get_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 
 MODEL, TRAINER_STATE = "model", "trainer_state"
@@ -49,6 +49,10 @@ def read_weights(folder, loaded):
     file = os.path.join(folder, ADAPTER)
     if not os.path.exists(file):
         raise ValueError(f"{folder} has no {ADAPTER}: it is no checkpoint of an adapter, which training.lora asks for")
+    scales = [(it.r, it.lora_alpha, it.use_rslora) for it in
+              (PeftConfig.from_pretrained(folder), loaded.adapted.peft_config["default"])]
+    if scales[0] != scales[1]:
+        raise ValueError(f"{folder} has an adapter of (rank, alpha, rslora) = {scales[0]}, and the policy one of {scales[1]}")
     return load_file(file)
 
 

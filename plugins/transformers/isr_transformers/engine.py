@@ -23,9 +23,9 @@ class Engine:
     """Runs a model on one sequence at a time, without padding, so that sums are taken in the same order whatever else
     there is to compute."""
 
-    def __init__(self, loaded, training, cache):
+    def __init__(self, loaded, cache):
         self.net, self.device, self.dtype = loaded.net, loaded.device, loaded.dtype
-        self.features = CachedFeatures(loaded.inner, cache) if loaded.has_frozen_vision(training) else None
+        self.features = CachedFeatures(loaded.inner, cache) if loaded.has_frozen_vision() else None
         self.rotary = [module for module in self.net.modules() if hasattr(module, "rope_deltas")]
         self.keeps_tail = "logits_to_keep" in inspect.signature(self.net.forward).parameters
 

@@ -6,6 +6,7 @@ import os
 import torch
 from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
+from transformers.utils import logging
 
 from .settings import ALL_LINEAR
 
@@ -18,6 +19,7 @@ class LoadedModel:
     """A model with its processor. `net` computes; `adapted` is PEFT's wrapper of it where LoRA is trained, else None."""
 
     def __init__(self, settings):
+        logging.disable_progress_bar()  # stderr is isr's log
         self.device = choose_device(settings.device)
         base, adapter = resolve(settings.model)
         self.source = base
@@ -26,6 +28,7 @@ class LoadedModel:
         self.dtype = choose_dtype(settings.dtype, base, self.device, self.remote)
         self.attention = None if settings.attention == "auto" else settings.attention
         self.net = self.read(base).to(self.device)
+        complete(self.processor, self.net.config)
         self.inner = getattr(self.net, "model", self.net)
         if self.net.config.model_type in CORRECTED:
             self.inner.get_rope_index = trained_positions(self.inner.get_rope_index)
@@ -70,10 +73,21 @@ class LoadedModel:
         """Names and parameters that are trained."""
         return [(name, it) for name, it in self.net.named_parameters() if it.requires_grad]
 
-    def has_frozen_vision(self, training):
+    def has_frozen_vision(self):
         """Whether features of a video stay the same in training."""
-        names = "".join(f" {name}" for name, _ in self.trained())
-        return not (training.tower or training.projector) and "vision" not in names and "visual" not in names
+        part = parts(self.net)
+        return all(part[name] == "language_model" for name, _ in self.trained())
+
+
+def complete(processor, config):
+    """Gives the processor of an older LLaVA checkpoint, which has no `processor_config.json`, what decides how many tokens
+    a picture takes."""
+    vision = getattr(config, "vision_config", None)
+    if vision is None or getattr(processor, "patch_size", 0) is not None:
+        return
+    processor.patch_size = vision.patch_size
+    processor.vision_feature_select_strategy = config.vision_feature_select_strategy
+    processor.num_additional_image_tokens = int(vision.model_type == "clip_vision_model")  # its class token
 
 
 def resolve(model):

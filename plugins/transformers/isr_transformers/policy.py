@@ -39,7 +39,7 @@ class Transformers(Policy):
         self.checkpoint, self.cache = checkpoint, ByteCache(settings.cache_mb << 20)
         self.loaded = LoadedModel(settings)
         self.prompts = Prompts(self.loaded, self.cache)
-        self.engine = Engine(self.loaded, settings.training, self.cache)
+        self.engine = Engine(self.loaded, self.cache)
         self.decoder = Decoder(self.engine, self.prompts, settings.batch)
         self.trainer = Trainer(self.loaded, settings.training, self.engine, self.prompts)
         self.digest = WeightDigest(self.loaded.net, self.identity())

@@ -242,6 +242,12 @@ def test_a_failed_load_changes_nothing(training, policy, video, tmp_path):
         assert state.keys() == next_step.keys() and all(torch.equal(state[key], next_step[key]) for key in state)
 
 
+def test_an_adapter_of_another_scale_is_refused(policy, tmp_path):
+    policy("qwen3_vl", training={"lora": {"rank": 4, "alpha": 8}}).save(str(tmp_path), "model")
+    with pytest.raises(ValueError, match="alpha"):
+        policy("qwen3_vl", training={"lora": {"rank": 4, "alpha": 16}}).load(str(tmp_path), "model")
+
+
 def test_an_adapter_folder_is_trained_further(policy, video, tmp_path):
     pair = [clips.sequence(clips.asked(video()), text) for text in ANSWERS]
     it = policy("qwen3_vl", training={"lora": {"rank": 4}})
