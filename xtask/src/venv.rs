@@ -86,7 +86,7 @@ fn install(home: &Path, python: &Path, requirements: &str) -> Result<()> {
     rest.extend(TORCH_NEEDS);
     pip_install(python, &rest)?;
     let beside = home.join("torchvision").to_string_lossy().into_owned();
-    pip_install(python, &["--no-deps", "--target", &beside, TORCHVISION])?;
+    pip_install(python, &["--no-deps", "--target", beside.as_str(), TORCHVISION])?;
     let Err(error) = without_cuda(home, python) else {
         return Ok(());
     };

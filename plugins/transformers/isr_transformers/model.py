@@ -55,18 +55,22 @@ class LoadedModel:
     def adapt(self, training, folder):
         """PEFT's wrapper of the model, from the folder of an adapter or new; None without LoRA."""
         if folder is not None:
-            return PeftModel.from_pretrained(self.net, folder, is_trainable=True)
-        if training.lora is None:
+            adapted = PeftModel.from_pretrained(self.net, folder, is_trainable=True)
+        elif training.lora is None:
             return None
-        lora = training.lora
-        config = LoraConfig(
-            r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, use_rslora=lora.rslora,
-            target_modules=linear_layers(self.net, training), bias="none")
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(lora.seed)
-            adapted = get_peft_model(self.net, config)
-        adapted.peft_config["default"].base_model_name_or_path = os.path.abspath(self.source) if os.path.isdir(
-            self.source) else self.source
+        else:
+            lora = training.lora
+            config = LoraConfig(
+                r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, use_rslora=lora.rslora,
+                target_modules=linear_layers(self.net, training), bias="none")
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(lora.seed)
+                adapted = get_peft_model(self.net, config)
+        config = adapted.peft_config["default"]
+        is_folder = os.path.isdir(self.source)
+        config.base_model_name_or_path = os.path.abspath(self.source) if is_folder else self.source
+        if not isinstance(config.target_modules, str):
+            config.target_modules = sorted(config.target_modules)  # a set is saved in another order each time
         return adapted
 
     def trained(self):

@@ -1,5 +1,6 @@
 """What holds for each family: sampling, scoring, training, checkpoints."""
 
+import json
 import os
 
 import numpy
@@ -164,6 +165,8 @@ def test_a_saved_adapter_is_pefts_own(family, folder, policy, pair, tmp_path):
     dpo.train(it, pair, references, 0)
     it.save(str(tmp_path), "model")
     assert sorted(os.listdir(tmp_path)) == ["README.md", "adapter_config.json", "adapter_model.safetensors"]
+    targets = json.loads((tmp_path / "adapter_config.json").read_text())["target_modules"]
+    assert targets == sorted(targets)
     assert not any("vision" in name or "visual" in name for name in load_file(tmp_path / "adapter_model.safetensors"))
     base = AutoModelForImageTextToText.from_pretrained(folder(family), dtype=torch.float32, attn_implementation="eager")
     adapted = PeftModel.from_pretrained(base, tmp_path)
