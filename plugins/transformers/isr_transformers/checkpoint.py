@@ -48,11 +48,11 @@ def read_weights(folder, loaded):
         return loaded.read(folder).state_dict()
     file = os.path.join(folder, ADAPTER)
     if not os.path.exists(file):
-        raise ValueError(f"{folder} has no {ADAPTER}: it is no checkpoint of an adapter, which training.lora asks for")
+        raise ValueError(f"{folder} has no {ADAPTER}, so it is no checkpoint of an adapter, which the policy trains")
     scales = [(it.r, it.lora_alpha, it.use_rslora) for it in
               (PeftConfig.from_pretrained(folder), loaded.adapted.peft_config["default"])]
     if scales[0] != scales[1]:
-        raise ValueError(f"{folder} has an adapter of (rank, alpha, rslora) = {scales[0]}, and the policy one of {scales[1]}")
+        raise ValueError(f"{folder}: an adapter of (rank, alpha, rslora) {scales[0]}, while the policy's has {scales[1]}")
     return load_file(file)
 
 

@@ -46,7 +46,7 @@ class LoadedModel:
         transformers makes up what is missing."""
         chosen = {} if self.attention is None else {"attn_implementation": self.attention}
         net, report = AutoModelForImageTextToText.from_pretrained(
-            folder, dtype=self.dtype, output_loading_info=True, **chosen, **self.remote)
+            folder, dtype=self.dtype, output_loading_info=True, use_safetensors=True, **chosen, **self.remote)
         for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
             if found := sorted(str(it) for it in report.get(kind) or []):
                 raise ValueError(f"{folder}: {len(found)} {kind.replace('_', ' ')}, such as {found[0]}")
@@ -99,6 +99,8 @@ def resolve(model):
     file = os.path.join(model, ADAPTER)
     if not os.path.exists(file):
         return model, None
+    if not os.path.exists(os.path.join(model, "adapter_model.safetensors")):
+        raise ValueError(f"{model} has no adapter_model.safetensors")
     base = PeftConfig.from_pretrained(model).base_model_name_or_path
     if not base:
         raise ValueError(f"{file} names no base (base_model_name_or_path)")
@@ -107,11 +109,16 @@ def resolve(model):
 
 
 def choose_device(name):
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    device = torch.device(name)
-    if device.type == "cuda" and not torch.cuda.is_available():
+    """A device by its setting. Of several processes on a machine (`isr run --processes`), each takes a GPU of its own."""
+    if name == "auto" and not torch.cuda.is_available():
+        return torch.device("cpu")
+    device = torch.device("cuda" if name == "auto" else name)
+    if device.type != "cuda":
+        return device
+    if not torch.cuda.is_available():
         raise ValueError(f"device is {name}, but torch finds no CUDA device; set device = \"cpu\"")
+    if device.index is None:
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)) % torch.cuda.device_count())
     return device
 
 

@@ -64,7 +64,8 @@ class Settings:
         "", "Checkpoint folder, relative to the current directory, or hub name; or the folder of a PEFT adapter that names "
         "its base, which is then trained further.", type="string", minLength=1)
     device: str = setting(
-        "auto", "Device: `auto` (a GPU if there is one), `cpu`, `cuda` or `cuda:N`. Default `auto`.", type="string")
+        "auto", "Device: `auto` (a GPU if there is one), `cpu`, `cuda` or `cuda:N`. Of several processes on a machine, `auto` "
+        "and `cuda` give each a GPU of its own. Default `auto`.", type="string")
     dtype: str = setting(
         "auto", "Dtype of weights and activations: `float32`, `bfloat16` or `auto`, which on a GPU is that of the "
         "checkpoint (bfloat16 for float16), on a CPU `float32`. Default `auto`.",

@@ -59,4 +59,4 @@ def test_five_steps_of_dpo(golden):
     wanted = numbers["adamw_5_steps"]
     steps = [dpo.train(policy, sequences, references, step, wanted["lr"]) for step in range(5)]
     numpy.testing.assert_allclose([loss for loss, _ in steps], wanted["losses_before_step"], atol=1e-4)
-    numpy.testing.assert_allclose([norm for _, norm in steps], wanted["grad_norms_before_clip"], rtol=1e-3)
+    numpy.testing.assert_allclose([norm for _, norm in steps], wanted["grad_norms_before_clip"], rtol=1e-4)

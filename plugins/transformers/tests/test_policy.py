@@ -11,6 +11,7 @@ import clips
 import dpo
 from isr_transformers import Transformers
 from isr_transformers.decode import pick, uniform_numbers
+from isr_transformers.model import choose_device
 
 ANSWERS = ["The dog runs.", "A red cup on the table, then nothing."]
 
@@ -25,6 +26,18 @@ ANSWERS = ["The dog runs.", "A red cup on the table, then nothing."]
 def test_a_bad_setting_is_named(settings, named, policy):
     with pytest.raises(ValueError, match=named):
         policy("qwen3_vl", **settings)
+
+
+def test_each_process_of_a_machine_takes_a_gpu_of_its_own(monkeypatch):
+    if not torch.cuda.is_available():
+        assert choose_device("auto") == torch.device("cpu")
+        with pytest.raises(ValueError, match="cpu"):
+            choose_device("cuda")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    assert choose_device("auto") == torch.device("cuda:0")
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    assert [str(choose_device(name)) for name in ("auto", "cuda", "cuda:1", "cpu")] == ["cuda:3", "cuda:3", "cuda:1", "cpu"]
 
 
 def test_the_schema_has_a_help_text_for_each_setting():
@@ -140,7 +153,8 @@ def test_a_trained_tower_and_projector_get_gradients(policy, video):
     before = {name: weight.clone() for name, weight in it.loaded.net.named_parameters()}
     losses = [dpo.train(it, pair, references, step)[0] for step in range(2)]
     assert losses[1] < losses[0]
-    changed = {name.split(".")[1] for name, weight in it.loaded.net.named_parameters() if not torch.equal(weight, before[name])}
+    weights = it.loaded.net.named_parameters()
+    changed = {name.split(".")[1] for name, weight in weights if not torch.equal(weight, before[name])}
     assert {"vision_tower", "multi_modal_projector"} <= changed and "language_model" not in changed
 
 
