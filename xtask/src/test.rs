@@ -19,7 +19,7 @@ use crate::{browser, clusters, embedder, features, process, repository, venv, zi
 /// What to check.
 #[derive(Args)]
 pub(crate) struct TestArgs {
-    /// Also run tests/python, in a virtual environment made in .venv
+    /// Also run tests/python and plugins/transformers/tests, in a virtual environment made in .venv
     #[arg(long)]
     python: bool,
     /// As the CI does: with --python and a Chromium that is installed by apt-get where it is missing,
@@ -51,6 +51,9 @@ struct Step {
     took: Duration,
     counts: Counts,
 }
+
+/// The folders of Python tests. Each is run by a pytest of its own: they differ in what they can import.
+const PYTHON_TESTS: [&str; 2] = ["tests/python", "plugins/transformers/tests"];
 
 /// pytest's exit status where no test was run: with a filter, not a failure.
 const NO_TESTS: i32 = 5;
@@ -195,14 +198,16 @@ impl<'a> Session<'a> {
             Err(error) => return self.end("venv", failed(&error), start, Counts::default()),
         };
         self.end("venv", Outcome::Ok, start, Counts::default());
-        let mut pytest = Command::new(python);
-        pytest.args(["-m", "pytest", "tests/python", "-q"]);
-        if let Some(filter) = &self.args.filter {
-            pytest.args(["-k", filter]);
+        for tests in PYTHON_TESTS {
+            let mut pytest = Command::new(&python);
+            pytest.args(["-m", "pytest", tests, "-q"]);
+            if let Some(filter) = &self.args.filter {
+                pytest.args(["-k", filter]);
+            }
+            pytest.current_dir(self.root);
+            self.in_ci(&mut pytest);
+            self.suite("pytest", &mut pytest, counts::pytest_line);
         }
-        pytest.current_dir(self.root);
-        self.in_ci(&mut pytest);
-        self.suite("pytest", &mut pytest, counts::pytest_line);
     }
 
     /// Without one, tests/python skips what needs it; in the CI nothing is skipped.

@@ -1,4 +1,4 @@
-//! `.venv`, the virtual environment that `tests/python` runs in.
+//! `.venv`, the virtual environment that `tests/python` and `plugins/transformers/tests` run in.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,6 +17,11 @@ const TORCH_NEEDS: [&str; 7] =
 
 /// torch, and what needs it.
 const NEED_TORCH: [&str; 5] = ["torch==", "accelerate==", "peft==", "trl==", "lmms-eval=="];
+
+/// torchvision, for torch of these requirements. Its compiled operators need the CUDA that is left out, so that no program
+/// of the environment can import it: it stands beside the packages, where `plugins/transformers/tests/conftest.py` takes
+/// the part of it that is Python.
+const TORCHVISION: &str = "torchvision==0.26.0";
 
 /// Whether there is anything to run.
 pub(crate) fn has_tests(root: &Path) -> bool {
@@ -80,6 +85,8 @@ fn install(home: &Path, python: &Path, requirements: &str) -> Result<()> {
     let mut rest = others;
     rest.extend(TORCH_NEEDS);
     pip_install(python, &rest)?;
+    let beside = home.join("torchvision").to_string_lossy().into_owned();
+    pip_install(python, &["--no-deps", "--target", beside.as_str(), TORCHVISION])?;
     let Err(error) = without_cuda(home, python) else {
         return Ok(());
     };
