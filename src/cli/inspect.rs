@@ -99,9 +99,15 @@ impl InspectArgs {
             line(
                 "adapter",
                 format!(
-                    "rank {}, {} parameters, on {}",
+                    "{} of rank {}{}, {} parameters{}, on {}",
+                    adapter.kind,
                     adapter.rank,
+                    if adapter.patterns { " and by patterns" } else { "" },
                     count(adapter.parameters),
+                    match adapter.saved_modules.join(", ") {
+                        none if none.is_empty() => none,
+                        modules => format!(" with {modules} in full"),
+                    },
                     adapter.base
                 ),
             );

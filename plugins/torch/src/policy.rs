@@ -215,7 +215,7 @@ impl TorchPolicyConfig {
             (None, Some(lora)) => {
                 let parts = self.training.parts(&config);
                 let lora = lora.clone();
-                Ok(Some(Adapter::create(lora, run_seed, &paths.base, config.names, parts, device)))
+                Adapter::create(lora, run_seed, &paths.base, config.names, parts, device).map(Some)
             }
             (None, None) => Ok(None),
         }

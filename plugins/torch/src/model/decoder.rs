@@ -84,7 +84,11 @@ impl Decoder {
                 down: linear("mlp.down_proj")?,
             })
         };
-        let head = weights.get(if config.tie_word_embeddings { EMBEDDING } else { HEAD })?;
+        // A tied output layer is there beside the embedding if an adapter unties it.
+        let head = match weights.find(HEAD) {
+            Some(head) => head,
+            None => weights.get(if config.tie_word_embeddings { EMBEDDING } else { HEAD })?,
+        };
         let head = Linear::with_weight(weights, "language_model.lm_head", head)?;
         let (cos, sin) = rotary_tables(config, kind, device)?;
         let axes = config.axes().map_err(TorchError::Engine)?;

@@ -58,6 +58,8 @@ struct FusedLinear {
     adapters: Vec<(Lora, i64, i64)>,
     /// Adapters as two matrices, `[in, ranks]` and `[ranks, out]`.
     low_rank: Option<[Tensor; 2]>,
+    /// Factors of DoRA for the outputs before the bias, `[out]` in float32; `None` of other adapters.
+    factors: Option<Tensor>,
 }
 
 /// Sequences of a step that share a [`GroupCache`], and where their tokens go.
@@ -283,7 +285,7 @@ impl FusedLinear {
         let weight = weights.fused(&weight).map_or_else(|| weights.get(&weight), Ok)?;
         let bias = format!("{fused}.bias");
         let bias = weights.fused(&bias).or_else(|| weights.find(&bias));
-        Ok(Self { weight, bias, adapters, low_rank: None })
+        Ok(Self { weight, bias, adapters, low_rank: None, factors: None })
     }
 
     fn refresh(&mut self, kind: Kind) -> Result<()> {
@@ -291,26 +293,48 @@ impl FusedLinear {
             return Ok(());
         }
         let out = self.weight.size()[0];
-        let (mut inward, mut outward) = (Vec::new(), Vec::new());
+        let (mut inward, mut outward, mut scaled) = (Vec::new(), Vec::new(), None);
         for (lora, first, count) in &self.adapters {
             let [a, b] = lora.matrices()?;
             let wide = Tensor::f_zeros([a.size()[0], out], (kind, a.device()))?;
             wide.f_narrow(1, *first, *count)?.f_copy_(&b.f_transpose(0, 1)?)?;
+            if let Some(factors) = lora.factors(&self.weight.f_narrow(0, *first, *count)?)? {
+                let all = scaled.map_or_else(|| Tensor::f_ones([out], (Kind::Float, a.device())), Ok)?;
+                all.f_narrow(0, *first, *count)?.f_copy_(&factors)?;
+                scaled = Some(all);
+            }
             inward.push(a.f_transpose(0, 1)?.f_to_kind(kind)?);
             outward.push(wide);
         }
         self.low_rank = Some([Tensor::f_cat(&inward, 1)?, Tensor::f_cat(&outward, 0)?]);
+        self.factors = scaled;
         Ok(())
     }
 
     /// Applies the layers to `[sequences, in]`.
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        if let Some(factors) = &self.factors {
+            return self.scaled(x, factors);
+        }
         let y = x.f_linear(&self.weight, self.bias.as_ref())?;
         self.adapt(y, x)
     }
 
+    /// Applies layers whose adapted outputs are scaled.
+    fn scaled(&self, x: &Tensor, factors: &Tensor) -> Result<Tensor> {
+        let y = self.adapt(x.f_linear(&self.weight, None::<&Tensor>)?, x)?.f_mul(factors)?;
+        let y = match &self.bias {
+            Some(bias) => y.f_add(bias)?,
+            None => y,
+        };
+        Ok(y.f_to_kind(x.kind())?)
+    }
+
     /// Applies the layer, and adds the outcome to `base` `[sequences, out]`.
     fn add_to(&self, base: &Tensor, x: &Tensor) -> Result<Tensor> {
+        if let Some(factors) = &self.factors {
+            return Ok(base.f_add(&self.scaled(x, factors)?)?);
+        }
         let y = base.f_addmm(x, &self.weight.f_transpose(0, 1)?)?;
         let y = match &self.bias {
             Some(bias) => y.f_add(bias)?,

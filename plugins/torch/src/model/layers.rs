@@ -33,10 +33,10 @@ impl Linear {
 
     /// Applies the layer to `[.., in]`.
     pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let y = product::linear(x, &self.weight, self.bias.as_ref())?;
+        let bias = self.bias.as_ref();
         match &self.lora {
-            Some(lora) => Ok(y.f_add(&lora.forward(x)?)?),
-            None => Ok(y),
+            Some(lora) => lora.adapted(x, &self.weight, bias),
+            None => product::linear(x, &self.weight, bias),
         }
     }
 }

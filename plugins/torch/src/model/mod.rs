@@ -149,10 +149,10 @@ impl VideoLmm {
 
     /// Returns whether loading a checkpoint folder would change the tower.
     pub(crate) fn would_change_tower(&self, folder: &Path) -> Result<bool> {
-        if self.weights.adapter().is_some() {
-            return Ok(false);
-        }
         let tower = self.config.tower();
+        if let Some(adapter) = self.weights.adapter() {
+            return Ok(adapter.saves_under(tower));
+        }
         Ok(!layout_of(folder, &self.config, |layout| self.weights.equal_in(folder, layout, tower))?)
     }
 

@@ -44,7 +44,7 @@ pub(crate) struct Weights {
     fused: BTreeMap<String, Tensor>,
     adapter: Option<Adapter>,
     /// Cached digest of the tensors, which an adapter keeps frozen.
-    frozen: OnceCell<String>,
+    frozen_digest: OnceCell<String>,
 }
 
 impl Weights {
@@ -78,7 +78,7 @@ impl Weights {
     }
 
     fn of(tensors: BTreeMap<String, Tensor>, origins: BTreeMap<String, String>) -> Self {
-        Self { tensors, origins, fused: BTreeMap::new(), adapter: None, frozen: OnceCell::new() }
+        Self { tensors, origins, fused: BTreeMap::new(), adapter: None, frozen_digest: OnceCell::new() }
     }
 
     /// Places tensors one below the other in the memory of a new tensor `name`, of which they become views; nothing
@@ -126,11 +126,6 @@ impl Weights {
         self.tensors.get(name).map(Tensor::shallow_clone)
     }
 
-    /// Iterates over names and tensors.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&String, &Tensor)> {
-        self.tensors.iter()
-    }
-
     /// Returns the tensors whose names begin with `prefix`, without adapter. They share their memory with these.
     pub(crate) fn part(&self, prefix: &str) -> Self {
         let of_part = self.tensors.iter().filter(|(name, _)| name.starts_with(prefix));
@@ -162,7 +157,7 @@ impl Weights {
     ///
     /// # Errors
     /// A replaced weight of another shape.
-    pub(crate) fn adapt(&mut self, adapter: Adapter) -> Result<()> {
+    pub(crate) fn adapt(&mut self, mut adapter: Adapter) -> Result<()> {
         for (name, weight) in adapter.replaced() {
             // A tied output layer is the embedding.
             let name = if self.tensors.contains_key(name) { name } else { EMBEDDING };
@@ -173,7 +168,29 @@ impl Weights {
             let weight = weight.f_to_kind(own.kind())?.f_to_device(own.device())?;
             self.tensors.insert(name.to_owned(), weight);
         }
+        self.adapt_in_full(&mut adapter)?;
         self.adapter = Some(adapter);
+        Ok(())
+    }
+
+    /// Gives the weights that an adapter trains in full its values.
+    fn adapt_in_full(&mut self, adapter: &mut Adapter) -> Result<()> {
+        adapter.choose_saved(self.tensors.keys().map(String::as_str).chain([HEAD]))?;
+        if !self.tensors.contains_key(HEAD) && (adapter.saves(HEAD) || adapter.saves(EMBEDDING)) {
+            // Tied until now.
+            self.tensors.insert(HEAD.to_owned(), duplicate(&self.get(EMBEDDING)?)?);
+        }
+        for (name, weight) in adapter.saved() {
+            let own = self.get(name).map_err(|_| {
+                TorchError::Adapter(format!("the adapter holds {name}, which this model has not"))
+            })?;
+            let Some(weight) = weight else { continue };
+            if own.size() != weight.size() {
+                return Err(resized(name, weight, &own.size()));
+            }
+            let weight = weight.f_to_kind(own.kind())?.f_to_device(own.device())?;
+            self.tensors.insert(name.to_owned(), weight);
+        }
         Ok(())
     }
 
@@ -191,9 +208,10 @@ impl Weights {
     ///
     /// # Errors
     /// An adapter of which a part is not used.
-    pub(crate) fn check_adapter(&self) -> Result<()> {
-        let exists = |name: &str| self.tensors.contains_key(name);
-        self.adapter.as_ref().map_or(Ok(()), |adapter| adapter.finish(exists))
+    pub(crate) fn check_adapter(&mut self) -> Result<()> {
+        let Some(adapter) = &mut self.adapter else { return Ok(()) };
+        adapter.share_saved(|name| self.tensors.get(name).map(Tensor::shallow_clone));
+        adapter.finish(|name: &str| self.tensors.contains_key(name))
     }
 
     /// Writes all tensors into files of at most `limit` bytes under their original names; tensors from the tower's own
@@ -223,11 +241,11 @@ impl Weights {
     /// Returns a digest of all names and values.
     pub(crate) fn fingerprint(&self) -> Result<Fingerprint> {
         let Some(adapter) = &self.adapter else { return self.tensors_fingerprint() };
-        let frozen = match self.frozen.get() {
+        let frozen = match self.frozen_digest.get() {
             Some(known) => known.clone(),
             None => {
                 let digest = self.tensors_fingerprint()?.to_string();
-                self.frozen.get_or_init(|| digest).clone()
+                self.frozen_digest.get_or_init(|| digest).clone()
             }
         };
         let mut builder = FingerprintBuilder::default();
@@ -236,9 +254,16 @@ impl Weights {
         Ok(builder.finish())
     }
 
+    /// Returns a digest of the tensors that an adapter does not train.
     fn tensors_fingerprint(&self) -> Result<Fingerprint> {
-        let digests = hash_tensors(&planned(self.tensors.iter()), &mut |name| self.get(name))?;
+        let digests = hash_tensors(&planned(self.frozen()), &mut |name| self.get(name))?;
         self.fingerprint_of(|name| digests.get(name))
+    }
+
+    /// Iterates over the tensors that an adapter, if there is one, does not train.
+    pub(crate) fn frozen(&self) -> impl Iterator<Item = (&String, &Tensor)> {
+        let trained = |name: &str| self.adapter.as_ref().is_some_and(|adapter| adapter.saves(name));
+        self.tensors.iter().filter(move |(name, _)| !trained(name))
     }
 
     /// Returns the digest of all names and of the digests of their tensors.
@@ -247,7 +272,7 @@ impl Weights {
         digest: impl Fn(&String) -> Option<&'d blake3::Hash>,
     ) -> Result<Fingerprint> {
         let mut builder = FingerprintBuilder::default();
-        for name in self.tensors.keys() {
+        for (name, _) in self.frozen() {
             let digest = digest(name).ok_or_else(|| not_loaded(name))?;
             builder.update(name.as_bytes()).update(digest.as_bytes());
         }
