@@ -51,6 +51,7 @@ pub use engine::Logits;
 pub use error::TorchError;
 pub use inspect::{ChatSummary, InspectConfig, Inspection, Memory, ModelPart, inspect};
 pub use lora::{AdapterSummary, AllLinear, LoraConfig, Modules, Targets, merge};
+pub use model::Quantization;
 pub use model::preprocess::Preprocess;
 pub use new_model::NewModelConfig;
 pub use policy::{DecodingConfig, TorchPolicy, TorchPolicyConfig};

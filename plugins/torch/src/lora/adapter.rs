@@ -23,6 +23,7 @@ use super::{LoraConfig, Targets};
 use crate::error::{Result, TorchError};
 use crate::json_file;
 use crate::manifest::Manifest;
+use crate::model::linear_weight::LinearWeight;
 use crate::model::names::TensorNames;
 use crate::tensors::{bytes_of, write_tensors};
 
@@ -168,8 +169,8 @@ impl Adapter {
     ///
     /// # Errors
     /// An adapter of another shape.
-    pub(crate) fn layer(&self, module: &str, weight: &Tensor) -> Result<Option<Lora>> {
-        let (out, input) = weight.size2()?;
+    pub(crate) fn layer(&self, module: &str, weight: &LinearWeight) -> Result<Option<Lora>> {
+        let shape = weight.shape()?;
         let mut pairs = self.pairs.borrow_mut();
         if self.source.is_none() && self.parts.iter().any(|part| module.starts_with(part)) {
             self.seen.borrow_mut().insert(module.to_owned());
@@ -182,7 +183,7 @@ impl Adapter {
             }
         }
         let Some(pair) = pairs.get_mut(module) else { return Ok(None) };
-        pair.check(module, self.scaling.rank(&pair.name), [out, input])?;
+        pair.check(module, self.scaling.rank(&pair.name), shape)?;
         pair.used = true;
         let dora = pair.magnitude.as_ref().map(|magnitude| Dora {
             magnitude: magnitude.shallow_clone(),
@@ -201,8 +202,8 @@ impl Adapter {
 
     /// Creates a pair: `A` uniform in ±1 / sqrt(in), as PEFT's `kaiming_uniform_(a=sqrt(5))`, and `B` zero; of DoRA, the row
     /// norms of the weight.
-    fn new_pair(&self, module: &str, weight: &Tensor) -> Result<Pair> {
-        let ((out, input), name) = (weight.size2()?, self.names.module(module));
+    fn new_pair(&self, module: &str, weight: &LinearWeight) -> Result<Pair> {
+        let ([out, input], name) = (weight.shape()?, self.names.module(module));
         let rank = self.scaling.rank(&name);
         let mut rng = ChaCha8Rng::from_seed(self.digest(module));
         let bound = 1.0 / (input as f32).sqrt();
@@ -210,7 +211,7 @@ impl Adapter {
         let a = Tensor::f_from_slice(&values)?.f_view([rank, input])?.f_to_device(self.device)?;
         let b = Tensor::f_zeros([out, rank], (Kind::Float, self.device))?;
         let magnitude = match self.config.dora {
-            true => Some(row_norms(weight, Update { a: &a, b: &b, scale: 0.0 })?),
+            true => Some(row_norms(&weight.dense()?, Update { a: &a, b: &b, scale: 0.0 })?),
             false => None,
         };
         Ok(Pair { a, b, magnitude, norms: RowNorms::default(), name, used: false })

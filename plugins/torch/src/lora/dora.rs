@@ -25,18 +25,18 @@ pub(super) type RowNorms = Arc<Mutex<Option<(u64, Tensor)>>>;
 
 impl Dora {
     /// Returns `m / ||W + s B A||`, `[out]` in float32, with the graph of `m`.
-    pub(super) fn factor(&self, weight: &Tensor, update: Update<'_>) -> Result<Tensor> {
+    pub(super) fn factor(&self, weight: &dyn Fn() -> Result<Tensor>, update: Update<'_>) -> Result<Tensor> {
         Ok(self.magnitude.f_div(&self.row_norms(weight, update)?)?)
     }
 
     /// Returns the row norms, which are computed once for each version.
-    fn row_norms(&self, weight: &Tensor, update: Update<'_>) -> Result<Tensor> {
+    fn row_norms(&self, weight: &dyn Fn() -> Result<Tensor>, update: Update<'_>) -> Result<Tensor> {
         let version = self.version.load(Ordering::Acquire);
         let mut known = self.norms.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, norms)) = known.as_ref().filter(|(of, _)| *of == version) {
             return Ok(norms.shallow_clone());
         }
-        let norms = row_norms(weight, update)?;
+        let norms = row_norms(&tch::no_grad(weight)?, update)?;
         *known = Some((version, norms.shallow_clone()));
         Ok(norms)
     }

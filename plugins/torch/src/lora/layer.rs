@@ -7,6 +7,7 @@ use tch::Tensor;
 use super::dora::{Dora, Update};
 use super::dropout::Dropout;
 use crate::error::Result;
+use crate::model::linear_weight::LinearWeight;
 use crate::model::product;
 
 /// Low-rank update `scale * B A dropout(x)` of a linear layer, perhaps with magnitudes (DoRA).
@@ -29,7 +30,7 @@ impl Lora {
     }
 
     /// Returns the factors `[out]` in float32 by which DoRA scales the adapted layer's outputs, without a graph.
-    pub(crate) fn factors(&self, weight: &Tensor) -> Result<Option<Tensor>> {
+    pub(crate) fn factors(&self, weight: &dyn Fn() -> Result<Tensor>) -> Result<Option<Tensor>> {
         let factors = |dora: &Dora| tch::no_grad(|| dora.factor(weight, self.update()));
         self.dora.as_ref().map(factors).transpose()
     }
@@ -39,18 +40,23 @@ impl Lora {
     }
 
     /// Computes the adapted layer's output `[.., out]` for inputs `[.., in]`.
-    pub(crate) fn adapted(&self, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    pub(crate) fn adapted(
+        &self,
+        x: &Tensor,
+        weight: &LinearWeight,
+        bias: Option<&Tensor>,
+    ) -> Result<Tensor> {
         let Some(dora) = &self.dora else {
-            return Ok(product::linear(x, weight, bias)?.f_add(&self.forward(x)?)?);
+            return Ok(weight.linear(x, bias)?.f_add(&self.forward(x)?)?);
         };
         // In float32, as steps of the magnitudes are smaller than the distances of narrower types.
-        let factor = dora.factor(weight, self.update())?;
-        let base = product::linear(x, weight, None)?;
+        let factor = dora.factor(&|| weight.dense(), self.update())?;
+        let base = weight.linear(x, None)?;
         let scaled = match self.dropout.is_active() {
             false => base.f_add(&self.forward(x)?)?.f_mul(&factor)?,
             // What is dropped is the input of the change, (f - 1) W + f s B A.
             true => {
-                let dropped = product::linear(&self.dropout.apply(x, self.salt)?, weight, None)?;
+                let dropped = weight.linear(&self.dropout.apply(x, self.salt)?, None)?;
                 let change = dropped.f_mul(&factor.f_sub_scalar(1.0)?)?;
                 base.f_add(&change)?.f_add(&self.forward(x)?.f_mul(&factor)?)?
             }
@@ -88,6 +94,10 @@ mod tests {
         (Lora { a, b, scale: 0.5, dora, dropout, salt: 9 }, random(&[5, 8]))
     }
 
+    fn dense(weight: &Tensor) -> LinearWeight {
+        LinearWeight::Dense(weight.shallow_clone())
+    }
+
     /// The formulas of peft 0.21.2 (`tuners/lora/dora.py`, `variants.py`), written down with its terms.
     #[test]
     fn dora_drops_the_inputs_of_its_change_as_in_peft() {
@@ -108,7 +118,7 @@ mod tests {
                 + &bias
                 + (&factor - 1.0) * dropped.matmul(&weight.tr())
                 + &factor * low;
-            let ours = lora.adapted(&x, &weight, Some(&bias)).unwrap();
+            let ours = lora.adapted(&x, &dense(&weight), Some(&bias)).unwrap();
             let far = f64::try_from((ours - expected).abs().max()).unwrap();
             assert!(far < 1e-5, "{share}: {far}");
         }
@@ -122,7 +132,7 @@ mod tests {
         let x = Tensor::randn([64, 8], (Kind::Float, Device::Cpu)).to_kind(Kind::BFloat16);
         let weight = weight.to_kind(Kind::BFloat16);
         let sum = |lora: &Lora| {
-            let y = lora.adapted(&x, &weight, None).unwrap();
+            let y = lora.adapted(&x, &dense(&weight), None).unwrap();
             assert_eq!(y.kind(), Kind::BFloat16);
             f64::try_from(y.abs().sum(Kind::Double)).unwrap()
         };

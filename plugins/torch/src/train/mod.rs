@@ -28,7 +28,7 @@ use crate::manifest::Manifest;
 use crate::model::VideoLmm;
 use crate::process_group::Collectives;
 use accumulation::Accumulation;
-pub(crate) use adamw::AdamWState;
+pub(crate) use adamw::{AdamWState, dynamic_map};
 use batch::TokenizedExample;
 pub use config::{OptimizerConfig, OptimizerStateConfig, ParallelConfig, ShardConfig, TrainingConfig};
 use drift::Drift;
@@ -138,6 +138,13 @@ impl Trainer {
         step: &TrainStep,
         objective: &dyn PreferenceObjective,
     ) -> Result<StepReport> {
+        if model.weights.is_quantised() && model.weights.adapter().is_none() {
+            return Err(TorchError::Adapter(
+                "weights in 4 bits cannot be trained themselves; train an adapter on them: set policy.training.lora, or \
+                 leave policy.quantization out"
+                    .to_owned(),
+            ));
+        }
         if step.step == 0 {
             self.optimizer.reset();
         }
