@@ -15,7 +15,9 @@ use isr_api::{
     Policy, PreferenceObjective, Prompt, Requirements, Sampling, Target, TrainExample, TrainStep,
     VideoInput, View,
 };
-use isr_torch::{LoraConfig, NewModelConfig, TorchPolicy, TorchPolicyConfig, TrainingConfig};
+use isr_torch::{
+    LoraConfig, Modules, NewModelConfig, Targets, TorchPolicy, TorchPolicyConfig, TrainingConfig,
+};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 
