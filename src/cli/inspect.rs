@@ -26,6 +26,8 @@ Memory, in bytes:
                (P - D) b + D b / N + (3 b + 8) D / n + activations (in a step)
   LoRA         P b + 16 A + activations; A is the size of an adapter of rank 16 on all linear
                layers of the decoder
+  of Q weights in 4 bits (--quantization, or saved by bitsandbytes), for Q b in inference and LoRA:
+               0.56 Q (0.52 Q with nf4_double) and twice the largest weight in b, decoded for a product
   activations  2 S L n (16 h + 6 m) b + 24 S T v: chosen and rejected answers
                2 S L (n h + 16 h + 6 m) b + 24 S T v with gradient checkpointing";
 
@@ -64,6 +66,9 @@ pub(super) struct InspectArgs {
     /// What the processes divide (`policy.training.parallel.shard`)
     #[arg(long, default_value = "none", value_parser = ["none", "optimizer", "full"])]
     shard: String,
+    /// Quantisation of the decoder's linear layers at load (`policy.quantization`)
+    #[arg(long, value_parser = ["nf4", "nf4_double"])]
+    quantization: Option<String>,
     /// Compare every file with its digest in manifest.json
     #[arg(long)]
     verify: bool,
@@ -83,6 +88,11 @@ impl InspectArgs {
             verify: self.verify,
             processes: self.processes,
             shard: serde_json::from_value(self.shard.clone().into())?,
+            quantization: self
+                .quantization
+                .clone()
+                .map(|name| serde_json::from_value(name.into()))
+                .transpose()?,
         };
         let found = inspect(&self.model, &config).map_err(|error| Error::Config(error.to_string()))?;
         match self.json {
@@ -99,9 +109,15 @@ impl InspectArgs {
             line(
                 "adapter",
                 format!(
-                    "rank {}, {} parameters, on {}",
+                    "{} of rank {}{}, {} parameters{}, on {}",
+                    adapter.kind,
                     adapter.rank,
+                    if adapter.patterns { " and by patterns" } else { "" },
                     count(adapter.parameters),
+                    match adapter.saved_modules.join(", ") {
+                        none if none.is_empty() => none,
+                        modules => format!(" with {modules} in full"),
+                    },
                     adapter.base
                 ),
             );

@@ -64,6 +64,7 @@ impl ModelArgs {
             verify: false,
             processes: 1,
             shard: isr_dpo::torch::ShardConfig::None,
+            quantization: None,
         };
         let found = isr_dpo::inspect(&self.checkpoint(), &config)
             .map_err(|error| Error::Config(error.to_string()))?;

@@ -15,7 +15,9 @@ use isr_api::{
     Policy, PreferenceObjective, Prompt, Requirements, Sampling, Target, TrainExample, TrainStep,
     VideoInput, View,
 };
-use isr_torch::{LoraConfig, NewModelConfig, TorchPolicy, TorchPolicyConfig, TrainingConfig};
+use isr_torch::{
+    LoraConfig, Modules, NewModelConfig, Targets, TorchPolicy, TorchPolicyConfig, TrainingConfig,
+};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 
@@ -99,28 +101,45 @@ async fn main() -> Result<(), Box<dyn Error>> {
     policy.save(&checkpoint, CheckpointKind::Model).await?;
     config.model = checkpoint;
     dump(&out, &config.load()?, &prompt, seed).await?;
-    adapt(&out, config, &prompt).await
+    let plain = LoraConfig { rank: 4, rslora: true, ..LoraConfig::default() };
+    let modules_to_save = ["lm_head", "embed_tokens", "linear_2"].map(str::to_owned).into();
+    let all = LoraConfig {
+        dora: true,
+        targets: Targets::Pattern(r".*language_model.*_proj".to_owned()),
+        exclude: Some(Modules::Names(vec!["k_proj".to_owned()])),
+        rank_pattern: [(r"0\.mlp\.\w+".to_owned(), 2)].into(),
+        alpha_pattern: [("q_proj".to_owned(), 5.0)].into(),
+        modules_to_save,
+        ..plain.clone()
+    };
+    adapt(&out, "adapter", plain, &config, &prompt).await?;
+    adapt(&out, "adapter_all", all, &config, &prompt).await
 }
 
 /// Trains an adapter on the checkpoint, saves it, and writes what both compute.
-async fn adapt(out: &Path, config: TorchPolicyConfig, prompt: &Prompt) -> Result<(), Box<dyn Error>> {
-    let lora = LoraConfig { rank: 4, rslora: true, ..LoraConfig::default() };
+async fn adapt(
+    out: &Path,
+    name: &str,
+    lora: LoraConfig,
+    config: &TorchPolicyConfig,
+    prompt: &Prompt,
+) -> Result<(), Box<dyn Error>> {
     let training = TrainingConfig { lora: Some(lora), ..TrainingConfig::default() };
-    let policy = TorchPolicyConfig { training, ..config }.load()?;
+    let policy = TorchPolicyConfig { training, ..config.clone() }.load()?;
     for index in 0..4 {
         let examples = vec![answers(&policy, prompt, index).await?];
         let step =
             TrainStep { examples, step: index, learning_rate: 1e-2, max_grad_norm: Some(1.0), seed: 0 };
         policy.train_step(step, Arc::new(Dpo)).await?;
     }
-    let adapter = out.join("adapter");
+    let adapter = out.join(name);
     std::fs::create_dir_all(&adapter)?;
     policy.save(&adapter, CheckpointKind::Model).await?;
     let logits = policy.logits(prompt.clone()).await?;
     let values: Vec<u8> = logits.values.iter().flat_map(|value| value.to_le_bytes()).collect();
     let (length, vocabulary) = (logits.token_ids.len(), logits.values.len() / logits.token_ids.len());
     let tensors = [("logits", TensorView::new(Dtype::F32, vec![length, vocabulary], &values)?)];
-    Ok(safetensors::serialize_to_file(tensors, None, &out.join("adapter.safetensors"))?)
+    Ok(safetensors::serialize_to_file(tensors, None, &out.join(format!("{name}.safetensors")))?)
 }
 
 async fn dump(out: &Path, policy: &TorchPolicy, prompt: &Prompt, seed: u64) -> Result<(), Box<dyn Error>> {

@@ -82,6 +82,10 @@ fn stored_kind(checkpoint: &Path) -> Result<Kind> {
     let files = TensorFolder::open(checkpoint)?;
     let mut bytes = Vec::<(Kind, usize)>::new();
     for stored in &files.tensors {
+        // Codes of a quantised weight; its other tensors are smaller than those that are not quantised.
+        if stored.dtype == safetensors::Dtype::U8 {
+            continue;
+        }
         let kind = files.kind(stored)?;
         match bytes.iter_mut().find(|(known, _)| *known == kind) {
             Some((_, sum)) => *sum += stored.bytes,

@@ -22,7 +22,7 @@ use crate::engine::{Command, Engine, EngineHandle, Logits, PrefixCache};
 use crate::error::Result;
 use crate::lora::{Adapter, is_adapter};
 use crate::model::families::read_config;
-use crate::model::{Decoding, VideoLmm};
+use crate::model::{Decoding, Quantization, VideoLmm};
 use crate::model_paths::{ModelPaths, check_model};
 use crate::process_group::{self, Collectives};
 use crate::train::{Trainer, TrainingConfig};
@@ -47,6 +47,10 @@ pub struct TorchPolicyConfig {
     /// weights (bfloat16 for float16), on a CPU `float32`. Default `auto`.
     #[serde(default, skip_serializing_if = "PrecisionConfig::is_auto")]
     pub precision: PrecisionConfig,
+    /// Quantisation of the decoder's linear layers: `nf4` or `nf4_double` (QLoRA). They are not trained themselves; train an
+    /// adapter (`training.lora`). Checkpoints that bitsandbytes has quantised are read as they are. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quantization: Option<Quantization>,
     /// Batch size of decoding: answers that are generated at once. 1 or a multiple of 8, for which results on a CPU
     /// do not depend on the other answers in the batch. Default: on a GPU 8 to 128, by the memory that model and
     /// optimiser leave free; on a CPU 16.
@@ -126,6 +130,7 @@ impl TorchPolicyConfig {
             adapter: None,
             device: default_device(),
             precision: PrecisionConfig::default(),
+            quantization: None,
             batch: None,
             decoding: DecodingConfig::default(),
             prefix_cache_mb: None,
@@ -174,7 +179,13 @@ impl TorchPolicyConfig {
         let adapter = self.adapter(&paths, device, run_seed)?;
         let decoding = self.decoding.on(device);
         let precision = self.precision.choose(&paths.base, device)?;
-        let model = VideoLmm::load_for(&paths.base, adapter, precision.kind(), device, decoding)?;
+        let (kind, quantization) = (precision.kind(), self.quantization);
+        let model = VideoLmm::load_for(&paths.base, adapter, kind, device, decoding, quantization)?;
+        if model.weights.is_quantised() && model.weights.adapter().is_none() {
+            tracing::warn!(
+                "weights in 4 bits: this policy answers and scores; training needs policy.training.lora"
+            );
+        }
         let chat = Chat::read(&paths.base, &model.config, self.template_date.as_deref())?;
         if let (Some(date), None) = (chat.date(), &self.template_date) {
             tracing::warn!(%date, "the chat template asks for the date; template_date fixes it, so that a run can be repeated");
@@ -215,7 +226,7 @@ impl TorchPolicyConfig {
             (None, Some(lora)) => {
                 let parts = self.training.parts(&config);
                 let lora = lora.clone();
-                Ok(Some(Adapter::create(lora, run_seed, &paths.base, config.names, parts, device)))
+                Adapter::create(lora, run_seed, &paths.base, config.names, parts, device).map(Some)
             }
             (None, None) => Ok(None),
         }
@@ -346,7 +357,15 @@ mod tests {
     #[test]
     fn newer_keys_are_not_written_at_their_defaults() {
         let written = serde_json::to_value(TorchPolicyConfig::new("model")).unwrap();
-        for key in ["adapter", "batch", "decoding", "precision", "prefix_cache_mb", "template_date"] {
+        for key in [
+            "adapter",
+            "batch",
+            "decoding",
+            "precision",
+            "prefix_cache_mb",
+            "quantization",
+            "template_date",
+        ] {
             assert_eq!(written.get(key), None, "{key}");
         }
         for key in ["optimizer", "optimizer_state", "parallel"] {

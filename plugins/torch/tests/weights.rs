@@ -229,6 +229,7 @@ async fn inspect_counts_what_is_there_and_reads_no_weights() {
         verify: true,
         processes: 1,
         shard: ShardConfig::None,
+        quantization: None,
     };
     let found = inspect(&out, &given).unwrap();
     let whole = read(&Golden::read("llava").model().join("model.safetensors"));
@@ -317,6 +318,7 @@ async fn a_missing_output_layer_is_the_embedding_where_the_config_says_so() {
         verify: false,
         processes: 1,
         shard: ShardConfig::None,
+        quantization: None,
     };
     let parameters = |model: &Path| inspect(model, &given).unwrap().parameters;
     let twice = parameters(&model);

@@ -74,15 +74,20 @@ mod tests {
     /// Processes, and what they divide.
     type Team = (usize, ShardConfig);
 
-    fn config(lora: bool, shard: ShardConfig) -> TorchPolicyConfig {
+    fn config(lora: Option<&LoraConfig>, shard: ShardConfig) -> TorchPolicyConfig {
         let mut config = TorchPolicyConfig { threads: 1, ..TorchPolicyConfig::new(model_folder()) };
-        config.training.lora = lora.then(|| LoraConfig { rank: 4, ..LoraConfig::default() });
+        config.training.lora = lora.cloned();
         config.training.parallel = ParallelConfig { shard };
         config
     }
 
     /// Takes two steps, from a snapshot on if there is one, and writes snapshot and model. Returns the fingerprint.
-    fn train((count, shard): Team, lora: bool, from: Option<&Path>, to: &Path) -> Fingerprint {
+    fn train(
+        (count, shard): Team,
+        lora: Option<&LoraConfig>,
+        from: Option<&Path>,
+        to: &Path,
+    ) -> Fingerprint {
         let start = if from.is_some() { 2 } else { 0 };
         let prints = on_threads(count, |rank, group| {
             let mut engine = config(lora, shard).engine(3, collectives(group.as_ref())).unwrap();
@@ -117,7 +122,11 @@ mod tests {
     #[test]
     fn snapshots_do_not_depend_on_the_number_of_processes() {
         use ShardConfig::{Full, None as Whole, Optimizer};
-        for lora in [false, true] {
+        let lora = LoraConfig { rank: 4, ..LoraConfig::default() };
+        // Magnitudes, and weights outside and inside of the layers that are divided.
+        let modules_to_save = ["lm_head", "embed_tokens", "layers.0.mlp"].map(str::to_owned).into();
+        let all = LoraConfig { dora: true, modules_to_save, ..lora.clone() };
+        for lora in [None, Some(&lora), Some(&all)] {
             let folder = tempfile::tempdir().unwrap();
             let at = |name: String| folder.path().join(name);
             let teams: [Team; 4] = [(1, Whole), (2, Optimizer), (3, Full), (2, Whole)];

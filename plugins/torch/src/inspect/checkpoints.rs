@@ -145,6 +145,7 @@ fn files_of_released_checkpoints_are_inspected() {
             verify: false,
             processes: 1,
             shard: ShardConfig::None,
+            quantization: None,
         };
         let found = inspect(folder.path(), &given).unwrap_or_else(|error| panic!("{name}: {error}"));
         let parameters = row.parameters.unwrap();

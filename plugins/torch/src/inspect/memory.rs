@@ -48,10 +48,11 @@ const MASTER: f64 = 4.0;
 
 impl Memory {
     /// Estimates memory for `parameters` parameters, of which `in_layers` are the decoder layers', and sequences of `length`
-    /// tokens.
+    /// tokens. `four_bits` are the parameters and the bytes of each weight in 4 bits, which inference and LoRA have.
     pub(super) fn estimate(
         text: &TextConfig,
         [parameters, in_layers]: [u64; 2],
+        four_bits: &[[u64; 2]],
         length: u64,
         given: &InspectConfig,
     ) -> Self {
@@ -63,7 +64,8 @@ impl Memory {
         let (hidden, inner) = (text.hidden_size as f64, text.active_inner() as f64);
         let (layers, vocabulary) = (text.num_hidden_layers as f64, text.vocab_size as f64);
         let cache = 2.0 * layers * (text.kv_heads() * text.head_dim()) as f64 * width;
-        let weights = all * width;
+        let spared = spared(four_bits, width);
+        let weights = all * width - spared;
         // Prompts are prefilled one at a time.
         let prefill = length * (8.0 * hidden + 3.0 * inner) * width;
         let inference = weights + batch * length * cache + prefill + 4.0 * batch * vocabulary;
@@ -80,7 +82,7 @@ impl Memory {
         let master = if width < 4.0 { MASTER } else { 0.0 };
         let full = |moments: f64, activations: f64| division.full(master + moments, activations);
         let on_cpu = |activations: f64| division.full(0.0, activations);
-        let lora = |activations: f64| division.lora(adapter(text), activations);
+        let lora = |activations: f64| division.lora(adapter(text), activations) - spared;
         let bytes = |value: f64| value.round() as u64;
         Self {
             inference: bytes(inference),
@@ -97,6 +99,15 @@ impl Memory {
             full_cpu_host_8bit: bytes(division.share_of_state((MASTER + MOMENTS_8BIT) * all)),
         }
     }
+}
+
+/// Returns the bytes that weights in 4 bits take less than dense ones of `width` bytes, beside the largest pair of layers, which
+/// are dense for a product.
+fn spared(four_bits: &[[u64; 2]], width: f64) -> f64 {
+    let dense = four_bits.iter().map(|[count, _]| *count as f64 * width);
+    let largest = dense.clone().fold(0.0, f64::max);
+    let bytes: u64 = four_bits.iter().map(|[_, bytes]| bytes).sum();
+    (dense.sum::<f64>() - bytes as f64 - 2.0 * largest).max(0.0)
 }
 
 /// Division of a model over processes.
@@ -176,6 +187,7 @@ fn adapter(text: &TextConfig) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::nf4::Nf4;
 
     /// Vicuna-7B's decoder: 6.74 B parameters.
     fn vicuna() -> TextConfig {
@@ -196,6 +208,7 @@ mod tests {
             verify: false,
             processes: 1,
             shard: ShardConfig::None,
+            quantization: None,
         }
     }
 
@@ -206,7 +219,7 @@ mod tests {
     fn a_7b_model_is_trained_in_full_on_eight_cards_of_80_gb() {
         let estimate = |processes, shard| {
             let given = InspectConfig { processes, shard, ..given(Precision::Bfloat16) };
-            Memory::estimate(&vicuna(), PARAMETERS, 2560, &given)
+            Memory::estimate(&vicuna(), PARAMETERS, &[], 2560, &given)
         };
         let one = estimate(1, ShardConfig::None);
         assert_eq!(estimate(1, ShardConfig::Full), one, "one process divides nothing");
@@ -225,8 +238,26 @@ mod tests {
     }
 
     #[test]
+    fn a_7b_model_in_4_bits_is_trained_on_a_card_of_12_gb() {
+        let given = given(Precision::Bfloat16);
+        let layer = |count: u64| [count, Nf4::bytes_of(count, false)];
+        let four_bits: Vec<[u64; 2]> = (0..32)
+            .flat_map(|_| [[4096 * 4096; 4].as_slice(), &[4096 * 11008; 3]].concat())
+            .map(layer)
+            .collect();
+        let dense = Memory::estimate(&vicuna(), PARAMETERS, &[], 2560, &given);
+        let memory = Memory::estimate(&vicuna(), PARAMETERS, &four_bits, 2560, &given);
+        // 6.48 B weights of 4.5 bits for 16, and two of 11008 x 4096 dense.
+        let spared = dense.lora_checkpointing - memory.lora_checkpointing;
+        assert!((9.0e9..9.2e9).contains(&(spared as f64)), "{spared}");
+        assert_eq!(dense.inference - memory.inference, spared);
+        assert!(memory.lora_checkpointing < 12_000_000_000, "{memory:?}");
+        assert_eq!(dense.full, memory.full);
+    }
+
+    #[test]
     fn a_7b_model_takes_what_it_is_known_to_take() {
-        let estimate = |precision| Memory::estimate(&vicuna(), PARAMETERS, 2560, &given(precision));
+        let estimate = |precision| Memory::estimate(&vicuna(), PARAMETERS, &[], 2560, &given(precision));
         let memory = estimate(Precision::Bfloat16);
         // 14.1 GB of weights, 1.3 GB of cache (0.5 MB a token).
         assert!((15.4e9..16.5e9).contains(&(memory.inference as f64)), "{memory:?}");

@@ -17,7 +17,8 @@ use crate::device::Precision;
 use crate::error::{Result, TorchError};
 use crate::lora::{AdapterSummary, summary};
 use crate::model::families::read_config;
-use crate::model::{ModelConfig, layout_of, output_layer};
+use crate::model::weights::Found;
+use crate::model::{ModelConfig, Quantization, layout_of, output_layer};
 use crate::model_paths::ModelPaths;
 use crate::tensors::TensorFolder;
 use crate::train::ShardConfig;
@@ -42,6 +43,8 @@ pub struct InspectConfig {
     pub processes: u64,
     /// What they divide.
     pub shard: ShardConfig,
+    /// Quantisation of the decoder's linear layers at load.
+    pub quantization: Option<Quantization>,
 }
 
 /// Result of [`inspect`].
@@ -104,15 +107,21 @@ pub fn inspect(model: &Path, given: &InspectConfig) -> Result<Inspection> {
     let sizes = layout_of(&paths.base, &config, |layout| {
         let sources = layout.open(&paths.base)?;
         let found = layout.checked(&sources)?;
-        Ok(found.into_iter().map(|(name, found)| (name, found.count())).collect::<Vec<_>>())
+        let size = |(name, found): (String, Found<'_>)| {
+            let four_bits = found.four_bits(&name, given.quantization);
+            (name, found.count(), four_bits)
+        };
+        Ok(found.into_iter().map(size).collect::<Vec<_>>())
     })?;
     let adapter = paths.adapter.as_deref().map(|folder| summary(folder, &paths.base)).transpose()?;
     let mut parts: BTreeMap<String, u64> = BTreeMap::new();
-    let layers = sizes.iter().filter(|(name, _)| name.starts_with("language_model.model.layers."));
-    let layers: u64 = layers.map(|(_, count)| count).sum();
-    let experts = sizes.iter().filter(|(name, _)| name.contains(".mlp.experts."));
-    let in_experts: u64 = experts.map(|(_, count)| count).sum();
-    for (name, count) in sizes {
+    let layers = sizes.iter().filter(|(name, ..)| name.starts_with("language_model.model.layers."));
+    let layers: u64 = layers.map(|(_, count, _)| count).sum();
+    let experts = sizes.iter().filter(|(name, ..)| name.contains(".mlp.experts."));
+    let in_experts: u64 = experts.map(|(_, count, _)| count).sum();
+    let four_bits: Vec<[u64; 2]> =
+        sizes.iter().filter_map(|(_, count, bits)| Some([*count, (*bits)?])).collect();
+    for (name, count, _) in sizes {
         let part = name.split('.').next().unwrap_or_default().to_owned();
         *parts.entry(part).or_insert(0) += count;
     }
@@ -138,7 +147,7 @@ pub fn inspect(model: &Path, given: &InspectConfig) -> Result<Inspection> {
         visual_tokens: visual,
         context: config.text.max_position_embeddings as u64,
         sequence,
-        memory: Memory::estimate(&config.text, [parameters, layers], sequence, given),
+        memory: Memory::estimate(&config.text, [parameters, layers], &four_bits, sequence, given),
         parts: parts.into_iter().map(|(name, parameters)| ModelPart { name, parameters }).collect(),
         chat,
         chat_error,

@@ -24,12 +24,17 @@ impl Dropout {
         self.seed.store(seed.map_or(0, |seed| seed | 1), Ordering::Relaxed);
     }
 
+    /// Returns whether inputs are dropped out now.
+    pub(super) fn is_active(&self) -> bool {
+        self.share > 0.0 && self.seed.load(Ordering::Relaxed) != 0
+    }
+
     /// Applies inverted dropout; `salt` distinguishes layers.
     pub(super) fn apply(&self, x: &Tensor, salt: u64) -> Result<Tensor> {
-        let seed = self.seed.load(Ordering::Relaxed);
-        if seed == 0 || self.share == 0.0 {
+        if !self.is_active() {
             return Ok(x.shallow_clone());
         }
+        let seed = self.seed.load(Ordering::Relaxed);
         let kept = draws(x, seed ^ salt)?.f_ge(self.share * RANGE)?.f_to_kind(x.kind())?;
         Ok(x.f_mul(&kept.f_mul_scalar(1.0 / (1.0 - self.share))?)?)
     }

@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use serde_json::{Value, json};
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value, json};
 
 use super::LoraConfig;
 use crate::error::{Result, TorchError};
@@ -15,8 +16,12 @@ pub(super) const TENSORS: &str = "adapter_model.safetensors";
 const PREFIX: &str = "base_model.model.";
 
 /// Settings that are read, or that do not change what an adapter computes.
-const KNOWN: [&str; 18] = [
+const KNOWN: [&str; 22] = [
     "peft_type",
+    "use_dora",
+    "rank_pattern",
+    "alpha_pattern",
+    "modules_to_save",
     "r",
     "lora_alpha",
     "lora_dropout",
@@ -72,15 +77,27 @@ pub(super) fn read_config(folder: &Path) -> Result<(Value, LoraConfig)> {
         let said: String = said.chars().take(100).collect();
         return Err(refuse(format!("has {key} {said}, which is not supported")));
     }
+    // Sorted by their patterns, as PEFT writes and reads them.
     let config = LoraConfig {
         rank: source["r"].as_i64().ok_or_else(|| refuse("has no rank `r`".to_owned()))?,
         alpha: source["lora_alpha"].as_f64().ok_or_else(|| refuse("has no `lora_alpha`".to_owned()))?,
         dropout: source["lora_dropout"].as_f64().unwrap_or(0.0),
         rslora: source["use_rslora"].as_bool().unwrap_or(false),
+        dora: source["use_dora"].as_bool().unwrap_or(false),
+        rank_pattern: setting(&source, "rank_pattern").map_err(refuse)?,
+        alpha_pattern: setting(&source, "alpha_pattern").map_err(refuse)?,
+        modules_to_save: setting(&source, "modules_to_save").map_err(refuse)?,
         ..LoraConfig::default()
     };
     config.validate().map_err(|reason| refuse(reason.replace("training.lora.", "")))?;
     Ok((source, config))
+}
+
+/// Reads a setting that may be null or missing.
+fn setting<T: DeserializeOwned + Default>(source: &Value, key: &str) -> Result<T, String> {
+    let value: Option<T> =
+        serde_json::from_value(source[key].clone()).map_err(|error| format!("has {key}: {error}"))?;
+    Ok(value.unwrap_or_default())
 }
 
 /// Returns whether a setting, known or not, may change what the adapter computes in a way that is not supported. Kinds of
@@ -125,15 +142,13 @@ pub(crate) fn base_of(folder: &Path) -> Result<PathBuf> {
     })
 }
 
-/// Returns `adapter_config.json` of a new adapter on `modules`, named as in the reference implementation.
-pub(super) fn new_config(config: &LoraConfig, base: &Path, modules: &[String]) -> Value {
-    // PEFT declares alpha as an integer.
-    let alpha = match config.alpha.fract() == 0.0 {
-        true => json!(config.alpha as i64),
-        false => json!(config.alpha),
-    };
+/// Returns `adapter_config.json` of a new adapter on the modules `adapted`, with full copies of `saved`, named as in the
+/// reference implementation.
+pub(super) fn new_config(config: &LoraConfig, base: &Path, adapted: &[String], saved: &[String]) -> Value {
+    let alphas: Map<String, Value> =
+        config.alpha_pattern.iter().map(|(pattern, value)| (pattern.clone(), alpha(*value))).collect();
     json!({
-        "alpha_pattern": {},
+        "alpha_pattern": alphas,
         "auto_mapping": null,
         "base_model_name_or_path": base,
         "bias": "none",
@@ -142,48 +157,72 @@ pub(super) fn new_config(config: &LoraConfig, base: &Path, modules: &[String]) -
         "init_lora_weights": true,
         "layers_pattern": null,
         "layers_to_transform": null,
-        "lora_alpha": alpha,
+        "lora_alpha": alpha(config.alpha),
         "lora_dropout": config.dropout,
-        "modules_to_save": null,
+        "modules_to_save": if saved.is_empty() { Value::Null } else { json!(saved) },
         "peft_type": "LORA",
         "r": config.rank,
-        "rank_pattern": {},
+        "rank_pattern": config.rank_pattern,
         "revision": null,
-        "target_modules": modules,
+        "target_modules": adapted,
         "task_type": null,
-        "use_dora": false,
+        "use_dora": config.dora,
         "use_rslora": config.rslora,
     })
 }
 
-/// Half of a matrix pair.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Half {
-    A,
-    B,
+/// Writes an alpha, which PEFT declares as an integer, as one where it is one.
+fn alpha(value: f64) -> Value {
+    if value.fract() == 0.0 { json!(value as i64) } else { json!(value) }
 }
 
-/// Parses a tensor name of an adapter file to the module's name and the half.
-pub(super) fn parse_name(name: &str) -> Option<(&str, Half)> {
-    let name = name.strip_prefix(PREFIX)?;
-    let (module, half) = name.rsplit_once(".lora_")?;
-    match half {
-        "A.weight" => Some((module, Half::A)),
-        "B.weight" => Some((module, Half::B)),
-        _ => None,
-    }
+/// Part of the adapter of a linear layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    A,
+    B,
+    Magnitude,
+}
+
+/// Ends of the names of parts. PEFT has written magnitudes with and without `.weight`.
+const PARTS: [(&str, Part); 4] = [
+    (".lora_A.weight", Part::A),
+    (".lora_B.weight", Part::B),
+    (".lora_magnitude_vector", Part::Magnitude),
+    (".lora_magnitude_vector.weight", Part::Magnitude),
+];
+
+/// Parses a tensor name of an adapter file to the module's name and the part.
+pub(super) fn parse_name(name: &str) -> Option<(&str, Part)> {
+    let path = path_of(name)?;
+    PARTS.iter().find_map(|(end, part)| Some((path.strip_suffix(end)?, *part)))
 }
 
 /// Parses the name of a base weight in an adapter file, `lm_head.base_layer.weight` or `lm_head.weight`, to its module's.
 pub(super) fn parse_copy(name: &str) -> Option<&str> {
-    let module = name.strip_prefix(PREFIX)?.strip_suffix(".weight")?;
+    let module = path_of(name)?.strip_suffix(".weight")?;
     Some(module.strip_suffix(".base_layer").unwrap_or(module))
 }
 
-/// Returns the tensor name of a module's half in an adapter file.
-pub(super) fn tensor_name(module: &str, half: Half) -> String {
-    let half = if half == Half::A { "A" } else { "B" };
-    format!("{PREFIX}{module}.lora_{half}.weight")
+/// Returns the path in the model of a tensor of an adapter file.
+pub(super) fn path_of(name: &str) -> Option<&str> {
+    name.strip_prefix(PREFIX)
+}
+
+/// Returns the name in an adapter file of the weight of a saved module, by its path in the model.
+pub(super) fn copy_name(path: &str) -> String {
+    format!("{PREFIX}{path}")
+}
+
+/// Returns the tensor name of a module's part in an adapter file.
+pub(super) fn tensor_name(module: &str, part: Part) -> String {
+    format!("{PREFIX}{}", part_name(module, part))
+}
+
+/// Returns the tensor name of a module's part.
+pub(super) fn part_name(module: &str, part: Part) -> String {
+    let end = PARTS.iter().find(|(_, of)| *of == part).map_or("", |(end, _)| end);
+    format!("{module}{end}")
 }
 
 #[cfg(test)]
@@ -192,7 +231,8 @@ mod tests {
 
     fn written(change: impl FnOnce(&mut Value)) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
-        let mut config = new_config(&LoraConfig::default(), Path::new("base"), &["model.a".to_owned()]);
+        let mut config =
+            new_config(&LoraConfig::default(), Path::new("base"), &["model.a".to_owned()], &[]);
         change(&mut config);
         std::fs::write(folder.path().join(CONFIG), config.to_string()).unwrap();
         folder
@@ -200,8 +240,19 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read() {
-        let given = LoraConfig { rank: 4, alpha: 8.0, rslora: true, dropout: 0.1, ..LoraConfig::default() };
-        let folder = written(|config| *config = new_config(&given, Path::new("b"), &[]));
+        let given = LoraConfig {
+            rank: 4,
+            alpha: 8.0,
+            rslora: true,
+            dropout: 0.1,
+            dora: true,
+            rank_pattern: [("q_proj".to_owned(), 2)].into(),
+            alpha_pattern: [(r"\d\.v_proj".to_owned(), 0.5)].into(),
+            modules_to_save: vec!["lm_head".to_owned()],
+            ..LoraConfig::default()
+        };
+        let saved = ["lm_head".to_owned()];
+        let folder = written(|config| *config = new_config(&given, Path::new("b"), &[], &saved));
         assert_eq!(read_config(folder.path()).unwrap().1, given);
     }
 
@@ -209,10 +260,9 @@ mod tests {
     fn other_kinds_of_adapters_are_refused_by_name() {
         let cases = [
             ("peft_type", json!("LOHA")),
-            ("use_dora", json!(true)),
             ("bias", json!("all")),
-            ("rank_pattern", json!({ "q_proj": 8 })),
-            ("modules_to_save", json!(["lm_head"])),
+            ("ensure_weight_tying", json!(true)),
+            ("trainable_token_indices", json!([1, 2])),
             ("lora_bias", json!(true)),
             ("init_lora_weights", json!("pissa")),
             ("loftq_config", json!({ "loftq_bits": 4 })),
@@ -224,6 +274,19 @@ mod tests {
             let folder = written(|config| config[key] = value);
             let error = read_config(folder.path()).unwrap_err().to_string();
             assert!(error.contains(key) && error.contains("support"), "{error}");
+        }
+    }
+
+    #[test]
+    fn patterns_that_cannot_be_followed_are_named() {
+        for (key, value) in [
+            ("rank_pattern", json!({ "q_proj": "x" })),
+            ("rank_pattern", json!({ "(?=q)q_proj": 8 })),
+            ("alpha_pattern", json!([4])),
+            ("modules_to_save", json!("lm_head")),
+        ] {
+            let error = read_config(written(|config| config[key] = value).path()).unwrap_err().to_string();
+            assert!(error.contains(key), "{error}");
         }
     }
 
@@ -256,9 +319,13 @@ mod tests {
     #[test]
     fn names_are_pefts() {
         let name = "base_model.model.model.language_model.layers.0.self_attn.q_proj.lora_B.weight";
-        let (module, half) = parse_name(name).unwrap();
-        assert_eq!((module, half), ("model.language_model.layers.0.self_attn.q_proj", Half::B));
-        assert_eq!(tensor_name(module, half), name);
+        let (module, part) = parse_name(name).unwrap();
+        assert_eq!((module, part), ("model.language_model.layers.0.self_attn.q_proj", Part::B));
+        assert_eq!(tensor_name(module, part), name);
+        let name = "base_model.model.m.q_proj.lora_magnitude_vector";
+        assert_eq!(parse_name(name), Some(("m.q_proj", Part::Magnitude)));
+        assert_eq!(parse_name(&format!("{name}.weight")), Some(("m.q_proj", Part::Magnitude)));
+        assert_eq!(tensor_name("m.q_proj", Part::Magnitude), name);
         assert!(parse_name("base_model.model.x.lora_embedding_A").is_none());
         assert_eq!(parse_copy("base_model.model.lm_head.base_layer.weight"), Some("lm_head"));
         assert_eq!(parse_copy("base_model.model.lm_head.weight"), Some("lm_head"));

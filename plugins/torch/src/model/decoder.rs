@@ -10,6 +10,7 @@ pub(crate) use super::attention_mode::{ActiveRows, AttentionMode, PackedSequence
 use super::attention_mode::{Attended, Call, mask_or, offset_mask};
 use super::kv_cache::{KvCache, Parts, Prefix};
 use super::layers::{Linear, RmsNorm};
+use super::linear_weight::LinearWeight;
 use super::mlp::Mlp;
 use super::output_layer::{EMBEDDING, HEAD};
 use super::product::{self, Mask};
@@ -36,6 +37,8 @@ pub(crate) struct Decoder {
     layers: Vec<Layer>,
     norm: RmsNorm,
     head: Linear,
+    /// Weight of the output layer, `[vocabulary, hidden]`.
+    head_weight: Tensor,
     cos: Tensor,
     sin: Tensor,
     /// M-RoPE axis of each element of a head, `[head_dim]`; `None` for one-axis positions.
@@ -79,15 +82,21 @@ impl Decoder {
                 mlp: Mlp::new(weights, &at("mlp"), config, index)?,
             })
         };
-        let head = weights.get(if config.tie_word_embeddings { EMBEDDING } else { HEAD })?;
-        let head = Linear::with_weight(weights, "language_model.lm_head", head)?;
+        // A tied output layer is there beside the embedding if an adapter unties it.
+        let head = match weights.find(HEAD) {
+            Some(head) => head,
+            None => weights.get(if config.tie_word_embeddings { EMBEDDING } else { HEAD })?,
+        };
+        let output = LinearWeight::Dense(head.shallow_clone());
+        let linear_head = Linear::with_weight(weights, "language_model.lm_head", output)?;
         let (cos, sin) = rotary_tables(config, kind, device)?;
         let axes = config.axes().map_err(TorchError::Engine)?;
         let axes = axes.map(|axes| Tensor::f_from_slice(&axes)?.f_to_device(device)).transpose()?;
         Ok(Self {
             layers: (0..config.num_hidden_layers).map(layer).collect::<Result<_>>()?,
             norm: RmsNorm::new(weights, "language_model.model.norm", config.rms_norm_eps)?,
-            head,
+            head: linear_head,
+            head_weight: head,
             cos,
             sin,
             axes,
@@ -104,7 +113,7 @@ impl Decoder {
             prefix,
             self.layers.len(),
             &shape,
-            (self.head.weight().kind(), self.head.weight().device()),
+            (self.head_weight.kind(), self.head_weight.device()),
         )
     }
 
@@ -194,7 +203,7 @@ impl Decoder {
 
     /// Returns the output layer's weight `[vocabulary, hidden]`.
     pub(crate) fn head(&self) -> &Tensor {
-        self.head.weight()
+        &self.head_weight
     }
 
     /// Computes logits as [`logits`](Self::logits) does, by a given weight of the output layer.
@@ -204,7 +213,7 @@ impl Decoder {
 
     /// Returns the size of the vocabulary.
     pub(crate) fn vocabulary(&self) -> i64 {
-        self.head.weight().size()[0]
+        self.head_weight.size()[0]
     }
 
     /// Returns cosines and sines `[batch, 1, length, head_dim]` of positions `[3, batch, length]`.

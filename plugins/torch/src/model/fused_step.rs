@@ -11,6 +11,7 @@ use super::attention_kernels::{Attended, AttentionKernels, Heads, OwnLengths};
 use super::experts::Experts;
 use super::group_cache::{GroupCache, GroupShape};
 use super::layers::RmsNorm;
+use super::linear_weight::LinearWeight;
 use super::rotary::rotary_tables;
 use super::text_config::TextConfig;
 use super::weights::Weights;
@@ -57,12 +58,14 @@ enum FusedMlp {
 /// Linear layers of one input, side by side.
 struct FusedLinear {
     /// `[out, in]`.
-    weight: Tensor,
+    weight: LinearWeight,
     bias: Option<Tensor>,
     /// Adapters, with the first output and the number of outputs of their layers.
     adapters: Vec<(Lora, i64, i64)>,
     /// Adapters as two matrices, `[in, ranks]` and `[ranks, out]`.
     low_rank: Option<[Tensor; 2]>,
+    /// Factors of DoRA for the outputs before the bias, `[out]` in float32; `None` of other adapters.
+    factors: Option<Tensor>,
 }
 
 /// Sequences of a step that share a [`GroupCache`], and where their tokens go.
@@ -299,46 +302,73 @@ impl FusedLinear {
     fn new(weights: &Weights, fused: &str, parts: &[String]) -> Result<Self> {
         let (mut adapters, mut first) = (Vec::new(), 0);
         for part in parts {
-            let weight = weights.get(&format!("{part}.weight"))?;
-            let out = weight.size()[0];
+            let weight = weights.linear(&format!("{part}.weight"))?;
+            let [out, _] = weight.shape()?;
             if let Some(lora) = weights.lora(part, &weight)? {
                 adapters.push((lora, first, out));
             }
             first += out;
         }
         let weight = format!("{fused}.weight");
-        let weight = weights.fused(&weight).map_or_else(|| weights.get(&weight), Ok)?;
+        let weight = match weights.fused(&weight) {
+            Some(weight) => LinearWeight::Dense(weight),
+            None => weights.stacked(parts)?,
+        };
         let bias = format!("{fused}.bias");
         let bias = weights.fused(&bias).or_else(|| weights.find(&bias));
-        Ok(Self { weight, bias, adapters, low_rank: None })
+        Ok(Self { weight, bias, adapters, low_rank: None, factors: None })
     }
 
     fn refresh(&mut self, kind: Kind) -> Result<()> {
         if self.adapters.is_empty() {
             return Ok(());
         }
-        let out = self.weight.size()[0];
-        let (mut inward, mut outward) = (Vec::new(), Vec::new());
+        let [out, _] = self.weight.shape()?;
+        let (mut inward, mut outward, mut scaled) = (Vec::new(), Vec::new(), None);
         for (lora, first, count) in &self.adapters {
             let [a, b] = lora.matrices()?;
             let wide = Tensor::f_zeros([a.size()[0], out], (kind, a.device()))?;
             wide.f_narrow(1, *first, *count)?.f_copy_(&b.f_transpose(0, 1)?)?;
+            if let Some(factors) =
+                lora.factors(&|| Ok(self.weight.dense()?.f_narrow(0, *first, *count)?))?
+            {
+                let all = scaled.map_or_else(|| Tensor::f_ones([out], (Kind::Float, a.device())), Ok)?;
+                all.f_narrow(0, *first, *count)?.f_copy_(&factors)?;
+                scaled = Some(all);
+            }
             inward.push(a.f_transpose(0, 1)?.f_to_kind(kind)?);
             outward.push(wide);
         }
         self.low_rank = Some([Tensor::f_cat(&inward, 1)?, Tensor::f_cat(&outward, 0)?]);
+        self.factors = scaled;
         Ok(())
     }
 
     /// Applies the layers to `[sequences, in]`.
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let y = x.f_linear(&self.weight, self.bias.as_ref())?;
+        if let Some(factors) = &self.factors {
+            return self.scaled(x, factors);
+        }
+        let y = x.f_linear(&self.weight.dense()?, self.bias.as_ref())?;
         self.adapt(y, x)
+    }
+
+    /// Applies layers whose adapted outputs are scaled.
+    fn scaled(&self, x: &Tensor, factors: &Tensor) -> Result<Tensor> {
+        let y = self.adapt(x.f_linear(&self.weight.dense()?, None::<&Tensor>)?, x)?.f_mul(factors)?;
+        let y = match &self.bias {
+            Some(bias) => y.f_add(bias)?,
+            None => y,
+        };
+        Ok(y.f_to_kind(x.kind())?)
     }
 
     /// Applies the layer, and adds the outcome to `base` `[sequences, out]`.
     fn add_to(&self, base: &Tensor, x: &Tensor) -> Result<Tensor> {
-        let y = base.f_addmm(x, &self.weight.f_transpose(0, 1)?)?;
+        if let Some(factors) = &self.factors {
+            return Ok(base.f_add(&self.scaled(x, factors)?)?);
+        }
+        let y = base.f_addmm(x, &self.weight.dense()?.f_transpose(0, 1)?)?;
         let y = match &self.bias {
             Some(bias) => y.f_add(bias)?,
             None => y,
@@ -369,7 +399,8 @@ mod tests {
     fn operations(family: &str, kind: Kind, groups: i64, rows: i64) -> [Vec<String>; 2] {
         let folder =
             Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../tests/golden/tiny_{family}"));
-        let mut model = VideoLmm::load_for(&folder, None, kind, Device::Cpu, Decoding::Fused).unwrap();
+        let mut model =
+            VideoLmm::load_for(&folder, None, kind, Device::Cpu, Decoding::Fused, None).unwrap();
         let mut step = model.fused.take().unwrap();
         let extend = |cache: &mut _, tokens: &[i64]| {
             let inputs: Inputs = model.embed_tokens(tokens, 0).unwrap();

@@ -2,14 +2,14 @@
 
 use tch::Tensor;
 
-use super::product;
+use super::linear_weight::LinearWeight;
 use super::weights::Weights;
 use crate::error::Result;
 use crate::lora::Lora;
 
 /// Linear layer `x W^T + b` with optional bias and optional LoRA adapter.
 pub(crate) struct Linear {
-    weight: Tensor,
+    weight: LinearWeight,
     bias: Option<Tensor>,
     lora: Option<Lora>,
 }
@@ -17,26 +17,21 @@ pub(crate) struct Linear {
 impl Linear {
     /// Takes `{name}.weight`, `{name}.bias` if it exists, and the adapter of `name`.
     pub(crate) fn new(weights: &Weights, name: &str) -> Result<Self> {
-        Self::with_weight(weights, name, weights.get(&format!("{name}.weight"))?)
+        Self::with_weight(weights, name, weights.linear(&format!("{name}.weight"))?)
     }
 
     /// Takes another tensor as the weight of the layer `name`: the embedding as a tied output layer.
-    pub(crate) fn with_weight(weights: &Weights, name: &str, weight: Tensor) -> Result<Self> {
+    pub(crate) fn with_weight(weights: &Weights, name: &str, weight: LinearWeight) -> Result<Self> {
         let lora = weights.lora(name, &weight)?;
         Ok(Self { weight, bias: weights.find(&format!("{name}.bias")), lora })
     }
 
-    /// Returns the weight `[out, in]`.
-    pub(crate) fn weight(&self) -> &Tensor {
-        &self.weight
-    }
-
     /// Applies the layer to `[.., in]`.
     pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let y = product::linear(x, &self.weight, self.bias.as_ref())?;
+        let bias = self.bias.as_ref();
         match &self.lora {
-            Some(lora) => Ok(y.f_add(&lora.forward(x)?)?),
-            None => Ok(y),
+            Some(lora) => lora.adapted(x, &self.weight, bias),
+            None => self.weight.linear(x, bias),
         }
     }
 }

@@ -15,8 +15,11 @@ pub(crate) mod gradient_checkpointing;
 pub(crate) mod group_cache;
 pub(crate) mod kv_cache;
 pub(crate) mod layers;
+pub(crate) mod linear_weight;
 mod mlp;
 pub(crate) mod names;
+pub(crate) mod nf4;
+mod nf4_files;
 pub(crate) mod output_layer;
 pub(crate) mod pixel_values;
 pub(crate) mod positions;
@@ -36,6 +39,8 @@ use std::path::Path;
 
 use activation::Activation;
 use isr_api::Frames;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
 use crate::error::{Result, TorchError};
@@ -58,6 +63,16 @@ pub(crate) enum Decoding {
     Reproducible,
     /// All sequences attend together.
     Fused,
+}
+
+/// Quantisation of the decoder's linear layers when a checkpoint is loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Quantization {
+    /// NF4 (QLoRA, arXiv 2305.14314) in blocks of 64 as bitsandbytes has it: 4.5 bits a weight.
+    Nf4,
+    /// The same with 8-bit magnitudes of blocks (double quantisation): 4.13 bits a weight.
+    Nf4Double,
 }
 
 /// Video LMM with its weights.
@@ -84,7 +99,7 @@ impl VideoLmm {
         kind: Kind,
         device: Device,
     ) -> Result<Self> {
-        Self::load_for(folder, adapter, kind, device, Decoding::Reproducible)
+        Self::load_for(folder, adapter, kind, device, Decoding::Reproducible, None)
     }
 
     /// Loads a checkpoint folder, with an optional adapter.
@@ -97,11 +112,13 @@ impl VideoLmm {
         kind: Kind,
         device: Device,
         decoding: Decoding,
+        quantization: Option<Quantization>,
     ) -> Result<Self> {
         let mut config = families::read_config(folder)?;
         output_layer::settle(folder, &mut config)?;
-        let mut weights =
-            layout_of(folder, &config, |layout| Weights::read(folder, layout, &|_| true, kind, device))?;
+        let mut weights = layout_of(folder, &config, |layout| {
+            Weights::read(folder, layout, &|_| true, kind, device, quantization)
+        })?;
         if let Some(adapter) = adapter {
             weights.adapt(adapter)?;
         }
@@ -142,6 +159,10 @@ impl VideoLmm {
         if let Some(adapter) = self.weights.adapter() {
             return adapter.reload(folder);
         }
+        if self.weights.is_quantised() {
+            let reason = "cannot be loaded into weights in 4 bits; load it as policy.model";
+            return Err(TorchError::checkpoint(folder, reason));
+        }
         if self.config.text.tie_word_embeddings && output_layer::has_own(folder, self.config.names)? {
             let reason = "has an output layer (lm_head.weight) that differs from its embedding, but that of the loaded \
                           model is tied to it; load this folder as policy.model";
@@ -152,10 +173,10 @@ impl VideoLmm {
 
     /// Returns whether loading a checkpoint folder would change the tower.
     pub(crate) fn would_change_tower(&self, folder: &Path) -> Result<bool> {
-        if self.weights.adapter().is_some() {
-            return Ok(false);
-        }
         let tower = self.config.tower();
+        if let Some(adapter) = self.weights.adapter() {
+            return Ok(adapter.saves_under(tower));
+        }
         Ok(!layout_of(folder, &self.config, |layout| self.weights.equal_in(folder, layout, tower))?)
     }
 
@@ -204,7 +225,7 @@ pub(crate) fn load_tower(
     let config = families::read_config(folder)?;
     let of_tower = |name: &str| name.starts_with(config.tower());
     let weights =
-        layout_of(folder, &config, |layout| Weights::read(folder, layout, &of_tower, kind, device))?;
+        layout_of(folder, &config, |layout| Weights::read(folder, layout, &of_tower, kind, device, None))?;
     let tower = Tower::new(&weights, &config)?;
     Ok((config, weights, tower))
 }

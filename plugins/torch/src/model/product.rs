@@ -106,7 +106,7 @@ fn wide(tensor: &Tensor) -> Result<Tensor> {
 }
 
 /// Returns whether products of a tensor are computed in float32 instead of its own type.
-fn widens(tensor: &Tensor) -> bool {
+pub(super) fn widens(tensor: &Tensor) -> bool {
     tensor.device() == Device::Cpu && tensor.kind() == Kind::BFloat16 && !multiplies_bfloat16()
 }
 

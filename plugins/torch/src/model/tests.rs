@@ -117,7 +117,7 @@ fn side_by_side_and_alone(family: &str, lengths: &[(usize, Vec<usize>)], seed: u
     let model = VideoLmm::load(&folder, None, Kind::Float, tch::Device::Cpu).unwrap();
     let weights: Vec<Tensor> = model
         .weights
-        .iter()
+        .frozen()
         .filter(|(name, _)| name.starts_with("language_model.model."))
         .map(|(_, weight)| weight.set_requires_grad(true))
         .collect();

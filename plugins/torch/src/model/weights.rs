@@ -8,7 +8,11 @@ use std::path::{Path, PathBuf};
 use isr_api::{Fingerprint, FingerprintBuilder};
 use tch::{Device, Kind, Tensor};
 
+use super::Quantization;
 use super::kv_cache::duplicate;
+use super::linear_weight::LinearWeight;
+use super::nf4::Nf4;
+use super::nf4_files;
 use super::output_layer::{EMBEDDING, HEAD};
 use crate::error::{Result, TorchError};
 use crate::lora::{Adapter, Lora, resized};
@@ -42,9 +46,11 @@ pub(crate) struct Weights {
     origins: BTreeMap<String, String>,
     /// Tensors that some of `tensors` are views of, one below the other.
     fused: BTreeMap<String, Tensor>,
+    /// Weights of linear layers in 4 bits.
+    quantised: BTreeMap<String, Nf4>,
     adapter: Option<Adapter>,
     /// Cached digest of the tensors, which an adapter keeps frozen.
-    frozen: OnceCell<String>,
+    frozen_digest: OnceCell<String>,
 }
 
 impl Weights {
@@ -59,12 +65,29 @@ impl Weights {
         wanted: &dyn Fn(&str) -> bool,
         kind: Kind,
         device: Device,
+        quantization: Option<Quantization>,
     ) -> Result<Self> {
         let sources = layout.open(folder)?;
         let (mut tensors, mut origins) = (BTreeMap::new(), BTreeMap::new());
-        let mut readings = Vec::new();
+        let (mut readings, mut quantised) = (Vec::new(), BTreeMap::new());
         for (name, Found { files, stored, is_own }) in layout.checked(&sources)? {
-            if wanted(&name) {
+            if !wanted(&name) {
+                continue;
+            }
+            let read = match quantization {
+                _ if nf4_files::is_quantised(files, stored) => {
+                    let expected = layout.expected.get(&name).map(Vec::as_slice);
+                    Some(nf4_files::read(files, stored, expected, (kind, device))?)
+                }
+                Some(how) if is_decoder_linear(&name, stored) => {
+                    let dense = files.read(stored, kind, device)?;
+                    Some(Nf4::quantise(&dense, how == Quantization::Nf4Double)?)
+                }
+                _ => None,
+            };
+            if let Some(weight) = read {
+                quantised.insert(name, weight);
+            } else {
                 let target = Tensor::f_empty(&stored.shape, (kind, device))?;
                 tensors.insert(name.clone(), target.shallow_clone());
                 readings.push(Reading { files, stored, target });
@@ -74,17 +97,28 @@ impl Weights {
             }
         }
         read_each(readings, reading_threads(device))?;
-        Ok(Self::of(tensors, origins))
+        Ok(Self { quantised, ..Self::of(tensors, origins) })
     }
 
     fn of(tensors: BTreeMap<String, Tensor>, origins: BTreeMap<String, String>) -> Self {
-        Self { tensors, origins, fused: BTreeMap::new(), adapter: None, frozen: OnceCell::new() }
+        Self {
+            tensors,
+            origins,
+            fused: BTreeMap::new(),
+            quantised: BTreeMap::new(),
+            adapter: None,
+            frozen_digest: OnceCell::new(),
+        }
     }
 
     /// Places tensors one below the other in the memory of a new tensor `name`, of which they become views; nothing
     /// if one of them does not exist.
     pub(super) fn fuse(&mut self, name: &str, parts: &[String]) -> Result<()> {
-        let Some(tensors) = parts.iter().map(|part| self.find(part)).collect::<Option<Vec<_>>>() else {
+        let Some(tensors) = parts
+            .iter()
+            .map(|part| self.tensors.get(part).map(Tensor::shallow_clone))
+            .collect::<Option<Vec<_>>>()
+        else {
             return Ok(());
         };
         let all = Tensor::f_cat(&tensors, 0)?;
@@ -135,23 +169,50 @@ impl Weights {
         self.tensors.get(name).map(Tensor::shallow_clone)
     }
 
-    /// Iterates over names and tensors.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&String, &Tensor)> {
-        self.tensors.iter()
+    /// Returns the weight of a linear layer by name.
+    pub(crate) fn linear(&self, name: &str) -> Result<LinearWeight> {
+        match self.quantised.get(name) {
+            Some(weight) => Ok(LinearWeight::Nf4(weight.share())),
+            None => self.get(name).map(LinearWeight::Dense),
+        }
+    }
+
+    /// Returns the weights of layers with one input, one below the other; of one layer, its weight.
+    pub(crate) fn stacked(&self, layers: &[String]) -> Result<LinearWeight> {
+        let name = |layer: &String| format!("{layer}.weight");
+        match layers {
+            [layer] => self.linear(&name(layer)),
+            _ => {
+                let part = |layer| {
+                    let name = name(layer);
+                    self.quantised.get(&name).map(Nf4::share).ok_or_else(|| not_loaded(&name))
+                };
+                layers.iter().map(part).collect::<Result<_>>().map(LinearWeight::Stacked)
+            }
+        }
+    }
+
+    /// Returns whether weights are in 4 bits.
+    pub(crate) fn is_quantised(&self) -> bool {
+        !self.quantised.is_empty()
     }
 
     /// Returns the tensors whose names begin with `prefix`, without adapter. They share their memory with these.
     pub(crate) fn part(&self, prefix: &str) -> Self {
         let of_part = self.tensors.iter().filter(|(name, _)| name.starts_with(prefix));
         let tensors = of_part.map(|(name, tensor)| (name.clone(), tensor.shallow_clone())).collect();
-        Self::of(tensors, BTreeMap::new())
+        let quantised = self.quantised.iter().filter(|(name, _)| name.starts_with(prefix));
+        let quantised = quantised.map(|(name, weight)| (name.clone(), weight.share())).collect();
+        Self { quantised, ..Self::of(tensors, BTreeMap::new()) }
     }
 
     /// Returns a copy of the tensors in memory of its own, without adapter.
     pub(crate) fn copied(&self) -> Result<Self> {
         let copy = |(name, tensor): (&String, &Tensor)| Ok((name.clone(), duplicate(&tensor.f_detach()?)?));
         let tensors = self.tensors.iter().map(copy).collect::<Result<_>>()?;
-        Ok(Self::of(tensors, BTreeMap::new()))
+        // Weights in 4 bits never change.
+        let quantised = self.part("").quantised;
+        Ok(Self { quantised, ..Self::of(tensors, BTreeMap::new()) })
     }
 
     /// Returns whether a checkpoint folder holds the same values for the tensors whose names begin with `prefix`.
@@ -171,7 +232,7 @@ impl Weights {
     ///
     /// # Errors
     /// A replaced weight of another shape.
-    pub(crate) fn adapt(&mut self, adapter: Adapter) -> Result<()> {
+    pub(crate) fn adapt(&mut self, mut adapter: Adapter) -> Result<()> {
         for (name, weight) in adapter.replaced() {
             // A tied output layer is the embedding.
             let name = if self.tensors.contains_key(name) { name } else { EMBEDDING };
@@ -182,7 +243,35 @@ impl Weights {
             let weight = weight.f_to_kind(own.kind())?.f_to_device(own.device())?;
             self.tensors.insert(name.to_owned(), weight);
         }
+        self.adapt_in_full(&mut adapter)?;
         self.adapter = Some(adapter);
+        Ok(())
+    }
+
+    /// Gives the weights that an adapter trains in full its values.
+    fn adapt_in_full(&mut self, adapter: &mut Adapter) -> Result<()> {
+        let names = self.tensors.keys().chain(self.quantised.keys()).map(String::as_str);
+        adapter.choose_saved(names.chain([HEAD]))?;
+        if let Some((name, _)) = adapter.saved().find(|(name, _)| self.quantised.contains_key(*name)) {
+            return Err(TorchError::Adapter(format!(
+                "modules_to_save has {name}, which is in 4 bits and cannot be trained in full"
+            )));
+        }
+        if !self.tensors.contains_key(HEAD) && (adapter.saves(HEAD) || adapter.saves(EMBEDDING)) {
+            // Tied until now.
+            self.tensors.insert(HEAD.to_owned(), duplicate(&self.get(EMBEDDING)?)?);
+        }
+        for (name, weight) in adapter.saved() {
+            let own = self.get(name).map_err(|_| {
+                TorchError::Adapter(format!("the adapter holds {name}, which this model has not"))
+            })?;
+            let Some(weight) = weight else { continue };
+            if own.size() != weight.size() {
+                return Err(resized(name, weight, &own.size()));
+            }
+            let weight = weight.f_to_kind(own.kind())?.f_to_device(own.device())?;
+            self.tensors.insert(name.to_owned(), weight);
+        }
         Ok(())
     }
 
@@ -192,7 +281,7 @@ impl Weights {
     }
 
     /// Returns the adapter of a linear layer with the given weight, if it has one.
-    pub(crate) fn lora(&self, module: &str, weight: &Tensor) -> Result<Option<Lora>> {
+    pub(crate) fn lora(&self, module: &str, weight: &LinearWeight) -> Result<Option<Lora>> {
         self.adapter.as_ref().map_or(Ok(None), |adapter| adapter.layer(module, weight))
     }
 
@@ -200,9 +289,10 @@ impl Weights {
     ///
     /// # Errors
     /// An adapter of which a part is not used.
-    pub(crate) fn check_adapter(&self) -> Result<()> {
-        let exists = |name: &str| self.tensors.contains_key(name);
-        self.adapter.as_ref().map_or(Ok(()), |adapter| adapter.finish(exists))
+    pub(crate) fn check_adapter(&mut self) -> Result<()> {
+        let Some(adapter) = &mut self.adapter else { return Ok(()) };
+        adapter.share_saved(|name| self.tensors.get(name).map(Tensor::shallow_clone));
+        adapter.finish(|name: &str| self.tensors.contains_key(name) || self.quantised.contains_key(name))
     }
 
     /// Writes all tensors into files of at most `limit` bytes under their original names; tensors from the tower's own
@@ -216,6 +306,11 @@ impl Weights {
         manifest: &mut Manifest,
         fingerprint: bool,
     ) -> Result<Option<Fingerprint>> {
+        if self.is_quantised() {
+            let reason = "cannot take a model whose weights are in 4 bits; train an adapter (policy.training.lora), which is \
+                          saved alone";
+            return Err(TorchError::checkpoint(folder, reason));
+        }
         let saved = |name: &String| self.origins.get(name).cloned().unwrap_or_else(|| rename(name));
         let ours: BTreeMap<String, &Tensor> =
             self.tensors.iter().map(|(name, tensor)| (saved(name), tensor)).collect();
@@ -232,11 +327,11 @@ impl Weights {
     /// Returns a digest of all names and values.
     pub(crate) fn fingerprint(&self) -> Result<Fingerprint> {
         let Some(adapter) = &self.adapter else { return self.tensors_fingerprint() };
-        let frozen = match self.frozen.get() {
+        let frozen = match self.frozen_digest.get() {
             Some(known) => known.clone(),
             None => {
                 let digest = self.tensors_fingerprint()?.to_string();
-                self.frozen.get_or_init(|| digest).clone()
+                self.frozen_digest.get_or_init(|| digest).clone()
             }
         };
         let mut builder = FingerprintBuilder::default();
@@ -245,9 +340,16 @@ impl Weights {
         Ok(builder.finish())
     }
 
+    /// Returns a digest of the tensors that an adapter does not train.
     fn tensors_fingerprint(&self) -> Result<Fingerprint> {
-        let digests = hash_tensors(&planned(self.tensors.iter()), &mut |name| self.get(name))?;
+        let digests = hash_tensors(&planned(self.frozen()), &mut |name| self.get(name))?;
         self.fingerprint_of(|name| digests.get(name))
+    }
+
+    /// Iterates over the tensors that an adapter, if there is one, does not train.
+    pub(crate) fn frozen(&self) -> impl Iterator<Item = (&String, &Tensor)> {
+        let trained = |name: &str| self.adapter.as_ref().is_some_and(|adapter| adapter.saves(name));
+        self.tensors.iter().filter(move |(name, _)| !trained(name))
     }
 
     /// Returns the digest of all names and of the digests of their tensors.
@@ -256,9 +358,13 @@ impl Weights {
         digest: impl Fn(&String) -> Option<&'d blake3::Hash>,
     ) -> Result<Fingerprint> {
         let mut builder = FingerprintBuilder::default();
-        for name in self.tensors.keys() {
+        for (name, _) in self.frozen() {
             let digest = digest(name).ok_or_else(|| not_loaded(name))?;
             builder.update(name.as_bytes()).update(digest.as_bytes());
+        }
+        for (name, weight) in &self.quantised {
+            builder.update(name.as_bytes());
+            weight.digest_into(&mut builder)?;
         }
         Ok(builder.finish())
     }
@@ -271,6 +377,11 @@ fn planned<'t>(tensors: impl Iterator<Item = (&'t String, &'t Tensor)>) -> Vec<P
         shape: tensor.size(),
     };
     tensors.map(plan).collect()
+}
+
+/// Returns whether a tensor is the weight of a linear layer of the decoder, but its output layer.
+fn is_decoder_linear(name: &str, stored: &Stored) -> bool {
+    name.starts_with("language_model.model.layers.") && name.ends_with(".weight") && stored.shape.len() == 2
 }
 
 fn not_loaded(name: &str) -> TorchError {
@@ -288,7 +399,23 @@ pub(crate) struct Found<'f> {
 impl Found<'_> {
     /// Returns the number of elements.
     pub(crate) fn count(&self) -> u64 {
-        self.stored.count() as u64
+        // Two weights a byte.
+        self.stored.count() as u64 * if self.is_quantised() { 2 } else { 1 }
+    }
+
+    /// Returns the bytes of the tensor in 4 bits, if it is or is to be quantised.
+    pub(crate) fn four_bits(&self, name: &str, quantization: Option<Quantization>) -> Option<u64> {
+        let count = self.count();
+        if self.is_quantised() {
+            return Some(nf4_files::bytes(self.files, self.stored));
+        }
+        let how = quantization.filter(|_| is_decoder_linear(name, self.stored))?;
+        Some(Nf4::bytes_of(count, how == Quantization::Nf4Double))
+    }
+
+    /// Returns whether the tensor is in 4 bits.
+    pub(crate) fn is_quantised(&self) -> bool {
+        nf4_files::is_quantised(self.files, self.stored)
     }
 }
 
@@ -312,16 +439,20 @@ impl TensorLayout<'_> {
         let (mut found, mut problems) = (BTreeMap::new(), Vec::new());
         for (index, files) in sources.iter().enumerate() {
             for stored in &files.tensors {
+                if nf4_files::is_part(files, stored) {
+                    continue;
+                }
                 let is_own = index == 0;
+                let is_quantised = nf4_files::is_quantised(files, stored);
                 let Some(name) = self.name(&stored.name, is_own) else { continue };
                 let shape = self.expected.get(&name);
                 if shape.is_none() && !(self.carried)(&name) {
                     problems.push(format!("unexpected {name}"));
                 }
-                if let Some(shape) = shape.filter(|shape| **shape != stored.shape) {
+                if let Some(shape) = shape.filter(|shape| **shape != stored.shape && !is_quantised) {
                     problems.push(format!("{name} has shape {:?}, expected {shape:?}", stored.shape));
                 }
-                if files.kind(stored)? == Kind::Int64 {
+                if !is_quantised && files.kind(stored)? == Kind::Int64 {
                     let text =
                         format!("{name} has type {:?}, a floating-point one is expected", stored.dtype);
                     problems.push(text);

@@ -3,7 +3,7 @@
 
 use std::ffi::{CStr, c_char, c_int, c_void};
 
-use tch::{TchError, Tensor};
+use tch::{Kind, TchError, Tensor};
 
 use crate::error::Result;
 
@@ -41,6 +41,27 @@ unsafe extern "C" {
         used: *const c_void,
         longest: i64,
         scale: f64,
+        out: *mut RawTensor,
+    ) -> *mut c_char;
+    fn isr_decode_nf4(
+        codes: *const c_void,
+        magnitudes: *const c_void,
+        pairs: *const c_void,
+        rows: i64,
+        columns: i64,
+        kind: c_int,
+        out: *mut RawTensor,
+    ) -> *mut c_char;
+    fn isr_nf4_linear(
+        x: *const c_void,
+        value: *const c_void,
+        codes: *const c_void,
+        magnitudes: *const c_void,
+        pairs: *const c_void,
+        rows: i64,
+        columns: i64,
+        kind: c_int,
+        wide: bool,
         out: *mut RawTensor,
     ) -> *mut c_char;
     fn isr_free_memory(device: c_int, free: *mut u64) -> *mut c_char;
@@ -123,6 +144,74 @@ pub(crate) fn ragged_attention(
     };
     check(error)?;
     Ok(out.map(owned))
+}
+
+/// Weight in blocks of NF4 codes.
+#[derive(Clone, Copy)]
+pub(crate) struct Blocks<'b> {
+    /// Two indices a byte, `[ceil(out * in / 2)]`.
+    pub(crate) codes: &'b Tensor,
+    /// Largest magnitude of each block of 64, float32.
+    pub(crate) magnitudes: &'b Tensor,
+    /// Values of pairs of indices, two float32 in an int64, `[256]`.
+    pub(crate) pairs: &'b Tensor,
+    /// `[out, in]`.
+    pub(crate) shape: [i64; 2],
+    /// Dtype of the decoded weight.
+    pub(crate) kind: Kind,
+}
+
+/// Returns libtorch's number of a dtype, which tch keeps to itself.
+fn scalar_type(kind: Kind) -> Result<c_int> {
+    match kind {
+        Kind::Half => Ok(5),
+        Kind::Float => Ok(6),
+        Kind::Double => Ok(7),
+        Kind::BFloat16 => Ok(15),
+        other => Err(TchError::Kind(format!("weights are not of type {other:?}")).into()),
+    }
+}
+
+/// Decodes a weight `[out, in]`.
+pub(crate) fn decode_nf4(blocks: &Blocks<'_>) -> Result<Tensor> {
+    let Blocks { codes, magnitudes, pairs, shape: [rows, columns], kind } = *blocks;
+    let mut out = std::ptr::null_mut();
+    // SAFETY: all pointers are to live tensors, and `out` to a live pointer.
+    check(unsafe {
+        isr_decode_nf4(
+            raw(codes),
+            raw(magnitudes),
+            raw(pairs),
+            rows,
+            columns,
+            scalar_type(kind)?,
+            &raw mut out,
+        )
+    })?;
+    Ok(owned(out))
+}
+
+/// Gives `value`, the product of `x` `[.., in]` with a weight in blocks, the graph of that product. The backward pass decodes
+/// the weight anew; its product is in float32 if `wide`.
+pub(crate) fn nf4_linear(x: &Tensor, value: &Tensor, blocks: &Blocks<'_>, wide: bool) -> Result<Tensor> {
+    let Blocks { codes, magnitudes, pairs, shape: [rows, columns], kind } = *blocks;
+    let mut out = std::ptr::null_mut();
+    // SAFETY: as in `decode_nf4`.
+    check(unsafe {
+        isr_nf4_linear(
+            raw(x),
+            raw(value),
+            raw(codes),
+            raw(magnitudes),
+            raw(pairs),
+            rows,
+            columns,
+            scalar_type(kind)?,
+            wide,
+            &raw mut out,
+        )
+    })?;
+    Ok(owned(out))
 }
 
 /// Returns the free bytes of CUDA device `index`.

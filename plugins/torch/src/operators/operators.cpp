@@ -9,10 +9,14 @@
 #include <ATen/ops/_scaled_dot_product_cudnn_attention_ops.h>
 #include <ATen/ops/_scaled_dot_product_efficient_attention_ops.h>
 #include <ATen/ops/_scaled_dot_product_flash_attention_for_cpu_ops.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/matmul.h>
 #include <ATen/record_function.h>
 #include <c10/core/CachingDeviceAllocator.h>
 #include <c10/core/DeviceGuard.h>
+#include <torch/csrc/autograd/custom_function.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
@@ -73,9 +77,112 @@ void leave(const at::RecordFunction& function, at::ObserverContext*) {
   }
 }
 
+// Elements of an NF4 block, and the most that are decoded at a time.
+constexpr int64_t nf4_block = 64;
+constexpr int64_t nf4_piece = int64_t(1) << 24;
+
+// Decodes an NF4 weight to [rows, columns]: float32 products of code values and magnitudes, rounded to `type`.
+at::Tensor decode_nf4(
+    const at::Tensor& codes,
+    const at::Tensor& magnitudes,
+    const at::Tensor& pairs,
+    int64_t rows,
+    int64_t columns,
+    at::ScalarType type) {
+  const at::NoGradGuard without_graph;
+  const int64_t count = rows * columns;
+  auto out = at::empty({count}, codes.options().dtype(type));
+  for (int64_t start = 0; start < count; start += nf4_piece) {
+    const int64_t length = std::min(nf4_piece, count - start);
+    const auto bytes = codes.narrow(0, start / 2, (length + 1) / 2).to(at::kInt);
+    const auto values = pairs.index_select(0, bytes).view(at::kFloat).narrow(0, 0, length);
+    const int64_t whole = length / nf4_block;
+    const auto scales = magnitudes.narrow(0, start / nf4_block, (length + nf4_block - 1) / nf4_block);
+    auto blocks = values.narrow(0, 0, whole * nf4_block).view({whole, nf4_block});
+    blocks.mul_(scales.narrow(0, 0, whole).unsqueeze(1));
+    if (whole * nf4_block < length) {
+      values.narrow(0, whole * nf4_block, length - whole * nf4_block).mul_(scales[whole]);
+    }
+    out.narrow(0, start, length).copy_(values);
+  }
+  return out.view({rows, columns});
+}
+
+// Product with an NF4 weight whose value is known. The graph keeps codes and magnitudes; the backward pass decodes them anew.
+struct Nf4Linear : torch::autograd::Function<Nf4Linear> {
+  static at::Tensor forward(
+      torch::autograd::AutogradContext* context,
+      const at::Tensor& x,
+      const at::Tensor& value,
+      const at::Tensor& codes,
+      const at::Tensor& magnitudes,
+      const at::Tensor& pairs,
+      int64_t rows,
+      int64_t columns,
+      int64_t type,
+      bool wide) {
+    context->save_for_backward({codes, magnitudes, pairs});
+    context->saved_data["rows"] = rows;
+    context->saved_data["columns"] = columns;
+    context->saved_data["type"] = type;
+    context->saved_data["wide"] = wide;
+    return value.detach();
+  }
+
+  static torch::autograd::variable_list backward(
+      torch::autograd::AutogradContext* context,
+      torch::autograd::variable_list gradients) {
+    const auto saved = context->get_saved_variables();
+    const auto type = static_cast<at::ScalarType>(context->saved_data["type"].toInt());
+    auto weight = decode_nf4(
+        saved[0], saved[1], saved[2], context->saved_data["rows"].toInt(), context->saved_data["columns"].toInt(), type);
+    auto gradient = gradients[0];
+    const auto narrow = gradient.scalar_type();
+    if (context->saved_data["wide"].toBool()) {
+      weight = weight.to(at::kFloat);
+      gradient = gradient.to(at::kFloat);
+    }
+    const at::Tensor none;
+    return {at::matmul(gradient, weight).to(narrow), none, none, none, none, none, none, none, none};
+  }
+};
+
 } // namespace
 
 extern "C" {
+
+// Weight [rows, columns] of NF4 codes, with magnitudes in float32; a new tensor to `out`.
+char* isr_decode_nf4(
+    const at::Tensor* codes,
+    const at::Tensor* magnitudes,
+    const at::Tensor* pairs,
+    int64_t rows,
+    int64_t columns,
+    int type,
+    at::Tensor** out) {
+  return guarded([&] {
+    const auto kind = static_cast<at::ScalarType>(type);
+    *out = new at::Tensor(decode_nf4(*codes, *magnitudes, *pairs, rows, columns, kind));
+  });
+}
+
+// `value` with the graph of a product of `x` [.., columns] with an NF4 weight; a new tensor to `out`.
+char* isr_nf4_linear(
+    const at::Tensor* x,
+    const at::Tensor* value,
+    const at::Tensor* codes,
+    const at::Tensor* magnitudes,
+    const at::Tensor* pairs,
+    int64_t rows,
+    int64_t columns,
+    int type,
+    bool wide,
+    at::Tensor** out) {
+  return guarded([&] {
+    *out = new at::Tensor(Nf4Linear::apply(
+        *x, *value, *codes, *magnitudes, *pairs, rows, columns, static_cast<int64_t>(type), wide));
+  });
+}
 
 void isr_free(char* text) {
   free(text);

@@ -83,7 +83,7 @@ impl TensorFolder {
     pub(crate) fn kind(&self, stored: &Stored) -> Result<Kind> {
         kind_of(stored.dtype).ok_or_else(|| {
             let reason = format!(
-                "{} has type {:?}; weights are F32, F16, BF16 or F64 (quantised checkpoints are not supported)",
+                "{} has type {:?}; weights are F32, F16, BF16 or F64, or nf4 of bitsandbytes (other quantised checkpoints are not supported)",
                 stored.name, stored.dtype
             );
             TorchError::checkpoint(&self.files[stored.file].0, reason)

@@ -27,7 +27,7 @@ use crate::manifest::Manifest;
 use crate::model::VideoLmm;
 use crate::process_group::Collectives;
 use accumulation::Accumulation;
-pub(crate) use adamw::AdamWState;
+pub(crate) use adamw::{AdamWState, dynamic_map};
 use batch::TokenizedExample;
 pub use config::{OptimizerConfig, OptimizerStateConfig, ParallelConfig, ShardConfig, TrainingConfig};
 use parallel::Processes;
@@ -37,6 +37,7 @@ pub(crate) struct Trainer {
     config: TrainingConfig,
     optimizer: AdamW,
     own_tower: bool,
+    trains_tower: bool,
     processes: Processes,
     /// Decoder layers whose weights and gradients the processes divide while a step is taken.
     layers: Option<DividedLayers>,
@@ -58,9 +59,9 @@ impl Trainer {
             let _ = tensor.f_set_requires_grad(true)?;
         }
         let tower = model.config.tower();
-        let own_tower = match model.weights.adapter() {
-            Some(adapter) => adapter.touches(tower),
-            None => config.tower,
+        let (own_tower, trains_tower) = match model.weights.adapter() {
+            Some(adapter) => (adapter.touches(tower), adapter.saves_under(tower)),
+            None => (config.tower, config.tower && config.lora.is_none()),
         };
         let processes = Processes::new(group);
         let settings = AdamWSettings::new(&config, model.device);
@@ -69,7 +70,7 @@ impl Trainer {
             false => None,
         };
         let optimizer = AdamW::new(trained, settings, processes.clone());
-        Ok(Self { config, optimizer, own_tower, processes, layers })
+        Ok(Self { config, optimizer, own_tower, trains_tower, processes, layers })
     }
 
     /// Returns the processes that train together.
@@ -120,7 +121,7 @@ impl Trainer {
 
     /// Returns whether steps change the tower's own weights in place; an adapter leaves them unchanged.
     pub(crate) fn trains_tower(&self) -> bool {
-        self.config.tower && self.config.lora.is_none()
+        self.trains_tower
     }
 
     /// Takes one optimiser step on a batch of examples. Step 0 resets the optimiser. Of several processes, each calls this
@@ -135,6 +136,13 @@ impl Trainer {
         step: &TrainStep,
         objective: &dyn PreferenceObjective,
     ) -> Result<StepReport> {
+        if model.weights.is_quantised() && model.weights.adapter().is_none() {
+            return Err(TorchError::Adapter(
+                "weights in 4 bits cannot be trained themselves; train an adapter on them: set policy.training.lora, or \
+                 leave policy.quantization out"
+                    .to_owned(),
+            ));
+        }
         if step.step == 0 {
             self.optimizer.reset();
         }
@@ -171,7 +179,9 @@ impl Trainer {
         let mut report = StepReport { loss: found.loss, tokens: found.tokens, ..StepReport::default() };
         report.metrics = found.metrics;
         report.metrics.extend(found.drift.map(ScoreDrift::metrics).unwrap_or_default());
-        match self.update(step, &found.has_gradient) {
+        let updated = self.update(step, &found.has_gradient);
+        model.weights.adapter().inspect(|adapter| adapter.invalidate());
+        match updated {
             Ok(norm) => report.grad_norm = norm,
             Err(error) => return Err(self.restored(self.advised(error))),
         }
@@ -252,10 +262,10 @@ fn layers_of(model: &VideoLmm) -> Vec<Vec<(String, Tensor)>> {
     (0..model.decoder.depth()).map(layer).collect()
 }
 
-/// Returns the weights under some name prefixes.
+/// Returns the weights under some name prefixes, but those that an adapter trains in full.
 fn weights_of(parts: &[String], model: &VideoLmm) -> Vec<(String, Tensor)> {
     let trained = |name: &str| parts.iter().any(|part| name.starts_with(part.as_str()));
-    let all = model.weights.iter().filter(|(name, _)| trained(name));
+    let all = model.weights.frozen().filter(|(name, _)| trained(name));
     all.map(|(name, tensor)| (name.clone(), tensor.shallow_clone())).collect()
 }
 

@@ -180,7 +180,7 @@ fn further_views_have_the_gradients_of_plain_examples() {
             assert!(close(report.loss, expected.loss), "{family}: {} {}", report.loss, expected.loss);
             assert!(close(report.grad_norm, expected.grad_norm), "{family}: {report:?} {expected:?}");
             let mut compared = 0;
-            for (name, tensor) in model.weights.iter() {
+            for (name, tensor) in model.weights.frozen() {
                 let (got, wanted) = (tensor.grad(), reference.weights.get(name).unwrap().grad());
                 if !wanted.defined() {
                     continue;
@@ -229,7 +229,7 @@ fn skip_decoder_leaves_the_layers_out_and_keeps_examples_apart() {
     let (both, model) = run(vec![example(1, 9), example(3, 4)]);
     assert!((both.loss - (one.loss + other.loss)).abs() < 1e-3, "{both:?} {one:?} {other:?}");
     let mut learned = Vec::new();
-    for (name, tensor) in model.weights.iter().filter(|(_, tensor)| tensor.grad().defined()) {
+    for (name, tensor) in model.weights.frozen().filter(|(_, tensor)| tensor.grad().defined()) {
         let alone = |model: &VideoLmm| model.weights.get(name).unwrap().grad();
         let wanted = alone(&first) + alone(&second);
         let difference = f64::try_from((tensor.grad() - &wanted).abs().max()).unwrap();

@@ -57,7 +57,7 @@ impl Map {
 
 /// Returns the 256 values of the dynamic map, rising. For each of seven decimal exponents, fractions divide [0.1, 1] evenly:
 /// twice as many for each larger exponent, and the same for both signs; then 0 and 1.
-pub(super) fn dynamic_map(signed: bool) -> Vec<f32> {
+pub(crate) fn dynamic_map(signed: bool) -> Vec<f32> {
     let mut values = vec![0.0, 1.0];
     for exponent in 0..7 {
         let fractions = if signed { 1 << exponent } else { 2 << exponent };

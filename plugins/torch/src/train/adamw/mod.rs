@@ -18,6 +18,7 @@ mod tests;
 use tch::{Device, Kind, Tensor};
 
 use self::dynamic8::Maps;
+pub(crate) use self::dynamic8::dynamic_map;
 use self::group::Group;
 use self::host::Staging;
 pub(super) use self::layers::{DividedLayers, Pass};

@@ -116,7 +116,8 @@ fn load_from(folder: &Path, training: &TrainingConfig) -> (VideoLmm, Chat) {
     let config = read_config(folder).unwrap();
     let parts = training.parts(&config);
     let lora = training.lora.clone();
-    let adapter = lora.map(|lora| Adapter::create(lora, 3, folder, config.names, parts, Device::Cpu));
+    let adapter =
+        lora.map(|lora| Adapter::create(lora, 3, folder, config.names, parts, Device::Cpu).unwrap());
     let model = VideoLmm::load(folder, adapter, Kind::Float, Device::Cpu).unwrap();
     let chat = Chat::read(folder, &model.config, None).unwrap();
     (model, chat)
