@@ -33,7 +33,7 @@ impl Engine {
         let hidden = self.model.decoder.forward(&inputs, AttentionMode::Packed(&packed))?;
         let values = to_vec(&self.model.decoder.logits(&hidden)?)?;
         let visual = match self.model.config.placeholder {
-            Placeholder::Token(id) => id,
+            Placeholder::Token(id) | Placeholder::Expanded(_, id) => id,
             Placeholder::Text(_) => u32::MAX,
         };
         let id = |slot: &Slot| if let Slot::Token(id) = slot { *id } else { visual };

@@ -15,11 +15,23 @@ use safetensors::SafeTensors;
 use serde_json::Value;
 
 /// Every family that transformers' goldens cover.
-pub const FAMILIES: [&str; 5] = ["llava", "video_llava", "llava_next_video", "qwen2_5_vl", "qwen3_vl"];
+pub const FAMILIES: [&str; 7] =
+    ["llava", "video_llava", "llava_next_video", "qwen2_5_vl", "qwen3_vl", "llava_onevision", "internvl"];
 
-/// Every golden of transformers: those of the families, and a clip that is longer than it is wide.
-pub const GOLDENS: [&str; 6] =
-    ["llava", "video_llava", "llava_next_video", "qwen2_5_vl", "qwen3_vl", "qwen2_5_vl_time"];
+/// Every golden of transformers: those of the families, a clip that is longer than it is wide, another number of frames,
+/// and InternVL with a Qwen3 decoder and InternViT-6B's norms.
+pub const GOLDENS: [&str; 10] = [
+    "llava",
+    "video_llava",
+    "llava_next_video",
+    "qwen2_5_vl",
+    "qwen3_vl",
+    "qwen2_5_vl_time",
+    "llava_onevision",
+    "llava_onevision_frames",
+    "internvl",
+    "internvl3_5",
+];
 
 /// The repository's goldens, or those that `make.py` has put into `ISR_GOLDEN`.
 pub fn folder() -> PathBuf {
@@ -98,7 +110,8 @@ impl Golden {
     pub fn said(&self, rendered: &str) -> String {
         let (start, end) = match rendered.contains(" USER:") {
             true => (">\n", " ASSISTANT:"),
-            false => ("<|vision_end|>", "<|im_end|>\n<|im_start|>assistant"),
+            false if rendered.contains("<|vision_end|>") => ("<|vision_end|>", "<|im_end|>"),
+            false => ("<video>\n", "<|im_end|>"),
         };
         let (_, said) = rendered.split_once(start).unwrap();
         said.split_once(end).unwrap().0.to_owned()

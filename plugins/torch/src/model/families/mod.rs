@@ -4,8 +4,10 @@
 //! rest of the crate needs: shapes, tensor names, prompt layout. Nothing else names a family.
 //! `docs/families.md` tells how to add one.
 
+mod internvl;
 mod llava;
 mod llava_llama;
+mod llava_onevision;
 mod qwen;
 
 use std::path::Path;
@@ -54,7 +56,7 @@ impl Family {
 }
 
 /// Every supported checkpoint format.
-static FAMILIES: [Family; 6] = [
+static FAMILIES: [Family; 8] = [
     // LlavaForConditionalGeneration: one image tower; a video is its frames as images.
     Family { uses_image_processor: true, ..Family::new("llava", llava::parse_llava) },
     // VideoLlavaForConditionalGeneration: an image tower and a video tower.
@@ -63,6 +65,10 @@ static FAMILIES: [Family; 6] = [
     Family::new("llava_next_video", llava::parse_next_video),
     // LlavaLlamaForCausalLM of the LLaVA repositories, as LLaVA-Hound and ISR-DPO release it.
     Family { complete: llava_llama::complete, ..Family::new("llava_llama", llava_llama::parse) },
+    // LlavaOnevisionForConditionalGeneration: a SigLIP tower, whose projected features are pooled for videos.
+    Family::new("llava_onevision", llava_onevision::parse),
+    // InternVLForConditionalGeneration: InternVL3 and InternVL3.5.
+    Family::new("internvl", internvl::parse),
     // Qwen2_5_VLForConditionalGeneration.
     Family::new("qwen2_5_vl", qwen::parse_qwen2_5),
     // Qwen3VLForConditionalGeneration.
