@@ -137,7 +137,10 @@ impl Chat {
     pub(crate) fn read(folder: &Path, config: &ModelConfig, date: Option<&str>) -> Result<Self> {
         let tokens = Tokens::read(folder)?;
         let settings = json_file::read_optional(&folder.join("tokenizer_config.json"))?;
-        let built_in = matches!(config.placeholder, Placeholder::Text(_));
+        let built_in = match config.placeholder {
+            Placeholder::Text(_, built_in) => Some(built_in),
+            _ => None,
+        };
         let source = TemplateSource::find(folder, &settings, built_in)?;
         let largest = tokens.count() as i64;
         if largest > config.text.vocab_size {
@@ -162,7 +165,7 @@ impl Chat {
         };
         let (bos, eos) = (special("bos_token"), special("eos_token"));
         let (placeholder, visual_token) = match config.placeholder {
-            Placeholder::Text(text) => (text.to_owned(), None),
+            Placeholder::Text(text, _) => (text.to_owned(), None),
             Placeholder::Token(id) | Placeholder::Expanded(_, id) => {
                 let token = tokens.text(id).ok_or_else(|| {
                     let reason = format!("has no token {id}, which config.json names as the visual token");

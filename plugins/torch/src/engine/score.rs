@@ -34,7 +34,7 @@ impl Engine {
         let values = to_vec(&self.model.decoder.logits(&hidden)?)?;
         let visual = match self.model.config.placeholder {
             Placeholder::Token(id) | Placeholder::Expanded(_, id) => id,
-            Placeholder::Text(_) => u32::MAX,
+            Placeholder::Text(..) => u32::MAX,
         };
         let id = |slot: &Slot| if let Slot::Token(id) = slot { *id } else { visual };
         Ok(Logits { token_ids: rendered.slots.iter().map(id).collect(), values })

@@ -59,8 +59,17 @@ pub(crate) enum Placeholder {
     Token(u32),
     /// Text of the template, which the layout replaces by a text with the token of the tokenizer.
     Expanded(&'static str, u32),
-    /// Text at which the prompt is split before tokenisation.
-    Text(&'static str),
+    /// Text at which the prompt is split before tokenisation, and the template where the checkpoint has none.
+    Text(&'static str, BuiltIn),
+}
+
+/// Conversation template that the LLaVA repositories have in their code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BuiltIn {
+    /// `v1` (Vicuna).
+    V1,
+    /// `qwen_1_5`. It is used even if the tokenizer has a template, which is that of the text model and knows no videos.
+    Qwen15,
 }
 
 impl ModelConfig {

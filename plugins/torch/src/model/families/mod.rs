@@ -8,6 +8,7 @@ mod internvl;
 mod llava;
 mod llava_llama;
 mod llava_onevision;
+mod llava_qwen;
 mod qwen;
 
 use std::path::Path;
@@ -44,7 +45,10 @@ impl Family {
         let name = match source["model_type"].as_str().ok_or("`model_type` is missing")? {
             // The first releases of the LLaVA repository use `llava`, too.
             "llava" if source.get("text_config").is_none() && source.get("mm_hidden_size").is_some() => {
-                "llava_llama"
+                match source["architectures"][0].as_str() {
+                    Some("LlavaQwenForCausalLM") => "llava_qwen",
+                    _ => "llava_llama",
+                }
             }
             other => other,
         };
@@ -56,7 +60,7 @@ impl Family {
 }
 
 /// Every supported checkpoint format.
-static FAMILIES: [Family; 8] = [
+static FAMILIES: [Family; 9] = [
     // LlavaForConditionalGeneration: one image tower; a video is its frames as images.
     Family { uses_image_processor: true, ..Family::new("llava", llava::parse_llava) },
     // VideoLlavaForConditionalGeneration: an image tower and a video tower.
@@ -65,6 +69,8 @@ static FAMILIES: [Family; 8] = [
     Family::new("llava_next_video", llava::parse_next_video),
     // LlavaLlamaForCausalLM of the LLaVA repositories, as LLaVA-Hound and ISR-DPO release it.
     Family { complete: llava_llama::complete, ..Family::new("llava_llama", llava_llama::parse) },
+    // LlavaQwenForCausalLM of LLaVA-NeXT: LLaVA-OneVision and LLaVA-Video as they are released.
+    Family { complete: llava_qwen::complete, ..Family::new("llava_qwen", llava_qwen::parse) },
     // LlavaOnevisionForConditionalGeneration: a SigLIP tower, whose projected features are pooled for videos.
     Family::new("llava_onevision", llava_onevision::parse),
     // InternVLForConditionalGeneration: InternVL3 and InternVL3.5.

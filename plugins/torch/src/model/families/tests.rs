@@ -208,6 +208,68 @@ fn internvl3_8b_is_read() {
     assert_eq!(layout.text.as_deref(), Some(text));
 }
 
+/// `lmms-lab/LLaVA-Video-7B-Qwen2`, its tower's shape known.
+fn llava_video_7b() -> serde_json::Value {
+    serde_json::from_str(
+        r#"{
+        "add_faster_video": false, "add_time_instruction": true, "architectures": ["LlavaQwenForCausalLM"],
+        "bos_token_id": 151643, "eos_token_id": 151645, "faster_token_stride": 10, "force_sample": true,
+        "hidden_act": "silu", "hidden_size": 3584, "image_aspect_ratio": "anyres_max_9",
+        "intermediate_size": 18944, "max_position_embeddings": 32768, "max_window_layers": 28,
+        "mm_hidden_size": 1152, "mm_newline_position": "grid", "mm_patch_merge_type": "spatial_unpad",
+        "mm_projector_type": "mlp2x_gelu", "mm_resampler_type": null, "mm_spatial_pool_mode": "bilinear",
+        "mm_spatial_pool_stride": 2, "mm_use_im_patch_token": false, "mm_use_im_start_end": false,
+        "mm_vision_select_feature": "patch", "mm_vision_select_layer": -2,
+        "mm_vision_tower": "google/siglip-so400m-patch14-384", "model_type": "llava",
+        "num_attention_heads": 28, "num_hidden_layers": 28, "num_key_value_heads": 4, "rms_norm_eps": 1e-06,
+        "rope_scaling": null, "rope_theta": 1000000.0, "sliding_window": 131072,
+        "tie_word_embeddings": false, "use_sliding_window": false, "vocab_size": 152064,
+        "vision_config": {
+            "model_type": "siglip_vision_model", "hidden_size": 1152, "image_size": 384,
+            "intermediate_size": 4304, "num_attention_heads": 16, "num_hidden_layers": 26, "patch_size": 14
+        }
+    }"#,
+    )
+    .unwrap()
+}
+
+#[test]
+fn llava_video_7b_is_read() {
+    let config = parse_config(llava_video_7b()).unwrap();
+    assert_eq!(
+        (family(&config), config.tower(), config.tower_layers()),
+        ("llava_qwen", "vision_tower.", 26)
+    );
+    assert_eq!(config.feature_shape(&frames(3, 640, 360)).unwrap(), [3, 729, 1152]);
+    let layout = config.layout(&frames(3, 640, 360)).unwrap();
+    // A newline behind each row of 14.
+    assert_eq!(layout.blocks, [FeatureBlock::Lines { count: 3 * 14, length: 14 }]);
+    let text = "<image>\nThe video lasts for 1.50 seconds, and 3 frames are uniformly sampled from it. These frames are \
+                located at 0.00s,0.50s,1.00s.Please answer the following questions related to this video.";
+    assert_eq!(layout.text.as_deref(), Some(text));
+}
+
+#[test]
+fn what_llava_next_does_not_compute_is_refused() {
+    for (key, value, named) in [
+        ("add_faster_video", json!(true), "add_faster_video"),
+        ("mm_projector_type", json!("pooler"), "`pooler`"),
+        ("mm_resampler_type", json!("perceiver"), "`perceiver`"),
+        ("mm_spatial_pool_mode", json!("conv"), "`conv`"),
+        ("mm_spatial_pool_stride", json!(28), "of 27 patches"),
+        ("mm_newline_position", json!("column"), "`column`"),
+        ("mm_patch_merge_type", json!("spatial"), "needs mm_patch_merge_type spatial_unpad"),
+        ("mm_patch_merge_type", json!("other"), "`other`"),
+        ("mm_vision_tower", json!(null), "names no tower"),
+        ("vision_config", json!(null), "siglip-so400m-patch14-384"),
+    ] {
+        let mut source = llava_video_7b();
+        source[key] = value;
+        let error = parse_config(source).unwrap_err();
+        assert!(error.contains(named), "{key}: {error}");
+    }
+}
+
 #[test]
 fn what_videos_of_siglip_and_internvl_do_not_have_is_refused() {
     let text = json!({ "model_type": "qwen2" });

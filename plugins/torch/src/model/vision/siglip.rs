@@ -2,6 +2,7 @@
 //! without class token and first norm.
 
 use std::collections::HashMap;
+use std::fmt;
 
 use serde::Deserialize;
 use tch::Tensor;
@@ -37,7 +38,7 @@ pub(crate) struct SiglipShape {
 /// SigLIP tower and the projector behind it.
 ///
 /// The `Debug` form is part of the encoder's fingerprint and must not change.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct SiglipVision {
     /// Shape of the tower.
     pub(crate) shape: SiglipShape,
@@ -45,6 +46,16 @@ pub(crate) struct SiglipVision {
     pub(crate) feature_layers: Vec<i64>,
     /// Shape of the projector.
     pub(crate) projector: ProjectorConfig,
+}
+
+impl fmt::Debug for SiglipVision {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Features do not depend on the projector.
+        let mut all = formatter.debug_struct("SiglipVision");
+        all.field("shape", &self.shape)
+            .field("feature_layers", &self.feature_layers)
+            .finish_non_exhaustive()
+    }
 }
 
 impl SiglipVision {
