@@ -167,9 +167,6 @@ def make(name, settings, out):
     gradients = {name: value.grad for name, value in model.parameters() if value.grad is not None}
     for key in answers:
         tensors[f"{key}_logps"], tensors[f"{key}_ref_logps"] = policy[key], reference[key]
-    for key in ("model.image_newline", "model.mm_projector.0.bias"):
-        if key in gradients:
-            tensors[f"grad.{key}"] = gradients[key]
     config = {
         **{key: value for key, value in model.text.items() if key != "model_type"},
         "architectures": ["LlavaQwenForCausalLM"], "model_type": "llava", "mm_hidden_size": model.text["hidden_size"],
