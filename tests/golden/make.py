@@ -4,7 +4,8 @@
 
 The shape is that of `tiny_<family>` beside this file, changed by `--set`; tokenizer, chat template and
 processor are taken from there. `qwen2_5_vl_time` is the checkpoint `tiny_qwen2_5_vl` of DIR with a clip whose
-time axis is longer than its sides. Needs torch, torchvision and the versions in tests/python/requirements.txt.
+time axis is longer than its sides, `llava_onevision_frames` the checkpoint `tiny_llava_onevision` with another number of
+frames. Needs torch, torchvision, peft and the versions in tests/python/requirements.txt.
 
 Qwen2-VL and Qwen2.5-VL have the positions that their weights were trained with: see `trained_rope_index`.
 
@@ -26,8 +27,14 @@ from transformers.video_utils import VideoMetadata
 
 HERE = Path(__file__).resolve().parent
 FAMILIES = ["llava", "video_llava", "llava_next_video", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe"]
+FAMILIES += ["llava_onevision", "internvl", "internvl3_5"]
 # 7 frames of 16 at 0.5 a second: steps at 0, 18, 36 and 54 on the time axis, and two rows and columns.
 TIMED, CLIP = "qwen2_5_vl_time", {"frames": 7, "clip": 16, "fps": 0.5, "size": [56, 56]}
+# Goldens of a checkpoint that another golden has made.
+CLIPS = {
+    TIMED: ("qwen2_5_vl", CLIP),
+    "llava_onevision_frames": ("llava_onevision", {"frames": 5, "size": [96, 40]}),
+}
 FORMULA = "(x*3 + y*5 + t*17 + c*53 + seed*29 + ((x*y) >> 3)*7 + ((x ^ y) * (t + 1 + seed))) mod 256"
 SYSTEM = (
     "A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, "
@@ -72,14 +79,16 @@ def trained_rope_index(model):
 class Maker:
     def __init__(self, args):
         self.args, self.qwen = args, args.family.startswith("qwen")
-        model = "qwen2_5_vl" if args.family == TIMED else args.family
+        self.intern = args.family.startswith("internvl")
+        self.chatml = self.qwen or self.intern or args.family.startswith("llava_onevision")
+        model, _ = CLIPS.get(args.family, (args.family, None))
         self.source = HERE / f"tiny_{model}"
         self.folder = Path(args.out) / f"tiny_{model}"
         self.fps = args.fps if self.qwen else None
         self.size = args.size or ([90, 120] if self.qwen else [70, 84])
         self.processor = AutoProcessor.from_pretrained(self.source)
         self.tokenizer = self.processor.tokenizer
-        self.model = self.saved_model() if args.family == TIMED else self.random_model()
+        self.model = self.saved_model() if args.family in CLIPS else self.random_model()
         if model in ("qwen2_vl", "qwen2_5_vl"):
             self.model.model.get_rope_index = trained_rope_index(self.model.model)
         self.video = pseudo_video(args.frames, *self.size, 0)
@@ -126,7 +135,7 @@ class Maker:
     def prompt(self, question):
         kind = "image" if self.args.family == "llava" else "video"
         messages = [{"role": "user", "content": [{"type": kind}, {"type": "text", "text": question}]}]
-        if not self.qwen:
+        if not self.chatml:
             messages.insert(0, {"role": "system", "content": SYSTEM})
         return self.processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
 
@@ -180,10 +189,13 @@ class Maker:
 
     def turn(self, text):
         """What the chat template writes for the assistant's turn, as far as its end."""
-        messages = [{"role": "user", "content": "x"}, {"role": "assistant", "content": text}]
+        said = [{"type": "text", "text": text}] if self.chatml else text
+        messages = [{"role": "user", "content": "x"}, {"role": "assistant", "content": said}]
         full = self.processor.apply_chat_template(messages, tokenize=False)
-        start, end = ("<|im_start|>assistant\n", "<|im_end|>") if self.qwen else ("ASSISTANT:", "</s>")
+        start, end = ("<|im_start|>assistant", "<|im_end|>") if self.chatml else ("ASSISTANT:", "</s>")
         turn = full.split(start, 1)[1]
+        # LLaVA-OneVision writes a space before the newline in a conversation, none in the generation prompt.
+        turn = turn.lstrip(" ").removeprefix("\n") if self.chatml else turn
         return turn[: turn.index(end) + len(end)]
 
     def greedy(self, inputs):
@@ -217,6 +229,15 @@ class Maker:
         pixels = pixels.flatten(0, 1) if pixels.ndim == 5 else pixels
         tower = model.video_tower if self.args.family == "video_llava" else model.vision_tower
         hidden = tower(pixels, output_hidden_states=True).hidden_states
+        if self.intern:
+            # Patches of a square are neighbours in width; the projector begins with a norm.
+            model.multi_modal_projector.layer_norm.register_forward_pre_hook(
+                lambda _, given: tensors.update(shuffled=given[0])
+            )
+            model.get_image_features(pixels)
+            model.multi_modal_projector.layer_norm._forward_pre_hooks.clear()
+            tensors["proc.pixel_values_videos.every_4th"] = pixels[::4]
+            return
         layers = self.model.config.vision_feature_layer
         layers = [layers] if isinstance(layers, int) else layers
         tensors["vision_selected"] = torch.cat([hidden[layer] for layer in layers], dim=-1)
@@ -254,7 +275,7 @@ class Maker:
         for name, parameter in self.model.named_parameters():
             norms[name] = None if parameter.grad is None else parameter.grad.norm().item()
             small = parameter.numel() <= (32768 if ".experts." in name else 4096)
-            if parameter.grad is not None and small and (".0." in name or "merger" in name):
+            if parameter.grad is not None and small and any(part in name for part in (".0.", "merger", "newline")):
                 tensors[f"grad.{name}"] = parameter.grad.clone()
         known = [norm for norm in norms.values() if norm is not None]
         numbers["grad_norms"] = norms
@@ -342,7 +363,7 @@ class Maker:
         }
         tensors = {}
         answers = {"chosen": self.answer_ids(CHOSEN), "rejected": self.answer_ids(REJECTED)}
-        end = "<|im_end|>" if self.qwen else "</s>"
+        end = "<|im_end|>" if self.chatml else "</s>"
         numbers["responses"] = {
             "chosen_text": CHOSEN + end, "rejected_text": REJECTED + end,
             "chosen_ids": answers["chosen"], "rejected_ids": answers["rejected"],
@@ -372,7 +393,7 @@ class Maker:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("family", choices=[*FAMILIES, TIMED])
+    parser.add_argument("family", choices=[*FAMILIES, *CLIPS])
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--frames", type=int, default=8)
     parser.add_argument("--clip", type=int, help="frames of the clip that those are taken from, evenly")
@@ -380,6 +401,7 @@ if __name__ == "__main__":
     parser.add_argument("--fps", type=float, default=2.0)
     parser.add_argument("--out", required=True)
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=JSON")
-    if TIMED in sys.argv:
-        parser.set_defaults(**CLIP)
+    for name, (_, settings) in CLIPS.items():
+        if name in sys.argv:
+            parser.set_defaults(**settings)
     Maker(parser.parse_args()).make()

@@ -23,7 +23,7 @@ use crate::model::{ModelConfig, Tower, VideoLmm, encode, load_tower};
 use crate::model_paths::{ModelPaths, check_model};
 use crate::tensors::bytes_of;
 
-/// Vision tower of a checkpoint (CLIP, LanguageBind, Qwen-VL). Features are those of the layer that the
+/// Vision tower of a checkpoint (CLIP, LanguageBind, SigLIP, InternViT, Qwen-VL). Features are those of the layer that the
 /// checkpoint's config names.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -94,7 +94,7 @@ impl VisionTowerEncoder {
         let (model, weights, tower) = load_tower(&paths.base, kind, device)?;
         let processor = match &model.vision {
             VisionConfig::Clip(vision) => model.processor.chosen(config.preprocess, vision.image_size),
-            VisionConfig::Qwen(_) => model.processor.clone(),
+            _ => model.processor.clone(),
         };
         let fingerprint = fingerprint(&model, &weights, &processor, precision)?;
         let tower = LoadedTower { tower, processor, kind, device };

@@ -9,7 +9,9 @@ use isr_api::{
     BuildContext, CheckpointKind, Component, Continuation, FeatureType, GenerateRequest, Policy, Sampling,
     ScoreRequest, VisualFeatures,
 };
-use isr_torch::{PrecisionConfig, TorchPolicyConfig, VisionTowerConfig};
+use isr_torch::{
+    InspectConfig, Precision, PrecisionConfig, ShardConfig, TorchPolicyConfig, VisionTowerConfig, inspect,
+};
 use support::{FAMILIES, GOLDENS, Golden, floats, largest_difference, scene};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -76,6 +78,9 @@ fn expected_features(golden: &Golden, family: &str, shape: [usize; 3]) -> Vec<f3
         let row = |row: usize| parts.iter().flat_map(move |all| all[row * part..(row + 1) * part].to_vec());
         return (0..frames * tokens).flat_map(row).collect();
     }
+    if golden.has("shuffled") {
+        return floats(&golden.tensor("shuffled"));
+    }
     let all = floats(&golden.tensor("vision_selected"));
     // The golden tensor keeps the class token; `llava` and `llava_next_video` drop it.
     let per_frame = all.len() / frames;
@@ -132,6 +137,30 @@ async fn visual_features_equal_the_reference() {
         let response = policy.generate(request).await.unwrap().remove(0);
         let expected: Vec<u32> = serde_json::from_value(golden.json["greedy_ids"].clone()).unwrap();
         assert_eq!(response.token_ids, expected, "{family}");
+    }
+}
+
+/// A prompt of the reference has its visual token once for each feature and newline.
+#[test]
+fn inspect_counts_the_visual_tokens_of_the_reference() {
+    for family in GOLDENS {
+        let golden = Golden::read(family);
+        let frames = golden.frames();
+        let given = InspectConfig {
+            frames: frames.len() as u32,
+            size: [frames.width, frames.height],
+            batch: 1,
+            tokens: 1,
+            precision: Precision::Float32,
+            verify: false,
+            processes: 1,
+            shard: ShardConfig::None,
+        };
+        let ids: Vec<u32> = serde_json::from_value(golden.json["input_ids"].clone()).unwrap();
+        let count = |id: &u32| ids.iter().filter(|other| *other == id).count() as u64;
+        let found = inspect(&golden.model(), &given).unwrap();
+        assert_eq!(Some(found.visual_tokens), ids.iter().map(count).max(), "{family}");
+        assert!(found.chat.is_some() && found.parameters > 100_000, "{family}: {:?}", found.chat_error);
     }
 }
 

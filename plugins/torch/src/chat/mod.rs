@@ -72,7 +72,7 @@ impl Rendered {
     /// Returns the length of the cacheable prefix, which ends with the last video; 0 if there is no video or no text
     /// behind it.
     pub(crate) fn prefix(&self) -> usize {
-        let last = self.slots.iter().rposition(|slot| matches!(slot, Slot::Visual(_)));
+        let last = self.slots.iter().rposition(|slot| !matches!(slot, Slot::Token(_)));
         last.map(|last| last + 1).filter(|end| *end < self.slots.len()).unwrap_or(0)
     }
 
@@ -137,7 +137,10 @@ impl Chat {
     pub(crate) fn read(folder: &Path, config: &ModelConfig, date: Option<&str>) -> Result<Self> {
         let tokens = Tokens::read(folder)?;
         let settings = json_file::read_optional(&folder.join("tokenizer_config.json"))?;
-        let built_in = matches!(config.placeholder, Placeholder::Text(_));
+        let built_in = match config.placeholder {
+            Placeholder::Text(_, built_in) => Some(built_in),
+            _ => None,
+        };
         let source = TemplateSource::find(folder, &settings, built_in)?;
         let largest = tokens.count() as i64;
         if largest > config.text.vocab_size {
@@ -162,13 +165,16 @@ impl Chat {
         };
         let (bos, eos) = (special("bos_token"), special("eos_token"));
         let (placeholder, visual_token) = match config.placeholder {
-            Placeholder::Text(text) => (text.to_owned(), None),
-            Placeholder::Token(id) => {
+            Placeholder::Text(text, _) => (text.to_owned(), None),
+            Placeholder::Token(id) | Placeholder::Expanded(_, id) => {
                 let token = tokens.text(id).ok_or_else(|| {
                     let reason = format!("has no token {id}, which config.json names as the visual token");
                     TorchError::checkpoint(folder.join("tokenizer.json"), reason)
                 })?;
-                (token, Some(id))
+                match config.placeholder {
+                    Placeholder::Expanded(text, _) => (text.to_owned(), Some(id)),
+                    _ => (token, Some(id)),
+                }
             }
         };
         let clock = Clock::fixed_or_now(date);
@@ -180,6 +186,7 @@ impl Chat {
         let stops = Stops::read(folder, config, &tokens, &eos, &probe)?;
         let mut reserved_of_assistant = tokens.special.clone();
         reserved_of_assistant.insert(placeholder.clone());
+        reserved_of_assistant.extend(visual_token.and_then(|id| tokens.text(id)));
         reserved_of_assistant.extend(stops.all().iter().filter_map(|id| tokens.text(*id)));
         let mut reserved = reserved_of_assistant.clone();
         reserved.extend(
@@ -277,10 +284,11 @@ impl Chat {
                         let text = format!("it wrote more than one `{}` for a video", self.placeholder);
                         return Err(TorchError::Template(text));
                     };
-                    slots.extend((next_feature..next_feature + block.len()).map(Slot::Visual));
-                    next_feature += block.len();
+                    slots.extend(block.slots(&mut next_feature));
                     match block {
-                        FeatureBlock::Row(count) => positions.push_text(*count),
+                        FeatureBlock::Row(_) | FeatureBlock::Lines { .. } => {
+                            positions.push_text(block.len())
+                        }
                         FeatureBlock::Grid(grid) => positions.push_grid(*grid),
                     }
                 }

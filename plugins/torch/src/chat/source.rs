@@ -11,12 +11,16 @@ use serde_json::Value;
 use super::bounds::MAX_TEMPLATE_BYTES;
 use crate::error::{Result, TorchError};
 use crate::json_file;
+use crate::model::config::BuiltIn;
 
 /// Folder of further templates, a file each.
 pub(crate) const ADDITIONAL: &str = "additional_chat_templates";
 
 /// LLaVA's `v1` template (Vicuna), which the LLaVA repositories have in their code.
 const V1: &str = include_str!("v1.jinja");
+
+/// LLaVA-NeXT's `qwen_1_5` template (ChatML with Qwen's system message), likewise.
+const QWEN_1_5: &str = include_str!("qwen_1_5.jinja");
 
 /// Template of a checkpoint.
 #[derive(Clone, Debug)]
@@ -28,11 +32,11 @@ pub(super) struct TemplateSource {
 }
 
 impl TemplateSource {
-    /// Finds the template of a checkpoint folder; `built_in` allows `v1` where there is none.
+    /// Finds the template of a checkpoint folder; `built_in` is used where there is none.
     ///
     /// # Errors
     /// No template, several of which none is named `default`, or files that transformers refuses together.
-    pub(super) fn find(folder: &Path, tokenizer_config: &Value, built_in: bool) -> Result<Self> {
+    pub(super) fn find(folder: &Path, tokenizer_config: &Value, built_in: Option<BuiltIn>) -> Result<Self> {
         let processor = json_file::read_optional(&folder.join("processor_config.json"))?;
         let legacy = json_file::read_optional(&folder.join("chat_template.json"))?;
         let mut files = additional(folder)?;
@@ -59,10 +63,13 @@ impl TemplateSource {
             return choose(folder, ADDITIONAL, files);
         }
         let name = "tokenizer_config.json";
-        match entries(name, &tokenizer_config["chat_template"]).map_err(|why| at(folder, name, why))? {
-            Some(found) => choose(folder, name, found),
-            None if built_in => Ok(Self { text: V1.to_owned(), place: "LLaVA's v1, built in".to_owned() }),
-            None => Err(TorchError::checkpoint(
+        let found =
+            entries(name, &tokenizer_config["chat_template"]).map_err(|why| at(folder, name, why))?;
+        match (found, built_in) {
+            (_, Some(BuiltIn::Qwen15)) => Ok(Self::built_in(BuiltIn::Qwen15)),
+            (Some(found), _) => choose(folder, name, found),
+            (None, Some(built_in)) => Ok(Self::built_in(built_in)),
+            (None, None) => Err(TorchError::checkpoint(
                 folder,
                 format!(
                     "has no chat template: looked for `chat_template` in processor_config.json and \
@@ -71,6 +78,16 @@ impl TemplateSource {
                 ),
             )),
         }
+    }
+}
+
+impl TemplateSource {
+    fn built_in(template: BuiltIn) -> Self {
+        let (text, place) = match template {
+            BuiltIn::V1 => (V1, "LLaVA's v1, built in"),
+            BuiltIn::Qwen15 => (QWEN_1_5, "LLaVA-NeXT's qwen_1_5, built in"),
+        };
+        Self { text: text.to_owned(), place: place.to_owned() }
     }
 }
 

@@ -33,8 +33,8 @@ impl Engine {
         let hidden = self.model.decoder.forward(&inputs, AttentionMode::Packed(&packed))?;
         let values = to_vec(&self.model.decoder.logits(&hidden)?)?;
         let visual = match self.model.config.placeholder {
-            Placeholder::Token(id) => id,
-            Placeholder::Text(_) => u32::MAX,
+            Placeholder::Token(id) | Placeholder::Expanded(_, id) => id,
+            Placeholder::Text(..) => u32::MAX,
         };
         let id = |slot: &Slot| if let Slot::Token(id) = slot { *id } else { visual };
         Ok(Logits { token_ids: rendered.slots.iter().map(id).collect(), values })

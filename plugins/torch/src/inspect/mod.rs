@@ -160,6 +160,5 @@ fn visual_tokens(config: &ModelConfig, given: &InspectConfig) -> Result<u64> {
     let [width, height] = given.size;
     let timestamps = (0..given.frames).map(f64::from).collect();
     let frames = Frames { width, height, rgb: Vec::new(), timestamps, duration: f64::from(given.frames) };
-    let [steps, tokens, _] = config.feature_shape(&frames)?;
-    Ok((steps * tokens) as u64)
+    Ok(config.layout(&frames)?.blocks.iter().map(|block| block.len() as u64).sum())
 }

@@ -9,7 +9,7 @@ use super::names::TensorNames;
 use super::preprocess::ImageProcessor;
 use super::prompt_layout::PromptLayout;
 use super::text_config::TextConfig;
-use super::vision::{ClipVision, QwenVision};
+use super::vision::{ClipVision, InternVision, QwenVision, SiglipVision};
 use crate::error::Result;
 
 /// Shapes, names and conventions of a checkpoint. [`super::families`] produces it.
@@ -44,6 +44,10 @@ pub(crate) struct ModelConfig {
 pub(crate) enum VisionConfig {
     /// CLIP's transformer, followed by a projector.
     Clip(ClipVision),
+    /// SigLIP's transformer, followed by a projector.
+    Siglip(SiglipVision),
+    /// InternVL's transformer, followed by a projector.
+    Intern(InternVision),
     /// Qwen-VL's transformer, whose mergers project to the decoder's width.
     Qwen(QwenVision),
 }
@@ -53,8 +57,19 @@ pub(crate) enum VisionConfig {
 pub(crate) enum Placeholder {
     /// Token of the tokenizer.
     Token(u32),
-    /// Text at which the prompt is split before tokenisation.
-    Text(&'static str),
+    /// Text of the template, which the layout replaces by a text with the token of the tokenizer.
+    Expanded(&'static str, u32),
+    /// Text at which the prompt is split before tokenisation, and the template where the checkpoint has none.
+    Text(&'static str, BuiltIn),
+}
+
+/// Conversation template that the LLaVA repositories have in their code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BuiltIn {
+    /// `v1` (Vicuna).
+    V1,
+    /// `qwen_1_5`. It is used even if the tokenizer has a template, which is that of the text model and knows no videos.
+    Qwen15,
 }
 
 impl ModelConfig {
@@ -62,6 +77,8 @@ impl ModelConfig {
     pub(crate) fn tower(&self) -> &'static str {
         match &self.vision {
             VisionConfig::Clip(vision) => vision.prefix,
+            VisionConfig::Siglip(_) => SiglipVision::PREFIX,
+            VisionConfig::Intern(_) => InternVision::PREFIX,
             VisionConfig::Qwen(_) => QwenVision::PREFIX,
         }
     }
@@ -70,6 +87,8 @@ impl ModelConfig {
     pub(crate) fn feature_width(&self) -> i64 {
         match &self.vision {
             VisionConfig::Clip(vision) => vision.width(),
+            VisionConfig::Siglip(vision) => vision.width(),
+            VisionConfig::Intern(vision) => vision.width(),
             VisionConfig::Qwen(vision) => vision.out_hidden_size * (1 + vision.deep_levels()),
         }
     }
@@ -82,6 +101,8 @@ impl ModelConfig {
         let grid = self.processor.grid(frames)?;
         let tokens = match &self.vision {
             VisionConfig::Clip(vision) => vision.tokens(),
+            VisionConfig::Siglip(vision) => vision.side().pow(2),
+            VisionConfig::Intern(vision) => vision.tokens(),
             VisionConfig::Qwen(vision) => grid.height * grid.width / vision.spatial_merge_size.pow(2),
         };
         Ok([grid.steps, tokens, self.feature_width()])
@@ -99,6 +120,8 @@ impl ModelConfig {
     pub(crate) fn tower_layers(&self) -> i64 {
         match &self.vision {
             VisionConfig::Clip(vision) => vision.num_hidden_layers,
+            VisionConfig::Siglip(vision) => vision.shape.num_hidden_layers,
+            VisionConfig::Intern(vision) => vision.num_hidden_layers,
             VisionConfig::Qwen(vision) => vision.depth,
         }
     }

@@ -16,11 +16,13 @@ pub(crate) fn expected_tensors(
 ) -> HashMap<String, Vec<i64>> {
     let mut all = HashMap::new();
     match &config.vision {
-        VisionConfig::Clip(vision) => {
-            all.extend(clip_tower(vision.prefix, vision));
-            projector(&mut all, vision, config.text.hidden_size);
-        }
+        VisionConfig::Clip(vision) => all.extend(clip_tower(vision.prefix, vision)),
+        VisionConfig::Siglip(vision) => vision.tensors(&mut all),
+        VisionConfig::Intern(vision) => vision.tensors(&mut all),
         VisionConfig::Qwen(vision) => vision.tensors(&mut all),
+    }
+    if let Some(projector) = config.vision.projector() {
+        projector.tensors(&mut all, config.text.hidden_size);
     }
     all.extend(config.extra_tensors.clone());
     decoder(&mut all, config, orientation);
@@ -43,15 +45,6 @@ pub(super) fn orientation(folder: &Path, config: &ModelConfig) -> Result<Orienta
         (Some(gate_up), Some(down)) => experts.orientation(config.text.hidden_size, [gate_up, down]),
         _ => Orientation::OutputFirst,
     })
-}
-
-fn projector(all: &mut HashMap<String, Vec<i64>>, vision: &ClipVision, hidden: i64) {
-    for (name, input) in [("linear_1", vision.width()), ("linear_2", hidden)] {
-        all.insert(format!("multi_modal_projector.{name}.weight"), vec![hidden, input]);
-        if vision.projector_bias {
-            all.insert(format!("multi_modal_projector.{name}.bias"), vec![hidden]);
-        }
-    }
 }
 
 fn decoder(all: &mut HashMap<String, Vec<i64>>, config: &ModelConfig, orientation: Orientation) {

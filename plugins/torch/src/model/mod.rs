@@ -25,6 +25,7 @@ pub(crate) mod pixel_values;
 pub(crate) mod positions;
 pub(crate) mod preprocess;
 pub(crate) mod product;
+pub(crate) mod projector;
 pub(crate) mod prompt_layout;
 mod rotary;
 pub(crate) mod section;
@@ -37,7 +38,6 @@ pub(crate) mod weights;
 
 use std::path::Path;
 
-use activation::Activation;
 use isr_api::Frames;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -46,12 +46,11 @@ use tch::{Device, Kind, Tensor};
 use crate::error::{Result, TorchError};
 use crate::lora::Adapter;
 pub(crate) use config::ModelConfig;
-use config::VisionConfig;
 use decoder::Decoder;
 use fused_step::FusedStep;
-use layers::Linear;
 use pixel_values::PixelValues;
 use preprocess::ImageProcessor;
+use projector::Projector;
 pub(crate) use sequence::{Sequence, Slot};
 pub(crate) use vision::Tower;
 use weights::{TensorLayout, Weights};
@@ -131,15 +130,8 @@ impl VideoLmm {
             Decoding::Reproducible => None,
         };
         let tower = Tower::new(&weights, &config)?;
-        let linear = |name: &str| Linear::new(&weights, &format!("multi_modal_projector.{name}"));
-        let projector = match &config.vision {
-            VisionConfig::Clip(vision) => Some(Projector {
-                first: linear("linear_1")?,
-                activation: vision.projector_act,
-                second: linear("linear_2")?,
-            }),
-            VisionConfig::Qwen(_) => None,
-        };
+        let projector = config.vision.projector();
+        let projector = projector.map(|config| Projector::new(&weights, &config)).transpose()?;
         weights.check_adapter()?;
         Ok(Self {
             projector,
@@ -199,21 +191,12 @@ impl VideoLmm {
     }
 
     /// Projects tower features `[features, width]` to the decoder's embedding space.
-    pub(crate) fn project(&self, features: &Tensor) -> Result<Tensor> {
+    fn project(&self, features: &Tensor) -> Result<Tensor> {
         match &self.projector {
-            Some(Projector { first, activation, second }) => {
-                second.forward(&activation.forward(&first.forward(features)?)?)
-            }
+            Some(projector) => projector.forward(features),
             None => Ok(features.shallow_clone()),
         }
     }
-}
-
-/// Two-layer MLP projector.
-struct Projector {
-    first: Linear,
-    activation: Activation,
-    second: Linear,
 }
 
 /// Loads the tower of a checkpoint folder; other tensors are not read.

@@ -15,8 +15,8 @@ pub(crate) struct PatchGrid {
 
 /// Preprocessed pixels of one video (`pixel_values_videos` of transformers).
 pub(crate) struct PixelValues {
-    /// `[frames, 3, side, side]` for CLIP; `[patches, 3 * temporal_patch * patch * patch]` for Qwen-VL.
+    /// `[frames, 3, side, side]` for CLIP, SigLIP and InternViT; `[patches, 3 * temporal_patch * patch * patch]` for Qwen-VL.
     pub(crate) pixels: Tensor,
-    /// Patch grid of Qwen-VL; for CLIP, `frames` steps of `1 x 1`.
+    /// Patch grid of Qwen-VL; otherwise `frames` steps of `1 x 1`.
     pub(crate) grid: PatchGrid,
 }

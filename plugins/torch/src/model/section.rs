@@ -50,6 +50,31 @@ pub(crate) fn check_sizes(section: &str, sizes: &[(&str, i64, RangeInclusive<i64
     }
 }
 
+/// Checks a vision transformer's sizes (hidden size, intermediate size, layers, heads, sides of picture and patch in
+/// pixels) and the epsilon of its norms.
+///
+/// # Errors
+/// The first size out of range, by its key, or a width that is no multiple of the heads.
+pub(crate) fn check_tower(section: &str, sizes: [i64; 6], eps: f64) -> Result<(), String> {
+    let [hidden, intermediate, layers, heads, image, patch] = sizes;
+    check_sizes(
+        section,
+        &[
+            ("hidden_size", hidden, WIDTH),
+            ("intermediate_size", intermediate, WIDTH),
+            ("num_hidden_layers", layers, LAYERS),
+            ("num_attention_heads", heads, HEADS),
+            ("image_size", image, PIXELS),
+            ("patch_size", patch, 1..=image),
+        ],
+    )?;
+    check_positive(section, "layer_norm_eps", eps)?;
+    match hidden % heads {
+        0 => Ok(()),
+        _ => Err(format!("{section}.hidden_size is {hidden}, no multiple of {heads} heads")),
+    }
+}
+
 /// Checks that a number of a section is finite and above 0.
 ///
 /// # Errors

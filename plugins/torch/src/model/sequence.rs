@@ -5,6 +5,7 @@ use tch::Tensor;
 use super::VideoLmm;
 use super::decoder::{Inputs, PackedSequence};
 use super::positions::{self, Positions};
+use super::projector::Projector;
 use crate::error::{Result, TorchError};
 
 /// Content of one position of a prompt or answer.
@@ -12,8 +13,10 @@ use crate::error::{Result, TorchError};
 pub(crate) enum Slot {
     /// Token id.
     Token(u32),
-    /// Index of a visual feature, counted over all videos of the sequence.
+    /// Index of a projected visual feature, counted over all videos of the sequence.
     Visual(usize),
+    /// Newline embedding of the projector.
+    Newline,
 }
 
 /// Part of a prompt (the prefix), and answers (suffixes) that each follow it.
@@ -75,7 +78,10 @@ impl VideoLmm {
             let index = Tensor::f_from_slice(index)?.f_to_device(self.device)?;
             Ok(Tensor::f_cat(rows, 0)?.f_index_select(0, &index)?.f_unsqueeze(0)?)
         };
-        let index = gather_index(sequences, tokens.len())?;
+        let count =
+            |features: usize| self.projector.as_ref().map_or(features, |part| part.outputs(features));
+        let counts: Vec<usize> = sequences.iter().map(|sequence| count(sequence.feature_count())).collect();
+        let index = gather_index(sequences, tokens.len(), &counts)?;
         let (mut rows, mut deep) = (vec![words], Vec::new());
         if let Some(visual) = &visual {
             let level = |level: i64| visual.f_narrow(1, level * hidden, hidden);
@@ -85,6 +91,9 @@ impl VideoLmm {
                 let zero = Tensor::f_zeros([1, hidden], (self.kind, self.device))?;
                 deep.push(place(&[level(number)?, zero], &index)?);
             }
+        }
+        if let Some(newline) = self.projector.as_ref().and_then(Projector::newline) {
+            rows.push(newline.f_unsqueeze(0)?);
         }
         let embeddings = place(&rows, &index)?;
         let positions: Vec<_> = sequences.iter().flat_map(Sequence::all_positions).collect();
@@ -121,18 +130,21 @@ fn token(slot: &Slot) -> Option<i64> {
     if let Slot::Token(id) = slot { Some(i64::from(*id)) } else { None }
 }
 
-/// Returns the row of each position in `[tokens, visual features]`.
-fn gather_index(sequences: &[Sequence<'_>], tokens: usize) -> Result<Vec<i64>> {
+/// Returns the row of each position in `[tokens, visual features, newline]`, where `counts` are the visual features of
+/// each sequence.
+fn gather_index(sequences: &[Sequence<'_>], tokens: usize, counts: &[usize]) -> Result<Vec<i64>> {
     let (mut next_token, mut first_feature) = (0, tokens);
+    let newline = tokens + counts.iter().sum::<usize>();
     let mut index = Vec::new();
-    for sequence in sequences {
+    for (sequence, &count) in sequences.iter().zip(counts) {
         for slot in sequence.all_slots() {
             match slot {
                 Slot::Token(_) => {
                     index.push(next_token);
                     next_token += 1;
                 }
-                Slot::Visual(feature) if feature < sequence.feature_count() => {
+                Slot::Newline => index.push(newline as i64),
+                Slot::Visual(feature) if feature < count => {
                     index.push((first_feature + feature) as i64);
                 }
                 Slot::Visual(feature) => {
@@ -140,7 +152,7 @@ fn gather_index(sequences: &[Sequence<'_>], tokens: usize) -> Result<Vec<i64>> {
                 }
             }
         }
-        first_feature += sequence.feature_count();
+        first_feature += count;
     }
     Ok(index)
 }

@@ -48,8 +48,15 @@ fn json(family: &str) -> Value {
 
 #[test]
 fn pixels_equal_the_references_processors() {
-    for (family, every) in [("llava_next_video", 4), ("qwen2_vl", 16), ("qwen2_5_vl", 16), ("qwen3_vl", 16)]
-    {
+    for (family, every) in [
+        ("llava_next_video", 4),
+        ("qwen2_vl", 16),
+        ("qwen2_5_vl", 16),
+        ("qwen3_vl", 16),
+        ("llava_onevision", 4),
+        ("internvl", 4),
+        ("internvl3_5", 4),
+    ] {
         let config = read_config(&golden().join(format!("tiny_{family}"))).unwrap();
         let tensors = read_tensors(&golden().join(format!("{family}.safetensors"))).unwrap();
         let expected = &tensors[&format!("proc.pixel_values_videos.every_{every}th")];

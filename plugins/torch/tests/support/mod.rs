@@ -15,11 +15,21 @@ use safetensors::SafeTensors;
 use serde_json::Value;
 
 /// Every family that transformers' goldens cover.
-pub const FAMILIES: [&str; 7] =
-    ["llava", "video_llava", "llava_next_video", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe"];
+pub const FAMILIES: [&str; 9] = [
+    "llava",
+    "video_llava",
+    "llava_next_video",
+    "qwen2_vl",
+    "qwen2_5_vl",
+    "qwen3_vl",
+    "qwen3_vl_moe",
+    "llava_onevision",
+    "internvl",
+];
 
-/// Every golden of transformers: those of the families, and a clip that is longer than it is wide.
-pub const GOLDENS: [&str; 8] = [
+/// Every golden of transformers: those of the families, a clip that is longer than it is wide, another number of frames,
+/// and InternVL with a Qwen3 decoder and InternViT-6B's norms.
+pub const GOLDENS: [&str; 12] = [
     "llava",
     "video_llava",
     "llava_next_video",
@@ -28,6 +38,10 @@ pub const GOLDENS: [&str; 8] = [
     "qwen3_vl",
     "qwen3_vl_moe",
     "qwen2_5_vl_time",
+    "llava_onevision",
+    "llava_onevision_frames",
+    "internvl",
+    "internvl3_5",
 ];
 
 /// The repository's goldens, or those that `make.py` has put into `ISR_GOLDEN`.
@@ -107,7 +121,8 @@ impl Golden {
     pub fn said(&self, rendered: &str) -> String {
         let (start, end) = match rendered.contains(" USER:") {
             true => (">\n", " ASSISTANT:"),
-            false => ("<|vision_end|>", "<|im_end|>\n<|im_start|>assistant"),
+            false if rendered.contains("<|vision_end|>") => ("<|vision_end|>", "<|im_end|>"),
+            false => ("<video>\n", "<|im_end|>"),
         };
         let (_, said) = rendered.split_once(start).unwrap();
         said.split_once(end).unwrap().0.to_owned()

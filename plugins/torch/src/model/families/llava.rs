@@ -14,9 +14,7 @@ use crate::model::expected::clip_tower;
 use crate::model::names::{TensorNames, transformers_module};
 use crate::model::preprocess::ImageProcessor;
 use crate::model::prompt_layout::{FeatureBlock, PromptLayout};
-use crate::model::section::{
-    HEADS, LAYERS, PIXELS, WIDTH, check_object, check_positive, check_sizes, with_defaults,
-};
+use crate::model::section::{check_object, check_sizes, check_tower, with_defaults};
 use crate::model::text_config::TextConfig;
 use crate::model::vision::{ClipVision, Pool};
 
@@ -127,26 +125,12 @@ pub(super) fn clip_vision(section: &Value) -> Result<ClipVision, String> {
     let config: ClipVision = serde_json::from_value(with_defaults(section, defaults))
         .map_err(|error| format!("vision_config: {error}"))?;
     let section = "vision_config";
-    check_sizes(
-        section,
-        &[
-            ("hidden_size", config.hidden_size, WIDTH),
-            ("intermediate_size", config.intermediate_size, WIDTH),
-            ("num_hidden_layers", config.num_hidden_layers, LAYERS),
-            ("num_attention_heads", config.num_attention_heads, HEADS),
-            ("image_size", config.image_size, PIXELS),
-            ("patch_size", config.patch_size, 1..=config.image_size),
-            ("num_frames", config.num_frames, 1..=1 << 20),
-        ],
-    )?;
-    check_positive(section, "layer_norm_eps", config.layer_norm_eps)?;
-    if config.hidden_size % config.num_attention_heads != 0 {
-        let heads = config.num_attention_heads;
-        return Err(format!(
-            "{section}.hidden_size is {}, no multiple of {heads} heads",
-            config.hidden_size
-        ));
-    }
+    let ClipVision { hidden_size, intermediate_size, num_hidden_layers, .. } = config;
+    let ClipVision { num_attention_heads, image_size, patch_size, .. } = config;
+    let sizes =
+        [hidden_size, intermediate_size, num_hidden_layers, num_attention_heads, image_size, patch_size];
+    check_tower(section, sizes, config.layer_norm_eps)?;
+    check_sizes(section, &[("num_frames", config.num_frames, 1..=1 << 20)])?;
     Ok(config)
 }
 

@@ -2,8 +2,8 @@
 //! ISR-DPO (arXiv 2406.11280) release them: Vicuna's config with LLaVA's keys, LLaVA's tensor names, and
 //! a LanguageBind tower (arXiv 2310.01852) inside the checkpoint or in a folder of its own.
 
-mod names;
-mod tower;
+pub(super) mod names;
+pub(super) mod tower;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -13,7 +13,7 @@ use serde_json::Value;
 use self::names::{TOWERS, canonical, saved};
 use super::llava::{clip_vision, feature_layers, one_row};
 use crate::error::{Result, TorchError};
-use crate::model::config::{ModelConfig, Placeholder, VisionConfig};
+use crate::model::config::{BuiltIn, ModelConfig, Placeholder, VisionConfig};
 use crate::model::external_tower;
 use crate::model::names::TensorNames;
 use crate::model::preprocess::ImageProcessor;
@@ -61,7 +61,7 @@ pub(super) fn parse(source: Value) -> std::result::Result<ModelConfig, String> {
         names: TensorNames { canonical, saved, module: saved },
         text,
         vision: VisionConfig::Clip(vision),
-        placeholder: Placeholder::Text(VIDEO),
+        placeholder: Placeholder::Text(VIDEO, BuiltIn::V1),
         content_type: "video",
         layout: one_row,
         processor,

@@ -4,8 +4,11 @@
 //! rest of the crate needs: shapes, tensor names, prompt layout. Nothing else names a family.
 //! `docs/families.md` tells how to add one.
 
+mod internvl;
 mod llava;
 mod llava_llama;
+mod llava_onevision;
+mod llava_qwen;
 mod qwen;
 
 use std::path::Path;
@@ -42,7 +45,10 @@ impl Family {
         let name = match source["model_type"].as_str().ok_or("`model_type` is missing")? {
             // The first releases of the LLaVA repository use `llava`, too.
             "llava" if source.get("text_config").is_none() && source.get("mm_hidden_size").is_some() => {
-                "llava_llama"
+                match source["architectures"][0].as_str() {
+                    Some("LlavaQwenForCausalLM") => "llava_qwen",
+                    _ => "llava_llama",
+                }
             }
             other => other,
         };
@@ -54,7 +60,7 @@ impl Family {
 }
 
 /// Every supported checkpoint format.
-static FAMILIES: [Family; 8] = [
+static FAMILIES: [Family; 11] = [
     // LlavaForConditionalGeneration: one image tower; a video is its frames as images.
     Family { uses_image_processor: true, ..Family::new("llava", llava::parse_llava) },
     // VideoLlavaForConditionalGeneration: an image tower and a video tower.
@@ -63,6 +69,12 @@ static FAMILIES: [Family; 8] = [
     Family::new("llava_next_video", llava::parse_next_video),
     // LlavaLlamaForCausalLM of the LLaVA repositories, as LLaVA-Hound and ISR-DPO release it.
     Family { complete: llava_llama::complete, ..Family::new("llava_llama", llava_llama::parse) },
+    // LlavaQwenForCausalLM of LLaVA-NeXT: LLaVA-OneVision and LLaVA-Video as they are released.
+    Family { complete: llava_qwen::complete, ..Family::new("llava_qwen", llava_qwen::parse) },
+    // LlavaOnevisionForConditionalGeneration: a SigLIP tower, whose projected features are pooled for videos.
+    Family::new("llava_onevision", llava_onevision::parse),
+    // InternVLForConditionalGeneration: InternVL3 and InternVL3.5.
+    Family::new("internvl", internvl::parse),
     // Qwen2VLForConditionalGeneration.
     Family::new("qwen2_vl", qwen::parse_qwen2),
     // Qwen2_5_VLForConditionalGeneration.

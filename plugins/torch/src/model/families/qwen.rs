@@ -159,7 +159,7 @@ fn saved_qwen3(canonical: &str) -> String {
 fn vision(config: &ModelConfig) -> Result<&QwenVision> {
     match &config.vision {
         VisionConfig::Qwen(vision) => Ok(vision),
-        VisionConfig::Clip(_) => Err(TorchError::Engine("a Qwen model with a CLIP tower".to_owned())),
+        _ => Err(TorchError::Engine("a Qwen model with another's tower".to_owned())),
     }
 }
 

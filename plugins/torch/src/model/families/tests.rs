@@ -142,6 +142,165 @@ fn llava_hound_7b_is_read() {
     assert_eq!(config.feature_shape(&frames(8, 336, 189)).unwrap(), [8, 256, 1024]);
 }
 
+/// `llava-hf/llava-onevision-qwen2-7b-ov-hf`.
+#[test]
+fn llava_onevision_7b_is_read() {
+    let config = parse(
+        r#"{
+        "architectures": ["LlavaOnevisionForConditionalGeneration"], "ignore_index": -100,
+        "image_grid_pinpoints": [[384, 384]], "image_token_index": 151646, "model_type": "llava_onevision",
+        "projector_hidden_act": "gelu", "text_config": {
+            "_name_or_path": "Qwen/Qwen2-7B-Instruct", "architectures": ["Qwen2ForCausalLM"],
+            "bos_token_id": 151643, "eos_token_id": 151645, "hidden_size": 3584, "intermediate_size": 18944,
+            "model_type": "qwen2", "num_attention_heads": 28, "num_hidden_layers": 28,
+            "num_key_value_heads": 4, "rope_theta": 1000000.0, "torch_dtype": "bfloat16",
+            "vocab_size": 152000
+        },
+        "tie_word_embeddings": false, "use_image_newline_parameter": true, "video_token_index": 151647,
+        "vision_aspect_ratio": "anyres_max_9", "vision_config": {
+            "hidden_size": 1152, "image_size": 384, "intermediate_size": 4304,
+            "model_type": "siglip_vision_model", "num_attention_heads": 16, "num_hidden_layers": 26,
+            "patch_size": 14, "vision_use_head": false
+        },
+        "vision_feature_layer": -1, "vision_feature_select_strategy": "full"
+    }"#,
+    );
+    assert!(config.text.has_qkv_bias());
+    assert_eq!(config.tower_layers(), 26);
+    // The tower's 27 x 27 features are pooled to 14 x 14 behind the projector; a newline ends the video.
+    assert_eq!(config.feature_shape(&frames(8, 640, 360)).unwrap(), [8, 729, 1152]);
+    let layout = config.layout(&frames(8, 640, 360)).unwrap();
+    assert_eq!(layout.blocks, [FeatureBlock::Lines { count: 1, length: 8 * 196 }]);
+    assert_eq!((layout.blocks[0].len(), layout.text), (8 * 196 + 1, None));
+}
+
+/// `OpenGVLab/InternVL3-8B-hf`, whose config leaves out what is the default.
+#[test]
+fn internvl3_8b_is_read() {
+    let config = parse(
+        r#"{
+        "architectures": ["InternVLForConditionalGeneration"], "downsample_ratio": 0.5,
+        "image_seq_length": 256, "image_token_id": 151667, "model_type": "internvl",
+        "projector_hidden_act": "gelu", "text_config": {
+            "architectures": ["Qwen2ForCausalLM"], "bos_token_id": 151643, "eos_token_id": 151645,
+            "hidden_size": 3584, "intermediate_size": 18944, "max_position_embeddings": 32768,
+            "max_window_layers": 70, "model_type": "qwen2", "num_attention_heads": 28,
+            "num_hidden_layers": 28, "num_key_value_heads": 4, "rms_norm_eps": 1e-06,
+            "rope_theta": 1000000.0, "sliding_window": null, "use_sliding_window": false,
+            "vocab_size": 151674
+        },
+        "vision_config": {
+            "architectures": ["InternVisionModel"], "attention_bias": true, "hidden_act": "gelu",
+            "hidden_size": 1024, "image_size": [448, 448], "intermediate_size": 4096,
+            "layer_norm_eps": 1e-06, "layer_scale_init_value": 0.1, "model_type": "internvl_vision",
+            "norm_type": "layer_norm", "num_attention_heads": 16, "num_hidden_layers": 24,
+            "patch_size": [14, 14], "use_absolute_position_embeddings": true, "use_mask_token": false,
+            "use_mean_pooling": true, "use_qk_norm": false
+        },
+        "vision_feature_layer": -1, "vision_feature_select_strategy": "default"
+    }"#,
+    );
+    assert_eq!((config.tower_layers(), config.tower()), (24, "vision_tower."));
+    assert_eq!(config.feature_shape(&frames(3, 640, 360)).unwrap(), [3, 256, 4096]);
+    let layout = config.layout(&frames(2, 640, 360)).unwrap();
+    assert_eq!(layout.blocks, [FeatureBlock::Row(256); 2]);
+    let text = "Frame1: <img><IMG_CONTEXT></img>\nFrame2: <img><IMG_CONTEXT></img>";
+    assert_eq!(layout.text.as_deref(), Some(text));
+}
+
+/// `lmms-lab/LLaVA-Video-7B-Qwen2`, its tower's shape known.
+fn llava_video_7b() -> serde_json::Value {
+    serde_json::from_str(
+        r#"{
+        "add_faster_video": false, "add_time_instruction": true, "architectures": ["LlavaQwenForCausalLM"],
+        "bos_token_id": 151643, "eos_token_id": 151645, "faster_token_stride": 10, "force_sample": true,
+        "hidden_act": "silu", "hidden_size": 3584, "image_aspect_ratio": "anyres_max_9",
+        "intermediate_size": 18944, "max_position_embeddings": 32768, "max_window_layers": 28,
+        "mm_hidden_size": 1152, "mm_newline_position": "grid", "mm_patch_merge_type": "spatial_unpad",
+        "mm_projector_type": "mlp2x_gelu", "mm_resampler_type": null, "mm_spatial_pool_mode": "bilinear",
+        "mm_spatial_pool_stride": 2, "mm_use_im_patch_token": false, "mm_use_im_start_end": false,
+        "mm_vision_select_feature": "patch", "mm_vision_select_layer": -2,
+        "mm_vision_tower": "google/siglip-so400m-patch14-384", "model_type": "llava",
+        "num_attention_heads": 28, "num_hidden_layers": 28, "num_key_value_heads": 4, "rms_norm_eps": 1e-06,
+        "rope_scaling": null, "rope_theta": 1000000.0, "sliding_window": 131072,
+        "tie_word_embeddings": false, "use_sliding_window": false, "vocab_size": 152064,
+        "vision_config": {
+            "model_type": "siglip_vision_model", "hidden_size": 1152, "image_size": 384,
+            "intermediate_size": 4304, "num_attention_heads": 16, "num_hidden_layers": 26, "patch_size": 14
+        }
+    }"#,
+    )
+    .unwrap()
+}
+
+#[test]
+fn llava_video_7b_is_read() {
+    let config = parse_config(llava_video_7b()).unwrap();
+    assert_eq!(
+        (family(&config), config.tower(), config.tower_layers()),
+        ("llava_qwen", "vision_tower.", 26)
+    );
+    assert_eq!(config.feature_shape(&frames(3, 640, 360)).unwrap(), [3, 729, 1152]);
+    let layout = config.layout(&frames(3, 640, 360)).unwrap();
+    // A newline behind each row of 14.
+    assert_eq!(layout.blocks, [FeatureBlock::Lines { count: 3 * 14, length: 14 }]);
+    let text = "<image>\nThe video lasts for 1.50 seconds, and 3 frames are uniformly sampled from it. These frames are \
+                located at 0.00s,0.50s,1.00s.Please answer the following questions related to this video.";
+    assert_eq!(layout.text.as_deref(), Some(text));
+}
+
+#[test]
+fn what_llava_next_does_not_compute_is_refused() {
+    for (key, value, named) in [
+        ("add_faster_video", json!(true), "add_faster_video"),
+        ("mm_projector_type", json!("pooler"), "`pooler`"),
+        ("mm_resampler_type", json!("perceiver"), "`perceiver`"),
+        ("mm_spatial_pool_mode", json!("conv"), "`conv`"),
+        ("mm_spatial_pool_stride", json!(28), "of 27 patches"),
+        ("mm_newline_position", json!("column"), "`column`"),
+        ("mm_patch_merge_type", json!("spatial"), "needs mm_patch_merge_type spatial_unpad"),
+        ("mm_patch_merge_type", json!("other"), "`other`"),
+        ("mm_vision_tower", json!(null), "names no tower"),
+        ("vision_config", json!(null), "siglip-so400m-patch14-384"),
+    ] {
+        let mut source = llava_video_7b();
+        source[key] = value;
+        let error = parse_config(source).unwrap_err();
+        assert!(error.contains(named), "{key}: {error}");
+    }
+}
+
+#[test]
+fn what_videos_of_siglip_and_internvl_do_not_have_is_refused() {
+    let text = json!({ "model_type": "qwen2" });
+    let with = |kind: &str, key: &str, value: serde_json::Value| {
+        let mut source = json!({ "model_type": kind, "text_config": text, "vision_config": {} });
+        match key.split_once('.') {
+            Some((section, key)) => source[section][key] = value,
+            None => source[key] = value,
+        }
+        parse_config(source)
+    };
+    for (kind, key, value, named) in [
+        ("llava_onevision", "vision_feature_select_strategy", json!("default"), "`default`"),
+        ("llava_onevision", "vision_config.model_type", json!("clip_vision_model"), "`clip_vision_model`"),
+        ("llava_onevision", "vision_config.num_attention_heads", json!(7), "multiple of 7"),
+        ("llava_onevision", "vision_feature_layer", json!(40), "[40]"),
+        ("internvl", "vision_feature_select_strategy", json!("full"), "`full`"),
+        ("internvl", "downsample_ratio", json!(0.3), "0.3"),
+        ("internvl", "downsample_ratio", json!(0.2), "32 patches"),
+        ("internvl", "vision_feature_layer", json!([1, 2]), "[1,2]"),
+        ("internvl", "vision_feature_layer", json!(-40), "-40"),
+        ("internvl", "vision_config.image_size", json!([448, 224]), "[448,224]"),
+        ("internvl", "vision_config.norm_type", json!("batch_norm"), "`batch_norm`"),
+    ] {
+        let error = with(kind, key, value).unwrap_err();
+        assert!(error.contains(named), "{kind} {key}: {error}");
+    }
+    assert!(with("internvl", "downsample_ratio", json!(0.25)).is_ok());
+    assert!(with("llava_onevision", "vision_feature_layer", json!(null)).is_ok());
+}
+
 #[test]
 fn settings_without_a_size_are_refused() {
     let text = json!({ "model_type": "llama" });
@@ -212,6 +371,6 @@ fn sizes_of_towers_that_are_none_are_named() {
 
 #[test]
 fn an_unknown_family_is_named_beside_the_known() {
-    let error = parse_config(json!({ "model_type": "internvl" })).unwrap_err();
-    assert!(error.contains("`internvl`") && error.contains("qwen3_vl"), "{error}");
+    let error = parse_config(json!({ "model_type": "internvl_chat" })).unwrap_err();
+    assert!(error.contains("`internvl_chat`") && error.contains("qwen3_vl"), "{error}");
 }

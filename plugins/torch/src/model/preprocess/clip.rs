@@ -34,6 +34,12 @@ impl ClipProcessor {
         Self { resize, bilinear: false, crop: side, normalization: Normalization::CLIP }
     }
 
+    /// Creates the default processor of LLaVA-OneVision and InternVL, which resizes frames to a square of `side` pixels
+    /// whatever their shape.
+    pub(super) fn square(side: i64, normalization: Normalization) -> Self {
+        Self { resize: Resize::Exact([side; 2]), bilinear: false, crop: side, normalization }
+    }
+
     /// Applies the settings of a processor file.
     ///
     /// # Errors
@@ -42,7 +48,7 @@ impl ClipProcessor {
         let crop = if file.crops() { file.crop_size()? } else { None };
         self.resize = match file.exact_size() {
             Some(size) => Resize::Exact(size),
-            None => Resize::ShortSide(file.short_side().unwrap_or(self.crop)),
+            None => file.short_side().map_or(self.resize, Resize::ShortSide),
         };
         let sides = match self.resize {
             Resize::ShortSide(side) => [side; 2],

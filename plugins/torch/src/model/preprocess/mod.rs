@@ -2,7 +2,7 @@
 //!
 //! | processor | reference |
 //! |---|---|
-//! | CLIP (`clip.rs`) | `CLIPImageProcessor` and `LlavaNextVideoVideoProcessor` of transformers 5 |
+//! | CLIP (`clip.rs`) | `CLIPImageProcessor`, `LlavaNextVideoVideoProcessor`, `LlavaOnevisionVideoProcessor`, `InternVLVideoProcessor` of transformers 5 |
 //! | LanguageBind (`language_bind.rs`) | LanguageBind's video transform, as in LLaVA-Hound |
 //! | patches (`patches.rs`) | `Qwen2VLVideoProcessor` and `Qwen3VLVideoProcessor` of transformers 5 |
 
@@ -53,6 +53,11 @@ impl ImageProcessor {
     /// Creates the default CLIP processor of a tower with square input of `side` pixels.
     pub(crate) fn clip(side: i64) -> Self {
         Self::Clip(ClipProcessor::new(side))
+    }
+
+    /// Creates the default processor of a tower whose frames are resized to a square of `side` pixels.
+    pub(crate) fn square(side: i64, normalization: Normalization) -> Self {
+        Self::Clip(ClipProcessor::square(side, normalization))
     }
 
     /// Applies the settings of a processor file.

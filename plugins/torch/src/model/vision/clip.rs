@@ -3,43 +3,13 @@
 
 use tch::Tensor;
 
-use super::clip_config::{ClipVision, Pool};
+use super::attention::Attention;
+use super::clip_config::ClipVision;
 use crate::error::{Result, TorchError};
+use crate::model::activation::Activation;
 use crate::model::layers::{LayerNorm, Linear};
-use crate::model::product::{self, Mask};
+use crate::model::product;
 use crate::model::weights::Weights;
-
-struct Attention {
-    query: Linear,
-    key: Linear,
-    value: Linear,
-    out: Linear,
-}
-
-impl Attention {
-    fn new(weights: &Weights, name: &str) -> Result<Self> {
-        let linear = |part: &str| Linear::new(weights, &format!("{name}.{part}"));
-        Ok(Self {
-            query: linear("q_proj")?,
-            key: linear("k_proj")?,
-            value: linear("v_proj")?,
-            out: linear("out_proj")?,
-        })
-    }
-
-    /// Computes self-attention within each row, `[rows, tokens, width]`.
-    fn forward(&self, x: &Tensor, heads: i64) -> Result<Tensor> {
-        let (rows, tokens, width) = x.size3()?;
-        let split = |t: Tensor| -> Result<Tensor> {
-            Ok(t.f_view([rows, tokens, heads, width / heads])?.f_transpose(1, 2)?)
-        };
-        let query = split(self.query.forward(x)?)?;
-        let key = split(self.key.forward(x)?)?;
-        let value = split(self.value.forward(x)?)?;
-        let attended = product::attention(&query, &key, &value, Mask::Full)?;
-        self.out.forward(&attended.f_transpose(1, 2)?.f_reshape([rows, tokens, width])?)
-    }
-}
 
 /// LanguageBind's attention over time with its temporal embedding.
 struct Temporal {
@@ -61,7 +31,8 @@ impl Temporal {
     }
 }
 
-struct Layer {
+/// Transformer layer with norms before attention and MLP.
+pub(super) struct Layer {
     temporal: Option<Temporal>,
     norm1: LayerNorm,
     attention: Attention,
@@ -83,15 +54,22 @@ pub(crate) struct ClipTower {
 impl ClipTower {
     /// Takes the tower's tensors from `weights`.
     pub(crate) fn new(weights: &Weights, config: &ClipVision) -> Result<Self> {
-        let prefix = config.prefix;
+        let (prefix, eps) = (config.prefix, config.layer_norm_eps);
         let get = |name: &str| weights.get(&format!("{prefix}{name}"));
         Ok(Self {
             class_embedding: get("embeddings.class_embedding")?,
             patch_embedding: get("embeddings.patch_embedding.weight")?,
             position_embedding: get("embeddings.position_embedding.weight")?,
-            pre_norm: LayerNorm::new(weights, &format!("{prefix}pre_layrnorm"), config.layer_norm_eps)?,
+            pre_norm: LayerNorm::new(weights, &format!("{prefix}pre_layrnorm"), eps)?,
             layers: (0..config.feature_layers.iter().copied().max().unwrap_or(0))
-                .map(|index| Layer::new(weights, &format!("{prefix}encoder.layers.{index}"), config))
+                .map(|index| {
+                    Layer::new(
+                        weights,
+                        &format!("{prefix}encoder.layers.{index}"),
+                        eps,
+                        config.add_time_attn,
+                    )
+                })
                 .collect::<Result<_>>()?,
             config: config.clone(),
         })
@@ -115,7 +93,11 @@ impl ClipTower {
         }
         let mut states = vec![self.pre_norm.forward(&self.embed(pixels)?)?];
         for (index, layer) in self.layers.iter().enumerate() {
-            states.push(layer.forward(&states[index], &self.config)?);
+            states.push(layer.forward(
+                &states[index],
+                self.config.num_attention_heads,
+                self.config.hidden_act,
+            )?);
         }
         let taken = self.config.feature_layers.iter().map(|&layer| &states[layer as usize]);
         let x = match self.config.feature_layers.as_slice() {
@@ -124,7 +106,7 @@ impl ClipTower {
         };
         let patches = x.size()[1] - 1;
         match self.config.pool {
-            Some(pool) => self.pooled(pool, &x.f_narrow(1, 1, patches)?),
+            Some(pool) => pool.forward(&x.f_narrow(1, 1, patches)?, self.config.side()),
             None if self.config.keeps_class_token => Ok(x),
             None => Ok(x.f_narrow(1, 1, patches)?),
         }
@@ -138,25 +120,13 @@ impl ClipTower {
         let class = self.class_embedding.f_view([1, 1, width])?.f_expand([frames, 1, width], false)?;
         Ok(Tensor::f_cat(&[&class, &patches], 1)?.f_add(&self.position_embedding)?)
     }
-
-    fn pooled(&self, pool: Pool, patches: &Tensor) -> Result<Tensor> {
-        let (frames, _, width) = patches.size3()?;
-        let side = self.config.side();
-        let image = patches.f_transpose(1, 2)?.f_reshape([frames, width, side, side])?;
-        let pooled = match pool {
-            Pool::Average(stride) => {
-                image.f_avg_pool2d([stride; 2], [stride; 2], [0, 0], false, true, None)?
-            }
-            Pool::Max(stride) => image.f_max_pool2d([stride; 2], [stride; 2], [0, 0], [1, 1], false)?,
-        };
-        Ok(pooled.f_flatten(2, 3)?.f_transpose(1, 2)?.f_contiguous()?)
-    }
 }
 
 impl Layer {
-    fn new(weights: &Weights, name: &str, config: &ClipVision) -> Result<Self> {
-        let norm = |part: &str| LayerNorm::new(weights, &format!("{name}.{part}"), config.layer_norm_eps);
-        let attention = |part: &str| Attention::new(weights, &format!("{name}.{part}"));
+    /// Takes the layer `name`, with attention over time if `with_time`.
+    pub(super) fn new(weights: &Weights, name: &str, eps: f64, with_time: bool) -> Result<Self> {
+        let norm = |part: &str| LayerNorm::new(weights, &format!("{name}.{part}"), eps);
+        let attention = |part: &str| Attention::new(weights, &format!("{name}.{part}"), "out_proj");
         let temporal = || -> Result<Temporal> {
             Ok(Temporal {
                 embedding: weights.get(&format!("{name}.temporal_embedding"))?,
@@ -165,7 +135,7 @@ impl Layer {
             })
         };
         Ok(Self {
-            temporal: config.add_time_attn.then(temporal).transpose()?,
+            temporal: with_time.then(temporal).transpose()?,
             norm1: norm("layer_norm1")?,
             attention: attention("self_attn")?,
             norm2: norm("layer_norm2")?,
@@ -174,12 +144,12 @@ impl Layer {
         })
     }
 
-    fn forward(&self, x: &Tensor, config: &ClipVision) -> Result<Tensor> {
-        let heads = config.num_attention_heads;
+    /// Applies the layer to `[frames, tokens, width]`.
+    pub(super) fn forward(&self, x: &Tensor, heads: i64, act: Activation) -> Result<Tensor> {
         let timed = self.temporal.as_ref().map(|temporal| temporal.forward(x, heads)).transpose()?;
         let x = timed.as_ref().unwrap_or(x);
         let x = x.f_add(&self.attention.forward(&self.norm1.forward(x)?, heads)?)?;
         let hidden = self.fc1.forward(&self.norm2.forward(&x)?)?;
-        Ok(x.f_add(&self.fc2.forward(&config.hidden_act.forward(&hidden)?)?)?)
+        Ok(x.f_add(&self.fc2.forward(&act.forward(&hidden)?)?)?)
     }
 }

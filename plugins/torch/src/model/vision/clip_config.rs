@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 
+use super::pool::Pool;
 use crate::model::activation::Activation;
 
 /// Shape of a CLIP tower, and the settings of the model around it.
@@ -63,15 +64,6 @@ fn yes() -> bool {
     true
 }
 
-/// Pooling over squares of patches, as in `LlavaNextVideoPooler` of transformers 5.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Pool {
-    /// Mean over squares of this side.
-    Average(i64),
-    /// Maximum over squares of this side.
-    Max(i64),
-}
-
 impl ClipVision {
     /// Returns the number of patches along a side of a frame.
     pub(crate) fn side(&self) -> i64 {
@@ -86,7 +78,7 @@ impl ClipVision {
     /// Returns the number of features of a frame.
     pub(crate) fn tokens(&self) -> i64 {
         match self.pool {
-            Some(Pool::Average(stride) | Pool::Max(stride)) => (self.side() / stride).pow(2),
+            Some(pool) => pool.side(self.side()).pow(2),
             None => self.side().pow(2) + i64::from(self.keeps_class_token),
         }
     }

@@ -1,5 +1,7 @@
 //! Tensor names of the LLaVA repositories.
 
+use crate::model::projector::NEWLINE;
+
 /// Config keys that name a tower for videos, in order of preference, with the prefix of its tensors.
 pub(super) const TOWERS: [(&str, &str); 3] = [
     ("mm_video_tower", "video_tower."),
@@ -8,11 +10,14 @@ pub(super) const TOWERS: [(&str, &str); 3] = [
 ];
 
 /// Maps LLaVA's tensor names to this crate's.
-pub(super) fn canonical(name: &str) -> String {
+pub(in crate::model::families) fn canonical(name: &str) -> String {
     if name.starts_with("lm_head.") {
         return format!("language_model.{name}");
     }
     let rest = name.strip_prefix("model.").unwrap_or(name);
+    if rest == "image_newline" {
+        return NEWLINE.to_owned();
+    }
     for (index, layer) in PROJECTOR {
         if let Some(rest) = rest.strip_prefix(index) {
             return format!("{layer}{rest}");
@@ -33,9 +38,12 @@ const PROJECTOR: [(&str, &str); 2] = [
 ];
 
 /// Maps this crate's tensor names to LLaVA's.
-pub(super) fn saved(canonical: &str) -> String {
+pub(in crate::model::families) fn saved(canonical: &str) -> String {
     if let Some(rest) = canonical.strip_prefix("language_model.model.") {
         return format!("model.{rest}");
+    }
+    if canonical == NEWLINE {
+        return "model.image_newline".to_owned();
     }
     for (index, layer) in PROJECTOR {
         if let Some(rest) = canonical.strip_prefix(layer) {
@@ -67,6 +75,7 @@ mod tests {
             ("lm_head.weight", "language_model.lm_head.weight"),
             ("model.mm_projector.0.bias", "multi_modal_projector.linear_1.bias"),
             ("model.mm_projector.2.weight", "multi_modal_projector.linear_2.weight"),
+            ("model.image_newline", NEWLINE),
             ("model.video_tower.video_tower.pre_layrnorm.bias", "video_tower.pre_layrnorm.bias"),
             ("model.image_tower.image_tower.pre_layrnorm.bias", "image_tower.pre_layrnorm.bias"),
             (

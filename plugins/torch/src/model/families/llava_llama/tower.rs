@@ -12,16 +12,22 @@ use crate::json_file;
 
 /// Upper bound of a header in bytes; thousands of tensors take some hundred kilobytes.
 const LARGEST_HEADER: u64 = 100_000_000;
+/// Width of SigLIP-SO400M, whose 16 heads have 72 elements.
+const SO400M_WIDTH: i64 = 1152;
 
 /// Reads `vision_config` from a tower's folder; the whole `config.json` if it has no such section.
-pub(super) fn config(folder: &Path) -> Result<Value> {
+pub(in crate::model::families) fn config(folder: &Path) -> Result<Value> {
     let config = json_file::read_optional(&folder.join("config.json"))?;
     Ok(config.get("vision_config").cloned().unwrap_or(config))
 }
 
 /// Derives `vision_config` from the shapes of the tower's tensors in a checkpoint; `None` if it has none. Heads of
-/// 64 elements and GELU are assumed, as in every LanguageBind tower: the shapes do not determine them.
-pub(super) fn config_from_shapes(checkpoint: &Path, prefix: &str) -> Result<Option<Value>> {
+/// 64 elements and GELU are assumed, as in every LanguageBind tower, for SigLIP its tanh approximation and 16 heads at the width
+/// of SigLIP-SO400M: the shapes do not determine them. SigLIP's patches have a bias, CLIP's none.
+pub(in crate::model::families) fn config_from_shapes(
+    checkpoint: &Path,
+    prefix: &str,
+) -> Result<Option<Value>> {
     let mut shapes = BTreeMap::new();
     for file in files(checkpoint)? {
         header(&checkpoint.join(file), &mut shapes)?;
@@ -37,7 +43,8 @@ pub(super) fn config_from_shapes(checkpoint: &Path, prefix: &str) -> Result<Opti
     let layers =
         (0..).take_while(|i| shape(&format!("encoder.layers.{i}.mlp.fc1.weight")).is_some()).count();
     let (width, size) = (patch.first().copied().unwrap_or(0), patch.last().copied().unwrap_or(0));
-    let patches = positions.first().copied().unwrap_or(1) - 1;
+    let is_siglip = shape("embeddings.patch_embedding.bias").is_some();
+    let patches = positions.first().copied().unwrap_or(1) - i64::from(!is_siglip);
     let mut config = json!({
         "hidden_size": width,
         "intermediate_size": inner.first(),
@@ -47,6 +54,13 @@ pub(super) fn config_from_shapes(checkpoint: &Path, prefix: &str) -> Result<Opti
         "image_size": (patches as f64).sqrt().round() as i64 * size,
         "hidden_act": if prefix == "vision_tower." { "quick_gelu" } else { "gelu" },
     });
+    if is_siglip {
+        config["model_type"] = json!("siglip_vision_model");
+        config["hidden_act"] = json!("gelu_pytorch_tanh");
+        if width == SO400M_WIDTH {
+            config["num_attention_heads"] = json!(16);
+        }
+    }
     if let Some([_, frames, _]) = shape("encoder.layers.0.temporal_embedding").map(Vec::as_slice) {
         config["add_time_attn"] = json!(true);
         config["num_frames"] = json!(frames);
