@@ -111,7 +111,9 @@ impl ComponentValues {
         let video = given_or_built!(self.video, Video, config.video, cx);
         let policy = given_or_built!(self.policy, Policy, config.policy, cx);
         let policy = match &config.sampler {
-            Some(section) => SampledPolicy::new(policy, built!(Sampler, section, cx)?),
+            Some(section) => {
+                Arc::new(SampledPolicy::new(policy, built!(Sampler, section, cx)?)) as Arc<dyn Policy>
+            }
             None => policy,
         };
         let encoder = match (self.encoder, &config.encoder) {

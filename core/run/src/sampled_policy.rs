@@ -21,8 +21,8 @@ pub(crate) struct SampledPolicy {
 }
 
 impl SampledPolicy {
-    pub(crate) fn new(policy: Arc<dyn Policy>, sampler: Arc<dyn Sampler>) -> Arc<dyn Policy> {
-        Arc::new(Self { policy, sampler, held: RwLock::default() })
+    pub(crate) fn new(policy: Arc<dyn Policy>, sampler: Arc<dyn Sampler>) -> Self {
+        Self { policy, sampler, held: RwLock::default() }
     }
 
     /// Brings the sampler up to date, and keeps it so until the guard is dropped.

@@ -237,7 +237,7 @@ impl SweepFile {
             return Some(problem);
         }
         let of_arm = |arm: &NamedArm| Some((arm.name.clone(), self.resources(Some(arm)).problem()?));
-        if let Some((name, problem)) = self.arms.iter().find_map(|arm| of_arm(arm)) {
+        if let Some((name, problem)) = self.arms.iter().find_map(of_arm) {
             return Some(format!("arm `{name}`: {problem}"));
         }
         let Halving { rungs, keep, .. } = self.halving.as_ref()?;

@@ -167,6 +167,7 @@ fn inspect_counts_newlines() {
             verify: false,
             processes: 1,
             shard: isr_torch::ShardConfig::None,
+            quantization: None,
         };
         let found = inspect(dir.path(), &given).unwrap();
         assert!(found.chat.unwrap().template.contains("qwen_1_5"));

@@ -109,14 +109,16 @@ async fn scores(policy: &TorchPolicy, golden: &Golden) -> Vec<f32> {
     [scored[0].logprobs.clone(), scored[1].logprobs.clone()].concat()
 }
 
+/// A target whose reference is another policy.
+fn fixed(target: Target) -> Target {
+    let reference = target.reference.map(|values| values.iter().map(|value| value * 1.1).collect());
+    Target { reference, ..target }
+}
+
 async fn train(policy: &TorchPolicy, golden: &Golden) -> Vec<StepReport> {
     let mut reports = Vec::new();
     for index in 0..3 {
         let mut pair = example(golden);
-        let fixed = |target: Target| {
-            let reference = target.reference.map(|values| values.iter().map(|value| value * 1.1).collect());
-            Target { reference, ..target }
-        };
         pair.chosen = fixed(pair.chosen);
         pair.rejected = pair.rejected.map(fixed);
         let step = step(vec![pair], index, 1e-3);

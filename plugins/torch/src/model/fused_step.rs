@@ -48,6 +48,7 @@ struct Layer {
 }
 
 /// MLP of a layer.
+#[allow(clippy::large_enum_variant, reason = "there is one a layer")]
 enum FusedMlp {
     /// SwiGLU with an intermediate size, its gate and up projections side by side.
     Dense { gate_up: FusedLinear, down: FusedLinear, activation: Activation, inner: i64 },

@@ -10,6 +10,7 @@ use super::weights::Weights;
 use crate::error::Result;
 
 /// MLP of a decoder layer.
+#[allow(clippy::large_enum_variant, reason = "there is one a layer")]
 pub(super) enum Mlp {
     /// SwiGLU.
     Dense { gate: Linear, up: Linear, down: Linear, activation: Activation },
