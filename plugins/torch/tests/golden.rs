@@ -155,6 +155,7 @@ fn inspect_counts_the_visual_tokens_of_the_reference() {
             verify: false,
             processes: 1,
             shard: ShardConfig::None,
+            quantization: None,
         };
         let ids: Vec<u32> = serde_json::from_value(golden.json["input_ids"].clone()).unwrap();
         let count = |id: &u32| ids.iter().filter(|other| *other == id).count() as u64;
