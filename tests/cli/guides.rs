@@ -66,7 +66,10 @@ fn config_refusal(table: &mut Table) -> Option<String> {
         }
         // What its plugins give is checked with them.
         let known = |section: &Value| {
-            !matches!(section.get("type").and_then(Value::as_str), Some("brevity" | "words"))
+            !matches!(
+                section.get("type").and_then(Value::as_str),
+                Some("brevity" | "transformers" | "words")
+            )
         };
         table.retain(|_, section| known(section));
     }

@@ -69,7 +69,7 @@ fn what_is_not_there_is_named_with_the_nearest_thing_that_is() {
     ");
     insta::assert_snapshot!(said("plugins describe jugde self").all(), @r#"
     exit code 2
-    error: there is no kind `jugde`; did you mean `judge`? kinds are data, video, encoder, policy, retrospector, judge, objective, selection, evaluator, demonstrations, preferences, observers
+    error: there is no kind `jugde`; did you mean `judge`? kinds are data, video, encoder, policy, sampler, retrospector, judge, objective, selection, evaluator, demonstrations, preferences, observers
     "#);
     insta::assert_snapshot!(said("plugins describe zebra").all(), @r"
     exit code 2

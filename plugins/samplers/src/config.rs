@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::sampler::VllmSampler;
 
-/// vLLM server that samples with the policy's weights, which it reads from a folder in each iteration: a LoRA adapter by
-/// `/v1/load_lora_adapter`, full weights by `reload_weights`. A server of one's own needs `VLLM_SERVER_DEV_MODE=1` for full
+/// vLLM server that samples in the policy's place, with the weights of each iteration. It reads them from a folder: a LoRA adapter
+/// by `/v1/load_lora_adapter`, full weights by `reload_weights`. A server of one's own needs `VLLM_SERVER_DEV_MODE=1` for full
 /// weights, `--enable-lora` and `VLLM_ALLOW_RUNTIME_LORA_UPDATING=1` for an adapter, and `--trust-request-mm-kwargs`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]

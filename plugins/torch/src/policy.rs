@@ -27,7 +27,7 @@ use crate::model_paths::{ModelPaths, check_model};
 use crate::process_group::{self, Collectives};
 use crate::train::{Trainer, TrainingConfig};
 
-/// Video LMM of a checkpoint folder: LLaVA, Video-LLaVA, LLaVA-NeXT-Video, LLaVA-OneVision, InternVL3, Qwen2.5-VL or Qwen3-VL in
+/// Video LMM of a checkpoint folder: LLaVA, Video-LLaVA, LLaVA-NeXT-Video, LLaVA-OneVision, InternVL3, Qwen2-VL, Qwen2.5-VL or Qwen3-VL in
 /// transformers' layout, LLaVA-Hound, ISR-DPO or LLaVA-Video in LLaVA's own.
 ///
 /// `docs/families.md` lists the supported features of each family.
