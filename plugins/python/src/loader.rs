@@ -60,7 +60,7 @@ struct Served {
 fn program(served: Served, options: &PluginFile) -> Result<Program, Cause> {
     let package = package::write()
         .map_err(|error| format!("the Python package isr_plugin cannot be written: {error}"))?;
-    let mut folders = vec![package.path().to_owned()];
+    let mut folders = vec![package.path.clone()];
     folders.extend(env::var_os("PYTHONPATH").iter().flat_map(env::split_paths));
     let variable = |name: &str, value: OsString| (OsString::from(name), value);
     let python = options.python.clone().or_else(|| env::var_os("ISR_PYTHON").map(PathBuf::from));
@@ -74,6 +74,6 @@ fn program(served: Served, options: &PluginFile) -> Result<Program, Cause> {
             variable("PYTHONUNBUFFERED", "1".into()),
             variable("PYTHONIOENCODING", "utf-8".into()),
         ],
-        files: Some(Arc::new(package)),
+        files: package.temporary.map(Arc::new),
     })
 }

@@ -2,7 +2,10 @@
 
 use std::fs;
 use std::io;
+use std::path::{Path, PathBuf};
 
+use isr_api::FingerprintBuilder;
+use isr_config::cache_dir;
 use tempfile::TempDir;
 
 const FILES: [(&str, &str); 9] = [
@@ -17,13 +20,72 @@ const FILES: [(&str, &str); 9] = [
     ("_wire.py", include_str!("../isr_plugin/_wire.py")),
 ];
 
-/// Writes the package into a new folder, which is removed with the value.
-pub(crate) fn write() -> io::Result<TempDir> {
+/// A folder with the package in it.
+pub(crate) struct Package {
+    /// The folder, for `PYTHONPATH`.
+    pub(crate) path: PathBuf,
+    /// Its owner where it is temporary.
+    pub(crate) temporary: Option<TempDir>,
+}
+
+/// Returns the package in the user's cache, written there once, or in a temporary folder where that cannot be written.
+pub(crate) fn write() -> io::Result<Package> {
+    if let Some(path) = cache_dir("python").and_then(|cache| cached(&cache).ok()) {
+        return Ok(Package { path, temporary: None });
+    }
     let folder = tempfile::Builder::new().prefix("isr-python-").tempdir()?;
-    let package = folder.path().join("isr_plugin");
-    fs::create_dir(&package)?;
+    write_into(folder.path())?;
+    Ok(Package { path: folder.path().to_owned(), temporary: Some(folder) })
+}
+
+/// Returns the folder of this version in a cache.
+fn cached(cache: &Path) -> io::Result<PathBuf> {
+    let mut digest = FingerprintBuilder::default();
     for (name, text) in FILES {
-        fs::write(package.join(name), text)?;
+        digest.update(name.as_bytes()).update(text.as_bytes());
+    }
+    let folder = cache.join(digest.finish().as_str());
+    if !is_whole(&folder) {
+        fs::create_dir_all(cache)?;
+        let aside = tempfile::Builder::new().prefix(".new-").tempdir_in(cache)?;
+        write_into(aside.path())?;
+        // Another process may have been faster; one whose files were changed is replaced.
+        if fs::rename(aside.path(), &folder).is_err() && !is_whole(&folder) {
+            fs::remove_dir_all(&folder)?;
+            fs::rename(aside.path(), &folder)?;
+        }
     }
     Ok(folder)
+}
+
+fn is_whole(folder: &Path) -> bool {
+    let package = folder.join("isr_plugin");
+    FILES.iter().all(|(name, text)| fs::read(package.join(name)).is_ok_and(|read| read == text.as_bytes()))
+}
+
+fn write_into(folder: &Path) -> io::Result<()> {
+    let package = folder.join("isr_plugin");
+    fs::create_dir(&package)?;
+    FILES.iter().try_for_each(|(name, text)| fs::write(package.join(name), text))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping")]
+
+    use super::*;
+
+    #[test]
+    fn the_package_is_written_once_and_again_where_it_was_changed() {
+        let cache = tempfile::tempdir().unwrap();
+        let folder = cached(cache.path()).unwrap();
+        let (file, wire) = (folder.join("isr_plugin/__init__.py"), folder.join("isr_plugin/_wire.py"));
+        let written = fs::metadata(&file).unwrap().modified().unwrap();
+        assert_eq!(cached(cache.path()).unwrap(), folder);
+        assert_eq!(fs::metadata(&file).unwrap().modified().unwrap(), written);
+        fs::write(&wire, "raise SystemExit").unwrap();
+        assert_eq!(cached(cache.path()).unwrap(), folder);
+        assert!(is_whole(&folder));
+        assert_eq!(fs::read_dir(cache.path()).unwrap().count(), 1, "nothing is left aside");
+    }
 }

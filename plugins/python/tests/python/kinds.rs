@@ -326,7 +326,7 @@ async fn demonstrations_are_read_once() {
 
 #[test]
 fn a_kind_that_this_program_does_not_know_is_refused_with_those_that_it_knows() {
-    let sampler = "class It(Judge):\n    'Samples.'\n    kind = 'sampler'";
-    let said = File::new(sampler).load().err().unwrap();
-    assert!(said.contains("unknown variant `sampler`, expected one of `data`"), "{said}");
+    let painter = "class It(Judge):\n    'Paints.'\n    kind = 'painter'";
+    let said = File::new(painter).load().err().unwrap();
+    assert!(said.contains("unknown variant `painter`, expected one of `data`"), "{said}");
 }
