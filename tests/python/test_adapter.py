@@ -19,12 +19,12 @@ def adapted(checkpoint, model, name):
 
 
 def removed(model):
-    """Takes the adapter off the model, which other tests share."""
+    """Takes the adapter off the model, which other tests share. PEFT's `unload` leaves saved modules in their places."""
+    wrapped = [(name, it) for name, it in model.get_base_model().named_modules() if isinstance(it, ModulesToSaveWrapper)]
     base = model.unload()
-    for name, module in list(base.named_modules()):
-        if isinstance(module, ModulesToSaveWrapper):
-            parent, _, last = name.rpartition(".")
-            setattr(base.get_submodule(parent), last, module.original_module)
+    for name, module in wrapped:
+        parent, _, last = name.rpartition(".")
+        setattr(base.get_submodule(parent), last, module.original_module)
 
 
 @KINDS
