@@ -38,6 +38,7 @@ impl Server {
         shell.args(["-c", GUARD, "sh"]).args(command).envs(env);
         shell.stdin(Stdio::piped()).stdout(file.try_clone()?).stderr(file);
         // A Ctrl-C is for this program, which may need the server to end in order.
+        #[cfg(unix)]
         shell.process_group(0);
         Ok(Self { child: shell.spawn()?, log: log.to_owned() })
     }
