@@ -47,6 +47,8 @@ pub(crate) struct VllmSampler {
 struct Weights {
     /// Name that stands for them on the server.
     name: String,
+    /// Name of the model that requests ask for.
+    model: String,
     checkpoint: PathBuf,
     is_adapter: bool,
     fingerprint: Fingerprint,
@@ -249,8 +251,7 @@ impl VllmSampler {
         index: usize,
         weights: &Weights,
     ) -> Result<Outcome, ComponentError> {
-        let model = self.model(weights).await?;
-        let body = request::body(request, index, &model, self.config.media)?;
+        let body = request::body(request, index, &weights.model, self.config.media)?;
         let body = match self.post("/v1/chat/completions", &body).await? {
             Answer::Done(body) => body,
             Answer::Unreachable(reason) => return Ok(Outcome::Lost(reason)),
@@ -296,8 +297,10 @@ impl Sampler for VllmSampler {
         fs::create_dir_all(&checkpoint).map_err(io)?;
         policy.save(&checkpoint, CheckpointKind::Model).await?;
         let is_adapter = checkpoint.join("adapter_config.json").exists();
-        let weights = Weights { name, checkpoint, is_adapter, fingerprint: weights.clone() };
+        let (model, fingerprint) = (String::new(), weights.clone());
+        let mut weights = Weights { name, model, checkpoint, is_adapter, fingerprint };
         self.establish(&weights, None).await?;
+        weights.model = self.model(&weights).await?;
         *self.weights.write().await = Some(weights.clone());
         if let Some(old) = before.filter(|old| old.is_adapter && old.name != weights.name) {
             // The server may have thrown it out itself.
