@@ -335,7 +335,9 @@ impl RunBuilder {
             settings: value.r#loop,
             train: value.train,
             evaluation: value.evaluation,
-            oracle: self.oracle || is_oracle(value.judge.as_ref()),
+            oracle: self.oracle
+                || is_oracle(value.judge.as_ref())
+                || value.retrospector.as_ref().is_some_and(|it| is_oracle(it.as_ref())),
             components,
             store,
             observers,

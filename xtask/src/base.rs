@@ -1,41 +1,95 @@
-//! `cargo xtask base`: makes the miniature's base model, `configs/base`, anew.
+//! `cargo xtask base`: makes a base model of the miniature.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 
 use crate::setup::{self, SetupArgs};
 use crate::{demo, process, repository};
 
-/// Stages of supervised training, each starting from the one before.
-const STAGES: [&str; 3] = ["base-1", "base-2", "base-3"];
-
-/// No options: everything is in the configs.
+/// Which base model is made.
 #[derive(Args)]
-pub(crate) struct BaseArgs {}
+pub(crate) struct BaseArgs {
+    /// Seed of its clips, demonstrations and training; 1 is that of configs/base
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    seed: u64,
+    /// Train the last stage on clips of which a look shows only a part (configs/base-3-partial.toml)
+    #[arg(long)]
+    partial: bool,
+    /// Folder of the model [default: configs/base for seed 1 without --partial, else runs/bases/N or
+    /// runs/bases/partial-N]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+}
 
-/// Runs all stages and copies the last checkpoint to `configs/base`.
-pub(crate) fn run(_: &BaseArgs) -> Result<()> {
+/// Stages of supervised training, each starting from the one before.
+const STAGES: u64 = 3;
+
+/// Trains all stages that are not complete, and copies the last checkpoint. Stages 1 and 2 are shared by both
+/// kinds of a seed.
+pub(crate) fn run(args: &BaseArgs) -> Result<()> {
     let root = repository::root()?;
     setup::run(&SetupArgs::default())?;
     demo::build(&root)?;
-    let mut last = root.join("runs");
-    for stage in STAGES {
-        let out = format!("runs/{stage}");
-        let mut isr = Command::new(demo::release_binary(&root));
-        isr.args(["sft", &format!("configs/{stage}.toml"), "--out", &out]).current_dir(&root);
-        demo::timed(&format!("isr sft configs/{stage}.toml --out {out}"), &mut isr)?;
-        last = root.join(out);
+    let out = match &args.out {
+        Some(out) => std::path::absolute(out)?,
+        None => root.join(place(args.seed, args.partial)),
+    };
+    make(&root, args.seed, args.partial, &out)?;
+    println!("{}", out.display());
+    if out.starts_with(root.join("configs")) {
+        process::run(Command::new("git").args(["diff", "--stat", "--"]).arg(&out).current_dir(&root))?;
     }
-    let (from, to) = (last.join("checkpoint"), root.join("configs/base"));
-    fs::create_dir_all(&to).with_context(|| format!("cannot create {}", to.display()))?;
+    Ok(())
+}
+
+/// Where a base model stands, relative to the checkout.
+pub(crate) fn place(seed: u64, partial: bool) -> String {
+    match (seed, partial) {
+        (1, false) => "configs/base".to_owned(),
+        (_, false) => format!("runs/bases/{seed}"),
+        (_, true) => format!("runs/bases/partial-{seed}"),
+    }
+}
+
+/// Makes a base model with the binary that [`demo::build`] built.
+pub(crate) fn make(root: &Path, seed: u64, partial: bool, out: &Path) -> Result<()> {
+    let mut model = format!("runs/base-{seed}-new");
+    for stage in 1..=STAGES {
+        let last_of_partial = partial && stage == STAGES;
+        let (config, kind) = match last_of_partial {
+            true => (format!("configs/base-{stage}-partial.toml"), "-partial"),
+            false => (format!("configs/base-{stage}.toml"), ""),
+        };
+        let run = format!("runs/base-{seed}-{stage}{kind}");
+        let settings = [
+            // Every stage of every seed has streams of its own; those of seed 1 are the configs' own.
+            format!("seed={}", STAGES * (seed - 1) + stage),
+            format!("demonstrations.mixture.seed={}", STAGES * (seed - 1) + stage - 1),
+            format!("demonstrations.world.seed={}", seed - 1),
+            format!("demonstrations.world.dir=data/base-{seed}{kind}"),
+            format!("policy.model={model}"),
+        ];
+        let mut isr = Command::new(demo::release_binary(root));
+        isr.args(["sft", &config, "--out", &run]).current_dir(root);
+        settings.iter().for_each(|setting| {
+            isr.args(["-s", setting]);
+        });
+        demo::timed(&format!("isr sft {config} --out {run} -s {}", settings.join(" -s ")), &mut isr)?;
+        model = format!("{run}/checkpoint");
+    }
+    let from = root.join(model);
+    if !from.is_dir() {
+        bail!("{} is missing: the last stage wrote no checkpoint", from.display());
+    }
+    fs::create_dir_all(out).with_context(|| format!("cannot create {}", out.display()))?;
     for entry in fs::read_dir(&from).with_context(|| format!("cannot read {}", from.display()))? {
         let path = entry?.path();
         let name = path.file_name().unwrap_or_default();
-        fs::copy(&path, to.join(name)).with_context(|| format!("cannot copy {}", path.display()))?;
+        fs::copy(&path, out.join(name)).with_context(|| format!("cannot copy {}", path.display()))?;
     }
-    println!("{}", to.display());
-    process::run(Command::new("git").args(["diff", "--stat", "--", "configs/base"]).current_dir(&root))
+    Ok(())
 }

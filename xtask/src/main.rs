@@ -48,7 +48,7 @@ enum Command {
     Setup(setup::SetupArgs),
     /// Build `isr`, run the quickstart config, write its report
     Demo(demo::DemoArgs),
-    /// Train the miniature's base model anew, into configs/base: about an hour
+    /// Train a base model of the miniature: configs/base anew, or one of another seed; about an hour
     Base(base::BaseArgs),
     /// Run every check: format, lints, tests, docs, licences, Python goldens
     Test(test::TestArgs),

@@ -1,20 +1,20 @@
-//! Oracles: judges that read ground truth.
+//! Oracles: judges and retrospectors that read ground truth.
 
+use serde::Serialize;
 use serde_json::Value;
-
-use crate::registry::JudgeConfig;
 
 /// Config key that marks an oracle.
 const KEY: &str = "oracle";
 
-/// Returns whether a judge, or a judge nested in it, reads ground truth: whether its section, the table with `type`,
-/// has a key `oracle` that is true. Other tables may have such a key for another purpose, such as a field of a request.
+/// Returns whether a judge or a retrospector, or a component nested in it, reads ground truth: whether its section, the
+/// table with `type`, has a key `oracle` that is true. Other tables may have such a key for another purpose, such as a
+/// field of a request.
 ///
-/// A judge that reads reference answers or facts must have that key, and must refuse to be built unless it is
-/// true. Results of an oracle are an upper bound for judges without ground truth, so every record of its verdicts
-/// carries `"oracle": true`.
-pub fn is_oracle(judge: &dyn JudgeConfig) -> bool {
-    serde_json::to_value(judge).is_ok_and(|settings| has_true_key(&settings))
+/// A component that reads reference answers or facts must have that key, and must refuse to be built unless it is
+/// true. Results of an oracle are an upper bound for those without ground truth, so every record of verdicts that depend
+/// on it carries `"oracle": true`.
+pub fn is_oracle<T: Serialize + ?Sized>(component: &T) -> bool {
+    serde_json::to_value(component).is_ok_and(|settings| has_true_key(&settings))
 }
 
 fn has_true_key(settings: &Value) -> bool {

@@ -14,6 +14,11 @@ pub(crate) fn share(key: &str, value: f64) -> Result<(), String> {
     check(key, value, value > 0.0 && value <= 1.0, "in (0, 1]")
 }
 
+/// Requires a clamp of probabilities in (0, 0.5).
+pub(crate) fn clip(value: f64) -> Result<(), String> {
+    check("clip", value, value > 0.0 && value < 0.5, "in (0, 0.5)")
+}
+
 /// Validates a nested judge; `key` is its place.
 pub(crate) fn judge(key: &str, config: &dyn JudgeConfig) -> Result<(), String> {
     config.validate().map_err(|reason| format!("{key} ({}): {reason}", config.name()))

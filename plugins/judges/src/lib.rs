@@ -78,7 +78,7 @@ pub use retrospect::{
 };
 pub use selection::{
     BalancedLengthsConfig, ChainConfig, ConsistentSelection, ConsistentSelectionConfig, DeduplicateConfig,
-    TopKConfig,
+    LengthDebiasedSelectionConfig, TopKConfig,
 };
 pub use self_judge::{SelfJudge, SelfJudgeConfig};
 pub use template::TemplateError;

@@ -5,7 +5,8 @@ use rand::Rng;
 use rand::seq::{IndexedRandom, index};
 use rand_chacha::ChaCha12Rng;
 
-use crate::attributes::{Background, Colour, Motion, Shape};
+use crate::attributes::{Background, Colour, Count, Motion, Shape};
+use crate::claim::Claim;
 use crate::config::WorldConfig;
 use crate::facts::{Facts, Object};
 
@@ -17,19 +18,22 @@ pub enum Split {
     Training,
     /// Held out.
     Evaluation,
+    /// Held out, and painted otherwise than all others: other shades, speeds and patterns.
+    Shifted,
     /// For the supervised warm start.
     WarmStart,
 }
 
 impl Split {
     /// All splits.
-    pub const ALL: [Self; 3] = [Self::Training, Self::Evaluation, Self::WarmStart];
+    pub const ALL: [Self; 4] = [Self::Training, Self::Evaluation, Self::Shifted, Self::WarmStart];
 
     /// The prefix of its clips' names.
     pub fn prefix(self) -> &'static str {
         match self {
             Self::Training => "train",
             Self::Evaluation => "evaluation",
+            Self::Shifted => "shifted",
             Self::WarmStart => "warmstart",
         }
     }
@@ -39,6 +43,7 @@ impl Split {
         match self {
             Self::Training => config.training_clips,
             Self::Evaluation => config.evaluation_clips,
+            Self::Shifted => config.shifted_clips,
             Self::WarmStart => config.warmstart_clips,
         }
     }
@@ -55,12 +60,22 @@ pub struct Placement {
     pub travel: [f64; 2],
     /// Factor on the colour's brightness.
     pub shade: f64,
+    /// When it enters and when it leaves, as shares of the clip's duration; it makes its whole way in between.
+    pub presence: [f64; 2],
 }
 
 impl Placement {
-    /// The centre at `time`, 0 at the first frame and 1 at the last.
-    pub fn centre(&self, time: f64) -> [f64; 2] {
-        [self.start[0] + time * self.travel[0], self.start[1] + time * self.travel[1]]
+    /// The centre at `time`, 0 at the first frame and 1 at the last; `None` while the object is absent.
+    pub fn centre(&self, time: f64) -> Option<[f64; 2]> {
+        let share = self.progress(time)?;
+        Some([self.start[0] + share * self.travel[0], self.start[1] + share * self.travel[1]])
+    }
+
+    /// The share of its way that the object has made at `time`; `None` while it is absent.
+    pub fn progress(&self, time: f64) -> Option<f64> {
+        let [enters, leaves] = self.presence;
+        let share = if enters == 0.0 && leaves == 1.0 { time } else { (time - enters) / (leaves - enters) };
+        (0.0..=1.0).contains(&share).then_some(share)
     }
 }
 
@@ -77,6 +92,8 @@ pub struct Clip {
     pub placements: Vec<Placement>,
     /// Offset of the background's pattern in pixels.
     pub phase: [u32; 2],
+    /// The times of its pictures where it shows stills instead of playing evenly; else empty.
+    pub stills: Vec<f64>,
     /// Seed of the pixel noise.
     pub noise_seed: u64,
 }
@@ -90,6 +107,11 @@ pub fn half_size(shape: Shape) -> [f64; 2] {
     }
 }
 
+/// Range of an object's way, as shares of the frame's size, and that of shifted clips.
+const PACE: [f64; 2] = [0.35, 0.5];
+const SHIFTED_PACE: [f64; 2] = [0.2, 0.3];
+/// Least share of an object's way between two pictures of it that show where it moves.
+const EVIDENT: f64 = 0.2;
 /// Attempts at a layout before the objects are made smaller.
 const ATTEMPTS: u32 = 40;
 /// Steps by which they are made smaller, each to nine tenths. Three objects of a third of the first
@@ -104,9 +126,47 @@ impl Clip {
         let subject = format!("{}-{index}", split.prefix());
         let mut rng = Streams::new(config.seed).rng(0, "world/clip", &subject);
         let facts = draw_facts(&mut rng, config.max_objects as usize);
-        let placements = place(&mut rng, &facts, f64::from(config.size));
+        let presences = draw_presences(config, &subject, facts.objects.len());
+        let pace = if split == Split::Shifted { SHIFTED_PACE } else { PACE };
+        let placements = place(&mut rng, &facts, &presences, f64::from(config.size), pace);
         let phase = [rng.random_range(0..config.size), rng.random_range(0..config.size)];
-        Self { split, index, facts, placements, phase, noise_seed: rng.random() }
+        let mut stills = Vec::new();
+        if split == Split::WarmStart && config.warmstart_stills > 0 {
+            stills = look(
+                &mut Streams::new(config.seed).rng(0, "world/stills", &subject),
+                config.warmstart_stills,
+            );
+        }
+        Self { split, index, facts, placements, phase, stills, noise_seed: rng.random() }
+    }
+
+    /// The time of frame `index` of `frames`, 0 at the clip's start and 1 at its end.
+    pub(crate) fn time(&self, index: u32, frames: u32) -> f64 {
+        match self.stills.len() {
+            0 => f64::from(index) / f64::from(frames - 1),
+            count => self.stills[index as usize * count / frames as usize],
+        }
+    }
+
+    /// The true claims that pictures at these times show: the number of objects seen, the colour of each, its motion
+    /// where two pictures of it lie a fifth of its way apart, and the background. The count may be too low.
+    pub(crate) fn shown(&self, times: &[f64]) -> Vec<Claim> {
+        let seen = |placement: &Placement| -> Vec<f64> {
+            times.iter().filter_map(|time| placement.progress(*time)).collect()
+        };
+        let mut claims = Vec::new();
+        let mut count = 0;
+        for (object, placement) in self.facts.objects.iter().zip(&self.placements) {
+            let seen = seen(placement);
+            let (Some(first), Some(last)) = (seen.first(), seen.last()) else { continue };
+            count += 1;
+            claims.push(Claim::Colour(object.shape, object.colour));
+            if last - first >= EVIDENT {
+                claims.push(Claim::Motion(object.shape, object.motion));
+            }
+        }
+        let count = Count::of(count).map(Claim::Count);
+        count.into_iter().chain(claims).chain([Claim::Background(self.facts.background)]).collect()
     }
 
     /// The clip's name, as in `train-000012`.
@@ -139,13 +199,42 @@ fn draw_facts(rng: &mut ChaCha12Rng, max_objects: usize) -> Facts {
     Facts { objects, background: draw(rng, Background::ALL, Background::Dark) }
 }
 
+/// When each object enters and leaves. Of a stream of its own, so that other draws do not depend on it.
+fn draw_presences(config: &WorldConfig, subject: &str, objects: usize) -> Vec<[f64; 2]> {
+    let [least, most] = config.presence;
+    if least >= 1.0 {
+        return vec![[0.0, 1.0]; objects];
+    }
+    let mut rng = Streams::new(config.seed).rng(0, "world/presence", subject);
+    let mut presence = || {
+        let share = least + rng.random::<f64>() * (most - least);
+        let enters = rng.random::<f64>() * (1.0 - share);
+        [enters, enters + share]
+    };
+    (0..objects).map(|_| presence()).collect()
+}
+
+/// The times of a look: one in each of `count` equal parts of the clip.
+pub(crate) fn look(rng: &mut ChaCha12Rng, count: u32) -> Vec<f64> {
+    (0..count).map(|part| (f64::from(part) + rng.random::<f64>()) / f64::from(count)).collect()
+}
+
 /// Draws layouts until no two objects touch at any time; from time to time with smaller objects.
-fn place(rng: &mut ChaCha12Rng, facts: &Facts, size: f64) -> Vec<Placement> {
+fn place(
+    rng: &mut ChaCha12Rng,
+    facts: &Facts,
+    presences: &[[f64; 2]],
+    size: f64,
+    pace: [f64; 2],
+) -> Vec<Placement> {
     let mut placements = Vec::new();
     let mut scale = 1.0;
     for _ in 0..SHRINKS {
         for _ in 0..ATTEMPTS {
-            placements = facts.objects.iter().map(|object| place_one(rng, object, size, scale)).collect();
+            let objects = facts.objects.iter().zip(presences);
+            placements = objects
+                .map(|(object, presence)| place_one(rng, object, *presence, size, scale, pace))
+                .collect();
             if !touching(facts, &placements, size) {
                 return placements;
             }
@@ -155,10 +244,17 @@ fn place(rng: &mut ChaCha12Rng, facts: &Facts, size: f64) -> Vec<Placement> {
     placements
 }
 
-fn place_one(rng: &mut ChaCha12Rng, object: &Object, size: f64, scale: f64) -> Placement {
+fn place_one(
+    rng: &mut ChaCha12Rng,
+    object: &Object,
+    presence: [f64; 2],
+    size: f64,
+    scale: f64,
+    pace: [f64; 2],
+) -> Placement {
     let radius = scale * size * rng.random_range(0.1..0.155);
     let half = half_size(object.shape).map(|half| half * radius);
-    let way = size * rng.random_range(0.35..0.5);
+    let way = size * rng.random_range(pace[0]..pace[1]);
     let travel = match object.motion {
         Motion::Left => [-way, 0.0],
         Motion::Right => [way, 0.0],
@@ -172,16 +268,20 @@ fn place_one(rng: &mut ChaCha12Rng, object: &Object, size: f64, scale: f64) -> P
         low + rng.random::<f64>() * (high - low)
     };
     let start = [coordinate(0), coordinate(1)];
-    Placement { radius, start, travel, shade: rng.random_range(0.88..1.0) }
+    Placement { radius, start, travel, shade: rng.random_range(0.88..1.0), presence }
 }
 
-/// True where two bounding boxes come closer than the margin at one of nine times.
+/// True where two bounding boxes come closer than the margin at one of nine times; of objects that come and go, at one
+/// of 65.
 fn touching(facts: &Facts, placements: &[Placement], size: f64) -> bool {
     let close = |a: usize, b: usize| {
         let halves = [half_size(facts.objects[a].shape), half_size(facts.objects[b].shape)];
-        (0..=8).any(|step| {
-            let time = f64::from(step) / 8.0;
-            let (at, bt) = (placements[a].centre(time), placements[b].centre(time));
+        let steps = if placements.iter().all(|it| it.presence == [0.0, 1.0]) { 8 } else { 64 };
+        (0..=steps).any(|step| {
+            let time = f64::from(step) / f64::from(steps);
+            let (Some(at), Some(bt)) = (placements[a].centre(time), placements[b].centre(time)) else {
+                return false;
+            };
             (0..2).all(|axis| {
                 let reach = halves[0][axis] * placements[a].radius + halves[1][axis] * placements[b].radius;
                 (at[axis] - bt[axis]).abs() < reach + MARGIN * size
@@ -222,7 +322,7 @@ mod tests {
             assert!(!touching(&clip.facts, &clip.placements, size), "{}", clip.name());
             for (object, placement) in clip.facts.objects.iter().zip(&clip.placements) {
                 for time in [0.0, 1.0] {
-                    let centre = placement.centre(time);
+                    let centre = placement.centre(time).unwrap();
                     let half = half_size(object.shape);
                     for axis in 0..2 {
                         let reach = half[axis] * placement.radius;

@@ -20,9 +20,13 @@ use crate::reading::Reading;
 /// - `precision`: share of distinct sentences that are true claims; 0 for an empty text.
 /// - `hallucination`: share of distinct sentences that are false or no claim; 0 for an empty text, whose
 ///   accuracy is 0.
+/// - `hallucinated`: 1 if any sentence is false or no claim, else 0; further true claims do not lower it (as CHAIR_s,
+///   Rohrbach et al. 2018, arXiv 1809.02156; `hallucination` is as CHAIR_i).
 /// - `claims`: number of distinct sentences.
 /// - `repetition`: share of sentences that repeat an earlier one.
 /// - `f1`, for contexts only: harmonic mean of precision and recall over all facts.
+///
+/// Metrics of answers about the clips of `data.shifted_clips` have the prefix `shifted_`, and are means over these alone.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct WorldEvaluatorConfig {
@@ -81,7 +85,11 @@ impl WorldEvaluator {
         };
         let mut metrics = common_metrics(&reading, truth, recall);
         metrics.insert("accuracy".to_owned(), f64::from(u8::from(recall >= wanted)));
-        Assessment { quality: recall + metrics["precision"] / 2.0, metrics }
+        let quality = recall + metrics["precision"] / 2.0;
+        if truth.shifted {
+            metrics = metrics.into_iter().map(|(name, value)| (format!("shifted_{name}"), value)).collect();
+        }
+        Assessment { quality, metrics }
     }
 
     /// Metrics of a text as a description of the whole clip.
@@ -103,6 +111,7 @@ fn common_metrics(reading: &Reading, truth: &Truth, recall: f64) -> BTreeMap<Str
         ("recall", recall),
         ("precision", precision.unwrap_or(0.0)),
         ("hallucination", precision.map_or(0.0, |precision| 1.0 - precision)),
+        ("hallucinated", f64::from(u8::from(precision.is_some_and(|precision| precision < 1.0)))),
         ("claims", reading.unique() as f64),
         ("repetition", reading.repetition()),
     ];
@@ -149,7 +158,7 @@ mod tests {
             object(Shape::Bar, Colour::Red, Motion::Left),
             object(Shape::Ring, Colour::Blue, Motion::Up),
         ];
-        Truth { clip: Facts { objects, background: Background::Dark }, question }
+        Truth { clip: Facts { objects, background: Background::Dark }, question, shifted: false }
     }
 
     fn evaluator() -> WorldEvaluator {

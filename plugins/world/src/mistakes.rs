@@ -87,13 +87,23 @@ impl Narrator<'_> {
         claims
     }
 
-    /// A description of which each claim is left out with probability `omission`, else false with
-    /// probability `noise`. At least one claim remains.
+    /// A description of all facts; [`telling`](Self::telling) says how true it is.
     pub(crate) fn description(&self, rng: &mut ChaCha12Rng, noise: f64, omission: f64) -> Vec<Claim> {
-        let all = self.facts.claims();
-        let mut kept: Vec<_> = all.iter().copied().filter(|_| !happens(rng, omission)).collect();
+        self.telling(rng, &self.facts.claims(), noise, omission)
+    }
+
+    /// Some true claims, of which each is left out with probability `omission`, else false with probability
+    /// `noise`. At least one claim remains.
+    pub(crate) fn telling(
+        &self,
+        rng: &mut ChaCha12Rng,
+        claims: &[Claim],
+        noise: f64,
+        omission: f64,
+    ) -> Vec<Claim> {
+        let mut kept: Vec<_> = claims.iter().copied().filter(|_| !happens(rng, omission)).collect();
         if kept.is_empty() {
-            kept.extend(all.first());
+            kept.extend(claims.first());
         }
         let tell = |claim| if happens(rng, noise) { self.distort(rng, claim) } else { claim };
         kept.into_iter().map(tell).collect()

@@ -40,6 +40,9 @@ pub struct Truth {
     pub clip: Facts,
     /// What was asked.
     pub question: Question,
+    /// Whether the clip is painted otherwise than those of training.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shifted: bool,
 }
 
 impl Question {

@@ -5,29 +5,53 @@ use rand::{RngCore, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::attributes::{Background, Shape};
-use crate::clip::{Clip, Placement, half_size};
+use crate::clip::{Clip, Split, half_size};
 use crate::config::WorldConfig;
 
 /// Grey levels of the backgrounds: dark, light, and the two of the patterns.
 const DARK: u8 = 28;
 const LIGHT: u8 = 228;
 const PATTERN: [u8; 2] = [70, 140];
+/// Those of shifted clips, whose patterns are half as fine, and whose colours are mixed with a share of grey.
+const SHIFTED: Look = Look { dark: 56, light: 200, pattern: [90, 170], cells: 4, grey: 0.25 };
+const USUAL: Look = Look { dark: DARK, light: LIGHT, pattern: PATTERN, cells: 8, grey: 0.0 };
 /// Samples along each axis of a pixel.
 const SAMPLES: u32 = 4;
+
+/// How a clip is painted.
+struct Look {
+    dark: u8,
+    light: u8,
+    pattern: [u8; 2],
+    /// Bands or fields of a pattern across the frame.
+    cells: usize,
+    /// Share of middle grey in a colour.
+    grey: f64,
+}
 
 /// All frames of a clip: `u8` RGB of shape `[frames, size, size, 3]`, row-major.
 pub fn render(config: &WorldConfig, clip: &Clip) -> Vec<u8> {
     let size = config.size as usize;
-    let background = paint_background(clip.facts.background, clip.phase, size);
+    let look = if clip.split == Split::Shifted { &SHIFTED } else { &USUAL };
+    let background = paint_background(clip.facts.background, clip.phase, size, look);
     let mut noise = ChaCha8Rng::seed_from_u64(clip.noise_seed);
     let mut frames = Vec::with_capacity(background.len() * config.frames as usize);
     let mut frame = background.clone();
     for index in 0..config.frames {
-        let time = f64::from(index) / f64::from(config.frames - 1);
+        let time = clip.time(index, config.frames);
         frame.copy_from_slice(&background);
         for (object, placement) in clip.facts.objects.iter().zip(&clip.placements) {
-            let colour = object.colour.rgb().map(|level| f64::from(level) * placement.shade);
-            paint_object(&mut frame, size, object.shape, placement, time, colour);
+            let Some(centre) = placement.centre(time) else { continue };
+            let level =
+                |level: u8| (f64::from(level) * (1.0 - look.grey) + 128.0 * look.grey) * placement.shade;
+            paint_object(
+                &mut frame,
+                size,
+                object.shape,
+                placement.radius,
+                centre,
+                object.colour.rgb().map(level),
+            );
         }
         add_noise(&mut frame, &mut noise, config.noise);
         frames.extend_from_slice(&frame);
@@ -35,17 +59,17 @@ pub fn render(config: &WorldConfig, clip: &Clip) -> Vec<u8> {
     frames
 }
 
-fn paint_background(background: Background, phase: [u32; 2], size: usize) -> Vec<u8> {
-    let cell = size / 8;
+fn paint_background(background: Background, phase: [u32; 2], size: usize, look: &Look) -> Vec<u8> {
+    let cell = size / look.cells;
     let band = |coordinate: usize, offset: u32| (coordinate + offset as usize) / cell;
     let mut frame = Vec::with_capacity(size * size * 3);
     for y in 0..size {
         for x in 0..size {
             let level = match background {
-                Background::Dark => DARK,
-                Background::Light => LIGHT,
-                Background::Striped => PATTERN[band(y, phase[1]) % 2],
-                Background::Checked => PATTERN[(band(x, phase[0]) + band(y, phase[1])) % 2],
+                Background::Dark => look.dark,
+                Background::Light => look.light,
+                Background::Striped => look.pattern[band(y, phase[1]) % 2],
+                Background::Checked => look.pattern[(band(x, phase[0]) + band(y, phase[1])) % 2],
             };
             frame.extend([level; 3]);
         }
@@ -57,19 +81,18 @@ fn paint_object(
     frame: &mut [u8],
     size: usize,
     shape: Shape,
-    placement: &Placement,
-    time: f64,
+    radius: f64,
+    centre: [f64; 2],
     colour: [f64; 3],
 ) {
-    let centre = placement.centre(time);
-    let half = half_size(shape).map(|half| half * placement.radius);
+    let half = half_size(shape).map(|half| half * radius);
     let span = |axis: usize| {
         let (low, high) = (centre[axis] - half[axis], centre[axis] + half[axis]);
         low.max(0.0) as usize..(high.max(0.0) as usize + 1).min(size)
     };
     for y in span(1) {
         for x in span(0) {
-            let share = coverage(shape, placement.radius, centre, x, y);
+            let share = coverage(shape, radius, centre, x, y);
             let at = (y * size + x) * 3;
             for (level, target) in frame[at..at + 3].iter_mut().zip(colour) {
                 *level = (f64::from(*level) * (1.0 - share) + target * share + 0.5) as u8;
@@ -153,7 +176,6 @@ mod tests {
     use isr_api::Fingerprint;
 
     use super::*;
-    use crate::clip::Split;
 
     #[test]
     fn pixels_are_pinned() {

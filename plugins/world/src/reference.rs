@@ -53,7 +53,7 @@ impl Component for ReferenceJudgeConfig {
 isr_config::register!(Judge "reference" => ReferenceJudgeConfig, example = "oracle = true\n");
 
 /// World of the run's samples, from the section `data`.
-fn world_of(settings: &Value) -> Result<WorldConfig, Cause> {
+pub(crate) fn world_of(settings: &Value) -> Result<WorldConfig, Cause> {
     let data = settings.get("data").cloned().unwrap_or_default();
     match data.get("type").and_then(Value::as_str) {
         Some("world") => {}
@@ -70,9 +70,9 @@ fn world_of(settings: &Value) -> Result<WorldConfig, Cause> {
 }
 
 /// Ground truth by video and instruction.
-type Truths = HashMap<(String, String), Truth>;
+pub(crate) type Truths = HashMap<(String, String), Truth>;
 
-fn truths(world: &WorldConfig) -> Result<Truths, serde_json::Error> {
+pub(crate) fn truths(world: &WorldConfig) -> Result<Truths, serde_json::Error> {
     let labelled = samples(world, Split::Training).into_iter();
     let truth = |labelled: isr_api::LabelledSample| {
         let key = (video_key(&labelled.sample.video), labelled.sample.instruction);

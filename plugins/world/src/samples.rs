@@ -18,6 +18,11 @@ pub(crate) fn samples(config: &WorldConfig, split: Split) -> Vec<LabelledSample>
     all.into_iter().map(|(_, sample)| sample).collect()
 }
 
+/// The held-out samples: those of the split [`Split::Evaluation`], then the shifted ones.
+pub(crate) fn held_out(config: &WorldConfig) -> Vec<LabelledSample> {
+    [Split::Evaluation, Split::Shifted].into_iter().flat_map(|split| samples(config, split)).collect()
+}
+
 /// Questions of different kinds about a clip, each in one of its wordings.
 fn of_clip(config: &WorldConfig, clip: &Clip) -> Vec<LabelledSample> {
     let mut rng = Streams::new(config.seed).rng(0, "world/questions", &clip.name());
@@ -31,7 +36,7 @@ fn of_clip(config: &WorldConfig, clip: &Clip) -> Vec<LabelledSample> {
             instruction,
         };
         let reference = text(&question.targets(&clip.facts));
-        let truth = Truth { clip: clip.facts.clone(), question };
+        let truth = Truth { clip: clip.facts.clone(), question, shifted: clip.split == Split::Shifted };
         // A plain data structure always has a JSON form; null would only leave the sample unmeasured.
         LabelledSample { sample, reference, facts: serde_json::to_value(&truth).unwrap_or_default() }
     };

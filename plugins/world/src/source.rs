@@ -11,7 +11,7 @@ use crate::clip::Split;
 use crate::config::WorldConfig;
 use crate::demonstration::{DemonstrationConfig, Demonstrator};
 use crate::error::WorldError;
-use crate::samples::samples;
+use crate::samples::{held_out, samples};
 use crate::store;
 
 impl Component for WorldConfig {
@@ -78,7 +78,7 @@ impl World {
     }
 
     fn prepare_blocking(&self) -> Result<(), WorldError> {
-        self.render(&[Split::Training, Split::Evaluation])?;
+        self.render(&[Split::Training, Split::Evaluation, Split::Shifted])?;
         store::write_lists(&self.config)
     }
 }
@@ -95,7 +95,7 @@ impl SampleSource for World {
     }
 
     async fn evaluation(&self) -> Result<Vec<LabelledSample>, ComponentError> {
-        Ok(samples(&self.config, Split::Evaluation))
+        Ok(held_out(&self.config))
     }
 
     async fn audit(&self) -> Result<Vec<LabelledSample>, ComponentError> {

@@ -20,7 +20,7 @@ use crate::config::WorldConfig;
 use crate::encode::{BATCH, Encoder};
 use crate::error::WorldError;
 use crate::record::{Record, to_jsonl};
-use crate::samples::samples;
+use crate::samples::{held_out, samples};
 
 /// Version of generation and painting; a new one makes other clips from the same settings.
 const RENDERER: u32 = 2;
@@ -43,14 +43,27 @@ struct Identity {
     size: u32,
     noise: f64,
     questions_per_clip: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    presence: Option<[f64; 2]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    warmstart_stills: Option<u32>,
 }
 
 impl Manifest {
     fn of(config: &WorldConfig) -> Self {
         let WorldConfig { seed, max_objects, frames, fps, size, noise, questions_per_clip, .. } = *config;
-        let renderer = RENDERER;
-        let identity =
-            Identity { renderer, seed, max_objects, frames, fps, size, noise, questions_per_clip };
+        let identity = Identity {
+            renderer: RENDERER,
+            seed,
+            max_objects,
+            frames,
+            fps,
+            size,
+            noise,
+            questions_per_clip,
+            presence: Some(config.presence).filter(|presence| presence[0] < 1.0),
+            warmstart_stills: Some(config.warmstart_stills).filter(|count| *count > 0),
+        };
         let world = serde_json::to_value(&identity).unwrap_or_default();
         Self { fingerprint: Fingerprint::of_json(&world), world }
     }
@@ -88,7 +101,7 @@ pub(crate) fn claim(config: &WorldConfig) -> Result<(), WorldError> {
 /// answers and facts), where they do not stand already.
 pub(crate) fn write_lists(config: &WorldConfig) -> Result<(), WorldError> {
     let training = samples(config, Split::Training);
-    let held_out = samples(config, Split::Evaluation);
+    let held_out = held_out(config);
     let blind = training.iter().map(|it| Record::unlabelled(&it.sample, &config.dir));
     let lists = [
         ("train", to_jsonl(blind)),

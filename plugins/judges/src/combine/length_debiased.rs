@@ -43,9 +43,7 @@ impl Component for LengthDebiasedConfig {
 
     fn validate(&self) -> Result<(), String> {
         bounds::finite("slope", self.slope)?;
-        if !(self.clip > 0.0 && self.clip < 0.5) {
-            return Err(format!("clip is {}; it must be in (0, 0.5)", self.clip));
-        }
+        bounds::clip(self.clip)?;
         bounds::judge("inner", self.inner.as_ref())
     }
 

@@ -4,12 +4,14 @@ mod balanced_lengths;
 mod chain;
 mod consistent;
 mod deduplicate;
+mod length_debiased;
 mod top_k;
 
 pub use balanced_lengths::BalancedLengthsConfig;
 pub use chain::ChainConfig;
 pub use consistent::{ConsistentSelection, ConsistentSelectionConfig};
 pub use deduplicate::DeduplicateConfig;
+pub use length_debiased::LengthDebiasedConfig as LengthDebiasedSelectionConfig;
 pub use top_k::TopKConfig;
 
 use std::cmp::Ordering;

@@ -2,6 +2,7 @@
 
 mod config;
 mod pairs;
+mod sight;
 mod source;
 
 use isr_api::{Demonstration, Streams};
@@ -14,6 +15,7 @@ pub use config::{DemonstrationConfig, JUDGE_TEMPLATE, KindWeights, RETROSPECT_TE
 pub use source::WorldDemonstrationsConfig;
 
 use pairs::Speaker;
+use sight::Sight;
 
 use crate::claim::{Claim, text};
 use crate::clip::{Clip, Split};
@@ -94,6 +96,11 @@ impl Demonstrator {
             let reason = "warmstart_clips is 0; demonstrations need at least one clip";
             return Err(WorldError::Config(reason.to_owned()));
         }
+        if world.presence[0] < 1.0 && world.warmstart_stills == 0 {
+            let reason = "presence is below 1 and warmstart_stills is 0; set it to the number of frames that the video \
+                          reader takes, so that descriptions say what these show";
+            return Err(WorldError::Config(reason.to_owned()));
+        }
         let made = Self { world: world.clone(), config: config.clone(), templates: environment() };
         let some = Some("x");
         let all = Variables { context: some, previous: some, question: some, first: some, second: some };
@@ -169,18 +176,24 @@ impl Demonstrator {
     ) -> Result<(String, String), WorldError> {
         let (config, facts) = (&self.config, &clip.facts);
         let narrator = Narrator { facts, max_objects: self.world.max_objects };
-        let speaker = Speaker { config, narrator };
+        let sight = Sight { clip, looks: self.world.warmstart_stills };
+        let shown = sight.shown();
+        let speaker = Speaker { config, narrator, shown: &shown };
         let question = Question::draw(rng, facts).first().copied().unwrap_or(Question::Describe);
         let wording = question.wordings().choose(rng).cloned().unwrap_or_default();
         match kind {
             Kind::Answer => Ok((wording, text(&speaker.answer(rng, question)))),
-            Kind::Describe => self.describe(rng, narrator, None),
+            Kind::Describe => self.describe(rng, &speaker, None),
             Kind::Refine => {
-                let previous = narrator.description(rng, config.previous_noise, config.previous_omission);
-                self.describe(rng, narrator, Some(&text(&previous)))
+                let known = sight.known(rng);
+                let previous =
+                    narrator.telling(rng, &known, config.previous_noise, config.previous_omission);
+                self.describe(rng, &speaker, Some(&previous))
             }
             Kind::JudgeContext => {
-                let context = narrator.description(rng, config.context_noise, config.description_omission);
+                let known = sight.known(rng);
+                let context =
+                    narrator.telling(rng, &known, config.context_noise, config.description_omission);
                 self.compare(rng, &speaker, question, &wording, Some(&text(&context)))
             }
             Kind::JudgeBlind => self.compare(rng, &speaker, question, &wording, None),
@@ -188,19 +201,23 @@ impl Demonstrator {
                 self.compare(rng, &speaker, question, &wording, Some(&text(&facts.claims())))
             }
             Kind::Read => self.read(narrator, question, &wording),
-            Kind::List => Ok(("list what is seen.".to_owned(), list(rng, facts))),
+            Kind::List => Ok(("list what is seen.".to_owned(), list(rng, facts, &shown))),
         }
     }
 
     fn describe(
         &self,
         rng: &mut ChaCha12Rng,
-        narrator: Narrator,
-        previous: Option<&str>,
+        speaker: &Speaker,
+        previous: Option<&[Claim]>,
     ) -> Result<(String, String), WorldError> {
-        let config = &self.config;
-        let claims = narrator.description(rng, config.description_noise, config.description_omission);
-        let variables = Variables { previous, ..Variables::default() };
+        let (noise, omission) = (self.config.description_noise, self.config.description_omission);
+        let mut claims = speaker.narrator.telling(rng, speaker.shown, noise, omission);
+        if let Some(previous) = previous.filter(|_| self.world.warmstart_stills > 0) {
+            claims = sight::refined(&claims, previous, speaker.shown);
+        }
+        let previous = previous.map(text);
+        let variables = Variables { previous: previous.as_deref(), ..Variables::default() };
         Ok((self.render("retrospect_template", &variables)?, text(&claims)))
     }
 
@@ -276,9 +293,10 @@ fn checked(claims: &[Claim], facts: &Facts) -> String {
 
 /// Shape and colour of each object, twice, so that each asks for the other, and the background: what one
 /// frame shows.
-fn list(rng: &mut ChaCha12Rng, facts: &Facts) -> String {
+fn list(rng: &mut ChaCha12Rng, facts: &Facts, shown: &[Claim]) -> String {
+    let seen = |it: &&Object| shown.contains(&Claim::Colour(it.shape, it.colour));
     let object = |it: &Object| [it.shape.word(), it.colour.word()].repeat(2);
-    let mut parts: Vec<_> = facts.objects.iter().map(object).collect();
+    let mut parts: Vec<_> = facts.objects.iter().filter(seen).map(object).collect();
     parts.push(["background", facts.background.word()].repeat(2));
     parts.shuffle(rng);
     parts.concat().join(" ")

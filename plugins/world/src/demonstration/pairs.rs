@@ -31,6 +31,8 @@ const DECIDED_BY_CORRECTNESS: f64 = 0.7;
 pub(crate) struct Speaker<'a> {
     pub(crate) config: &'a DemonstrationConfig,
     pub(crate) narrator: Narrator<'a>,
+    /// The true claims that the video shows.
+    pub(crate) shown: &'a [Claim],
 }
 
 impl Speaker<'_> {
@@ -38,7 +40,8 @@ impl Speaker<'_> {
     pub(crate) fn answer(&self, rng: &mut ChaCha12Rng, question: Question) -> Vec<Claim> {
         let config = self.config;
         let [target] = question.targets(self.narrator.facts)[..] else {
-            return self.narrator.description(rng, config.description_noise, config.description_omission);
+            let (noise, omission) = (config.description_noise, config.description_omission);
+            return self.narrator.telling(rng, self.shown, noise, omission);
         };
         let said = match stereotype(target.topic()) {
             Some(claim) if happens(rng, config.prejudice) => claim,

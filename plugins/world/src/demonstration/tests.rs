@@ -143,8 +143,8 @@ fn the_better_answer_of_a_pair_is_better_and_as_often_shorter_as_longer() {
         let mut rng = Streams::new(3).rng(0, "test", &index.to_string());
         let question = Question::draw(&mut rng, &facts)[0];
         let narrator = Narrator { facts: &facts, max_objects: 2 };
-        let pair = Speaker { config: &config, narrator }.pair(&mut rng, question);
-        let truth = Truth { clip: facts, question };
+        let pair = Speaker { config: &config, narrator, shown: &[] }.pair(&mut rng, question);
+        let truth = Truth { clip: facts, question, shifted: false };
         let quality = |claims: &[Claim]| evaluator.assess_answer(&truth, &text(claims)).quality;
         assert!(quality(&pair.better) > quality(&pair.worse), "{index}: {question:?}");
         longer += f64::from(u8::from(pair.better.len() > pair.worse.len()));
@@ -163,7 +163,7 @@ fn no_value_gives_itself_away_as_wrong() {
         let mut rng = Streams::new(4).rng(0, "test", &index.to_string());
         let question = Question::draw(&mut rng, &facts)[0];
         let narrator = Narrator { facts: &facts, max_objects: 2 };
-        let pair = Speaker { config: &config, narrator }.pair(&mut rng, question);
+        let pair = Speaker { config: &config, narrator, shown: &[] }.pair(&mut rng, question);
         if question == Question::Describe || pair.better[0] == pair.worse[0] {
             continue;
         }
