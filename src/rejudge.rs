@@ -134,6 +134,7 @@ pub fn open_rejudging(
     Ok(Rejudging {
         run: run.to_owned(),
         out: store.path().to_owned(),
+        seed: of_run.seed,
         iterations: audit.iterations.unwrap_or_else(|| isr_analysis::audit::judged_iterations(run)),
         judge: built_judge,
         oracle: is_oracle(judge.as_ref()),

@@ -139,6 +139,7 @@ fn rejudging(run: &Path, seen: Seen) -> Rejudging {
     Rejudging {
         run: run.to_owned(),
         out: run.join("audits/x"),
+        seed: 5,
         iterations: vec![2, 1, 2],
         judge: Arc::new(Witness),
         oracle: true,

@@ -12,7 +12,8 @@ use crate::video::{Frames, VisualFeatures};
 /// - Features have shape `[frames, tokens, dim]`: one entry per frame, `tokens` and `dim` constant for one
 ///   encoder unless its documentation says otherwise.
 /// - Deterministic: equal frames give equal bytes on the same device. The loop caches features under (video,
-///   reader fingerprint, encoder fingerprint, device key).
+///   reader fingerprint, encoder fingerprint, device key), and of a reader that
+///   [draws frames](crate::VideoReader::draws_frames) also under the frames.
 /// - Never trained by the loop.
 /// - Called concurrently. An implementation that benefits from batches forms them itself.
 ///

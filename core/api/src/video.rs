@@ -173,6 +173,9 @@ pub fn video_key(video: &Path) -> String {
 ///
 /// # Contract
 /// - Returns at least one frame, all of the same size. Deterministic: the same input gives the same bytes.
+/// - A reader that samples frames at random ([`draws_frames`](Self::draws_frames)) draws them by the seed of
+///   [`draw`](Self::draw) alone; its [`read`](Self::read) draws nothing. A reader that wraps another one passes on all
+///   methods.
 /// - A missing, empty, truncated or malicious video is [`ComponentError::BadInput`] with its path. It causes no
 ///   panic, no hang and no unbounded use of memory.
 /// - Called concurrently.
@@ -183,8 +186,21 @@ pub trait VideoReader: Send + Sync {
     fn fingerprint(&self) -> Fingerprint;
 
     /// Decodes the sampled frames of a video, or of a part of it where the path ends with a
-    /// [`VideoSpan`](crate::VideoSpan).
+    /// [`VideoSpan`](crate::VideoSpan). Of a reader that samples at random, the frames for evaluation: the same always.
     async fn read(&self, video: &Path) -> Result<Frames, ComponentError>;
+
+    /// Returns whether frames are sampled at random, so that [`draw`](Self::draw) with another seed may give other frames.
+    /// The loop then shows a video in each iteration by a draw of its own, and caches the draws apart. Default: false.
+    fn draws_frames(&self) -> bool {
+        false
+    }
+
+    /// Decodes frames that are drawn by a seed; timestamps and duration are those of the drawn frames. Default:
+    /// [`read`](Self::read), whatever the seed.
+    async fn draw(&self, video: &Path, seed: u64) -> Result<Frames, ComponentError> {
+        let _ = seed;
+        self.read(video).await
+    }
 }
 
 #[cfg(test)]

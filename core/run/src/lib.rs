@@ -8,6 +8,7 @@
 //! | on-disk cache of visual features | [`feature_cache`] |
 //! | cache of stage results, shared by runs | [`stage_cache`] |
 //! | decoded and encoded videos in memory | [`VideoCache`], on [`VideoMemory`] |
+//! | which frames an iteration sees of a video | [`Look`] |
 //! | words of a text, as lengths of answers | [`words`](mod@words) |
 //!
 //! The crate links no tensor library, starts no process, and depends on no concrete component.
@@ -17,6 +18,7 @@ mod crop;
 mod demonstration_quarantine;
 pub mod feature_cache;
 mod guard;
+mod look;
 mod r#loop;
 mod observers;
 mod offline;
@@ -39,6 +41,7 @@ pub const PARENT_VARIABLE: &str = "ISR_PARENT_PROCESS";
 
 pub use components::{ComponentValues, Components, encoder_of};
 pub use guard::unless_cancelled;
+pub use look::Look;
 pub use r#loop::{IterativeLoop, LoopParts, PreferenceData};
 pub use offline::OfflineOnly;
 pub use store::first_difference;

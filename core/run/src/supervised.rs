@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::demonstration_quarantine::DemonstrationQuarantine;
 use crate::feature_cache::FeatureCache;
 use crate::guard::interruptible;
+use crate::look::Look;
 use crate::observers::Observers;
 use crate::processes::Processes;
 use crate::stop::Stop;
@@ -127,11 +128,16 @@ impl SupervisedTraining {
         Ok(checkpoint)
     }
 
-    async fn example(&self, index: u64) -> Result<TrainExample, ComponentError> {
+    /// The example of a demonstration in an epoch, each of which sees videos by a look of its own.
+    async fn example(&self, index: u64, epoch: u64) -> Result<TrainExample, ComponentError> {
         let Demonstration { video, turns, prompt, answer, .. } =
             self.parts.demonstrations.get(index).await?;
         let scene = match video {
-            Some(video) => Some(self.videos.open(&video).await?),
+            Some(video) => {
+                let iteration = u32::try_from(epoch).unwrap_or(u32::MAX);
+                let look = Look::Drawn { streams: Streams::new(self.parts.seed), iteration };
+                Some(self.videos.open(&video, look).await?)
+            }
             None => None,
         };
         let prompt = Prompt::conversation(scene.as_ref(), &turns, prompt);
@@ -183,7 +189,8 @@ impl Batches for DemonstrationBatches<'_> {
     async fn examples(&self, step: u64) -> Result<Vec<TrainExample>, ComponentError> {
         let size = self.of.parts.settings.batch_size;
         let places = step * size..(step + 1) * size;
-        let found = join_all(places.clone().map(|place| self.of.example(self.index(place)))).await;
+        let calls = places.clone().map(|place| self.of.example(self.index(place), place / self.count));
+        let found = join_all(calls).await;
         let mut examples = Vec::new();
         for (place, outcome) in places.zip(found) {
             match outcome {

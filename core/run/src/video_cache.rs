@@ -8,12 +8,20 @@ use tracing::{Instrument, debug_span};
 
 use crate::crop::cropped;
 use crate::feature_cache::{FeatureCache, FeatureKey, frames_digest, video_digest};
+use crate::look::Look;
 use crate::video_memory::{Admission, VideoMemory};
 
-/// Path of a video, and seed of its crop window if it is cropped.
-type Key = (PathBuf, Option<u64>);
+/// A video as it is kept in memory.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Key {
+    video: PathBuf,
+    /// Seed of the draw of its frames, of a reader that draws.
+    draw: Option<u64>,
+    /// Seed of its crop window if it is cropped.
+    crop: Option<u64>,
+}
 
-/// A memory cache of videos by path, decoded and (with an encoder) encoded. Concurrent requests for one video share
+/// A memory cache of videos by path and draw of frames, decoded and (with an encoder) encoded. Concurrent requests for one video share
 /// the work.
 pub struct VideoCache {
     reader: Arc<dyn VideoReader>,
@@ -44,41 +52,54 @@ impl VideoCache {
         self.memory.admit().await
     }
 
-    /// Returns a video from the cache, or decodes and encodes it.
+    /// Returns a video as a look sees it, from the cache, or decodes and encodes it.
     ///
     /// # Errors
     /// Errors of reader and encoder; [`ComponentError::Failed`] if one returns data of the wrong size.
-    pub async fn open(&self, video: &Path) -> Result<VideoInput, ComponentError> {
-        let key = video_key(video);
+    pub async fn open(&self, video: &Path, look: Look) -> Result<VideoInput, ComponentError> {
+        let name = video_key(video);
+        let key = self.key(video, look, None);
         let load = async {
-            let frames = self.reader.read(video).instrument(debug_span!("decode", video = %key)).await?;
+            let read = look.read(self.reader.as_ref(), video, None);
+            let frames = read.instrument(debug_span!("decode", video = %name)).await?;
             check_frames(&frames)?;
             let frames = Arc::new(frames);
             let features =
-                self.features(video, &frames).instrument(debug_span!("encode", video = %key)).await?;
+                self.features(&key, &frames).instrument(debug_span!("encode", video = %name)).await?;
             Ok(VideoInput { video: video.to_owned(), frames, features })
         };
-        self.memory.get_or_open(&(video.to_owned(), None), load).await
+        self.memory.get_or_open(&key, load).await
+    }
+
+    fn key(&self, video: &Path, look: Look, crop: Option<u64>) -> Key {
+        let draw = look.seed(self.reader.as_ref(), &video_key(video));
+        Key { video: video.to_owned(), draw, crop }
     }
 
     /// Returns a video cropped to a window drawn by `seed`, for [`isr_api::View::ChosenCorrupted`].
     ///
     /// # Errors
     /// As [`open`](Self::open).
-    pub(crate) async fn cropped(&self, video: &Path, seed: u64) -> Result<VideoInput, ComponentError> {
+    pub(crate) async fn cropped(
+        &self,
+        video: &Path,
+        look: Look,
+        seed: u64,
+    ) -> Result<VideoInput, ComponentError> {
+        let key = self.key(video, look, Some(seed));
         let load = async {
-            let whole = self.open(video).await?;
+            let whole = self.open(video, look).await?;
             let frames = blocking(move || Arc::new(cropped(&whole.frames, seed))).await?;
-            let features = self.features(video, &frames).await?;
+            let features = self.features(&key, &frames).await?;
             Ok(VideoInput { video: video.to_owned(), frames, features })
         };
-        self.memory.get_or_open(&(video.to_owned(), Some(seed)), load).await
+        self.memory.get_or_open(&key, load).await
     }
 
     /// Returns the features of a video from disk, or encodes it and stores them.
     async fn features(
         &self,
-        video: &Path,
+        of: &Key,
         frames: &Arc<Frames>,
     ) -> Result<Option<Arc<VisualFeatures>>, ComponentError> {
         let Some(encoder) = &self.encoder else {
@@ -87,7 +108,7 @@ impl VideoCache {
         let Some(disk) = &self.disk else {
             return Ok(Some(Arc::new(encode(encoder.as_ref(), frames).await?)));
         };
-        let key = self.key(encoder.as_ref(), video, frames).await?;
+        let key = self.feature_key(encoder.as_ref(), of, frames).await?;
         let (from, wanted) = (disk.clone(), key.clone());
         let found = match wanted {
             Some(key) => blocking(move || from.get(&key)).await?,
@@ -105,24 +126,25 @@ impl VideoCache {
     }
 
     /// The key of a video's features on disk; `None` if its bytes cannot be read.
-    async fn key(
+    async fn feature_key(
         &self,
         encoder: &dyn VideoEncoder,
-        video: &Path,
+        of: &Key,
         frames: &Arc<Frames>,
     ) -> Result<Option<FeatureKey>, ComponentError> {
-        let (path, decoded) = (video.to_owned(), Arc::clone(frames));
+        let (path, decoded) = (of.video.clone(), Arc::clone(frames));
         let digests = blocking(move || (video_digest(&path), frames_digest(&decoded))).await?;
         let (video, frames) = match digests {
             (Ok(video), frames) => (video, frames),
             (Err(error), _) => {
-                tracing::debug!(video = %video.display(), %error, "its features are not kept on disk");
+                tracing::debug!(video = %of.video.display(), %error, "its features are not kept on disk");
                 return Ok(None);
             }
         };
         let (reader, encoder, device_key) =
             (self.reader.fingerprint(), encoder.fingerprint(), encoder.device_key());
-        Ok(Some(FeatureKey { video, reader, encoder, device_key, frames }))
+        let several = self.reader.draws_frames() || of.crop.is_some();
+        Ok(Some(FeatureKey { video, reader, encoder, device_key, frames, several }))
     }
 }
 

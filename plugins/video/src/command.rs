@@ -138,7 +138,7 @@ mod tests {
     use crate::FrameSampling;
 
     fn part() -> Part<'static> {
-        Part { path: Path::new("-a:b.mp4"), span: None }
+        Part { path: Path::new("-a:b.mp4"), span: None, draw: None }
     }
 
     fn text(config: &FfmpegConfig, pass: Pass<'_>) -> String {

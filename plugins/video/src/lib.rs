@@ -3,7 +3,7 @@
 //! | topic | module |
 //! |---|---|
 //! | config | [`FfmpegConfig`] (`config.rs`), registered in `component.rs` |
-//! | frame sampling | [`FrameSampling`] (`sampling.rs`), of a part of a video: `part.rs` |
+//! | frame sampling | [`FrameSampling`] (`sampling.rs`), of segments: `segments.rs`, of a part of a video: `part.rs` |
 //! | decoding of video files | `clip.rs`, with `command.rs` (arguments of ffmpeg), `log.rs` (its log), `clock.rs` (time limit) |
 //! | seeking in long files | `seek.rs`, with `index.rs` (their packets) |
 //! | reading of pictures | `picture.rs` |
@@ -59,7 +59,9 @@ mod picture;
 mod reader;
 mod sampling;
 mod seek;
+mod segments;
 
 pub use config::FfmpegConfig;
 pub use error::VideoError;
 pub use sampling::FrameSampling;
+pub use segments::Offsets;

@@ -11,11 +11,12 @@ use crate::error::VideoError;
 /// have.
 const SLACK: f64 = 1.0;
 
-/// A video to be read: path of its file or folder, and the part of it.
+/// A video to be read: path of its file or folder, the part of it, and the seed by which frames are drawn.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Part<'a> {
     pub(crate) path: &'a Path,
     pub(crate) span: Option<VideoSpan>,
+    pub(crate) draw: Option<u64>,
 }
 
 /// Frames that a rule chose.
@@ -31,10 +32,10 @@ pub(crate) struct Chosen {
 
 impl<'a> Part<'a> {
     /// Splits the path of a video, and checks its span.
-    pub(crate) fn new(video: &'a Path) -> Result<Self, VideoError> {
+    pub(crate) fn new(video: &'a Path, draw: Option<u64>) -> Result<Self, VideoError> {
         let (path, span) = VideoSpan::split(video);
         match span.map_or(Ok(()), VideoSpan::validate) {
-            Ok(()) => Ok(Self { path, span }),
+            Ok(()) => Ok(Self { path, span, draw }),
             Err(reason) => Err(VideoError::Span { video: video.to_owned(), reason }),
         }
     }
@@ -55,7 +56,7 @@ impl<'a> Part<'a> {
             Some(span) => self.within(span, times)?,
         };
         config.check_count(self.path, times.len())?;
-        let chosen = config.sampling.choose(&times);
+        let chosen = config.sampling.choose(&times, self.draw);
         let mut indices = chosen.ok_or_else(|| VideoError::NoTimestamps(self.path.to_owned()))?;
         indices.iter_mut().for_each(|index| *index += first);
         Ok(Chosen { indices, first, times })
@@ -122,7 +123,7 @@ mod tests {
 
     fn choose(fragment: &str, config: &FfmpegConfig) -> Result<Chosen, String> {
         let video = format!("a.mp4{fragment}");
-        let part = Part::new(Path::new(&video)).map_err(|error| error.to_string())?;
+        let part = Part::new(Path::new(&video), None).map_err(|error| error.to_string())?;
         part.choose(config, &times()).map_err(|error| error.to_string())
     }
 
@@ -140,7 +141,7 @@ mod tests {
         assert_eq!(choose("#t=0,10.9", &uniform).unwrap().indices, [0, 49, 99], "a rounded end");
         let first = config(FrameSampling::FirstSeconds { seconds: 1.0, frames: 2 });
         assert_eq!(choose("#t=3", &first).unwrap().indices, [30, 39]);
-        let part = |fragment: &str| Part::new(Path::new(fragment)).unwrap().horizon(&first);
+        let part = |fragment: &str| Part::new(Path::new(fragment), None).unwrap().horizon(&first);
         assert_eq!((part("a#t=3"), part("a#t=3,3.5"), part("a")), (Some(4.0), Some(3.5), Some(1.0)));
     }
 

@@ -40,8 +40,8 @@ impl FfmpegReader {
         }
     }
 
-    async fn read_any(&self, video: &Path) -> Result<Frames, VideoError> {
-        let part = Part::new(video)?;
+    async fn read_any(&self, video: &Path, draw: Option<u64>) -> Result<Frames, VideoError> {
+        let part = Part::new(video, draw)?;
         let path = part.path;
         let data = tokio::fs::metadata(path).await.map_err(|source| VideoError::io(path, source))?;
         // The semaphore is never closed.
@@ -92,13 +92,13 @@ impl FfmpegReader {
     /// Reads images on a thread for it, within the time limit.
     async fn blocking(
         &self,
-        Part { path, span }: Part<'_>,
+        Part { path, span, draw }: Part<'_>,
         read: fn(&FfmpegConfig, Part<'_>, &Clock) -> Result<Frames, VideoError>,
     ) -> Result<Frames, VideoError> {
         let clock = Arc::new(Clock::start(0));
         let (config, from, counting) = (Arc::clone(&self.config), path.to_owned(), Arc::clone(&clock));
         let reading =
-            tokio::task::spawn_blocking(move || read(&config, Part { path: &from, span }, &counting));
+            tokio::task::spawn_blocking(move || read(&config, Part { path: &from, span, draw }, &counting));
         tokio::select! {
             read = reading => match read {
                 Ok(frames) => frames,
@@ -131,6 +131,14 @@ impl VideoReader for FfmpegReader {
     }
 
     async fn read(&self, video: &Path) -> Result<Frames, ComponentError> {
-        Ok(self.read_any(video).await?)
+        Ok(self.read_any(video, None).await?)
+    }
+
+    fn draws_frames(&self) -> bool {
+        self.config.sampling.is_drawn()
+    }
+
+    async fn draw(&self, video: &Path, seed: u64) -> Result<Frames, ComponentError> {
+        Ok(self.read_any(video, Some(seed)).await?)
     }
 }

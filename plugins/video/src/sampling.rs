@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::segments::{self, Offsets};
+
 /// Maximum number of frames of any rule.
 pub(crate) const MOST_FRAMES: usize = 1024;
 
@@ -48,6 +50,23 @@ pub enum FrameSampling {
         #[serde(default = "sixty_four")]
         max_frames: usize,
     },
+    /// One frame of each of several segments of equal length, drawn anew in each iteration of the loop: the segment
+    /// sampling of temporal segment networks (Wang et al. 2016, arXiv 1608.00859), as in mmaction2's
+    /// `UniformSampleFrames`. All stages of an iteration see the same frames of a video. Held-out videos, and whatever is
+    /// read outside an iteration, are seen by the frame in the middle of each segment. A video of fewer frames than
+    /// segments repeats frames, always the same.
+    Jittered {
+        /// Number of segments, 1 to 1024; with `fps`, the most of them. Default 8, with `fps` 64.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        frames: Option<usize>,
+        /// Segments per second of the video, more than 0: a longer video has more of them. Default none: all have
+        /// `frames`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        fps: Option<f64>,
+        /// Whether all segments have one offset, or each has its own.
+        #[serde(default, skip_serializing_if = "Offsets::is_shared")]
+        offsets: Offsets,
+    },
 }
 
 fn one() -> f64 {
@@ -78,29 +97,40 @@ impl FrameSampling {
         let (key, frames) = match self {
             Self::Uniform { frames } | Self::FirstSeconds { frames, .. } => ("frames", *frames),
             Self::Fps { max_frames, .. } => ("max_frames", *max_frames),
+            Self::Jittered { frames, fps, .. } => ("frames", most_segments(*frames, *fps)),
         };
         if !(1..=MOST_FRAMES).contains(&frames) {
             return Err(format!("sampling.{key} is {frames}, but must be from 1 to {MOST_FRAMES}"));
         }
         match self {
             Self::FirstSeconds { seconds, .. } => positive("seconds", *seconds),
-            Self::Fps { fps, .. } => positive("fps", *fps),
-            Self::Uniform { .. } => Ok(()),
+            Self::Fps { fps, .. } | Self::Jittered { fps: Some(fps), .. } => positive("fps", *fps),
+            Self::Uniform { .. } | Self::Jittered { fps: None, .. } => Ok(()),
         }
+    }
+
+    /// Whether frames are drawn at random.
+    pub(crate) fn is_drawn(&self) -> bool {
+        matches!(self, Self::Jittered { .. })
     }
 
     /// Non-decreasing indices of the sampled frames of a video with these timestamps (seconds,
     /// non-decreasing, the first 0); empty for a video without frames. `None` if the rule needs timestamps and
     /// all are 0.
     ///
-    /// For [`Self::FirstSeconds`] the timestamps may end with the frames of those seconds.
-    pub(crate) fn choose(&self, timestamps: &[f64]) -> Option<Vec<usize>> {
+    /// For [`Self::FirstSeconds`] the timestamps may end with the frames of those seconds. `draw` is the seed of
+    /// [`Self::Jittered`]; without one it takes the middle of each segment.
+    pub(crate) fn choose(&self, timestamps: &[f64], draw: Option<u64>) -> Option<Vec<usize>> {
         let n = timestamps.len();
         let last = timestamps.last().copied().unwrap_or_default();
         let timeless = n > 1 && last <= 0.0;
         match *self {
             Self::Uniform { frames } => Some(linspace(n, frames)),
-            Self::FirstSeconds { .. } | Self::Fps { .. } if timeless => None,
+            Self::FirstSeconds { .. } | Self::Fps { .. } | Self::Jittered { fps: Some(_), .. }
+                if timeless =>
+            {
+                None
+            }
             Self::FirstSeconds { seconds, frames } => Some(linspace(window(n, last, seconds), frames)),
             Self::Fps { fps, max_frames } => {
                 let mut chosen = ticks(timestamps, fps);
@@ -108,6 +138,12 @@ impl FrameSampling {
                     chosen = linspace(n, max_frames);
                 }
                 Some(chosen)
+            }
+            Self::Jittered { frames, fps, offsets } => {
+                let most = most_segments(frames, fps);
+                let by_rate = fps.map(|fps| (self.duration(timestamps, None) * fps).round() as usize);
+                let count = by_rate.map_or(most, |count| count.clamp(1, most));
+                Some(segments::choose(n, count, offsets, draw))
             }
         }
     }
@@ -141,9 +177,14 @@ impl FrameSampling {
     pub(crate) fn horizon(&self) -> Option<f64> {
         match self {
             Self::FirstSeconds { seconds, .. } => Some(*seconds),
-            Self::Uniform { .. } | Self::Fps { .. } => None,
+            Self::Uniform { .. } | Self::Fps { .. } | Self::Jittered { .. } => None,
         }
     }
+}
+
+/// Number of segments of [`FrameSampling::Jittered`], or with a rate the most of them.
+fn most_segments(frames: Option<usize>, fps: Option<f64>) -> usize {
+    frames.unwrap_or_else(|| if fps.is_some() { sixty_four() } else { eight() })
 }
 
 fn positive(key: &str, value: f64) -> Result<(), String> {
@@ -201,7 +242,7 @@ mod tests {
     }
 
     fn uniform(n: usize, frames: usize) -> Vec<usize> {
-        FrameSampling::Uniform { frames }.choose(&clip(n, 25.0)).unwrap()
+        FrameSampling::Uniform { frames }.choose(&clip(n, 25.0), None).unwrap()
     }
 
     /// Rows `n count indices` from numpy; `tests/fixtures/linspace.py` made them.
@@ -233,14 +274,19 @@ mod tests {
             assert_eq!(window(cut.len(), *cut.last().unwrap(), 10.0), expected, "{fps} fps, cut");
         }
         let rule = FrameSampling::FirstSeconds { seconds: 10.0, frames: 8 };
-        assert_eq!(rule.choose(&clip(48, 24.0)).unwrap(), uniform(48, 8), "a short video is taken whole");
-        assert_eq!(*rule.choose(&clip(900, 30.0)).unwrap().last().unwrap(), 299);
+        assert_eq!(
+            rule.choose(&clip(48, 24.0), None).unwrap(),
+            uniform(48, 8),
+            "a short video is taken whole"
+        );
+        assert_eq!(*rule.choose(&clip(900, 30.0), None).unwrap().last().unwrap(), 299);
     }
 
     #[test]
     fn a_fixed_rate_takes_the_frame_on_screen() {
-        let at =
-            |fps, max_frames, times: &[f64]| FrameSampling::Fps { fps, max_frames }.choose(times).unwrap();
+        let at = |fps, max_frames, times: &[f64]| {
+            FrameSampling::Fps { fps, max_frames }.choose(times, None).unwrap()
+        };
         assert_eq!(at(1.0, 64, &clip(90, 30.0)), [0, 30, 60]);
         assert_eq!(at(1.0, 64, &clip(91, 30.0)), [0, 30, 60, 90]);
         assert_eq!(at(30.0, 64, &clip(60, 30.0)), (0..60).collect::<Vec<_>>());
@@ -268,11 +314,35 @@ mod tests {
     }
 
     #[test]
+    fn a_rate_of_segments_gives_a_longer_video_more_of_them() {
+        let count = |fps, frames, times: &[f64]| {
+            let rule = FrameSampling::Jittered { frames, fps: Some(fps), offsets: Offsets::Shared };
+            rule.choose(times, Some(3)).unwrap().len()
+        };
+        assert_eq!((count(1.0, None, &clip(90, 30.0)), count(1.0, None, &clip(300, 25.0))), (3, 12));
+        assert_eq!(
+            (count(0.5, None, &clip(90, 30.0)), count(0.1, None, &clip(90, 30.0))),
+            (2, 1),
+            "rounded"
+        );
+        assert_eq!(count(1.0, Some(8), &clip(300, 25.0)), 8, "never more than `frames`");
+        assert_eq!(count(100.0, None, &clip(300, 25.0)), 64, "nor by default than 64");
+        assert_eq!(count(2.0, None, &[0.0]), 1);
+        // Three seconds of uneven frames, of which each segment has as many.
+        let uneven = [0.0, 0.1, 0.2, 0.3, 0.4, 2.5];
+        let rule = FrameSampling::Jittered { frames: None, fps: Some(1.0), offsets: Offsets::Shared };
+        assert_eq!(rule.choose(&uneven, None).unwrap(), [1, 3, 5]);
+    }
+
+    #[test]
     fn rules_of_time_need_timestamps() {
         let timeless = [0.0; 4];
-        assert_eq!(FrameSampling::FirstSeconds { seconds: 1.0, frames: 2 }.choose(&timeless), None);
-        assert_eq!(FrameSampling::Fps { fps: 1.0, max_frames: 2 }.choose(&timeless), None);
-        assert_eq!(FrameSampling::Uniform { frames: 2 }.choose(&timeless), Some(vec![0, 3]));
+        assert_eq!(FrameSampling::FirstSeconds { seconds: 1.0, frames: 2 }.choose(&timeless, None), None);
+        assert_eq!(FrameSampling::Fps { fps: 1.0, max_frames: 2 }.choose(&timeless, None), None);
+        assert_eq!(FrameSampling::Uniform { frames: 2 }.choose(&timeless, None), Some(vec![0, 3]));
+        let jittered = |fps| FrameSampling::Jittered { frames: Some(2), fps, offsets: Offsets::Shared };
+        assert_eq!(jittered(Some(1.0)).choose(&timeless, None), None);
+        assert_eq!(jittered(None).choose(&timeless, None), Some(vec![1, 3]));
     }
 
     #[test]
@@ -289,6 +359,9 @@ mod tests {
         assert!(
             message(FrameSampling::FirstSeconds { seconds: -1.0, frames: 8 }).contains("sampling.seconds")
         );
+        let jittered = |frames, fps| FrameSampling::Jittered { frames, fps, offsets: Offsets::Shared };
+        assert!(message(jittered(Some(0), None)).contains("sampling.frames is 0"));
+        assert!(message(jittered(None, Some(0.0))).contains("sampling.fps is 0"));
     }
 
     fn rules() -> impl Strategy<Value = FrameSampling> {
@@ -298,14 +371,22 @@ mod tests {
                 .prop_map(|(seconds, frames)| FrameSampling::FirstSeconds { seconds, frames }),
             (0.01..120.0, 1_usize..=64)
                 .prop_map(|(fps, max_frames)| FrameSampling::Fps { fps, max_frames }),
+            (proptest::option::of(1_usize..=64), proptest::option::of(0.01..120.0)).prop_map(
+                |(frames, fps)| { FrameSampling::Jittered { frames, fps, offsets: Offsets::Independent } }
+            ),
         ]
     }
 
     proptest! {
         #[test]
-        fn every_rule_names_existing_frames_in_order(rule in rules(), n in 1_usize..2000, rate in 1.0..60.0) {
-            let chosen = rule.choose(&clip(n, rate)).unwrap();
-            prop_assert_eq!(chosen[0], 0);
+        fn every_rule_names_existing_frames_in_order(
+            rule in rules(),
+            n in 1_usize..2000,
+            rate in 1.0..60.0,
+            draw: Option<u64>,
+        ) {
+            let chosen = rule.choose(&clip(n, rate), draw).unwrap();
+            prop_assert!(chosen[0] == 0 || rule.is_drawn());
             prop_assert!(chosen.is_sorted() && chosen.iter().all(|index| *index < n));
             match rule {
                 FrameSampling::Uniform { frames } => {
@@ -314,6 +395,10 @@ mod tests {
                 }
                 FrameSampling::FirstSeconds { frames, .. } => prop_assert_eq!(chosen.len(), frames),
                 FrameSampling::Fps { max_frames, .. } => prop_assert!(chosen.len() <= max_frames),
+                FrameSampling::Jittered { frames, fps, .. } => {
+                    let most = most_segments(frames, fps);
+                    prop_assert!(chosen.len() == most || fps.is_some() && (1..most).contains(&chosen.len()));
+                }
             }
         }
 
@@ -331,7 +416,7 @@ mod tests {
             let all = clip(n, rate);
             let cut: Vec<f64> = all.iter().copied().filter(|time| *time < seconds).collect();
             prop_assume!(cut.len() > 1);
-            let (long, short) = (rule.choose(&all).unwrap(), rule.choose(&cut).unwrap());
+            let (long, short) = (rule.choose(&all, None).unwrap(), rule.choose(&cut, None).unwrap());
             prop_assert!(long.iter().zip(&short).all(|(a, b)| a.abs_diff(*b) <= 1), "{long:?} {short:?}");
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! An entry is a safetensors file named by a digest of everything that determines the features: the bytes of the
 //! video, the reader's frame sampling, the encoder (its fingerprint covers weights and preprocessing), and the
-//! encoder's device key. A moved or copied video therefore hits, and a changed one misses.
+//! encoder's device key; where frames are drawn or cropped at random, also the frames. A moved or copied video therefore hits, and a changed one misses.
 //!
 //! ```text
 //! DIR/v1/3f/3f6c...9a.safetensors     tensor `features`, F32 or BF16, [frames, tokens, dim]
@@ -48,9 +48,12 @@ pub struct FeatureKey {
     pub encoder: Fingerprint,
     /// Device key of the encoder ([`isr_api::VideoEncoder::device_key`]).
     pub device_key: String,
-    /// Digest of the decoded frames. Not part of the file name, but checked on reading: another version of the
-    /// decoder may decode other frames from the same bytes.
+    /// Digest of the decoded frames. Checked on reading: another version of the decoder may decode other frames from the
+    /// same bytes.
     pub frames: Fingerprint,
+    /// Whether the reader's sampling leaves open which frames of the video these are: they were drawn, or cropped at
+    /// random. Their digest is then part of the file name.
+    pub several: bool,
 }
 
 impl FeatureKey {
@@ -61,6 +64,9 @@ impl FeatureKey {
             name.update(part.as_str().as_bytes());
         }
         name.update(self.device_key.as_bytes());
+        if self.several {
+            name.update(self.frames.as_str().as_bytes());
+        }
         name.finish().to_string()
     }
 

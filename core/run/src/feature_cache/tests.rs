@@ -15,6 +15,7 @@ fn key(name: &str) -> FeatureKey {
         encoder: part("encoder"),
         device_key: "cpu".to_owned(),
         frames: part("frames"),
+        several: false,
     }
 }
 
@@ -54,6 +55,27 @@ fn features_of_other_frames_are_not_taken() {
     assert_eq!(cache.path(&other), cache.path(&key));
     assert_eq!(cache.get(&other), None);
 }
+
+#[test]
+fn of_drawn_frames_each_choice_has_an_entry() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = FeatureCache::new(dir.path(), 1 << 20);
+    let one = FeatureKey { several: true, ..key("a") };
+    let other = FeatureKey { frames: Fingerprint::of("of another draw"), ..one.clone() };
+    cache.put(&one, &features(&one, 3));
+    cache.put(&other, &features(&other, 4));
+    assert_eq!(cache.get(&one), Some(features(&one, 3)));
+    assert_eq!(cache.get(&other), Some(features(&other, 4)));
+}
+
+#[test]
+fn the_name_of_an_entry_stays_the_same() {
+    // Another name would leave the features that people have unused.
+    assert_eq!(key("a").name(), NAME);
+}
+
+/// Name of the entry of `key("a")`, by the version before frames could be drawn.
+const NAME: &str = "f05491fd55e8a91b63b5a06286a620ea";
 
 #[test]
 fn what_was_not_used_for_the_longest_makes_room() {

@@ -15,6 +15,7 @@ use super::record::{StageItem, StageRecord};
 use super::resume::{LoopData, Progress};
 use super::sampling::{check_instruction, check_responses};
 use super::stage::StagePlan;
+use crate::look::Look;
 use crate::store::{StageMarks, read_json, write_json};
 
 impl StageItem for LabelledSample {
@@ -115,7 +116,7 @@ impl IterativeLoop {
             async move {
                 let sample = &labelled.sample;
                 check_instruction(&sample.instruction)?;
-                let scene = videos.open(&sample.video).await?;
+                let scene = videos.open(&sample.video, Look::Fixed).await?;
                 let prompt = Prompt::about(&scene, sample.instruction.clone());
                 let greedy = policy.answer(prompt.clone(), Sampling::greedy(max_new_tokens), seed);
                 let sampled = policy.answer(prompt, sampling, seed);

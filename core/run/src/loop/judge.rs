@@ -14,6 +14,7 @@ use super::ranking::best_and_worst;
 use super::record::{StageItem, StageRecord};
 use super::resume::Contexts;
 use super::stage::StagePlan;
+use crate::look::Look;
 use crate::store::distinct_responses;
 use crate::video_cache::VideoCache;
 
@@ -76,6 +77,7 @@ impl IterativeLoop {
                 record: record.clone(),
                 context: context.cloned(),
                 videos: Arc::clone(&self.videos),
+                look: self.look(t),
                 judge: Arc::clone(&self.parts.components.judge),
                 policy: self.frozen.clone(),
                 seed: self.streams.seed(t, Stage::Judge.name(), record.sample.as_str()),
@@ -119,6 +121,7 @@ struct JudgeTask {
     record: ResponseRecord,
     context: Option<VisualContext>,
     videos: Arc<VideoCache>,
+    look: Look,
     judge: Arc<dyn Judge>,
     policy: FrozenPolicy,
     seed: u64,
@@ -144,7 +147,7 @@ impl JudgeTask {
             _ => Streams::new(self.seed).seed(0, "round", &format!("{one}-{other}")),
         };
         let case = JudgeCase {
-            scene: self.videos.open(self.record.video.as_ref()).await?,
+            scene: self.videos.open(self.record.video.as_ref(), self.look).await?,
             instruction: self.record.instruction.clone(),
             context: self.context.clone(),
             first: self.record.responses[one].clone(),

@@ -18,6 +18,7 @@ use super::resume::LoopData;
 use super::sampling::{check_instruction, check_responses};
 use super::select::{Selected, no_pairs, write_pairs};
 use super::stage::StagePlan;
+use crate::look::Look;
 use crate::video_cache::VideoCache;
 
 /// A dataset of preference pairs, and its share of the pairs that are trained on.
@@ -210,11 +211,11 @@ impl IterativeLoop {
         let fingerprint = self.fingerprint()?;
         self.run_stage(plan, items, |RowItem(row)| {
             let (row, videos, policy) = (row.clone(), Arc::clone(&self.videos), self.frozen.clone());
-            let fingerprint = fingerprint.clone();
+            let (fingerprint, look) = (fingerprint.clone(), self.look(t));
             async move {
                 let pair = row.map_err(|unusable| ComponentError::bad_input(unusable.reason))?;
                 let origin = pair.origin.clone();
-                let scored = score(pair, &videos, &policy, &fingerprint).await;
+                let scored = score(pair, (&videos, look), &policy, &fingerprint).await;
                 scored.map_err(|error| match error {
                     ComponentError::BadInput(cause) => {
                         ComponentError::bad_input(format!("{origin}: {cause}"))
@@ -240,13 +241,13 @@ fn make_distinct(name: &mut String, taken: &mut HashSet<String>) {
 
 async fn score(
     pair: Preference,
-    videos: &VideoCache,
+    (videos, look): (&VideoCache, Look),
     policy: &FrozenPolicy,
     fingerprint: &Fingerprint,
 ) -> Result<PreferenceRecord, ComponentError> {
     check_instruction(&pair.prompt)?;
     let scene = match &pair.video {
-        Some(video) => Some(videos.open(video).await?),
+        Some(video) => Some(videos.open(video, look).await?),
         None => None,
     };
     let prompt = Prompt::conversation(scene.as_ref(), &pair.turns, pair.prompt.clone());

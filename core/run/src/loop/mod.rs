@@ -33,6 +33,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info_span};
 
 use crate::feature_cache::FeatureCache;
+use crate::look::Look;
 use crate::observers::Observers;
 use crate::processes::Processes;
 use crate::stage_cache::StageCache;
@@ -191,6 +192,11 @@ impl IterativeLoop {
         subject: &str,
     ) -> Result<T, Error> {
         guard::interruptible(&self.parts.cancel, call, stage, subject).await
+    }
+
+    /// How the stages of an iteration, its training included, see videos. Evaluations do by [`Look::Fixed`].
+    fn look(&self, t: u32) -> Look {
+        Look::Drawn { streams: self.streams, iteration: t }
     }
 
     fn observe(&self, event: &Event<'_>) {

@@ -23,6 +23,7 @@ use super::pair_prompt::prompt_of;
 use super::record::{StageItem, StageRecord};
 use super::stage::{StagePlan, in_iteration};
 use crate::guard::{caught, component_error};
+use crate::look::Look;
 use crate::video_cache::VideoCache;
 
 /// Responses by sample id.
@@ -110,7 +111,7 @@ impl IterativeLoop {
             cache_key,
         };
         let records = self.run_stage(plan, scorings, |scoring| {
-            score(scoring, Arc::clone(&self.videos), self.frozen.clone())
+            score(scoring, (Arc::clone(&self.videos), self.look(t)), self.frozen.clone())
         });
         let records = records.await?;
         Ok(Some(records.into_iter().map(|record| (record.sample.as_str().to_owned(), record)).collect()))
@@ -151,7 +152,7 @@ pub(super) fn answer<'a>(responses: &BySample<'a>, sample: &str, index: usize) -
 
 async fn score(
     scoring: Scoring,
-    videos: Arc<VideoCache>,
+    (videos, look): (Arc<VideoCache>, Look),
     policy: FrozenPolicy,
 ) -> Result<ReferenceRecord, ComponentError> {
     let Scoring { pair, corrupted, mismatched, recomputed } = scoring;
@@ -167,21 +168,21 @@ async fn score(
     };
     let corrupted = match corrupted {
         Some((seed, tokens)) => {
-            let logprobs = of(prompt_of(&videos, &pair, Some(seed)).await?, tokens).await?;
+            let logprobs = of(prompt_of(&videos, look, &pair, Some(seed)).await?, tokens).await?;
             Some(CorruptedRecord { seed, logprobs })
         }
         None => None,
     };
     let mismatched = match mismatched {
         Some(Other { record, tokens }) => {
-            let logprobs = of(prompt_of(&videos, &pair, None).await?, tokens).await?;
+            let logprobs = of(prompt_of(&videos, look, &pair, None).await?, tokens).await?;
             Some(MismatchedRecord { logprobs, ..record })
         }
         None => None,
     };
     let recomputed = match recomputed {
         Some([chosen, rejected]) => {
-            let prompt = prompt_of(&videos, &pair, None).await?;
+            let prompt = prompt_of(&videos, look, &pair, None).await?;
             let (chosen, rejected) = (of(prompt.clone(), chosen).await?, of(prompt, rejected).await?);
             Some(RecomputedRecord { chosen, rejected })
         }

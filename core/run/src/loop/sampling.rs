@@ -85,11 +85,12 @@ impl IterativeLoop {
         self.run_stage(plan, samples.to_vec(), |sample: &Sample| {
             let sample = sample.clone();
             let (videos, policy) = (Arc::clone(&self.videos), self.frozen.clone());
+            let look = self.look(t);
             let seed = self.streams.seed(t, Stage::Respond.name(), sample.id.as_str());
             let (sampling, n) = (self.parts.settings.sampling.clone(), self.parts.settings.responses);
             async move {
                 check_instruction(&sample.instruction)?;
-                let scene = videos.open(&sample.video).await?;
+                let scene = videos.open(&sample.video, look).await?;
                 let prompt = Prompt::about(&scene, sample.instruction.clone());
                 let responses = policy.generate(GenerateRequest { prompt, sampling, n, seed }).await?;
                 check_responses(&responses, n)?;
@@ -126,10 +127,10 @@ impl IterativeLoop {
         let contexts = self
             .run_stage(plan, items, |item| {
                 let (videos, policy) = (Arc::clone(&self.videos), self.frozen.clone());
-                let retrospector = Arc::clone(retrospector);
+                let (retrospector, look) = (Arc::clone(retrospector), self.look(t));
                 let seed = self.streams.seed(t, Stage::Retrospect.name(), &item.video);
                 async move {
-                    let scene = videos.open(item.video.as_ref()).await?;
+                    let scene = videos.open(item.video.as_ref(), look).await?;
                     let parent = item.previous.as_ref().map(|context| context.iteration);
                     let case = RetrospectionCase { scene, previous: item.previous, seed };
                     let text = retrospector.describe(&case, &policy).await?;

@@ -158,7 +158,8 @@ impl PairBatches<'_> {
         let id = pair.id.as_str();
         let (chosen, rejected) =
             (self.response(id, pair.chosen_index)?, self.response(id, pair.rejected_index)?);
-        let prompt = prompt_of(&self.of.videos, pair, None).await?;
+        let look = self.of.look(self.t);
+        let prompt = prompt_of(&self.of.videos, look, pair, None).await?;
         let mut example = TrainExample::new(prompt, target(chosen), Some(target(rejected)));
         let Some(ReferenceRecord { corrupted, mismatched, recomputed, .. }) = self.references.get(id)
         else {
@@ -169,7 +170,7 @@ impl PairBatches<'_> {
             example.rejected = Some(scored(rejected, &by.rejected));
         }
         if let Some(CorruptedRecord { seed, logprobs }) = corrupted {
-            let prompt = prompt_of(&self.of.videos, pair, Some(*seed)).await?;
+            let prompt = prompt_of(&self.of.videos, look, pair, Some(*seed)).await?;
             example.corrupted = Some(PromptedTarget { prompt, target: scored(chosen, logprobs) });
         }
         if let Some(MismatchedRecord { sample, index, logprobs }) = mismatched {

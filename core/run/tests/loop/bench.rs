@@ -36,6 +36,8 @@ pub(crate) struct Settings {
     /// Whether the judge is said to know what is true.
     pub(crate) oracle: bool,
     pub(crate) objective: Arc<dyn PreferenceObjective>,
+    /// Whether the reader draws frames.
+    pub(crate) draws: bool,
 }
 
 impl Default for Settings {
@@ -56,7 +58,8 @@ impl Default for Settings {
         };
         let (evaluation, cancel) = (EvaluationConfig::default(), CancellationToken::new());
         let (observers, objective) = (Vec::new(), Arc::new(FakeObjective));
-        Self { seed: 7, r#loop, train, evaluation, observers, cancel, oracle: false, objective }
+        let (oracle, draws) = (false, false);
+        Self { seed: 7, r#loop, train, evaluation, observers, cancel, oracle, objective, draws }
     }
 }
 
@@ -91,7 +94,7 @@ impl Fakes {
         };
         let components = Components {
             data: Arc::new(data),
-            video: Arc::new(FakeReader { frames: 2, control: Arc::clone(control) }),
+            video: Arc::new(FakeReader { frames: 2, draws: false, control: Arc::clone(control) }),
             encoder: Some(Arc::new(FakeEncoder { control: Arc::clone(control) })),
             policy: policy.clone(),
             retrospector: Some(Arc::new(FakeRetrospector { control: Arc::clone(control) })),
@@ -101,6 +104,17 @@ impl Fakes {
             evaluator: Some(Arc::new(FakeEvaluator)),
         };
         Self { components, policy }
+    }
+
+    /// Components by the settings.
+    pub(crate) fn of(settings: &Settings, control: &Arc<Control>) -> Self {
+        let mut fakes = Self::new(control);
+        fakes.components.objective = Arc::clone(&settings.objective);
+        if settings.draws {
+            let reader = FakeReader { frames: 2, draws: true, control: Arc::clone(control) };
+            fakes.components.video = Arc::new(reader);
+        }
+        fakes
     }
 }
 
@@ -115,9 +129,7 @@ pub(crate) async fn run_under(
     settings: &Settings,
     control: &Arc<Control>,
 ) -> Result<Summary, Error> {
-    let mut components = Fakes::new(control).components;
-    components.objective = Arc::clone(&settings.objective);
-    run_with(dir, settings, components).await
+    run_with(dir, settings, Fakes::of(settings, control).components).await
 }
 
 /// One session of a run on components that a test has changed.

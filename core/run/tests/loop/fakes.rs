@@ -62,7 +62,14 @@ impl SampleSource for FakeSource {
 
 pub(crate) struct FakeReader {
     pub(crate) frames: u8,
+    /// Whether frames are drawn: then they say by which seed.
+    pub(crate) draws: bool,
     pub(crate) control: Arc<Control>,
+}
+
+/// Time of the first frame that a seed draws, in seconds.
+pub(crate) fn drawn_time(seed: u64) -> f64 {
+    1.0 + seed as f64 / u64::MAX as f64
 }
 
 #[async_trait]
@@ -76,6 +83,18 @@ impl VideoReader for FakeReader {
         let count = usize::from(self.frames);
         let timestamps = (0..count).map(|index| index as f64).collect();
         let rgb = (0..3 * 16 * count).map(|index| index as u8).collect();
+        Frames::new(4, 4, rgb, timestamps)
+    }
+
+    fn draws_frames(&self) -> bool {
+        self.draws
+    }
+
+    async fn draw(&self, video: &Path, seed: u64) -> Result<Frames, ComponentError> {
+        self.control.enter(&format!("draw {} {seed}", video.display())).await?;
+        let count = usize::from(self.frames);
+        let timestamps = (0..count).map(|index| drawn_time(seed) + index as f64).collect();
+        let rgb = (0..3 * 16 * count).map(|index| index as u8 ^ (seed % 251 + 1) as u8).collect();
         Frames::new(4, 4, rgb, timestamps)
     }
 }

@@ -15,10 +15,21 @@ use tempfile::TempDir;
 
 use crate::bench::{Fakes, Settings, Tree, assert_same, run_with, scratch, tree};
 use crate::control::Control;
-use crate::fakes::{FakeSource, samples};
+use crate::fakes::{AllViews, FakeSource, samples};
 
-/// Frames that are the video's bytes.
-struct ByteReader;
+/// Frames that begin with the video's byte, plus a draw where they are drawn.
+struct ByteReader {
+    draws: bool,
+}
+
+/// Width and height of a frame in pixels.
+const SIDE: usize = 4;
+
+fn frames_of(byte: u8) -> Frames {
+    let rgb = (0..2 * SIDE * SIDE * 3).map(|index| byte.wrapping_add(index as u8)).collect();
+    let (width, height) = (SIDE as u32, SIDE as u32);
+    Frames { width, height, rgb, timestamps: vec![0.0, 0.5], duration: 1.0 }
+}
 
 #[async_trait]
 impl VideoReader for ByteReader {
@@ -27,8 +38,17 @@ impl VideoReader for ByteReader {
     }
 
     async fn read(&self, video: &Path) -> Result<Frames, ComponentError> {
+        Ok(frames_of(fs::read(video).map_err(ComponentError::bad_input)?[0]))
+    }
+
+    fn draws_frames(&self) -> bool {
+        self.draws
+    }
+
+    async fn draw(&self, video: &Path, seed: u64) -> Result<Frames, ComponentError> {
         let byte = fs::read(video).map_err(ComponentError::bad_input)?[0];
-        Ok(Frames { width: 1, height: 1, rgb: vec![byte; 6], timestamps: vec![0.0, 0.5], duration: 1.0 })
+        // Of the first video, whose byte is that of its second sample, there is but one choice.
+        Ok(frames_of(if byte == 1 { 1 } else { byte + 100 + (seed % 100) as u8 }))
     }
 }
 
@@ -54,7 +74,7 @@ impl VideoEncoder for ByteEncoder {
         let bytes = frames.rgb.iter().flat_map(|byte| [*byte, self.salt]).collect();
         Ok(VisualFeatures {
             dtype: FeatureType::Bf16,
-            shape: [2, 1, 3],
+            shape: [2, SIDE * SIDE, 3],
             bytes,
             encoder: self.fingerprint(),
         })
@@ -77,6 +97,7 @@ struct World {
     settings: Settings,
     salt: u8,
     place: &'static str,
+    draws: bool,
 }
 
 impl World {
@@ -85,7 +106,7 @@ impl World {
         let mut settings = Settings::default();
         settings.r#loop.iterations = 2;
         settings.r#loop.feature_cache_mb = 0;
-        let world = Self { folder, settings, salt: 1, place: "" };
+        let world = Self { folder, settings, salt: 1, place: "", draws: false };
         for (index, sample) in world.samples("s", 8).iter().chain(&world.samples("e", 3)).enumerate() {
             fs::create_dir_all(sample.video.parent().unwrap()).unwrap();
             fs::write(&sample.video, [index as u8]).unwrap();
@@ -115,7 +136,8 @@ impl World {
         };
         Components {
             data: Arc::new(data),
-            video: Arc::new(ByteReader),
+            video: Arc::new(ByteReader { draws: self.draws }),
+            objective: Arc::clone(&self.settings.objective),
             encoder: Some(Arc::new(ByteEncoder {
                 salt: self.salt,
                 place: self.place,
@@ -165,6 +187,29 @@ async fn results_are_the_same_with_and_without_and_each_video_is_encoded_once() 
     assert_same(&plain, &second, "a full cache");
     assert_eq!(encoded, 0);
     assert_eq!(stats(&world.cache()).unwrap().entries, VIDEOS);
+}
+
+#[tokio::test]
+async fn each_draw_of_frames_is_encoded_once_and_equal_draws_share_their_features() {
+    let mut world = World::new();
+    world.draws = true;
+    let (plain, _) = world.run().await;
+    let world = world.with_cache();
+    let (first, encoded) = world.run().await;
+    assert_same(&plain, &first, "a new cache");
+    // Four videos in two iterations, of which one is the same in both, and two held-out ones.
+    assert_eq!(encoded, 3 * 2 + 1 + 2);
+    let (second, encoded) = world.run().await;
+    assert_same(&plain, &second, "a full cache");
+    assert_eq!(encoded, 0);
+}
+
+#[tokio::test]
+async fn cropped_videos_leave_the_features_of_whole_ones_in_place() {
+    let mut world = World::new().with_cache();
+    world.settings.objective = Arc::new(AllViews);
+    world.run().await;
+    assert_eq!(world.run().await.1, 0, "nothing was displaced");
 }
 
 #[tokio::test]

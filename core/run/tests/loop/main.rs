@@ -18,6 +18,7 @@ mod feature_cache;
 mod full_disk;
 mod inputs;
 mod links;
+mod looks;
 mod mix;
 mod processes;
 mod quarantine;

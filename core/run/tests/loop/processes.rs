@@ -45,8 +45,7 @@ async fn in_processes_with(
     let mut leader = Some(RunDir::open(dir, &value, &to_toml(&value).unwrap()).unwrap());
     let runs = groups.into_iter().zip(controls).zip(stops).map(|((group, control), stop)| {
         let store = leader.take().unwrap_or_else(|| RunDir::join(dir).unwrap());
-        let Fakes { mut components, policy } = Fakes::new(control);
-        components.objective = Arc::clone(&settings.objective);
+        let Fakes { mut components, policy } = Fakes::of(settings, control);
         if parallel {
             let rank = group.rank();
             components.policy = Arc::new(Parallel { policy, rank, meeting: Arc::clone(&meeting) });
@@ -67,6 +66,19 @@ async fn tree_of_one(settings: &Settings) -> Tree {
     let dir = scratch();
     run_under(dir.path(), settings, &Arc::default()).await.unwrap();
     tree(dir.path())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn processes_see_the_frames_that_one_would() {
+    let settings = Settings { draws: true, ..Settings::with_snapshots() };
+    let reference = tree_of_one(&settings).await;
+    for parallel in [false, true] {
+        let dir = scratch();
+        for end in in_processes(dir.path(), &settings, &controls(3), parallel).await {
+            end.unwrap();
+        }
+        assert_same(&reference, &tree(dir.path()), "three processes");
+    }
 }
 
 /// A policy whose processes put the parts of each batch together, in which every one must have its own.

@@ -69,7 +69,7 @@ async fn changed_components_are_refused() {
             other => panic!("{other:?}"),
         }
     };
-    let video = Arc::new(FakeReader { frames: 3, control: control.clone() });
+    let video = Arc::new(FakeReader { frames: 3, draws: false, control: control.clone() });
     assert_eq!(
         refusal(&|components| components.video = video.clone()).await,
         "the video reader (its decoder, or which frames it samples) changed since it was started"

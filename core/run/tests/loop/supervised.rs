@@ -113,7 +113,7 @@ async fn train_with(
         seed: 7,
         settings,
         demonstrations: Arc::new(FakeDemonstrations { control: Arc::clone(control), unusable }),
-        video: Arc::new(FakeReader { frames: 2, control: Arc::clone(control) }),
+        video: Arc::new(FakeReader { frames: 2, draws: false, control: Arc::clone(control) }),
         encoder: None,
         policy: Arc::new(FakePolicy::new(BASE, Arc::clone(control))),
         objective,

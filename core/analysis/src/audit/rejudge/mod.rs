@@ -18,10 +18,10 @@ use futures::StreamExt;
 use isr_api::records::{QuarantineRecord, ResponseRecord, VerdictRecord};
 use isr_api::{
     CheckpointKind, ComponentError, Error, Event, FrozenPolicy, Judge, JudgeCase, Observer, Policy,
-    SampleId, Stage, VisualContext,
+    SampleId, Stage, Streams, VisualContext,
 };
 use isr_run::store::{Journal, iteration_dir, read_journal, scan_journal};
-use isr_run::{VideoCache, unless_cancelled};
+use isr_run::{Look, VideoCache, unless_cancelled};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -35,6 +35,8 @@ pub struct Rejudging {
     pub run: PathBuf,
     /// Folder for verdicts and quarantine.
     pub out: PathBuf,
+    /// The run's seed, by which the frames of each iteration are drawn of a reader that draws.
+    pub seed: u64,
     /// Iterations to judge, from 1.
     pub iterations: Vec<u32>,
     /// Judge.
@@ -100,7 +102,8 @@ impl Rejudging {
         let left: Vec<Retrial> =
             trials.into_iter().filter(|trial| !settled.contains(trial.record.sample.as_str())).collect();
         self.observe(&Event::StageStarted { iteration, stage, done: total - left.len(), total });
-        let tasks = left.into_iter().map(|trial| self.task(trial));
+        let look = Look::Drawn { streams: Streams::new(self.seed), iteration };
+        let tasks = left.into_iter().map(|trial| self.task(trial, look));
         let mut outcomes = futures::stream::iter(tasks).buffered(self.concurrency.max(1));
         while let Some((sample, outcome)) = unless_cancelled(&self.cancel, outcomes.next()).await? {
             match outcome {
@@ -216,9 +219,10 @@ impl Rejudging {
     fn task(
         &self,
         trial: Retrial,
+        look: Look,
     ) -> impl Future<Output = (SampleId, Result<VerdictRecord, ComponentError>)> + use<> {
         let sample = trial.record.sample.clone();
-        let (scenes, judge) = (Arc::clone(&self.scenes), Arc::clone(&self.judge));
+        let (scenes, judge) = ((Arc::clone(&self.scenes), look), Arc::clone(&self.judge));
         let policy = FrozenPolicy::new(Arc::clone(&self.policy));
         let task =
             AbortOnDropHandle::new(tokio::spawn(judge_again(trial, scenes, judge, policy, self.oracle)));
@@ -237,13 +241,13 @@ impl Rejudging {
 
 async fn judge_again(
     trial: Retrial,
-    scenes: Arc<VideoCache>,
+    (scenes, look): (Arc<VideoCache>, Look),
     judge: Arc<dyn Judge>,
     policy: FrozenPolicy,
     oracle: bool,
 ) -> Result<VerdictRecord, ComponentError> {
     let Retrial { record, answers, video, context } = trial;
-    let scene = scenes.open(video.as_ref()).await?;
+    let scene = scenes.open(video.as_ref(), look).await?;
     let [first, second] = record.compared.map(|index| answers.responses[index].clone());
     let (instruction, seen) = (answers.instruction, context.as_ref().map(|context| context.iteration));
     let case = JudgeCase { scene, instruction, context, first, second, seed: record.seed };

@@ -57,10 +57,21 @@ impl VideoReader for BlankReader {
     }
 
     async fn read(&self, video: &Path) -> Result<Frames, ComponentError> {
-        let mut frames = self.reader.read(video).await?;
-        frames.rgb.fill(GREY);
-        Ok(frames)
+        Ok(blank(self.reader.read(video).await?))
     }
+
+    fn draws_frames(&self) -> bool {
+        self.reader.draws_frames()
+    }
+
+    async fn draw(&self, video: &Path, seed: u64) -> Result<Frames, ComponentError> {
+        Ok(blank(self.reader.draw(video, seed).await?))
+    }
+}
+
+fn blank(mut frames: Frames) -> Frames {
+    frames.rgb.fill(GREY);
+    frames
 }
 
 /// For each video the next one in the order of a list, the first for the last; `None` where there is but one.
