@@ -338,6 +338,53 @@ mod tests {
     }
 
     #[test]
+    fn objects_that_come_and_go_stay_inside_and_never_touch_while_both_are_there() {
+        let config = WorldConfig { presence: [0.15, 0.4], ..three() };
+        let size = f64::from(config.size);
+        let mut mean = 0.0;
+        for index in 0..1000 {
+            let clip = Clip::generate(&config, Split::Training, index);
+            assert!(!touching(&clip.facts, &clip.placements, size), "{}", clip.name());
+            let whole = Clip::generate(&three(), Split::Training, index);
+            assert_eq!(clip.facts, whole.facts, "presence changes no fact");
+            let mut share = 0.0;
+            for placement in &clip.placements {
+                let [enters, leaves] = placement.presence;
+                assert!(enters >= 0.0 && leaves <= 1.0 && (0.15..=0.4001).contains(&(leaves - enters)));
+                assert!(
+                    placement.centre(enters - 0.01).is_none() && placement.centre(leaves + 0.01).is_none()
+                );
+                share += (leaves - enters) / clip.placements.len() as f64;
+            }
+            mean += share / 1000.0;
+        }
+        assert!((mean - 0.275).abs() < 0.01, "{mean}");
+    }
+
+    #[test]
+    fn warm_start_clips_of_stills_show_one_picture_of_each_part() {
+        let config = WorldConfig { warmstart_stills: 4, ..WorldConfig::default() };
+        let clip = Clip::generate(&config, Split::WarmStart, 5);
+        let times: Vec<_> = (0..24).map(|index| clip.time(index, 24)).collect();
+        for (part, frames) in times.chunks(6).enumerate() {
+            assert!(frames.iter().all(|time| *time == frames[0]));
+            assert!((part as f64 / 4.0..(part + 1) as f64 / 4.0).contains(&frames[0]));
+        }
+        assert!(Clip::generate(&config, Split::Training, 5).stills.is_empty());
+    }
+
+    #[test]
+    fn a_look_shows_colours_of_what_is_there_and_motions_of_what_moved_between_two_pictures() {
+        let mut clip = Clip::generate(&WorldConfig::default(), Split::Training, 0);
+        clip.placements[0].presence = [0.5, 0.75];
+        let shown = |times: &[f64]| text(&clip.shown(times));
+        assert_eq!(shown(&[0.1, 0.4, 0.8]), "background is light.");
+        assert_eq!(shown(&[0.1, 0.6]), "count is one. square is red. background is light.");
+        assert_eq!(shown(&[0.6, 0.62]), shown(&[0.6]), "too close to see a motion");
+        assert_eq!(shown(&[0.55, 0.7]), text(&clip.facts.claims()));
+    }
+
+    #[test]
     fn attributes_are_uniform_and_independent_of_each_other() {
         let config = three();
         let mut counts: BTreeMap<String, u32> = BTreeMap::new();

@@ -202,6 +202,24 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_with_any_false_sentence_is_hallucinated_however_much_else_is_true() {
+        let hallucinated = |text: &str| answer(BAR, text).metrics["hallucinated"];
+        assert_eq!(hallucinated("bar is red. ring moves up."), 0.0);
+        assert_eq!(hallucinated("bar is red. ring is red."), 1.0);
+        assert_eq!(hallucinated(&format!("{ALL} pole is red.")), 1.0);
+        assert_eq!(hallucinated(""), 0.0);
+    }
+
+    #[test]
+    fn answers_about_shifted_clips_have_metrics_of_their_own() {
+        let shifted = Truth { shifted: true, ..asked(BAR) };
+        let assessment = evaluator().assess_answer(&shifted, "bar is red.");
+        assert_eq!(assessment.metrics["shifted_accuracy"], 1.0);
+        assert!(assessment.metrics.keys().all(|name| name.starts_with("shifted_")));
+        assert_eq!(assessment.quality, answer(BAR, "bar is red.").quality);
+    }
+
+    #[test]
     fn a_description_is_accurate_from_three_quarters_of_the_facts() {
         let accuracy = |text| answer(Question::Describe, text).metrics["accuracy"];
         assert_eq!(accuracy(ALL), 1.0);

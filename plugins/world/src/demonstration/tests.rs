@@ -303,3 +303,44 @@ fn bad_settings_and_templates_are_named() {
     let message = Demonstrator::new(&none, &base()).map(|_| ()).unwrap_err().to_string();
     assert!(message.contains("warmstart_clips is 0"), "{message}");
 }
+
+#[test]
+fn clips_of_which_a_look_shows_a_part_need_stills() {
+    let world = WorldConfig { presence: [0.2, 0.5], ..WorldConfig::default() };
+    let error = Demonstrator::new(&world, &DemonstrationConfig::default()).unwrap_err().to_string();
+    assert!(error.contains("presence is below 1 and warmstart_stills is 0; set it to"), "{error}");
+}
+
+#[test]
+fn descriptions_of_a_look_say_nothing_of_what_it_does_not_show_but_a_refined_one_keeps_it() {
+    let world = WorldConfig { presence: [0.15, 0.4], warmstart_stills: 4, ..WorldConfig::default() };
+    let quiet = DemonstrationConfig {
+        description_noise: 0.0,
+        description_omission: 0.0,
+        previous_noise: 0.0,
+        previous_omission: 0.0,
+        ..DemonstrationConfig::default()
+    };
+    let demonstrator = Demonstrator::new(&world, &quiet).unwrap();
+    let clip = |it: &Demonstration| {
+        let name = it.video.as_ref().unwrap().file_stem().unwrap().to_string_lossy().into_owned();
+        let index = name.strip_prefix("warmstart-").unwrap().parse().unwrap();
+        Clip::generate(&world, Split::WarmStart, index)
+    };
+    for it in of_kind(&demonstrator, Kind::Describe, 300) {
+        let clip = clip(&it);
+        assert_eq!(it.answer, text(&clip.shown(&clip.stills)));
+    }
+    let mut kept = 0;
+    for it in of_kind(&demonstrator, Kind::Refine, 300) {
+        let clip = clip(&it);
+        let previous = it.prompt.strip_prefix("previous description: ").unwrap();
+        let before = Reading::of(previous.split('\n').next().unwrap()).claims;
+        let told = Reading::of(&it.answer).claims;
+        let shown = clip.shown(&clip.stills);
+        let wanted = shown.iter().chain(&before).filter(|claim| !matches!(claim, Claim::Count(_)));
+        assert!(wanted.clone().all(|claim| told.contains(claim)), "{}", it.answer);
+        kept += usize::from(before.iter().any(|claim| !shown.contains(claim) && told.contains(claim)));
+    }
+    assert!(kept > 10, "{kept}");
+}
