@@ -86,10 +86,25 @@ pub(crate) fn make(root: &Path, seed: u64, partial: bool, out: &Path) -> Result<
         bail!("{} is missing: the last stage wrote no checkpoint", from.display());
     }
     fs::create_dir_all(out).with_context(|| format!("cannot create {}", out.display()))?;
-    for entry in fs::read_dir(&from).with_context(|| format!("cannot read {}", from.display()))? {
-        let path = entry?.path();
+    let entries = fs::read_dir(&from).with_context(|| format!("cannot read {}", from.display()))?;
+    let mut files = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+    // Last, since its presence says that the model is complete.
+    files.sort_by_key(|path| path.ends_with("config.json"));
+    for path in files {
         let name = path.file_name().unwrap_or_default();
         fs::copy(&path, out.join(name)).with_context(|| format!("cannot copy {}", path.display()))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_first_seed_of_whole_clips_is_the_checked_in_model() {
+        assert_eq!(place(1, false), "configs/base");
+        assert_eq!(place(2, false), "runs/bases/2");
+        assert_eq!(place(1, true), "runs/bases/partial-1");
+    }
 }

@@ -1,6 +1,6 @@
 //! Developer commands of this repository: `cargo xtask <command>`.
 //!
-//! One file a command (`setup`, `demo`, `base`, `test`); the other modules are what
+//! One file a command (`setup`, `demo`, `base`, `study`, `test`); the other modules are what
 //! they share. Nothing here may link libtorch, because `setup` is what puts
 //! libtorch where the other crates look for it.
 
@@ -25,6 +25,7 @@ mod process;
 mod public_api;
 mod repository;
 mod setup;
+mod study;
 mod test;
 mod venv;
 mod zig;
@@ -50,6 +51,8 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Train a base model of the miniature: configs/base anew, or one of another seed; about an hour
     Base(base::BaseArgs),
+    /// Run the study on the miniature world: its base models, and both sweeps of configs/studies; hours on two cores
+    Study(study::StudyArgs),
     /// Run every check: format, lints, tests, docs, licences, Python goldens
     Test(test::TestArgs),
     /// Compare the public items of isr-api and isr-plugin with their lists, or write those anew
@@ -63,6 +66,7 @@ fn main() -> ExitCode {
         Command::Setup(args) => setup::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Base(args) => base::run(&args),
+        Command::Study(args) => study::run(&args),
         Command::Test(args) => test::run(&args),
         Command::Api(args) => public_api::run(&args),
         Command::Bench(args) => bench::run(&args),
