@@ -29,6 +29,9 @@ class Group:
 
     def close(self):
         self.ranks.close()
+        sharding = getattr(getattr(self.ranks.worker, "loaded", None), "sharding", None)
+        if sharding is not None:
+            sharding.leave()
 
     def fingerprint(self):
         """The digest of the weights, which is that of one process."""

@@ -46,7 +46,7 @@ class Ranks:
                 kind, value = connection.recv()
                 if kind == "told":
                     self.hear(*value)
-                elif kind == "failed" and self.collective:
+                elif kind != "done" and self.collective:
                     self.fail(f"{self.name(rank)} failed: {value}")
                 else:
                     self.replies[rank - 1].put((kind, value))

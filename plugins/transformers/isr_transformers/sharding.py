@@ -49,11 +49,18 @@ class Sharding:
         for layer in getattr(self.net.get_decoder(), "layers", []):
             fully_shard(layer, **settings)
         fully_shard(self.net, ignored_params=set(vision.values()), **settings)
+        # FSDP gives modules a class of its own; what is saved names the model's.
+        sharded, plain = type(self.net), type(self.net).__mro__[2]
+        sharded.__name__, sharded.__module__ = plain.__name__, plain.__module__
         self.modules = [it for it in self.net.modules() if isinstance(it, FSDPModule)]
         for module in self.modules:
             module.set_force_sum_reduction_for_comms(True)
             module.set_gradient_divide_factor(1.0)  # the sum over the processes, not the mean
         self.tensors = self.net.state_dict(keep_vars=True)
+
+    def leave(self):
+        """Ends the group, once the other processes have ended."""
+        dist.destroy_process_group()
 
     def held(self, tensor):
         """What this process holds of a weight for all of them, and the index of its first element in the whole."""
