@@ -9,12 +9,18 @@ from .ranks import Ranks
 CANCEL_S = 0.1
 
 
+def make_worker(settings, rank, tell, cancelled):
+    from .worker import Worker  # imports torch
+
+    return Worker(settings, rank, tell, cancelled)
+
+
 class Group:
     """Divides each call of a policy, and puts together what the processes return."""
 
     def __init__(self, settings):
         self.count, self.numbers, self.known = settings.processes, itertools.count(), None
-        self.ranks, self.streams, self.sizes = Ranks(self.count, settings), {}, None
+        self.ranks, self.streams, self.sizes = Ranks(self.count, make_worker, settings), {}, None
         self.ranks.hear = self.hear
 
     def load(self, worker):
@@ -64,7 +70,7 @@ class Group:
         return [it for _, it in made]
 
     def asked(self, number, request):
-        from .worker import Asked
+        from .worker import Asked  # by now torch is imported
 
         return Asked(number, request.prompt, request.sampling, request.n, request.seed, request._tell is not None)
 

@@ -24,15 +24,15 @@ class LoadedModel:
         base, adapter = resolve(settings.model)
         self.source = base
         self.remote = {"trust_remote_code": settings.trust_remote_code}
+        if settings.processes > 1 and hasattr(AutoConfig.from_pretrained(base, **self.remote), "quantization_config"):
+            raise ValueError(f"{base} is quantised (quantization_config), and quantised weights cannot be sharded over "
+                             f"{settings.processes} processes; set processes = 1, or name a checkpoint that is not quantised")
         self.processor = AutoProcessor.from_pretrained(base, **self.remote)
         self.dtype = choose_dtype(settings.dtype, base, self.device, self.remote)
         self.attention = None if settings.attention == "auto" else settings.attention
         self.net, self.sharding = self.read(base), None
         if settings.processes == 1:
             self.net.to(self.device)
-        elif getattr(self.net.config, "quantization_config", None) is not None:
-            raise ValueError(f"{base} is quantised (quantization_config), and quantised weights cannot be sharded over "
-                             f"{settings.processes} processes; set processes = 1, or name a checkpoint that is not quantised")
         complete(self.processor, self.net.config)
         self.inner = getattr(self.net, "model", self.net)
         if self.net.config.model_type in CORRECTED:

@@ -18,7 +18,8 @@ CAUSE_S = 5.0
 class Ranks:
     """The processes behind rank 0, and calls that all of them work on."""
 
-    def __init__(self, count, settings):
+    def __init__(self, count, make, settings):
+        """Starts the processes; `make(settings, rank, tell, cancelled)` is called in each and gives its worker."""
         self.count, self.worker, self.closed = count, None, False
         self.collective, self.hear = True, None
         self.sending, self.failing = threading.Lock(), threading.Lock()
@@ -26,7 +27,7 @@ class Ranks:
         context = multiprocessing.get_context("spawn")
         for rank in range(1, count):
             ours, theirs = context.Pipe()
-            process = context.Process(target=serve, args=(theirs, settings, rank), daemon=True)
+            process = context.Process(target=serve, args=(theirs, make, settings, rank), daemon=True)
             process.start()
             theirs.close()  # so that its end is noticed
             self.connections.append(ours)
@@ -120,7 +121,7 @@ class Ranks:
         self.send(rank, ("cancel", number))
 
 
-def serve(connection, settings, rank):
+def serve(connection, make, settings, rank):
     """Works on the calls of rank 0, until that ends."""
     calls, cancelled = queue.SimpleQueue(), set()
 
@@ -141,8 +142,7 @@ def serve(connection, settings, rank):
         method, arguments = calls.get()
         try:
             if worker is None:
-                from .worker import Worker
-                worker = Worker(settings, rank, lambda *told: connection.send(("told", told)), cancelled)
+                worker = make(settings, rank, lambda *told: connection.send(("told", told)), cancelled)
             reply = ("done", getattr(worker, method)(*arguments))
         except BadInput as error:
             reply = ("bad_input", str(error))

@@ -2,10 +2,12 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -17,7 +19,8 @@ import dpo
 from conftest import HERE, ROOT
 from isr_transformers import Transformers
 from isr_transformers.group import divided, joined
-from isr_transformers.model import choose_device
+from isr_transformers.model import LoadedModel, choose_device
+from isr_transformers.settings import Settings, read
 
 os.environ["PYTHONPATH"] = str(HERE / "processes")
 ANSWERS = ["The dog runs.", "A red cup on the table, then nothing."]
@@ -172,79 +175,33 @@ def test_processes_take_the_gpus_behind_each_other(monkeypatch):
 
 
 def test_a_quantised_model_is_refused(folder, tmp_path):
-    import shutil
-
     shutil.copytree(folder("qwen3_vl"), tmp_path / "model")
     file = tmp_path / "model" / "config.json"
     quantised = {"quantization_config": {"quant_method": "fp8", "activation_scheme": "dynamic"}}
     file.write_text(json.dumps({**json.loads(file.read_text()), **quantised}))
     with pytest.raises(ValueError, match="quantised.*processes = 1"):
-        Transformers({"model": str(tmp_path / "model"), "processes": 2})
+        LoadedModel(read(Settings, {"model": str(tmp_path / "model"), "processes": 2}))
 
 
-class Plugin:
-    """A plugin's process as isr starts it, with its policy in two processes."""
-
-    def __init__(self, model, errors):
-        path = os.pathsep.join([os.environ["PYTHONPATH"], str(HERE.parent), str(ROOT / "plugins" / "python")])
-        self.errors = errors
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "isr_plugin", "--module", "isr_transformers"], stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE, stderr=errors.open("wb"), env={**os.environ, "PYTHONPATH": path}, process_group=0)
-        self.write({"type": "hello", "protocol": 1})
-        settings = {"model": model, "attention": "eager", "threads": 1, "processes": 2, "gather": False}
-        self.call(1, "configure", {"kind": "policy", "name": "transformers", "settings": settings, "exchange": "/"})
-
-    def write(self, message):
-        self.process.stdin.write(json.dumps(message).encode() + b"\n")
-        self.process.stdin.flush()
-
-    def call(self, number, method, *params):
-        calls = [{"id": number + index, "method": method, "params": it} for index, it in enumerate(params)]
-        self.write({"type": "calls", "calls": calls})
-
-    def reply(self, number):
-        for line in self.process.stdout:
-            message = json.loads(line)
-            if message.get("id") == number:
-                return message
-
-    def generate(self, text, *others):
-        asked = [{"prompt": [{"role": "user", "parts": parts}], "sampling": {"max_new_tokens": 3000}, "n": 1, "seed": 1,
-                  "stream": True} for parts in ([{"text": text}], *others)]
-        self.call(2, "generate", *asked)
-
-    def other(self):
-        """The id of its second process."""
-        listed = subprocess.run(["ps", "-e", "-o", "pid=,ppid=,args="], capture_output=True, text=True, check=True).stdout
-        rows = [line.split(None, 2) for line in listed.splitlines()]
-        return next(int(pid) for pid, parent, args in rows if int(parent) == self.process.pid and "spawn_main" in args)
-
-    def ended(self):
-        """How it ended, and its last line on stderr."""
-        return self.process.wait(30), self.errors.read_text().strip().splitlines()[-1]
+def others_of(process):
+    """The ids of the processes that another one has started as ranks."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        try:
+            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            if parent == process and b"spawn_main" in (folder / "cmdline").read_bytes():
+                found.append(int(folder.name))
+        except (OSError, IndexError):
+            continue
+    return found
 
 
-@pytest.fixture(scope="module")
-def plugins(folder, tmp_path_factory):
-    """Three plugins, started together."""
-    place = tmp_path_factory.mktemp("stderr")
-    made = [Plugin(folder("qwen3_vl"), place / str(number)) for number in range(3)]
-    for plugin in made:
-        assert plugin.reply(1)["type"] == "result", plugin.errors.read_text()
-    yield made
-    for plugin in made:
-        plugin.process.kill()
-        plugin.process.wait()
-
-
-def gone(process, within=10.0):
+def gone(process, within=20.0):
     until = time.monotonic() + within
     while time.monotonic() < until:
         try:
-            with open(f"/proc/{process}/stat") as file:
-                if file.read().rpartition(")")[2].split()[0] == "Z":
-                    return True
+            if Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+                return True
         except OSError:
             return True
         time.sleep(0.05)
@@ -252,33 +209,54 @@ def gone(process, within=10.0):
 
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks for processes in /proc")
+PATH = [str(HERE), str(HERE.parent), str(ROOT / "plugins" / "python")]
+
+
+def started(path, *arguments):
+    """A process with pipes, the leader of a group as isr makes it."""
+    return subprocess.Popen([sys.executable, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                            stderr=subprocess.PIPE, env={**os.environ, "PYTHONPATH": os.pathsep.join(path)}, text=True,
+                            process_group=0)
 
 
 @linux
-def test_a_killed_process_ends_the_others_and_is_named(plugins):
-    plugin, other = plugins[0], plugins[0].other()
-    plugin.generate("Why?")
-    assert plugin.reply(2)["type"] == "progress"
+def test_a_process_killed_while_others_wait_for_it_ends_them_and_is_named(folder):
+    plugin = started([str(HERE / "processes"), *PATH], "-m", "isr_plugin", "--module", "isr_transformers")
+    settings = {"model": folder("qwen3_vl"), "attention": "eager", "threads": 1, "processes": 2, "gather": False}
+    configure = {"kind": "policy", "name": "transformers", "settings": settings, "exchange": "/"}
+    prompt = [{"role": "user", "parts": [{"text": "Why?"}]}]
+    generate = {"prompt": prompt, "sampling": {"max_new_tokens": 4000}, "n": 1, "seed": 1, "stream": True}
+    for message in ({"type": "hello", "protocol": 1},
+                    {"type": "calls", "calls": [{"id": 1, "method": "configure", "params": configure}]},
+                    {"type": "calls", "calls": [{"id": 2, "method": "generate", "params": generate}]}):
+        plugin.stdin.write(json.dumps(message) + "\n")
+    plugin.stdin.flush()
+    assert any(json.loads(line)["type"] == "progress" for line in plugin.stdout), plugin.stderr.read()
+    other, = others_of(plugin.pid)
     os.kill(other, signal.SIGKILL)
-    status, told = plugin.ended()
-    assert status == 1 and f"rank 1 of 2 (process {other}) was ended by signal 9 (SIGKILL)" in told
+    plugin.stdout.read()
+    told = plugin.stderr.read().strip().splitlines()[-1]
+    assert plugin.wait(30) == 1 and f"rank 1 of 2 (process {other}) was ended by signal 9 (SIGKILL)" in told
+    plugin.communicate()
 
 
 @linux
-def test_no_process_outlives_the_first(plugins):
-    plugin, other = plugins[1], plugins[1].other()
-    plugin.generate("Why?")
-    assert plugin.reply(2)["type"] == "progress"
-    plugin.process.kill()
-    assert gone(other)
+def test_no_process_outlives_the_first():
+    first = started(PATH, str(HERE / "ranks_alone.py"), "idle", "3")
+    assert first.stdout.readline() == "ready\n", first.stderr.read()
+    others = others_of(first.pid)
+    assert len(others) == 2
+    first.kill()
+    assert all(gone(other) for other in others)
+    first.communicate()
 
 
 @linux
-def test_an_error_in_one_process_ends_all_and_is_told(plugins):
-    plugin, other = plugins[2], plugins[2].other()
-    lost = {"file": "no-such-file.rgb", "shape": [4, 56, 84, 3]}
-    video = {"video": "a.mp4", "frames": lost, "timestamps": [0, 1, 2, 3], "duration": 4.0, "features": None}
-    plugin.generate("Why?", [{"video": video}, {"text": "What?"}])
-    status, told = plugin.ended()
-    assert status == 1 and f"rank 1 of 2 (process {other}) failed: FileNotFoundError" in told and "no-such-file" in told
-    assert gone(other)
+def test_an_error_in_one_process_ends_all_and_is_told():
+    first = started(PATH, str(HERE / "ranks_alone.py"), "fail", "3")
+    assert first.stdout.readline() == "ready\n", first.stderr.read()
+    others = others_of(first.pid)
+    first.stdin.write("go\n")
+    told = first.communicate(timeout=30)[1].strip().splitlines()[-1]
+    assert first.returncode == 1 and "rank 2 of 3 (process " in told and "failed: OSError: out of paper" in told
+    assert len(others) == 2 and all(gone(other) for other in others)
