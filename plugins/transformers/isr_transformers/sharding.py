@@ -35,6 +35,7 @@ class Sharding:
         backend = "gloo" if device.type == "cpu" else "cpu:gloo,cuda:nccl"
         if device.type == "cuda":
             torch.cuda.set_device(device)
+            torch.cuda.init()  # else the mesh would choose a device, by LOCAL_RANK
         dist.init_process_group(backend, store=store, rank=rank, world_size=count, timeout=timeout)
         self.mesh = init_device_mesh(device.type, (count,))
         part = parts(self.net)

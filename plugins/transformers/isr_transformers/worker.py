@@ -68,10 +68,8 @@ class Worker:
         settings = self.settings
         self.loaded.sharding = Sharding(self.loaded, self.rank, settings.processes, self.store or port,
                                         settings.collective_timeout_s)
+        self.spare = self.prompts.render([Message("user", ["x"])]), [self.prompts.end]
         self.build()
-        text = Message("user", ["x"])
-        self.spare = self.prompts.render([text]), [self.prompts.end]
-        self.try_out()
         if not settings.gather:
             self.lockstep = Lockstep(self.loaded.net, self.try_out)
 
@@ -83,6 +81,9 @@ class Worker:
         settings = self.settings
         self.engine = Engine(self.loaded, self.cache)
         self.decoder = Decoder(self.engine, self.prompts, settings.batch)
+        if self.loaded.sharding is not None:
+            self.try_out()
+            self.loaded.sharding.release()
         self.trainer = Trainer(self.loaded, settings.training, self.engine, self.prompts)
         self.digest = WeightDigest(self.loaded, self.identity())
 

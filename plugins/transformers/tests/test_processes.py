@@ -26,7 +26,7 @@ os.environ["PYTHONPATH"] = str(HERE / "processes")
 ANSWERS = ["The dog runs.", "A red cup on the table, then nothing."]
 CASES = {
     "full": ("qwen2_vl", {}, {}),
-    "lora": ("qwen3_vl", {"lora": {"rank": 4, "alpha": 8}, "gradient_checkpointing": True}, {"gather": False}),
+    "lora": ("qwen3_vl", {"lora": {"rank": 3, "alpha": 6}, "gradient_checkpointing": True}, {"gather": False}),
     "vision": ("llava_onevision", {"tower": True, "projector": True}, {})}
 
 
