@@ -50,14 +50,14 @@ class Group:
         """As a policy's `generate_batch`: each request is one process's, so that its prompt is computed once and its answers
         are those of one process."""
         shares = divided([it.n * it.sampling.max_new_tokens for it in requests], self.count)
-        open = {}
+        sent = {}
         for rank in range(1, self.count):
             for index in shares[rank]:
-                open[next(self.numbers)] = (rank, requests[index])
+                sent[next(self.numbers)] = (rank, requests[index])
         parts = [[requests[index] for index in shares[0]]] + [
-            [self.asked(number, it) for number, (of, it) in open.items() if of == rank] for rank in range(1, self.count)]
-        self.streams, done = open, threading.Event()
-        watching = threading.Thread(target=self.watch, args=(open, done), daemon=True)
+            [self.asked(number, it) for number, (of, it) in sent.items() if of == rank] for rank in range(1, self.count)]
+        self.streams, done = sent, threading.Event()
+        watching = threading.Thread(target=self.watch, args=(sent, done), daemon=True)
         watching.start()
         try:
             results = self.ranks.each("generate", [(it,) for it in parts])
@@ -79,9 +79,9 @@ class Group:
         _, request = self.streams[number]
         request._tell(progress)
 
-    def watch(self, open, done):
+    def watch(self, sent, done):
         """Tells the processes which of their requests are cancelled."""
-        waiting = dict(open)
+        waiting = dict(sent)
         while waiting and not done.wait(CANCEL_S):
             for number, (rank, request) in list(waiting.items()):
                 if request.cancelled():
@@ -97,7 +97,7 @@ class Group:
         """Token ids and log-probs of each sequence of a micro-batch."""
         self.sizes = None
         shares = [range(rank, len(sequences), self.count) for rank in range(self.count)]
-        answers = self.ranks.apart("prepare", [([sequences[index] for index in own],) for own in shares])
+        answers = self.prepared("prepare", [([sequences[index] for index in own],) for own in shares])
         logprobs = joined(shares, self.ranks.all("forward", len(shares[0]), step, seed))
         self.sizes = [len(it) for it in logprobs]
         return list(zip(joined(shares, answers), logprobs))
@@ -122,9 +122,17 @@ class Group:
         """What a checkpoint is written of, whole and in this process."""
         return self.ranks.all("collect", what)[0]
 
+    def prepared(self, method, parts):
+        """What each process returns of a method that keeps something for the next one; nothing is kept where one fails."""
+        try:
+            return self.ranks.apart(method, parts)
+        except Exception:
+            self.ranks.all("drop")
+            raise
+
     def take_over(self, folder, what):
         """Loads a checkpoint, once all processes have read and compared it."""
-        self.ranks.apart("read", [(folder, what)] * self.count)
+        self.prepared("read", [(folder, what)] * self.count)
         self.known = self.sizes = None
         self.ranks.all("take")
 

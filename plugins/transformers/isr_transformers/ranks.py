@@ -55,6 +55,9 @@ class Ranks:
             process.join(CAUSE_S)
             if not self.closed:
                 self.fail(f"{self.name(rank)} {ended(process.exitcode)}")
+        except Exception as error:  # of `hear`, or a message that cannot be read
+            traceback.print_exc()
+            self.fail(f"{self.name(0)} failed: {explained(error)}")
 
     def fail(self, reason):
         """Ends all processes: what the others wait for will not come."""

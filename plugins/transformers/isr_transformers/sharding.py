@@ -133,7 +133,7 @@ class Sharding:
         """The L2 norm of all gradients, of which each process has its part."""
         counted = [masters[name].grad for name, weight in weights.items()
                    if masters[name].grad is not None and (self.rank == 0 or isinstance(weight, DTensor))]
-        square = torch.nn.utils.get_total_norm(counted).double().cpu().square() if counted else torch.zeros((), dtype=torch.double)
+        square = torch.nn.utils.get_total_norm(counted).double().cpu().square()  # 0 of no gradient
         dist.all_reduce(square)
         return square.sqrt().item()
 
