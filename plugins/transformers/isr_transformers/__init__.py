@@ -11,6 +11,9 @@ A config names the module and the policy in it:
 | topic | module |
 |---|---|
 | the policy that isr talks to | `policy.py` |
+| what one process computes with | `worker.py` |
+| a policy's calls divided over processes; these | `group.py`, `ranks.py` |
+| the model sharded over processes | `sharding.py` |
 | settings, their help texts and schema | `settings.py` |
 | loading: weights, processor, trained parts, LoRA | `model.py` |
 | messages to tokens and pixels, answers to tokens | `prompts.py` |

@@ -18,16 +18,21 @@ CORRECTED = ("qwen2_vl", "qwen2_5_vl")
 class LoadedModel:
     """A model with its processor. `net` computes; `adapted` is PEFT's wrapper of it where LoRA is trained, else None."""
 
-    def __init__(self, settings):
+    def __init__(self, settings, rank=0):
         logging.disable_progress_bar()  # stderr is isr's log
-        self.device = choose_device(settings.device)
+        self.device = choose_device(settings.device, settings.processes, rank)
         base, adapter = resolve(settings.model)
         self.source = base
         self.remote = {"trust_remote_code": settings.trust_remote_code}
+        if settings.processes > 1 and hasattr(AutoConfig.from_pretrained(base, **self.remote), "quantization_config"):
+            raise ValueError(f"{base} is quantised (quantization_config), and quantised weights cannot be sharded over "
+                             f"{settings.processes} processes; set processes = 1, or name a checkpoint that is not quantised")
         self.processor = AutoProcessor.from_pretrained(base, **self.remote)
         self.dtype = choose_dtype(settings.dtype, base, self.device, self.remote)
         self.attention = None if settings.attention == "auto" else settings.attention
-        self.net = self.read(base).to(self.device)
+        self.net, self.sharding = self.read(base), None
+        if settings.processes == 1:
+            self.net.to(self.device)
         complete(self.processor, self.net.config)
         self.inner = getattr(self.net, "model", self.net)
         if self.net.config.model_type in CORRECTED:
@@ -73,6 +78,19 @@ class LoadedModel:
             config.target_modules = sorted(config.target_modules)  # a set is saved in another order each time
         return adapted
 
+    def tensors(self):
+        """The weights by name, as they lie in memory; those of a sharded model are DTensors."""
+        return self.net.state_dict(keep_vars=True) if self.sharding is None else self.sharding.tensors
+
+    def held(self, tensor):
+        """What this process holds of a weight, and the index of its first element in the whole: of several processes,
+        the first one has what is not sharded."""
+        return (tensor, 0) if self.sharding is None else self.sharding.held(tensor)
+
+    def part(self, whole, weight):
+        """This process's part of a whole tensor that belongs to a weight."""
+        return whole if self.sharding is None else self.sharding.part(whole, weight)
+
     def trained(self):
         """Names and parameters that are trained."""
         return [(name, it) for name, it in self.net.named_parameters() if it.requires_grad]
@@ -108,8 +126,9 @@ def resolve(model):
     return (beside if os.path.isdir(beside) else base), model
 
 
-def choose_device(name):
-    """A device by its setting. Of several processes on a machine (`isr run --processes`), each takes a GPU of its own."""
+def choose_device(name, processes=1, rank=0):
+    """A device by its setting. Of several plugins on a machine (`isr run --processes`), each takes GPUs of its own, and of a
+    plugin's processes each takes one of them."""
     if name == "auto" and not torch.cuda.is_available():
         return torch.device("cpu")
     device = torch.device("cuda" if name == "auto" else name)
@@ -117,9 +136,14 @@ def choose_device(name):
         return device
     if not torch.cuda.is_available():
         raise ValueError(f"device is {name}, but torch finds no CUDA device; set device = \"cpu\"")
-    if device.index is None:
-        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)) % torch.cuda.device_count())
-    return device
+    first, count = device.index, torch.cuda.device_count()
+    if first is None:
+        first = int(os.environ.get("LOCAL_RANK", 0)) * processes
+        first = first % count if processes == 1 else first
+    if processes > 1 and first + processes > count:
+        raise ValueError(f"processes is {processes}, which take a GPU each from cuda:{first} on, but torch finds {count}; set "
+                         f"processes = {max(count - first, 1)} or less" + (", and device = \"cuda:0\"" if first else ""))
+    return torch.device("cuda", first + rank)
 
 
 def choose_dtype(name, folder, device, remote):

@@ -1,9 +1,8 @@
 """The policy `transformers`."""
 
-import hashlib
 import os
 
-from isr_plugin import BadInput, Policy, Scored
+from isr_plugin import BadInput, Policy, Scored, caught
 
 from .settings import Settings, read, schema
 
@@ -21,74 +20,85 @@ class Transformers(Policy):
 
     def setup(self):
         settings = read(Settings, self.settings)
+        self.group = None
+        if settings.processes > 1:
+            from .group import Group
+
+            self.group = Group(settings)
         # Imported here, so that isr lists the policy without waiting for torch.
-        import torch
-
         from . import checkpoint
-        from .decode import Decoder
-        from .digest import WeightDigest
-        from .engine import Engine
-        from .model import LoadedModel
-        from .prompts import Prompts
-        from .train import Trainer
-        from .vision_cache import ByteCache
+        from .worker import Worker
 
-        if settings.threads > 0:
-            torch.set_num_threads(settings.threads)
-        self.micro_batch = settings.training.micro_batch
-        self.checkpoint, self.cache = checkpoint, ByteCache(settings.cache_mb << 20)
-        self.loaded = LoadedModel(settings)
-        self.prompts = Prompts(self.loaded, self.cache)
-        self.engine = Engine(self.loaded, self.cache)
-        self.decoder = Decoder(self.engine, self.prompts, settings.batch)
-        self.trainer = Trainer(self.loaded, settings.training, self.engine, self.prompts)
-        self.digest = WeightDigest(self.loaded.net, self.identity())
-
-    def identity(self):
-        """What else the use of the weights depends on."""
-        template = hashlib.sha256(str(self.prompts.processor.chat_template).encode()).hexdigest()
-        lora = self.loaded.adapted and sorted(
-            (it.r, it.lora_alpha, it.use_rslora) for it in self.loaded.adapted.peft_config.values())
-        return f"{self.loaded.dtype} {self.loaded.net.config._attn_implementation} {template} {lora}"
+        self.micro_batch = settings.training.micro_batch * settings.processes
+        self.checkpoint, self.worker = checkpoint, Worker(settings)
+        if self.group is None:
+            self.worker.load()
+        else:
+            self.group.load(self.worker)
+        for name in ("loaded", "cache", "prompts", "engine", "decoder", "trainer", "digest"):
+            setattr(self, name, getattr(self.worker, name))
 
     def fingerprint(self):
-        return self.digest.text()
+        return self.digest.text() if self.group is None else self.group.fingerprint()
 
     def generate(self, request):
         return raised(self.generate_batch([request])[0])
 
     def generate_batch(self, requests):
-        return self.decoder.generate(requests)
+        return self.decoder.generate(requests) if self.group is None else self.group.generate(requests)
 
     def score(self, request):
-        ids = [self.prompts.answer_ids(it) for it in request.continuations]
-        scores = self.engine.scores(self.prompts.render(request.prompt), ids)
-        return [Scored(own, logps.tolist()) for own, logps in zip(ids, scores)]
+        return raised(self.score_batch([request])[0])
+
+    def score_batch(self, requests):
+        if self.group is not None:
+            found = self.group.score(requests)
+        else:
+            found = [caught(self.worker.scored, request) for request in requests]
+        return [it if isinstance(it, Exception) else scores(it) for it in found]
 
     def forward(self, sequences, step, seed):
-        return [Scored(ids, logps) for ids, logps in self.trainer.forward(sequences, step, seed)]
+        if self.group is not None:
+            return scores(self.group.forward(sequences, step, seed))
+        examples, answers = self.trainer.examples(sequences)
+        return scores(zip(answers, self.trainer.forward(examples, step, seed)))
 
     def backward(self, gradients):
-        self.trainer.backward(gradients)
+        (self.trainer if self.group is None else self.group).backward(gradients)
 
     def apply(self, step, learning_rate, max_grad_norm):
-        return self.trainer.apply(step, learning_rate, max_grad_norm)
+        return (self.trainer if self.group is None else self.group).apply(step, learning_rate, max_grad_norm)
 
     def zero(self):
-        self.trainer.zero()
+        (self.trainer if self.group is None else self.group).zero()
 
     def save(self, dir, what):
-        self.checkpoint.save(dir, what, self.loaded, self.trainer)
+        if self.group is None:
+            self.checkpoint.save(dir, what, self.loaded, self.trainer)
+        else:
+            self.checkpoint.write(dir, self.loaded, *self.group.collect(what))
 
     def load(self, dir, what):
         if not os.path.isdir(dir):
             raise ValueError(f"there is no folder {dir}")
-        self.checkpoint.load(dir, what, self.loaded, self.trainer)
-        self.cache.clear()
+        if self.group is None:
+            self.checkpoint.load(dir, what, self.loaded, self.trainer)
+            self.cache.clear()
+        else:
+            self.group.take_over(dir, what)
+
+    def close(self):
+        """Ends the other processes, where there are some."""
+        if self.group is not None:
+            self.group.close()
+
+
+def scores(found):
+    return [Scored(ids, logps) for ids, logps in found]
 
 
 def raised(value):
     """A value, or the exception in its place."""
-    if isinstance(value, BadInput):
+    if isinstance(value, Exception):
         raise value
     return value

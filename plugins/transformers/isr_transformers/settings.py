@@ -44,8 +44,8 @@ class Training:
         False, "Train the vision tower, with Qwen-VL's and GLM-V's mergers, which are part of it. Default false.",
         type="boolean")
     micro_batch: int = setting(
-        8, "Maximum number of examples in a micro-batch; gradients accumulate over the micro-batches of a step. "
-        "Default 8.", type="integer", minimum=1)
+        8, "Maximum number of examples in a micro-batch, for each of several processes; gradients accumulate over the "
+        "micro-batches of a step. Default 8.", type="integer", minimum=1)
     gradient_checkpointing: bool = setting(
         False, "Gradient checkpointing: keep only the layers' inputs between forward and backward pass and recompute the "
         "rest. The same gradients with far less memory, for a third more time. Default false.", type="boolean")
@@ -82,6 +82,18 @@ class Settings:
         type="integer", minimum=0)
     threads: int = setting(
         0, "Number of CPU threads for one operation; 0 leaves the choice to torch. Default 0.", type="integer", minimum=0)
+    processes: int = setting(
+        1, "Processes that share the model, each on a device of its own: its language model is sharded over them (FSDP2), "
+        "with gradients and the optimiser's state, and each takes its part of a batch. Those behind the first take the GPUs "
+        "behind its own. Default 1.", type="integer", minimum=1)
+    gather: bool = setting(
+        True, "With several processes: gather the whole weights on each device while answers are sampled and scored, so that "
+        "the processes work on their own. False gathers layer by layer, for a model that does not fit one device, and is "
+        "slower. Default true.", type="boolean")
+    collective_timeout_s: float = setting(
+        600.0, "With several processes: longest time in seconds that one waits for the others in an operation that all take "
+        "part in, before all of them end with an error. One that has died ends the others at once. Default 600.",
+        type="number", exclusiveMinimum=0)
     trust_remote_code: bool = setting(
         False, "Run the Python code that a checkpoint brings along. It has the rights of the user. Default false.",
         type="boolean")
