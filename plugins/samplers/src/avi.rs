@@ -75,3 +75,46 @@ fn chunk(name: &[u8; 4], content: &[u8]) -> Result<Vec<u8>, TryFromIntError> {
     chunk.resize(chunk.len().next_multiple_of(2), 0);
     Ok(chunk)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::process::Command;
+
+    use isr_api::Frames;
+    use isr_chat::png;
+
+    use super::*;
+
+    fn ffmpeg(arguments: &[&str]) -> Vec<u8> {
+        let output = Command::new(isr_ffmpeg::locate().unwrap()).args(arguments).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        output.stdout
+    }
+
+    #[test]
+    fn ffmpeg_reads_the_same_pixels_at_the_same_times() {
+        let (width, height, count) = (7, 5, 4);
+        let rgb: Vec<u8> = (0..3 * width * height * count).map(|at| (at * at % 251) as u8).collect();
+        let times = (0..count).map(|index| f64::from(index) * 0.4).collect();
+        let frames = Frames::new(width, height, rgb.clone(), times).unwrap();
+        let pictures: Vec<_> = (0..frames.len()).map(|index| png(&frames, index).unwrap()).collect();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("clip.avi");
+        fs::write(&path, file(width, height, 400_000, &pictures).unwrap()).unwrap();
+        let path = path.to_str().unwrap();
+        let read = |format: &[&str]| ffmpeg(&[&["-v", "error", "-i", path], format].concat());
+        assert_eq!(read(&["-f", "rawvideo", "-pix_fmt", "rgb24", "-"]), rgb);
+        let listed = String::from_utf8(read(&["-f", "framehash", "-"])).unwrap();
+        assert!(listed.contains("#tb 0: 2/5"), "{listed}");
+        let lines = listed.lines().filter(|line| !line.starts_with('#'));
+        let times: Vec<u32> =
+            lines.map(|line| line.split(',').nth(2).unwrap().trim().parse().unwrap()).collect();
+        assert_eq!(times, [0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn a_side_that_does_not_fit_is_an_error() {
+        assert!(file(70_000, 5, 1, &[vec![0; 3]]).is_err());
+    }
+}

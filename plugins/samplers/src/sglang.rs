@@ -181,3 +181,60 @@ fn evenly_spaced(frames: &Frames, step: f64) -> Result<(), String> {
         )),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dialect::tests::weights;
+    use crate::request::tests::request;
+
+    fn url(times: &[f64]) -> Vec<u8> {
+        let body = Sglang.body(&request(times), 0, &weights("qwen2_vl", false), Media::Video).unwrap();
+        let content = &body["messages"][1]["content"][0]["video_url"]["url"];
+        let url = content.as_str().unwrap();
+        STANDARD.decode(url.strip_prefix("data:video/x-msvideo;base64,").unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_video_has_an_even_number_of_frames_at_their_distance() {
+        for (times, interval, count) in [
+            (&[0.0, 0.5][..], 500_000, 2),
+            (&[0.0, 0.4, 0.8], 400_000, 4),
+            (&[3.0], 1000, 2),
+            (&[1.0, 1.0], 1000, 2),
+            // Times that are no part of the prompt need not be even.
+            (&[0.0, 0.1, 0.1, 3.0], 1_000_000, 4),
+        ] {
+            let file = url(times);
+            let number = |at: usize| u32::from_le_bytes(file[at..at + 4].try_into().unwrap());
+            assert_eq!((number(32), number(48)), (interval, count), "{times:?}");
+        }
+    }
+
+    #[test]
+    fn an_adapter_is_asked_for_and_missed_by_its_name() {
+        let adapter = weights("qwen3_vl", true);
+        let body = Sglang.body(&request(&[0.0, 0.5]), 1, &adapter, Media::Images).unwrap();
+        assert_eq!(
+            (&body["lora_path"], &body["model"], &body["top_k"]),
+            (&json!("isr-1"), &json!("isr-1"), &json!(5))
+        );
+        let is_lost =
+            |weights: &Weights, text| matches!(Sglang.refusal(400, text, weights), Some(Refusal::Lost));
+        let full = weights("qwen3_vl", false);
+        for text in [
+            "Got LoRA adapter that has never been loaded: isr-1",
+            "LoRA adapter 'isr-1' was requested, but LoRA is not enabled.",
+        ] {
+            assert!(is_lost(&adapter, text) && !is_lost(&full, text));
+        }
+        assert!(Sglang.refusal(400, "the prompt is too long", &adapter).is_none());
+    }
+
+    #[test]
+    fn positions_that_are_not_the_policys_are_warned_of() {
+        let warns = |model, media| Sglang.caveat(&weights(model, false), media).is_some();
+        assert!(warns("qwen2_5_vl", Media::Video));
+        assert!(!warns("qwen2_5_vl", Media::Images) && !warns("qwen3_vl", Media::Video));
+    }
+}
