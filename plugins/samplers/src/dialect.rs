@@ -12,8 +12,8 @@ use crate::config::Media;
 pub(crate) struct Weights {
     /// Name made of their fingerprint, that of the adapter or the weight version on the server.
     pub(crate) name: String,
-    /// What [`Dialect::served`] has read; `name` where that is nothing.
-    pub(crate) served: String,
+    /// What the server says at the paths of [`Dialect::served`]; null where it says nothing.
+    pub(crate) served: Vec<Value>,
     pub(crate) checkpoint: PathBuf,
     pub(crate) is_adapter: bool,
     pub(crate) fingerprint: Fingerprint,
@@ -53,8 +53,8 @@ pub(crate) trait Dialect: Send + Sync {
     /// Path that removes an adapter.
     fn unload_path(&self) -> &'static str;
 
-    /// Path, and JSON pointer in its reply, of what bodies need to know of the model that is served.
-    fn served(&self, weights: &Weights) -> Option<(&'static str, &'static str)>;
+    /// Paths at which the server says what bodies need to know of it.
+    fn served(&self) -> &'static [&'static str];
 
     fn loading(&self, weights: &Weights) -> Loading;
 
@@ -80,11 +80,11 @@ pub(crate) trait Dialect: Send + Sync {
 pub(crate) mod tests {
     use super::*;
 
-    /// Weights of which the server tells `served`.
-    pub(crate) fn weights(served: &str, is_adapter: bool) -> Weights {
+    /// Weights on a server that says this of itself.
+    pub(crate) fn weights(served: Vec<Value>, is_adapter: bool) -> Weights {
         Weights {
             name: "isr-1".to_owned(),
-            served: served.to_owned(),
+            served,
             checkpoint: "/w/isr-1".into(),
             is_adapter,
             fingerprint: Fingerprint::of("p"),

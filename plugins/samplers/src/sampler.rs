@@ -191,13 +191,6 @@ impl ServerSampler {
         started.map_err(|error| self.failed(format!("{} cannot be started: {error}", command[0])))
     }
 
-    /// What the dialect needs to know of the model that is served.
-    async fn served(&self, weights: &Weights) -> Result<String, ComponentError> {
-        let Some((path, pointer)) = self.dialect.served(weights) else { return Ok(weights.name.clone()) };
-        let told = self.json(path).await?;
-        Ok(told.pointer(pointer).and_then(Value::as_str).unwrap_or(&weights.name).to_owned())
-    }
-
     async fn one(
         &self,
         request: &GenerateRequest,
@@ -281,10 +274,12 @@ impl Sampler for ServerSampler {
         fs::create_dir_all(&checkpoint).map_err(io)?;
         policy.save(&checkpoint, CheckpointKind::Model).await?;
         let is_adapter = checkpoint.join("adapter_config.json").exists();
-        let (served, fingerprint) = (name.clone(), weights.clone());
+        let (served, fingerprint) = (Vec::new(), weights.clone());
         let mut weights = Weights { name, served, checkpoint, is_adapter, fingerprint };
         self.establish(&weights, None).await?;
-        weights.served = self.served(&weights).await?;
+        for path in self.dialect.served() {
+            weights.served.push(self.json(path).await?);
+        }
         let caveat = self.dialect.caveat(&weights, self.config.media);
         if let (Some(caveat), None) = (caveat, &before) {
             tracing::warn!(sampler = self.dialect.name(), "{caveat}");

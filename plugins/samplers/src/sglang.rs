@@ -69,9 +69,8 @@ impl Dialect for Sglang {
         "/unload_lora_adapter"
     }
 
-    /// The model's type, by which times of frames matter.
-    fn served(&self, _: &Weights) -> Option<(&'static str, &'static str)> {
-        Some(("/model_info", "/model_type"))
+    fn served(&self) -> &'static [&'static str] {
+        &["/model_info", "/server_info"]
     }
 
     fn loading(&self, weights: &Weights) -> Loading {
@@ -96,7 +95,7 @@ impl Dialect for Sglang {
     }
 
     fn caveat(&self, weights: &Weights, media: Media) -> Option<&'static str> {
-        let is_wrong = media == Media::Video && weights.served == "qwen2_5_vl";
+        let is_wrong = media == Media::Video && model_type(weights) == "qwen2_5_vl";
         is_wrong.then_some(
             "SGLang takes videos of Qwen2.5-VL to have 24 frames a second, whatever their times: positions are not the \
              policy's (docs/samplers.md)",
@@ -110,9 +109,8 @@ impl Dialect for Sglang {
         weights: &Weights,
         media: Media,
     ) -> Result<Value, ComponentError> {
-        let tells_times = weights.served.starts_with("qwen3_vl");
         let mut body = request::body(request, index, media, |frames| {
-            Ok(request::video_part(&video_url(frames, tells_times)?))
+            Ok(request::video_part(&video_url(frames, weights)?))
         })?;
         // An unknown adapter behind a model's name is refused, an unknown model is not.
         body.insert("model".to_owned(), json!(weights.name));
@@ -136,10 +134,15 @@ impl Dialect for Sglang {
     }
 }
 
+fn model_type(weights: &Weights) -> &str {
+    weights.served.first().and_then(|model| model["model_type"].as_str()).unwrap_or_default()
+}
+
 /// Frames as a lossless video file at a constant rate, whose number is even: Qwen's processors repeat the last one, too.
-fn video_url(frames: &Frames, tells_times: bool) -> Result<String, ComponentError> {
+fn video_url(frames: &Frames, weights: &Weights) -> Result<String, ComponentError> {
     let step = step(frames);
-    if tells_times {
+    // Of these models the prompt has the times in words.
+    if model_type(weights).starts_with("qwen3_vl") {
         evenly_spaced(frames, step).map_err(ComponentError::failed)?;
     }
     let pictures = (0..frames.len()).map(|index| png(frames, index));
@@ -147,6 +150,7 @@ fn video_url(frames: &Frames, tells_times: bool) -> Result<String, ComponentErro
     if let (Some(last), 1) = (pictures.last().cloned(), pictures.len() % 2) {
         pictures.push(last);
     }
+    all_are_taken(pictures.len(), step, weights).map_err(ComponentError::failed)?;
     let interval = (step * 1e6).round().clamp(1.0, f64::from(u32::MAX)) as u32;
     let file = avi::file(frames.width, frames.height, interval, &pictures).map_err(|_| {
         ComponentError::failed(
@@ -156,11 +160,11 @@ fn video_url(frames: &Frames, tells_times: bool) -> Result<String, ComponentErro
     Ok(format!("data:video/x-msvideo;base64,{}", STANDARD.encode(file)))
 }
 
-/// Mean distance of frames in seconds.
+/// Mean distance of frames in seconds; a hundredth for frames of one time, which is 0 in words.
 fn step(frames: &Frames) -> f64 {
     match frames.timestamps.as_slice() {
         [first, .., last] if last > first => (last - first) / (frames.len() - 1) as f64,
-        _ => 1e-3,
+        _ => 1e-2,
     }
 }
 
@@ -182,14 +186,39 @@ fn evenly_spaced(frames: &Frames, step: f64) -> Result<(), String> {
     }
 }
 
+/// Refuses a video of which a server of a Qwen model would sample some frames (`smart_nframes` in SGLang's `qwen_vl.py`). A
+/// server that does not say how it was started is believed.
+fn all_are_taken(count: usize, step: f64, weights: &Weights) -> Result<(), String> {
+    let config = weights.served.get(1).and_then(|server| server.get("mm_process_config"));
+    let Some(config) = config.filter(|_| model_type(weights).starts_with("qwen")) else { return Ok(()) };
+    let number = |key: &str, default: f64| config["video"][key].as_f64().unwrap_or(default);
+    let by_rate = (count as f64 * step * number("fps", 2.0)).max(number("min_frames", 4.0));
+    let taken = number("nframes", by_rate).min(number("max_frames", 768.0));
+    if taken >= count as f64 {
+        return Ok(());
+    }
+    let frames = taken.max(0.0) as usize / 2 * 2;
+    Err(format!(
+        "the server would take {frames} of the {count} frames of a video; start it with the --mm-process-config of the \
+         example of `isr plugins describe sampler sglang`, or set sampler.media = \"images\""
+    ))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::dialect::tests::weights;
     use crate::request::tests::request;
 
+    /// Weights of a model on a server with this config of videos.
+    fn model(name: &str, video: &Value) -> Weights {
+        let server = json!({ "mm_process_config": { "video": video } });
+        weights(vec![json!({ "model_type": name }), server], false)
+    }
+
     fn url(times: &[f64]) -> Vec<u8> {
-        let body = Sglang.body(&request(times), 0, &weights("qwen2_vl", false), Media::Video).unwrap();
+        let weights = model("qwen2_vl", &json!({ "fps": 1000 }));
+        let body = Sglang.body(&request(times), 0, &weights, Media::Video).unwrap();
         let content = &body["messages"][1]["content"][0]["video_url"]["url"];
         let url = content.as_str().unwrap();
         STANDARD.decode(url.strip_prefix("data:video/x-msvideo;base64,").unwrap()).unwrap()
@@ -200,8 +229,8 @@ mod tests {
         for (times, interval, count) in [
             (&[0.0, 0.5][..], 500_000, 2),
             (&[0.0, 0.4, 0.8], 400_000, 4),
-            (&[3.0], 1000, 2),
-            (&[1.0, 1.0], 1000, 2),
+            (&[3.0], 10_000, 2),
+            (&[1.0, 1.0], 10_000, 2),
             // Times that are no part of the prompt need not be even.
             (&[0.0, 0.1, 0.1, 3.0], 1_000_000, 4),
         ] {
@@ -213,7 +242,7 @@ mod tests {
 
     #[test]
     fn an_adapter_is_asked_for_and_missed_by_its_name() {
-        let adapter = weights("qwen3_vl", true);
+        let adapter = weights(Vec::new(), true);
         let body = Sglang.body(&request(&[0.0, 0.5]), 1, &adapter, Media::Images).unwrap();
         assert_eq!(
             (&body["lora_path"], &body["model"], &body["top_k"]),
@@ -221,7 +250,7 @@ mod tests {
         );
         let is_lost =
             |weights: &Weights, text| matches!(Sglang.refusal(400, text, weights), Some(Refusal::Lost));
-        let full = weights("qwen3_vl", false);
+        let full = weights(Vec::new(), false);
         for text in [
             "Got LoRA adapter that has never been loaded: isr-1",
             "LoRA adapter 'isr-1' was requested, but LoRA is not enabled.",
@@ -233,8 +262,23 @@ mod tests {
 
     #[test]
     fn positions_that_are_not_the_policys_are_warned_of() {
-        let warns = |model, media| Sglang.caveat(&weights(model, false), media).is_some();
+        let warns = |name, media| Sglang.caveat(&model(name, &json!({})), media).is_some();
         assert!(warns("qwen2_5_vl", Media::Video));
         assert!(!warns("qwen2_5_vl", Media::Images) && !warns("qwen3_vl", Media::Video));
+    }
+
+    #[test]
+    fn a_server_that_would_leave_frames_out_is_refused() {
+        let taken = |name, video: Value, count, step| all_are_taken(count, step, &model(name, &video));
+        let error = taken("qwen3_vl", json!({}), 6, 0.4).unwrap_err();
+        assert!(error.starts_with("the server would take 4 of the 6 frames"), "{error}");
+        assert!(taken("qwen3_vl", json!({ "fps": 1000 }), 6, 0.4).is_ok());
+        assert!(taken("qwen3_vl", json!({ "fps": 1000 }), 770, 0.4).is_err());
+        assert!(taken("qwen3_vl", json!({ "fps": 1000, "max_frames": 1024 }), 770, 0.4).is_ok());
+        assert!(taken("qwen2_vl", json!({ "nframes": 8 }), 16, 10.0).is_err());
+        assert!(taken("qwen2_vl", json!({}), 16, 0.5).is_ok(), "the server's rate is 2");
+        assert!(taken("internvl_chat", json!({}), 6, 0.4).is_ok());
+        let silent = weights(vec![json!({ "model_type": "qwen3_vl" }), Value::Null], false);
+        assert!(all_are_taken(6, 0.4, &silent).is_ok());
     }
 }

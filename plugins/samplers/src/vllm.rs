@@ -67,9 +67,8 @@ impl Dialect for Vllm {
         "/v1/unload_lora_adapter"
     }
 
-    /// The name that requests ask for.
-    fn served(&self, weights: &Weights) -> Option<(&'static str, &'static str)> {
-        (!weights.is_adapter).then_some(("/v1/models", "/data/0/id"))
+    fn served(&self) -> &'static [&'static str] {
+        &["/v1/models"]
     }
 
     fn loading(&self, weights: &Weights) -> Loading {
@@ -109,7 +108,9 @@ impl Dialect for Vllm {
             }
             Ok(request::video_part(&video_url(frames)?))
         })?;
-        body.insert("model".to_owned(), json!(weights.served));
+        let served = weights.served.first().and_then(|models| models["data"][0]["id"].as_str());
+        let model = if weights.is_adapter { &weights.name } else { served.unwrap_or_default() };
+        body.insert("model".to_owned(), json!(model));
         if let Some(times) = told {
             body.insert("media_io_kwargs".to_owned(), json!({ "video": times }));
         }
@@ -157,7 +158,8 @@ mod tests {
 
     #[test]
     fn a_video_is_sent_with_its_times() {
-        let body = Vllm.body(&request(&[0.0, 0.5]), 0, &weights("m", false), Media::Video).unwrap();
+        let weights = weights(vec![json!({ "data": [{ "id": "m" }] })], false);
+        let body = Vllm.body(&request(&[0.0, 0.5]), 0, &weights, Media::Video).unwrap();
         assert_eq!(body["model"], "m");
         let content = body["messages"][1]["content"].as_array().unwrap();
         let url = content[0]["video_url"]["url"].as_str().unwrap();
@@ -166,7 +168,7 @@ mod tests {
         let times = &body["media_io_kwargs"]["video"];
         assert_eq!(times["frames_indices"], json!([0, 500]));
         assert_eq!((&times["total_num_frames"], &times["fps"]), (&json!(1000), &json!(1000.0)));
-        let pictures = Vllm.body(&request(&[0.0, 0.5]), 0, &weights("m", false), Media::Images).unwrap();
+        let pictures = Vllm.body(&request(&[0.0, 0.5]), 0, &weights, Media::Images).unwrap();
         assert!(pictures.get("media_io_kwargs").is_none());
     }
 }

@@ -14,6 +14,9 @@ pub(crate) fn answer(state: &mut State, path: &str, body: &Value) -> (u16, Value
     let version = || state.version.clone().unwrap_or_else(|| "default".to_owned());
     match path {
         "/model_info" => (200, json!({ "weight_version": version(), "model_type": "qwen3_vl" })),
+        "/server_info" => {
+            (200, json!({ "version": "0.5.23", "mm_process_config": { "video": { "fps": 1000 } } }))
+        }
         "/update_weights_from_disk" => {
             if !Path::new(body["model_path"].as_str().unwrap()).is_dir() {
                 return (400, json!({ "success": false, "message": "Failed to get weights iterator" }));
