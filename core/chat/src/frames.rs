@@ -49,6 +49,14 @@ fn data_url(frames: &Frames, index: usize) -> Result<String, ChatError> {
 /// # Errors
 /// As [`data_urls`].
 pub fn png_base64(frames: &Frames, index: usize) -> Result<String, ChatError> {
+    Ok(STANDARD.encode(png(frames, index)?))
+}
+
+/// Encodes a frame as PNG.
+///
+/// # Errors
+/// As [`data_urls`].
+pub fn png(frames: &Frames, index: usize) -> Result<Vec<u8>, ChatError> {
     let error = |reason: String| ChatError::Picture { index, reason };
     let rgb = frames.frame(index).ok_or_else(|| error("its pixels are missing".to_owned()))?;
     let mut png = Vec::new();
@@ -58,7 +66,7 @@ pub fn png_base64(frames: &Frames, index: usize) -> Result<String, ChatError> {
     let mut writer = encoder.write_header().map_err(|reason| error(reason.to_string()))?;
     writer.write_image_data(rgb).map_err(|reason| error(reason.to_string()))?;
     writer.finish().map_err(|reason| error(reason.to_string()))?;
-    Ok(STANDARD.encode(png))
+    Ok(png)
 }
 
 #[cfg(test)]

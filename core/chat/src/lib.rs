@@ -31,7 +31,7 @@ pub use budget::{BudgetConfig, PricesConfig};
 pub use client::ChatClient;
 pub use endpoint::{Answer, Endpoint};
 pub use error::ChatError;
-pub use frames::{FramesConfig, data_urls, png_base64};
+pub use frames::{FramesConfig, data_urls, png, png_base64};
 pub use reply::{Reply, Usage};
 pub use request::{MaxTokensKey, RequestStyle};
 pub use server::ServerConfig;

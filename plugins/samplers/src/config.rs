@@ -1,31 +1,25 @@
-//! Settings of the sampler `vllm`.
+//! Settings that samplers on servers share.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use isr_api::{BuildContext, Cause, Component, Sampler};
 use isr_chat::ServerConfig;
 use isr_config::bounds;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::sampler::VllmSampler;
-
-/// vLLM server that samples in the policy's place, with the weights of each iteration. It reads them from a folder: a LoRA adapter
-/// by `/v1/load_lora_adapter`, full weights by `reload_weights`. A server of one's own needs `VLLM_SERVER_DEV_MODE=1` for full
-/// weights, `--enable-lora` and `VLLM_ALLOW_RUNTIME_LORA_UPDATING=1` for an adapter, and `--trust-request-mm-kwargs`.
+/// Server that samples in the policy's place: its address, its command, the folder of its weights, and limits on requests.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct VllmConfig {
+pub struct ServerSettings {
     /// Root of the server. Default "http://127.0.0.1:8000".
     pub base_url: String,
     /// Name of the environment variable with the server's API key. Default none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub api_key_env: Option<String>,
-    /// Command that serves at `base_url`, which is started before the first response and ends with the run:
-    /// `["vllm", "serve", "{checkpoint}", "--port", "8000", "--trust-request-mm-kwargs"]`. `{checkpoint}` is the folder of the
-    /// policy's weights; with LoRA, name the base model instead. Default none: the server is there.
+    /// Command that serves at `base_url`, which is started before the first response and ends with the run; the example is one.
+    /// `{checkpoint}` is the folder of the policy's weights; with LoRA, name the base model instead. Default none: the server
+    /// is there.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub command: Vec<String>,
     /// Environment variables of the command: `{ CUDA_VISIBLE_DEVICES = "1" }`. Default none.
@@ -60,7 +54,7 @@ pub enum Media {
     Images,
 }
 
-impl Default for VllmConfig {
+impl Default for ServerSettings {
     fn default() -> Self {
         Self {
             base_url: "http://127.0.0.1:8000".to_owned(),
@@ -77,7 +71,7 @@ impl Default for VllmConfig {
     }
 }
 
-impl VllmConfig {
+impl ServerSettings {
     pub(crate) fn server(&self) -> ServerConfig {
         ServerConfig {
             api_key_env: self.api_key_env.clone(),
@@ -85,12 +79,8 @@ impl VllmConfig {
             ..ServerConfig::new(self.base_url.clone(), "")
         }
     }
-}
 
-impl Component for VllmConfig {
-    type Built = Arc<dyn Sampler>;
-
-    fn validate(&self) -> Result<(), String> {
+    pub(crate) fn check(&self) -> Result<(), String> {
         self.server().validate_endpoint()?;
         bounds::at_least_one("concurrency", self.concurrency)?;
         bounds::between("start_s", self.start_s, 1e-3, 86_400.0)?;
@@ -99,13 +89,4 @@ impl Component for VllmConfig {
             false => Ok(()),
         }
     }
-
-    fn build(&self, _: &BuildContext) -> Result<Arc<dyn Sampler>, Cause> {
-        Ok(Arc::new(VllmSampler::new(self.clone())?))
-    }
 }
-
-isr_config::register!(Sampler "vllm" => VllmConfig, example = r#"
-command = ["vllm", "serve", "{checkpoint}", "--port", "8000", "--trust-request-mm-kwargs"]
-env = { CUDA_VISIBLE_DEVICES = "1" }
-"#);

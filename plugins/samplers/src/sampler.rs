@@ -1,4 +1,4 @@
-//! The policy's weights on a vLLM server, and responses from it.
+//! The policy's weights on a server, and responses from it.
 
 use std::fs;
 use std::path::PathBuf;
@@ -15,24 +15,22 @@ use serde_json::{Value, json};
 use tokio::sync::{Mutex, RwLock, Semaphore};
 use tokio::time::sleep;
 
-use crate::config::VllmConfig;
+use crate::config::ServerSettings;
+use crate::dialect::{Dialect, Refusal, Weights};
 use crate::process::Server;
-use crate::{reply, request};
+use crate::reply::Completion;
 
 /// Pause between two looks at a server that starts.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// Variables that let a server of ours load weights while it runs.
-const VARIABLES: [(&str, &str); 2] =
-    [("VLLM_SERVER_DEV_MODE", "1"), ("VLLM_ALLOW_RUNTIME_LORA_UPDATING", "1")];
-
-/// A [`Sampler`] on a vLLM server.
+/// A [`Sampler`] on a server that speaks a [`Dialect`].
 ///
 /// Which weights the server holds is known by a name made of their fingerprint: that of an adapter, in which requests ask for
-/// it, or the server's weight version, which is compared behind each response. A server that was restarted has neither; it is
-/// then given the weights again, and the request is repeated.
-pub(crate) struct VllmSampler {
-    config: VllmConfig,
+/// it, or the server's weight version, which is in the response or asked for behind it. A server that was restarted has neither;
+/// it is then given the weights again, and the request is repeated.
+pub(crate) struct ServerSampler {
+    config: ServerSettings,
+    dialect: &'static dyn Dialect,
     endpoint: Endpoint,
     slots: Semaphore,
     /// Folder of weights and log.
@@ -42,21 +40,6 @@ pub(crate) struct VllmSampler {
     /// Locked while the server is repaired.
     server: Mutex<Option<Server>>,
 }
-
-#[derive(Clone)]
-struct Weights {
-    /// Name that stands for them on the server.
-    name: String,
-    /// Name of the model that requests ask for.
-    model: String,
-    checkpoint: PathBuf,
-    is_adapter: bool,
-    fingerprint: Fingerprint,
-}
-
-/// Caches of what other weights have computed: of prompts, and of videos in the scheduler, which else takes the worker to have
-/// features that it let go when it read the weights.
-const CACHES: [&str; 3] = ["/reset_prefix_cache", "/reset_encoder_cache", "/reset_mm_cache"];
 
 /// Starts of a command that ends before it serves, until it is given up.
 const STARTS: u32 = 3;
@@ -71,8 +54,8 @@ enum Outcome {
     Lost(String),
 }
 
-impl VllmSampler {
-    pub(crate) fn new(config: VllmConfig) -> Result<Self, Cause> {
+impl ServerSampler {
+    pub(crate) fn new(config: ServerSettings, dialect: &'static dyn Dialect) -> Result<Self, Cause> {
         let folder = match &config.weights_dir {
             Some(path) => path.clone(),
             None => cache_dir("weights").ok_or("there is no home folder; name one as weights_dir")?,
@@ -87,11 +70,16 @@ impl VllmSampler {
             weights: RwLock::default(),
             server: Mutex::default(),
             config,
+            dialect,
         })
     }
 
     fn failed(&self, reason: impl std::fmt::Display) -> ComponentError {
-        ComponentError::failed(format!("sampler vllm at {}: {reason}", self.config.base_url))
+        ComponentError::failed(format!(
+            "sampler {} at {}: {reason}",
+            self.dialect.name(),
+            self.config.base_url
+        ))
     }
 
     /// Removes weights that are not needed any more, those of earlier runs among them.
@@ -136,7 +124,7 @@ impl VllmSampler {
             let names = models["data"].as_array().into_iter().flatten().map(|model| &model["id"]);
             return Ok(names.into_iter().any(|name| *name == weights.name));
         }
-        Ok(self.json("/weight_info").await?["weight_version"] == weights.name)
+        Ok(self.json(self.dialect.version_path()).await?["weight_version"] == weights.name)
     }
 
     /// Makes the server hold the weights, and starts it where that is ours to do. `lost` is why it does not any more.
@@ -150,21 +138,11 @@ impl VllmSampler {
             tracing::warn!(reason, "the sampler's server is given the weights again");
         }
         self.wait_until_it_serves(&mut server, weights).await?;
-        let path = weights.checkpoint.display().to_string();
-        if weights.is_adapter {
-            let remedy = "start the server with --enable-lora, --max-lora-rank and VLLM_ALLOW_RUNTIME_LORA_UPDATING=1, \
-                          on a file system on which it finds the adapter (weights_dir)";
-            let body = json!({ "lora_name": weights.name, "lora_path": path });
-            return self.command("/v1/load_lora_adapter", &body, remedy).await;
+        let loading = self.dialect.loading(weights);
+        for (path, body) in &loading.calls {
+            self.command(path, body, loading.remedy).await?;
         }
-        let remedy = "start the server with VLLM_SERVER_DEV_MODE=1 (vLLM 0.32), on a file system on which it finds the \
-                      checkpoint (weights_dir)";
-        let body = json!({ "method": "reload_weights", "kwargs": { "weights_path": path } });
-        self.command("/collective_rpc", &body, remedy).await?;
-        for cache in CACHES {
-            self.command(cache, &Value::Null, remedy).await?;
-        }
-        self.command("/update_weight_version", &json!({ "new_version": weights.name }), remedy).await
+        Ok(())
     }
 
     async fn wait_until_it_serves(
@@ -204,22 +182,13 @@ impl VllmSampler {
         let command: Vec<String> =
             self.config.command.iter().map(|word| word.replace("{checkpoint}", &checkpoint)).collect();
         let mut env = self.config.env.clone();
-        for (name, value) in VARIABLES {
-            env.entry(name.to_owned()).or_insert_with(|| value.to_owned());
+        for (name, value) in self.dialect.variables() {
+            env.entry((*name).to_owned()).or_insert_with(|| (*value).to_owned());
         }
         let log = self.folder.join("server.log");
         tracing::info!(command = command.join(" "), log = %log.display(), "the sampler's server is started");
         let started = Server::start(&command, &env, &log);
         started.map_err(|error| self.failed(format!("{} cannot be started: {error}", command[0])))
-    }
-
-    /// Name of the model that requests ask for.
-    async fn model(&self, weights: &Weights) -> Result<String, ComponentError> {
-        if weights.is_adapter {
-            return Ok(weights.name.clone());
-        }
-        let models = self.json("/v1/models").await?;
-        Ok(models["data"][0]["id"].as_str().unwrap_or_default().to_owned())
     }
 
     async fn one(
@@ -251,40 +220,48 @@ impl VllmSampler {
         index: usize,
         weights: &Weights,
     ) -> Result<Outcome, ComponentError> {
-        let body = request::body(request, index, &weights.model, self.config.media)?;
+        let body = self.dialect.body(request, index, weights, self.config.media)?;
         let body = match self.post("/v1/chat/completions", &body).await? {
             Answer::Done(body) => body,
             Answer::Unreachable(reason) => return Ok(Outcome::Lost(reason)),
-            Answer::Refused { status: 404, text } => return Ok(Outcome::Lost(text)),
-            Answer::Refused { status, text } => {
-                if let Some(flag) =
-                    ["media_io_kwargs", "mm_processor_kwargs"].iter().find(|it| text.contains(**it))
-                {
-                    let remedy =
-                        "start the server with --trust-request-mm-kwargs, or set media = \"images\"";
-                    return Err(self.failed(format!("it takes no {flag}; {remedy}")));
-                }
-                let text = format!("sampler vllm refused the request: {status} {text}");
-                return Err(if matches!(status, 400 | 413 | 422) {
-                    ComponentError::bad_input(text)
-                } else {
-                    ComponentError::failed(text)
-                });
-            }
+            Answer::Refused { status, text } => return self.refused(status, text, weights),
         };
+        let completion = Completion::read(&body).map_err(|reason| self.failed(reason))?;
         // An adapter is asked for by its name.
-        if !weights.is_adapter && !self.holds(weights).await? {
+        if !weights.is_adapter && !self.is_of(&completion, weights).await? {
             return Ok(Outcome::Lost("the server was restarted, and holds other weights".to_owned()));
         }
-        match reply::response(&body, &weights.fingerprint) {
-            Ok(response) => Ok(Outcome::Done(response)),
+        match completion.response(&weights.fingerprint, self.dialect.version()) {
+            Ok(Some(response)) => Ok(Outcome::Done(response)),
+            Ok(None) => Ok(Outcome::Lost("the server gave the request up".to_owned())),
             Err(reason) => Err(self.failed(reason)),
         }
+    }
+
+    /// Whether the weights have sampled a response.
+    async fn is_of(&self, completion: &Completion, weights: &Weights) -> Result<bool, ComponentError> {
+        match completion.weight_versions().as_slice() {
+            [] => self.holds(weights).await,
+            versions => Ok(versions.iter().all(|version| *version == weights.name)),
+        }
+    }
+
+    fn refused(&self, status: u16, text: String, weights: &Weights) -> Result<Outcome, ComponentError> {
+        match self.dialect.refusal(status, &text, weights) {
+            Some(Refusal::Lost) => return Ok(Outcome::Lost(text)),
+            Some(Refusal::Setting(reason)) => return Err(self.failed(reason)),
+            None => {}
+        }
+        let text = format!("sampler {} refused the request: {status} {text}", self.dialect.name());
+        Err(match status {
+            400 | 413 | 422 => ComponentError::bad_input(text),
+            _ => ComponentError::failed(text),
+        })
     }
 }
 
 #[async_trait]
-impl Sampler for VllmSampler {
+impl Sampler for ServerSampler {
     async fn update(&self, policy: &dyn Policy, weights: &Fingerprint) -> Result<(), ComponentError> {
         let short: String = weights.as_str().chars().take(16).collect();
         let name = format!("{PREFIX}{short}");
@@ -297,14 +274,20 @@ impl Sampler for VllmSampler {
         fs::create_dir_all(&checkpoint).map_err(io)?;
         policy.save(&checkpoint, CheckpointKind::Model).await?;
         let is_adapter = checkpoint.join("adapter_config.json").exists();
-        let (model, fingerprint) = (String::new(), weights.clone());
-        let mut weights = Weights { name, model, checkpoint, is_adapter, fingerprint };
+        let (served, fingerprint) = (Vec::new(), weights.clone());
+        let mut weights = Weights { name, served, checkpoint, is_adapter, fingerprint };
         self.establish(&weights, None).await?;
-        weights.model = self.model(&weights).await?;
+        for path in self.dialect.served() {
+            weights.served.push(self.json(path).await?);
+        }
+        let caveat = self.dialect.caveat(&weights, self.config.media);
+        if let (Some(caveat), None) = (caveat, &before) {
+            tracing::warn!(sampler = self.dialect.name(), "{caveat}");
+        }
         *self.weights.write().await = Some(weights.clone());
         if let Some(old) = before.filter(|old| old.is_adapter && old.name != weights.name) {
             // The server may have thrown it out itself.
-            let _ = self.post("/v1/unload_lora_adapter", &json!({ "lora_name": old.name })).await?;
+            let _ = self.post(self.dialect.unload_path(), &json!({ "lora_name": old.name })).await?;
         }
         self.remove_others(&weights);
         Ok(())
