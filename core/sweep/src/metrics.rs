@@ -2,6 +2,12 @@
 
 use isr_api::records::{Metrics, Summary, evaluation_metrics, iteration_metrics};
 
+/// Metrics of the group `judge`.
+pub(crate) const JUDGE_METRICS: [&str; 6] =
+    ["verdicts", "ties", "agreement", "position_consistency", "longer_preferred", "margin"];
+/// Metrics of the group `pairs`.
+pub(crate) const PAIR_METRICS: [&str; 2] = ["kept", "dropped"];
+
 /// One value of one metric.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Figure {
@@ -23,4 +29,36 @@ pub fn figures(summary: &Summary) -> Vec<Figure> {
 fn finite(iteration: u32, metrics: Metrics) -> impl Iterator<Item = Figure> {
     let figures = metrics.into_iter().map(move |(metric, value)| Figure { iteration, metric, value });
     figures.filter(|figure| figure.value.is_finite())
+}
+
+#[cfg(test)]
+mod tests {
+    use isr_api::records::IterationSummary;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_groups_have_the_metrics_of_an_iteration() {
+        let row: IterationSummary = serde_json::from_value(json!({
+            "iteration": 1, "samples": 1, "quarantined": {}, "policy": "a", "response_tokens": 1.0, "contexts": {},
+            "judge": { "verdicts": 1, "ties": 0, "agreement": 0.5, "position_consistency": 1.0, "longer_preferred": 0.5,
+                "margin": 0.1 },
+            "pairs": { "kept": 1, "dropped": {} }, "training": { "metrics": {}, "steps": 1, "first_loss": 1.0,
+                "last_loss": 1.0, "grad_norm": 1.0 }, "evaluation": null,
+        }))
+        .unwrap();
+        let metrics = iteration_metrics(&row);
+        let group = |name: &str| {
+            let names = metrics.keys().filter_map(|metric| metric.strip_prefix(name)?.strip_prefix('.'));
+            names.map(str::to_owned).collect::<Vec<_>>()
+        };
+        let sorted = |names: &[&str]| {
+            let mut names = names.to_vec();
+            names.sort_unstable();
+            names
+        };
+        assert_eq!(group("judge"), sorted(&JUDGE_METRICS));
+        assert_eq!(group("pairs"), sorted(&PAIR_METRICS));
+    }
 }
