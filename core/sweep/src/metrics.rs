@@ -53,11 +53,11 @@ mod tests {
             let names = metrics.keys().filter_map(|metric| metric.strip_prefix(name)?.strip_prefix('.'));
             names.map(str::to_owned).collect::<Vec<_>>()
         };
-        let sorted = |names: &[&str]| {
+        fn sorted<'n>(names: &[&'n str]) -> Vec<&'n str> {
             let mut names = names.to_vec();
             names.sort_unstable();
             names
-        };
+        }
         assert_eq!(group("judge"), sorted(&JUDGE_METRICS));
         assert_eq!(group("pairs"), sorted(&PAIR_METRICS));
     }

@@ -106,3 +106,76 @@ fn has_results(plan: &Plan) -> Result<bool, SweepError> {
     let earlier = read_json::<Results>(&path);
     Ok(path.exists() && earlier.is_ok_and(|it| it.is_none_or(|results| !results.metrics().is_empty())))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::claims::Direction;
+
+    fn claim(name: &str, direction: Direction) -> Comparison {
+        Comparison {
+            name: name.to_owned(),
+            arm: "a".to_owned(),
+            iteration: 2,
+            against: "b".to_owned(),
+            against_iteration: 2,
+            metric: "greedy.accuracy".to_owned(),
+            direction,
+            margin: None,
+        }
+    }
+
+    /// States the claims of a plan without runs, and returns what is then on record.
+    fn stated(dir: &Path, seeds: &[u64], claims: &[Comparison]) -> Stated {
+        let file = format!("extends = 'base.toml'\nseeds = {seeds:?}");
+        let plan = Plan {
+            name: "s".to_owned(),
+            dir: dir.to_owned(),
+            file: toml::from_str(&file).unwrap(),
+            arms: Vec::new(),
+            members: Vec::new(),
+            claims: claims.to_vec(),
+        };
+        state(&plan).unwrap();
+        read_stated(&plan).unwrap()
+    }
+
+    fn with_results(dir: &Path) {
+        let point = json!({ "iteration": 1, "mean": 0.5, "interval": null, "n": 1, "difference": null });
+        let arm = json!({ "name": "a", "set": {}, "stopped_after": null, "runs": [], "metrics": { "samples": [point] } });
+        let results = json!({ "schema": 1, "sweep": "s", "baseline": null, "seeds": [1], "arms": [arm] });
+        std::fs::write(dir.join("sweep.json"), results.to_string()).unwrap();
+    }
+
+    #[test]
+    fn claims_may_change_until_a_run_has_results() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path();
+        let (one, two) = (claim("one", Direction::Higher), claim("two", Direction::Higher));
+        assert_eq!(stated(dir, &[1, 2], &[]).after_results, [] as [bool; 0]);
+        assert!(!dir.join("claims.json").exists(), "there is nothing to record");
+        stated(dir, &[1, 2], &[two]);
+        let first = stated(dir, &[1, 2, 3], &[one.clone()]);
+        assert_eq!((first.after_results, first.withdrawn), (vec![false], Vec::new()));
+
+        with_results(dir);
+        let other = claim("one", Direction::Differs);
+        let three = claim("three", Direction::Lower);
+        let added = stated(dir, &[1, 2, 3], &[one.clone(), three.clone()]);
+        assert_eq!(added.after_results, [false, true]);
+        assert_eq!(stated(dir, &[1, 2, 3], &[other]).after_results, [true]);
+        let more_seeds = stated(dir, &[1, 2, 3, 4], &[one.clone()]);
+        assert_eq!(more_seeds.after_results, [true], "seeds that were added after a look");
+        let again = stated(dir, &[1, 2, 3], &[one]);
+        assert_eq!((again.after_results, again.withdrawn), (vec![false], vec!["three".to_owned()]));
+        assert_eq!(stated(dir, &[1, 2, 3], &[]).withdrawn, ["one", "three"]);
+
+        // Who removes the record has stated nothing before.
+        std::fs::remove_file(dir.join("claims.json")).unwrap();
+        assert_eq!(stated(dir, &[1, 2, 3], &[three]).after_results, [true]);
+    }
+}

@@ -165,3 +165,120 @@ impl ClaimResult {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn claim(direction: Direction, margin: Option<f64>) -> Comparison {
+        Comparison {
+            name: format!("{direction:?} {margin:?}"),
+            arm: "a".to_owned(),
+            iteration: 9,
+            against: "b".to_owned(),
+            against_iteration: 9,
+            metric: "greedy.accuracy".to_owned(),
+            direction,
+            margin,
+        }
+    }
+
+    /// Differences by base and seed, over values of 0.5.
+    fn sides(rows: &[&[f64]]) -> Sides {
+        let all = rows.iter().enumerate().flat_map(|(base, row)| {
+            row.iter().zip(1..).map(move |(&difference, seed)| ((base, seed), difference))
+        });
+        let (mut arm, mut against) = (Cells::new(), Cells::new());
+        for (at, difference) in all {
+            arm.insert(at, 0.5 + difference);
+            against.insert(at, 0.5);
+        }
+        Sides { arm, against, missing: Vec::new() }
+    }
+
+    fn decided(claims: &[Comparison], sides: &[Sides], bases: usize) -> Vec<ClaimResult> {
+        let stated = Stated { after_results: vec![false; claims.len()], withdrawn: Vec::new() };
+        decide(claims, sides, &stated, bases)
+    }
+
+    fn alone(direction: Direction, margin: Option<f64>, rows: &[&[f64]]) -> ClaimResult {
+        decided(&[claim(direction, margin)], &[sides(rows)], rows.len()).remove(0)
+    }
+
+    const CLEAR: [&[f64]; 3] = [&[0.04, 0.05, 0.045], &[0.05, 0.045, 0.055], &[0.045, 0.04, 0.05]];
+    const NOISE: [&[f64]; 3] = [&[0.03, -0.02, 0.01], &[-0.02, 0.01, 0.0], &[0.02, 0.0, -0.01]];
+
+    #[test]
+    fn a_claim_holds_in_its_direction_alone() {
+        for (direction, rows, verdict) in [
+            (Direction::Higher, &CLEAR, Verdict::Holds),
+            (Direction::Lower, &CLEAR, Verdict::DoesNotHold),
+            (Direction::Differs, &CLEAR, Verdict::Holds),
+            (Direction::Higher, &NOISE, Verdict::Undecided),
+            (Direction::Differs, &NOISE, Verdict::Undecided),
+        ] {
+            let result = alone(direction, None, rows);
+            assert_eq!(result.verdict, verdict, "{result:?}");
+            assert_eq!(result.reason.is_none(), verdict == Verdict::Holds, "{result:?}");
+            assert_eq!((result.n, result.bases, result.df), (9, Some(3), Some(2)));
+        }
+    }
+
+    #[test]
+    fn a_margin_that_is_excluded_refutes_a_claim() {
+        for (direction, rows, margin, verdict) in [
+            (Direction::Higher, &NOISE, 0.1, Verdict::DoesNotHold),
+            (Direction::Lower, &NOISE, 0.1, Verdict::DoesNotHold),
+            (Direction::Differs, &NOISE, 0.1, Verdict::DoesNotHold),
+            (Direction::Differs, &NOISE, 0.001, Verdict::Undecided),
+            // There is a difference, and none of interest.
+            (Direction::Higher, &CLEAR, 0.2, Verdict::DoesNotHold),
+            (Direction::Higher, &CLEAR, 0.01, Verdict::Holds),
+        ] {
+            let result = alone(direction, Some(margin), rows);
+            assert_eq!(result.verdict, verdict, "{result:?}");
+        }
+    }
+
+    /// The mean differs from 0 by 4.6 standard errors: p is 0.0101 with four degrees of freedom, enough for one claim.
+    #[test]
+    fn claims_of_a_family_and_withdrawn_ones_are_corrected_for() {
+        let rows: &[&[f64]] = &[&[0.01, 0.03, 0.04, 0.02, 0.045]];
+        let first = alone(Direction::Higher, None, rows);
+        assert_eq!((first.verdict, first.p), (Verdict::Holds, first.adjusted_p));
+        assert_eq!(first.interval, first.simultaneous_interval);
+        let claims = vec![claim(Direction::Higher, None); 6];
+        let all: Vec<Sides> = claims.iter().map(|_| sides(rows)).collect();
+        let results = decided(&claims, &all, 0);
+        assert!(results.iter().all(|result| result.verdict == Verdict::Undecided), "{results:?}");
+        assert_eq!(results[0].adjusted_p, first.p.map(|p| 6.0 * p));
+        let width = |interval: Option<[f64; 2]>| interval.map(|[low, high]| high - low).unwrap();
+        assert!(width(results[0].simultaneous_interval) > 1.5 * width(results[0].interval));
+
+        let withdrawn = (0..5).map(|index| format!("claim {index}")).collect();
+        let stated = Stated { after_results: vec![true], withdrawn };
+        let result = decide(&claims[..1], &all[..1], &stated, 0).remove(0);
+        assert_eq!((result.verdict, result.stated_after_results), (Verdict::Undecided, true));
+        assert_eq!(result.adjusted_p, results[0].adjusted_p);
+    }
+
+    #[test]
+    fn missing_runs_and_differences_without_spread_decide_nothing() {
+        let mut holed = sides(&CLEAR);
+        holed.against.remove(&(1, 2));
+        holed.missing.push("b, base-2, seed 2: failed".to_owned());
+        let result = decided(&[claim(Direction::Higher, None)], &[holed], 3).remove(0);
+        assert_eq!((result.verdict, result.n, result.p), (Verdict::Undecided, 8, None));
+        assert_eq!(result.reason.as_deref(), Some("1 value is missing"));
+        assert!(result.difference.is_some() && result.interval.is_some(), "what is there is shown");
+
+        // 0.1 + 0.2 and 0.3 differ by rounding.
+        let result = alone(Direction::Higher, None, &[&[0.1 + 0.2, 0.3, 0.3]]);
+        assert_eq!((result.verdict, result.p), (Verdict::Undecided, None));
+        assert!(result.reason.unwrap().contains("all the same"));
+
+        let of_one_base = &[CLEAR[0]];
+        let result = decided(&[claim(Direction::Higher, None)], &[sides(of_one_base)], 3).remove(0);
+        assert_eq!((result.verdict, result.interval), (Verdict::Undecided, None));
+    }
+}
