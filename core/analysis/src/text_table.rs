@@ -24,7 +24,8 @@ pub fn latex_escaped(text: &str) -> String {
         '^' => "\\textasciicircum{}".to_owned(),
         '\\' => "\\textbackslash{}".to_owned(),
         '\u{2212}' => "$-$".to_owned(),
-        '<' | '>' => format!("${c}$"),
+        '\u{2013}' => "--".to_owned(),
+        '<' | '>' | '|' => format!("${c}$"),
         '\n' | '\r' => " ".to_owned(),
         c => c.to_string(),
     };

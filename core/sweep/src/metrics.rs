@@ -33,21 +33,33 @@ fn finite(iteration: u32, metrics: Metrics) -> impl Iterator<Item = Figure> {
 
 #[cfg(test)]
 mod tests {
-    use isr_api::records::IterationSummary;
-    use serde_json::json;
+    use std::collections::BTreeMap;
+
+    use isr_api::Fingerprint;
+    use isr_api::records::{IterationSummary, JudgeSummary, PairSummary, TrainSummary};
 
     use super::*;
 
     #[test]
     fn the_groups_have_the_metrics_of_an_iteration() {
-        let row: IterationSummary = serde_json::from_value(json!({
-            "iteration": 1, "samples": 1, "quarantined": {}, "policy": "a", "response_tokens": 1.0, "contexts": {},
-            "judge": { "verdicts": 1, "ties": 0, "agreement": 0.5, "position_consistency": 1.0, "longer_preferred": 0.5,
-                "margin": 0.1 },
-            "pairs": { "kept": 1, "dropped": {} }, "training": { "metrics": {}, "steps": 1, "first_loss": 1.0,
-                "last_loss": 1.0, "grad_norm": 1.0 }, "evaluation": null,
-        }))
-        .unwrap();
+        let judge = JudgeSummary {
+            verdicts: 1,
+            agreement: Some(0.5),
+            longer_preferred: Some(0.5),
+            ..JudgeSummary::default()
+        };
+        let row = IterationSummary {
+            iteration: 1,
+            samples: 1,
+            quarantined: BTreeMap::new(),
+            policy: Fingerprint::of("before"),
+            response_tokens: 1.0,
+            contexts: BTreeMap::new(),
+            judge,
+            pairs: PairSummary { kept: 1, dropped: BTreeMap::new(), from_data: 0 },
+            training: TrainSummary::default(),
+            evaluation: None,
+        };
         let metrics = iteration_metrics(&row);
         let group = |name: &str| {
             let names = metrics.keys().filter_map(|metric| metric.strip_prefix(name)?.strip_prefix('.'));

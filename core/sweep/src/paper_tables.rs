@@ -271,7 +271,9 @@ impl Grid {
     fn latex(&self) -> String {
         let line = |cells: &[String]| {
             let cells: Vec<String> = cells.iter().map(|cell| latex_escaped(cell)).collect();
-            format!("{} \\\\\n", cells.join(" & "))
+            let row = cells.join(" & ");
+            // After the `\\` of the row above, a bracket would begin its argument.
+            format!("{}{row} \\\\\n", if row.starts_with('[') { "{}" } else { "" })
         };
         let prose = match self.prose {
             1 => "l".to_owned(),

@@ -41,7 +41,7 @@ fn results() -> Results {
         "schema": 1, "sweep": "s", "baseline": "coin_50%", "seeds": [1, 2], "bases": ["one", "two"],
         "intervals": isr_sweep::INTERVALS_OF_BASES,
         "claims": [
-            claim("ISR beats a coin | a judge's worth", "holds", None, false, Some(0.0004)),
+            claim("[main] ISR beats a coin | a judge's worth", "holds", None, false, Some(0.0004)),
             claim("It is < 1", "undecided", Some("1 value is missing"), true, None),
         ],
         "withdrawn_claims": ["A third"],
