@@ -5,7 +5,7 @@
 //! `mean`, so about bases and seeds that were not run, and uses Student's t with as many degrees of freedom as bases less one.
 //!
 //! A percentile bootstrap that resamples bases and then seeds is no substitute: three bases have too few resamples, and a
-//! test below shows its 95% intervals to cover about 80%. Nor is a pooled standard deviation of all runs where a first test
+//! test below shows its 95% intervals to cover about 80% where bases differ. Nor is a pooled standard deviation of all runs where a first test
 //! finds no difference of bases: with three bases that test seldom finds one.
 
 use std::collections::BTreeMap;
