@@ -19,6 +19,7 @@ fn every_command_explains_itself() {
         "run",
         "dpo",
         "sweep",
+        "sweep tables",
         "sft",
         "evaluate",
         "generate",

@@ -251,6 +251,133 @@ fn arms_that_do_badly_are_stopped() {
     assert!(again.stderr.contains("stopped after iteration 1"), "{}", again.stderr);
 }
 
+/// A claim of `SWEEP`'s arms.
+const CLAIM: &str = r#"
+[[claims]]
+name = "The policy's own judge writes longer answers than a coin"
+arm = "own"
+against = "coin"
+metric = "greedy.response_tokens"
+direction = "higher"
+"#;
+
+#[test]
+fn claims_are_stated_before_the_first_run_and_decided_over_bases_and_seeds() {
+    let folder = playground();
+    let path = folder.path();
+    let bases = r#"
+[[bases]]
+name = "short"
+set = { "loop.sampling.max_new_tokens" = 6 }
+[[bases]]
+name = "long"
+set = { "loop.sampling.max_new_tokens" = 9 }
+"#;
+    let trained = CLAIM
+        .replace("The policy's own judge writes longer answers than a coin", "Training changes the length")
+        .replace("against = \"coin\"", "against = \"own\"\nagainst_iteration = 0")
+        .replace("higher", "differs");
+    fs::write(path.join("judges.toml"), format!("{SWEEP}{bases}{CLAIM}{trained}")).unwrap();
+    let dry = isr_line(path, "sweep judges.toml --dry-run").result();
+    assert!(dry.starts_with("sweep `judges`: 2 arms x 2 bases x 2 seeds = 8 runs in "), "{dry}");
+    assert!(
+        dry.contains("own \u{2212} coin, greedy.response_tokens after iteration 1: above 0")
+            && dry.contains(
+                "own after iteration 1 \u{2212} own after iteration 0, greedy.response_tokens: not 0"
+            ),
+        "{dry}"
+    );
+    let said = isr_line(path, "sweep judges.toml -q").result();
+    let sweep = path.join("sweeps/judges");
+    let record = json(&sweep.join("claims.json"));
+    assert_eq!(record["claims"].as_array().unwrap().len(), 2);
+    assert_eq!(record["claims"][0]["after_results"], false);
+
+    // The verdict follows from the runs' own summaries.
+    let last = |arm: &str, base: &str, seed: u64| {
+        *greedy(&sweep.join(format!("arms/{arm}/{base}/seed-{seed}")), "response_tokens").last().unwrap()
+    };
+    let of_base = |base: &str| {
+        [1, 2].map(|seed| last("own", base, seed) - last("coin", base, seed)).iter().sum::<f64>() / 2.0
+    };
+    let results = json(&sweep.join("sweep.json"));
+    let claim = &results["claims"][0];
+    let mean = (of_base("short") + of_base("long")) / 2.0;
+    assert!((claim["difference"].as_f64().unwrap() - mean).abs() < 1e-12, "{claim}");
+    assert_eq!(
+        (claim["n"].as_u64(), claim["bases"].as_u64(), claim["df"].as_u64()),
+        (Some(4), Some(2), Some(1))
+    );
+    assert!(claim.get("stated_after_results").is_none(), "{claim}");
+    assert!(["holds", "does_not_hold", "undecided"].contains(&claim["verdict"].as_str().unwrap()));
+    assert!(
+        said.contains("for 2 claims.") && said.contains("over bases and seeds (Student's t)"),
+        "{said}"
+    );
+    let point = &results["arms"][0]["metrics"]["greedy.response_tokens"][1];
+    assert_eq!(point["values_by_base"]["long"]["2"].as_f64(), Some(last("own", "long", 2)));
+    assert!(point.get("values").is_none(), "{point}");
+    let run = &results["arms"][1]["runs"][2];
+    assert_eq!((run["base"].as_str(), run["dir"].as_str()), (Some("long"), Some("arms/coin/long/seed-1")));
+    // Arms share what comes before the judge, bases share nothing of it.
+    let taken = |run: &str| {
+        let log = fs::read_to_string(sweep.join("arms").join(run).with_extension("log")).unwrap();
+        log.matches("taken over from an equal run").count()
+    };
+    assert_eq!(
+        [taken("own/short/seed-1"), taken("coin/short/seed-1"), taken("coin/long/seed-2")],
+        [0, 3, 3]
+    );
+
+    // Tables come from the file alone, and are the same every time.
+    fs::copy(sweep.join("sweep.json"), path.join("kept.json")).unwrap();
+    let table =
+        isr_line(path, "sweep tables kept.json --format latex --metric greedy.response_tokens").result();
+    assert_eq!(table.matches("\\begin{tabular}").count(), 3, "{table}");
+    assert_eq!(
+        table,
+        isr_line(path, "sweep tables sweeps/judges -f latex -m greedy.response_tokens").result()
+    );
+    let values = isr_line(path, "sweep tables kept.json -f csv -p claims").result();
+    assert_eq!(values.lines().count(), 3, "{values}");
+
+    // What is stated with the results in view says so, and what is withdrawn still counts.
+    let late = CLAIM.replace("longer answers", "shorter answers").replace("higher", "lower");
+    fs::write(path.join("judges.toml"), format!("{SWEEP}{bases}{late}")).unwrap();
+    let said = isr_line(path, "sweep judges.toml -q").result();
+    assert!(said.contains("stated or changed after a run had results"), "{said}");
+    assert!(
+        said.contains("for 3 claims. Of these, removed from the file after a run had results: "),
+        "{said}"
+    );
+    assert_eq!(json(&sweep.join("sweep.json"))["claims"][0]["stated_after_results"], true);
+}
+
+#[test]
+fn claims_that_the_runs_cannot_decide_are_refused_before_any_run() {
+    let folder = playground();
+    let path = folder.path();
+    let mut said = String::new();
+    for (from, to) in [
+        ("arm = \"own\"", "arm = \"owm\""),
+        ("against = \"coin\"", "against = \"own\""),
+        ("against = \"coin\"", "against = \"coin\"\nagainst_iteration = 7"),
+        ("greedy.response_tokens", "judge.agrement"),
+        ("greedy.response_tokens\"", "judge.agreement\"\niteration = 0"),
+    ] {
+        fs::write(path.join("judges.toml"), format!("{SWEEP}{}", CLAIM.replace(from, to))).unwrap();
+        said.push_str(&isr_line(path, "sweep judges.toml").all());
+    }
+    let twice = CLAIM.replace("The policy's", "Again: the policy's");
+    fs::write(path.join("judges.toml"), format!("{SWEEP}{CLAIM}{twice}")).unwrap();
+    said.push_str(&isr_line(path, "sweep judges.toml").all());
+    let bases = "[[bases]]\nname = \"a\"\n[[bases]]\nname = \"b\"\n";
+    fs::write(path.join("judges.toml"), format!("{SWEEP}{bases}{CLAIM}")).unwrap();
+    said.push_str(&isr_line(path, "sweep judges.toml").all());
+    insta::assert_snapshot!("refused-claims", said);
+    assert!(!path.join("sweeps").exists());
+}
+
 #[test]
 fn bad_sweeps_are_refused_before_anything_starts() {
     let folder = playground();

@@ -1,4 +1,4 @@
-//! 95% intervals.
+//! Intervals and p-values by Student's t.
 
 use std::collections::BTreeMap;
 use std::f64::consts::{FRAC_2_PI, FRAC_PI_2};
@@ -15,7 +15,7 @@ pub fn mean_interval(values: &[f64]) -> Option<[f64; 2]> {
     }
     let mean = values.iter().sum::<f64>() / n;
     let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
-    let half = student_t(values.len() - 1) * (squares / (n - 1.0) / n).sqrt();
+    let half = student_t(values.len() - 1, 0.95) * (squares / (n - 1.0) / n).sqrt();
     Some([mean - half, mean + half])
 }
 
@@ -39,19 +39,25 @@ pub fn clustered_mean_interval(values: &[(&str, f64)]) -> Option<[f64; 2]> {
     }
     let squares: f64 = residuals.values().map(|sum| sum.powi(2)).sum();
     let correction = clusters as f64 / (clusters - 1) as f64;
-    let half = student_t(clusters - 1) * (correction * squares).sqrt() / n;
+    let half = student_t(clusters - 1, 0.95) * (correction * squares).sqrt() / n;
     Some([mean - half, mean + half])
 }
 
-/// The 97.5th percentile of Student's t distribution with whole degrees of freedom, at least 1.
-fn student_t(df: usize) -> f64 {
+/// The `t` with `P(|T| < t) = level`, for Student's distribution with whole degrees of freedom, at least 1; 2.776 for 4 at 0.95.
+pub(crate) fn student_t(df: usize, level: f64) -> f64 {
     // The two-sided probability rises with the angle atan(t / sqrt(df)).
     let (mut low, mut high) = (0.0, FRAC_PI_2);
     for _ in 0..80 {
         let middle = 0.5 * (low + high);
-        if two_sided(middle, df) < 0.95 { low = middle } else { high = middle }
+        if two_sided(middle, df) < level { low = middle } else { high = middle }
     }
     (df as f64).sqrt() * low.tan()
+}
+
+/// Two-sided p-value of a t statistic, `P(|T| >= |t|)`, for Student's distribution with whole degrees of freedom, at least 1. Exact to
+/// about 1e-15, so that smaller ones are 0.
+pub(crate) fn p_value(t: f64, df: usize) -> f64 {
+    (1.0 - two_sided((t.abs() / (df as f64).sqrt()).atan(), df)).max(0.0)
 }
 
 /// `P(|T| < sqrt(df) tan(angle))`: Abramowitz and Stegun (1964), 26.7.3 for odd and 26.7.4 for even degrees of freedom.
@@ -91,14 +97,46 @@ mod tests {
     /// `scipy.stats.t.ppf(0.975, df)` of SciPy 1.17.1.
     const SCIPY: &str = include_str!("student_t.txt");
 
+    const SCIPY_LEVELS: [(f64, usize, f64); 6] = [
+        (0.008333333333333333, 2, 10.885866619163108),
+        (0.016666666666666666, 4, 3.9607864827701835),
+        (0.0025, 1, 254.64659994875322),
+        (0.005, 14, 3.325695817838035),
+        (0.1, 2, 2.9199855803537242),
+        (0.0005, 9, 5.290653840306525),
+    ];
+    const SCIPY_P_VALUES: [(f64, usize, f64); 7] = [
+        (0.5, 1, 0.7048327646991335),
+        (1.3, 2, 0.3232470318160403),
+        (4.302652729911275, 2, 0.04999999999651663),
+        (2.776, 4, 0.05002277831997642),
+        (10.9, 2, 0.00831200519026775),
+        (3.2, 14, 0.006420541165424651),
+        (25.0, 5, 1.910677784395424e-06),
+    ];
+
     #[test]
     fn quantiles_are_those_of_scipy() {
         let lines: Vec<f64> = SCIPY.lines().map(|line| line.parse().unwrap()).collect();
         assert_eq!(lines.len(), 200);
         for (index, expected) in lines.into_iter().enumerate() {
-            let got = student_t(index + 1);
+            let got = student_t(index + 1, 0.95);
             assert!((got - expected).abs() < 1e-10 * expected, "df {}: {got}, not {expected}", index + 1);
         }
+    }
+
+    /// `scipy.stats.t.ppf(1 - tail / 2, df)` and `2 * scipy.stats.t.sf(t, df)` of SciPy 1.17.1.
+    #[test]
+    fn other_levels_and_p_values_are_those_of_scipy() {
+        for (tail, df, expected) in SCIPY_LEVELS {
+            let got = student_t(df, 1.0 - tail);
+            assert!((got - expected).abs() < 1e-9 * expected, "{tail} {df}: {got}, not {expected}");
+        }
+        for (t, df, expected) in SCIPY_P_VALUES {
+            let got = p_value(-t, df);
+            assert!((got - expected).abs() < 1e-14, "{t} {df}: {got}, not {expected}");
+        }
+        assert_eq!((p_value(0.0, 3), p_value(f64::INFINITY, 3)), (1.0, 0.0));
     }
 
     /// `scipy.stats.t.interval(0.95, n - 1, mean, std(ddof=1) / sqrt(n))` of SciPy 1.17.1.

@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use toml::{Table, Value};
 
+use crate::claims::Claim;
 use crate::error::SweepError;
 
 /// Values by config path, as the schema has them.
@@ -25,13 +26,20 @@ pub struct SweepFile {
     pub seeds: Vec<u64>,
     /// Name of the arm that others are compared with. Default: none.
     pub baseline: Option<String>,
-    /// Settings of all arms, by config path. `{seed}` in a string is replaced by the seed.
+    /// Settings of all arms, by config path. `{seed}` in a string is replaced by the seed, and `{base}` by the base's name.
     #[serde(default)]
     #[schemars(with = "Settings")]
     pub set: Table,
     /// Named arms.
     #[serde(default)]
     pub arms: Vec<NamedArm>,
+    /// Base models, or another random factor beside seeds: every arm is run with every base and every seed, and intervals are over
+    /// both. Default: none.
+    #[serde(default)]
+    pub bases: Vec<Base>,
+    /// Claims: comparisons that are stated before the first run, and decided by `isr sweep`.
+    #[serde(default)]
+    pub claims: Vec<Claim>,
     /// Grid search: lists of values by config path. Every named arm gets every combination.
     #[serde(default)]
     #[schemars(with = "Settings")]
@@ -79,6 +87,18 @@ pub struct NamedArm {
     pub gpus: Option<u32>,
     /// Processes of a run of this arm. Default: the sweep's `processes`.
     pub processes: Option<u32>,
+}
+
+/// An entry of `[[bases]]`: a level of a random factor, such as one of several base models.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Base {
+    /// The base's name, and that of its folder within each arm's. Replaces `{base}` in strings of settings.
+    pub name: String,
+    /// Settings of all runs with this base, by config path: `{ "policy.model" = "runs/base-1/checkpoint" }`.
+    #[serde(default)]
+    #[schemars(with = "Settings")]
+    pub set: Table,
 }
 
 /// CPU cores, GPUs and processes of a run.
@@ -174,7 +194,8 @@ impl SweepFile {
     pub fn is_one(path: &Path) -> bool {
         let text = std::fs::read_to_string(path).unwrap_or_default();
         let table: Table = text.parse().unwrap_or_default();
-        let own = ["seeds", "arms", "grid", "random", "quasi_random", "halving", "baseline"];
+        let own =
+            ["seeds", "arms", "bases", "claims", "grid", "random", "quasi_random", "halving", "baseline"];
         table.contains_key("seeds") && own[1..].iter().any(|key| table.contains_key(*key))
             || table.contains_key("arms")
     }
@@ -227,7 +248,8 @@ impl SweepFile {
             return Some(format!("`draws` is {draws}; a sweep has at most {MOST_RUNS} runs"));
         }
         let own = |table: &Table| ["seed", "name"].into_iter().find(|key| table.contains_key(*key));
-        let sets = self.arms.iter().map(|arm| &arm.set).chain([&self.set, &self.grid]);
+        let sets = self.arms.iter().map(|arm| &arm.set).chain(self.bases.iter().map(|base| &base.set));
+        let sets = sets.chain([&self.set, &self.grid]);
         if let Some(key) = sets.filter_map(own).next() {
             return Some(format!(
                 "`{key}` cannot be set; a sweep gives each run its own, of `seeds` and arms"
@@ -239,6 +261,9 @@ impl SweepFile {
         let of_arm = |arm: &NamedArm| Some((arm.name.clone(), self.resources(Some(arm)).problem()?));
         if let Some((name, problem)) = self.arms.iter().find_map(of_arm) {
             return Some(format!("arm `{name}`: {problem}"));
+        }
+        if let Some(problem) = self.problem_of_claims() {
+            return Some(problem);
         }
         let Halving { rungs, keep, .. } = self.halving.as_ref()?;
         if rungs.is_empty() || rungs[0] == 0 || rungs.windows(2).any(|two| two[0] >= two[1]) {

@@ -2,6 +2,12 @@
 
 use isr_api::records::{Metrics, Summary, evaluation_metrics, iteration_metrics};
 
+/// Metrics of the group `judge`.
+pub(crate) const JUDGE_METRICS: [&str; 6] =
+    ["verdicts", "ties", "agreement", "position_consistency", "longer_preferred", "margin"];
+/// Metrics of the group `pairs`.
+pub(crate) const PAIR_METRICS: [&str; 2] = ["kept", "dropped"];
+
 /// One value of one metric.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Figure {
@@ -23,4 +29,48 @@ pub fn figures(summary: &Summary) -> Vec<Figure> {
 fn finite(iteration: u32, metrics: Metrics) -> impl Iterator<Item = Figure> {
     let figures = metrics.into_iter().map(move |(metric, value)| Figure { iteration, metric, value });
     figures.filter(|figure| figure.value.is_finite())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use isr_api::Fingerprint;
+    use isr_api::records::{IterationSummary, JudgeSummary, PairSummary, TrainSummary};
+
+    use super::*;
+
+    #[test]
+    fn the_groups_have_the_metrics_of_an_iteration() {
+        let judge = JudgeSummary {
+            verdicts: 1,
+            agreement: Some(0.5),
+            longer_preferred: Some(0.5),
+            ..JudgeSummary::default()
+        };
+        let row = IterationSummary {
+            iteration: 1,
+            samples: 1,
+            quarantined: BTreeMap::new(),
+            policy: Fingerprint::of("before"),
+            response_tokens: 1.0,
+            contexts: BTreeMap::new(),
+            judge,
+            pairs: PairSummary { kept: 1, dropped: BTreeMap::new(), from_data: 0 },
+            training: TrainSummary::default(),
+            evaluation: None,
+        };
+        let metrics = iteration_metrics(&row);
+        let group = |name: &str| {
+            let names = metrics.keys().filter_map(|metric| metric.strip_prefix(name)?.strip_prefix('.'));
+            names.map(str::to_owned).collect::<Vec<_>>()
+        };
+        fn sorted<'n>(names: &[&'n str]) -> Vec<&'n str> {
+            let mut names = names.to_vec();
+            names.sort_unstable();
+            names
+        }
+        assert_eq!(group("judge"), sorted(&JUDGE_METRICS));
+        assert_eq!(group("pairs"), sorted(&PAIR_METRICS));
+    }
 }

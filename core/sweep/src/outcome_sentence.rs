@@ -15,13 +15,15 @@ pub(crate) fn sentence(results: &Results, known: &BTreeSet<&str>) -> String {
     let arms: Vec<(&str, Point)> =
         results.arms.iter().filter_map(|arm| Some((arm.name.as_str(), last(arm)?))).collect();
     match &results.baseline {
-        Some(baseline) if arms.iter().any(|(name, _)| name == baseline) => against(baseline, metric, &arms),
+        Some(baseline) if arms.iter().any(|(name, _)| name == baseline) => {
+            against(baseline, metric, &arms, results.over())
+        }
         _ => best(metric, &arms),
     }
 }
 
 /// The arms against the baseline, seed by seed.
-fn against(baseline: &str, metric: &str, arms: &[(&str, Point)]) -> String {
+fn against(baseline: &str, metric: &str, arms: &[(&str, Point)], over: &str) -> String {
     let differences: Vec<(&str, &Estimate)> = arms
         .iter()
         .filter(|(name, _)| *name != baseline)
@@ -33,8 +35,9 @@ fn against(baseline: &str, metric: &str, arms: &[(&str, Point)]) -> String {
     }
     if differences.iter().all(|(_, difference)| difference.interval.is_none()) {
         return format!(
-            "Of one seed there is no interval: whether arms differ from {baseline} in \u{201c}{name}\u{201d} by more than \
-             noise is unknown."
+            "Of one {} there is no interval: whether arms differ from {baseline} in \u{201c}{name}\u{201d} by more than \
+             noise is unknown.",
+            if over == "seeds" { "seed" } else { "base" }
         );
     }
     let (clear, noise): (Vec<_>, Vec<_>) =
@@ -53,10 +56,10 @@ fn against(baseline: &str, metric: &str, arms: &[(&str, Point)]) -> String {
     let noise: Vec<&str> = noise.iter().map(|(arm, _)| *arm).collect();
     let mut text = match clear.as_slice() {
         [] => format!(
-            "In \u{201c}{name}\u{201d} no arm differs from {baseline} by more than the noise of its seeds"
+            "In \u{201c}{name}\u{201d} no arm differs from {baseline} by more than the noise of its {over}"
         ),
         clear => format!(
-            "In \u{201c}{name}\u{201d} these differ from {baseline} by more than the noise of their seeds: {}",
+            "In \u{201c}{name}\u{201d} these differ from {baseline} by more than the noise of their {over}: {}",
             clear.join("; ")
         ),
     };
@@ -123,6 +126,7 @@ mod tests {
                 estimate: estimate(0.5, None),
                 difference: difference.clone(),
                 values: BTreeMap::new(),
+                values_by_base: BTreeMap::new(),
             };
             ArmResult {
                 name: (*name).to_owned(),
@@ -137,7 +141,10 @@ mod tests {
             sweep: "s".to_owned(),
             baseline: baseline.map(str::to_owned),
             seeds: vec![1],
+            bases: Vec::new(),
             intervals: String::new(),
+            claims: Vec::new(),
+            withdrawn_claims: Vec::new(),
             arms: arms.iter().map(arm).collect(),
         };
         sentence(&results, &results.metrics())

@@ -9,9 +9,10 @@ use isr_analysis::report::{
 use isr_run::store::write_atomic;
 use serde::Serialize;
 
+use crate::claims::{claims_note, shown_p};
 use crate::error::SweepError;
 use crate::outcome_sentence as outcome;
-use crate::results::{ArmResult, Estimate, Point, Results, RunResult, Status};
+use crate::results::{ArmResult, Estimate, Point, Results, RunResult};
 
 /// Most columns side by side.
 const COLUMNS: usize = 8;
@@ -36,6 +37,10 @@ struct Page {
     baseline: Option<String>,
     /// What came of the sweep.
     outcome: String,
+    claims: Option<Table>,
+    claims_note: String,
+    /// What means are over: seeds, or bases and seeds.
+    over: &'static str,
     results: Vec<Table>,
     differences: Vec<Table>,
     settings: Table,
@@ -50,6 +55,13 @@ struct ArmView {
     name: String,
     key: KeyView,
     stopped_after: Option<u32>,
+    rows: Vec<RowView>,
+}
+
+/// Runs of an arm, with one base where there are bases.
+#[derive(Serialize)]
+struct RowView {
+    base: Option<String>,
     runs: Vec<RunView>,
 }
 
@@ -89,11 +101,12 @@ fn page(results: &Results, dir: &Path) -> Page {
         name: arm.name.clone(),
         key: isr_analysis::report::key(index),
         stopped_after: arm.stopped_after,
-        runs: arm.runs.iter().map(|run| run_view(run, dir)).collect(),
+        rows: rows(arm, dir),
     };
     let failures = results.arms.iter().flat_map(|arm| {
         arm.runs.iter().filter_map(|run| {
-            let name = format!("{}, seed {}", arm.name, run.seed);
+            let base = run.base.as_ref().map_or_else(String::new, |base| format!(", {base}"));
+            let name = format!("{}{base}, seed {}", arm.name, run.seed);
             Some(Failure { run: name, error: run.error.clone()? })
         })
     });
@@ -103,10 +116,13 @@ fn page(results: &Results, dir: &Path) -> Page {
         seeds: results.seeds.clone(),
         baseline: results.baseline.clone(),
         outcome: outcome::sentence(results, &known),
+        claims: (!results.claims.is_empty()).then(|| claims(results)),
+        claims_note: claims_note(results),
+        over: results.over(),
         results: shown(table(
             results,
             &headline,
-            "Mean over seeds and its 95% interval (Student's t)",
+            &format!("Mean over {} and its 95% interval (Student's t)", results.over()),
             |point| Some(&point.estimate),
         )),
         differences: shown(differences(results, &headline)),
@@ -118,6 +134,42 @@ fn page(results: &Results, dir: &Path) -> Page {
     }
 }
 
+/// Runs of an arm, a row for each base.
+fn rows(arm: &ArmResult, dir: &Path) -> Vec<RowView> {
+    let by_base = arm.runs.chunk_by(|one, other| one.base == other.base);
+    let row = |runs: &[RunResult]| RowView {
+        base: runs.first().and_then(|run| run.base.clone()),
+        runs: runs.iter().map(|run| run_view(run, dir)).collect(),
+    };
+    by_base.map(row).collect()
+}
+
+/// One row per claim.
+fn claims(results: &Results) -> Table {
+    let head = ["claim", "verdict", "difference", "95% interval", "simultaneous", "adjusted p", "compares"];
+    let mut table = Table { prose: Some(6), ..Table::new("Claims", head) };
+    for claim in &results.claims {
+        let unit = unit(&claim.comparison.metric);
+        let ends = |interval: Option<[f64; 2]>| {
+            interval.map_or_else(
+                || MISSING.to_owned(),
+                |[low, high]| format!("{} to {}", unit.format_change(low), unit.format_change(high)),
+            )
+        };
+        let difference = claim.difference.map_or_else(|| MISSING.to_owned(), |it| unit.format_change(it));
+        table.rows.push(vec![
+            claim.comparison.name.clone(),
+            claim.verdict.words().to_owned(),
+            difference,
+            ends(claim.interval),
+            ends(claim.simultaneous_interval),
+            claim.adjusted_p.map_or_else(|| MISSING.to_owned(), shown_p),
+            [vec![claim.comparison.stated()], claim.remarks()].concat().join(". "),
+        ]);
+    }
+    table
+}
+
 /// A table that fits the page.
 fn shown(table: Table) -> Vec<Table> {
     if table.rows.is_empty() { Vec::new() } else { table.without_empty_columns().split(COLUMNS) }
@@ -127,12 +179,7 @@ fn run_view(run: &RunResult, dir: &Path) -> RunView {
     let report = run.dir.join("report.html");
     RunView {
         seed: run.seed,
-        status: match run.status {
-            Status::Complete => "complete",
-            Status::Failed => "failed",
-            Status::Stopped => "stopped",
-            Status::Unfinished => "unfinished",
-        },
+        status: run.status.name(),
         iterations: run.iterations,
         duration: duration_of(&dir.join(&run.dir)),
         report: dir.join(&report).exists().then(|| report.to_string_lossy().into_owned()),
@@ -146,7 +193,8 @@ fn table<'a>(
     caption: &str,
     of: impl Fn(&'a Point) -> Option<&'a Estimate>,
 ) -> Table {
-    let head = ["arm", "iteration", "seeds"].into_iter().map(str::to_owned);
+    let count = if results.bases.len() > 1 { "runs" } else { "seeds" };
+    let head = ["arm", "iteration", count].into_iter().map(str::to_owned);
     let mut table = Table::new(caption, head.chain(metrics.iter().map(|metric| title(metric))));
     for arm in &results.arms {
         let Some(last) = arm.metrics.values().flatten().map(|point| point.iteration).max() else {
@@ -165,8 +213,9 @@ fn table<'a>(
 /// Paired differences from the baseline; empty without one.
 fn differences(results: &Results, metrics: &[&str]) -> Table {
     let Some(baseline) = &results.baseline else { return Table::default() };
+    let same = if results.bases.len() > 1 { "base and seed" } else { "seed" };
     let caption =
-        format!("Difference from {baseline} with the same seed: mean and 95% interval (Student's t)");
+        format!("Difference from {baseline} with the same {same}: mean and 95% interval (Student's t)");
     let mut table = table(results, metrics, &caption, |point| point.difference.as_ref());
     table.rows.retain(|row| row[0] != *baseline);
     let changes = |arm: &str, metric: &str, last: &str| {
@@ -224,16 +273,18 @@ fn plot(results: &Results, metric: &str) -> Plot {
             .rows
             .push(std::iter::once(iteration.to_string()).chain(results.arms.iter().map(cell)).collect());
     }
-    let lines = results.arms.iter().enumerate().map(|(series, arm)| line(series, arm, unit, &points(arm)));
-    let note = match metric {
-        "judge.agreement" | "judge.position_consistency" | "judge.longer_preferred" => {
-            "Bands or whiskers: 95% intervals over seeds (Student's t). Iteration t is judged by the model that t − 1 trained."
-        }
-        _ => "Bands or whiskers: 95% intervals over seeds (Student's t).",
-    };
+    let lines = results
+        .arms
+        .iter()
+        .enumerate()
+        .map(|(series, arm)| line(series, arm, unit, &points(arm), results.bases.len() > 1));
+    let mut note = format!("Bands or whiskers: 95% intervals over {} (Student's t).", results.over());
+    if let "judge.agreement" | "judge.position_consistency" | "judge.longer_preferred" = metric {
+        note.push_str(" Iteration t is judged by the model that t − 1 trained.");
+    }
     Plot {
         title: title(metric),
-        note: note.to_owned(),
+        note,
         x_name: if iterations.contains(&0) { "iteration (0 = starting model)" } else { "iteration" },
         unit,
         reference: (metric == "judge.agreement").then_some((0.5, "chance")),
@@ -243,7 +294,7 @@ fn plot(results: &Results, metric: &str) -> Plot {
     }
 }
 
-fn line(series: usize, arm: &ArmResult, unit: Unit, points: &[Point]) -> Line {
+fn line(series: usize, arm: &ArmResult, unit: Unit, points: &[Point], of_bases: bool) -> Line {
     let mark = |point: &Point| {
         let text = written(unit, Some(&point.estimate)).replace('\n', ", ");
         let (iteration, n) = (point.iteration, point.estimate.n);
@@ -254,7 +305,11 @@ fn line(series: usize, arm: &ArmResult, unit: Unit, points: &[Point]) -> Line {
             hover: Some(format!(
                 "{}, iteration {iteration}: {text} ({})",
                 arm.name,
-                if n == 1 { "1 seed".to_owned() } else { format!("{n} seeds") }
+                match (n, of_bases) {
+                    (_, true) => format!("{n} runs"),
+                    (1, false) => "1 seed".to_owned(),
+                    (_, false) => format!("{n} seeds"),
+                }
             )),
         }
     };

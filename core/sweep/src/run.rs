@@ -8,6 +8,7 @@ use isr_api::BuildContext;
 use isr_run::store::{lock_dir, write_atomic};
 use tokio_util::sync::CancellationToken;
 
+use crate::claims;
 use crate::error::SweepError;
 use crate::file::Resources;
 use crate::halving;
@@ -43,7 +44,7 @@ pub enum Progress<'a> {
     },
 }
 
-/// Runs all incomplete runs of a sweep with `scheduler`. Complete runs are not touched. `program` is the path of the `isr` binary.
+/// Writes the claims into the sweep's folder, then runs all incomplete runs with `scheduler`. Complete runs are not touched. `program` is the path of the `isr` binary.
 /// After `cancel`, returns the outcome so far.
 ///
 /// # Errors
@@ -59,6 +60,7 @@ pub async fn run(
     fs::create_dir_all(&plan.dir).map_err(SweepError::io("create", &plan.dir))?;
     let _lock = lock_dir(&plan.dir)?;
     plan.check_earlier_runs()?;
+    claims::state(plan)?;
     prepare_data(plan, cancel).await;
     let mut outcome = Outcome::default();
     for target in halving::targets(plan) {

@@ -1,4 +1,4 @@
-//! `metrics.parquet`: one row per arm, seed, iteration and metric.
+//! `metrics.parquet`: one row per arm, base (if there are bases), seed, iteration and metric.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,6 +14,7 @@ use parquet::schema::parser::parse_message_type;
 use crate::error::SweepError;
 use crate::results::Results;
 
+/// Columns of a sweep without bases.
 const COLUMNS: &str = "message metrics {
     required binary arm (utf8);
     required int64 seed (integer(64, false));
@@ -22,10 +23,15 @@ const COLUMNS: &str = "message metrics {
     required double value;
 }";
 
+/// The column that a sweep with bases has after `arm`.
+const BASE: &str = "    required binary base (utf8);\n";
+
 /// Columns of the table.
 #[derive(Default)]
 struct Rows {
     arm: Vec<ByteArray>,
+    /// Empty without bases.
+    base: Vec<ByteArray>,
     seed: Vec<i64>,
     iteration: Vec<i32>,
     metric: Vec<ByteArray>,
@@ -37,8 +43,9 @@ pub(crate) fn write(results: &Results, path: &Path) -> Result<(), SweepError> {
     for arm in &results.arms {
         for (metric, points) in &arm.metrics {
             for point in points {
-                for (&seed, &value) in &point.values {
+                for (base, seed, value) in point.cells() {
                     rows.arm.push(arm.name.as_str().into());
+                    rows.base.extend(base.map(ByteArray::from));
                     // The schema marks the column as unsigned.
                     rows.seed.push(seed.cast_signed());
                     rows.iteration.push(point.iteration.cast_signed());
@@ -48,17 +55,28 @@ pub(crate) fn write(results: &Results, path: &Path) -> Result<(), SweepError> {
             }
         }
     }
-    let bytes = rows.encode().map_err(|source| SweepError::Parquet { path: path.to_owned(), source })?;
+    let bytes = rows
+        .encode(!results.bases.is_empty())
+        .map_err(|source| SweepError::Parquet { path: path.to_owned(), source })?;
     Ok(write_atomic(path, &bytes)?)
 }
 
 impl Rows {
-    fn encode(&self) -> ParquetResult<Vec<u8>> {
-        let schema = Arc::new(parse_message_type(COLUMNS)?);
+    fn encode(&self, with_bases: bool) -> ParquetResult<Vec<u8>> {
+        let columns = match with_bases {
+            true => {
+                COLUMNS.replacen("    required int64 seed", &format!("{BASE}    required int64 seed"), 1)
+            }
+            false => COLUMNS.to_owned(),
+        };
+        let schema = Arc::new(parse_message_type(&columns)?);
         let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
         let mut writer = SerializedFileWriter::new(Vec::new(), schema, Arc::new(properties))?;
         let mut group = writer.next_row_group()?;
         column::<ByteArrayType>(&mut group, &self.arm)?;
+        if with_bases {
+            column::<ByteArrayType>(&mut group, &self.base)?;
+        }
         column::<Int64Type>(&mut group, &self.seed)?;
         column::<Int32Type>(&mut group, &self.iteration)?;
         column::<ByteArrayType>(&mut group, &self.metric)?;

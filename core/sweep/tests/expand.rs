@@ -157,3 +157,60 @@ fn what_cannot_be_a_sweep_says_why() {
         assert!(said.contains(reason), "{text}: {said}");
     }
 }
+
+#[test]
+fn bases_and_arms_that_would_be_confused_are_refused() {
+    let bases = |text: &str| {
+        refusal(&format!(
+            "arms = [{{ name = 'a-b' }}, {{ name = 'a', set = {{ \"policy.model\" = 'm' }} }}]\n{text}"
+        ))
+    };
+    assert_eq!(
+        bases("bases = [{ name = 'x/y' }]"),
+        "base `x/y`: a name is letters, digits, `.`, `_`, `-`, `=` and `,`, at most 120, and begins with one of the first two"
+    );
+    assert_eq!(
+        bases("bases = [{ name = 'x' }, { name = 'X' }]"),
+        "two bases have the name `X`; rename one"
+    );
+    assert_eq!(
+        bases("bases = [{ name = 'x', set = { policy = { type = 'p' } } }]"),
+        "arm `a` sets `policy.model`, and base `x` sets `policy`; leave it to one of them"
+    );
+    assert_eq!(
+        bases("bases = [{ name = 'c' }, { name = 'b-c' }]"),
+        "arm `a` with base `b-c` and arm `a-b` with base `c` would have one name; rename one"
+    );
+    assert_eq!(
+        bases("bases = [{ name = 'x', set = { seed = 1 } }]"),
+        "`seed` cannot be set; a sweep gives each run its own, of `seeds` and arms"
+    );
+}
+
+#[test]
+fn claims_that_nothing_could_decide_are_refused() {
+    let claim = |text: &str| {
+        format!(
+            "[[claims]]\nname = 'c'\narm = 'a'\nagainst = 'b'\nmetric = 'm'\ndirection = 'higher'\n{text}\n"
+        )
+    };
+    assert_eq!(
+        refusal(&claim("")),
+        "`claims` need an interval, and of one seed there is none; name two `seeds` or more, five for a study"
+    );
+    let two_bases = "bases = [{ name = 'x' }, { name = 'y' }]\n";
+    assert!(arms(&format!("{two_bases}{}", claim(""))).is_ok());
+    assert_eq!(
+        refusal(&format!("{}{}", claim(""), claim(""))),
+        "two claims are named \"c\"; reword or remove one"
+    );
+    assert_eq!(
+        refusal(&claim("margin = 0.0")),
+        "claim \"c\": `margin` is 0; it must be above 0, or left out"
+    );
+    assert_eq!(
+        refusal(&claim("").replace("'c'", "' '")),
+        "`name` of claim 1 is \" \"; write the claim as a sentence on one line"
+    );
+    assert!(refusal(&claim("").replace("higher", "better")).contains("unknown variant `better`"));
+}

@@ -16,7 +16,10 @@ fn results(arms: Vec<ArmResult>) -> Results {
         sweep: "s".to_owned(),
         baseline: None,
         seeds: vec![1],
+        bases: Vec::new(),
         intervals: INTERVALS.to_owned(),
+        claims: Vec::new(),
+        withdrawn_claims: Vec::new(),
         arms,
     }
 }
@@ -34,6 +37,7 @@ fn every_value_is_a_row_that_reads_back() {
         estimate: Estimate { mean: 0.0, interval: None, n: values.len() },
         difference: None,
         values: values.iter().copied().collect(),
+        values_by_base: BTreeMap::new(),
     };
     let points = vec![point(0, &[(1, 0.25), (u64::MAX, 0.5)]), point(2, &[(1, -3e-9)])];
     let arm = ArmResult {
@@ -71,6 +75,7 @@ fn page(iterations: &[u32]) -> String {
             estimate: estimate(0.5 + shift),
             difference: (shift > 0.0).then(|| estimate(shift)),
             values: BTreeMap::from([(1, 0.5 + shift)]),
+            values_by_base: BTreeMap::new(),
         };
         ArmResult {
             name: name.to_owned(),

@@ -1,16 +1,10 @@
 //! The table of a paper: a row for each model, columns of accuracy and score for each set, in-domain sets first.
 
+pub use isr_analysis::text_table::TableForm;
+use isr_analysis::text_table::{latex_escaped, markdown_row};
+
 use crate::figures::Figure;
 use crate::result::{Difference, Domain, Results, SetResult};
-
-/// Form of a table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TableForm {
-    /// Markdown.
-    Markdown,
-    /// LaTeX, with `booktabs`.
-    Latex,
-}
 
 /// Columns of one domain.
 struct Group<'r> {
@@ -105,13 +99,9 @@ fn markdown(results: &Results, groups: &[Group<'_>], rows: &[Vec<String>]) -> St
             head.push("Score".to_owned());
         }
     }
-    let line = |cells: &[String]| {
-        let cells: Vec<String> = cells.iter().map(|cell| cell.replace('|', "\\|")).collect();
-        format!("| {} |\n", cells.join(" | "))
-    };
-    let mut text = line(&head);
+    let mut text = markdown_row(&head);
     text.push_str(&format!("|---|{}\n", "--:|".repeat(head.len() - 1)));
-    rows.iter().for_each(|row| text.push_str(&line(row)));
+    rows.iter().for_each(|row| text.push_str(&markdown_row(row)));
     for note in notes(results) {
         text.push_str(&format!("\n- {note}"));
     }
@@ -125,7 +115,8 @@ fn latex(results: &Results, groups: &[Group<'_>], rows: &[Vec<String>]) -> Strin
         "% needs \\usepackage{{booktabs}}\n\\begin{{tabular}}{{l{}}}\n\\toprule\n",
         "c".repeat(count)
     );
-    let spans = |name: &str, width: usize| format!(" & \\multicolumn{{{width}}}{{c}}{{{}}}", escaped(name));
+    let spans =
+        |name: &str, width: usize| format!(" & \\multicolumn{{{width}}}{{c}}{{{}}}", latex_escaped(name));
     if groups.iter().any(|group| !group.title.is_empty()) {
         groups.iter().for_each(|group| text.push_str(&spans(group.title, 2 * columns(group).len())));
         text.push_str(" \\\\\n");
@@ -138,25 +129,13 @@ fn latex(results: &Results, groups: &[Group<'_>], rows: &[Vec<String>]) -> Strin
     for row in rows {
         let (model, cells) =
             row.split_first().map_or(("", &[][..]), |(model, cells)| (model.as_str(), cells));
-        text.push_str(&escaped(model));
+        text.push_str(&latex_escaped(model));
         cells.iter().for_each(|cell| text.push_str(&format!(" & {cell}")));
         text.push_str(" \\\\\n");
     }
     text.push_str("\\bottomrule\n\\end{tabular}\n");
     notes(results).iter().for_each(|note| text.push_str(&format!("% {note}\n")));
     text
-}
-
-/// A name without what LaTeX would obey.
-fn escaped(text: &str) -> String {
-    let escape = |c: char| match c {
-        '&' | '%' | '$' | '#' | '_' | '{' | '}' => format!("\\{c}"),
-        '~' => "\\textasciitilde{}".to_owned(),
-        '^' => "\\textasciicircum{}".to_owned(),
-        '\\' => "\\textbackslash{}".to_owned(),
-        c => c.to_string(),
-    };
-    text.chars().map(escape).collect()
 }
 
 /// Scorer, days of its replies, and digest of its settings.

@@ -1,5 +1,6 @@
 //! Expansion of a sweep file into arms: named arms x grid x draws, minus excluded combinations.
 
+mod bases;
 mod draws;
 pub(crate) mod name;
 
@@ -53,12 +54,15 @@ pub fn expand(file: &SweepFile) -> Result<Vec<Arm>, SweepError> {
     };
     let arms: Vec<Arm> = arms.into_iter().enumerate().map(arm).collect();
     let arms = without_excluded(&file.exclude, arms)?;
-    let runs = arms.len().saturating_mul(file.seeds.len());
+    let bases = file.bases.len().max(1);
+    let runs = arms.len().saturating_mul(file.seeds.len()).saturating_mul(bases);
     if runs > MOST_RUNS {
-        let text = format!("it has {runs} runs, arms times seeds, and may have {MOST_RUNS}");
+        let of = if file.bases.is_empty() { "arms times seeds" } else { "arms times bases times seeds" };
+        let text = format!("it has {runs} runs, {of}, and may have {MOST_RUNS}");
         return Err(SweepError::Unusable(text));
     }
     check_names(file, &arms)?;
+    bases::check(file, &arms)?;
     Ok(arms)
 }
 
@@ -146,9 +150,7 @@ fn check_names(file: &SweepFile, arms: &[Arm]) -> Result<(), SweepError> {
     let mut seen = HashSet::new();
     for Arm { name, .. } in arms {
         if !name::is_folder(name) {
-            let text = format!(
-                "arm `{name}`: a name is letters, digits, `.`, `_`, `-`, `=` and `,`, at most 120, and begins with one of the first two"
-            );
+            let text = format!("arm `{name}`: {}", name::RULE);
             return Err(SweepError::Unusable(text));
         }
         if !seen.insert(name::plain(name).to_lowercase()) {

@@ -7,6 +7,9 @@ use toml::{Table, Value};
 /// Largest length of a value's label, in bytes.
 const LABEL: usize = 24;
 
+/// What [`is_folder`] asks of a name.
+pub(super) const RULE: &str = "a name is letters, digits, `.`, `_`, `-`, `=` and `,`, at most 120, and begins with one of the first two";
+
 /// Whether a name is valid for a folder on every system.
 pub(super) fn is_folder(text: &str) -> bool {
     let starts_well = text.starts_with(|c: char| c.is_ascii_alphanumeric());
@@ -16,6 +19,14 @@ pub(super) fn is_folder(text: &str) -> bool {
 /// Name for runs and jobs, in which `=` and `,` are replaced by `-`.
 pub(crate) fn plain(arm: &str) -> String {
     arm.replace(['=', ','], "-")
+}
+
+/// Name of the runs of an arm, with a base where there are several, up to their seed.
+pub(crate) fn run(arm: &str, base: Option<&str>) -> String {
+    match base {
+        Some(base) => format!("{}-{}", plain(arm), plain(base)),
+        None => plain(arm),
+    }
 }
 
 fn is_plain(c: char) -> bool {

@@ -1,18 +1,21 @@
 //! `isr sweep`.
 
-use std::path::PathBuf;
+mod tables;
+
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
-use clap::Args;
+use clap::{Args, Subcommand};
 use indicatif::HumanDuration;
 use isr_api::Error;
 use isr_sweep::scheduler::SchedulerConfig;
 use isr_sweep::{
-    Arm, ArmResult, Forecast, Plan, Progress, Resources, Results, Seconds, SweepError, results, run,
-    write_results,
+    Arm, ArmResult, ClaimResult, Forecast, Plan, Progress, Resources, Results, Seconds, SweepError,
+    claims_note, results, run, write_results,
 };
 
+use self::tables::TablesArgs;
 use super::failure::Unusable;
 use super::output::{aligned, print, print_line};
 use super::processes::require_single;
@@ -24,12 +27,17 @@ const FIGURES: [&str; 4] =
 
 /// Run many variants of a config over seeds, and compare them
 ///
-/// Each arm and seed is a run of its own below OUT/arms. The same command continues a sweep that was cut; runs
-/// that are complete are left as they are. A run that fails stops no other.
+/// Each arm, base and seed is a run of its own below OUT/arms. The same command continues a sweep that was cut;
+/// runs that are complete are left as they are. A run that fails stops no other. Claims of the file are decided
+/// at the end.
 #[derive(Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(super) struct SweepArgs {
+    #[command(subcommand)]
+    command: Option<SweepCommand>,
     /// The sweep file
-    sweep: PathBuf,
+    #[arg(required = true)]
+    sweep: Option<PathBuf>,
     /// The sweep's folder [default: sweeps/NAME, as the file's `name`]
     #[arg(short, long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -41,11 +49,25 @@ pub(super) struct SweepArgs {
     dry_run: bool,
 }
 
+#[derive(Subcommand)]
+enum SweepCommand {
+    Tables(TablesArgs),
+}
+
 impl SweepArgs {
     pub(super) fn execute(&self, session: &Session) -> Result<()> {
+        match (&self.command, &self.sweep) {
+            (Some(SweepCommand::Tables(args)), _) => args.execute(),
+            (None, Some(sweep)) => self.run(sweep, session),
+            // The parser lets neither be absent.
+            (None, None) => Err(anyhow!("name a sweep file")),
+        }
+    }
+
+    fn run(&self, sweep: &Path, session: &Session) -> Result<()> {
         require_single("isr sweep")?;
         refuse_environment()?;
-        let plan = Plan::read(&self.sweep, self.out.as_deref()).map_err(report)?;
+        let plan = Plan::read(sweep, self.out.as_deref()).map_err(report)?;
         if self.dry_run {
             plan.check_earlier_runs().map_err(report)?;
             return print(described(&plan, &Forecast::of(&plan).map_err(report)?));
@@ -66,6 +88,7 @@ impl SweepArgs {
         let results = results(&plan, &outcome).map_err(report)?;
         write_results(&results, &plan.dir).map_err(report)?;
         print(table(&results))?;
+        print(claims(&results))?;
         print_line(format_args!("sweep   {}", plan.dir.display()))?;
         if cancel.is_cancelled() {
             return Err(Error::Cancelled.into());
@@ -117,7 +140,7 @@ fn report(error: SweepError) -> anyhow::Error {
 }
 
 fn line(plan: &Plan, event: &Progress<'_>) -> Option<String> {
-    let name = |member: &isr_sweep::Member| format!("{}, seed {}", plan.arm(member), member.seed);
+    let name = |member: &isr_sweep::Member| plan.run_name(member);
     Some(match event {
         Progress::Begins { left: 0, of } => format!("all {of} runs are complete"),
         Progress::Begins { left, of } => format!("{left} of {of} runs have work left"),
@@ -134,15 +157,28 @@ fn line(plan: &Plan, event: &Progress<'_>) -> Option<String> {
 /// What `--dry-run` prints.
 fn described(plan: &Plan, forecast: &Forecast) -> String {
     let (arms, seeds) = (plan.arms.len(), plan.file.seeds.len());
-    let dir = plan.dir.display();
+    let (dir, runs) = (plan.dir.display(), plan.members.len());
+    let bases = match plan.file.bases.len() {
+        0 => String::new(),
+        count => format!(" x {count} bases"),
+    };
     let mut text =
-        format!("sweep `{}`: {arms} arms x {seeds} seeds = {} runs in {dir}\n", plan.name, arms * seeds);
+        format!("sweep `{}`: {arms} arms{bases} x {seeds} seeds = {runs} runs in {dir}\n", plan.name);
     for arm in &plan.arms {
         let mark = if plan.file.baseline.as_ref() == Some(&arm.name) { " (baseline)" } else { "" };
         text.push_str(&format!("  {}{mark}{}\n", arm.name, needs(arm)));
         for (path, value) in &arm.set {
             text.push_str(&format!("    {path} = {}\n", value.to_string().trim_end()));
         }
+    }
+    for base in &plan.file.bases {
+        text.push_str(&format!("  base {}\n", base.name));
+        for (path, value) in &base.set {
+            text.push_str(&format!("    {path} = {}\n", value.to_string().trim_end()));
+        }
+    }
+    for claim in &plan.claims {
+        text.push_str(&format!("  claim {:?}\n    {}\n", claim.name, claim.stated()));
     }
     if let Some(halving) = &plan.file.halving {
         let (rungs, metric) = (&halving.rungs, &halving.metric);
@@ -216,10 +252,49 @@ fn table(results: &Results) -> String {
     }
     let intervals = results.arms.iter().flat_map(|arm| arm.metrics.values().flatten());
     let note = match intervals.clone().any(|point| point.estimate.interval.is_some()) {
-        true => "in brackets: 95% intervals over seeds (Student's t)\n",
-        false => "",
+        true => format!("in brackets: 95% intervals over {} (Student's t)\n", results.over()),
+        false => String::new(),
     };
     format!("{}{note}", aligned(&rows))
+}
+
+/// Each claim with its verdict; empty without claims.
+fn claims(results: &Results) -> String {
+    let mut text = String::new();
+    for claim in &results.claims {
+        let ClaimResult {
+            comparison,
+            verdict,
+            difference,
+            interval,
+            simultaneous_interval,
+            p,
+            adjusted_p,
+            ..
+        } = claim;
+        text.push_str(&format!("{}: {}\n", verdict.words(), comparison.name));
+        let mut parts = Vec::new();
+        if let Some(difference) = difference {
+            parts.push(format!("{difference:+.4}"));
+        }
+        let ends = [("95% interval", interval), ("simultaneous", simultaneous_interval)];
+        let ends = ends.into_iter().filter_map(|(name, ends)| Some((name, (*ends)?)));
+        parts.extend(ends.map(|(name, [low, high])| format!("{name} [{low:+.4}, {high:+.4}]")));
+        parts.extend(
+            [("p", p), ("adjusted p", adjusted_p)]
+                .into_iter()
+                .filter_map(|(name, p)| Some(format!("{name} {:.4}", (*p)?))),
+        );
+        text.push_str(&format!("  {}\n", comparison.stated()));
+        if !parts.is_empty() {
+            text.push_str(&format!("  {}\n", parts.join(", ")));
+        }
+        claim.remarks().iter().for_each(|remark| text.push_str(&format!("  {remark}\n")));
+    }
+    match claims_note(results) {
+        note if note.is_empty() => text,
+        note => format!("{text}{note}\n"),
+    }
 }
 
 fn cell(arm: &ArmResult, metric: &str, last: Option<u32>) -> String {

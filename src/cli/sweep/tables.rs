@@ -1,0 +1,78 @@
+//! `isr sweep tables`.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::{Args, ValueEnum};
+use isr_analysis::text_table::TableForm;
+use isr_sweep::{Iterations, Part, TableOptions, csv, paper_tables, read_results};
+
+use super::super::output::print;
+use super::report;
+
+/// Print tables of a sweep for a paper or a guide, from its sweep.json alone
+///
+/// Means with 95% intervals by arm, differences from the baseline, and claims with their verdicts. The same sweep.json gives
+/// the same bytes.
+#[derive(Args)]
+pub(super) struct TablesArgs {
+    /// A sweep.json, or the folder of a sweep
+    results: PathBuf,
+    /// The form of the tables
+    #[arg(short, long, value_enum, default_value_t = Format::Markdown)]
+    format: Format,
+    /// A table to print; may be given again [default: all that the sweep has; of csv, metrics]
+    #[arg(short, long, value_enum)]
+    part: Vec<PartName>,
+    /// A metric, as `greedy.accuracy`; may be given again [default: those of the page's first table]
+    #[arg(short, long, value_name = "NAME")]
+    metric: Vec<String>,
+    /// An iteration; 0 is the starting model [default: the last of each arm]
+    #[arg(long, value_name = "N", conflicts_with = "all_iterations")]
+    iteration: Option<u32>,
+    /// Every iteration
+    #[arg(long)]
+    all_iterations: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Format {
+    Markdown,
+    /// With `booktabs`
+    Latex,
+    /// In full precision; one table
+    Csv,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum PartName {
+    Metrics,
+    Differences,
+    Claims,
+}
+
+impl TablesArgs {
+    pub(super) fn execute(&self) -> Result<()> {
+        let results = read_results(&self.results).map_err(report)?;
+        let parts = self.part.iter().map(|part| match part {
+            PartName::Metrics => Part::Metrics,
+            PartName::Differences => Part::Differences,
+            PartName::Claims => Part::Claims,
+        });
+        let options = TableOptions {
+            metrics: self.metric.clone(),
+            iterations: match self.iteration {
+                _ if self.all_iterations => Iterations::All,
+                Some(iteration) => Iterations::Only(iteration),
+                None => Iterations::Last,
+            },
+            parts: parts.collect(),
+        };
+        let text = match self.format {
+            Format::Markdown => paper_tables(&results, &options, TableForm::Markdown),
+            Format::Latex => paper_tables(&results, &options, TableForm::Latex),
+            Format::Csv => csv(&results, &options, options.parts.first().copied().unwrap_or(Part::Metrics)),
+        };
+        print(text.map_err(report)?)
+    }
+}
