@@ -17,7 +17,7 @@ use crate::device::Precision;
 use crate::error::{Result, TorchError};
 use crate::lora::{AdapterSummary, summary};
 use crate::model::families::{family, read_config};
-use crate::model::weights::Found;
+use crate::model::tensor_layout::Found;
 use crate::model::{ModelConfig, Quantization, layout_of, output_layer};
 use crate::model_paths::ModelPaths;
 use crate::tensors::TensorFolder;
