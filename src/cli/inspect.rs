@@ -139,6 +139,7 @@ impl InspectArgs {
                 if found.files == 1 { "" } else { "s" }
             ),
         );
+        line("output layer", if found.tied_output_layer { "the embedding" } else { "its own" }.to_owned());
         line("tokens of the frames", found.visual_tokens.to_string());
         line("context", format!("{} tokens", found.context));
         let fits = if found.sequence > found.context { ", which exceeds the context" } else { "" };
@@ -154,6 +155,9 @@ impl InspectArgs {
             line("chat template", format!("{}{}", chat.template, date.unwrap_or_default()));
             line("answers end at", chat.stop_tokens.join(", "));
             line("  scored with", chat.answer_end.clone());
+        }
+        if let Some(prompt) = &found.prompt {
+            line("prompt", format!("{prompt:?}"));
         }
         if let Some(error) = &found.chat_error {
             line("chat template", format!("cannot be used: {error}"));

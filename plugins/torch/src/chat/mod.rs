@@ -12,7 +12,8 @@ mod tokens;
 
 use std::collections::BTreeSet;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use isr_api::{Continuation, Frames, Part, Prompt, Role, VideoInput};
 use serde_json::{Value, json};
@@ -33,6 +34,9 @@ pub(crate) use source::additional_templates;
 use stops::Stops;
 use template::Template;
 use tokens::Tokens;
+
+/// Question of [`Chat::example`].
+const EXAMPLE_QUESTION: &str = "What happens in the video?";
 
 /// Checks a date of the config, `YYYY-MM-DD`.
 ///
@@ -298,6 +302,19 @@ impl Chat {
             return Err(TorchError::Template(format!("it wrote no `{}` for a video", self.placeholder)));
         }
         Ok(Rendered { slots, positions, scenes, text, messages })
+    }
+
+    /// Renders a question about one video: the text that the template writes, with its placeholder for the features.
+    ///
+    /// # Errors
+    /// A template that refuses the conversation, or does not write one placeholder for the video.
+    pub(crate) fn example(
+        &self,
+        frames: Frames,
+        layout: impl Fn(&Frames) -> Result<PromptLayout>,
+    ) -> Result<String> {
+        let video = VideoInput { video: PathBuf::new(), frames: Arc::new(frames), features: None };
+        Ok(self.render(&Prompt::about(&video, EXAMPLE_QUESTION), layout)?.text)
     }
 
     /// Replaces the template's placeholders by the texts of the layouts, in order.

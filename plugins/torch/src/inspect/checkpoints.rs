@@ -1,165 +1,93 @@
-//! What the library says of released checkpoints, by their own files: `tests/checkpoints` has configs, tensor names and
-//! parameter counts as they are published, each with its source.
+//! What the library says of released checkpoints, by their own files: `tests/checkpoints` has configs, tensor names,
+//! parameter counts, chat templates and stop tokens as they are published, each with its source.
 
-use std::collections::BTreeMap;
-use std::io::{Seek, SeekFrom, Write};
-use std::path::Path;
+mod row;
 
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::{InspectConfig, inspect};
+use self::row::{Row, rows};
+use super::{InspectConfig, Inspection, inspect};
 use crate::device::Precision;
-use crate::model::expected::expected_tensors;
-use crate::model::experts_config::Orientation;
+use crate::error::Result;
 use crate::model::families::parse_config;
 use crate::train::ShardConfig;
 
-/// Facts about a checkpoint.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Row {
-    /// Repository on the hub.
-    repository: String,
-    /// Where the facts were published.
-    source: String,
-    family: String,
-    context: u64,
-    config: Value,
-    /// Number of parameters, where it was published.
-    parameters: Option<u64>,
-    /// Of the tower.
-    tower: Option<u64>,
-    /// Parameters that one token is multiplied with.
-    active: Option<u64>,
-    /// Number of tensors.
-    count: Option<usize>,
-    /// Shapes by name; `{0..27}` stands for a range of numbers.
-    tensors: Option<BTreeMap<String, Vec<u64>>>,
-}
-
-fn rows() -> Vec<(String, Row)> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/checkpoints");
-    let mut rows: Vec<_> = std::fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .map(|path| {
-            let text = std::fs::read_to_string(&path).unwrap();
-            let name = path.file_stem().unwrap().to_string_lossy().into_owned();
-            let row = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
-            (name, row)
-        })
-        .collect();
-    rows.sort_by(|a, b| a.0.cmp(&b.0));
-    rows
-}
-
-/// All names that a pattern stands for.
-fn names(pattern: &str) -> Vec<String> {
-    let Some((before, rest)) = pattern.split_once('{') else { return vec![pattern.to_owned()] };
-    let (range, after) = rest.split_once('}').unwrap();
-    let (first, last) = range.split_once("..").unwrap();
-    let (first, last): (u32, u32) = (first.parse().unwrap(), last.parse().unwrap());
-    (first..=last).map(|number| format!("{before}{number}{after}")).collect()
-}
-
-/// Every tensor of a row with its shape.
-fn tensors(patterns: &BTreeMap<String, Vec<u64>>) -> BTreeMap<String, Vec<u64>> {
-    let of = |(pattern, shape): (&String, &Vec<u64>)| {
-        names(pattern).into_iter().map(|name| (name, shape.clone())).collect::<Vec<_>>()
+/// Inspects the files of a row.
+fn inspected(row: &Row) -> Result<Inspection> {
+    let folder = tempfile::tempdir().unwrap();
+    row.write(folder.path());
+    let given = InspectConfig {
+        frames: 8,
+        size: [640, 360],
+        batch: 1,
+        tokens: 512,
+        precision: Precision::Bfloat16,
+        verify: false,
+        processes: 1,
+        shard: ShardConfig::None,
+        quantization: None,
     };
-    patterns.iter().flat_map(of).collect()
+    inspect(folder.path(), &given)
 }
 
-/// Writes a safetensors file of bfloat16 tensors whose values take no room on the disk. The first value of the output
-/// layer is not 0, so that it differs from the embedding.
-fn write_sparse(path: &Path, tensors: &BTreeMap<String, Vec<u64>>) {
-    let (mut header, mut end, mut head) = (serde_json::Map::new(), 0_u64, 0);
-    for (name, shape) in tensors {
-        let start = end;
-        end += 2 * shape.iter().product::<u64>();
-        if name == "lm_head.weight" {
-            head = start;
-        }
-        header
-            .insert(name.clone(), json!({ "dtype": "BF16", "shape": shape, "data_offsets": [start, end] }));
-    }
-    let header = serde_json::to_vec(&header).unwrap();
-    let mut file = std::fs::File::create(path).unwrap();
-    file.write_all(&(header.len() as u64).to_le_bytes()).unwrap();
-    file.write_all(&header).unwrap();
-    let data = 8 + header.len() as u64;
-    file.set_len(data + end).unwrap();
-    file.seek(SeekFrom::Start(data + head)).unwrap();
-    file.write_all(&[1]).unwrap();
-}
-
-/// Of a config alone: family, context and, to the last bias, the number of parameters.
+/// Family, context, sizes and output layer, of all rows that are not refused.
 #[test]
-fn configs_promise_the_published_number_of_parameters() {
+fn released_checkpoints_are_what_was_published() {
     let rows = rows();
-    assert!(rows.len() >= 10);
-    for (name, row) in rows {
+    assert!(rows.len() >= 25);
+    for (name, row) in rows.iter().filter(|(_, row)| row.refused.is_none()) {
         assert!(!row.source.is_empty() && row.repository.contains('/'), "{name}");
-        let config = parse_config(row.config.clone()).unwrap_or_else(|error| panic!("{name}: {error}"));
-        assert_eq!(config.source["model_type"], row.family.as_str(), "{name}");
-        assert_eq!(config.text.max_position_embeddings as u64, row.context, "{name}");
-        let expected = expected_tensors(&config, Orientation::OutputFirst);
-        let count = |wanted: &dyn Fn(&str) -> bool| -> u64 {
-            let of = expected.iter().filter(|(name, _)| wanted(name));
-            of.map(|(_, shape)| shape.iter().product::<i64>() as u64).sum()
-        };
-        // Of `tie_word_embeddings` in the decoder's section, the files decide; the models here have output layers of their
-        // own where the outer section says so.
-        let head = match (config.text.tie_word_embeddings, row.config["tie_word_embeddings"] == json!(true))
-        {
-            (true, false) => (config.text.vocab_size * config.text.hidden_size) as u64,
-            _ => 0,
-        };
-        if let Some(parameters) = row.parameters {
-            assert_eq!(count(&|_| true) + head, parameters, "{name}");
-        }
-        if let Some(tower) = row.tower {
-            assert_eq!(count(&|name| name.starts_with(config.tower())), tower, "{name}");
-        }
+        let found = inspected(row).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!((found.family.as_str(), found.context), (row.family.as_str(), row.context), "{name}");
+        assert_eq!(found.parameters, row.parameters.unwrap_or(found.parameters), "{name}");
+        let rounded = format!("{:.1}B", found.parameters as f64 / 1e9);
+        assert_eq!(&rounded, row.rounded.as_ref().unwrap_or(&rounded), "{name}");
+        let tower = found.parts.iter().find(|part| part.name == row.tower_name()).unwrap().parameters;
+        assert_eq!(tower, row.tower.unwrap_or(tower), "{name}");
+        assert_eq!(found.active_parameters, row.active.or(found.active_parameters), "{name}");
+        assert_eq!(found.tied_output_layer, row.tied.unwrap_or(found.tied_output_layer), "{name}");
+        assert_eq!((found.dtypes, found.bytes), (vec!["BF16".to_owned()], 2 * found.parameters), "{name}");
     }
 }
 
-/// Of a folder: every name and shape of the files is expected, none is missing, and `isr inspect` says what was published.
+/// Template, its place, the prompt of a video and the tokens at which an answer ends, where they were published.
 #[test]
-fn files_of_released_checkpoints_are_inspected() {
-    let mut inspected = 0;
-    for (name, row) in rows() {
-        let Some(patterns) = &row.tensors else { continue };
-        let all = tensors(patterns);
-        assert_eq!(Some(all.len()), row.count, "{name}");
-        let folder = tempfile::tempdir().unwrap();
-        write_sparse(&folder.path().join("model.safetensors"), &all);
-        std::fs::write(folder.path().join("config.json"), row.config.to_string()).unwrap();
-        let given = InspectConfig {
-            frames: 8,
-            size: [640, 360],
-            batch: 1,
-            tokens: 512,
-            precision: Precision::Bfloat16,
-            verify: false,
-            processes: 1,
-            shard: ShardConfig::None,
-            quantization: None,
+fn released_templates_and_stop_tokens_are_read() {
+    let mut prompts = 0;
+    for (name, row) in rows().iter().filter(|(_, row)| row.refused.is_none()) {
+        let found = inspected(row).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let Some(prompt) = &row.prompt else {
+            // There is no tokenizer in the folder or no template, which is said.
+            assert!(found.chat.is_none() && found.chat_error.is_some(), "{name}");
+            continue;
         };
-        let found = inspect(folder.path(), &given).unwrap_or_else(|error| panic!("{name}: {error}"));
-        let parameters = row.parameters.unwrap();
-        assert_eq!((found.family.as_str(), found.parameters), (row.family.as_str(), parameters), "{name}");
-        assert_eq!((found.active_parameters, found.context), (row.active, row.context), "{name}");
-        assert_eq!(
-            (found.dtypes.as_slice(), found.bytes),
-            (["BF16".to_owned()].as_slice(), 2 * parameters)
-        );
-        // There is no tokenizer in the folder, which is said.
-        assert!(found.chat_error.is_some(), "{name}");
-        inspected += 1;
+        let chat = found.chat.unwrap_or_else(|| panic!("{name}: {:?}", found.chat_error));
+        assert_eq!((found.prompt.as_ref(), found.chat_error), (Some(prompt), None), "{name}");
+        if let Some(place) = row.template.as_ref().and_then(|template| template.files.first()) {
+            assert_eq!(&chat.template, place, "{name}");
+        }
+        if let Some(stops) = &row.stops {
+            let expected: Vec<&String> = stops.iter().map(|(text, _)| text).collect();
+            assert_eq!(chat.stop_tokens.iter().collect::<Vec<_>>(), expected, "{name}");
+            assert!(stops.iter().all(|(text, id)| row.id(text) == Some(*id)), "{name}");
+            assert_eq!(chat.answer_end, stops[0].0, "{name}");
+        }
+        prompts += 1;
     }
-    assert_eq!(inspected, 4);
+    assert!(prompts >= 18, "{prompts}");
+}
+
+/// A checkpoint that cannot be used is refused by the config key or the tensor that it is about.
+#[test]
+fn released_checkpoints_that_are_not_supported_are_refused_with_the_reason() {
+    let mut refused = 0;
+    for (name, row) in rows() {
+        let Some(reason) = &row.refused else { continue };
+        let error = inspected(&row).expect_err(&name).to_string();
+        assert!(error.contains(reason), "{name}: {error}");
+        refused += 1;
+    }
+    assert_eq!(refused, 2);
 }
 
 /// `Qwen/Qwen3.5-27B`, the keys that tell (github.com/sgl-project/ome, `testdata/qwen3_5_27b.json`).

@@ -16,8 +16,8 @@ pub use crate::chat::ChatSummary;
 use crate::device::Precision;
 use crate::error::{Result, TorchError};
 use crate::lora::{AdapterSummary, summary};
-use crate::model::families::read_config;
-use crate::model::weights::Found;
+use crate::model::families::{family, read_config};
+use crate::model::tensor_layout::Found;
 use crate::model::{ModelConfig, Quantization, layout_of, output_layer};
 use crate::model_paths::ModelPaths;
 use crate::tensors::TensorFolder;
@@ -50,7 +50,7 @@ pub struct InspectConfig {
 /// Result of [`inspect`].
 #[derive(Clone, Debug, Serialize)]
 pub struct Inspection {
-    /// `model_type` of `config.json`.
+    /// Model family, a `model_type` of transformers or of the LLaVA repositories.
     pub family: String,
     /// Number of parameters.
     pub parameters: u64,
@@ -59,6 +59,8 @@ pub struct Inspection {
     pub active_parameters: Option<u64>,
     /// Number of parameters of each part of the model.
     pub parts: Vec<ModelPart>,
+    /// Whether the output layer is the embedding (weight tying).
+    pub tied_output_layer: bool,
     /// Dtypes of the stored tensors.
     pub dtypes: Vec<String>,
     /// Size of all stored tensors in bytes.
@@ -76,7 +78,10 @@ pub struct Inspection {
     /// Chat template and stop tokens; `None` if they cannot be used.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub chat: Option<ChatSummary>,
-    /// Why chat template or tokenizer cannot be used.
+    /// Prompt of a question about the given video, as the template writes it: with its placeholder for the features.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prompt: Option<String>,
+    /// Why chat template or tokenizer cannot be used, at all or for a video.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub chat_error: Option<String>,
     /// Summary of the adapter, if the folder is one.
@@ -132,15 +137,19 @@ pub fn inspect(model: &Path, given: &InspectConfig) -> Result<Inspection> {
     let active_parameters = experts.map(|experts| parameters - experts.idle(in_experts));
     let visual = visual_tokens(&config, given)?;
     let sequence = visual.saturating_add(given.tokens);
-    let (chat, chat_error) = match Chat::read(&paths.base, &config, None) {
-        Ok(chat) => (Some(chat.summary()), None),
+    let chat = Chat::read(&paths.base, &config, None);
+    let example = |chat: &Chat| chat.example(video(given), |frames| config.layout(frames));
+    let (prompt, chat_error) = match chat.as_ref().map(example) {
+        Ok(Ok(prompt)) => (Some(prompt), None),
+        Ok(Err(error)) => (None, Some(error.to_string())),
         Err(error) => (None, Some(error.to_string())),
     };
-    let family = config.source["model_type"].as_str();
+    let family = family(&config.source).map_err(|reason| TorchError::checkpoint(model, reason))?;
     Ok(Inspection {
-        family: family.ok_or_else(|| TorchError::checkpoint(model, "has no model_type"))?.to_owned(),
+        family: family.to_owned(),
         parameters,
         active_parameters,
+        tied_output_layer: config.text.tie_word_embeddings,
         bytes: files.tensors.iter().map(|stored| stored.bytes as u64).sum(),
         files: files.count(),
         dtypes: dtypes.into_iter().collect(),
@@ -149,16 +158,21 @@ pub fn inspect(model: &Path, given: &InspectConfig) -> Result<Inspection> {
         sequence,
         memory: Memory::estimate(&config.text, [parameters, layers], &four_bits, sequence, given),
         parts: parts.into_iter().map(|(name, parameters)| ModelPart { name, parameters }).collect(),
-        chat,
+        chat: chat.ok().map(|chat| chat.summary()),
+        prompt,
         chat_error,
         adapter,
     })
 }
 
-/// Returns the number of visual tokens of the given video.
-fn visual_tokens(config: &ModelConfig, given: &InspectConfig) -> Result<u64> {
+/// Returns the given video, a frame a second, without pixels.
+fn video(given: &InspectConfig) -> Frames {
     let [width, height] = given.size;
     let timestamps = (0..given.frames).map(f64::from).collect();
-    let frames = Frames { width, height, rgb: Vec::new(), timestamps, duration: f64::from(given.frames) };
-    Ok(config.layout(&frames)?.blocks.iter().map(|block| block.len() as u64).sum())
+    Frames { width, height, rgb: Vec::new(), timestamps, duration: f64::from(given.frames) }
+}
+
+/// Returns the number of visual tokens of the given video.
+fn visual_tokens(config: &ModelConfig, given: &InspectConfig) -> Result<u64> {
+    Ok(config.layout(&video(given))?.blocks.iter().map(|block| block.len() as u64).sum())
 }

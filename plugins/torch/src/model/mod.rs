@@ -30,6 +30,7 @@ pub(crate) mod prompt_layout;
 mod rotary;
 pub(crate) mod section;
 mod sequence;
+pub(crate) mod tensor_layout;
 #[cfg(test)]
 mod tests;
 pub(crate) mod text_config;
@@ -52,8 +53,9 @@ use pixel_values::PixelValues;
 use preprocess::ImageProcessor;
 use projector::Projector;
 pub(crate) use sequence::{Sequence, Slot};
+use tensor_layout::TensorLayout;
 pub(crate) use vision::Tower;
-use weights::{TensorLayout, Weights};
+use weights::Weights;
 
 /// Arrangement of decoding steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

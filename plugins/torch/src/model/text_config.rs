@@ -107,9 +107,9 @@ impl TextConfig {
         let rope_type =
             |value: &Value| value.get("rope_type").or(value.get("type"))?.as_str().map(str::to_owned);
         let ropes = self.rope_parameters.iter().chain(&self.rope_scaling).filter_map(rope_type);
-        if let Some(rope) =
-            ropes.into_iter().find(|rope| !matches!(rope.as_str(), "default" | "mrope" | "linear"))
-        {
+        // `dynamic` (InternVL3) scales positions beyond the context alone, which are refused everywhere.
+        let known = |rope: &str| matches!(rope, "default" | "mrope" | "linear" | "dynamic");
+        if let Some(rope) = ropes.into_iter().find(|rope| !known(rope)) {
             return refuse(format!("rope_type `{rope}`"));
         }
         if self.slides() {
@@ -319,6 +319,14 @@ mod tests {
         assert_eq!(config.axes().unwrap().unwrap(), [0, 1, 2, 0, 1, 2, 0, 0].repeat(2));
         section["head_dim"] = json!(32);
         assert!(TextConfig::parse(&section, "qwen3_vl_text").unwrap_err().contains("mrope_section"));
+    }
+
+    #[test]
+    fn dynamic_scaling_leaves_positions_within_the_context_alone() {
+        let scaling = json!({ "factor": 2.0, "rope_type": "dynamic", "type": "dynamic" });
+        let config =
+            TextConfig::parse(&json!({ "rope_scaling": scaling, "rope_theta": 1e6 }), "qwen2").unwrap();
+        assert_eq!((config.theta(), config.position_scale()), (1e6, 1.0));
     }
 
     #[test]

@@ -36,6 +36,12 @@ pub(super) fn parse(source: Value) -> std::result::Result<ModelConfig, String> {
     if let Some(kind) = source["mm_projector_type"].as_str().filter(|kind| *kind != "mlp2x_gelu") {
         return Err(format!("mm_projector_type `{kind}` is not supported; known: mlp2x_gelu"));
     }
+    // LLaVA-1.6: tiles of a picture with newlines between their rows.
+    if let Some(kind) = source["mm_patch_merge_type"].as_str().filter(|kind| *kind != "flat") {
+        return Err(format!(
+            "mm_patch_merge_type `{kind}` is not supported with a Llama decoder; known: flat"
+        ));
+    }
     let section = source.get("vision_config").filter(|section| section.is_object()).ok_or_else(|| {
         format!("the tower `{name}` is neither in the checkpoint nor in a folder beside it: put it there")
     })?;

@@ -104,6 +104,14 @@ pub(crate) fn read_config(folder: &Path) -> Result<ModelConfig> {
     Ok(config)
 }
 
+/// Returns the family of a `config.json`; that of LLaVA's first releases differs from their `model_type`.
+///
+/// # Errors
+/// No `model_type`, or one that is not supported.
+pub(crate) fn family(source: &Value) -> std::result::Result<&'static str, String> {
+    Family::of(source).map(|family| family.model_type)
+}
+
 /// Interprets the content of a `config.json`, without the other files of its folder.
 pub(crate) fn parse_config(source: Value) -> std::result::Result<ModelConfig, String> {
     (Family::of(&source)?.parse)(source)
