@@ -203,7 +203,7 @@ fn trl_gets_the_frames_as_pictures_where_they_can_be_read() {
             timestamps: vec![0.0, 1.0],
             duration: 2.0,
         };
-        video.ends_with("/a.mp4").then_some(frames)
+        video.ends_with("a.mp4").then_some(frames)
     };
     let pictures = Pictures { dir: &dir, frames: &frames, by_iteration: false };
     let exported = export(Format::Trl).write(run.path(), &out, Some(&pictures)).unwrap();
@@ -237,8 +237,8 @@ fn pairs_of_drawn_frames_have_those_of_their_iteration() {
     export(Format::Trl).write(run.path(), &out, Some(&pictures)).unwrap();
     let images: Vec<String> =
         rows(&out).iter().map(|row| row["images"][0].as_str().unwrap().to_owned()).collect();
-    assert_eq!(images.len(), 2);
-    for (image, iteration) in images.iter().zip(1..) {
+    assert_eq!(images.len(), 3);
+    for (image, iteration) in images.iter().zip([1, 2, 2]) {
         assert!(image.ends_with(&format!("-t{iteration}/00.png")), "{image}");
         let file = std::io::BufReader::new(fs::File::open(image).unwrap());
         let mut reader = png::Decoder::new(file).read_info().unwrap();
