@@ -52,11 +52,8 @@ impl IterativeLoop {
         responses: &[ResponseRecord],
         contexts: &Contexts,
     ) -> Result<Vec<VerdictRecord>, Error> {
-        let mismatched = self
-            .parts
-            .settings
-            .mismatched_contexts
-            .then(|| self.exchanged(t, "mismatched contexts", contexts));
+        let exchanges = self.parts.settings.mismatched_contexts;
+        let mismatched = exchanges.then(|| self.exchanged(t, "mismatched contexts", contexts));
         let contexts = mismatched.as_ref().unwrap_or(contexts);
         let mut items = Vec::new();
         for record in responses {
