@@ -1,6 +1,7 @@
 //! Frames as PNG files, for trainers that read images only.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fs::{self, File};
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
@@ -36,12 +37,11 @@ impl Pictures<'_> {
     pub(crate) fn write<'p>(&self, pairs: impl Iterator<Item = &'p Pair>) -> Result<Written, ExportError> {
         let mut written = Written::default();
         for pair in pairs {
-            let key = self.key(pair);
-            if !written.0.contains_key(&key) {
+            if let Entry::Vacant(entry) = written.0.entry(self.key(pair)) {
                 let frames = (self.frames)(Path::new(&pair.video), &pair.video_in_run, pair.iteration);
-                let (video, iteration) = &key;
+                let (video, iteration) = entry.key();
                 let paths = frames.map(|frames| self.write_one(video, *iteration, &frames)).transpose()?;
-                written.0.insert(key, paths);
+                entry.insert(paths);
             }
         }
         Ok(written)
