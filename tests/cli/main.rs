@@ -14,6 +14,7 @@ mod faults;
 mod guides;
 mod help;
 mod human_judge;
+mod jittered;
 mod model;
 mod plugin_commands;
 mod plugin_faults;

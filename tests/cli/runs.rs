@@ -30,14 +30,14 @@ fn tree(folder: &Path) -> BTreeMap<String, Vec<u8>> {
 }
 
 #[track_caller]
-fn assert_equal_trees(a: &Path, b: &Path) {
+pub(crate) fn assert_equal_trees(a: &Path, b: &Path) {
     let (a, b) = (tree(a), tree(b));
     assert_eq!(a.keys().collect::<Vec<_>>(), b.keys().collect::<Vec<_>>());
     let different: Vec<_> = a.keys().filter(|name| a[*name] != b[*name]).collect();
     assert!(different.is_empty(), "{different:?} differ");
 }
 
-fn signal(child: &Child, name: &str) {
+pub(crate) fn signal(child: &Child, name: &str) {
     assert!(Command::new("kill").args([name, &child.id().to_string()]).status().unwrap().success());
 }
 

@@ -5,7 +5,7 @@
 mod fixture;
 
 use std::error::Error;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use fixture::Fixture;
 use isr_analysis::report::write_report;
@@ -22,6 +22,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     fresh.write_iteration(&started, 1);
     write_report(&[long], &out.join("single.html"), &fixture::frames, &fixture::facts)?;
     write_report(&arms, &out.join("compare.html"), &fixture::frames, &fixture::facts)?;
-    write_report(&[started], &out.join("fresh.html"), &|_, _| None, &fixture::facts)?;
+    write_report(&[started], &out.join("fresh.html"), &|_: &Path, _: &str| None, &fixture::facts)?;
     Ok(())
 }

@@ -195,7 +195,7 @@ fn trl_gets_the_frames_as_pictures_where_they_can_be_read() {
     let run = run();
     let (out, dir) = (run.path().join("out.jsonl"), run.path().join("frames"));
     let rgb: Vec<u8> = (0..2 * 2 * 3 * 2).collect();
-    let frames = |video: &str| {
+    let frames = |video: &Path, _: &str, _: u32| {
         let frames = Frames {
             width: 2,
             height: 3,
@@ -203,9 +203,9 @@ fn trl_gets_the_frames_as_pictures_where_they_can_be_read() {
             timestamps: vec![0.0, 1.0],
             duration: 2.0,
         };
-        video.ends_with("/a.mp4").then_some(frames)
+        video.ends_with("a.mp4").then_some(frames)
     };
-    let pictures = Pictures { dir: &dir, frames: &frames };
+    let pictures = Pictures { dir: &dir, frames: &frames, by_iteration: false };
     let exported = export(Format::Trl).write(run.path(), &out, Some(&pictures)).unwrap();
     assert_eq!(exported, Exported { pairs: 2, equal: 0, placeholders: 0, turns: 0, unreadable: 1 });
     let row = rows(&out).remove(0);
@@ -220,4 +220,30 @@ fn trl_gets_the_frames_as_pictures_where_they_can_be_read() {
     assert_eq!(pixels, rgb[..18]);
     let refused = export(Format::MsSwift).write(run.path(), &out, Some(&pictures)).unwrap_err();
     assert_eq!(refused.to_string(), "ms-swift reads videos; leave out --frames, which is for trl");
+}
+
+#[test]
+fn pairs_of_drawn_frames_have_those_of_their_iteration() {
+    let run = run();
+    let (out, dir) = (run.path().join("out.jsonl"), run.path().join("frames"));
+    // The same video in both iterations, whose frame says which it was asked for.
+    let second = fs::read_to_string(run.path().join("iteration-02/pairs.jsonl")).unwrap();
+    fs::write(run.path().join("iteration-02/pairs.jsonl"), second.replace("clips/b", "clips/a")).unwrap();
+    let frames = |path: &Path, name: &str, iteration: u32| {
+        assert_eq!((path, name), (Path::new("/data/clips/a.mp4"), "clips/a.mp4"));
+        Frames::new(1, 1, vec![iteration as u8; 3], vec![0.0]).ok()
+    };
+    let pictures = Pictures { dir: &dir, frames: &frames, by_iteration: true };
+    export(Format::Trl).write(run.path(), &out, Some(&pictures)).unwrap();
+    let images: Vec<String> =
+        rows(&out).iter().map(|row| row["images"][0].as_str().unwrap().to_owned()).collect();
+    assert_eq!(images.len(), 3);
+    for (image, iteration) in images.iter().zip([1, 2, 2]) {
+        assert!(image.ends_with(&format!("-t{iteration}/00.png")), "{image}");
+        let file = std::io::BufReader::new(fs::File::open(image).unwrap());
+        let mut reader = png::Decoder::new(file).read_info().unwrap();
+        let mut pixel = [0; 3];
+        reader.next_frame(&mut pixel).unwrap();
+        assert_eq!(pixel, [iteration; 3]);
+    }
 }

@@ -12,10 +12,10 @@ use isr_api::records::{QuarantineRecord, ResponseRecord, VerdictRecord};
 use isr_api::{
     CheckpointKind, ComponentError, Error, Fingerprint, FinishReason, Frames, FrozenPolicy,
     GenerateRequest, Judge, JudgeCase, Policy, PreferenceObjective, Response, ScoreRequest, StepReport,
-    TokenLogProbs, TrainStep, Verdict, VideoReader, VisualContext,
+    Streams, TokenLogProbs, TrainStep, Verdict, VideoReader, VisualContext,
 };
-use isr_run::VideoCache;
 use isr_run::store::read_journal;
+use isr_run::{Look, VideoCache};
 use serde::Serialize;
 use tempfile::{TempDir, tempdir};
 
@@ -59,6 +59,29 @@ impl VideoReader for Pixel {
     async fn read(&self, video: &Path) -> Result<Frames, ComponentError> {
         let brightness = video.to_str().unwrap().parse().map_err(ComponentError::bad_input)?;
         Frames::new(1, 1, vec![brightness; 3], vec![0.0])
+    }
+}
+
+/// Each draw is one pixel of a brightness of its own, from 1 to 90.
+struct DrawnPixel;
+
+fn drawn(seed: u64) -> u8 {
+    1 + (seed % 90) as u8
+}
+
+#[async_trait]
+impl VideoReader for DrawnPixel {
+    fn fingerprint(&self) -> Fingerprint {
+        Fingerprint::of("drawn pixel")
+    }
+    async fn read(&self, _: &Path) -> Result<Frames, ComponentError> {
+        Err(ComponentError::failed("a run's judge saw draws"))
+    }
+    fn draws_frames(&self) -> bool {
+        true
+    }
+    async fn draw(&self, _: &Path, seed: u64) -> Result<Frames, ComponentError> {
+        Frames::new(1, 1, vec![drawn(seed); 3], vec![0.0])
     }
 }
 
@@ -126,6 +149,7 @@ fn run(videos: &[&str]) -> TempDir {
                 video: (*video).to_owned(),
                 iteration,
                 parent: None,
+                parent_of: None,
                 text: "it is bright.".to_owned(),
             }),
         );
@@ -225,4 +249,20 @@ async fn other_weights_one_video_and_a_stop_are_named() {
     fs::remove_dir_all(folder.path().join("iteration-01/checkpoint")).unwrap();
     let error = rejudging(folder.path(), seen).run().await.unwrap_err().to_string();
     assert!(error.contains("iteration-01/checkpoint, which judged it, is not there"), "{error}");
+}
+
+#[tokio::test]
+async fn drawn_frames_are_those_that_the_runs_judge_saw() {
+    let seen = Seen { video: SeenVideo::Recorded, context: false };
+    let folder = run(&["a", "b", "a"]);
+    let scenes = |seen: Seen| Arc::new(VideoCache::new(seen.through(Arc::new(DrawnPixel)), None, 1));
+    Rejudging { scenes: scenes(seen), ..rejudging(folder.path(), seen) }.run().await.unwrap();
+    let brightness = |video: &str| f64::from(drawn(Streams::new(5).seed(2, "frames", video))) * 10.0;
+    let [a, b] = ["a", "b"].map(brightness);
+    assert!(a != b && brightness("a") != f64::from(drawn(Streams::new(5).seed(1, "frames", "a"))) * 10.0);
+    assert_eq!(said(folder.path()), [a, b, a]);
+    // A blank video has the frames of the draw, without their pixels.
+    let blank = Seen { video: SeenVideo::Blank, context: false };
+    let (scenes, look) = (scenes(blank), Look::Drawn { streams: Streams::new(5), iteration: 2 });
+    assert_eq!(scenes.open(Path::new("a"), look).await.unwrap().frames.rgb, [128; 3]);
 }

@@ -195,7 +195,7 @@ fn absent_and_cut_journals_are_left_out() {
 fn videos_that_are_gone_leave_the_text() {
     let root = tempdir().unwrap();
     let run = Fixture::default().write(root.path());
-    let html = render_report(&[run], &|_, _| None, &facts).unwrap();
+    let html = render_report(&[run], &|_: &Path, _: &str| None, &facts).unwrap();
     assert!(html.contains("The frames of this video could not be read."));
     assert!(!html.contains("data:image/png"));
 }

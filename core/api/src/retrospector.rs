@@ -16,6 +16,9 @@ pub struct VisualContext {
     pub iteration: u32,
     /// Iteration of the context that it was conditioned on; `None` for a video's first context.
     pub parent: Option<u32>,
+    /// Key of the video that the parent describes, where that is another one (`loop.previous_context = "other"`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent_of: Option<String>,
     /// The description.
     pub text: String,
 }
@@ -25,7 +28,7 @@ pub struct VisualContext {
 pub struct RetrospectionCase {
     /// The video.
     pub scene: VideoInput,
-    /// The video's previous context c_{t-1}; `None` for a video that has none yet.
+    /// The previous context c_{t-1}: the video's own, or in a control another video's; `None` where there is none yet.
     pub previous: Option<VisualContext>,
     /// Seed of this call's random draws.
     pub seed: u64,

@@ -30,6 +30,9 @@ pub struct LoopConfig {
     /// redrawn in each iteration. The difference to a run without it is what the judge gains from the content of
     /// a context, as opposed to its presence. The contexts themselves are written as usual. Default false.
     pub mismatched_contexts: bool,
+    /// Whose previous description the retrospector is shown. Default own.
+    #[serde(skip_serializing_if = "PreviousContext::is_own")]
+    pub previous_context: PreviousContext,
     /// Datasets of preference pairs that iterations train on beside, or with a share of 1 instead of, their own pairs:
     /// `[{ preferences = { type = "files", path = "pairs.jsonl" }, share = 0.2 }]`. Default none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -53,6 +56,26 @@ pub struct LoopConfig {
     pub feature_cache_gb: f64,
 }
 
+/// Previous visual context that the retrospector is shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum PreviousContext {
+    /// The video's own, as in the paper.
+    #[default]
+    Own,
+    /// Control experiment: that of another video, by a random permutation that is redrawn in each iteration. The
+    /// difference to a run without it is what a description gains from the content of its predecessor, as opposed to its
+    /// presence.
+    Other,
+}
+
+impl PreviousContext {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+    fn is_own(&self) -> bool {
+        *self == Self::Own
+    }
+}
+
 impl Default for LoopConfig {
     fn default() -> Self {
         Self {
@@ -61,6 +84,7 @@ impl Default for LoopConfig {
             samples: None,
             sampling: Sampling::default(),
             mismatched_contexts: false,
+            previous_context: PreviousContext::Own,
             mix: Vec::new(),
             concurrency: 32,
             quarantine_limit: 0.1,

@@ -50,7 +50,7 @@ pub use evaluation::EvaluationConfig;
 pub use feature_cache::{
     cache_dir, default_dir as default_feature_cache_dir, resolve as feature_cache_dir,
 };
-pub use iteration::LoopConfig;
+pub use iteration::{LoopConfig, PreviousContext};
 pub use loader::{LoadedConfig, Loader};
 pub use mix::{MixConfig, PreferencesSection};
 pub use oracle::is_oracle;

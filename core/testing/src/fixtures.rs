@@ -36,7 +36,8 @@ pub fn response(text: &str) -> Response {
 
 /// A visual context of [`scene`], of iteration 2.
 pub fn context(text: &str) -> VisualContext {
-    VisualContext { video: scene().key(), iteration: 2, parent: Some(1), text: text.to_owned() }
+    let (video, text) = (scene().key(), text.to_owned());
+    VisualContext { video, iteration: 2, parent: Some(1), parent_of: None, text }
 }
 
 /// A judge case with these two answers and a context; its seed is 11.

@@ -38,6 +38,7 @@
 //! | ablation | setting |
 //! |---|---|
 //! | without retrospection | `retrospector.use_previous = false` |
+//! | control: the description before is another video's | `loop.previous_context = "other"` |
 //! | self-rewarding: judge without context | `judge.use_context = false` |
 //! | judge reads the description only | `judge.video = false` |
 //! | control: the description is another video's | `loop.mismatched_contexts = true` |

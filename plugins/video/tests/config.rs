@@ -4,7 +4,7 @@
 
 use isr_api::Kind;
 use isr_config::registry::{VideoConfig, find};
-use isr_video::{FfmpegConfig, FrameSampling};
+use isr_video::{FfmpegConfig, FrameSampling, Offsets};
 
 fn config(text: &str) -> Result<FfmpegConfig, toml::de::Error> {
     toml::from_str(text)
@@ -44,6 +44,11 @@ fn rules_have_defaults() {
     assert_eq!(rule("rule = \"uniform\""), FrameSampling::Uniform { frames: 8 });
     assert_eq!(rule("rule = \"first_seconds\""), FrameSampling::FirstSeconds { seconds: 10.0, frames: 8 });
     assert_eq!(rule("rule = \"fps\""), FrameSampling::Fps { fps: 1.0, max_frames: 64 });
+    let jittered = FrameSampling::Jittered { frames: None, fps: None, offsets: Offsets::Shared };
+    assert_eq!(rule("rule = \"jittered\""), jittered);
+    let written =
+        serde_json::to_value(rule("rule = \"jittered\", frames = 4, offsets = \"shared\"")).unwrap();
+    assert_eq!(written, serde_json::json!({ "rule": "jittered", "frames": 4 }));
 }
 
 #[test]

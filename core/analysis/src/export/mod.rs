@@ -108,15 +108,14 @@ impl Export {
     fn rows(&self, pairs: &[&Pair], pictures: Option<&Pictures<'_>>) -> Result<Vec<Value>, ExportError> {
         let row = |pair: &&Pair| self.format.row(pair);
         let Some(pictures) = pictures else { return Ok(pairs.iter().map(row).collect()) };
-        let videos = pairs.iter().map(|pair| pair.video.as_str()).filter(|video| !video.is_empty());
-        let written = pictures.write(videos)?;
+        let written = pictures.write(pairs.iter().copied().filter(|pair| !pair.video.is_empty()))?;
         let with_images = |pair: &&Pair| {
             if pair.video.is_empty() {
                 return Some(row(pair));
             }
-            let paths = written.get(&pair.video)?.as_ref()?;
+            let paths = written.of(pictures, pair)?;
             let mut row = self.format.row(pair);
-            row["images"] = paths.as_slice().into();
+            row["images"] = paths.into();
             Some(row)
         };
         Ok(pairs.iter().filter_map(with_images).collect())

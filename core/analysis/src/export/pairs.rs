@@ -17,6 +17,10 @@ pub(crate) struct Pair {
     pub(crate) id: String,
     /// Absolute path of the video or image; empty for a pair of text alone.
     pub(crate) video: String,
+    /// The video's name in the run's journals.
+    pub(crate) video_in_run: String,
+    /// Iteration of the pair.
+    pub(crate) iteration: u32,
     /// Turns before the prompt.
     pub(crate) turns: Vec<Turn>,
     pub(crate) prompt: String,
@@ -47,7 +51,9 @@ impl Pair {
         } = record;
         Self {
             id: format!("{id}-t{iteration}-{chosen_index}-{rejected_index}"),
-            video: if video.is_empty() { video } else { absolute(root, &video) },
+            video: if video.is_empty() { String::new() } else { absolute(root, &video) },
+            video_in_run: video,
+            iteration,
             turns,
             prompt,
             chosen,

@@ -20,7 +20,7 @@ use serde::Serialize;
 
 use self::blocking::blocking;
 use self::facts::Facts;
-use self::video::video_reader;
+use self::video::{RunVideos, VideosOfRuns};
 use crate::audit::{AuditError, RunAudit};
 use crate::export::{Export, ExportError, Exported, Pictures};
 use crate::report::ReportError;
@@ -62,11 +62,8 @@ pub async fn write_report(runs: &[PathBuf], out: &Path) -> Result<(), ReportErro
     let (runs, out) = (runs.to_vec(), out.to_owned());
     blocking(move |runtime| {
         runs.iter().try_for_each(|run| check_journals(run)).map_err(AuditError::from)?;
-        let reader = |run: &PathBuf| Some((run.clone(), video_reader(run)?));
-        let readers: HashMap<PathBuf, _> = runs.iter().filter_map(reader).collect();
-        let frames = |run: &Path, video: &str| -> Option<Frames> {
-            runtime.block_on(readers.get(run)?.read(Path::new(video))).ok()
-        };
+        let videos_of = |run: &PathBuf| Some((run.clone(), RunVideos::of(run)?));
+        let frames = VideosOfRuns { runs: runs.iter().filter_map(videos_of).collect(), runtime };
         let facts_of = |run: &'_ PathBuf| Some((run.clone(), Facts::of_run(run, runtime).ok()?));
         let facts: HashMap<PathBuf, Facts> = runs.iter().filter_map(facts_of).collect();
         let quality = |run: &Path, sample: &SampleId, text: &str| facts.get(run)?.quality(sample, text);
@@ -90,11 +87,12 @@ pub async fn write_export(
     let dir = frames.map(Path::to_owned);
     blocking(move |runtime| {
         check_journals(&run)?;
-        let reader = video_reader(&run);
-        let read = |video: &str| -> Option<Frames> {
-            runtime.block_on(reader.as_ref()?.read(Path::new(video))).ok()
+        let videos = RunVideos::of(&run);
+        let read = |path: &Path, name: &str, iteration: u32| -> Option<Frames> {
+            videos.as_ref()?.read(runtime, path, name, Some(iteration))
         };
-        let pictures = dir.as_ref().map(|dir| Pictures { dir, frames: &read });
+        let by_iteration = videos.as_ref().is_some_and(RunVideos::draws_frames);
+        let pictures = dir.as_ref().map(|dir| Pictures { dir, frames: &read, by_iteration });
         export.write(&run, &out, pictures.as_ref())
     })
     .await

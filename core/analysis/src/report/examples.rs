@@ -77,8 +77,8 @@ pub(crate) fn views(
         run.journals.iter().filter(|journals| !journals.judged.shown.is_empty()).collect();
     let last = with_cases.last().map(|journals| journals.iteration);
     let view = |journals: &&Journals| {
-        let cards =
-            journals.judged.shown.iter().map(|case| example(case, films)).collect::<Result<_, _>>()?;
+        let card = |case| example(case, journals.iteration, films);
+        let cards = journals.judged.shown.iter().map(card).collect::<Result<_, _>>()?;
         let open = unfold && Some(journals.iteration) == last;
         Ok(IterationExamples { iteration: journals.iteration, complete: journals.complete, open, cards })
     };
@@ -92,7 +92,7 @@ pub(crate) fn answer(name: impl Into<String>, answer: &Answer, mark: &'static st
     AnswerView { name: name.into(), text: answer.text.clone(), length, mark }
 }
 
-fn example(case: &JudgedPair, films: &mut Filmstrips<'_>) -> Result<Example, ReportError> {
+fn example(case: &JudgedPair, iteration: u32, films: &mut Filmstrips<'_>) -> Result<Example, ReportError> {
     let outcome = match case.outcome {
         Outcome::Kept(_) => "kept",
         Outcome::Dropped => "dropped",
@@ -101,7 +101,7 @@ fn example(case: &JudgedPair, films: &mut Filmstrips<'_>) -> Result<Example, Rep
     Ok(Example {
         sample: case.sample.to_string(),
         video: case.video.clone(),
-        film: films.strip(&case.video)?,
+        film: films.strip(&case.video, Some(iteration))?,
         instruction: case.instruction.clone(),
         answers: answers(case),
         verdict: verdict(&case.verdict),

@@ -23,10 +23,10 @@ const LABEL: f64 = 14.0;
 
 /// The strips that the page refers to.
 pub(crate) struct Filmstrips<'a> {
-    source: &'a FrameSource<'a>,
+    source: &'a dyn FrameSource,
     /// Run directory whose videos are asked for.
     run: PathBuf,
-    known: HashMap<(PathBuf, String), Option<usize>>,
+    known: HashMap<(PathBuf, String, Option<u32>), Option<usize>>,
     strips: Vec<Filmstrip>,
 }
 
@@ -54,7 +54,7 @@ struct Thumbnail {
 }
 
 impl<'a> Filmstrips<'a> {
-    pub(crate) fn new(source: &'a FrameSource<'a>) -> Self {
+    pub(crate) fn new(source: &'a dyn FrameSource) -> Self {
         Self { source, run: PathBuf::new(), known: HashMap::new(), strips: Vec::new() }
     }
 
@@ -63,13 +63,19 @@ impl<'a> Filmstrips<'a> {
         run.clone_into(&mut self.run);
     }
 
-    /// The index of a video's strip; `None` where its frames cannot be had.
-    pub(crate) fn strip(&mut self, video: &str) -> Result<Option<usize>, ReportError> {
-        let key = (self.run.clone(), video.to_owned());
+    /// The index of the strip of a video as an iteration saw it, or without one as evaluation does; `None` where its frames
+    /// cannot be had.
+    pub(crate) fn strip(
+        &mut self,
+        video: &str,
+        iteration: Option<u32>,
+    ) -> Result<Option<usize>, ReportError> {
+        let iteration = iteration.filter(|_| self.source.draws_frames(&self.run));
+        let key = (self.run.clone(), video.to_owned(), iteration);
         if let Some(known) = self.known.get(&key) {
             return Ok(*known);
         }
-        let frames = (self.source)(&self.run, video).filter(is_whole);
+        let frames = self.source.frames(&self.run, video, iteration).filter(is_whole);
         let index = match frames {
             Some(frames) => {
                 let strip = draw(&frames)
@@ -199,19 +205,40 @@ mod tests {
             (video != "gone").then(|| frames(4, 3, 8))
         };
         let mut films = Filmstrips::new(&source);
-        let strips = ["a", "b", "a", "gone", "gone"].map(|video| films.strip(video).unwrap());
+        let strips = ["a", "b", "a", "gone", "gone"].map(|video| films.strip(video, Some(1)).unwrap());
         // Both have the same frames.
         assert_eq!(strips, [Some(0), Some(0), Some(0), None, None]);
         assert_eq!((asked.get(), films.into_strips().len()), (3, 1));
     }
 
     #[test]
+    fn a_video_whose_frames_are_drawn_has_a_strip_for_each_iteration() {
+        struct Drawn;
+        impl FrameSource for Drawn {
+            fn frames(&self, _: &Path, _: &str, iteration: Option<u32>) -> Option<Frames> {
+                Some(frames(4, 3, iteration.map_or(8, |t| t as usize)))
+            }
+            fn draws_frames(&self, run: &Path) -> bool {
+                run == Path::new("drawn")
+            }
+        }
+        let mut films = Filmstrips::new(&Drawn);
+        films.look_in(Path::new("drawn"));
+        let strips = [Some(1), Some(2), Some(1), None].map(|t| films.strip("a", t).unwrap());
+        assert_eq!(strips, [Some(0), Some(1), Some(0), Some(2)]);
+        films.look_in(Path::new("fixed"));
+        assert_eq!([Some(1), Some(2), None].map(|t| films.strip("a", t).unwrap()), [Some(2); 3]);
+    }
+
+    #[test]
     fn frames_that_are_not_whole_are_not_drawn() {
-        let mut films = Filmstrips::new(&|_, _| Some(Frames { rgb: vec![0; 5], ..frames(4, 3, 8) }));
-        assert_eq!(films.strip("cut").unwrap(), None);
         let mut films =
-            Filmstrips::new(&|_, _| Some(Frames { width: 0, rgb: Vec::new(), ..frames(4, 3, 1) }));
-        assert_eq!(films.strip("empty").unwrap(), None);
+            Filmstrips::new(&|_: &Path, _: &str| Some(Frames { rgb: vec![0; 5], ..frames(4, 3, 8) }));
+        assert_eq!(films.strip("cut", None).unwrap(), None);
+        let mut films = Filmstrips::new(&|_: &Path, _: &str| {
+            Some(Frames { width: 0, rgb: Vec::new(), ..frames(4, 3, 1) })
+        });
+        assert_eq!(films.strip("empty", None).unwrap(), None);
     }
 
     #[test]

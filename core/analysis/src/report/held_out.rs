@@ -104,7 +104,7 @@ fn card(couple: Couple<'_>, iteration: u32, films: &mut Filmstrips<'_>) -> Resul
     Ok(Card {
         sample: last.sample.to_string(),
         video: last.video.clone(),
-        film: films.strip(&last.video)?,
+        film: films.strip(&last.video, None)?,
         instruction: last.instruction.clone(),
         answers,
         change: change(couple),

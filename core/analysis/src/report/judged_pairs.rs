@@ -157,8 +157,9 @@ fn join(record: &VerdictRecord, outcome: Outcome, line: &ResponseLine) -> Option
 /// Adds the visual context that the judge saw, and the one that it was conditioned on; returns how many
 /// contexts this iteration wrote.
 fn add_contexts(run: &Path, iteration: u32, cases: &mut [JudgedPair]) -> Result<usize, ReportError> {
-    let wanted = cases.iter().map(|case| case.context_of.clone()).collect();
+    let mut wanted: HashSet<String> = cases.iter().map(|case| case.context_of.clone()).collect();
     let (own, count) = read_contexts(run, iteration, &wanted)?;
+    wanted.extend(own.values().filter_map(|context| context.parent_of.clone()));
     let mut known = HashMap::from([(iteration, own)]);
     let mut find = |iteration: Option<u32>, video: &str| -> Result<Option<VisualContext>, ReportError> {
         let Some(iteration) = iteration else { return Ok(None) };
@@ -170,7 +171,9 @@ fn add_contexts(run: &Path, iteration: u32, cases: &mut [JudgedPair]) -> Result<
     };
     for case in cases {
         case.context = find(case.seen, &case.context_of)?;
-        case.parent = find(case.context.as_ref().and_then(|context| context.parent), &case.context_of)?;
+        if let Some(VisualContext { parent, parent_of, video, .. }) = &case.context {
+            case.parent = find(*parent, parent_of.as_ref().unwrap_or(video))?;
+        }
     }
     Ok(count)
 }

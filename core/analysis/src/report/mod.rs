@@ -46,9 +46,26 @@ pub use page::render_page;
 pub use table::Table;
 pub use timings::duration_of;
 
-/// Callback that decodes a video of a run directory, named as in the journals ([`isr_api::video_key`]), as that run read it.
-/// `None` marks it as missing on the page. Called at most once per run and video.
-pub type FrameSource<'a> = dyn Fn(&Path, &str) -> Option<Frames> + 'a;
+/// Decodes videos of run directories. A function of a run directory and a video is one, for runs that see the same frames
+/// in all iterations.
+pub trait FrameSource {
+    /// Decodes a video, named as in the journals ([`isr_api::video_key`]), as the run saw it in an iteration; `None` is
+    /// evaluation. No frames mark it as missing on the page. Called at most once per run and video, and per iteration if
+    /// the run [draws frames](Self::draws_frames).
+    fn frames(&self, run: &Path, video: &str, iteration: Option<u32>) -> Option<Frames>;
+
+    /// Returns whether the run saw other frames in each iteration. Default: false.
+    fn draws_frames(&self, run: &Path) -> bool {
+        let _ = run;
+        false
+    }
+}
+
+impl<F: Fn(&Path, &str) -> Option<Frames>> FrameSource for F {
+    fn frames(&self, run: &Path, video: &str, _: Option<u32>) -> Option<Frames> {
+        self(run, video)
+    }
+}
 
 /// Callback that returns the quality of a response to a training sample of a run directory
 /// ([`crate::audit::TruthSource`]). `None` where it is unknown.
@@ -61,7 +78,7 @@ pub type FactSource<'a> = dyn Fn(&Path, &SampleId, &str) -> Option<f64> + 'a;
 pub fn write_report(
     runs: &[PathBuf],
     out: &Path,
-    frames: &FrameSource<'_>,
+    frames: &dyn FrameSource,
     facts: &FactSource<'_>,
 ) -> Result<(), ReportError> {
     let html = render_report(runs, frames, facts)?;
@@ -80,7 +97,7 @@ pub fn write_report(
 /// and a truncated last line of a journal are not errors.
 pub fn render_report(
     runs: &[PathBuf],
-    frames: &FrameSource<'_>,
+    frames: &dyn FrameSource,
     facts: &FactSource<'_>,
 ) -> Result<String, ReportError> {
     if runs.is_empty() {

@@ -69,7 +69,7 @@ struct RunView {
 }
 
 /// Renders the page.
-pub(crate) fn render(runs: &[Run], frames: &FrameSource<'_>) -> Result<String, ReportError> {
+pub(crate) fn render(runs: &[Run], frames: &dyn FrameSource) -> Result<String, ReportError> {
     let page = page(runs, frames)?;
     render_page(("report.html", include_str!("templates/report.html")), &page)
 }
@@ -107,7 +107,7 @@ fn breaks(name: &str) -> Value {
     Value::from_safe_string(html)
 }
 
-fn page(runs: &[Run], frames: &FrameSource<'_>) -> Result<Page, ReportError> {
+fn page(runs: &[Run], frames: &dyn FrameSource) -> Result<Page, ReportError> {
     let mut films = Filmstrips::new(frames);
     let single = runs.len() == 1;
     let plots = figures::plots(runs).into_iter().chain(training::plots(runs));

@@ -2,7 +2,8 @@
 //!
 //! An entry is a safetensors file named by a digest of everything that determines the features: the bytes of the
 //! video, the reader's frame sampling, the encoder (its fingerprint covers weights and preprocessing), and the
-//! encoder's device key; where frames are drawn or cropped at random, also the frames. A moved or copied video therefore hits, and a changed one misses.
+//! encoder's device key; where frames are drawn or cropped at random, also the frames. A moved or copied video therefore
+//! hits, and a changed one misses.
 //!
 //! ```text
 //! DIR/v1/3f/3f6c...9a.safetensors     tensor `features`, F32 or BF16, [frames, tokens, dim]

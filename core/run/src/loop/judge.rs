@@ -52,8 +52,8 @@ impl IterativeLoop {
         responses: &[ResponseRecord],
         contexts: &Contexts,
     ) -> Result<Vec<VerdictRecord>, Error> {
-        let mismatched =
-            self.parts.settings.mismatched_contexts.then(|| self.mismatched_contexts(t, contexts));
+        let exchanges = self.parts.settings.mismatched_contexts;
+        let mismatched = exchanges.then(|| self.exchanged(t, "mismatched contexts", contexts));
         let contexts = mismatched.as_ref().unwrap_or(contexts);
         let mut items = Vec::new();
         for record in responses {
@@ -105,12 +105,12 @@ impl IterativeLoop {
         .await
     }
 
-    /// The control `loop.mismatched_contexts`: shuffles the videos into a cycle and gives each the context of
-    /// the next one.
-    fn mismatched_contexts(&self, t: u32, contexts: &Contexts) -> Contexts {
+    /// Exchanges contexts for a control: shuffles the videos into a cycle by a random stream of this name, and gives each the
+    /// context of the next one.
+    pub(super) fn exchanged(&self, t: u32, stream: &str, contexts: &Contexts) -> Contexts {
         let mut cycle: Vec<&String> = contexts.keys().collect();
         cycle.sort();
-        cycle.shuffle(&mut self.streams.rng(t, "mismatched contexts", ""));
+        cycle.shuffle(&mut self.streams.rng(t, stream, ""));
         let next = cycle.iter().cycle().skip(1);
         cycle.iter().zip(next).map(|(video, next)| ((*video).clone(), contexts[*next].clone())).collect()
     }

@@ -9,6 +9,7 @@ use isr_api::{
     ComponentError, Error, GenerateRequest, Prompt, Response, RetrospectionCase, Sample, Stage,
     VisualContext, video_key,
 };
+use isr_config::PreviousContext;
 use rand::seq::index;
 use serde::Serialize;
 
@@ -115,7 +116,16 @@ impl IterativeLoop {
         let mut seen = HashSet::new();
         let videos =
             responses.iter().map(|record| record.video.clone()).filter(|video| seen.insert(video.clone()));
-        let item = |video: String| VideoItem { previous: previous.get(&video).cloned(), video };
+        let others = match self.parts.settings.previous_context {
+            PreviousContext::Own => None,
+            PreviousContext::Other => Some(self.exchanged(t, "other previous contexts", previous)),
+        };
+        let shown = |video: &String| match &others {
+            None => previous.get(video),
+            // A single video has no other.
+            Some(others) => others.get(video).filter(|context| context.video != *video),
+        };
+        let item = |video: String| VideoItem { previous: shown(&video).cloned(), video };
         let items: Vec<VideoItem> = videos.map(item).collect();
         let plan = StagePlan {
             iteration: t,
@@ -132,12 +142,14 @@ impl IterativeLoop {
                 async move {
                     let scene = videos.open(item.video.as_ref(), look).await?;
                     let parent = item.previous.as_ref().map(|context| context.iteration);
+                    let parent_of = item.previous.as_ref().map(|context| context.video.clone());
+                    let parent_of = parent_of.filter(|video| *video != item.video);
                     let case = RetrospectionCase { scene, previous: item.previous, seed };
                     let text = retrospector.describe(&case, &policy).await?;
                     if text.trim().is_empty() {
                         return Err(ComponentError::bad_input("the retrospector wrote an empty context"));
                     }
-                    Ok(VisualContext { video: item.video, iteration: t, parent, text })
+                    Ok(VisualContext { video: item.video, iteration: t, parent, parent_of, text })
                 }
             })
             .await?;

@@ -1,13 +1,13 @@
 //! Supervised training on fake components: cut, panicking, diverging.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use isr_api::{
     ComponentError, Demonstration, Demonstrations, Error, ObjectiveBatch, ObjectiveValue,
-    PreferenceObjective, Requirements, UnusableRow, View,
+    PreferenceObjective, Requirements, Streams, UnusableRow, View,
 };
 use isr_config::SupervisedConfig;
 use isr_run::store::RunDir;
@@ -106,6 +106,18 @@ async fn train_with(
     settings: SupervisedConfig,
     unusable: usize,
 ) -> Result<(), Error> {
+    train_drawing(dir, control, objective, settings, unusable, false).await
+}
+
+/// The same, with a reader that may draw frames.
+async fn train_drawing(
+    dir: &Path,
+    control: &Arc<Control>,
+    objective: Arc<dyn PreferenceObjective>,
+    settings: SupervisedConfig,
+    unusable: usize,
+    draws: bool,
+) -> Result<(), Error> {
     let settings =
         SupervisedConfig { steps: 7, batch_size: 2, learning_rate: 0.1, snapshot_every: 2, ..settings };
     let parts = SupervisedParts {
@@ -113,7 +125,7 @@ async fn train_with(
         seed: 7,
         settings,
         demonstrations: Arc::new(FakeDemonstrations { control: Arc::clone(control), unusable }),
-        video: Arc::new(FakeReader { frames: 2, draws: false, control: Arc::clone(control) }),
+        video: Arc::new(FakeReader { frames: 2, draws, control: Arc::clone(control) }),
         encoder: None,
         policy: Arc::new(FakePolicy::new(BASE, Arc::clone(control))),
         objective,
@@ -157,6 +169,30 @@ async fn a_training_cut_at_any_call_ends_as_if_it_had_not_been() {
             assert_same(&tree(whole.path()), &tree(dir.path()), &format!("cut at {name} ({cut})"));
         }
     }
+}
+
+#[tokio::test]
+async fn each_epoch_sees_other_frames_of_a_reader_that_draws() {
+    let session = async |dir: &Path, control: &Arc<Control>| {
+        let settings = SupervisedConfig::default();
+        train_drawing(dir, control, Arc::new(Likelihood), settings, 0, true).await
+    };
+    let (whole, control) = (scratch(), Arc::new(Control::default()));
+    session(whole.path(), &control).await.unwrap();
+    let draws: BTreeSet<String> =
+        control.calls().into_iter().filter(|call| call.starts_with("draw")).collect();
+    // Fourteen places of five demonstrations: two epochs, and two videos of a third.
+    let places = [(0, 0), (0, 2), (0, 4), (1, 0), (1, 2), (1, 4), (2, 0), (2, 2)];
+    let expected = places.map(|(epoch, index)| {
+        let video = format!("clips/{index}.mp4");
+        format!("draw {video} {}", Streams::new(7).seed(epoch, "frames", &video))
+    });
+    assert_eq!(draws, BTreeSet::from(expected));
+    let dir = scratch();
+    let cut = |call: &Call<'_>| if call.name == "train 4" { Act::Cancelled } else { Act::Work };
+    session(dir.path(), &Arc::new(Control::with(cut))).await.unwrap_err();
+    session(dir.path(), &Arc::default()).await.unwrap();
+    assert_same(&tree(whole.path()), &tree(dir.path()), "cut in the second epoch");
 }
 
 #[tokio::test]
