@@ -52,7 +52,7 @@ fn run() -> TempDir {
 }
 
 fn export(format: Format) -> Export {
-    Export { format, iteration: None, unselected: false, video_root: "/data".into() }
+    Export { format, iteration: None, unselected: false, reasoning: false, video_root: "/data".into() }
 }
 
 fn rows(path: &Path) -> Vec<Value> {

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use futures::future::try_join_all;
 use isr_api::{
-    Cause, CheckpointKind, ComponentError, Fingerprint, GenerateRequest, Policy, Response, Sampler,
+    Cause, CheckpointKind, ComponentError, Fingerprint, GenerateRequest, Policy, ReasoningFormat, Response,
+    Sampler,
 };
 use isr_chat::{Answer, Endpoint};
 use isr_config::cache_dir;
@@ -52,6 +53,8 @@ struct Weights {
     checkpoint: PathBuf,
     is_adapter: bool,
     fingerprint: Fingerprint,
+    /// How the policy writes reasoning.
+    reasoning: Option<ReasoningFormat>,
 }
 
 /// Caches of what other weights have computed: of prompts, and of videos in the scheduler, which else takes the worker to have
@@ -276,7 +279,7 @@ impl VllmSampler {
         if !weights.is_adapter && !self.holds(weights).await? {
             return Ok(Outcome::Lost("the server was restarted, and holds other weights".to_owned()));
         }
-        match reply::response(&body, &weights.fingerprint) {
+        match reply::response(&body, &weights.fingerprint, weights.reasoning.as_ref()) {
             Ok(response) => Ok(Outcome::Done(response)),
             Err(reason) => Err(self.failed(reason)),
         }
@@ -297,8 +300,8 @@ impl Sampler for VllmSampler {
         fs::create_dir_all(&checkpoint).map_err(io)?;
         policy.save(&checkpoint, CheckpointKind::Model).await?;
         let is_adapter = checkpoint.join("adapter_config.json").exists();
-        let (model, fingerprint) = (String::new(), weights.clone());
-        let mut weights = Weights { name, model, checkpoint, is_adapter, fingerprint };
+        let (model, fingerprint, reasoning) = (String::new(), weights.clone(), policy.reasoning_format());
+        let mut weights = Weights { name, model, checkpoint, is_adapter, fingerprint, reasoning };
         self.establish(&weights, None).await?;
         weights.model = self.model(&weights).await?;
         *self.weights.write().await = Some(weights.clone());

@@ -109,6 +109,7 @@ fn response(text: &str) -> Response {
         logprobs: vec![-0.5, -1.0, -0.25],
         finish_reason: FinishReason::Length,
         policy: Fingerprint::of("echo"),
+        reasoning: None,
     }
 }
 

@@ -56,7 +56,8 @@ fn try_chat(
     let config = read_config(folder).unwrap();
     let settings = json_file::read_optional(&folder.join("tokenizer_config.json")).unwrap();
     let source = TemplateSource { text: template.to_owned(), place: "chat_template.jinja".to_owned() };
-    let chat = Chat::new(folder, &config, Tokens::read(folder).unwrap(), source, &settings, date);
+    let chat =
+        Chat::new(folder, &config, Tokens::read(folder).unwrap(), source, &settings, date, &reasoning);
     (chat, config)
 }
 
@@ -117,7 +118,7 @@ fn special_tokens_in_text_of_users_are_ordinary_text() {
     for family in ["qwen2_5_vl", "qwen3_vl", "llava"] {
         let (folder, json) = golden(family);
         let config = read_config(&folder).unwrap();
-        let chat = Chat::read(&folder, &config, None).unwrap();
+        let chat = Chat::read(&folder, &config, None, &ReasoningConfig::default()).unwrap();
         let special: Vec<u32> =
             chat.tokens.special.iter().filter_map(|token| chat.tokens.id(token)).collect();
         let specials = |prompt: &Prompt| -> Vec<u32> {
@@ -385,7 +386,9 @@ fn changed(family: &str, without: &[&str], with: &[(&str, String)]) -> tempfile:
 
 fn read(dir: &tempfile::TempDir) -> Result<(Chat, ModelConfig), String> {
     let config = read_config(dir.path()).unwrap();
-    Chat::read(dir.path(), &config, None).map(|chat| (chat, config)).map_err(|error| error.to_string())
+    Chat::read(dir.path(), &config, None, &ReasoningConfig::default())
+        .map(|chat| (chat, config))
+        .map_err(|error| error.to_string())
 }
 
 /// The order of transformers 5.24's processors, then that of its tokenizers.
@@ -530,7 +533,7 @@ fn hostile_tokenizers_are_errors() {
 fn text_that_no_context_holds_is_refused_before_any_work() {
     let (folder, _) = golden("llava");
     let config = read_config(&folder).unwrap();
-    let chat = Chat::read(&folder, &config, None).unwrap();
+    let chat = Chat::read(&folder, &config, None, &ReasoningConfig::default()).unwrap();
     let prompt = Prompt::text("word ".repeat(3 << 20));
     let error = chat.render(&prompt, |frames| config.layout(frames)).unwrap_err();
     assert!(matches!(&error, crate::error::TorchError::Prompt(text) if text.contains("bytes")), "{error}");
