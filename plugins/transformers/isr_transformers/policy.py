@@ -38,7 +38,9 @@ class Transformers(Policy):
         self.micro_batch = settings.training.micro_batch
         self.checkpoint, self.cache = checkpoint, ByteCache(settings.cache_mb << 20)
         self.loaded = LoadedModel(settings)
-        self.prompts = Prompts(self.loaded, self.cache)
+        self.prompts = Prompts(self.loaded, self.cache, settings.reasoning)
+        self.reasoning = self.prompts.reasoning
+        self.chosen_reasoning = settings.reasoning != "auto"
         self.engine = Engine(self.loaded, self.cache)
         self.decoder = Decoder(self.engine, self.prompts, settings.batch)
         self.trainer = Trainer(self.loaded, settings.training, self.engine, self.prompts)
@@ -49,7 +51,10 @@ class Transformers(Policy):
         template = hashlib.sha256(str(self.prompts.processor.chat_template).encode()).hexdigest()
         lora = self.loaded.adapted and sorted(
             (it.r, it.lora_alpha, it.use_rslora) for it in self.loaded.adapted.peft_config.values())
-        return f"{self.loaded.dtype} {self.loaded.net.config._attn_implementation} {template} {lora}"
+        # Empty as it was before reasoning was separated, where prompts open none and no setting chose.
+        known = self.chosen_reasoning or self.reasoning is not None and self.reasoning.opened
+        reasoning = f" {self.reasoning}" if known else ""
+        return f"{self.loaded.dtype} {self.loaded.net.config._attn_implementation} {template} {lora}{reasoning}"
 
     def fingerprint(self):
         return self.digest.text()
@@ -63,7 +68,8 @@ class Transformers(Policy):
     def score(self, request):
         ids = [self.prompts.answer_ids(it) for it in request.continuations]
         scores = self.engine.scores(self.prompts.render(request.prompt), ids)
-        return [Scored(own, logps.tolist()) for own, logps in zip(ids, scores)]
+        begin = [self.prompts.unscored(it) for it in request.continuations]
+        return [Scored(own[n:], logps[n:].tolist()) for own, logps, n in zip(ids, scores, begin)]
 
     def forward(self, sequences, step, seed):
         return [Scored(ids, logps) for ids, logps in self.trainer.forward(sequences, step, seed)]
