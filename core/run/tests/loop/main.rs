@@ -21,6 +21,7 @@ mod links;
 mod mix;
 mod processes;
 mod quarantine;
+mod reasoning;
 mod references;
 mod refusals;
 mod results;

@@ -10,7 +10,7 @@ use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request, StatusCode};
 use isr_api::{
     CheckpointKind, ComponentError, Fingerprint, FinishReason, Frames, FrozenPolicy, GenerateRequest,
-    Policy, PreferenceObjective, Progress, ProgressSender, Response, ScoreRequest, StepReport,
+    Policy, PreferenceObjective, Progress, ProgressSender, Reasoning, Response, ScoreRequest, StepReport,
     TokenLogProbs, TrainStep, VideoReader,
 };
 use isr_server::openai::{ServeOptions, Served, router};
@@ -63,8 +63,12 @@ impl Policy for Echo {
         }
         let _ = progress.send(Progress::Prompt { tokens: said.split_whitespace().count() });
         let answers: Vec<Response> =
-            (0..request.n).map(|index| response(&format!("{index}: {said}"))).collect();
+            (0..request.n).map(|index| reasoned(response(&format!("{index}: {said}")))).collect();
         for (answer, response) in answers.iter().enumerate() {
+            if let Some(reasoning) = &response.reasoning {
+                let text = reasoning.text[..2].to_owned();
+                let _ = progress.send(Progress::Reasoning { answer, text });
+            }
             let half = response.text.len() / 2;
             let text = response.text[..half].to_owned();
             let _ = progress.send(Progress::Text { answer, text });
@@ -100,6 +104,13 @@ impl Policy for Echo {
     async fn load(&self, _: &Path, _: CheckpointKind) -> Result<(), ComponentError> {
         Ok(())
     }
+}
+
+/// A response whose first two tokens are reasoning, if it was asked to reason.
+fn reasoned(response: Response) -> Response {
+    let reasons = response.text.contains("reason");
+    let reasoning = Reasoning { text: "let me see".to_owned(), tokens: 2 };
+    Response { reasoning: reasons.then_some(reasoning), ..response }
 }
 
 fn response(text: &str) -> Response {

@@ -10,7 +10,9 @@ use isr_api::messages::{
     RequirementsMessage, SampleMessage, ScoreMessage, ScoredMessage, ValueMessage, VideoInfo, ViewMessage,
     VoteMessage, names,
 };
-use isr_api::{Continuation, FinishReason, Reasoning, Response, Role, Sampling, TokenLogProbs, View, VisualContext};
+use isr_api::{
+    Continuation, FinishReason, Reasoning, Response, Role, Sampling, TokenLogProbs, View, VisualContext,
+};
 use serde_json::{Value, json};
 
 /// Prints what the package reads and writes: fields of its dataclasses, keys of its messages, its names.

@@ -530,4 +530,6 @@ fn text_len(part: &Part) -> usize {
 }
 
 #[cfg(test)]
+mod reasoning_tests;
+#[cfg(test)]
 mod tests;

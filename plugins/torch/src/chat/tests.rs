@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use isr_api::{Continuation, Frames, Prompt, VideoInput};
 
+use super::reasoning::ReasoningConfig;
 use super::source::TemplateSource;
 use super::tokens::Tokens;
 use super::{Chat, Rendered};
@@ -36,7 +37,7 @@ const LLAVA: &str = "{% for message in messages %}{% if message['role'] == 'syst
     {% endgeneration %}{% endfor %}{% endif %}{% endfor %}{% if add_generation_prompt %}{{ 'ASSISTANT:' }}\
     {% endif %}";
 
-fn golden(family: &str) -> (PathBuf, serde_json::Value) {
+pub(super) fn golden(family: &str) -> (PathBuf, serde_json::Value) {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden");
     let text = std::fs::read_to_string(folder.join(format!("{family}.json"))).unwrap();
     (folder.join(format!("tiny_{family}")), serde_json::from_str(&text).unwrap())
@@ -53,11 +54,20 @@ fn try_chat(
     template: &str,
     date: Option<&str>,
 ) -> (crate::error::Result<Chat>, ModelConfig) {
+    reasoning_chat(folder, template, date, &ReasoningConfig::default())
+}
+
+pub(super) fn reasoning_chat(
+    folder: &Path,
+    template: &str,
+    date: Option<&str>,
+    reasoning: &ReasoningConfig,
+) -> (crate::error::Result<Chat>, ModelConfig) {
     let config = read_config(folder).unwrap();
     let settings = json_file::read_optional(&folder.join("tokenizer_config.json")).unwrap();
     let source = TemplateSource { text: template.to_owned(), place: "chat_template.jinja".to_owned() };
     let chat =
-        Chat::new(folder, &config, Tokens::read(folder).unwrap(), source, &settings, date, &reasoning);
+        Chat::new(folder, &config, Tokens::read(folder).unwrap(), source, &settings, date, reasoning);
     (chat, config)
 }
 
@@ -339,17 +349,6 @@ fn hostile_templates_are_errors() {
         }
     });
     assert_eq!(wrong.collect::<Vec<_>>(), Vec::<String>::new());
-}
-
-#[test]
-fn a_template_that_opens_a_text_of_reasoning_is_refused() {
-    let folder = golden("qwen3_vl").0;
-    let template = "{% for m in messages %}{{ m.content[0].text }}{% endfor %}{% if add_generation_prompt %}\
-        <|im_start|>assistant\n<think>\n{% endif %}";
-    let error = try_chat(&folder, template, None).0.map(|_| ()).unwrap_err().to_string();
-    assert!(error.contains("opens `<think>`") && error.contains("Instruct"), "{error}");
-    let closed = template.replace("<think>\n", "<think>\n\n</think>\n\n");
-    assert!(try_chat(&folder, &closed, None).0.is_ok());
 }
 
 /// The turn of LLaVA-OneVision's template begins `assistant \n`, its generation prompt `assistant\n`.
