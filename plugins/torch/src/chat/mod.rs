@@ -429,16 +429,19 @@ impl Chat {
     /// Returns the text of an assistant's turn as it follows the rendered prompt.
     fn turn(&self, prompt: &Rendered, answer: &str) -> Result<String> {
         let full = self.template.render(&answered(&prompt.messages, answer), false)?;
+        let closed = |turn: String| match &self.reasoning {
+            Some(reasoning) => reasoning.closed(&prompt.text, turn),
+            None => turn,
+        };
         if let Some(turn) = full.strip_prefix(&prompt.text) {
-            return Ok(turn.to_owned());
+            return Ok(closed(turn.to_owned()));
         }
         // The turn of a conversation may begin in another way than the generation prompt, as in LLaVA-OneVision. What
         // follows the generation prompt is then the answer and what the template writes behind it.
         let outline = self.template.render(&answered(&prompt.messages, stops::ANSWER), false)?;
         let written = outline.rsplit_once(stops::ANSWER).and_then(|(head, tail)| {
             let written = full.strip_prefix(head)?.strip_suffix(tail)?;
-            let turn = format!("{written}{tail}");
-            Some(self.reasoning.as_ref().map_or(turn.clone(), |own| own.closed(&prompt.text, turn)))
+            Some(closed(format!("{written}{tail}")))
         });
         written.ok_or_else(|| {
             let text =
@@ -494,12 +497,13 @@ impl Chat {
                 Role::User => ("user", &self.reserved),
                 Role::Assistant => ("assistant", &self.reserved_of_assistant),
             };
-            let earlier = |text| match &self.reasoning {
-                Some(turn) if message.role == Role::Assistant => turn.answer_of(text),
-                _ => text,
-            };
+            // Earlier turns have no reasoning.
+            let reasoning = self.reasoning.as_ref().filter(|_| message.role == Role::Assistant);
             let part = |part: &Part| match part {
-                Part::Text(text) => json!({ "type": "text", "text": marked(earlier(text), reserved) }),
+                Part::Text(text) => {
+                    let text = reasoning.map_or(text.as_str(), |turn| turn.answer_of(text));
+                    json!({ "type": "text", "text": marked(text, reserved) })
+                }
                 Part::Video(_) => json!({ "type": self.content_type }),
             };
             let parts: Vec<Value> = message.parts.iter().map(part).collect();

@@ -33,8 +33,8 @@ use std::thread::JoinHandle;
 use fused::FusedBatch;
 use group::{DecodeGroup, QueuedRequest};
 use isr_api::{
-    CheckpointKind, Fingerprint, GenerateRequest, PreferenceObjective, ProgressSender, Prompt, Response,
-    ScoreRequest, StepReport, TokenLogProbs, TrainStep,
+    CheckpointKind, Fingerprint, GenerateRequest, PreferenceObjective, ProgressSender, Prompt,
+    ReasoningFormat, Response, ScoreRequest, StepReport, TokenLogProbs, TrainStep,
 };
 use tokio::sync::oneshot;
 

@@ -11,8 +11,8 @@ use std::path::Path;
 use isr_api::Frames;
 use serde::Serialize;
 
-use crate::chat::Chat;
 pub use crate::chat::ChatSummary;
+use crate::chat::{Chat, ReasoningConfig};
 use crate::device::Precision;
 use crate::error::{Result, TorchError};
 use crate::lora::{AdapterSummary, summary};
@@ -132,11 +132,10 @@ pub fn inspect(model: &Path, given: &InspectConfig) -> Result<Inspection> {
     let active_parameters = experts.map(|experts| parameters - experts.idle(in_experts));
     let visual = visual_tokens(&config, given)?;
     let sequence = visual.saturating_add(given.tokens);
-    let (chat, chat_error) =
-        match Chat::read(&paths.base, &config, None, &crate::chat::ReasoningConfig::default()) {
-            Ok(chat) => (Some(chat.summary()), None),
-            Err(error) => (None, Some(error.to_string())),
-        };
+    let (chat, chat_error) = match Chat::read(&paths.base, &config, None, &ReasoningConfig::default()) {
+        Ok(chat) => (Some(chat.summary()), None),
+        Err(error) => (None, Some(error.to_string())),
+    };
     let family = config.source["model_type"].as_str();
     Ok(Inspection {
         family: family.ok_or_else(|| TorchError::checkpoint(model, "has no model_type"))?.to_owned(),
