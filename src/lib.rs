@@ -68,10 +68,11 @@ pub use isr_api::{
     FingerprintBuilder, FinishReason, Frames, FrozenPolicy, GenerateRequest, Granularity, Judge, JudgeCase,
     Kind, LabelledSample, Manifest, Message, ObjectiveBatch, ObjectiveValue, Observer, Orders, Part,
     Policy, Preference, PreferenceObjective, Preferences, ProcessGroup, Progress, ProgressSender, Prompt,
-    PromptedTarget, Requirements, Response, RetrospectionCase, Retrospector, Role, Sample, SampleId,
-    SampleSource, Sampling, ScoreRequest, Selection, Stage, StepReport, Streams, Target, TokenLogProbs,
-    TrainExample, TrainStep, Turn, UnusableRow, Verdict, VideoEncoder, VideoInput, VideoReader, View,
-    ViewLogProbs, VisualContext, VisualFeatures, Vote, records, video_key,
+    PromptedTarget, Reasoning, ReasoningFormat, ReasoningMarkers, Requirements, Response,
+    RetrospectionCase, Retrospector, Role, Sample, SampleId, SampleSource, Sampling, ScoreRequest,
+    Selection, Stage, StepReport, Streams, Target, TokenLogProbs, TrainExample, TrainStep, Turn,
+    UnusableRow, Verdict, VideoEncoder, VideoInput, VideoReader, View, ViewLogProbs, VisualContext,
+    VisualFeatures, Vote, records, video_key,
 };
 pub use isr_config::{self as config, plugin, register, register_loader, registry};
 #[cfg(feature = "data")]

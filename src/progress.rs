@@ -272,6 +272,7 @@ mod tests {
             quarantined: Default::default(),
             policy: Fingerprint::of("p"),
             response_tokens: 3.0,
+            reasoning: None,
             contexts: Default::default(),
             judge: Default::default(),
             pairs: Default::default(),

@@ -33,6 +33,10 @@ pub(super) struct ExportArgs {
     /// Write a pair of every verdict, those that selection dropped too
     #[arg(long)]
     unselected: bool,
+    /// Write answers with the reasoning that was sampled before them: `reasoning_content` of the assistant's message for
+    /// `trl`, `<think> ... </think>` before the answer for others
+    #[arg(long)]
+    reasoning: bool,
     /// Where the run's relative video paths start: the folder that it was started in
     #[arg(long, value_name = "DIR", default_value = ".")]
     video_root: PathBuf,
@@ -50,6 +54,7 @@ impl ExportArgs {
             format: format.unwrap_or(Format::LlavaHound),
             iteration: self.iteration,
             unselected: self.unselected,
+            reasoning: self.reasoning,
             video_root: self.video_root.clone(),
         };
         let frames = self.frames.as_deref();

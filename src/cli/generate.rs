@@ -85,13 +85,16 @@ impl GenerateArgs {
         if !self.json {
             return response.text.clone();
         }
-        let Response { text, token_ids, logprobs, finish_reason, .. } = response;
-        let object = json!({
+        let Response { text, token_ids, logprobs, finish_reason, reasoning, .. } = response;
+        let mut object = json!({
             "text": text,
             "token_ids": token_ids,
             "logprobs": logprobs,
             "finish_reason": finish_reason,
         });
+        if let Some(reasoning) = reasoning {
+            object["reasoning"] = json!(reasoning);
+        }
         object.to_string()
     }
 }

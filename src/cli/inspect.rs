@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
-use isr_api::Error;
+use isr_api::{Error, ReasoningFormat};
 use isr_dpo::{InspectConfig, Inspection, inspect};
 
 use super::output::{print, print_line};
@@ -155,6 +155,10 @@ impl InspectArgs {
             line("chat template", format!("{}{}", chat.template, date.unwrap_or_default()));
             line("answers end at", chat.stop_tokens.join(", "));
             line("  scored with", chat.answer_end.clone());
+            if let Some(ReasoningFormat { markers, opened }) = &chat.reasoning {
+                let place = if *opened { ", opened by the prompt" } else { "" };
+                line("  reasoning", format!("{} to {}{place}", markers.open, markers.close));
+            }
         }
         if let Some(prompt) = &found.prompt {
             line("prompt", format!("{prompt:?}"));

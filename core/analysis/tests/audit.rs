@@ -50,6 +50,7 @@ fn answers(index: usize, first_is_longer: bool) -> ResponseRecord {
         text,
         finish_reason: FinishReason::Stop,
         policy: Fingerprint::of("policy"),
+        reasoning: None,
     };
     ResponseRecord {
         sample: sample(index),

@@ -52,7 +52,7 @@ fn run() -> TempDir {
 }
 
 fn export(format: Format) -> Export {
-    Export { format, iteration: None, unselected: false, video_root: "/data".into() }
+    Export { format, iteration: None, unselected: false, reasoning: false, video_root: "/data".into() }
 }
 
 fn rows(path: &Path) -> Vec<Value> {
@@ -246,4 +246,36 @@ fn pairs_of_drawn_frames_have_those_of_their_iteration() {
         reader.next_frame(&mut pixel).unwrap();
         assert_eq!(pixel, [iteration; 3]);
     }
+}
+
+#[test]
+fn reasoning_is_exported_where_it_is_asked_for() {
+    let run = run();
+    let path = run.path().join("iteration-01/responses.jsonl");
+    let text = fs::read_to_string(&path).unwrap();
+    let with =
+        text.replacen(r#""text":"red""#, r#""text":"red","reasoning":{"text":"a bar","tokens":1}"#, 1);
+    assert_ne!(text, with);
+    fs::write(&path, with).unwrap();
+    let out = run.path().join("out.jsonl");
+    let row = |format, reasoning, unselected| {
+        let export = Export { iteration: Some(1), reasoning, unselected, ..export(format) };
+        export.write(run.path(), &out, None).unwrap();
+        rows(&out).remove(0)
+    };
+    for unselected in [false, true] {
+        let trl = row(Format::Trl, true, unselected);
+        let chosen = json!([{"role": "assistant", "content": "red", "reasoning_content": "a bar"}]);
+        assert_eq!(trl["chosen"], chosen);
+        assert_eq!(trl["rejected"], json!([{"role": "assistant", "content": "blue"}]));
+        assert_eq!(
+            row(Format::Trl, false, unselected)["chosen"],
+            json!([{"role": "assistant", "content": "red"}])
+        );
+    }
+    let inline = "<think>\na bar\n</think>\n\nred";
+    assert_eq!(row(Format::MsSwift, true, false)["messages"][1]["content"], inline);
+    assert_eq!(row(Format::LlamaFactory, true, false)["chosen"]["value"], inline);
+    let hound = row(Format::LlavaHound, true, false);
+    assert_eq!((&hound["chosen"], &hound["rejected"]), (&inline.into(), &"blue".into()));
 }

@@ -152,6 +152,7 @@ async fn an_export_awaited_on_one_thread_writes_the_frames_that_the_run_saw() {
         format: Format::Trl,
         iteration: Some(1),
         unselected: false,
+        reasoning: false,
         video_root: root.path().to_owned(),
     };
     let exported = write_export(&run, &export, &out, Some(&pictures)).await.unwrap();

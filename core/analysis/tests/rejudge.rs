@@ -116,6 +116,7 @@ fn run(videos: &[&str]) -> TempDir {
             logprobs: vec![-1.0],
             finish_reason: FinishReason::Stop,
             policy: Fingerprint::of(weights),
+            reasoning: None,
         };
         journal(
             &dir,

@@ -27,6 +27,7 @@ mod preferences;
 mod process_group;
 mod prompt;
 mod random;
+mod reasoning;
 pub mod records;
 mod response;
 mod retrospector;
@@ -56,7 +57,10 @@ pub use preferences::{Preference, Preferences, UnusableRow};
 pub use process_group::{ProcessGroup, SingleProcess};
 pub use prompt::{Message, Part, Prompt, Role, Turn};
 pub use random::Streams;
-pub use response::{FinishReason, Response, Sampling, without_reasoning};
+pub use reasoning::{
+    ReasonedText, Reasoning, ReasoningFormat, ReasoningMarkers, partial_end, without_reasoning,
+};
+pub use response::{FinishReason, Response, Sampling};
 pub use retrospector::{RetrospectionCase, Retrospector, VisualContext};
 pub use sample::{LabelledSample, Sample, SampleId};
 pub use sampler::Sampler;

@@ -13,6 +13,7 @@ use crate::error::ComponentError;
 use crate::fingerprint::Fingerprint;
 use crate::objective::{PreferenceObjective, View};
 use crate::prompt::Prompt;
+use crate::reasoning::ReasoningFormat;
 use crate::response::{Response, Sampling};
 
 /// A request for `n` responses to one prompt.
@@ -37,7 +38,14 @@ pub enum Progress {
         /// Length of the prompt in the model's context: text tokens and visual tokens.
         tokens: usize,
     },
-    /// The next piece of a response. The concatenated pieces are a prefix of its final text.
+    /// The next piece of a response's reasoning. The concatenated pieces are a prefix of its final text.
+    Reasoning {
+        /// Index of the response, below `n`.
+        answer: usize,
+        /// The piece; never empty.
+        text: String,
+    },
+    /// The next piece of a response's answer. The concatenated pieces are a prefix of its final text.
     Text {
         /// Index of the response, below `n`.
         answer: usize,
@@ -53,9 +61,11 @@ pub type ProgressSender = UnboundedSender<Progress>;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Continuation {
-    /// A complete assistant turn, as text: scored with its end-of-turn token.
+    /// A complete assistant turn, as text: scored with its end-of-turn token, and with an empty reasoning where the chat
+    /// template writes one before an answer.
     Answer(String),
-    /// The beginning of an assistant turn, as text: scored without an end-of-turn token.
+    /// The beginning of an answer, as text: scored without an end-of-turn token, and behind an empty reasoning, which is no
+    /// part of the score, where the chat template writes one before an answer.
     #[serde(rename = "opening")]
     Prefix(String),
     /// Token ids, scored as they are.
@@ -227,6 +237,8 @@ pub enum CheckpointKind {
 /// The video large multimodal model that is aligned.
 ///
 /// # Contract
+/// - Reasoning: what a model writes before its answer is part of a response's tokens and log-probs, and no part of its text
+///   ([`Response::reasoning`]).
 /// - Batching: each method takes one request, and is called concurrently. The policy batches waiting requests.
 ///   Results do not depend on what else is in the batch.
 /// - Determinism: `generate` with the same weights, prompt, sampling and seed returns the same tokens; on a CPU
@@ -279,6 +291,13 @@ pub trait Policy: Send + Sync {
     /// policy needs an encoder of the config or its own.
     fn reads_frames(&self) -> bool {
         false
+    }
+
+    /// Returns the form in which the policy writes reasoning before answers, which its responses are
+    /// [separated](ReasoningFormat::separate) by; `None` if it writes none. A [`Sampler`](crate::Sampler) asks for it.
+    /// Default: `None`.
+    fn reasoning_format(&self) -> Option<ReasoningFormat> {
+        None
     }
 
     /// Returns whether the policies of a [process group](crate::ProcessGroup) take each training step together: each is

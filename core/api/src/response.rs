@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::fingerprint::Fingerprint;
 use crate::policy::check_log_probs;
+use crate::reasoning::Reasoning;
 
 /// The reason why generation ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,9 +20,9 @@ pub enum FinishReason {
 /// One response sampled from the policy.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Response {
-    /// Decoded text, without special tokens.
+    /// Decoded text of the answer, without special tokens and without the [`reasoning`](Self::reasoning) before it.
     pub text: String,
-    /// Sampled tokens, including the end-of-turn token if the model produced it.
+    /// Sampled tokens, reasoning included, and the end-of-turn token if the model produced it.
     pub token_ids: Vec<u32>,
     /// Natural-log probability of each token under the policy that sampled it, at temperature 1 and without
     /// truncation (top-k, top-p), whatever the sampling parameters. They serve as reference log-probs in
@@ -31,15 +32,53 @@ pub struct Response {
     pub finish_reason: FinishReason,
     /// Fingerprint of the policy that sampled it.
     pub policy: Fingerprint,
+    /// What the model wrote before its answer, as between `<think>` and `</think>`; absent from JSON if there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reasoning: Option<Reasoning>,
 }
 
 impl Response {
-    /// Checks that there is one log-prob a token, a finite number of at most 0 but for rounding.
+    /// Checks that there is one log-prob a token, a finite number of at most 0 but for rounding, and that reasoning has no
+    /// more tokens than the response.
     ///
     /// # Errors
     /// What is wrong, as the end of a sentence: `has 3 log-probs for 4 tokens`.
     pub fn check(&self) -> Result<(), String> {
-        check_log_probs(&self.token_ids, &self.logprobs)
+        let tokens = self.token_ids.len();
+        match self.reasoning.as_ref().filter(|reasoning| reasoning.tokens > tokens) {
+            Some(Reasoning { tokens: reasoned, .. }) => {
+                Err(format!("has {reasoned} tokens of reasoning among {tokens}"))
+            }
+            None => check_log_probs(&self.token_ids, &self.logprobs),
+        }
+    }
+
+    /// Returns the number of tokens behind the reasoning, the end-of-turn token included.
+    pub fn answer_tokens(&self) -> usize {
+        self.token_ids.len() - self.reasoned_tokens()
+    }
+
+    /// Returns whether the model reasoned and gave no answer, as where the length limit ended its reasoning.
+    pub fn is_unanswered(&self) -> bool {
+        self.reasoning.is_some() && self.text.trim().is_empty()
+    }
+
+    /// Returns the answer without its reasoning, its text and its tokens: what judges and selections are shown.
+    #[must_use]
+    pub fn answer_alone(&self) -> Self {
+        let begin = self.reasoned_tokens();
+        Self {
+            text: self.text.clone(),
+            token_ids: self.token_ids[begin..].to_vec(),
+            logprobs: self.logprobs[begin.min(self.logprobs.len())..].to_vec(),
+            finish_reason: self.finish_reason,
+            policy: self.policy.clone(),
+            reasoning: None,
+        }
+    }
+
+    fn reasoned_tokens(&self) -> usize {
+        self.reasoning.as_ref().map_or(0, |reasoning| reasoning.tokens).min(self.token_ids.len())
     }
 }
 
@@ -90,28 +129,5 @@ impl Sampling {
             return Err("stop has an empty string, which would end every answer at once".to_owned());
         }
         Ok(())
-    }
-}
-
-/// Returns the part of a reply behind its reasoning (`</think>`), which is no part of the answer; `None` if the
-/// reasoning does not end.
-pub fn without_reasoning(reply: &str) -> Option<&str> {
-    match reply.rsplit_once("</think>") {
-        Some((_, answer)) => Some(answer),
-        None => (!reply.trim_start().starts_with("<think>")).then_some(reply),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_what_follows_the_reasoning_is_read() {
-        assert_eq!(without_reasoning("A"), Some("A"));
-        assert_eq!(without_reasoning("<think>A? No.</think>\nB"), Some("\nB"));
-        // Templates that open the reasoning themselves.
-        assert_eq!(without_reasoning("A? No.</think>B"), Some("B"));
-        assert_eq!(without_reasoning(" <think>A it is, or B"), None);
     }
 }

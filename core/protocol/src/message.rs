@@ -156,6 +156,13 @@ pub enum Told {
         /// The piece.
         text: String,
     },
+    /// The next piece of an answer's reasoning.
+    Reasoning {
+        /// Index of the answer, below the call's `n`.
+        answer: usize,
+        /// The piece.
+        reasoning: String,
+    },
     /// The prompt was tokenised.
     Prompt {
         /// Its length in tokens, those of videos included.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use isr_api::{
-    CheckpointKind, ComponentError, Fingerprint, GenerateRequest, Policy, PreferenceObjective, Response,
-    Sampler, ScoreRequest, StepReport, TokenLogProbs, TrainStep, VideoEncoder,
+    CheckpointKind, ComponentError, Fingerprint, GenerateRequest, Policy, PreferenceObjective,
+    ReasoningFormat, Response, Sampler, ScoreRequest, StepReport, TokenLogProbs, TrainStep, VideoEncoder,
 };
 use tokio::sync::{RwLock, RwLockReadGuard};
 
@@ -87,6 +87,10 @@ impl Policy for SampledPolicy {
         self.policy.trains_in_parallel()
     }
 
+    fn reasoning_format(&self) -> Option<ReasoningFormat> {
+        self.policy.reasoning_format()
+    }
+
     async fn generate(&self, request: GenerateRequest) -> Result<Vec<Response>, ComponentError> {
         let held = self.current().await?;
         let Some(weights) = &*held else {
@@ -156,7 +160,10 @@ mod tests {
             self.under_way.fetch_sub(1, Ordering::SeqCst);
             let (token_ids, logprobs) = (vec![7], self.logprobs.clone());
             let (text, finish_reason) = (updates.to_string(), FinishReason::Stop);
-            Ok(vec![Response { text, token_ids, logprobs, finish_reason, policy }; request.n])
+            Ok(vec![
+                Response { text, token_ids, logprobs, finish_reason, policy, reasoning: None };
+                request.n
+            ])
         }
     }
 

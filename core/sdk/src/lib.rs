@@ -85,10 +85,10 @@ pub use isr_api::{
     BuildContext, Cause, CheckpointKind, Component, ComponentError, Continuation, FeatureType, Fingerprint,
     FingerprintBuilder, FinishReason, Frames, FrozenPolicy, GenerateRequest, Granularity, Judge, JudgeCase,
     Kind, Manifest, Message, ObjectiveBatch, ObjectiveValue, Orders, Part, Policy, PreferenceObjective,
-    Progress, ProgressSender, Prompt, PromptedTarget, Requirements, Response, RetrospectionCase,
-    Retrospector, Role, SampleId, Sampling, ScoreRequest, StepReport, Streams, Target, TokenLogProbs,
-    TrainExample, TrainStep, Verdict, VideoEncoder, VideoInput, View, ViewLogProbs, VisualContext,
-    VisualFeatures, Vote, video_key,
+    Progress, ProgressSender, Prompt, PromptedTarget, Reasoning, ReasoningFormat, Requirements, Response,
+    RetrospectionCase, Retrospector, Role, SampleId, Sampling, ScoreRequest, StepReport, Streams, Target,
+    TokenLogProbs, TrainExample, TrainStep, Verdict, VideoEncoder, VideoInput, View, ViewLogProbs,
+    VisualContext, VisualFeatures, Vote, video_key,
 };
 pub use tracing;
 

@@ -1,5 +1,6 @@
 //! A deterministic, trainable policy of two numbers.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,8 +8,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use isr_api::{
     CheckpointKind, ComponentError, Continuation, Fingerprint, FinishReason, FrozenPolicy, GenerateRequest,
-    Granularity, ObjectiveBatch, Policy, PreferenceObjective, Progress, ProgressSender, Prompt, Response,
-    ScoreRequest, StepReport, Streams, TokenLogProbs, TrainExample, TrainStep, ViewLogProbs,
+    Granularity, ObjectiveBatch, Policy, PreferenceObjective, Progress, ProgressSender, Prompt,
+    ReasoningFormat, Response, ScoreRequest, StepReport, Streams, TokenLogProbs, TrainExample, TrainStep,
+    ViewLogProbs,
 };
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +25,7 @@ type Replies = Box<dyn Fn(&GenerateRequest, u64) -> String + Send + Sync>;
 /// a closure and do not depend on the weight.
 pub struct FakePolicy {
     replies: Replies,
+    reasoning: Option<ReasoningFormat>,
     state: Mutex<State>,
 }
 
@@ -53,7 +56,13 @@ impl Default for FakePolicy {
 impl FakePolicy {
     /// Replies with the closure's text for a request and a seed; the seed is 0 for greedy decoding.
     pub fn replying(replies: impl Fn(&GenerateRequest, u64) -> String + Send + Sync + 'static) -> Self {
-        Self { replies: Box::new(replies), state: Mutex::default() }
+        Self { replies: Box::new(replies), reasoning: None, state: Mutex::default() }
+    }
+
+    /// Separates what it replies by a format of reasoning.
+    #[must_use]
+    pub fn reasoning(self, format: ReasoningFormat) -> Self {
+        Self { reasoning: Some(format), ..self }
     }
 
     /// The inference-only handle that judges and retrospectors get.
@@ -76,7 +85,22 @@ impl FakePolicy {
         let token_ids = letters(&text);
         let logprobs = score(self.state().weight, &request.prompt, &token_ids).0;
         let finish_reason = if longest.is_some() { FinishReason::Length } else { FinishReason::Stop };
-        Response { text, token_ids, logprobs, finish_reason, policy: self.fingerprint() }
+        let policy = self.fingerprint();
+        let whole = text.clone();
+        let response = Response { text, token_ids, logprobs, finish_reason, policy, reasoning: None };
+        match &self.reasoning {
+            Some(format) => separated(format, response, &whole),
+            None => response,
+        }
+    }
+}
+
+/// Separates a response of a token a character.
+fn separated(format: &ReasoningFormat, response: Response, whole: &str) -> Response {
+    let first = |count: usize| Ok::<String, Infallible>(whole.chars().take(count).collect());
+    match format.separate(response, first) {
+        Ok(response) => response,
+        Err(never) => match never {},
     }
 }
 
@@ -111,12 +135,16 @@ impl Policy for FakePolicy {
         Fingerprint::of_json(&*self.state())
     }
 
+    fn reasoning_format(&self) -> Option<ReasoningFormat> {
+        self.reasoning.clone()
+    }
+
     async fn generate(&self, request: GenerateRequest) -> Result<Vec<Response>, ComponentError> {
         require_prompt(&request.prompt)?;
         Ok((0..request.n).map(|index| self.answer(&request, index)).collect())
     }
 
-    /// Emits each answer as a single progress event.
+    /// Emits each reasoning and each answer as a single progress event.
     async fn generate_streaming(
         &self,
         request: GenerateRequest,
@@ -124,11 +152,15 @@ impl Policy for FakePolicy {
     ) -> Result<Vec<Response>, ComponentError> {
         let tokens = letters(&request.prompt.transcript()).len();
         let responses = self.generate(request).await?;
-        let whole = responses.iter().enumerate().filter(|(_, response)| !response.text.is_empty());
-        let text = whole.map(|(answer, response)| Progress::Text { answer, text: response.text.clone() });
-        for told in std::iter::once(Progress::Prompt { tokens }).chain(text) {
-            // The receiver may be dropped.
-            let _ = progress.send(told);
+        // The receiver may be dropped.
+        let _ = progress.send(Progress::Prompt { tokens });
+        for (answer, Response { text, reasoning, .. }) in responses.iter().enumerate() {
+            if let Some(reasoning) = reasoning.as_ref().filter(|it| !it.text.is_empty()) {
+                let _ = progress.send(Progress::Reasoning { answer, text: reasoning.text.clone() });
+            }
+            if !text.is_empty() {
+                let _ = progress.send(Progress::Text { answer, text: text.clone() });
+            }
         }
         Ok(responses)
     }

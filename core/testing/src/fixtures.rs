@@ -31,7 +31,14 @@ pub fn response(text: &str) -> Response {
     let token_ids: Vec<u32> = text.bytes().map(u32::from).collect();
     let logprobs = vec![-0.5; token_ids.len()];
     let policy = Fingerprint::of("contract");
-    Response { text: text.to_owned(), token_ids, logprobs, finish_reason: FinishReason::Stop, policy }
+    Response {
+        text: text.to_owned(),
+        token_ids,
+        logprobs,
+        finish_reason: FinishReason::Stop,
+        policy,
+        reasoning: None,
+    }
 }
 
 /// A visual context of [`scene`], of iteration 2.

@@ -80,6 +80,7 @@ fn told(dir: &Path, left_out: usize, tell: &mut dyn FnMut(&Event<'_>)) -> usize 
         quarantined: BTreeMap::from([("judge".to_owned(), 8)]),
         policy: Fingerprint::of("policy"),
         response_tokens: 6.5,
+        reasoning: None,
         contexts: BTreeMap::new(),
         judge: JudgeSummary::default(),
         pairs: PairSummary::default(),

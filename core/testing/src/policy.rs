@@ -77,7 +77,11 @@ fn check_layout(answers: &[Response], request: &GenerateRequest, findings: &mut 
     findings.require(answers.len() == request.n, "answers", || {
         format!("{} answers for {}", answers.len(), request.n)
     });
-    for Response { token_ids, logprobs, .. } in answers {
+    for Response { token_ids, logprobs, reasoning, .. } in answers {
+        let reasoned = reasoning.as_ref().map_or(0, |reasoning| reasoning.tokens);
+        findings.require(reasoned <= token_ids.len(), "answers", || {
+            format!("{reasoned} tokens of reasoning among {}", token_ids.len())
+        });
         let (tokens, numbers) = (token_ids.len(), logprobs.len());
         findings.require(tokens == numbers && tokens <= request.sampling.max_new_tokens, "answers", || {
             format!(

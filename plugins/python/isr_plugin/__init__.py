@@ -22,12 +22,14 @@ from typing import Any, Dict, List, Optional
 from ._component import BadInput, Component, caught
 from ._policy import (Continuation, Encoder, GenerateRequest, Message, Policy, Response, Sampling, Scored, ScoreRequest,
                       Sequence)
+from ._reasoning import Reasoning, ReasoningFormat
 from ._video import Features, Video
 from ._wire import read, write
 
 __all__ = ["Assessment", "BadInput", "Context", "Continuation", "Data", "Demonstration", "Demonstrations", "Encoder",
            "Evaluator", "Features", "GenerateRequest", "Judge", "JudgeCase", "Message", "Objective", "Observer",
-           "Policy", "Preference", "Preferences", "Response", "RetrospectionCase", "Retrospector", "Sample", "Sampling",
+           "Policy", "Preference", "Preferences", "Reasoning", "ReasoningFormat", "Response", "RetrospectionCase",
+           "Retrospector", "Sample", "Sampling",
            "Scene", "ScoreRequest", "Scored", "Sequence", "Video", "View", "Vote", "log", "serve"]
 __version__ = "0.1.0"
 

@@ -1,5 +1,7 @@
 """Calls of policies and encoders."""
 
+import dataclasses
+
 from . import _policy
 from ._video import read_video, write_features
 
@@ -44,7 +46,9 @@ class Models:
         told = {"fingerprint": _policy.told_fingerprint(self.component)}
         if self.component.kind == "encoder":
             return {**told, "device_key": str(self.component.device_key)}
-        return {**told, "micro_batch": int(self.component.micro_batch), "encoder": None}
+        told.update(micro_batch=int(self.component.micro_batch), encoder=None)
+        reasoning = getattr(self.component, "reasoning", None)
+        return told if reasoning is None else {**told, "reasoning": dataclasses.asdict(reasoning)}
 
     def argument(self, call):
         """The request of a `generate` or a `score`."""

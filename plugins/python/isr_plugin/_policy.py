@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Callable, List, Optional, Union
 
 from ._component import Component, caught
+from ._reasoning import Reasoning, ReasoningFormat
 from ._video import Video, read_video
 from ._wire import CONTINUATIONS, FINISH_REASONS, read, write
 
@@ -15,12 +16,18 @@ LONGEST_FINGERPRINT = 200
 
 @dataclass
 class Response:
-    """An answer of the policy; `logprobs` has one number a token, under the policy that sampled it."""
+    """An answer of the policy; `logprobs` has one number a token, under the policy that sampled it. `text` is the answer alone;
+    tokens and log-probs are also those of `reasoning`, what the model wrote before it, if it did."""
     text: str
     token_ids: List[int]
     logprobs: List[float]
     finish_reason: str
     policy: str = ""
+    reasoning: Optional[Reasoning] = None
+
+    def __post_init__(self):
+        if isinstance(self.reasoning, dict):
+            self.reasoning = read(Reasoning, self.reasoning)
 
 
 @dataclass
@@ -63,6 +70,11 @@ class GenerateRequest:
         """Tells the next piece of an answer, where somebody waits for it. The pieces are a prefix of its text."""
         if self._tell is not None and text:
             self._tell({"answer": int(answer), "text": text})
+
+    def reasoning_progress(self, answer: int, text: str):
+        """Tells the next piece of an answer's reasoning. The pieces are a prefix of its text."""
+        if self._tell is not None and text:
+            self._tell({"answer": int(answer), "reasoning": text})
 
     def cancelled(self) -> bool:
         """Whether nobody waits for the answers any more: whatever is returned is dropped."""
@@ -118,6 +130,7 @@ class Policy(Component):
     """A model that answers, scores and is trained. Override the methods that raise NotImplementedError."""
     kind = "policy"
     micro_batch = 1  # examples of a training micro-batch, each of one sequence for each view; may be set in `setup`
+    reasoning: Optional[ReasoningFormat] = None  # how the model writes reasoning; may be set in `setup`
 
     def fingerprint(self) -> str:
         """A text of 1 to 200 characters that changes with the weights; cheap, once it was computed."""
@@ -226,7 +239,10 @@ def responses_message(method, request, responses, component):
         if not it.text.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in it.text):
             raise ValueError(f"{method} returned a text that is no Unicode: {it.text!r:.80}")
         token_ids, logprobs = _tokens(method, it)
-        told.append({"text": it.text, "token_ids": token_ids, "logprobs": logprobs, "finish_reason": it.finish_reason})
+        answer = {"text": it.text, "token_ids": token_ids, "logprobs": logprobs, "finish_reason": it.finish_reason}
+        if it.reasoning is not None:
+            answer["reasoning"] = {"text": it.reasoning.text, "tokens": int(it.reasoning.tokens)}
+        told.append(answer)
     policy = next((it.policy for it in responses if it.policy), own)
     return {"policy": policy, "prompt_tokens": request._prompt_tokens, "responses": told}
 

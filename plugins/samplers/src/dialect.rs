@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use isr_api::{ComponentError, Fingerprint, GenerateRequest};
+use isr_api::{ComponentError, Fingerprint, GenerateRequest, ReasoningFormat};
 use serde_json::Value;
 
 use crate::config::Media;
@@ -17,6 +17,8 @@ pub(crate) struct Weights {
     pub(crate) checkpoint: PathBuf,
     pub(crate) is_adapter: bool,
     pub(crate) fingerprint: Fingerprint,
+    /// How the policy writes reasoning.
+    pub(crate) reasoning: Option<ReasoningFormat>,
 }
 
 /// Requests in order, after which a server holds weights.
@@ -88,6 +90,7 @@ pub(crate) mod tests {
             checkpoint: "/w/isr-1".into(),
             is_adapter,
             fingerprint: Fingerprint::of("p"),
+            reasoning: None,
         }
     }
 }

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use futures::future::try_join_all;
 use isr_api::{
-    Cause, CheckpointKind, ComponentError, Fingerprint, GenerateRequest, Policy, Response, Sampler,
+    Cause, CheckpointKind, ComponentError, Fingerprint, GenerateRequest, Policy, ReasoningFormat, Response,
+    Sampler,
 };
 use isr_chat::{Answer, Endpoint};
 use isr_config::cache_dir;
@@ -231,7 +232,8 @@ impl ServerSampler {
         if !weights.is_adapter && !self.is_of(&completion, weights).await? {
             return Ok(Outcome::Lost("the server was restarted, and holds other weights".to_owned()));
         }
-        match completion.response(&weights.fingerprint, self.dialect.version()) {
+        match completion.response(&weights.fingerprint, self.dialect.version(), weights.reasoning.as_ref())
+        {
             Ok(Some(response)) => Ok(Outcome::Done(response)),
             Ok(None) => Ok(Outcome::Lost("the server gave the request up".to_owned())),
             Err(reason) => Err(self.failed(reason)),
@@ -274,8 +276,8 @@ impl Sampler for ServerSampler {
         fs::create_dir_all(&checkpoint).map_err(io)?;
         policy.save(&checkpoint, CheckpointKind::Model).await?;
         let is_adapter = checkpoint.join("adapter_config.json").exists();
-        let (served, fingerprint) = (Vec::new(), weights.clone());
-        let mut weights = Weights { name, served, checkpoint, is_adapter, fingerprint };
+        let (served, fingerprint, reasoning) = (Vec::new(), weights.clone(), policy.reasoning_format());
+        let mut weights = Weights { name, served, checkpoint, is_adapter, fingerprint, reasoning };
         self.establish(&weights, None).await?;
         for path in self.dialect.served() {
             weights.served.push(self.json(path).await?);

@@ -45,6 +45,7 @@ mod train;
 mod visual;
 
 pub use allocator::keep_freed_memory;
+pub use chat::{ReasoningConfig, ReasoningMode};
 pub use device::{Precision, PrecisionConfig};
 pub use encoder::{VisionTowerConfig, VisionTowerEncoder};
 pub use engine::Logits;

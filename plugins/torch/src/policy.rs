@@ -6,15 +6,15 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use isr_api::{
     BuildContext, Cause, CheckpointKind, Component, ComponentError, Fingerprint, GenerateRequest, Policy,
-    PreferenceObjective, ProgressSender, Prompt, Response, ScoreRequest, StepReport, TokenLogProbs,
-    TrainStep, VideoEncoder,
+    PreferenceObjective, ProgressSender, Prompt, ReasoningFormat, Response, ScoreRequest, StepReport,
+    TokenLogProbs, TrainStep, VideoEncoder,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tch::Device;
 
 use crate::capacity::Capacity;
-use crate::chat::{Chat, check_date};
+use crate::chat::{Chat, ReasoningConfig, check_date};
 use crate::checkpoint::Checkpoint;
 use crate::device::{PrecisionConfig, parse_device};
 use crate::device_clock;
@@ -80,6 +80,12 @@ pub struct TorchPolicyConfig {
     /// continued on another day has other prompts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template_date: Option<String>,
+    /// Reasoning that the model writes before its answers: `auto` for the markers that its chat template or tokenizer names, such
+    /// as `<think>`; `off` for none, so that all it writes is its answer; or markers, `{ open = "<think>", close =
+    /// "</think>" }`. Reasoning is sampled and trained on with the answer; judges, lengths, scorers and exports see the
+    /// answer alone. Default `auto`.
+    #[serde(default, skip_serializing_if = "ReasoningConfig::is_auto")]
+    pub reasoning: ReasoningConfig,
     /// Settings of training.
     #[serde(default)]
     pub training: TrainingConfig,
@@ -138,6 +144,7 @@ impl TorchPolicyConfig {
             shard_gb: default_shard_gb(),
             verify: false,
             template_date: None,
+            reasoning: ReasoningConfig::default(),
             training: TrainingConfig::default(),
         }
     }
@@ -186,7 +193,7 @@ impl TorchPolicyConfig {
                 "weights in 4 bits: this policy answers and scores; training needs policy.training.lora"
             );
         }
-        let chat = Chat::read(&paths.base, &model.config, self.template_date.as_deref())?;
+        let chat = Chat::read(&paths.base, &model.config, self.template_date.as_deref(), &self.reasoning)?;
         if let (Some(date), None) = (chat.date(), &self.template_date) {
             tracing::warn!(%date, "the chat template asks for the date; template_date fixes it, so that a run can be repeated");
         }
@@ -245,6 +252,7 @@ impl Component for TorchPolicyConfig {
         if let Some(date) = &self.template_date {
             check_date(date).map_err(|why| format!("template_date: {why}"))?;
         }
+        self.reasoning.check().map_err(|why| format!("reasoning {why}"))?;
         if !(self.shard_gb.is_finite() && self.shard_gb > 0.0) {
             return Err(format!("shard_gb is {}; it must be above 0", self.shard_gb));
         }
@@ -312,6 +320,10 @@ impl Policy for TorchPolicy {
         self.in_group
     }
 
+    fn reasoning_format(&self) -> Option<ReasoningFormat> {
+        self.engine.reasoning().cloned()
+    }
+
     async fn generate(&self, request: GenerateRequest) -> Result<Vec<Response>, ComponentError> {
         Ok(self.engine.call(|reply| Command::Generate(request, None, reply)).await?)
     }
@@ -364,6 +376,7 @@ mod tests {
             "precision",
             "prefix_cache_mb",
             "quantization",
+            "reasoning",
             "template_date",
         ] {
             assert_eq!(written.get(key), None, "{key}");

@@ -39,11 +39,11 @@ def pick(logits, uniform, sampling):
 class Answer:
     """An answer that is being sampled."""
 
-    def __init__(self, request, index, longest):
-        self.request, self.index, self.longest = request, index, longest
+    def __init__(self, request, index, longest, reasoning=None):
+        self.request, self.index, self.longest, self.reasoning = request, index, longest, reasoning
         self.uniform = uniform_numbers(request.seed, index, longest)
         self.ids, self.logprobs, self.text, self.reason = [], [], "", None
-        self.told = 0
+        self.told = [0, 0]  # letters of reasoning and of the answer
 
     def take(self, token, logprob, prompts):
         """Adds a token; sets the reason where it is the last one."""
@@ -69,12 +69,20 @@ class Answer:
             for stop in stops:
                 begun = [n for n in range(1, len(stop)) if self.text[:sure].endswith(stop[:n])]
                 sure -= max(begun, default=0)
-        if sure > self.told:
-            self.request.progress(self.index, self.text[self.told:sure])
-            self.told = sure
+        text = self.text[:sure]
+        parts = ("", text) if self.reasoning is None else self.reasoning.split_partial(text)
+        for n, (part, tell) in enumerate(zip(parts, (self.request.reasoning_progress, self.request.progress))):
+            if self.reasoning is not None and n == 1:
+                part = part.rstrip()  # which the whole answer may not have
+            if len(part) > self.told[n]:
+                tell(self.index, part[self.told[n]:])
+                self.told[n] = len(part)
 
-    def response(self):
-        return Response(self.text, self.ids, self.logprobs, self.reason)
+    def response(self, text_of):
+        response = Response(self.text, self.ids, self.logprobs, self.reason)
+        if self.reasoning is None:
+            return response
+        return self.reasoning.separate(response, lambda count: text_of(self.ids[:count]))
 
 
 class Decoder:
@@ -109,13 +117,14 @@ class Decoder:
     def responses(self, answers):
         if any(answer.reason is None for answer in answers):
             return BadInput("cancelled")
-        return [answer.response() for answer in answers]
+        return [answer.response(self.prompts.text) for answer in answers]
 
     def answers(self, request, rendered):
         room = request.sampling.max_new_tokens
         if self.prompts.limit is not None:
             room = min(room, self.prompts.limit - rendered.length)
-        return [Answer(request, index, room) for index in range(request.n)]
+        reasoning = self.prompts.behind(rendered)
+        return [Answer(request, index, room, reasoning) for index in range(request.n)]
 
     @torch.no_grad()
     def decode(self, group):

@@ -37,6 +37,7 @@ class Transformers(Policy):
             self.group.load(self.worker)
         for name in ("loaded", "cache", "prompts", "engine", "decoder", "trainer", "digest"):
             setattr(self, name, getattr(self.worker, name))
+        self.reasoning = self.prompts.reasoning
 
     def fingerprint(self):
         return self.digest.text() if self.group is None else self.group.fingerprint()

@@ -1,15 +1,19 @@
 """Messages to tokens and pixels by the model's own chat template and processor, and answers to tokens and back."""
 
 import copy
+import dataclasses
 from dataclasses import dataclass
 from typing import Any, Dict, List, Optional, Tuple
 
 import torch
-from isr_plugin import BadInput, Video, log
+from isr_plugin import BadInput, ReasoningFormat, Video, log
 
 from .vision_cache import CachedProcessor, video_key
 
 ANSWER = "isr answer"
+# Markers of reasoning that checkpoints are known to use.
+REASONING = (("<think>", "</think>"), ("<thinking>", "</thinking>"), ("<reasoning>", "</reasoning>"),
+             ("\u25c1think\u25b7", "\u25c1/think\u25b7"))
 VISION_PROCESSORS = ("video_processor", "image_processor")
 
 
@@ -28,7 +32,7 @@ class Rendered:
 class Prompts:
     """Renders prompts and answers of a model."""
 
-    def __init__(self, loaded, cache):
+    def __init__(self, loaded, cache, reasoning="auto"):
         self.processor = copy.copy(loaded.processor)
         self.tokenizer = getattr(self.processor, "tokenizer", None)
         if self.tokenizer is None or not getattr(self.processor, "chat_template", None):
@@ -43,6 +47,10 @@ class Prompts:
         self.vocabulary = loaded.net.get_input_embeddings().weight.shape[0]
         self.escapes = self.can_escape()
         self.stops = self.stop_ids(loaded.net.generation_config)
+        self.reasoning, self.empty = self.reasoning_of(reasoning)
+        markers = [] if self.reasoning is None else [self.reasoning.open, self.reasoning.close]
+        special = set(self.tokenizer.all_special_tokens) & set(markers)
+        self.shown = {self.tokenizer.convert_tokens_to_ids(it): it for it in special}
         self.lead, self.tail, self.end = self.turn()
 
     def can_escape(self):
@@ -64,12 +72,8 @@ class Prompts:
     def turn(self):
         """What the chat template writes before an answer, the text that an answer's first token is joined with, and the
         token that ends a turn."""
-        def text(*turns, ask=False):
-            content = [{"role": role, "content": [{"type": "text", "text": it}]} for role, it in turns]
-            return self.processor.apply_chat_template(content, add_generation_prompt=ask, tokenize=False)
-
-        asked = text(("user", "x"), ask=True)
-        told = text(("user", "x"), ("assistant", ANSWER), ("user", "y"))
+        asked = self.told(("user", "x"), ask=True)
+        told = self.told(("user", "x"), ("assistant", ANSWER), ("user", "y"))
         before, _, behind = told.rpartition(ANSWER)
         lead = before[len(asked):] if before.startswith(asked) and not before[len(asked):].strip() else ""
         added = {token.content: number for number, token in self.tokenizer.added_tokens_decoder.items()}
@@ -81,6 +85,44 @@ class Prompts:
         self.stops.add(end)
         cut = max((asked.rindex(token) + len(token) for token in added if token in asked), default=0)
         return lead, asked[cut:], end
+
+    def told(self, *turns, ask=False):
+        """A conversation as the chat template writes it."""
+        content = [{"role": role, "content": [{"type": "text", "text": it}]} for role, it in turns]
+        return self.processor.apply_chat_template(content, add_generation_prompt=ask, tokenize=False)
+
+    def reasoning_of(self, chosen):
+        """How the model writes reasoning, and the text of an empty one behind the prompt, where the chat template writes one
+        before an answer. Markers are those that the prompt opens, else that the template mentions, else that are tokens."""
+        asked = self.told(("user", "x"), ask=True)
+        template, vocabulary = str(self.processor.chat_template), self.tokenizer.get_vocab()
+
+        def opens(markers):
+            return markers[0] in asked and markers[1] not in asked[asked.rindex(markers[0]):]
+
+        if isinstance(chosen, dict):
+            found = chosen["open"], chosen["close"]
+        else:
+            ways = (opens, lambda markers: all(it in template for it in markers),
+                    lambda markers: all(it in vocabulary for it in markers))
+            found = next((it for way in ways for it in REASONING if way(it)), None)
+        if chosen == "off" or found is None:
+            return None, ""
+        format = ReasoningFormat(*found, opened=opens(found))
+        before = self.told(("user", "x"), ("assistant", ANSWER)).rpartition(ANSWER)[0]
+        if before.startswith(asked) and format.close in before[len(asked):]:
+            return format, before[len(asked):]
+        if not format.opened:
+            return format, ""
+        # As the templates of Qwen3 and GLM-4.5 write an empty one.
+        return format, f"\n{format.close}\n\n" if asked.endswith("\n") else f"{format.close}\n"
+
+    def behind(self, rendered):
+        """How answers to a prompt write reasoning: a template may open it for some conversations alone."""
+        if self.reasoning is None:
+            return None
+        end = self.shown_text(rendered.inputs["input_ids"][0, -16:].tolist()).rstrip()
+        return dataclasses.replace(self.reasoning, opened=end.endswith(self.reasoning.open))
 
     def render(self, messages) -> Rendered:
         """A prompt that an answer follows. BadInput where the model cannot take it."""
@@ -106,7 +148,8 @@ class Prompts:
         parts = []
         for part in message.parts:
             if isinstance(part, str):
-                parts.append({"type": "text", "text": part})
+                earlier = self.reasoning is not None and message.role == "assistant"
+                parts.append({"type": "text", "text": self.reasoning.answer_in(part) if earlier else part})
                 continue
             frames = torch.tensor(part.pixels()).permute(0, 3, 1, 2)
             if self.takes_videos:
@@ -130,10 +173,27 @@ class Prompts:
             if not all(0 <= token < self.vocabulary for token in ids):
                 raise BadInput(f"a token is not in the vocabulary of {self.vocabulary}: {max(ids)}")
         else:
-            ids = self.joined(continuation.text) + [self.end] * (continuation.kind == "answer")
+            ids = self.joined(self.reasoned(continuation.text)) + [self.end] * (continuation.kind == "answer")
         if not ids:
             raise BadInput(f"a continuation has no tokens: {continuation.text!r:.80}")
         return ids
+
+    def reasoned(self, text):
+        """An answer's text behind the prompt, with the reasoning that it has, or an empty one where the template writes one."""
+        split = self.reasoning and dataclasses.replace(self.reasoning, opened=self.reasoning.close in text).split(text)
+        if not split:
+            return self.empty + text
+        if not self.reasoning.opened or split[1] is None:
+            return text
+        return split[0] + self.empty + split[1]
+
+    def unscored(self, continuation) -> int:
+        """The number of a continuation's first tokens that are no part of its score: an opening's empty reasoning."""
+        if continuation.kind != "opening" or not self.empty:
+            return 0
+        whole, before = self.joined(self.reasoned(continuation.text)), self.joined(self.empty)
+        alike = next((n for n, (one, other) in enumerate(zip(whole, before)) if one != other), len(before))
+        return min(alike, len(whole) - 1)
 
     def joined(self, text):
         """The tokens of an answer's text behind the prompt, special tokens in it as plain text."""
@@ -141,12 +201,25 @@ class Prompts:
         return whole[len(before):] if whole[:len(before)] == before else self.plain(self.lead + text)
 
     def plain(self, text):
+        """The tokens of a text, in which none but markers of reasoning are special."""
+        for number, marker in self.shown.items():
+            if marker in text:
+                before, _, behind = text.partition(marker)
+                return [*self.plain(before), number, *self.plain(behind)]
         escaped = {"split_special_tokens": True} if self.tokenizer.is_fast else {}
         return self.tokenizer.encode(text, add_special_tokens=False, **escaped)
 
     def text(self, ids) -> str:
-        """The text of sampled tokens, without special tokens."""
-        return self.tokenizer.decode(ids, skip_special_tokens=True).removeprefix(self.lead)
+        """The text of sampled tokens, without special tokens but markers of reasoning."""
+        return self.shown_text(ids).removeprefix(self.lead)
+
+    def shown_text(self, ids) -> str:
+        parts, start = [], 0
+        for at, token in enumerate(ids if self.shown else []):
+            if token in self.shown:
+                parts += [self.tokenizer.decode(ids[start:at], skip_special_tokens=True), self.shown[token]]
+                start = at + 1
+        return "".join([*parts, self.tokenizer.decode(ids[start:], skip_special_tokens=True)])
 
 
 def metadata(video):

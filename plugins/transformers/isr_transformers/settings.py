@@ -97,6 +97,14 @@ class Settings:
     trust_remote_code: bool = setting(
         False, "Run the Python code that a checkpoint brings along. It has the rights of the user. Default false.",
         type="boolean")
+    reasoning: Union[str, Dict[str, str]] = setting(
+        "auto", "Reasoning that the model writes before its answers: `auto` for the markers that its chat template or tokenizer "
+        "names, such as `<think>`; `off` for none, so that all it writes is its answer; or markers, `{ open = \"<think>\", "
+        "close = \"</think>\" }`. Reasoning is sampled and trained on with the answer; judges, lengths, scorers and exports "
+        "see the answer alone. Default `auto`.",
+        anyOf=[{"enum": ["auto", "off"]},
+               {"type": "object", "properties": {name: {"type": "string", "minLength": 1} for name in ("open", "close")},
+                "required": ["open", "close"], "additionalProperties": False}])
     training: Training = setting(lambda: Training(), "Settings of training.")
 
 
@@ -133,9 +141,16 @@ def _checked(made, path):
         raise ValueError(f"{path}targets is {made.targets!r}; name layers in a list, or \"{ALL_LINEAR}\"")
     if isinstance(made, Training) and not (made.language_model or made.projector or made.tower):
         raise ValueError("training trains nothing: set language_model, projector or tower")
+    if isinstance(made, Settings) and made.reasoning not in ("auto", "off") and not _are_markers(made.reasoning):
+        raise ValueError(f"{path}reasoning is {made.reasoning!r}, not `auto`, `off` or two different texts `open` and `close`")
     if isinstance(made, Settings) and not made.model:
         raise ValueError("model is missing: a checkpoint folder or a hub name")
     return made
+
+
+def _are_markers(value):
+    return (isinstance(value, dict) and set(value) == {"open", "close"} and value["open"] != value["close"]
+            and all(isinstance(it, str) and it.strip() for it in value.values()))
 
 
 def _within(number, rules):

@@ -54,7 +54,7 @@ class Worker:
             torch.set_num_threads(max(cores // settings.processes, 1))
         self.loaded = LoadedModel(settings, self.rank)
         self.cache = ByteCache(settings.cache_mb << 20)
-        self.prompts = Prompts(self.loaded, self.cache)
+        self.prompts = Prompts(self.loaded, self.cache, settings.reasoning)
         if settings.processes == 1:
             self.build()
 
@@ -92,7 +92,11 @@ class Worker:
         template = hashlib.sha256(str(self.prompts.processor.chat_template).encode()).hexdigest()
         lora = self.loaded.adapted and sorted(
             (it.r, it.lora_alpha, it.use_rslora) for it in self.loaded.adapted.peft_config.values())
-        return f"{self.loaded.dtype} {self.loaded.net.config._attn_implementation} {template} {lora}"
+        # Empty as it was before reasoning was separated, where prompts open none and no setting chose.
+        reasoning = self.prompts.reasoning
+        known = self.settings.reasoning != "auto" or reasoning is not None and reasoning.opened
+        reasoning = f" {reasoning}" if known else ""
+        return f"{self.loaded.dtype} {self.loaded.net.config._attn_implementation} {template} {lora}{reasoning}"
 
     def inferred(self, work):
         """What a piece of work without gradients returns, together with the other processes."""
@@ -119,7 +123,9 @@ class Worker:
             rendered = self.prompts.render(request.prompt)
         except BadInput as error:
             return error
-        return [(own, logps.tolist()) for own, logps in zip(ids, self.engine.scores(rendered, ids))]
+        begin = [self.prompts.unscored(it) for it in request.continuations]
+        scores = self.engine.scores(rendered, ids)
+        return [(own[n:], logps[n:].tolist()) for own, logps, n in zip(ids, scores, begin)]
 
     def prepare(self, sequences):
         """Renders what `forward` takes; token ids of each sequence."""

@@ -158,3 +158,22 @@ def glm4v():
         vision_config={"depth": 2, "hidden_size": 32, "out_hidden_size": 64, "num_heads": 2, "intermediate_size": 48,
                        "image_size": 56}, **ids)
     return config, processor, ["<|endoftext|>", "<|user|>"]
+
+
+# What chat templates of reasoning models write: Qwen3-VL-Thinking opens the reasoning in the prompt and writes an empty one
+# before the last answer; GLM-4.1V-Thinking has one form of turns; InternVL3.5 is asked to reason by its system prompt.
+TURN = "{{% for m in messages %}}<|im_start|>{{{{ m['role'] }}}}\n{before}" + PARTS + "<|im_end|>\n{{% endfor %}}"
+EMPTY = "{% if m['role'] == 'assistant' and loop.last %}<think>\n\n</think>\n\n{% endif %}"
+ASKS = "{% if add_generation_prompt %}<|im_start|>assistant\nOPENING{% endif %}"
+
+
+def reasoning_template(before, opening):
+    return TURN.format(before=before, image="<|image_pad|>", video="<|video_pad|>") + ASKS.replace("OPENING", opening)
+
+
+REASONING = {
+    "opened": reasoning_template(EMPTY, "<think>\n"),
+    "hybrid": reasoning_template(EMPTY, ""),
+    "plain": reasoning_template("", "<think>"),
+    "none": reasoning_template("", ""),
+}

@@ -55,9 +55,10 @@ impl Asked {
         match self {
             Self::Loaded { model, policy, max_new_tokens } => {
                 let prompt = model.prompt(video, question).await?;
-                let said = policy.answer(prompt, Sampling::greedy(*max_new_tokens), 0).await?.text;
+                let said = policy.answer(prompt, Sampling::greedy(*max_new_tokens), 0).await?;
                 let cut = || ComponentError::bad_input("the answer was cut while reasoning");
-                without_reasoning(&said).map(str::to_owned).ok_or_else(cut)
+                let answer = without_reasoning(&said.text).filter(|_| !said.is_unanswered());
+                answer.map(str::to_owned).ok_or_else(cut)
             }
             Self::Served(served) => served.answer(video, question).await,
         }

@@ -6,10 +6,9 @@ use std::path::Path;
 
 use isr_api::records::VerdictRecord;
 use isr_api::{Choice, SampleId, Verdict};
-use isr_run::store::{iteration_dir, read_journal, scan_journal};
+use isr_run::store::{CountedResponse, iteration_dir, read_journal, scan_journal};
 use isr_run::words::excess_words;
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 
 use crate::audit::error::AuditError;
 use crate::audit::length::Excess;
@@ -81,24 +80,20 @@ pub(crate) fn read(folder: &Path, run: &Path, iteration: u32) -> Result<Vec<Judg
     verdicts.into_iter().map(judgment).collect()
 }
 
-/// The texts of a journal of responses and their lengths in tokens; tokens and log-probs are not held in memory.
+/// The texts of a journal of responses and their lengths in tokens, without reasoning; tokens and log-probs are not held in memory.
 fn read_answers(path: &Path) -> Result<HashMap<SampleId, Vec<(String, usize)>>, AuditError> {
     #[derive(Deserialize)]
     struct AnswersLine {
         sample: SampleId,
-        responses: Vec<Answer>,
-    }
-    #[derive(Deserialize)]
-    struct Answer {
-        text: String,
-        token_ids: Vec<IgnoredAny>,
+        responses: Vec<CountedResponse>,
     }
     let mut answers = HashMap::new();
     scan_journal(path, |line: AnswersLine| {
-        answers.insert(
-            line.sample,
-            line.responses.into_iter().map(|answer| (answer.text, answer.token_ids.len())).collect(),
-        );
+        let lengths = line.responses.into_iter().map(|answer| {
+            let tokens = answer.answer_tokens();
+            (answer.text, tokens)
+        });
+        answers.insert(line.sample, lengths.collect());
     })?;
     Ok(answers)
 }

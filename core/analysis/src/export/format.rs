@@ -68,14 +68,18 @@ impl Format {
 
     /// A pair as one JSON object.
     pub(crate) fn row(self, pair: &Pair) -> Value {
-        let Pair { id, video, prompt, chosen, rejected, p_chosen, .. } = pair;
+        let Pair { id, video, prompt, reasoning, p_chosen, .. } = pair;
+        let [chosen, rejected] = match self {
+            Self::Trl => [pair.chosen.clone(), pair.rejected.clone()],
+            _ => [reasoned(&reasoning[0], &pair.chosen), reasoned(&reasoning[1], &pair.rejected)],
+        };
         let mut row = match self {
             // Texts, not lists of blocks: `datasets` would give each block the keys of all, as nulls, and
             // chat templates take a block with a key `video` for a video.
             Self::Trl => json!({
                 "prompt": turns(pair, false, openai),
-                "chosen": [{"role": "assistant", "content": chosen}],
-                "rejected": [{"role": "assistant", "content": rejected}],
+                "chosen": [assistant(&chosen, reasoning[0].as_deref())],
+                "rejected": [assistant(&rejected, reasoning[1].as_deref())],
             }),
             Self::MsSwift => {
                 let mut messages = turns(pair, true, openai);
@@ -90,8 +94,8 @@ impl Format {
             Self::LlavaHound => {
                 let key = if is_image(video) { "image" } else { "video" };
                 let mut row = json!({ "id": id, key: video, "prompt": prompt });
-                row["chosen"] = chosen.as_str().into();
-                row["rejected"] = rejected.as_str().into();
+                row["chosen"] = chosen.into();
+                row["rejected"] = rejected.into();
                 row["p_chosen"] = (*p_chosen).into();
                 if let (true, Some(row)) = (video.is_empty(), row.as_object_mut()) {
                     row.shift_remove(key);
@@ -128,6 +132,23 @@ fn turns(pair: &Pair, marked: bool, form: fn(Role, &str) -> Value) -> Vec<Value>
         _ => form(role, text),
     };
     earlier.chain([(Role::User, pair.prompt.as_str())]).map(turn).collect()
+}
+
+/// An answer behind its reasoning, as reasoning models write both.
+fn reasoned(reasoning: &Option<String>, answer: &str) -> String {
+    match reasoning {
+        Some(reasoning) => format!("<think>\n{reasoning}\n</think>\n\n{answer}"),
+        None => answer.to_owned(),
+    }
+}
+
+/// The assistant's message, with its reasoning under the key that chat templates read.
+fn assistant(answer: &str, reasoning: Option<&str>) -> Value {
+    let mut message = openai(Role::Assistant, answer);
+    if let Some(reasoning) = reasoning {
+        message["reasoning_content"] = reasoning.into();
+    }
+    message
 }
 
 fn openai(role: Role, text: &str) -> Value {

@@ -12,6 +12,11 @@
 //! absolute paths, so that a trainer may be started anywhere. TRL's `DPOTrainer` reads a column `images` and
 //! no `videos` yet: with [`Pictures`], a row has the frames that the run saw there, as paths of PNG files.
 //!
+//! Answers are exported without the reasoning that was sampled and trained on before them, or with it
+//! ([`Export::reasoning`]): for TRL as `reasoning_content` of the assistant's message, which chat templates of reasoning models
+//! render (Qwen3, GLM-4.5) and TRL's own parsing of completions names; for the others in the text, as `<think>`, a newline, the
+//! reasoning, a newline and `</think>` before an empty line, as ms-swift and LLaMA-Factory (`ReasoningTemplate`) write it.
+//!
 //! Pairs are those that the run trained on. Pairs that a trainer would refuse or misread are left out and counted: equal texts, and
 //! texts with a media placeholder such as `<video>` where the format locates videos by it.
 
@@ -42,6 +47,8 @@ pub struct Export {
     pub iteration: Option<u32>,
     /// Whether to include pairs that selection dropped, ordered by the judge's verdict.
     pub unselected: bool,
+    /// Whether answers have the reasoning that their model wrote before them, where it did.
+    pub reasoning: bool,
     /// Base of the run's relative video paths: the folder that the run was started in.
     pub video_root: PathBuf,
 }
@@ -79,7 +86,7 @@ impl Export {
         if pictures.is_some() && self.format != Format::Trl {
             return Err(ExportError::NoPictures { format: self.format.name() });
         }
-        let pairs = pairs::read(run, self.iteration, self.unselected, &self.video_root)?;
+        let pairs = pairs::read(run, self)?;
         let total = pairs.len();
         let different: Vec<Pair> = pairs.into_iter().filter(Pair::is_decided).collect();
         let equal = total - different.len();

@@ -5,9 +5,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use isr_api::records::{PairRecord, ResponseRecord, VerdictRecord};
-use isr_api::{Choice, Turn};
+use isr_api::{Choice, SampleId, Turn};
 use isr_run::store::{iteration_dir, read_journal};
 
+use crate::export::Export;
 use crate::export::error::ExportError;
 
 /// A preference pair.
@@ -26,6 +27,8 @@ pub(crate) struct Pair {
     pub(crate) prompt: String,
     pub(crate) chosen: String,
     pub(crate) rejected: String,
+    /// Reasoning before the chosen and the rejected answer, where it is exported.
+    pub(crate) reasoning: [Option<String>; 2],
     /// The judge's probability that `chosen` is better.
     pub(crate) p_chosen: f64,
 }
@@ -36,7 +39,8 @@ impl Pair {
         self.chosen != self.rejected && Choice::of_probability(self.p_chosen) != Choice::Tie
     }
 
-    fn of_record(record: PairRecord, iteration: u32, root: &Path) -> Self {
+    fn of_record(record: PairRecord, responses: &Responses, iteration: u32, root: &Path) -> Self {
+        let reasoning = responses.reasoning(&record);
         let PairRecord {
             id,
             video,
@@ -58,18 +62,15 @@ impl Pair {
             prompt,
             chosen,
             rejected,
+            reasoning,
             p_chosen,
         }
     }
 }
 
 /// Reads pairs in the order of iterations and journals; see [`Export`](crate::export::Export) for the options.
-pub(crate) fn read(
-    run: &Path,
-    iteration: Option<u32>,
-    unselected: bool,
-    video_root: &Path,
-) -> Result<Vec<Pair>, ExportError> {
+pub(crate) fn read(run: &Path, export: &Export) -> Result<Vec<Pair>, ExportError> {
+    let Export { iteration, unselected, reasoning, ref video_root, .. } = *export;
     let there = iterations(run);
     if there.is_empty() {
         return Err(ExportError::NotARun { path: run.to_owned() });
@@ -86,11 +87,14 @@ pub(crate) fn read(
     for iteration in wanted {
         let dir = iteration_dir(run, iteration);
         if unselected {
-            pairs.extend(of_verdicts(run, &dir, iteration, video_root)?);
+            let responses = Responses::read(&dir)?;
+            let records = of_verdicts(run, &dir, iteration, &responses)?;
+            let told = if reasoning { responses } else { Responses::default() };
+            pairs.extend(records.into_iter().map(|it| Pair::of_record(it, &told, iteration, video_root)));
         } else {
             let records: Vec<PairRecord> = read_journal(&dir.join("pairs.jsonl"))?;
-            let pair = |record| Pair::of_record(record, iteration, video_root);
-            pairs.extend(records.into_iter().map(pair));
+            let told = if reasoning { Responses::read(&dir)? } else { Responses::default() };
+            pairs.extend(records.into_iter().map(|it| Pair::of_record(it, &told, iteration, video_root)));
         }
     }
     Ok(pairs)
@@ -105,10 +109,31 @@ fn iterations(run: &Path) -> Vec<u32> {
     numbers
 }
 
+/// The responses of an iteration by sample.
+#[derive(Default)]
+struct Responses(HashMap<SampleId, ResponseRecord>);
+
+impl Responses {
+    fn read(dir: &Path) -> Result<Self, ExportError> {
+        let records: Vec<ResponseRecord> = read_journal(&dir.join("responses.jsonl"))?;
+        Ok(Self(records.into_iter().map(|it| (it.sample.clone(), it)).collect()))
+    }
+
+    /// Reasoning before the chosen and the rejected answer of a pair; that of datasets is part of their texts.
+    fn reasoning(&self, pair: &PairRecord) -> [Option<String>; 2] {
+        let record = self.0.get(&pair.id).filter(|_| pair.origin.is_none());
+        [pair.chosen_index, pair.rejected_index]
+            .map(|index| Some(record?.responses.get(index)?.reasoning.as_ref()?.text.clone()))
+    }
+}
+
 /// A pair per verdict, ordered by the judge's probability.
-fn of_verdicts(run: &Path, dir: &Path, iteration: u32, root: &Path) -> Result<Vec<Pair>, ExportError> {
-    let responses: Vec<ResponseRecord> = read_journal(&dir.join("responses.jsonl"))?;
-    let responses: HashMap<_, _> = responses.into_iter().map(|it| (it.sample.clone(), it)).collect();
+fn of_verdicts(
+    run: &Path,
+    dir: &Path,
+    iteration: u32,
+    responses: &Responses,
+) -> Result<Vec<PairRecord>, ExportError> {
     let verdicts: Vec<VerdictRecord> = read_journal(&dir.join("verdicts.jsonl"))?;
     let pair = |VerdictRecord { sample, compared: [first, second], verdict, oracle, .. }: VerdictRecord| {
         let p_first = verdict.p_first;
@@ -116,7 +141,7 @@ fn of_verdicts(run: &Path, dir: &Path, iteration: u32, root: &Path) -> Result<Ve
             Choice::Second => (second, first, 1.0 - p_first),
             Choice::First | Choice::Tie => (first, second, p_first),
         };
-        let record = responses.get(&sample);
+        let record = responses.0.get(&sample);
         let text = |index: usize| Some(record?.responses.get(index)?.text.clone());
         match (record, text(chosen_index), text(rejected_index)) {
             (Some(record), Some(chosen), Some(rejected)) => Ok(PairRecord {
@@ -137,8 +162,7 @@ fn of_verdicts(run: &Path, dir: &Path, iteration: u32, root: &Path) -> Result<Ve
             }
         }
     };
-    let records = verdicts.into_iter().map(pair);
-    records.map(|record| Ok(Pair::of_record(record?, iteration, root))).collect()
+    verdicts.into_iter().map(pair).collect()
 }
 
 fn absolute(root: &Path, video: &str) -> String {

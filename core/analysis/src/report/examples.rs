@@ -1,12 +1,12 @@
 //! Judged pairs as the page shows them.
 
 use isr_api::{Choice, FinishReason, Verdict, VisualContext};
+use isr_run::store::CountedResponse;
 use serde::Serialize;
 
 use crate::report::error::ReportError;
 use crate::report::filmstrip::Filmstrips;
 use crate::report::format::counted;
-use crate::report::journal::Answer;
 use crate::report::judged_pairs::{JudgedPair, Outcome};
 use crate::report::run::{Journals, Run};
 
@@ -86,9 +86,16 @@ pub(crate) fn views(
 }
 
 /// The answer under a name.
-pub(crate) fn answer(name: impl Into<String>, answer: &Answer, mark: &'static str) -> AnswerView {
-    let cut = if answer.finish_reason == FinishReason::Length { ", cut at the limit" } else { "" };
-    let length = format!("{}{cut}", counted(answer.tokens, "token"));
+pub(crate) fn answer(name: impl Into<String>, answer: &CountedResponse, mark: &'static str) -> AnswerView {
+    let cut = match answer.finish_reason {
+        FinishReason::Length if answer.is_unanswered() => ", cut at the limit while reasoning",
+        FinishReason::Length => ", cut at the limit",
+        FinishReason::Stop => "",
+    };
+    let reasoning = answer.reasoning.map_or_else(String::new, |reasoning| {
+        format!(" behind {} of reasoning", counted(reasoning.tokens, "token"))
+    });
+    let length = format!("{}{reasoning}{cut}", counted(answer.answer_tokens(), "token"));
     AnswerView { name: name.into(), text: answer.text.clone(), length, mark }
 }
 
@@ -117,7 +124,7 @@ fn answers(case: &JudgedPair) -> Vec<AnswerView> {
         Outcome::Kept(_) => "rejected",
         _ => "",
     };
-    let view = |(position, (_, text)): (usize, &(usize, Answer))| {
+    let view = |(position, (_, text)): (usize, &(usize, CountedResponse))| {
         answer(["A", "B"][position], text, mark(position))
     };
     case.answers.iter().enumerate().map(view).collect()

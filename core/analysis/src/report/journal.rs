@@ -8,21 +8,12 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, ErrorKind};
 use std::path::Path;
 
-use isr_api::{FinishReason, SampleId};
-use isr_run::store::count_elements;
+use isr_api::SampleId;
+use isr_run::store::CountedResponse;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::report::error::ReportError;
-
-/// An answer without its tokens: [`isr_api::Response`].
-#[derive(Clone, Debug, Deserialize)]
-pub(crate) struct Answer {
-    pub(crate) text: String,
-    #[serde(rename = "token_ids", deserialize_with = "count_elements")]
-    pub(crate) tokens: usize,
-    pub(crate) finish_reason: FinishReason,
-}
 
 /// A line of `responses.jsonl`: [`isr_api::records::ResponseRecord`].
 #[derive(Debug, Deserialize)]
@@ -30,7 +21,7 @@ pub(crate) struct ResponseLine {
     pub(crate) sample: SampleId,
     pub(crate) video: String,
     pub(crate) instruction: String,
-    pub(crate) responses: Vec<Answer>,
+    pub(crate) responses: Vec<CountedResponse>,
 }
 
 /// A line of `pairs.jsonl`: [`isr_api::records::PairRecord`].
@@ -57,7 +48,7 @@ pub(crate) struct HeldOutLine {
     pub(crate) sample: SampleId,
     pub(crate) video: String,
     pub(crate) instruction: String,
-    pub(crate) greedy: Answer,
+    pub(crate) greedy: CountedResponse,
     pub(crate) greedy_metrics: BTreeMap<String, Option<f64>>,
 }
 
@@ -142,12 +133,5 @@ mod tests {
         assert!(error.contains("journal.jsonl:2 is damaged"), "{error}");
         let error = lines_of(b"{\"a\":1}\n{\"a\":\"x\"}\n").unwrap_err().to_string();
         assert!(error.contains("expected u32 at column 8"), "{error}");
-    }
-
-    #[test]
-    fn tokens_are_counted() {
-        let json =
-            r#"{"text":"x","token_ids":[5,6,7],"logprobs":[0,0,0],"finish_reason":"stop","policy":"p"}"#;
-        assert_eq!(serde_json::from_str::<Answer>(json).unwrap().tokens, 3);
     }
 }

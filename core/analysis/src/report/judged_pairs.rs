@@ -10,10 +10,10 @@ use std::path::Path;
 
 use isr_api::records::VerdictRecord;
 use isr_api::{Fingerprint, SampleId, Verdict, VisualContext};
-use isr_run::store::iteration_dir;
+use isr_run::store::{CountedResponse, iteration_dir};
 
 use crate::report::error::ReportError;
-use crate::report::journal::{self, Answer, PairLine, ResponseLine};
+use crate::report::journal::{self, PairLine, ResponseLine};
 
 /// Pairs shown per iteration.
 const SHOWN: usize = 5;
@@ -34,7 +34,7 @@ pub(crate) struct JudgedPair {
     pub(crate) video: String,
     pub(crate) instruction: String,
     /// The two answers compared, in the order of the verdict, with their index among those sampled.
-    pub(crate) answers: [(usize, Answer); 2],
+    pub(crate) answers: [(usize, CountedResponse); 2],
     pub(crate) verdict: Verdict,
     pub(crate) outcome: Outcome,
     /// Iteration of the context that the judge saw.

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{GenerateMessage, Number, TurnMessage};
 use crate::policy::{Continuation, TokenLogProbs};
+use crate::reasoning::{Reasoning, ReasoningFormat};
 use crate::response::FinishReason;
 use crate::video::FeatureType;
 
@@ -76,6 +77,9 @@ pub struct PolicyProperties {
     /// An encoder of the policy's own; none yet, so always null.
     #[serde(default)]
     pub encoder: Option<EncoderProperties>,
+    /// See [`Policy::reasoning_format`](crate::Policy::reasoning_format); absent if the policy writes no reasoning.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reasoning: Option<ReasoningFormat>,
 }
 
 /// Parameters of a policy's `generate`.
@@ -111,6 +115,9 @@ pub struct AnswerMessage {
     pub logprobs: Vec<f32>,
     /// Why it ended.
     pub finish_reason: FinishReason,
+    /// What the model wrote before the answer; absent if there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reasoning: Option<Reasoning>,
 }
 
 /// Reply to a policy's `score`.

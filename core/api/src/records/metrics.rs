@@ -10,7 +10,7 @@
 //! | `contexts` | the evaluator's, on visual contexts |
 //! | `judge` | `verdicts`, `ties`, `agreement`, `position_consistency`, `longer_preferred`, `margin` |
 //! | `pairs` | `kept`, `dropped` |
-//! | `responses` | `tokens` |
+//! | `responses` | `tokens`; of responses that reason `reasoning_tokens`, and `unanswered`, the number without an answer |
 //! | `training` | of an iteration: `first_loss`, `last_loss`, `grad_norm`, and the objective's; of a step: `loss`, `grad_norm`, `tokens`, and the objective's |
 
 use std::collections::BTreeMap;
@@ -47,6 +47,10 @@ pub fn iteration_metrics(row: &IterationSummary) -> Metrics {
     add(&mut metrics, "samples", row.samples as f64);
     add(&mut metrics, "quarantined", row.quarantined.values().sum::<usize>() as f64);
     add(&mut metrics, "responses.tokens", row.response_tokens);
+    if let Some(reasoning) = &row.reasoning {
+        add(&mut metrics, "responses.reasoning_tokens", reasoning.tokens);
+        add(&mut metrics, "responses.unanswered", reasoning.unanswered as f64);
+    }
     group(&mut metrics, "contexts", &row.contexts);
     add(&mut metrics, "judge.verdicts", judge.verdicts as f64);
     let measured = (judge.verdicts > 0).then_some(judge);
@@ -97,6 +101,7 @@ mod tests {
             quarantined: BTreeMap::from([("respond".to_owned(), 1), ("judge".to_owned(), 2)]),
             policy: Fingerprint::of("before"),
             response_tokens: 12.5,
+            reasoning: None,
             contexts: BTreeMap::from([("accuracy".to_owned(), 0.25)]),
             judge,
             pairs: PairSummary {

@@ -234,7 +234,8 @@ pub struct EvaluationRecord {
     pub quarantined: usize,
     /// Fingerprint of the evaluated policy.
     pub policy: Fingerprint,
-    /// Metrics of greedy responses: `response_tokens`, and those of the evaluator (`accuracy`, ...).
+    /// Metrics of greedy responses: `response_tokens`, and those of the evaluator (`accuracy`, ...); of responses that
+    /// reason also `reasoning_tokens` and `unanswered`, the share that gives no answer.
     pub greedy: BTreeMap<String, f64>,
     /// The same metrics of responses by the loop's sampling parameters.
     pub sampled: BTreeMap<String, f64>,
@@ -268,6 +269,17 @@ pub struct JudgeSummary {
     /// measurement of a judge.
     #[serde(default, skip_serializing_if = "is_false")]
     pub oracle: bool,
+}
+
+/// Statistics of the reasoning that responses of one iteration have before their answers.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ReasoningSummary {
+    /// Number of responses that reason.
+    pub responses: usize,
+    /// Mean length of their reasoning in tokens, markers included.
+    pub tokens: f64,
+    /// Number of those that give no answer, such as those that the length limit ended within their reasoning.
+    pub unanswered: usize,
 }
 
 /// Statistics of the selection in one iteration.
@@ -308,8 +320,11 @@ pub struct IterationSummary {
     pub quarantined: BTreeMap<String, usize>,
     /// Fingerprint of pi_t, the policy that generated the responses; the reference policy of training.
     pub policy: Fingerprint,
-    /// Mean length of the responses in tokens.
+    /// Mean length of the responses in tokens, without their reasoning.
     pub response_tokens: f64,
+    /// Statistics of the reasoning before answers; absent if there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reasoning: Option<ReasoningSummary>,
     /// Means of the evaluator's metrics over the visual contexts; empty without ground truth.
     pub contexts: BTreeMap<String, f64>,
     /// Statistics of the judge.

@@ -149,7 +149,11 @@ async fn metrics(
 ) -> Result<BTreeMap<String, f64>, ComponentError> {
     let assessment = finite(evaluator.answer(sample, &response.text).await?)?;
     let mut metrics = assessment.map(|assessment| assessment.metrics).unwrap_or_default();
-    metrics.insert("response_tokens".to_owned(), response.token_ids.len() as f64);
+    metrics.insert("response_tokens".to_owned(), response.answer_tokens() as f64);
+    if let Some(reasoning) = &response.reasoning {
+        metrics.insert("reasoning_tokens".to_owned(), reasoning.tokens as f64);
+        metrics.insert("unanswered".to_owned(), f64::from(u8::from(response.is_unanswered())));
+    }
     Ok(metrics)
 }
 

@@ -150,8 +150,8 @@ impl JudgeTask {
             scene: self.videos.open(self.record.video.as_ref(), self.look).await?,
             instruction: self.record.instruction.clone(),
             context: self.context.clone(),
-            first: self.record.responses[one].clone(),
-            second: self.record.responses[other].clone(),
+            first: self.record.responses[one].answer_alone(),
+            second: self.record.responses[other].answer_alone(),
             seed,
         };
         let verdict = self.judge.judge(&case, &self.policy).await?;

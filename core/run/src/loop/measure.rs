@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use isr_api::records::{EvaluationRecord, IterationSummary, JudgeSummary, QuarantineRecord, VerdictRecord};
+use isr_api::records::{
+    EvaluationRecord, IterationSummary, JudgeSummary, QuarantineRecord, ReasoningSummary, VerdictRecord,
+};
 use isr_api::{
-    Assessment, Choice, ChoiceCounts, ComponentError, Error, Evaluator, Fingerprint, LabelledSample,
-    SampleId, VisualContext,
+    Assessment, Choice, ChoiceCounts, ComponentError, Error, Evaluator, LabelledSample, SampleId,
+    VisualContext,
 };
 use serde::Deserialize;
 
@@ -13,7 +15,7 @@ use super::IterativeLoop;
 use super::evaluate::{finite, means};
 use super::stage::in_iteration;
 use super::train::Trained;
-use crate::store::{count_elements, read_journal};
+use crate::store::{CountedResponse, read_journal};
 
 impl IterativeLoop {
     /// Summarises an iteration, in the leader.
@@ -61,7 +63,8 @@ impl IterativeLoop {
             false => Vec::new(),
         };
         let sampled = responses.iter().flat_map(|record| &record.responses);
-        let answers: Vec<&Answer> = sampled.chain(scored.iter().flat_map(|it| &it.responses)).collect();
+        let answers: Vec<&CountedResponse> =
+            sampled.chain(scored.iter().flat_map(|it| &it.responses)).collect();
         let policy = match answers.first() {
             Some(response) => response.policy.clone(),
             None => self.fingerprint()?,
@@ -71,7 +74,8 @@ impl IterativeLoop {
             samples,
             quarantined,
             policy,
-            response_tokens: mean_tokens(&answers),
+            response_tokens: mean(answers.iter().map(|answer| answer.answer_tokens())),
+            reasoning: reasoning_summary(&answers),
             contexts,
             judge,
             pairs: trained.pairs,
@@ -86,28 +90,29 @@ impl IterativeLoop {
 struct Answers {
     sample: SampleId,
     video: String,
-    responses: Vec<Answer>,
+    responses: Vec<CountedResponse>,
 }
 
 /// What a summary needs of a [`PreferenceRecord`](isr_api::records::PreferenceRecord).
 #[derive(Deserialize)]
 struct Scored {
-    responses: Vec<Answer>,
+    responses: Vec<CountedResponse>,
 }
 
-/// What a summary needs of a [`Response`](isr_api::Response).
-#[derive(Deserialize)]
-struct Answer {
-    text: String,
-    #[serde(rename = "token_ids", deserialize_with = "count_elements")]
-    tokens: usize,
-    policy: Fingerprint,
-}
-
-fn mean_tokens(answers: &[&Answer]) -> f64 {
-    let lengths = answers.iter().map(|answer| answer.tokens);
+fn mean(lengths: impl Iterator<Item = usize>) -> f64 {
     let (sum, count) = lengths.fold((0, 0_usize), |(sum, count), length| (sum + length, count + 1));
     sum as f64 / count.max(1) as f64
+}
+
+/// Statistics of the reasoning; `None` if there is none.
+fn reasoning_summary(answers: &[&CountedResponse]) -> Option<ReasoningSummary> {
+    let lengths = || answers.iter().filter_map(|answer| answer.reasoning).map(|reasoning| reasoning.tokens);
+    let responses = lengths().count();
+    (responses > 0).then(|| ReasoningSummary {
+        responses,
+        tokens: mean(lengths()),
+        unanswered: answers.iter().filter(|answer| answer.is_unanswered()).count(),
+    })
 }
 
 /// Evaluates each context against the facts of the first sample on its video.
@@ -160,7 +165,7 @@ async fn judge_summary(
         let Some(record) = by_sample.get(&verdict.sample) else { continue };
         let [first, second] = verdict.compared.map(|index| &record.responses[index]);
         let choice = verdict.verdict.choice();
-        let tokens = |answer: &Answer| answer.tokens as f64;
+        let tokens = |answer: &CountedResponse| answer.answer_tokens() as f64;
         longer.add(choice, Choice::of_difference(tokens(first) - tokens(second)));
         let Some((evaluator, labelled)) = evaluator.zip(audit.get(&verdict.sample)) else { continue };
         let first = known(evaluator.answer(labelled, &first.text).await)?;

@@ -260,6 +260,7 @@ async fn score(
         logprobs: scored.logprobs,
         finish_reason: FinishReason::Stop,
         policy: fingerprint.clone(),
+        reasoning: None,
     });
     let answers: Vec<Response> = answers.collect();
     check_responses(&answers, 2)?;

@@ -163,7 +163,11 @@ pub(super) fn check_responses(responses: &[Response], asked: usize) -> Result<()
         let got = responses.len();
         return Err(ComponentError::failed(format!("asked the policy for {asked} answers, got {got}")));
     }
-    for Response { token_ids, logprobs, .. } in responses {
+    for Response { token_ids, logprobs, reasoning, .. } in responses {
+        if reasoning.as_ref().is_some_and(|reasoning| reasoning.tokens > token_ids.len()) {
+            let text = "the policy returned reasoning of more tokens than its response has";
+            return Err(ComponentError::failed(text));
+        }
         let (tokens, values) = (token_ids.len(), logprobs.len());
         if tokens != values {
             let text = format!("the policy returned {tokens} tokens with {values} log-probs");

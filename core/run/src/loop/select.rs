@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use isr_api::records::{PairRecord, PairSummary, ResponseRecord, VerdictRecord};
-use isr_api::{Candidate, ComponentError, Decision, Error, SampleId};
+use isr_api::{Candidate, ComponentError, Decision, Error, Response, SampleId};
 
 use super::IterativeLoop;
 use super::stage::in_iteration;
@@ -18,6 +18,9 @@ pub(super) const PAIRS: &str = "pairs.jsonl";
 
 /// Drop reason of samples whose responses all have the same text.
 const IDENTICAL: &str = "identical responses";
+
+/// Drop reason of samples without two different answers, where responses end within their reasoning.
+const UNANSWERED: &str = "cut while reasoning";
 
 /// The preference pairs and the statistics of the selection.
 pub(super) struct Selected {
@@ -43,10 +46,11 @@ impl IterativeLoop {
 
         let mut pairs = Vec::new();
         let mut dropped = BTreeMap::new();
-        let is_identical = |record: &&ResponseRecord| distinct_responses(&record.responses).len() < 2;
-        let identical = responses.iter().filter(is_identical).count();
-        if identical > 0 {
-            dropped.insert(IDENTICAL.to_owned(), identical);
+        let alike = responses.iter().filter(|record| distinct_responses(&record.responses).len() < 2);
+        for record in alike {
+            let reason =
+                if record.responses.iter().any(Response::is_unanswered) { UNANSWERED } else { IDENTICAL };
+            *dropped.entry(reason.to_owned()).or_insert(0) += 1;
         }
         for ((record, verdict), decision) in judged.into_iter().zip(decisions) {
             match decision {
@@ -118,7 +122,7 @@ pub(super) fn no_pairs(t: u32, dropped: &BTreeMap<String, usize>) -> Error {
 }
 
 fn candidate(record: &ResponseRecord, verdict: &VerdictRecord) -> Candidate {
-    let [first, second] = verdict.compared.map(|index| record.responses[index].clone());
+    let [first, second] = verdict.compared.map(|index| record.responses[index].answer_alone());
     Candidate { sample: record.sample.clone(), first, second, verdict: verdict.verdict.clone() }
 }
 

@@ -50,7 +50,7 @@ pub use lock::{DirLock, FileLock};
 pub use marks::check_journals;
 pub(crate) use marks::{LineDigests, StageMark, StageMarks, quarantine_digests};
 pub(crate) use responses::distinct_responses;
-pub use responses::first_difference;
+pub use responses::{CountedReasoning, CountedResponse, first_difference};
 pub use run_dir::{RunDir, config_difference, iteration_dir, lock_dir, read_json, write_json};
 pub(crate) use space::explained;
 pub use space::{free_bytes, shown_bytes};

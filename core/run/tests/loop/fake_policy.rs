@@ -64,6 +64,7 @@ impl FakePolicy {
             logprobs: Vec::new(),
             finish_reason: FinishReason::Stop,
             policy: self.fingerprint(),
+            reasoning: None,
         };
         for position in 0..length {
             let logprobs = distribution(&self.weights(), &text, position);

@@ -22,6 +22,7 @@ mod looks;
 mod mix;
 mod processes;
 mod quarantine;
+mod reasoning;
 mod references;
 mod refusals;
 mod results;

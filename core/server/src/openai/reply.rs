@@ -36,9 +36,13 @@ impl ReplyHead {
         logprobs: bool,
     ) -> Value {
         let choice = |(index, response): (usize, &Response)| {
+            let mut message = json!({ "role": "assistant", "content": response.text, "refusal": null });
+            if let Some(reasoning) = &response.reasoning {
+                message["reasoning_content"] = reasoning.text.as_str().into();
+            }
             json!({
                 "index": index,
-                "message": { "role": "assistant", "content": response.text, "refusal": null },
+                "message": message,
                 "logprobs": logprobs.then(|| token_logprobs(response)),
                 "finish_reason": finish_reason(response),
             })
@@ -52,6 +56,11 @@ impl ReplyHead {
     /// First chunk of a response, with its role.
     pub(crate) fn opening(&self, index: usize) -> Value {
         self.chunk(index, &json!({ "role": "assistant", "content": "" }), None)
+    }
+
+    /// Chunk with a piece of reasoning.
+    pub(crate) fn reasoning(&self, index: usize, text: &str) -> Value {
+        self.chunk(index, &json!({ "reasoning_content": text }), None)
     }
 
     /// Chunk with a piece of text.
@@ -91,15 +100,19 @@ fn finish_reason(response: &Response) -> &'static str {
 
 /// Token counts; null where the policy does not report the prompt's length, since clients bill by them.
 fn usage(responses: &[Response], prompt_tokens: Option<usize>) -> Value {
+    let Some(prompt) = prompt_tokens else { return Value::Null };
     let written: usize = responses.iter().map(|response| response.token_ids.len()).sum();
-    match prompt_tokens {
-        Some(prompt) => json!({
-            "prompt_tokens": prompt,
-            "completion_tokens": written,
-            "total_tokens": prompt + written,
-        }),
-        None => Value::Null,
+    let mut usage = json!({
+        "prompt_tokens": prompt,
+        "completion_tokens": written,
+        "total_tokens": prompt + written,
+    });
+    if responses.iter().any(|response| response.reasoning.is_some()) {
+        let reasoned: usize =
+            responses.iter().filter_map(|it| it.reasoning.as_ref()).map(|it| it.tokens).sum();
+        usage["completion_tokens_details"] = json!({ "reasoning_tokens": reasoned });
     }
+    usage
 }
 
 /// Log-probs by token. Policies report token ids without their text, so tokens are named as by vLLM's

@@ -28,8 +28,8 @@ pub(crate) struct Streaming {
     answers: Option<Answers>,
     progress: UnboundedReceiver<Progress>,
     prompt_tokens: Option<usize>,
-    /// Text sent so far, by response.
-    sent: Vec<String>,
+    /// Reasoning and text sent so far, by response.
+    sent: Vec<[String; 2]>,
     ready: VecDeque<String>,
     /// Freed once the text is complete: a client that reads slowly keeps no place.
     place: Option<Place>,
@@ -46,7 +46,7 @@ impl Streaming {
         progress: UnboundedReceiver<Progress>,
     ) -> Self {
         let ready = (0..n).map(|index| head.opening(index).to_string()).collect();
-        let (sent, prompt_tokens) = (vec![String::new(); n], None);
+        let (sent, prompt_tokens) = (vec![<[String; 2]>::default(); n], None);
         Self {
             head,
             metrics,
@@ -109,8 +109,14 @@ impl Streaming {
     fn take(&mut self, progress: Progress) {
         match progress {
             Progress::Prompt { tokens } => self.prompt_tokens = Some(tokens),
+            Progress::Reasoning { answer, text } => {
+                if let Some([sent, _]) = self.sent.get_mut(answer) {
+                    sent.push_str(&text);
+                    self.push(&self.head.reasoning(answer, &text));
+                }
+            }
             Progress::Text { answer, text } => {
-                if let Some(sent) = self.sent.get_mut(answer) {
+                if let Some([_, sent]) = self.sent.get_mut(answer) {
                     sent.push_str(&text);
                     self.push(&self.head.piece(answer, &text));
                 }
@@ -125,11 +131,13 @@ impl Streaming {
         }
         self.metrics.wrote(self.prompt_tokens, &responses);
         for (index, response) in responses.iter().enumerate() {
-            let sent = self.sent.get(index).map_or("", String::as_str);
-            match response.text.strip_prefix(sent) {
-                Some("") => {}
-                Some(rest) => self.push(&self.head.piece(index, rest)),
-                None => tracing::error!(sent, text = response.text, "a policy took back what it had told"),
+            let [thought, said] = self.sent.get(index).cloned().unwrap_or_default();
+            let reasoning = response.reasoning.as_ref().map_or("", |reasoning| reasoning.text.as_str());
+            if let Some(rest) = rest(&thought, reasoning) {
+                self.push(&self.head.reasoning(index, rest));
+            }
+            if let Some(rest) = rest(&said, &response.text) {
+                self.push(&self.head.piece(index, rest));
             }
             self.push(&self.head.closing(index, response));
         }
@@ -142,4 +150,13 @@ impl Streaming {
     fn push(&mut self, value: &Value) {
         self.ready.push_back(value.to_string());
     }
+}
+
+/// Returns what of a text was not sent yet, if there is any.
+fn rest<'t>(sent: &str, text: &'t str) -> Option<&'t str> {
+    let rest = text.strip_prefix(sent);
+    if rest.is_none() {
+        tracing::error!(sent, text, "a policy took back what it had told");
+    }
+    rest.filter(|rest| !rest.is_empty())
 }

@@ -58,6 +58,7 @@ fn case(sample: usize) -> JudgeCase {
         logprobs: vec![-1.0],
         finish_reason: FinishReason::Stop,
         policy: Fingerprint::of("p"),
+        reasoning: None,
     });
     JudgeCase {
         scene: VideoInput { video: PathBuf::from("clip.mp4"), frames: Arc::new(frames), features: None },

@@ -10,7 +10,7 @@ use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request, StatusCode};
 use isr_api::{
     CheckpointKind, ComponentError, Fingerprint, FinishReason, Frames, FrozenPolicy, GenerateRequest,
-    Policy, PreferenceObjective, Progress, ProgressSender, Response, ScoreRequest, StepReport,
+    Policy, PreferenceObjective, Progress, ProgressSender, Reasoning, Response, ScoreRequest, StepReport,
     TokenLogProbs, TrainStep, VideoReader,
 };
 use isr_server::openai::{ServeOptions, Served, router};
@@ -63,8 +63,12 @@ impl Policy for Echo {
         }
         let _ = progress.send(Progress::Prompt { tokens: said.split_whitespace().count() });
         let answers: Vec<Response> =
-            (0..request.n).map(|index| response(&format!("{index}: {said}"))).collect();
+            (0..request.n).map(|index| reasoned(response(&format!("{index}: {said}")))).collect();
         for (answer, response) in answers.iter().enumerate() {
+            if let Some(reasoning) = &response.reasoning {
+                let text = reasoning.text[..2].to_owned();
+                let _ = progress.send(Progress::Reasoning { answer, text });
+            }
             let half = response.text.len() / 2;
             let text = response.text[..half].to_owned();
             let _ = progress.send(Progress::Text { answer, text });
@@ -102,6 +106,13 @@ impl Policy for Echo {
     }
 }
 
+/// A response whose first two tokens are reasoning, if it was asked to reason.
+fn reasoned(response: Response) -> Response {
+    let reasons = response.text.contains("reason");
+    let reasoning = Reasoning { text: "let me see".to_owned(), tokens: 2 };
+    Response { reasoning: reasons.then_some(reasoning), ..response }
+}
+
 fn response(text: &str) -> Response {
     Response {
         text: text.to_owned(),
@@ -109,6 +120,7 @@ fn response(text: &str) -> Response {
         logprobs: vec![-0.5, -1.0, -0.25],
         finish_reason: FinishReason::Length,
         policy: Fingerprint::of("echo"),
+        reasoning: None,
     }
 }
 

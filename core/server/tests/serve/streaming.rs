@@ -103,3 +103,34 @@ async fn pieces_come_before_the_answer_is_complete() {
         text.push_str(&String::from_utf8_lossy(&piece.unwrap().unwrap()));
     }
 }
+
+/// Reasoning comes beside the answer, under the key of DeepSeek's and vLLM's servers.
+#[tokio::test]
+async fn reasoning_is_told_beside_the_answer() {
+    let bench = Bench::new(ServeOptions::default());
+    let (mut whole, mut streamed) = (question(&"reason about it".into()), body("reason about it"));
+    streamed["stream_options"] = json!({ "include_usage": true });
+    whole["n"] = 1.into();
+    let reply: Value = serde_json::from_str(&bench.complete(&whole).await.text).unwrap();
+    let message = &reply["choices"][0]["message"];
+    assert_eq!(message["reasoning_content"], "let me see");
+    assert_eq!(message["content"], "0: be brief.\nreason about it");
+    let usage = json!({
+        "prompt_tokens": 5, "completion_tokens": 3, "total_tokens": 8,
+        "completion_tokens_details": { "reasoning_tokens": 2 },
+    });
+    assert_eq!(reply["usage"], usage);
+    let (chunks, done) = events(&bench.complete(&streamed).await);
+    assert!(done);
+    let told = |key: &str| -> Vec<&str> {
+        let pieces = chunks.iter().map(|chunk| &chunk["choices"][0]["delta"][key]);
+        pieces.filter_map(Value::as_str).filter(|piece| !piece.is_empty()).collect()
+    };
+    assert_eq!(told("reasoning_content"), ["le", "t me see"]);
+    assert_eq!(told("content").concat(), "0: be brief.\nreason about it");
+    assert_eq!(chunks.last().unwrap()["usage"], usage);
+    let plain: Value =
+        serde_json::from_str(&bench.complete(&question(&"hello".into())).await.text).unwrap();
+    assert_eq!(plain["choices"][0]["message"].get("reasoning_content"), None);
+    assert_eq!(plain["usage"].get("completion_tokens_details"), None);
+}

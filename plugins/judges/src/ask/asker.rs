@@ -48,7 +48,7 @@ impl Asker {
             let video = self.video.then_some(&case.scene);
             let prompt = prompt::assemble(video, self.system.as_deref(), question.text.clone());
             let response = policy.answer(prompt, self.reply.sampling_of(attempt), seed).await?;
-            let said = without_reasoning(&response.text);
+            let said = without_reasoning(&response.text).filter(|_| !response.is_unanswered());
             if said.is_none() && response.finish_reason == FinishReason::Length {
                 // Other draws would reason as long.
                 let limit = format!("max_new_tokens = {}", self.reply.sampling.max_new_tokens);

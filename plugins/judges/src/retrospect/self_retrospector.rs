@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use isr_api::{
-    BuildContext, Cause, Component, ComponentError, FrozenPolicy, Prompt, RetrospectionCase, Retrospector,
-    Sampling,
+    BuildContext, Cause, Component, ComponentError, FinishReason, FrozenPolicy, Prompt, RetrospectionCase,
+    Retrospector, Sampling, without_reasoning,
 };
 use minijinja::context;
 use schemars::JsonSchema;
@@ -121,7 +121,14 @@ impl Retrospector for SelfRetrospector {
     ) -> Result<String, ComponentError> {
         let prompt = self.prompt(case)?;
         let response = policy.answer(prompt, self.config.sampling.clone(), case.seed).await?;
-        let description = response.text.trim();
+        let description = without_reasoning(&response.text).unwrap_or_default().trim();
+        if description.is_empty()
+            && !(response.text.trim().is_empty() && response.reasoning.is_none())
+            && response.finish_reason == FinishReason::Length
+        {
+            let limit = format!("max_new_tokens = {}", self.config.sampling.max_new_tokens);
+            return Err(ComponentError::bad_input(JudgeError::Cut { limit }));
+        }
         if description.is_empty() {
             return Err(ComponentError::bad_input(JudgeError::EmptyDescription {
                 video: case.scene.key(),

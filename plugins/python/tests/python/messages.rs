@@ -10,7 +10,9 @@ use isr_api::messages::{
     RequirementsMessage, SampleMessage, ScoreMessage, ScoredMessage, ValueMessage, VideoInfo, ViewMessage,
     VoteMessage, names,
 };
-use isr_api::{Continuation, FinishReason, Response, Role, Sampling, TokenLogProbs, View, VisualContext};
+use isr_api::{
+    Continuation, FinishReason, Reasoning, Response, Role, Sampling, TokenLogProbs, View, VisualContext,
+};
 use serde_json::{Value, json};
 
 /// Prints what the package reads and writes: fields of its dataclasses, keys of its messages, its names.
@@ -51,7 +53,8 @@ datasets.component = Empty()
 datasets.pages = _server.Pages(datasets.component)
 class Model(isr_plugin.Policy):
     def fingerprint(self): return "w"
-    def generate(self, request): return [isr_plugin.Response("a", [], [], "stop")]
+    reasoning = isr_plugin.ReasoningFormat()
+    def generate(self, request): return [isr_plugin.Response("a", [], [], "stop", reasoning=isr_plugin.Reasoning("b", 0))]
     def score(self, request): return [isr_plugin.Scored([], [])]
     def forward(self, sequences, step, seed): return [isr_plugin.Scored([], [])]
     def apply(self, step, learning_rate, max_grad_norm): return 1.0
@@ -88,11 +91,13 @@ page = {"id": 1, "method": "rows", "params": {"set": "rows", "start": 0, "count"
 call = lambda method, params: list(server.call({"id": 1, "method": method, "params": params}))
 newer = {"text": "a", "token_ids": [], "logprobs": [], "finish_reason": "stop", "policy": "", "of_tomorrow": 1}
 assert _wire.read(isr_plugin.Response, newer).text == "a"
+assert _wire.read(isr_plugin.Response, {**newer, "reasoning": {"text": "b", "tokens": 1}}).reasoning.text == "b"
 print(json.dumps({
     **{it.__name__: fields(it) for it in (
         isr_plugin.Scene, isr_plugin.Response, isr_plugin.Context, isr_plugin.JudgeCase,
         isr_plugin.RetrospectionCase, isr_plugin.Vote, isr_plugin.View, isr_plugin.Sample, isr_plugin.Assessment,
-        isr_plugin.Preference, isr_plugin.Demonstration, isr_plugin.Sampling, isr_plugin.Scored)},
+        isr_plugin.Preference, isr_plugin.Demonstration, isr_plugin.Sampling, isr_plugin.Scored,
+        isr_plugin.Reasoning, isr_plugin.ReasoningFormat)},
     **{name: getattr(_wire, name) for name in (
         "VIEWS", "GRANULARITIES", "FINISH_REASONS", "ROLES", "CONTINUATIONS", "SAMPLING")},
     **asked, **replies, "requirements": call("requirements", None), "evaluate": call("evaluate", {"views": []}),
@@ -134,6 +139,8 @@ fn the_package_has_the_names_of_the_messages() {
         ("rows", names::<PageMessage>()),
         ("Sampling", names::<Sampling>()),
         ("Scored", names::<TokenLogProbs>()),
+        ("Reasoning", names::<Reasoning>()),
+        ("ReasoningFormat", &["open", "close", "opened"]),
         ("model", names::<PolicyProperties>()),
         ("generated", names::<GeneratedMessage>()),
         ("answer", names::<AnswerMessage>()),

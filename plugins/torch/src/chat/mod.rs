@@ -5,17 +5,18 @@ mod clock;
 mod functions;
 mod marks;
 mod meter;
+mod reasoning;
 mod source;
 mod stops;
 mod template;
 mod tokens;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use isr_api::{Continuation, Frames, Part, Prompt, Role, VideoInput};
+use isr_api::{Continuation, Frames, Part, Prompt, ReasoningFormat, Role, VideoInput};
 use serde_json::{Value, json};
 use tch::Tensor;
 
@@ -27,6 +28,8 @@ use crate::model::prompt_layout::{FeatureBlock, PromptLayout};
 use crate::model::{ModelConfig, Sequence, Slot};
 use clock::Clock;
 use marks::marked;
+use reasoning::ReasoningTurn;
+pub use reasoning::{ReasoningConfig, ReasoningMode};
 #[cfg(feature = "hub")]
 pub(crate) use source::ADDITIONAL;
 use source::TemplateSource;
@@ -114,6 +117,12 @@ pub(crate) struct Chat {
     reserved_of_assistant: BTreeSet<String>,
     /// End-of-turn tokens.
     stops: Stops,
+    /// How the model writes reasoning; `None` for one that writes none.
+    reasoning: Option<ReasoningTurn>,
+    /// Whether the config chose it.
+    chosen_reasoning: bool,
+    /// Markers of reasoning that the tokenizer calls special, by their ids: texts of responses keep them.
+    shown: BTreeMap<u32, String>,
     /// Context length of the model in tokens.
     context: usize,
 }
@@ -130,6 +139,9 @@ pub struct ChatSummary {
     pub stop_tokens: Vec<String>,
     /// Token that ends an answer that is scored or trained on.
     pub answer_end: String,
+    /// Form in which the model writes reasoning before answers, if it is known to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reasoning: Option<ReasoningFormat>,
 }
 
 impl Chat {
@@ -138,7 +150,12 @@ impl Chat {
     /// # Errors
     /// A missing or invalid tokenizer, one with more tokens than the embedding, no template, one that is not supported,
     /// or no end-of-turn token.
-    pub(crate) fn read(folder: &Path, config: &ModelConfig, date: Option<&str>) -> Result<Self> {
+    pub(crate) fn read(
+        folder: &Path,
+        config: &ModelConfig,
+        date: Option<&str>,
+        reasoning: &ReasoningConfig,
+    ) -> Result<Self> {
         let tokens = Tokens::read(folder)?;
         let settings = json_file::read_optional(&folder.join("tokenizer_config.json"))?;
         let built_in = match config.placeholder {
@@ -152,7 +169,7 @@ impl Chat {
                 format!("has {largest} tokens, the model's embedding only {}", config.text.vocab_size);
             return Err(TorchError::checkpoint(folder.join("tokenizer.json"), reason));
         }
-        Self::new(folder, config, tokens, source, &settings, date)
+        Self::new(folder, config, tokens, source, &settings, date, reasoning)
     }
 
     fn new(
@@ -162,6 +179,7 @@ impl Chat {
         source: TemplateSource,
         settings: &Value,
         date: Option<&str>,
+        reasoning: &ReasoningConfig,
     ) -> Result<Self> {
         let special = |key: &str| -> String {
             let value = &settings[key];
@@ -186,13 +204,18 @@ impl Chat {
         let template = Template::new(folder, &source, [bos.clone(), eos.clone()], || clock)?;
         let date = today.filter(|_| template.asks_for_date);
         let probe = stops::Probe::new(&template)?;
-        probe.refuse_thinking(folder, &source.place)?;
+        let chosen_reasoning = !reasoning.is_auto();
+        let reasoning = reasoning.find(&source.text, &probe, &tokens);
         let stops = Stops::read(folder, config, &tokens, &eos, &probe)?;
+        let shown = reasoning.as_ref().map_or_else(BTreeMap::new, |turn| turn.special(&tokens));
         let mut reserved_of_assistant = tokens.special.clone();
+        // What separates reasoning from an answer in a turn of the assistant.
+        reserved_of_assistant.retain(|token| !shown.values().any(|marker| marker == token));
         reserved_of_assistant.insert(placeholder.clone());
         reserved_of_assistant.extend(visual_token.and_then(|id| tokens.text(id)));
         reserved_of_assistant.extend(stops.all().iter().filter_map(|id| tokens.text(*id)));
         let mut reserved = reserved_of_assistant.clone();
+        reserved.extend(shown.values().cloned());
         reserved.extend(
             tokens.ordinary_added().into_iter().filter(|token| source.text.contains(token.as_str())),
         );
@@ -209,6 +232,9 @@ impl Chat {
             reserved,
             reserved_of_assistant,
             stops,
+            reasoning,
+            chosen_reasoning,
+            shown,
             context: config.text.max_position_embeddings,
             tokens,
         })
@@ -218,7 +244,13 @@ impl Chat {
     pub(crate) fn identity(&self) -> String {
         let template = self.source.text.replace("{% generation %}", "").replace("{% endgeneration %}", "");
         let date = self.date.as_ref().map_or_else(String::new, |date| format!(" {date}"));
-        format!("{template} {} {:?}{date}", self.tokens.json(), self.stops.all())
+        // Empty as it was before reasoning was separated, where prompts open none and no config chose.
+        let reasoning = match self.reasoning() {
+            format if self.chosen_reasoning => format!(" {format:?}"),
+            Some(format) if format.opened => format!(" {format:?}"),
+            _ => String::new(),
+        };
+        format!("{template} {} {:?}{date}{reasoning}", self.tokens.json(), self.stops.all())
     }
 
     /// Returns the tokens that end the assistant's turn.
@@ -234,6 +266,7 @@ impl Chat {
             date: self.date.clone(),
             stop_tokens: self.stops.all().iter().map(name).collect(),
             answer_end: name(&self.stops.end()),
+            reasoning: self.reasoning.as_ref().map(|turn| turn.format.clone()),
         }
     }
 
@@ -251,9 +284,27 @@ impl Chat {
         Ok(self.decode_part(ids)?.trim().to_owned())
     }
 
-    /// Decodes some tokens of an answer, with surrounding white space.
+    /// Decodes some tokens of an answer, with surrounding white space and markers of reasoning.
     pub(crate) fn decode_part(&self, ids: &[u32]) -> Result<String> {
-        self.tokens.decode(ids)
+        let (mut text, mut start) = (String::new(), 0);
+        for (at, id) in ids.iter().enumerate() {
+            if let Some(marker) = self.shown.get(id) {
+                text += &self.tokens.decode(&ids[start..at])?;
+                text += marker;
+                start = at + 1;
+            }
+        }
+        Ok(text + &self.tokens.decode(&ids[start..])?)
+    }
+
+    /// Returns the form of reasoning in responses, for prompts that the template ends as usual.
+    pub(crate) fn reasoning(&self) -> Option<&ReasoningFormat> {
+        self.reasoning.as_ref().map(|turn| &turn.format)
+    }
+
+    /// Returns the form of reasoning in responses to a rendered prompt.
+    pub(crate) fn reasoning_behind(&self, prompt: &Rendered) -> Option<ReasoningFormat> {
+        self.reasoning.as_ref().map(|turn| turn.behind(&prompt.text))
     }
 
     /// Renders and tokenises a prompt up to the assistant's turn. `layout` lays the features of a video out.
@@ -329,13 +380,27 @@ impl Chat {
         expanded
     }
 
-    /// Tokenises a continuation as it follows the rendered prompt. An answer ends as the template ends it.
+    /// Tokenises a continuation as it follows the rendered prompt. An answer ends as the template ends it, and begins as the
+    /// template begins it: with an empty reasoning, where the template writes one.
     ///
     /// # Errors
     /// An answer that the template refuses or that is too long.
     pub(crate) fn continuation(&self, prompt: &Rendered, continuation: &Continuation) -> Result<Vec<u32>> {
+        self.scored_continuation(prompt, continuation).map(|(ids, _)| ids)
+    }
+
+    /// Tokenises a continuation; with the number of its first tokens that are no part of its score, those of the empty
+    /// reasoning before the beginning of an answer.
+    ///
+    /// # Errors
+    /// Those of [`continuation`](Self::continuation).
+    pub(crate) fn scored_continuation(
+        &self,
+        prompt: &Rendered,
+        continuation: &Continuation,
+    ) -> Result<(Vec<u32>, usize)> {
         let (answer, complete) = match continuation {
-            Continuation::Tokens(ids) => return Ok(ids.clone()),
+            Continuation::Tokens(ids) => return Ok((ids.clone(), 0)),
             Continuation::Answer(text) => (text, true),
             Continuation::Prefix(text) => (text, false),
         };
@@ -343,10 +408,17 @@ impl Chat {
         let answer = marked(answer, &self.reserved_of_assistant);
         let turn = self.turn(prompt, &answer)?;
         if !complete {
+            let before = self.reasoning_before(prompt, &turn)?;
+            let from = before.len();
             // The template may strip an answer.
             let written = [&*answer, answer.trim()];
-            let end = written.iter().find_map(|text| turn.find(text).map(|start| start + text.len()));
-            return self.encode_behind(&prompt.text, &turn[..end.unwrap_or(turn.len())]);
+            let end = written.iter().find_map(|text| Some(from + turn[from..].find(text)? + text.len()));
+            let ids = self.encode_behind(&prompt.text, &turn[..end.unwrap_or(turn.len())])?;
+            let before = self.encode_behind(&prompt.text, before)?;
+            let alike = ids.iter().zip(&before).take_while(|(one, other)| one == other).count();
+            // A token of the answer is scored even where it is one with what stands before it.
+            let unscored = alike.min(ids.len().saturating_sub(1));
+            return Ok((ids, unscored));
         }
         let mut ids = self.encode_behind(&prompt.text, &turn)?;
         match ids.iter().position(|id| self.stops.all().contains(id)) {
@@ -358,21 +430,35 @@ impl Chat {
                 ids.push(self.stops.end());
             }
         }
-        Ok(ids)
+        Ok((ids, 0))
+    }
+
+    /// Returns the empty reasoning that a turn begins with, up to its answer; empty where there is none.
+    fn reasoning_before<'t>(&self, prompt: &Rendered, turn: &'t str) -> Result<&'t str> {
+        let close = self.reasoning.as_ref().map(|reasoning| reasoning.format.markers.close.as_str());
+        let Some(close) = close.filter(|close| turn.contains(close)) else { return Ok("") };
+        let outline = self.turn(prompt, stops::ANSWER)?;
+        let before = outline.split(stops::ANSWER).next().unwrap_or_default();
+        let begins = before.contains(close) && turn.starts_with(before);
+        Ok(if begins { &turn[..before.len()] } else { "" })
     }
 
     /// Returns the text of an assistant's turn as it follows the rendered prompt.
     fn turn(&self, prompt: &Rendered, answer: &str) -> Result<String> {
         let full = self.template.render(&answered(&prompt.messages, answer), false)?;
+        let closed = |turn: String| match &self.reasoning {
+            Some(reasoning) => reasoning.closed(&prompt.text, turn),
+            None => turn,
+        };
         if let Some(turn) = full.strip_prefix(&prompt.text) {
-            return Ok(turn.to_owned());
+            return Ok(closed(turn.to_owned()));
         }
         // The turn of a conversation may begin in another way than the generation prompt, as in LLaVA-OneVision. What
         // follows the generation prompt is then the answer and what the template writes behind it.
         let outline = self.template.render(&answered(&prompt.messages, stops::ANSWER), false)?;
         let written = outline.rsplit_once(stops::ANSWER).and_then(|(head, tail)| {
             let written = full.strip_prefix(head)?.strip_suffix(tail)?;
-            Some(format!("{written}{tail}"))
+            Some(closed(format!("{written}{tail}")))
         });
         written.ok_or_else(|| {
             let text =
@@ -428,8 +514,13 @@ impl Chat {
                 Role::User => ("user", &self.reserved),
                 Role::Assistant => ("assistant", &self.reserved_of_assistant),
             };
+            // Earlier turns have no reasoning.
+            let reasoning = self.reasoning.as_ref().filter(|_| message.role == Role::Assistant);
             let part = |part: &Part| match part {
-                Part::Text(text) => json!({ "type": "text", "text": marked(text, reserved) }),
+                Part::Text(text) => {
+                    let text = reasoning.map_or(text.as_str(), |turn| turn.answer_of(text));
+                    json!({ "type": "text", "text": marked(text, reserved) })
+                }
                 Part::Video(_) => json!({ "type": self.content_type }),
             };
             let parts: Vec<Value> = message.parts.iter().map(part).collect();
@@ -459,5 +550,7 @@ fn text_len(part: &Part) -> usize {
     }
 }
 
+#[cfg(test)]
+mod reasoning_tests;
 #[cfg(test)]
 mod tests;

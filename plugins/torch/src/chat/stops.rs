@@ -13,18 +13,10 @@ use crate::model::ModelConfig;
 /// Noncharacter that stands for an answer while the template is tried.
 pub(super) const ANSWER: &str = "\u{FDD1}";
 
-/// Tags between which reasoning is written before an answer.
-const REASONING: [[&str; 2]; 4] = [
-    ["<think>", "</think>"],
-    ["<thinking>", "</thinking>"],
-    ["<reasoning>", "</reasoning>"],
-    ["\u{25c1}think\u{25b7}", "\u{25c1}/think\u{25b7}"],
-];
-
 /// Texts that the template writes for a short conversation. A template may refuse it, which is no fault.
 pub(super) struct Probe {
     /// Text with the generation prompt.
-    prompt: Option<String>,
+    pub(super) prompt: Option<String>,
     /// Text behind an answer.
     behind_answer: Option<String>,
 }
@@ -46,28 +38,6 @@ impl Probe {
         let answered = tried(&super::answered(&question, ANSWER), false)?;
         let behind_answer = answered.and_then(|text| Some(text.rsplit_once(ANSWER)?.1.to_owned()));
         Ok(Self { prompt, behind_answer })
-    }
-
-    /// Refuses a template whose generation prompt opens a text of reasoning: the answer would stand behind it.
-    ///
-    /// # Errors
-    /// Such a template, with the remedy.
-    pub(super) fn refuse_thinking(&self, folder: &Path, place: &str) -> Result<()> {
-        let prompt = self.prompt.as_deref().unwrap_or_default();
-        let open =
-            |[open, close]: &[&str; 2]| prompt.rfind(open).is_some_and(|at| !prompt[at..].contains(close));
-        match REASONING.iter().find(|tags| open(tags)) {
-            Some([open, close]) => Err(TorchError::checkpoint(
-                folder.join(place),
-                format!(
-                    "the prompt for an answer opens `{open}`: a model that reasons before it answers is not \
-                     supported, since its reasoning would be judged and trained on as the answer; use the checkpoint \
-                     without reasoning (`Instruct`), or a template that writes `{open}` and `{close}` with nothing \
-                     between them"
-                ),
-            )),
-            None => Ok(()),
-        }
     }
 }
 

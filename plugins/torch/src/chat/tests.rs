@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use isr_api::{Continuation, Frames, Prompt, VideoInput};
 
+use super::reasoning::ReasoningConfig;
 use super::source::TemplateSource;
 use super::tokens::Tokens;
 use super::{Chat, Rendered};
@@ -36,7 +37,7 @@ const LLAVA: &str = "{% for message in messages %}{% if message['role'] == 'syst
     {% endgeneration %}{% endfor %}{% endif %}{% endfor %}{% if add_generation_prompt %}{{ 'ASSISTANT:' }}\
     {% endif %}";
 
-fn golden(family: &str) -> (PathBuf, serde_json::Value) {
+pub(super) fn golden(family: &str) -> (PathBuf, serde_json::Value) {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden");
     let text = std::fs::read_to_string(folder.join(format!("{family}.json"))).unwrap();
     (folder.join(format!("tiny_{family}")), serde_json::from_str(&text).unwrap())
@@ -53,10 +54,20 @@ fn try_chat(
     template: &str,
     date: Option<&str>,
 ) -> (crate::error::Result<Chat>, ModelConfig) {
+    reasoning_chat(folder, template, date, &ReasoningConfig::default())
+}
+
+pub(super) fn reasoning_chat(
+    folder: &Path,
+    template: &str,
+    date: Option<&str>,
+    reasoning: &ReasoningConfig,
+) -> (crate::error::Result<Chat>, ModelConfig) {
     let config = read_config(folder).unwrap();
     let settings = json_file::read_optional(&folder.join("tokenizer_config.json")).unwrap();
     let source = TemplateSource { text: template.to_owned(), place: "chat_template.jinja".to_owned() };
-    let chat = Chat::new(folder, &config, Tokens::read(folder).unwrap(), source, &settings, date);
+    let chat =
+        Chat::new(folder, &config, Tokens::read(folder).unwrap(), source, &settings, date, reasoning);
     (chat, config)
 }
 
@@ -117,7 +128,7 @@ fn special_tokens_in_text_of_users_are_ordinary_text() {
     for family in ["qwen2_5_vl", "qwen3_vl", "llava"] {
         let (folder, json) = golden(family);
         let config = read_config(&folder).unwrap();
-        let chat = Chat::read(&folder, &config, None).unwrap();
+        let chat = Chat::read(&folder, &config, None, &ReasoningConfig::default()).unwrap();
         let special: Vec<u32> =
             chat.tokens.special.iter().filter_map(|token| chat.tokens.id(token)).collect();
         let specials = |prompt: &Prompt| -> Vec<u32> {
@@ -340,17 +351,6 @@ fn hostile_templates_are_errors() {
     assert_eq!(wrong.collect::<Vec<_>>(), Vec::<String>::new());
 }
 
-#[test]
-fn a_template_that_opens_a_text_of_reasoning_is_refused() {
-    let folder = golden("qwen3_vl").0;
-    let template = "{% for m in messages %}{{ m.content[0].text }}{% endfor %}{% if add_generation_prompt %}\
-        <|im_start|>assistant\n<think>\n{% endif %}";
-    let error = try_chat(&folder, template, None).0.map(|_| ()).unwrap_err().to_string();
-    assert!(error.contains("opens `<think>`") && error.contains("Instruct"), "{error}");
-    let closed = template.replace("<think>\n", "<think>\n\n</think>\n\n");
-    assert!(try_chat(&folder, &closed, None).0.is_ok());
-}
-
 /// The turn of LLaVA-OneVision's template begins `assistant \n`, its generation prompt `assistant\n`.
 #[test]
 fn an_answer_follows_a_generation_prompt_that_its_turn_does_not_extend() {
@@ -385,7 +385,9 @@ fn changed(family: &str, without: &[&str], with: &[(&str, String)]) -> tempfile:
 
 fn read(dir: &tempfile::TempDir) -> Result<(Chat, ModelConfig), String> {
     let config = read_config(dir.path()).unwrap();
-    Chat::read(dir.path(), &config, None).map(|chat| (chat, config)).map_err(|error| error.to_string())
+    Chat::read(dir.path(), &config, None, &ReasoningConfig::default())
+        .map(|chat| (chat, config))
+        .map_err(|error| error.to_string())
 }
 
 /// The order of transformers 5.24's processors, then that of its tokenizers.
@@ -530,7 +532,7 @@ fn hostile_tokenizers_are_errors() {
 fn text_that_no_context_holds_is_refused_before_any_work() {
     let (folder, _) = golden("llava");
     let config = read_config(&folder).unwrap();
-    let chat = Chat::read(&folder, &config, None).unwrap();
+    let chat = Chat::read(&folder, &config, None, &ReasoningConfig::default()).unwrap();
     let prompt = Prompt::text("word ".repeat(3 << 20));
     let error = chat.render(&prompt, |frames| config.layout(frames)).unwrap_err();
     assert!(matches!(&error, crate::error::TorchError::Prompt(text) if text.contains("bytes")), "{error}");

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use isr_api::{FinishReason, GenerateRequest, ProgressSender, Response};
+use isr_api::{FinishReason, GenerateRequest, ProgressSender, ReasoningFormat, Response};
 
 use super::Engine;
 use super::group::{DecodeGroup, DecodeRow, QueuedRequest, RequestState};
@@ -29,6 +29,8 @@ struct PrefilledPrompt {
     logits: Vec<f32>,
     /// Maximum number of tokens of an answer.
     limit: usize,
+    /// How its answers write reasoning.
+    reasoning: Option<ReasoningFormat>,
 }
 
 impl Engine {
@@ -95,7 +97,8 @@ impl Engine {
         let limit = request.sampling.max_new_tokens.min(room);
         let PrefillOutput { cache, last } = self.prefill(&rendered, limit.min(FIRST_TOKENS))?;
         let logits = to_vec(&self.model.decoder.logits(&last)?)?;
-        Ok(PrefilledPrompt { cache, delta: rendered.positions.delta(), logits, limit })
+        let reasoning = self.chat.reasoning_behind(&rendered);
+        Ok(PrefilledPrompt { cache, delta: rendered.positions.delta(), logits, limit, reasoning })
     }
 
     /// Samples the first token of every answer and adds them to the batch.
@@ -107,7 +110,8 @@ impl Engine {
         prompt: PrefilledPrompt,
     ) {
         let GenerateRequest { n, seed, sampling, .. } = request;
-        let state = Rc::new(RefCell::new(RequestState::new(sampling.clone(), n, reply)));
+        let state =
+            Rc::new(RefCell::new(RequestState::new(sampling.clone(), prompt.reasoning.clone(), n, reply)));
         let indices: Vec<usize> = (0..n).collect();
         for indices in indices.chunks(self.batch) {
             // The fused batch copies what it takes in.
@@ -223,18 +227,27 @@ impl Engine {
             match self.ending(group, &mut row)? {
                 None => active.push(row),
                 Some((text, finish_reason)) => {
-                    if let Some(emitter) = &mut row.emitter {
-                        emitter.finish(&text);
-                    }
                     let policy = self.fingerprint()?;
-                    let DecodeRow { index, tokens: token_ids, logprobs, .. } = row;
-                    let response = Response { text, token_ids, logprobs, finish_reason, policy };
+                    let DecodeRow { index, tokens: token_ids, logprobs, mut emitter, .. } = row;
+                    let reasoning = None;
+                    let response = Response { text, token_ids, logprobs, finish_reason, policy, reasoning };
+                    let response = self.separated(group.request.borrow().reasoning.as_ref(), response)?;
+                    if let Some(emitter) = &mut emitter {
+                        emitter.finish(&response);
+                    }
                     group.request.borrow_mut().complete(index, response);
                 }
             }
         }
         group.rows = active;
         Ok(())
+    }
+
+    /// Separates the reasoning of a response, whose text is whole.
+    fn separated(&self, format: Option<&ReasoningFormat>, response: Response) -> Result<Response> {
+        let Some(format) = format else { return Ok(response) };
+        let tokens = response.token_ids.clone();
+        format.separate(response, |count| self.chat.decode_part(&tokens[..count]))
     }
 
     /// Returns text and finish reason of an answer that has ended; `None` while it goes on.
@@ -246,7 +259,7 @@ impl Engine {
         if row.tokens.last().is_some_and(|token| self.chat.stops().contains(token)) {
             return Ok(Some((self.chat.decode(&row.tokens)?, FinishReason::Stop)));
         }
-        if let Some(text) = self.read(&group.request.borrow().sampling.stop, row)? {
+        if let Some(text) = self.read(&group.request.borrow(), row)? {
             return Ok(Some((text, FinishReason::Stop)));
         }
         match row.tokens.len() >= group.limit {
@@ -257,7 +270,8 @@ impl Engine {
 
     /// Reads the newest token where stop strings or a listener need the text. Returns the text before the first stop
     /// string, if one has been generated; else emits what is certain of it.
-    fn read(&self, stops: &[String], row: &mut DecodeRow) -> Result<Option<String>> {
+    fn read(&self, request: &RequestState, row: &mut DecodeRow) -> Result<Option<String>> {
+        let stops = request.sampling.stop.as_slice();
         let emitter = row.emitter.as_mut().filter(|emitter| emitter.has_listener());
         if stops.is_empty() && emitter.is_none() {
             return Ok(None);
@@ -270,7 +284,7 @@ impl Engine {
             }
         }
         if let Some(emitter) = emitter {
-            emitter.emit(stable_prefix(row.partial.text(), stops));
+            emitter.emit(stable_prefix(row.partial.text(), stops), request.reasoning.as_ref());
         }
         Ok(None)
     }

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use isr_api::{GenerateRequest, ProgressSender, Response, Sampling};
+use isr_api::{GenerateRequest, ProgressSender, ReasoningFormat, Response, Sampling};
 
 use super::detokenizer::Detokenizer;
 use super::progress::ProgressEmitter;
@@ -22,6 +22,8 @@ pub(super) struct QueuedRequest {
 /// State of a request whose answers are being decoded.
 pub(super) struct RequestState {
     pub(super) sampling: Sampling,
+    /// How its answers write reasoning.
+    pub(super) reasoning: Option<ReasoningFormat>,
     /// Complete responses by index; `None` while an answer is being decoded.
     responses: Vec<Option<Response>>,
     /// `None` once the request has been answered.
@@ -30,8 +32,13 @@ pub(super) struct RequestState {
 
 impl RequestState {
     /// Creates the state of a request for `n` answers.
-    pub(super) fn new(sampling: Sampling, n: usize, reply: Reply<Vec<Response>>) -> Self {
-        Self { sampling, responses: vec![None; n], reply: Some(reply) }
+    pub(super) fn new(
+        sampling: Sampling,
+        reasoning: Option<ReasoningFormat>,
+        n: usize,
+        reply: Reply<Vec<Response>>,
+    ) -> Self {
+        Self { sampling, reasoning, responses: vec![None; n], reply: Some(reply) }
     }
 
     /// Stores the response of one answer, and replies once all of them are complete.

@@ -33,8 +33,8 @@ use std::thread::JoinHandle;
 use fused::FusedBatch;
 use group::{DecodeGroup, QueuedRequest};
 use isr_api::{
-    CheckpointKind, Fingerprint, GenerateRequest, PreferenceObjective, ProgressSender, Prompt, Response,
-    ScoreRequest, StepReport, TokenLogProbs, TrainStep,
+    CheckpointKind, Fingerprint, GenerateRequest, PreferenceObjective, ProgressSender, Prompt,
+    ReasoningFormat, Response, ScoreRequest, StepReport, TokenLogProbs, TrainStep,
 };
 use tokio::sync::oneshot;
 
@@ -84,6 +84,8 @@ impl Command {
 pub(crate) struct EngineHandle {
     /// `None` during drop only.
     commands: Option<Sender<Command>>,
+    /// How the model writes reasoning.
+    reasoning: Option<ReasoningFormat>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -108,6 +110,11 @@ impl EngineHandle {
         let (reply, answer) = channel();
         self.send(Command::Encoder(reply))?;
         answer.recv().map_err(|_| stopped())?
+    }
+
+    /// Returns how the model writes reasoning.
+    pub(crate) fn reasoning(&self) -> Option<&ReasoningFormat> {
+        self.reasoning.as_ref()
     }
 
     fn send(&self, command: Command) -> Result<()> {
@@ -211,7 +218,7 @@ impl Engine {
         let (built, outcome) = channel();
         let serve = move || match build() {
             Ok(mut engine) => {
-                let _ = built.send(Ok(()));
+                let _ = built.send(Ok(engine.chat.reasoning().cloned()));
                 engine.serve(&inbox);
             }
             Err(error) => {
@@ -220,8 +227,8 @@ impl Engine {
         };
         let thread = std::thread::Builder::new().name("isr-engine".to_owned()).spawn(serve);
         let thread = thread.map_err(|error| TorchError::Engine(error.to_string()))?;
-        let handle = EngineHandle { commands: Some(commands), thread: Some(thread) };
-        outcome.recv().map_err(|_| stopped())??;
+        let mut handle = EngineHandle { commands: Some(commands), reasoning: None, thread: Some(thread) };
+        handle.reasoning = outcome.recv().map_err(|_| stopped())??;
         Ok(handle)
     }
 

@@ -1,6 +1,6 @@
 //! Progress of answers under way.
 
-use isr_api::{Progress, ProgressSender};
+use isr_api::{Progress, ProgressSender, ReasoningFormat, Response, partial_end};
 
 /// Emits the length of a prompt in tokens, visual features included.
 pub(super) fn emit_prompt(progress: Option<&ProgressSender>, tokens: usize) {
@@ -10,18 +10,18 @@ pub(super) fn emit_prompt(progress: Option<&ProgressSender>, tokens: usize) {
     }
 }
 
-/// Emitter of the text of one answer, piece by piece.
+/// Emitter of reasoning and text of one answer, piece by piece.
 pub(super) struct ProgressEmitter {
     progress: ProgressSender,
     answer: usize,
-    /// Text emitted so far.
-    emitted: String,
+    /// Reasoning and text emitted so far.
+    emitted: [String; 2],
 }
 
 impl ProgressEmitter {
     /// Creates the emitter of answer `answer`.
     pub(super) fn new(progress: &ProgressSender, answer: usize) -> Self {
-        Self { progress: progress.clone(), answer, emitted: String::new() }
+        Self { progress: progress.clone(), answer, emitted: <[String; 2]>::default() }
     }
 
     /// Returns whether the receiver is alive.
@@ -29,28 +29,38 @@ impl ProgressEmitter {
         !self.progress.is_closed()
     }
 
-    /// Emits the part of the partial text `text` behind what was emitted.
-    pub(super) fn emit(&mut self, text: &str) {
-        // The text so far is compared at its end only: partial texts extend each other.
-        let (emitted, end) = (self.emitted.len(), self.emitted.len().saturating_sub(64));
-        if text.get(..emitted).is_some_and(|same| same.as_bytes()[end..] == self.emitted.as_bytes()[end..])
-        {
-            self.send(emitted, text);
+    /// Emits the parts of the partial text `text` behind what was emitted.
+    pub(super) fn emit(&mut self, text: &str, format: Option<&ReasoningFormat>) {
+        let parts = format.map_or(["", text], |format| format.split_partial(text));
+        for (part, text) in parts.into_iter().enumerate() {
+            let emitted = self.emitted[part].as_bytes();
+            // The text so far is compared at its end only: partial texts extend each other.
+            let (length, end) = (emitted.len(), emitted.len().saturating_sub(64));
+            if text.get(..length).is_some_and(|same| same.as_bytes()[end..] == emitted[end..]) {
+                self.send(part, length, text);
+            }
         }
     }
 
-    /// Emits the rest of the final text. A text that does not extend what was emitted is left to the response.
-    pub(super) fn finish(&mut self, text: &str) {
-        if text.starts_with(self.emitted.as_str()) {
-            self.send(self.emitted.len(), text);
+    /// Emits the rest of the final texts. A text that does not extend what was emitted is left to the response.
+    pub(super) fn finish(&mut self, response: &Response) {
+        let reasoning = response.reasoning.as_ref().map_or("", |reasoning| reasoning.text.as_str());
+        for (part, text) in [reasoning, response.text.as_str()].into_iter().enumerate() {
+            if text.starts_with(self.emitted[part].as_str()) {
+                self.send(part, self.emitted[part].len(), text);
+            }
         }
     }
 
-    fn send(&mut self, from: usize, text: &str) {
-        let new = &text[from..];
+    fn send(&mut self, part: usize, from: usize, text: &str) {
+        let (new, answer) = (&text[from..], self.answer);
         if !new.is_empty() {
-            let _ = self.progress.send(Progress::Text { answer: self.answer, text: new.to_owned() });
-            self.emitted.push_str(new);
+            let text = new.to_owned();
+            let _ = self.progress.send(match part {
+                0 => Progress::Reasoning { answer, text },
+                _ => Progress::Text { answer, text },
+            });
+            self.emitted[part].push_str(new);
         }
     }
 }
@@ -59,22 +69,27 @@ impl ProgressEmitter {
 /// incomplete character, the possible start of a stop string, and trailing white space.
 pub(super) fn stable_prefix<'t>(text: &'t str, stops: &[String]) -> &'t str {
     let text = text.trim_end_matches(char::REPLACEMENT_CHARACTER);
-    let held = stops.iter().map(|stop| partial_stop(text, stop)).max().unwrap_or(0);
+    let held = stops.iter().map(|stop| partial_end(text, stop)).max().unwrap_or(0);
     text[..text.len() - held].trim_end()
-}
-
-/// Returns the length in bytes of the longest proper prefix of `stop` that `text` ends with.
-fn partial_stop(text: &str, stop: &str) -> usize {
-    let starts = stop.char_indices().map(|(end, _)| end).rev();
-    starts.into_iter().find(|&end| text.ends_with(&stop[..end])).unwrap_or(0)
 }
 
 #[cfg(test)]
 mod tests {
-    use isr_api::Progress;
+    use isr_api::{Fingerprint, FinishReason, Progress};
     use tokio::sync::mpsc::unbounded_channel;
 
     use super::*;
+
+    fn response(text: &str) -> Response {
+        Response {
+            text: text.to_owned(),
+            token_ids: vec![1],
+            logprobs: vec![-1.0],
+            finish_reason: FinishReason::Stop,
+            policy: Fingerprint::of("p"),
+            reasoning: None,
+        }
+    }
 
     #[test]
     fn what_may_still_change_is_held_back() {
@@ -93,15 +108,37 @@ mod tests {
         let (sender, mut receiver) = unbounded_channel();
         let mut emitter = ProgressEmitter::new(&sender, 3);
         for text in ["", "a", "a", "a bar", "another"] {
-            emitter.emit(text);
+            emitter.emit(text, None);
         }
-        emitter.finish("a bar moves");
-        emitter.finish("b");
+        emitter.finish(&response("a bar moves"));
+        emitter.finish(&response("b"));
         let mut told = String::new();
         while let Ok(Progress::Text { answer, text }) = receiver.try_recv() {
             assert_eq!(answer, 3);
             told.push_str(&text);
         }
         assert_eq!(told, "a bar moves");
+    }
+
+    #[test]
+    fn reasoning_is_told_apart_from_the_answer() {
+        let (sender, mut receiver) = unbounded_channel();
+        let (mut emitter, format) = (ProgressEmitter::new(&sender, 0), ReasoningFormat::default());
+        let whole = "<think>\nhm, a bar\n</think>\n\nIt falls.";
+        for end in 1..=whole.len() {
+            emitter.emit(whole[..end].trim(), Some(&format));
+        }
+        let (mut said, count) = (response(whole), |count: usize| Ok::<_, ()>(whole[..count].to_owned()));
+        said.token_ids = vec![0; whole.len()];
+        emitter.finish(&format.separate(said, count).unwrap());
+        let mut told = <[String; 2]>::default();
+        while let Ok(progress) = receiver.try_recv() {
+            match progress {
+                Progress::Reasoning { text, .. } => told[0] += &text,
+                Progress::Text { text, .. } => told[1] += &text,
+                _ => panic!(),
+            }
+        }
+        assert_eq!(told, ["hm, a bar", "It falls."]);
     }
 }

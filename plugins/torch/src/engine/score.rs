@@ -44,8 +44,10 @@ impl Engine {
     /// other: tokens that are appended without [`KvCache::advance`] are overwritten by the next continuation.
     pub(super) fn score(&mut self, request: &ScoreRequest) -> Result<Vec<TokenLogProbs>> {
         let rendered = self.render(&request.prompt)?;
-        let tokens = request.continuations.iter().map(|given| self.chat.continuation(&rendered, given));
-        let continuations: Vec<Vec<u32>> = tokens.collect::<Result<_>>()?;
+        let given = request.continuations.iter();
+        let tokens = given.map(|given| self.chat.scored_continuation(&rendered, given));
+        let (continuations, unscored): (Vec<Vec<u32>>, Vec<usize>) =
+            tokens.collect::<Result<Vec<_>>>()?.into_iter().unzip();
         let length = rendered.slots.len();
         let longest = continuations.iter().map(Vec::len).max().unwrap_or(0);
         let limit = self.model.config.text.max_position_embeddings;
@@ -60,7 +62,12 @@ impl Engine {
         }
         let PrefillOutput { mut cache, last } = self.prefill(&rendered, longest)?;
         let start = length as i64 + rendered.positions.delta();
-        let scored = continuations.into_iter().map(|ids| self.score_one(&last, &mut cache, start, ids));
+        let scored = continuations.into_iter().zip(unscored).map(|(ids, unscored)| {
+            let mut score = self.score_one(&last, &mut cache, start, ids)?;
+            score.token_ids.drain(..unscored);
+            score.logprobs.drain(..unscored);
+            Ok(score)
+        });
         scored.collect()
     }
 

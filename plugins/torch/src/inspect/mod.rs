@@ -11,8 +11,8 @@ use std::path::Path;
 use isr_api::Frames;
 use serde::Serialize;
 
-use crate::chat::Chat;
 pub use crate::chat::ChatSummary;
+use crate::chat::{Chat, ReasoningConfig};
 use crate::device::Precision;
 use crate::error::{Result, TorchError};
 use crate::lora::{AdapterSummary, summary};
@@ -137,7 +137,7 @@ pub fn inspect(model: &Path, given: &InspectConfig) -> Result<Inspection> {
     let active_parameters = experts.map(|experts| parameters - experts.idle(in_experts));
     let visual = visual_tokens(&config, given)?;
     let sequence = visual.saturating_add(given.tokens);
-    let chat = Chat::read(&paths.base, &config, None);
+    let chat = Chat::read(&paths.base, &config, None, &ReasoningConfig::default());
     let example = |chat: &Chat| chat.example(video(given), |frames| config.layout(frames));
     let (prompt, chat_error) = match chat.as_ref().map(example) {
         Ok(Ok(prompt)) => (Some(prompt), None),

@@ -82,7 +82,7 @@ fn positions_equal_the_reference() {
     ] {
         let folder = golden().join(format!("tiny_{model}"));
         let (config, json) = (read_config(&folder).unwrap(), json(family));
-        let chat = Chat::read(&folder, &config, None).unwrap();
+        let chat = Chat::read(&folder, &config, None, &crate::chat::ReasoningConfig::default()).unwrap();
         let scene = VideoInput { video: "v".into(), frames: frames(&json).into(), features: None };
         let prompt = Prompt::about(&scene, json["question"].as_str().unwrap());
         let rendered = chat.render(&prompt, |frames| config.layout(frames)).unwrap();

@@ -67,7 +67,8 @@ fn gradients_of_tower_projector_and_decoder_equal_autograd() {
         let folder = golden().join(format!("tiny_{family}"));
         let mut model = VideoLmm::load(&folder, None, Kind::Float, Device::Cpu).unwrap();
         let names = model.config.names;
-        let chat = Chat::read(&folder, &model.config, None).unwrap();
+        let chat =
+            Chat::read(&folder, &model.config, None, &crate::chat::ReasoningConfig::default()).unwrap();
         let ours = |name: &str| names.canonical(name);
         let config = TrainingConfig { projector: true, tower: true, ..TrainingConfig::default() };
         let mut trainer = Trainer::new(config, &model, None).unwrap();
@@ -160,7 +161,8 @@ fn further_views_have_the_gradients_of_plain_examples() {
             answers.map(|(prompt, target)| TrainExample::new(prompt.clone(), target, None)).to_vec();
         let run = |examples: Vec<TrainExample>, views: Vec<View>, gradient_checkpointing: bool| {
             let mut model = VideoLmm::load(&folder, None, Kind::Float, Device::Cpu).unwrap();
-            let chat = Chat::read(&folder, &model.config, None).unwrap();
+            let chat =
+                Chat::read(&folder, &model.config, None, &crate::chat::ReasoningConfig::default()).unwrap();
             let config = TrainingConfig {
                 projector: true,
                 tower: true,
@@ -213,7 +215,8 @@ fn skip_decoder_leaves_the_layers_out_and_keeps_examples_apart() {
     };
     let run = |examples: Vec<TrainExample>| {
         let mut model = VideoLmm::load(&folder, None, Kind::Float, Device::Cpu).unwrap();
-        let chat = Chat::read(&folder, &model.config, None).unwrap();
+        let chat =
+            Chat::read(&folder, &model.config, None, &crate::chat::ReasoningConfig::default()).unwrap();
         let config = TrainingConfig {
             projector: true,
             tower: true,

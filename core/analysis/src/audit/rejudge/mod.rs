@@ -248,7 +248,7 @@ async fn judge_again(
 ) -> Result<VerdictRecord, ComponentError> {
     let Retrial { record, answers, video, context } = trial;
     let scene = scenes.open(video.as_ref(), look).await?;
-    let [first, second] = record.compared.map(|index| answers.responses[index].clone());
+    let [first, second] = record.compared.map(|index| answers.responses[index].answer_alone());
     let (instruction, seen) = (answers.instruction, context.as_ref().map(|context| context.iteration));
     let case = JudgeCase { scene, instruction, context, first, second, seed: record.seed };
     let verdict = judge.judge(&case, &policy).await?;

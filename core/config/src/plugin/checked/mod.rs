@@ -9,8 +9,9 @@ use async_trait::async_trait;
 use isr_api::{
     Assessment, CheckpointKind, ComponentError, Evaluator, Event, Fingerprint, Frames, FrozenPolicy,
     GenerateRequest, Judge, JudgeCase, LabelledSample, ObjectiveBatch, ObjectiveValue, Observer, Policy,
-    PreferenceObjective, ProgressSender, Requirements, Response, RetrospectionCase, Retrospector,
-    ScoreRequest, StepReport, TokenLogProbs, TrainStep, Verdict, VideoEncoder, VisualFeatures,
+    PreferenceObjective, ProgressSender, ReasoningFormat, Requirements, Response, RetrospectionCase,
+    Retrospector, ScoreRequest, StepReport, TokenLogProbs, TrainStep, Verdict, VideoEncoder,
+    VisualFeatures,
 };
 
 use super::PluginError;
@@ -245,6 +246,10 @@ impl Policy for Checked<dyn Policy> {
         self.inner.reads_frames()
     }
 
+    fn reasoning_format(&self) -> Option<ReasoningFormat> {
+        self.inner.reasoning_format()
+    }
+
     fn encoder(&self) -> Option<Arc<dyn VideoEncoder>> {
         self.inner
             .encoder()
@@ -320,6 +325,7 @@ mod tests {
                 logprobs: vec![self.0],
                 finish_reason: FinishReason::Stop,
                 policy: self.fingerprint(),
+                reasoning: None,
             };
             Ok(vec![response; request.n])
         }

@@ -15,7 +15,7 @@ use isr_api::messages::{
 };
 use isr_api::{
     CheckpointKind, ComponentError, Fingerprint, GenerateRequest, Policy, PreferenceObjective,
-    ProgressSender, Response, ScoreRequest, StepReport, TokenLogProbs, TrainStep,
+    ProgressSender, ReasoningFormat, Response, ScoreRequest, StepReport, TokenLogProbs, TrainStep,
 };
 use isr_config::plugin::PluginError;
 use serde::Serialize;
@@ -42,6 +42,7 @@ pub struct RemotePolicy {
     session: Session,
     exchange: Arc<Exchange>,
     micro_batch: usize,
+    reasoning: Option<ReasoningFormat>,
     weights: Weights,
     /// Held by what must not come between the calls of a training step.
     training: Mutex<()>,
@@ -58,7 +59,7 @@ impl RemotePolicy {
         exchange: Arc<Exchange>,
     ) -> Result<Self, SessionError> {
         let value = session.call_blocking("properties", Value::Null)?;
-        let PolicyProperties { fingerprint, micro_batch, encoder } =
+        let PolicyProperties { fingerprint, micro_batch, encoder, reasoning } =
             keys::read(value).map_err(SessionErrorKind::Unusable)?;
         if micro_batch == 0 || micro_batch > LARGEST_MICRO_BATCH {
             let text = format!("its micro_batch is {micro_batch}; it must be 1 to {LARGEST_MICRO_BATCH}");
@@ -68,8 +69,11 @@ impl RemotePolicy {
             let text = "it tells of an encoder of its own, which this version does not take".to_owned();
             return Err(SessionErrorKind::Unusable(text).into());
         }
+        if let Some(Err(reason)) = reasoning.as_ref().map(|format| format.markers.check()) {
+            return Err(SessionErrorKind::Unusable(format!("its reasoning {reason}")).into());
+        }
         let weights = Weights::new(&identity, fingerprint).map_err(SessionErrorKind::Unusable)?;
-        Ok(Self { identity, session, exchange, micro_batch, weights, training: Mutex::new(()) })
+        Ok(Self { identity, session, exchange, micro_batch, reasoning, weights, training: Mutex::new(()) })
     }
 
     fn wrong(&self, call: &'static str, message: String) -> ComponentError {
@@ -115,12 +119,8 @@ impl RemotePolicy {
         let read = || {
             let told: GeneratedMessage = keys::read(value)?;
             let policy = self.weights.same(&self.identity, &told.policy, &before)?;
-            let response = |AnswerMessage { text, token_ids, logprobs, finish_reason }| Response {
-                text,
-                token_ids,
-                logprobs,
-                finish_reason,
-                policy: policy.clone(),
+            let response = |AnswerMessage { text, token_ids, logprobs, finish_reason, reasoning }| {
+                Response { text, token_ids, logprobs, finish_reason, policy: policy.clone(), reasoning }
             };
             let responses: Vec<Response> = told.responses.into_iter().map(response).collect();
             streaming.map_or(Ok(()), |streaming| streaming.end(told.prompt_tokens, &responses))?;
@@ -152,6 +152,10 @@ impl Policy for RemotePolicy {
 
     fn reads_frames(&self) -> bool {
         true
+    }
+
+    fn reasoning_format(&self) -> Option<ReasoningFormat> {
+        self.reasoning.clone()
     }
 
     async fn generate(&self, request: GenerateRequest) -> Result<Vec<Response>, ComponentError> {

@@ -17,8 +17,8 @@ struct Shared {
 
 #[derive(Default)]
 struct Pieces {
-    /// What was told of each answer.
-    texts: Vec<String>,
+    /// What was told of each answer's reasoning and text.
+    texts: Vec<[String; 2]>,
     has_prompt: bool,
     /// Messages that may still come: one a token, and one of the prompt.
     left: usize,
@@ -30,7 +30,7 @@ impl Streaming {
     /// Progress of `n` answers of at most `tokens` tokens.
     pub(super) fn new(progress: ProgressSender, n: usize, tokens: usize) -> Self {
         let left = n.saturating_mul(tokens).saturating_add(1);
-        let told = Pieces { texts: vec![String::new(); n], left, ..Pieces::default() };
+        let told = Pieces { texts: vec![<[String; 2]>::default(); n], left, ..Pieces::default() };
         Self(Arc::new(Shared { progress, told: Mutex::new(told) }))
     }
 
@@ -52,14 +52,33 @@ impl Streaming {
         if let Some(wrong) = &told.wrong {
             return Err(wrong.clone());
         }
-        let mut both = told.texts.iter().zip(responses).enumerate();
-        match both.find(|(_, (told, response))| !response.text.starts_with(told.as_str())) {
-            Some((answer, (told, _))) => {
+        let both = told.texts.iter().zip(responses).enumerate();
+        let mut parts = both.flat_map(|(answer, ([reasoning, text], response))| {
+            let reasoned = response.reasoning.as_ref().map_or("", |it| it.text.as_str());
+            [(answer, reasoning, reasoned), (answer, text, response.text.as_str())]
+        });
+        match parts.find(|(_, told, whole)| !whole.starts_with(told.as_str())) {
+            Some((answer, told, _)) => {
                 let told: String = told.chars().take(80).collect();
                 Err(format!("the progress of answer {answer}, {told:?}, is no beginning of its text"))
             }
             None => Ok(()),
         }
+    }
+}
+
+impl Pieces {
+    /// Adds a piece to a part of an answer; false for none that is passed on.
+    fn add(&mut self, answer: usize, part: usize, piece: &str) -> bool {
+        let count = self.texts.len();
+        match self.texts.get_mut(answer) {
+            Some(known) => known[part].push_str(piece),
+            None => {
+                self.wrong.get_or_insert_with(|| format!("it told progress of answer {answer} of {count}"));
+                return false;
+            }
+        }
+        !piece.is_empty()
     }
 }
 
@@ -80,18 +99,13 @@ impl Shared {
                 told.has_prompt = true;
                 Progress::Prompt { tokens: prompt_tokens }
             }
-            Told::Text { answer, text } => match told.texts.get_mut(answer) {
-                Some(known) if !text.is_empty() => {
-                    known.push_str(&text);
-                    Progress::Text { answer, text }
-                }
-                Some(_) => return,
-                None => {
-                    let count = told.texts.len();
-                    told.wrong
-                        .get_or_insert_with(|| format!("it told progress of answer {answer} of {count}"));
-                    return;
-                }
+            Told::Reasoning { answer, reasoning } => match told.add(answer, 0, &reasoning) {
+                true => Progress::Reasoning { answer, text: reasoning },
+                false => return,
+            },
+            Told::Text { answer, text } => match told.add(answer, 1, &text) {
+                true => Progress::Text { answer, text },
+                false => return,
             },
         };
         told.left -= 1;

@@ -119,7 +119,7 @@ fn load_from(folder: &Path, training: &TrainingConfig) -> (VideoLmm, Chat) {
     let adapter =
         lora.map(|lora| Adapter::create(lora, 3, folder, config.names, parts, Device::Cpu).unwrap());
     let model = VideoLmm::load(folder, adapter, Kind::Float, Device::Cpu).unwrap();
-    let chat = Chat::read(folder, &model.config, None).unwrap();
+    let chat = Chat::read(folder, &model.config, None, &crate::chat::ReasoningConfig::default()).unwrap();
     (model, chat)
 }
 
