@@ -7,8 +7,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use futures::future::try_join_all;
 use isr_api::{
-    Cause, CheckpointKind, ComponentError, Fingerprint, GenerateRequest, Policy, ReasoningFormat, Response,
-    Sampler,
+    Cause, CheckpointKind, ComponentError, Fingerprint, GenerateRequest, Policy, Response, Sampler,
 };
 use isr_chat::{Answer, Endpoint};
 use isr_config::cache_dir;

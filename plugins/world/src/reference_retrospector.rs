@@ -96,7 +96,7 @@ impl Retrospector for ReferenceRetrospector {
         let Some(inner) = &self.inner else { return Ok(description) };
         let (iteration, parent) =
             case.previous.as_ref().map_or((0, None), |previous| (previous.iteration, previous.parent));
-        let previous = VisualContext { video, iteration, parent, text: description };
+        let previous = VisualContext { video, iteration, parent, parent_of: None, text: description };
         inner.describe(&RetrospectionCase { previous: Some(previous), ..case.clone() }, policy).await
     }
 }
