@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 /// Server that samples in the policy's place: its address, its command, the folder of its weights, and limits on requests.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schemars(inline)]
 pub struct ServerSettings {
     /// Root of the server. Default "http://127.0.0.1:8000".
     pub base_url: String,
