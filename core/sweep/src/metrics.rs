@@ -54,6 +54,7 @@ mod tests {
             quarantined: BTreeMap::new(),
             policy: Fingerprint::of("before"),
             response_tokens: 1.0,
+            reasoning: None,
             contexts: BTreeMap::new(),
             judge,
             pairs: PairSummary { kept: 1, dropped: BTreeMap::new(), from_data: 0 },

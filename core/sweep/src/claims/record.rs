@@ -159,7 +159,7 @@ mod tests {
         assert_eq!(stated(dir, &[1, 2], &[]).after_results, [] as [bool; 0]);
         assert!(!dir.join("claims.json").exists(), "there is nothing to record");
         stated(dir, &[1, 2], &[two]);
-        let first = stated(dir, &[1, 2, 3], &[one.clone()]);
+        let first = stated(dir, &[1, 2, 3], std::slice::from_ref(&one));
         assert_eq!((first.after_results, first.withdrawn), (vec![false], Vec::new()));
 
         with_results(dir);
@@ -168,7 +168,7 @@ mod tests {
         let added = stated(dir, &[1, 2, 3], &[one.clone(), three.clone()]);
         assert_eq!(added.after_results, [false, true]);
         assert_eq!(stated(dir, &[1, 2, 3], &[other]).after_results, [true]);
-        let more_seeds = stated(dir, &[1, 2, 3, 4], &[one.clone()]);
+        let more_seeds = stated(dir, &[1, 2, 3, 4], std::slice::from_ref(&one));
         assert_eq!(more_seeds.after_results, [true], "seeds that were added after a look");
         let again = stated(dir, &[1, 2, 3], &[one]);
         assert_eq!((again.after_results, again.withdrawn), (vec![false], vec!["three".to_owned()]));
