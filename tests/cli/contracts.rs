@@ -19,7 +19,10 @@ use crate::support::golden_model;
 /// Judges that cannot judge the suite's cases here, and what checks them instead.
 const ELSEWHERE: [(&str, &str); 2] = [
     ("http", "plugins/judges/tests/judges/contract.rs, which has a server for it"),
-    ("reference", "plugins/world/src/reference.rs, with cases about a clip that it knows"),
+    (
+        "reference",
+        "plugins/world/src/reference.rs and reference_retrospector.rs, with cases about clips that they know",
+    ),
 ];
 
 /// The section of a config, as the example has it, with what an example cannot have.
@@ -122,7 +125,9 @@ async fn every_built_in_component_keeps_the_contract_of_its_kind() {
     let mut checked = 0;
     // `obliging` is these tests' own (`swaps.rs`); the program does not have it.
     for entry in entries().into_iter().filter(|entry| entry.name != "obliging") {
-        if entry.kind == Kind::Judge && ELSEWHERE.iter().any(|(name, _)| *name == entry.name) {
+        if matches!(entry.kind, Kind::Judge | Kind::Retrospector)
+            && ELSEWHERE.iter().any(|(name, _)| *name == entry.name)
+        {
             continue;
         }
         let found = broken(entry, folder.path()).await;

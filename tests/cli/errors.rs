@@ -24,7 +24,7 @@ fn unknown_plugins_keys_values_and_files_are_named_with_the_nearest_right_one() 
     "#);
     insta::assert_snapshot!(refused("selection.type=consistant"), @r#"
     exit code 2
-    error: unknown selection `consistant` in `-s selection.type=consistant`; did you mean `consistent`? known: balanced_lengths, chain, consistent, deduplicate, top_k
+    error: unknown selection `consistant` in `-s selection.type=consistant`; did you mean `consistent`? known: balanced_lengths, chain, consistent, deduplicate, length_debiased, top_k
     "#);
     insta::assert_snapshot!(refused("policy.precision=bfloat61"), @r#"
     exit code 2

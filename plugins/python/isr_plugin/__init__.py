@@ -58,6 +58,7 @@ class Context:
     iteration: int
     video: str = ""
     parent: Optional[int] = None
+    parent_of: Optional[str] = None
 
 
 class _Case:

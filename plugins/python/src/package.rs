@@ -8,12 +8,13 @@ use isr_api::FingerprintBuilder;
 use isr_config::cache_dir;
 use tempfile::TempDir;
 
-const FILES: [(&str, &str); 9] = [
+const FILES: [(&str, &str); 10] = [
     ("__init__.py", include_str!("../isr_plugin/__init__.py")),
     ("__main__.py", include_str!("../isr_plugin/__main__.py")),
     ("_component.py", include_str!("../isr_plugin/_component.py")),
     ("_models.py", include_str!("../isr_plugin/_models.py")),
     ("_policy.py", include_str!("../isr_plugin/_policy.py")),
+    ("_reasoning.py", include_str!("../isr_plugin/_reasoning.py")),
     ("_rows.py", include_str!("../isr_plugin/_rows.py")),
     ("_server.py", include_str!("../isr_plugin/_server.py")),
     ("_video.py", include_str!("../isr_plugin/_video.py")),
@@ -74,6 +75,18 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping")]
 
     use super::*;
+
+    #[test]
+    fn every_file_of_the_package_is_in_it() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("isr_plugin");
+        let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let mut files: Vec<_> = entries
+            .filter(|path| path.extension().is_some_and(|it| it == "py"))
+            .map(|path| path.file_name().unwrap().to_string_lossy().into_owned())
+            .collect();
+        files.sort();
+        assert_eq!(files, FILES.map(|(name, _)| name));
+    }
 
     #[test]
     fn the_package_is_written_once_and_again_where_it_was_changed() {
