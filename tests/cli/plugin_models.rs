@@ -1,4 +1,4 @@
-//! Runs of policies and encoders that are plugins in Python.
+//! Runs of policies and encoders that are plugins in Python, or libraries in processes of their own.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use crate::plugin_files::libraries::fixture;
 use crate::support::{isr_line, playground, started};
 
 /// The run of the playground with a policy in Python, which reads frames itself. It notes where its frames lie, and dies
@@ -140,4 +141,37 @@ fn a_policy_in_python_gets_the_features_of_an_encoder_in_python() {
     isr_line(path, "run seen.toml --out seen").result();
     let fingerprints = json(&path.join("seen/fingerprints.json"));
     assert_eq!(fingerprints["encoder"].as_str().unwrap().len(), 32, "{fingerprints}");
+}
+
+#[test]
+fn an_isolated_policy_of_a_library_is_aligned_and_a_run_that_it_ended_goes_on_to_the_same_bytes() {
+    let folder = playground();
+    let path = folder.path();
+    fs::rename(path.join("run.toml"), path.join("base.toml")).unwrap();
+    let config = format!(
+        "extends = \"base.toml\"\nplugins = [{{ path = {:?}, isolation = \"process\" }}]\n\
+         encoder = {{ type = \"mean\" }}\nretrospector = \"none\"\njudge = {{ type = \"length\" }}\n\
+         policy = {{ type = \"faulty\", behaviour = \"die once in training\" }}\n\
+         [train]\nepochs = 2\nlearning_rate = 0.1\n",
+        fixture()
+    );
+    fs::write(path.join("run.toml"), config).unwrap();
+    isr_line(path, "run run.toml --out whole").result();
+    let whole = path.join("whole");
+    assert_eq!(json(&whole.join("summary.json"))["iterations"].as_array().unwrap().len(), 2);
+    let metrics = fs::read_to_string(whole.join("iteration-01/metrics.jsonl")).unwrap();
+    assert!(metrics.lines().count() >= 3, "there is a step that it can die in: {metrics}");
+
+    fs::write(path.join("die"), "").unwrap();
+    let died = isr_line(path, "run run.toml --out died");
+    assert_eq!(died.code, Some(1), "{}", died.stderr);
+    for says in [
+        "plugin `faulty`, train_step: the process ended (by signal 6",
+        "out of memory",
+        "its weights were those of a training and are gone with it: start the command again",
+    ] {
+        assert!(died.stderr.contains(says), "{says}: {}", died.stderr);
+    }
+    isr_line(path, "run run.toml --out died").result();
+    assert_same(&whole, &path.join("died"));
 }

@@ -6,8 +6,8 @@
 //! | envelope | the lines; what they carry is [`isr_api::messages`] | `message.rs`, `keys.rs` |
 //! | process | a child process, its lines, the end of its stderr | `process/` |
 //! | session | calls to a process that is restarted when it ends | `session/` |
-//! | questions | what the policy and the video answer during a call | `questions.rs` |
-//! | exchange | a folder for pixels and features, which are too large for lines | `exchange.rs` |
+//! | questions | what the policy, the video and the objective answer during a call | `questions.rs` |
+//! | exchange | a folder for pixels and features, which are too large for lines; both sides | `exchange/` |
 //! | components | judge, retrospector, objective, evaluator, observer, datasets, policy and encoder on a session | `component/` |
 //! | plugin | a program's components, each with a session of its own | `plugin.rs` |
 //!
@@ -40,9 +40,9 @@ pub use component::{
     RemotePolicy, RemoteRetrospector, RemoteRows,
 };
 pub use error::{SessionError, SessionErrorKind};
-pub use exchange::remove_exchange_folders;
+pub use exchange::{CallFiles, SharedFolder, remove_exchange_folders};
 pub use limits::Limits;
-pub use message::{Answer, Call, Declared, FromPlugin, HostRequest, ToPlugin, Told, VERSION};
+pub use message::{Answer, Call, Configure, Declared, FromPlugin, HostRequest, ToPlugin, Told, VERSION};
 pub use plugin::{KINDS, RemotePlugin};
 pub use program::Program;
 pub use session::{Session, hello};

@@ -2,6 +2,7 @@
 //! are [`isr_api::messages`].
 
 use isr_api::Kind;
+use isr_api::messages::ComponentSpec;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -48,6 +49,17 @@ pub struct Call {
     pub method: String,
     /// Parameters, as [`isr_api::messages`] defines them.
     pub params: Value,
+}
+
+/// Parameters of `configure`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Configure {
+    /// The component that the process is to be.
+    #[serde(flatten)]
+    pub component: ComponentSpec,
+    /// Path of the folder for arrays, where the component is a policy or an encoder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exchange: Option<String>,
 }
 
 /// What a plugin writes to its standard output.
@@ -139,7 +151,7 @@ pub struct HostRequest {
     pub id: u64,
     /// The open call that it belongs to.
     pub call: u64,
-    /// `generate`, `score` or `frame`.
+    /// `generate`, `score` or `frame`; in a `train_step` `evaluate`.
     pub method: String,
     /// Parameters, as [`isr_api::messages`] defines them.
     pub params: Value,

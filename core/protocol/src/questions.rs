@@ -2,8 +2,10 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use isr_api::messages::{FrameMessage, MessageError, QuestionLimits};
-use isr_api::{ComponentError, FrozenPolicy, VideoInput};
+use isr_api::messages::{
+    BatchMessage, FrameMessage, MessageError, QuestionLimits, ValueMessage, check_lengths,
+};
+use isr_api::{ComponentError, FrozenPolicy, PreferenceObjective, VideoInput};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -11,6 +13,15 @@ use crate::keys;
 use crate::message::{Answer, HostRequest};
 
 /// What a call's questions are about.
+#[derive(Clone, Copy)]
+pub(crate) enum Subject<'a> {
+    /// A case.
+    Case(CaseContext<'a>),
+    /// The objective of a training step.
+    Objective(&'a dyn PreferenceObjective),
+}
+
+/// A case whose video is looked at.
 #[derive(Clone, Copy)]
 pub(crate) struct CaseContext<'a> {
     /// The video of the case.
@@ -20,16 +31,13 @@ pub(crate) struct CaseContext<'a> {
 }
 
 /// Answers a question, within the limits of its size.
-pub(crate) async fn answer(
-    request: HostRequest,
-    context: CaseContext<'_>,
-    limits: &QuestionLimits,
-) -> Answer {
-    let answer = match request.method.as_str() {
-        "generate" => generate(request.params, context, limits).await,
-        "score" => score(request.params, context, limits).await,
-        "frame" => frame(request.params, context.video),
-        other => Err(ComponentError::failed(format!("there is no `{other}` to ask for"))),
+pub(crate) async fn answer(request: HostRequest, subject: Subject<'_>, limits: &QuestionLimits) -> Answer {
+    let answer = match (request.method.as_str(), subject) {
+        ("generate", Subject::Case(context)) => generate(request.params, context, limits).await,
+        ("score", Subject::Case(context)) => score(request.params, context, limits).await,
+        ("frame", Subject::Case(context)) => frame(request.params, context.video),
+        ("evaluate", Subject::Objective(objective)) => evaluate(request.params, objective),
+        (other, _) => Err(ComponentError::failed(format!("there is no `{other}` to ask for"))),
     };
     match answer {
         Ok(value) => Answer::Value(value),
@@ -75,6 +83,21 @@ fn frame(params: Value, video: &VideoInput) -> Result<Value, ComponentError> {
     let frames = &video.frames;
     let frame = if index < frames.len() { frames.frame(index) } else { None };
     Ok(frame.map_or(Value::Null, |bytes| STANDARD.encode(bytes).into()))
+}
+
+/// The objective's value. Loss and figures may be any numbers, as in a step that is taken here.
+fn evaluate(params: Value, objective: &dyn PreferenceObjective) -> Result<Value, ComponentError> {
+    let message: BatchMessage<Vec<f64>> = keys::read(params).map_err(unreadable)?;
+    let batch = message.into_batch(Ok::<_, MessageError>).map_err(ComponentError::failed)?;
+    batch.check(&objective.requirements()).map_err(ComponentError::failed)?;
+    let value = objective.evaluate(&batch)?;
+    check_lengths(&value.gradients, &batch).map_err(ComponentError::failed)?;
+    if let Some(number) = value.gradients.iter().flatten().find(|number| !number.is_finite()) {
+        let text = format!("the objective's gradients have the number {number}");
+        return Err(ComponentError::failed(text));
+    }
+    let message = ValueMessage::without_gradients(&value);
+    to_value(&ValueMessage { gradients: Some(value.gradients), ..message })
 }
 
 fn unreadable(reason: String) -> ComponentError {

@@ -3,17 +3,17 @@
 use std::sync::Arc;
 
 use isr_api::messages::{
-    BatchMessage, DescribeMessage, GenerateMessage, JudgeMessage, ScoreMessage, TurnMessage, ValueMessage,
+    BatchMessage, DescribeMessage, GenerateMessage, JudgeMessage, ScoreMessage, TrainMessage, ValueMessage,
     prompt_from_turns, prompt_to_turns,
 };
 use isr_api::{
-    GenerateRequest, JudgeCase, ObjectiveBatch, ObjectiveValue, Prompt, PromptedTarget, RetrospectionCase,
-    ScoreRequest, Target, TrainExample, TrainStep, VideoInput, VisualFeatures,
+    GenerateRequest, JudgeCase, ObjectiveBatch, ObjectiveValue, Prompt, RetrospectionCase, ScoreRequest,
+    TrainStep, VideoInput, VisualFeatures,
 };
 
 use crate::error::RemoteError;
 use crate::message::{Message, to_bytes, to_numbers};
-use crate::messages::{ExampleMessage, PromptedMessage, TargetMessage, TrainMessage, VideoMessage};
+use crate::messages::VideoMessage;
 use crate::pack::{self, Packing};
 
 /// Parameters of `judge`.
@@ -79,44 +79,17 @@ pub(crate) fn features_message(features: VisualFeatures) -> Result<Message, Remo
 
 /// Parameters of `train_step`.
 pub fn train_message(step: TrainStep) -> Result<Message, RemoteError> {
-    let TrainStep { examples, step, learning_rate, max_grad_norm, seed } = step;
     let mut packing = Packing::default();
-    let target = |it: Target| TargetMessage { continuation: it.continuation, reference: it.reference };
-    let mut turns = |prompt: &Prompt| prompt_to_turns(prompt, |input| packing.part(input));
-    let example = |it: TrainExample| ExampleMessage {
-        prompt: turns(&it.prompt),
-        chosen: target(it.chosen),
-        rejected: it.rejected.map(target),
-        corrupted: it
-            .corrupted
-            .map(|own| PromptedMessage { prompt: turns(&own.prompt), target: target(own.target) }),
-        mismatched: it.mismatched.map(target),
-    };
-    let examples = examples.into_iter().map(example).collect();
-    Message::new(&TrainMessage { examples, step, learning_rate, max_grad_norm, seed }, packing.blobs)
+    let turns =
+        |prompt: &Prompt| Ok::<_, RemoteError>(prompt_to_turns(prompt, |input| packing.part(input)));
+    let message = TrainMessage::new(step, turns)?;
+    Message::new(&message, packing.blobs)
 }
 
 /// The step of a `train_step` message.
 pub(crate) fn train_step(message: &Message) -> Result<TrainStep, RemoteError> {
-    let TrainMessage { examples, step, learning_rate, max_grad_norm, seed } = message.read()?;
-    let target = |it: TargetMessage| Target { continuation: it.continuation, reference: it.reference };
-    let prompt = |turns: Vec<TurnMessage<VideoMessage>>| {
-        prompt_from_turns(turns, &[], |video| pack::video(message, video).map(Some))
-    };
-    let prompted = |it: PromptedMessage| {
-        Ok::<_, RemoteError>(PromptedTarget { prompt: prompt(it.prompt)?, target: target(it.target) })
-    };
-    let example = |it: ExampleMessage| {
-        Ok(TrainExample {
-            prompt: prompt(it.prompt)?,
-            chosen: target(it.chosen),
-            rejected: it.rejected.map(target),
-            corrupted: it.corrupted.map(prompted).transpose()?,
-            mismatched: it.mismatched.map(target),
-        })
-    };
-    let examples = examples.into_iter().map(example).collect::<Result<_, RemoteError>>()?;
-    Ok(TrainStep { examples, step, learning_rate, max_grad_norm, seed })
+    let step: TrainMessage<VideoMessage> = message.read()?;
+    step.into_step(|turns| prompt_from_turns(turns, &[], |video| pack::video(message, video).map(Some)))
 }
 
 /// Parameters of `evaluate`, as a policy asks its host.

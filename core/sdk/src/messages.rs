@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use isr_api::{CheckpointKind, Continuation, FeatureType, Fingerprint, Manifest, messages::TurnMessage};
+use isr_api::{CheckpointKind, FeatureType, Fingerprint, Manifest};
 use serde::{Deserialize, Serialize};
 
 use crate::error::RemoteError;
@@ -97,57 +97,6 @@ pub struct AnswerMessage {
     pub error: Option<RemoteError>,
     /// Number of the answer's own blobs.
     pub blobs: usize,
-}
-
-/// A continuation to train on.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct TargetMessage {
-    /// The continuation.
-    pub continuation: Continuation,
-    /// Log-probs of its tokens under the reference policy, where they are known.
-    pub reference: Option<Vec<f32>>,
-}
-
-/// A continuation to train on, after a prompt of its own.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct PromptedMessage {
-    /// The conversation.
-    pub prompt: Vec<TurnMessage<VideoMessage>>,
-    /// The continuation.
-    pub target: TargetMessage,
-}
-
-/// A training example.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct ExampleMessage {
-    /// The conversation.
-    pub prompt: Vec<TurnMessage<VideoMessage>>,
-    /// The preferred answer.
-    pub chosen: TargetMessage,
-    /// The dispreferred answer; none for a demonstration.
-    pub rejected: Option<TargetMessage>,
-    /// The preferred answer after the prompt with a corrupted video, where the objective requires it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub corrupted: Option<PromptedMessage>,
-    /// Another pair's answer, where the objective requires it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mismatched: Option<TargetMessage>,
-}
-
-/// Parameters of `train_step`.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct TrainMessage {
-    /// The batch.
-    pub examples: Vec<ExampleMessage>,
-    /// Optimiser step, from 0.
-    pub step: u64,
-    /// Learning rate of this step.
-    pub learning_rate: f64,
-    /// Gradient clipping: largest L2 norm.
-    pub max_grad_norm: Option<f64>,
-    /// Seed of the step's random draws; 0 from a host that sends none.
-    #[serde(default)]
-    pub seed: u64,
 }
 
 /// Parameters of `save` and `load`.

@@ -21,6 +21,7 @@
 //! | methods of encoders: `properties`, `encode` | [`EncoderProperties`], [`EncodeMessage`], [`ArrayFile`] |
 //! | methods of policies: `properties`, `generate`, `score` | [`PolicyProperties`], [`GenerateCall`], [`GeneratedMessage`], [`ScoreMessage`], [`ScoredMessage`] |
 //! | training of policies: `forward`, `backward`, `apply`, `save`, `load` | [`ForwardMessage`], [`ForwardedMessage`], [`BackwardMessage`], [`ApplyMessage`], [`AppliedMessage`], [`CheckpointMessage`], [`FingerprintMessage`] |
+//! | a training step as a whole: `train_step`, its reply | [`TrainMessage`], [`TrainCall`], [`TrainedMessage`] |
 //! | `rows`, its reply | [`RowsMessage`], [`PageMessage`] of [`SampleMessage`], [`PreferenceMessage`], [`DemonstrationMessage`] or [`UnusableMessage`] |
 //! | questions to the policy: `generate`, `score`, `frame` | [`GenerateMessage`], [`ScoreMessage`], [`FrameMessage`] |
 //! | limits of questions | [`QuestionLimits`] |
@@ -38,6 +39,7 @@ mod number;
 mod objective;
 mod question;
 mod sample;
+mod training;
 mod verdict;
 
 pub use case::{ComponentSpec, DescribeMessage, JudgeMessage, VideoInfo};
@@ -60,6 +62,9 @@ pub use question::{
 pub use sample::{
     AssessMessage, AssessmentMessage, DemonstrationMessage, PageMessage, PreferenceMessage, RowsMessage,
     SampleMessage, UnusableMessage,
+};
+pub use training::{
+    ExampleMessage, PromptedMessage, TargetMessage, TrainCall, TrainMessage, TrainedMessage,
 };
 pub use verdict::{VerdictMessage, VoteMessage};
 

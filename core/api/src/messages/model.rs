@@ -1,9 +1,11 @@
 //! Calls of policies and encoders. Pixels and features lie in files of a folder that both sides share.
 
+use std::path::Path;
+
 use serde::{Deserialize, Serialize};
 
-use super::{GenerateMessage, Number, TurnMessage};
-use crate::policy::{Continuation, TokenLogProbs};
+use super::{GenerateMessage, MessageError, Number, TurnMessage};
+use crate::policy::{CheckpointKind, Continuation, TokenLogProbs};
 use crate::reasoning::{Reasoning, ReasoningFormat};
 use crate::response::FinishReason;
 use crate::video::FeatureType;
@@ -80,6 +82,17 @@ pub struct PolicyProperties {
     /// See [`Policy::reasoning_format`](crate::Policy::reasoning_format); absent if the policy writes no reasoning.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reasoning: Option<ReasoningFormat>,
+    /// See [`Policy::reads_frames`](crate::Policy::reads_frames); default true.
+    #[serde(default = "yes")]
+    pub reads_frames: bool,
+    /// Whether it takes training steps as a whole, by `train_step`, in place of `forward`, `backward` and `apply`; default
+    /// false.
+    #[serde(default)]
+    pub whole_steps: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// Parameters of a policy's `generate`.
@@ -193,6 +206,42 @@ pub struct CheckpointMessage {
     pub dir: String,
     /// `model` or `trainer_state`.
     pub what: String,
+}
+
+const MODEL: &str = "model";
+const TRAINER_STATE: &str = "trainer_state";
+
+impl CheckpointMessage {
+    /// A checkpoint of a kind in a folder, whose path is made absolute.
+    ///
+    /// # Errors
+    /// A path that is no text, or the folder of this program cannot be told.
+    pub fn new(dir: &Path, what: CheckpointKind) -> Result<Self, MessageError> {
+        let dir = std::path::absolute(dir).map_err(|error| MessageError::new(error.to_string()))?;
+        let text = dir.to_str().map(str::to_owned);
+        let dir =
+            text.ok_or_else(|| MessageError::new(format!("the path {} is no text", dir.display())))?;
+        let what = match what {
+            CheckpointKind::Model => MODEL,
+            CheckpointKind::TrainerState => TRAINER_STATE,
+        };
+        Ok(Self { dir, what: what.to_owned() })
+    }
+
+    /// The checkpoint's kind.
+    ///
+    /// # Errors
+    /// A name of none.
+    pub fn kind(&self) -> Result<CheckpointKind, MessageError> {
+        match self.what.as_str() {
+            MODEL => Ok(CheckpointKind::Model),
+            TRAINER_STATE => Ok(CheckpointKind::TrainerState),
+            other => {
+                let text = format!("`what` is `{other}`, neither `{MODEL}` nor `{TRAINER_STATE}`");
+                Err(MessageError::new(text))
+            }
+        }
+    }
 }
 
 /// Reply to `load`.

@@ -2,8 +2,10 @@
 //!
 //! isr writes videos and features, each named by its content and written once; the plugin writes what it returns. Nothing
 //! that a plugin names is trusted: it is a plain name, of a file of its own that is no link and has the expected size.
+//! [`SharedFolder`] is the plugin's side.
 
 mod lease;
+mod shared;
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
@@ -13,6 +15,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 pub(crate) use lease::Lease;
+pub use shared::{CallFiles, SharedFolder};
 use tempfile::TempDir;
 
 /// A memory file system, where Linux has one.
@@ -127,7 +130,7 @@ impl Exchange {
             && fs::symlink_metadata(self.at(name)).is_ok_and(|data| data.is_file() && data.len() == size);
         if !is_there {
             self.evict(&mut files, size);
-            self.write(name, bytes)?;
+            write_whole(self.folder.path(), name, bytes)?;
         }
         files.uses += 1;
         let last_use = files.uses;
@@ -139,17 +142,6 @@ impl Exchange {
             files.bytes += size;
         }
         Ok(())
-    }
-
-    /// Writes a file so that it appears whole.
-    fn write(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
-        let part = self.at(&format!(".{name}"));
-        let write = || {
-            let mut file = OpenOptions::new().write(true).create_new(true).open(&part)?;
-            file.write_all(bytes)?;
-            fs::rename(&part, self.at(name))
-        };
-        write().inspect_err(|_| drop(fs::remove_file(&part)))
     }
 
     /// Ends a call's use of a file.
@@ -181,10 +173,7 @@ impl Exchange {
     /// A name with a folder in it or of a file of isr's, a link, and another number of bytes than expected.
     pub(crate) fn take(&self, name: &str, bytes: usize) -> Result<Vec<u8>, String> {
         let shown: String = name.chars().take(80).collect();
-        let mut parts = Path::new(name).components();
-        let plain =
-            matches!((parts.next(), parts.next()), (Some(Component::Normal(only)), None) if only == name);
-        if !plain || name.starts_with('.') || name.contains(['/', '\\', '\0']) {
+        if !is_plain(name) {
             return Err(format!("{shown:?} is no plain name of a file in the exchange folder"));
         }
         if self.files().by_name.contains_key(name) {
@@ -205,6 +194,25 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         living().retain(|folder| folder != self.folder.path());
     }
+}
+
+/// Whether a name is that of a visible file, without a folder.
+fn is_plain(name: &str) -> bool {
+    let mut parts = Path::new(name).components();
+    let is_alone =
+        matches!((parts.next(), parts.next()), (Some(Component::Normal(only)), None) if only == name);
+    is_alone && !name.starts_with('.') && !name.contains(['/', '\\', '\0'])
+}
+
+/// Writes a file so that it appears whole.
+fn write_whole(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+    let part = folder.join(format!(".{name}"));
+    let write = || {
+        let mut file = OpenOptions::new().write(true).create_new(true).open(&part)?;
+        file.write_all(bytes)?;
+        fs::rename(&part, folder.join(name))
+    };
+    write().inspect_err(|_| drop(fs::remove_file(&part)))
 }
 
 /// Reads a regular file of just this size.

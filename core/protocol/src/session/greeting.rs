@@ -8,7 +8,7 @@ use isr_api::messages::ComponentSpec;
 use crate::error::{SessionError, SessionErrorKind};
 use crate::exchange::Exchange;
 use crate::limits::Limits;
-use crate::message::{Call, Declared, FromPlugin, ToPlugin, VERSION};
+use crate::message::{Call, Configure, Declared, FromPlugin, ToPlugin, VERSION};
 use crate::process::{Process, ProcessEvent};
 use crate::program::Program;
 
@@ -86,10 +86,8 @@ pub(super) fn choose<'d>(
 }
 
 pub(super) fn configure(wanted: &ComponentSpec, exchange: Option<&Exchange>) -> ToPlugin {
-    let mut params = serde_json::json!(wanted);
-    if let Some(exchange) = exchange {
-        params["exchange"] = exchange.path().into();
-    }
+    let (component, exchange) = (wanted.clone(), exchange.map(Exchange::path));
+    let params = serde_json::json!(Configure { component, exchange });
     ToPlugin::Calls { calls: vec![Call { id: CONFIGURE, method: "configure".to_owned(), params }] }
 }
 

@@ -27,7 +27,7 @@ use crate::limits::Limits;
 use crate::message::{Answer, HostRequest};
 use crate::process::ProcessEvent;
 use crate::program::Program;
-use crate::questions::{self as answers, CaseContext};
+use crate::questions::{self as answers, CaseContext, Subject};
 
 pub use greeting::hello;
 
@@ -71,7 +71,7 @@ pub struct Session {
 #[derive(Default)]
 pub(crate) struct CallOptions<'a> {
     /// What questions of the process are about; without it they are refused.
-    pub(crate) context: Option<CaseContext<'a>>,
+    pub(crate) subject: Option<Subject<'a>>,
     /// Gets progress that the process tells.
     pub(crate) on_progress: Option<OnProgress>,
     /// How it is sent.
@@ -118,7 +118,8 @@ impl Session {
         params: Value,
         context: Option<CaseContext<'_>>,
     ) -> Outcome {
-        self.call_with(method, params, CallOptions { context, ..CallOptions::default() }).await
+        let subject = context.map(Subject::Case);
+        self.call_with(method, params, CallOptions { subject, ..CallOptions::default() }).await
     }
 
     /// Calls a method in the way of `options`.
@@ -128,7 +129,7 @@ impl Session {
         params: Value,
         options: CallOptions<'_>,
     ) -> Outcome {
-        let CallOptions { context, on_progress, sending } = options;
+        let CallOptions { subject, on_progress, sending } = options;
         let limits = &self.limits.questions;
         // Twice as many as are in flight: a retried call still has the questions of the process that ended.
         let (mut ask, questions) = futures::channel::mpsc::channel(2 * limits.in_flight);
@@ -141,8 +142,8 @@ impl Session {
         let mut open = self.begin(call);
         let react = async |Question { process, request }| {
             let id = request.id;
-            let answer = match context {
-                Some(context) => answers::answer(request, context, limits).await,
+            let answer = match subject {
+                Some(subject) => answers::answer(request, subject, limits).await,
                 None => refuse(&request, method),
             };
             let _ = self.events.send(Event::Answered { process, id, answer });

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 
 use async_trait::async_trait;
 use isr_api::messages::{GenerateMessage, PartMessage, ScoreMessage};
@@ -23,9 +23,12 @@ use super::case;
 /// The protocol's output, and the questions that await an answer.
 pub(super) struct Pipe {
     out: Mutex<File>,
-    waiting: Mutex<HashMap<u64, oneshot::Sender<Answer>>>,
+    waiting: Mutex<HashMap<u64, OnAnswer>>,
     asked: AtomicU64,
 }
+
+/// Hands an answer to who asked.
+type OnAnswer = Box<dyn FnOnce(Answer) + Send>;
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -45,8 +48,9 @@ impl Pipe {
     }
 
     pub(super) fn answered(&self, id: u64, answer: Answer) {
-        if let Some(waiting) = lock(&self.waiting).remove(&id) {
-            let _ = waiting.send(answer);
+        let waiting = lock(&self.waiting).remove(&id);
+        if let Some(on_answer) = waiting {
+            on_answer(answer);
         }
     }
 
@@ -57,18 +61,39 @@ impl Pipe {
         method: &str,
         params: Value,
     ) -> Result<T, ComponentError> {
-        let id = self.asked.fetch_add(1, Ordering::Relaxed);
         let (sender, receiver) = oneshot::channel();
-        lock(&self.waiting).insert(id, sender);
+        self.send(call, method, params, Box::new(move |answer| drop(sender.send(answer))));
+        read(receiver.await.ok())
+    }
+
+    /// Asks a question of an open call, and blocks this thread until there is an answer.
+    pub(super) fn ask_blocking<T: DeserializeOwned>(
+        &self,
+        call: u64,
+        method: &str,
+        params: Value,
+    ) -> Result<T, ComponentError> {
+        let (sender, receiver) = mpsc::sync_channel(1);
+        self.send(call, method, params, Box::new(move |answer| drop(sender.send(answer))));
+        read(receiver.recv().ok())
+    }
+
+    fn send(&self, call: u64, method: &str, params: Value, on_answer: OnAnswer) {
+        let id = self.asked.fetch_add(1, Ordering::Relaxed);
+        lock(&self.waiting).insert(id, on_answer);
         self.write(&FromPlugin::Ask(HostRequest { id, call, method: method.to_owned(), params }));
-        match receiver.await {
-            Ok(Answer::Value(value)) => serde_json::from_value(value).map_err(ComponentError::failed),
-            Ok(Answer::Error { code, message }) if code == "bad_input" => {
-                Err(ComponentError::bad_input(message))
-            }
-            Ok(Answer::Error { message, .. }) => Err(ComponentError::failed(message)),
-            Err(_) => Err(ComponentError::Cancelled),
+    }
+}
+
+/// Reads an answer; there is none where isr is gone.
+fn read<T: DeserializeOwned>(answer: Option<Answer>) -> Result<T, ComponentError> {
+    match answer {
+        Some(Answer::Value(value)) => serde_json::from_value(value).map_err(ComponentError::failed),
+        Some(Answer::Error { code, message }) if code == "bad_input" => {
+            Err(ComponentError::bad_input(message))
         }
+        Some(Answer::Error { message, .. }) => Err(ComponentError::failed(message)),
+        None => Err(ComponentError::Cancelled),
     }
 }
 

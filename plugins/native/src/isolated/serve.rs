@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::BufRead;
 use std::os::fd::AsFd;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use isr_api::messages::{ComponentSpec, RequirementsMessage, ValueMessage};
@@ -12,18 +13,22 @@ use isr_api::{
     BuildContext, Cause, ComponentError, Fingerprint, FrozenPolicy, Judge, Kind, Manifest,
     PreferenceObjective, Retrospector,
 };
-use isr_config::plugin::{Plugin, PluginFile, PluginLoader, PluginSettings};
-use isr_protocol::{Call, Declared, FromPlugin, ToPlugin, VERSION};
+use isr_config::plugin::{Plugin, PluginError, PluginFile, PluginLoader, PluginSettings};
+use isr_protocol::{Call, Configure, Declared, FromPlugin, SharedFolder, ToPlugin, VERSION};
 use serde_json::Value;
 use tokio::runtime::{Builder, Handle};
 use tokio::task::AbortHandle;
 
 use super::case;
+use super::models::{HostedEncoder, HostedPolicy};
 use super::pipe::{Pipe, PipePolicy};
 use crate::NativeLoader;
 
-/// The kinds that the protocol has.
-const KINDS: [Kind; 3] = [Kind::Judge, Kind::Retrospector, Kind::Objective];
+/// The kinds that a library can have.
+const KINDS: [Kind; 5] = [Kind::Judge, Kind::Retrospector, Kind::Objective, Kind::Encoder, Kind::Policy];
+
+/// Methods that are worked on to their end after a cancellation too, since they change the component or a checkpoint.
+const WHOLE: [&str; 3] = ["train_step", "save", "load"];
 
 /// Loads a library and serves it on standard input and output, until the input ends. What the library
 /// prints goes to stderr.
@@ -65,6 +70,26 @@ enum Component {
     Judge(Arc<dyn Judge>),
     Retrospector(Arc<dyn Retrospector>),
     Objective(Arc<dyn PreferenceObjective>),
+    Encoder(HostedEncoder),
+    Policy(HostedPolicy),
+}
+
+/// A call that is worked on.
+struct Task {
+    handle: AbortHandle,
+    is_whole: bool,
+    answer: Owed,
+}
+
+/// The one answer that a call is owed.
+#[derive(Clone, Default)]
+struct Owed(Arc<AtomicBool>);
+
+impl Owed {
+    /// Takes the duty to answer; false where it was taken.
+    fn take(&self) -> bool {
+        !self.0.swap(true, Ordering::Relaxed)
+    }
 }
 
 struct Server {
@@ -74,22 +99,24 @@ struct Server {
 }
 
 impl Server {
-    fn take(self: &Arc<Self>, message: ToPlugin, runtime: &Handle, tasks: &mut HashMap<u64, AbortHandle>) {
+    fn take(self: &Arc<Self>, message: ToPlugin, runtime: &Handle, tasks: &mut HashMap<u64, Task>) {
         match message {
             ToPlugin::Hello { .. } => self.pipe.write(&self.hello()),
             ToPlugin::Answer { id, answer } => self.pipe.answered(id, answer),
             ToPlugin::Calls { calls } => {
-                tasks.retain(|_, task| !task.is_finished());
+                tasks.retain(|_, task| !task.handle.is_finished());
                 for call in calls {
-                    let (server, id) = (Arc::clone(self), call.id);
-                    let task = runtime.spawn(async move { server.answer(call).await });
-                    tasks.insert(id, task.abort_handle());
+                    let (id, is_whole) = (call.id, WHOLE.contains(&call.method.as_str()));
+                    let (server, answer) = (Arc::clone(self), Owed::default());
+                    let owed = answer.clone();
+                    let task = runtime.spawn(async move { server.answer(call, &owed).await });
+                    tasks.insert(id, Task { handle: task.abort_handle(), is_whole, answer });
                 }
             }
             // The call's future is dropped, and so the library learns of it; an answer is owed all the same.
             ToPlugin::Cancel { id } => {
-                if let Some(task) = tasks.remove(&id).filter(|task| !task.is_finished()) {
-                    task.abort();
+                if let Some(task) = tasks.remove(&id).filter(|task| !task.is_whole && task.answer.take()) {
+                    task.handle.abort();
                     self.pipe.write(&failure(id, &ComponentError::bad_input("cancelled")));
                 }
             }
@@ -112,17 +139,30 @@ impl Server {
         FromPlugin::Hello { protocol: VERSION, sdk, components: manifests.map(declared).collect() }
     }
 
-    async fn answer(&self, call: Call) {
+    async fn answer(&self, call: Call, owed: &Owed) {
         let id = call.id;
-        self.pipe.write(&match self.value(call).await {
+        let message = match self.value(call).await {
             Ok(value) => FromPlugin::Result { id, value },
             Err(error) => failure(id, &error),
-        });
+        };
+        if owed.take() {
+            self.pipe.write(&message);
+        }
     }
 
     async fn value(&self, call: Call) -> Result<Value, ComponentError> {
         let Call { id, method, params } = call;
-        match (method.as_str(), self.component.get()) {
+        let answer = match self.component.get() {
+            Some(Component::Encoder(encoder)) => encoder.call(&method, params).await,
+            Some(Component::Policy(policy)) => policy.call(&self.pipe, id, &method, params).await,
+            _ => return self.evaluation(id, &method, params).await,
+        };
+        answer.unwrap_or_else(|| Err(unknown(&method)))
+    }
+
+    /// Answers `configure`, and calls of judges, retrospectors and objectives.
+    async fn evaluation(&self, id: u64, method: &str, params: Value) -> Result<Value, ComponentError> {
+        match (method, self.component.get()) {
             ("configure", _) => self.configure(params),
             ("judge", Some(Component::Judge(judge))) => {
                 let case = case::judge_case(&self.pipe, id, params).await?;
@@ -148,7 +188,7 @@ impl Server {
                 let value = objective.evaluate(&case::batch(params)?)?;
                 case::write(ValueMessage::inline(&value).map_err(ComponentError::failed)?)
             }
-            _ => Err(ComponentError::failed(format!("there is no call `{method}` of this component"))),
+            _ => Err(unknown(method)),
         }
     }
 
@@ -157,13 +197,27 @@ impl Server {
     }
 
     fn configure(&self, params: Value) -> Result<Value, ComponentError> {
-        let ComponentSpec { kind, name, settings } = case::read(params)?;
+        let Configure { component, exchange } = case::read(params)?;
+        let ComponentSpec { kind, name, settings } = component;
+        let folder = || {
+            let path =
+                exchange.ok_or_else(|| format!("`configure` of a {} lacks `exchange`", kind.section()));
+            path.map(SharedFolder::new).map_err(Cause::from)
+        };
         self.plugin.validate(kind, &name, &settings).map_err(ComponentError::failed)?;
         let with = PluginSettings { settings: &settings, cx: &BuildContext::default() };
         let built = match kind {
             Kind::Judge => self.plugin.judge(&name, &with).map(Component::Judge),
             Kind::Retrospector => self.plugin.retrospector(&name, &with).map(Component::Retrospector),
             Kind::Objective => self.plugin.objective(&name, &with).map(Component::Objective),
+            Kind::Encoder => folder().and_then(|folder| {
+                let encoder = self.plugin.encoder(&name, &with)?;
+                Ok(Component::Encoder(HostedEncoder { encoder, folder }))
+            }),
+            Kind::Policy => folder().and_then(|folder| {
+                let policy = self.plugin.policy(&name, &with)?;
+                Ok(Component::Policy(HostedPolicy { policy, folder }))
+            }),
             other => Err(format!("a {} cannot be isolated", other.section()).into()),
         };
         match self.component.set(built.map_err(ComponentError::failed)?) {
@@ -173,10 +227,18 @@ impl Server {
     }
 }
 
+fn unknown(method: &str) -> ComponentError {
+    ComponentError::failed(format!("there is no call `{method}` of this component"))
+}
+
+/// The message of an error; isr names plugin and call.
 fn failure(id: u64, error: &ComponentError) -> FromPlugin {
-    let code = match error {
-        ComponentError::BadInput(_) => "bad_input",
-        _ => "failed",
+    let (code, cause) = match error {
+        ComponentError::BadInput(cause) => ("bad_input", Some(cause)),
+        ComponentError::Failed(cause) => ("failed", Some(cause)),
+        _ => ("failed", None),
     };
-    FromPlugin::Error { id, code: code.to_owned(), message: error.to_string() }
+    let named = cause.and_then(|cause| cause.downcast_ref::<PluginError>());
+    let message = named.map_or_else(|| error.to_string(), |named| named.message.clone());
+    FromPlugin::Error { id, code: code.to_owned(), message }
 }

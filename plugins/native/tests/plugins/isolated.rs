@@ -10,7 +10,7 @@ use serde_json::Map;
 use crate::built::{example_judge, example_objective, fixture};
 use crate::support::{behaviour, judge, objective, verdict};
 
-fn load(path: &std::path::Path, change: impl FnOnce(&mut PluginFile)) -> Plugins {
+pub(crate) fn load(path: &std::path::Path, change: impl FnOnce(&mut PluginFile)) -> Plugins {
     isr_native::use_host(env!("CARGO_BIN_EXE_isr-plugin-host"));
     let mut file = PluginFile { isolation: Some(Isolation::Process), ..PluginFile::new(path) };
     change(&mut file);

@@ -7,6 +7,7 @@ mod built;
 mod contract;
 mod hostile;
 mod isolated;
+mod isolated_models;
 mod refused;
 mod support;
 mod versions;

@@ -4,7 +4,9 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use isr_api::{BuildContext, Cause, ComponentError, Judge, Kind, PreferenceObjective, Verdict};
+use isr_api::{
+    BuildContext, Cause, ComponentError, Judge, Kind, Policy, PreferenceObjective, Verdict, VideoEncoder,
+};
 use isr_config::plugin::{PluginFile, PluginSettings, Plugins};
 use isr_testing::FakePolicy;
 // Registers the loader.
@@ -48,6 +50,26 @@ pub(crate) fn objective(
 ) -> Result<Arc<dyn PreferenceObjective>, Cause> {
     let (_, loaded) = plugins.find(Kind::Objective, name).unwrap();
     loaded.plugin.objective(name, &PluginSettings { settings, cx: &BuildContext::default() })
+}
+
+/// Builds a policy as a config would.
+pub(crate) fn policy(
+    plugins: &Plugins,
+    name: &str,
+    settings: &Map<String, Value>,
+) -> Result<Arc<dyn Policy>, Cause> {
+    let (_, loaded) = plugins.find(Kind::Policy, name).unwrap();
+    loaded.plugin.policy(name, &PluginSettings { settings, cx: &BuildContext::default() })
+}
+
+/// Builds an encoder as a config would.
+pub(crate) fn encoder(
+    plugins: &Plugins,
+    name: &str,
+    settings: &Map<String, Value>,
+) -> Result<Arc<dyn VideoEncoder>, Cause> {
+    let (_, loaded) = plugins.find(Kind::Encoder, name).unwrap();
+    loaded.plugin.encoder(name, &PluginSettings { settings, cx: &BuildContext::default() })
 }
 
 /// What a judge says of an ordinary case.

@@ -50,9 +50,10 @@ fn the_interface_has_the_names_of_the_messages() {
     // Name in the interface, names of the message, and those that the interface lacks.
     let all: [(&str, &[&str], &[&str]); 22] = [
         ("types.scene", names::<VideoInfo>(), &[]),
-        ("types.response", names::<Response>(), &["policy"]),
+        // What reasons in a response is the policy's: components see the answer alone.
+        ("types.response", names::<Response>(), &["policy", "reasoning"]),
         ("types.finish-reason", names::<FinishReason>(), &[]),
-        ("types.visual-context", names::<VisualContext>(), &["video", "parent"]),
+        ("types.visual-context", names::<VisualContext>(), &["video", "parent", "parent_of"]),
         ("host.role", names::<Role>(), &[]),
         ("host.part", names::<PartMessage<bool>>(), &["known"]),
         ("host.message", names::<TurnMessage<bool>>(), &[]),

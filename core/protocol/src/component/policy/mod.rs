@@ -3,6 +3,7 @@
 mod streaming;
 mod training;
 mod weights;
+mod whole_step;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -35,7 +36,7 @@ const LARGEST_MICRO_BATCH: usize = 1 << 16;
 /// A [`Policy`] whose component runs in a [`Session`]'s process, with a model of its own.
 ///
 /// Videos cross in files. A training step is split into micro-batches: the process computes log-probs and gradients of the
-/// weights, the objective is evaluated here.
+/// weights, the objective is evaluated here. A process that takes whole steps asks for the objective's values instead.
 pub struct RemotePolicy {
     identity: Identity,
     // Dropped first: the folder outlives the process.
@@ -43,6 +44,9 @@ pub struct RemotePolicy {
     exchange: Arc<Exchange>,
     micro_batch: usize,
     reasoning: Option<ReasoningFormat>,
+    reads_frames: bool,
+    /// Whether the process takes training steps as a whole.
+    whole_steps: bool,
     weights: Weights,
     /// Held by what must not come between the calls of a training step.
     training: Mutex<()>,
@@ -59,7 +63,7 @@ impl RemotePolicy {
         exchange: Arc<Exchange>,
     ) -> Result<Self, SessionError> {
         let value = session.call_blocking("properties", Value::Null)?;
-        let PolicyProperties { fingerprint, micro_batch, encoder, reasoning } =
+        let PolicyProperties { fingerprint, micro_batch, encoder, reasoning, reads_frames, whole_steps } =
             keys::read(value).map_err(SessionErrorKind::Unusable)?;
         if micro_batch == 0 || micro_batch > LARGEST_MICRO_BATCH {
             let text = format!("its micro_batch is {micro_batch}; it must be 1 to {LARGEST_MICRO_BATCH}");
@@ -73,7 +77,17 @@ impl RemotePolicy {
             return Err(SessionErrorKind::Unusable(format!("its reasoning {reason}")).into());
         }
         let weights = Weights::new(&identity, fingerprint).map_err(SessionErrorKind::Unusable)?;
-        Ok(Self { identity, session, exchange, micro_batch, reasoning, weights, training: Mutex::new(()) })
+        Ok(Self {
+            identity,
+            session,
+            exchange,
+            micro_batch,
+            reasoning,
+            reads_frames,
+            whole_steps,
+            weights,
+            training: Mutex::new(()),
+        })
     }
 
     fn wrong(&self, call: &'static str, message: String) -> ComponentError {
@@ -128,16 +142,6 @@ impl RemotePolicy {
         };
         read().map_err(|reason| self.unusable(CALL, reason))
     }
-
-    fn checkpoint(dir: &Path, what: CheckpointKind) -> Result<CheckpointMessage, String> {
-        let dir = std::path::absolute(dir).map_err(|error| error.to_string())?;
-        let dir = dir.to_str().ok_or_else(|| format!("the path {} is no text", dir.display()))?.to_owned();
-        let what = match what {
-            CheckpointKind::Model => "model",
-            CheckpointKind::TrainerState => "trainer_state",
-        };
-        Ok(CheckpointMessage { dir, what: what.to_owned() })
-    }
 }
 
 #[async_trait]
@@ -151,7 +155,7 @@ impl Policy for RemotePolicy {
     }
 
     fn reads_frames(&self) -> bool {
-        true
+        self.reads_frames
     }
 
     fn reasoning_format(&self) -> Option<ReasoningFormat> {
@@ -192,13 +196,16 @@ impl Policy for RemotePolicy {
         objective: Arc<dyn PreferenceObjective>,
     ) -> Result<StepReport, ComponentError> {
         let _training = self.training.lock().await;
-        self.step(&step, objective.as_ref()).await
+        match self.whole_steps {
+            true => self.whole_step(step, objective.as_ref()).await,
+            false => self.step(&step, objective.as_ref()).await,
+        }
     }
 
     async fn save(&self, dir: &Path, what: CheckpointKind) -> Result<(), ComponentError> {
         let _training = self.training.lock().await;
         let failed = |reason: String| self.wrong("save", reason);
-        let message = Self::checkpoint(dir, what).map_err(failed)?;
+        let message = CheckpointMessage::new(dir, what).map_err(|error| failed(error.to_string()))?;
         let saved = self.once("save", &message, Sending::Alone).await;
         saved.map(drop).map_err(|error| failed(error.to_string()))
     }
@@ -206,7 +213,7 @@ impl Policy for RemotePolicy {
     async fn load(&self, dir: &Path, what: CheckpointKind) -> Result<(), ComponentError> {
         let _training = self.training.lock().await;
         let failed = |reason: String| self.wrong("load", reason);
-        let message = Self::checkpoint(dir, what).map_err(failed)?;
+        let message = CheckpointMessage::new(dir, what).map_err(|error| failed(error.to_string()))?;
         let change = self.weights.begin();
         match self.once("load", &message, Sending::Changing).await {
             Ok(value) => {

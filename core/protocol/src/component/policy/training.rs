@@ -15,7 +15,7 @@ use isr_api::{
 use serde_json::Value;
 
 use super::RemotePolicy;
-use crate::error::SessionErrorKind;
+use crate::error::{SessionError, SessionErrorKind};
 use crate::keys;
 use crate::session::Sending;
 
@@ -92,10 +92,7 @@ impl RemotePolicy {
         step: &TrainStep,
         objective: &dyn PreferenceObjective,
     ) -> Result<StepReport, ComponentError> {
-        self.weights.known().map_err(|reason| self.wrong("train_step", reason))?;
-        if step.examples.is_empty() {
-            return Err(self.wrong("train_step", "the batch has no example".to_owned()));
-        }
+        self.check_begin(step)?;
         let needs = objective.requirements();
         // At step 0 the policy is its own reference.
         let drift = (step.step == 0 && needs.reference).then(ScoreDrift::default);
@@ -240,13 +237,25 @@ impl RemotePolicy {
         message: &(impl serde::Serialize + Sync),
         sending: Sending,
     ) -> Result<Value, ComponentError> {
-        self.once(method, message, sending).await.map_err(|error| {
-            let error = match error.kind {
-                SessionErrorKind::Lost { .. } | SessionErrorKind::Reported { .. } => error.to_string(),
-                _ => format!("{error}; the training step is given up"),
-            };
-            self.wrong(method, error)
-        })
+        self.once(method, message, sending).await.map_err(|error| self.given_up(method, &error))
+    }
+
+    /// The error of a training step that was not taken.
+    pub(super) fn given_up(&self, method: &'static str, error: &SessionError) -> ComponentError {
+        let text = match error.kind {
+            SessionErrorKind::Lost { .. } | SessionErrorKind::Reported { .. } => error.to_string(),
+            _ => format!("{error}; the training step is given up"),
+        };
+        self.wrong(method, text)
+    }
+
+    /// Checks that a step can be begun: its weights are known and there are examples.
+    pub(super) fn check_begin(&self, step: &TrainStep) -> Result<(), ComponentError> {
+        self.weights.known().map_err(|reason| self.wrong("train_step", reason))?;
+        match step.examples.is_empty() {
+            true => Err(self.wrong("train_step", "the batch has no example".to_owned())),
+            false => Ok(()),
+        }
     }
 }
 
