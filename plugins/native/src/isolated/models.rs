@@ -7,10 +7,7 @@ use isr_api::messages::{
     AnswerMessage, CheckpointMessage, EncodeMessage, EncoderProperties, FingerprintMessage, GenerateCall,
     GeneratedMessage, PolicyProperties, ScoreMessage, ScoredMessage, TrainCall, TrainedMessage, VideoFiles,
 };
-use isr_api::{
-    ComponentError, Fingerprint, GenerateRequest, Policy, Response, ScoreRequest, TokenLogProbs,
-    VideoEncoder,
-};
+use isr_api::{ComponentError, Fingerprint, GenerateRequest, Policy, Response, ScoreRequest, VideoEncoder};
 use isr_protocol::SharedFolder;
 use serde_json::Value;
 
@@ -93,20 +90,20 @@ impl HostedPolicy {
             Some(first) => same_weights(&first.policy, &responses)?,
             None => self.fingerprint()?,
         };
-        let answer = |it: Response| {
-            check_finite("generate", &it.logprobs)?;
-            let Response { text, token_ids, logprobs, finish_reason, .. } = it;
-            Ok(AnswerMessage { text, token_ids, logprobs, finish_reason })
+        let answer = |Response { text, token_ids, logprobs, finish_reason, .. }| AnswerMessage {
+            text,
+            token_ids,
+            logprobs,
+            finish_reason,
         };
-        let responses = responses.into_iter().map(answer).collect::<Result<_, ComponentError>>()?;
+        let responses = responses.into_iter().map(answer).collect();
         write(GeneratedMessage { policy, prompt_tokens: None, responses })
     }
 
     async fn score(&self, params: Value) -> Result<Value, ComponentError> {
         let ScoreMessage::<VideoFiles> { prompt, continuations } = read(params)?;
         let prompt = self.folder.call().prompt(prompt)?;
-        let scores: Vec<TokenLogProbs> = self.policy.score(ScoreRequest { prompt, continuations }).await?;
-        scores.iter().try_for_each(|score| check_finite("score", &score.logprobs))?;
+        let scores = self.policy.score(ScoreRequest { prompt, continuations }).await?;
         write(ScoredMessage { policy: self.fingerprint()?, scores })
     }
 
@@ -143,13 +140,5 @@ fn same_weights(first: &Fingerprint, responses: &[Response]) -> Result<String, C
             Err(ComponentError::failed(text))
         }
         None => Ok(first.to_string()),
-    }
-}
-
-/// JSON has no number that is not finite.
-fn check_finite(method: &str, logprobs: &[f32]) -> Result<(), ComponentError> {
-    match logprobs.iter().find(|number| !number.is_finite()) {
-        Some(number) => Err(ComponentError::failed(format!("{method} returned the log-prob {number}"))),
-        None => Ok(()),
     }
 }
