@@ -77,7 +77,7 @@ impl HostedPolicy {
         let (fingerprint, reads_frames) = (self.fingerprint()?, self.policy.reads_frames());
         // The library divides its batches itself.
         let (micro_batch, encoder, whole_steps) = (1, None, true);
-        let reasoning = policy.reasoning_format();
+        let reasoning = self.policy.reasoning_format();
         write(PolicyProperties { fingerprint, micro_batch, encoder, reasoning, reads_frames, whole_steps })
     }
 
@@ -90,11 +90,12 @@ impl HostedPolicy {
             Some(first) => same_weights(&first.policy, &responses)?,
             None => self.fingerprint()?,
         };
-        let answer = |Response { text, token_ids, logprobs, finish_reason, .. }| AnswerMessage {
+        let answer = |Response { text, token_ids, logprobs, finish_reason, reasoning, .. }| AnswerMessage {
             text,
             token_ids,
             logprobs,
             finish_reason,
+            reasoning,
         };
         let responses = responses.into_iter().map(answer).collect();
         write(GeneratedMessage { policy, prompt_tokens: None, responses })
