@@ -152,7 +152,7 @@ fn an_isolated_policy_of_a_library_is_aligned_and_a_run_that_it_ended_goes_on_to
         "extends = \"base.toml\"\nplugins = [{{ path = {:?}, isolation = \"process\" }}]\n\
          encoder = {{ type = \"mean\" }}\nretrospector = \"none\"\njudge = {{ type = \"length\" }}\n\
          policy = {{ type = \"faulty\", behaviour = \"die once in training\" }}\n\
-         [train]\nepochs = 2\nlearning_rate = 0.1\n",
+         [train]\nepochs = 3\nlearning_rate = 0.1\n",
         fixture()
     );
     fs::write(path.join("run.toml"), config).unwrap();

@@ -1,5 +1,7 @@
 //! Log-odds.
 
+use isr_api::{Choice, Verdict, Vote};
+
 /// Logistic function `1 / (1 + exp(-x))`.
 pub(crate) fn sigmoid(log_odds: f64) -> f64 {
     1.0 / (1.0 + (-log_odds).exp())
@@ -9,6 +11,16 @@ pub(crate) fn sigmoid(log_odds: f64) -> f64 {
 pub(crate) fn logit(p: f64, clip: f64) -> f64 {
     let p = p.clamp(clip, 1.0 - clip);
     (p / (1.0 - p)).ln()
+}
+
+/// The verdict, with an effect in log-odds for the first answer subtracted from each of its probabilities.
+pub(crate) fn without_effect(verdict: &Verdict, effect: f64, clip: f64) -> Verdict {
+    let corrected = |p: f64| sigmoid(logit(p, clip) - effect);
+    let vote = |vote: &Vote| Vote { p_first: corrected(vote.p_first), ..vote.clone() };
+    let votes: Vec<_> = verdict.votes.iter().map(vote).collect();
+    // The correction may divide votes that agreed.
+    let consistent = verdict.consistent && Choice::consistent(votes.iter().map(Vote::choice));
+    Verdict { p_first: corrected(verdict.p_first), votes, consistent }
 }
 
 #[cfg(test)]

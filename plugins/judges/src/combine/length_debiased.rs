@@ -7,16 +7,14 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use isr_api::{
-    BuildContext, Cause, Choice, Component, ComponentError, FrozenPolicy, Judge, JudgeCase, Verdict, Vote,
-};
+use isr_api::{BuildContext, Cause, Component, ComponentError, FrozenPolicy, Judge, JudgeCase, Verdict};
 use isr_config::registry::JudgeConfig;
 use isr_run::words::excess_words;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::bounds;
-use crate::odds::{logit, sigmoid};
+use crate::odds::without_effect;
 
 /// Length-debiased judge: subtracts a length effect from a judge's log-odds, `logit p - slope (words_first -
 /// words_second)`. `isr audit` fits the slope to the verdicts of a run.
@@ -69,12 +67,6 @@ impl Judge for LengthDebiased {
     async fn judge(&self, case: &JudgeCase, policy: &FrozenPolicy) -> Result<Verdict, ComponentError> {
         let verdict = self.inner.judge(case, policy).await?;
         let effect = self.slope * excess_words(&case.first.text, &case.second.text);
-        let corrected = |p: f64| sigmoid(logit(p, self.clip) - effect);
-        let votes =
-            verdict.votes.iter().map(|vote| Vote { p_first: corrected(vote.p_first), ..vote.clone() });
-        let votes: Vec<_> = votes.collect();
-        // The correction may divide votes that agreed.
-        let consistent = verdict.consistent && Choice::consistent(votes.iter().map(Vote::choice));
-        Ok(Verdict { p_first: corrected(verdict.p_first), votes, consistent })
+        Ok(without_effect(&verdict, effect, self.clip))
     }
 }

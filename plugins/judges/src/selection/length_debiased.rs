@@ -5,14 +5,14 @@
 
 use std::sync::Arc;
 
-use isr_api::{BuildContext, Candidate, Cause, Choice, Component, Decision, Selection, Verdict, Vote};
+use isr_api::{BuildContext, Candidate, Cause, Component, Decision, Selection};
 use isr_config::registry::SelectionConfig;
 use isr_run::words::excess_words;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::bounds;
-use crate::odds::{logit, sigmoid};
+use crate::odds::{logit, without_effect};
 
 /// Length-debiased verdicts: fits `logit p = a + slope (words_first - words_second)` to all verdicts of the iteration
 /// by least squares, subtracts `slope (words_first - words_second)` from each, and hands them to another selection. What
@@ -63,29 +63,19 @@ impl Selection for LengthDebiased {
             .map(|candidate| [excess(candidate), logit(candidate.verdict.p_first, self.clip)])
             .collect();
         let slope = slope(&points);
+        if slope == 0.0 {
+            return self.inner.select(candidates);
+        }
         let corrected: Vec<_> = candidates
             .iter()
             .zip(&points)
             .map(|(candidate, [excess, _])| Candidate {
-                verdict: without(&candidate.verdict, slope * excess, self.clip),
+                verdict: without_effect(&candidate.verdict, slope * excess, self.clip),
                 ..candidate.clone()
             })
             .collect();
         self.inner.select(&corrected)
     }
-}
-
-/// The verdict less an effect in log-odds.
-fn without(verdict: &Verdict, effect: f64, clip: f64) -> Verdict {
-    if effect == 0.0 {
-        return verdict.clone();
-    }
-    let corrected = |p: f64| sigmoid(logit(p, clip) - effect);
-    let vote = |vote: &Vote| Vote { p_first: corrected(vote.p_first), ..vote.clone() };
-    let votes: Vec<_> = verdict.votes.iter().map(vote).collect();
-    // The correction may divide votes that agreed.
-    let consistent = verdict.consistent && Choice::consistent(votes.iter().map(Vote::choice));
-    Verdict { p_first: corrected(verdict.p_first), votes, consistent }
 }
 
 /// The slope of the least-squares line through points `[x, y]`; 0 where all x are equal.
