@@ -36,6 +36,23 @@ fn greedy(run: &Path, metric: &str) -> Vec<f64> {
 }
 
 #[test]
+fn the_studies_of_the_miniature_can_be_run_once_their_base_models_are_made() {
+    let (folder, root) = (tempfile::tempdir().unwrap(), Path::new(env!("CARGO_MANIFEST_DIR")));
+    let path = folder.path();
+    std::os::unix::fs::symlink(root.join("configs"), path.join("configs")).unwrap();
+    fs::create_dir_all(path.join("runs/bases")).unwrap();
+    for base in ["1", "2", "3"] {
+        let model = path.join(format!("runs/bases/partial-{base}"));
+        std::os::unix::fs::symlink(root.join("configs/base"), model).unwrap();
+    }
+    for (study, arms) in [("whole", 9), ("partial", 7)] {
+        let dry = isr_line(path, &format!("sweep configs/studies/{study}.toml --dry-run")).result();
+        let runs = format!(" {} ", arms * 3 * 5);
+        assert!(dry.contains(&runs) && dry.contains("retrospect"), "{study}: {dry}");
+    }
+}
+
+#[test]
 fn the_quick_study_compares_two_arms_with_the_figures_of_their_runs() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();

@@ -18,7 +18,7 @@ pub enum Split {
     Training,
     /// Held out.
     Evaluation,
-    /// Held out, and painted otherwise than all others: other shades, speeds and patterns.
+    /// Held out and out of domain: other shades, speeds and patterns.
     Shifted,
     /// For the supervised warm start.
     WarmStart,

@@ -19,8 +19,8 @@ pub struct WorldConfig {
     pub training_clips: u32,
     /// Number of held-out clips. Default 500; 1500 are recommended for reported metrics.
     pub evaluation_clips: u32,
-    /// Number of further held-out clips, painted otherwise than all others: other shades of the same colours, objects
-    /// of half the speed, backgrounds of other grey levels and wider patterns. Metrics of their answers are named
+    /// Number of out-of-domain held-out clips: other shades of the same colours, slower objects, backgrounds of other
+    /// grey levels and wider patterns. Metrics of their answers are named
     /// `shifted_accuracy` and so on. Default 0.
     #[serde(skip_serializing_if = "is_zero")]
     pub shifted_clips: u32,

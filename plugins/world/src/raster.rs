@@ -13,13 +13,13 @@ const DARK: u8 = 28;
 const LIGHT: u8 = 228;
 const PATTERN: [u8; 2] = [70, 140];
 /// Those of shifted clips, whose patterns are half as fine, and whose colours are mixed with a share of grey.
-const SHIFTED: Look = Look { dark: 56, light: 200, pattern: [90, 170], cells: 4, grey: 0.25 };
-const USUAL: Look = Look { dark: DARK, light: LIGHT, pattern: PATTERN, cells: 8, grey: 0.0 };
+const SHIFTED: Paint = Paint { dark: 56, light: 200, pattern: [90, 170], cells: 4, grey: 0.25 };
+const USUAL: Paint = Paint { dark: DARK, light: LIGHT, pattern: PATTERN, cells: 8, grey: 0.0 };
 /// Samples along each axis of a pixel.
 const SAMPLES: u32 = 4;
 
 /// How a clip is painted.
-struct Look {
+struct Paint {
     dark: u8,
     light: u8,
     pattern: [u8; 2],
@@ -32,8 +32,8 @@ struct Look {
 /// All frames of a clip: `u8` RGB of shape `[frames, size, size, 3]`, row-major.
 pub fn render(config: &WorldConfig, clip: &Clip) -> Vec<u8> {
     let size = config.size as usize;
-    let look = if clip.split == Split::Shifted { &SHIFTED } else { &USUAL };
-    let background = paint_background(clip.facts.background, clip.phase, size, look);
+    let paint = if clip.split == Split::Shifted { &SHIFTED } else { &USUAL };
+    let background = paint_background(clip.facts.background, clip.phase, size, paint);
     let mut noise = ChaCha8Rng::seed_from_u64(clip.noise_seed);
     let mut frames = Vec::with_capacity(background.len() * config.frames as usize);
     let mut frame = background.clone();
@@ -43,7 +43,7 @@ pub fn render(config: &WorldConfig, clip: &Clip) -> Vec<u8> {
         for (object, placement) in clip.facts.objects.iter().zip(&clip.placements) {
             let Some(centre) = placement.centre(time) else { continue };
             let level =
-                |level: u8| (f64::from(level) * (1.0 - look.grey) + 128.0 * look.grey) * placement.shade;
+                |level: u8| (f64::from(level) * (1.0 - paint.grey) + 128.0 * paint.grey) * placement.shade;
             paint_object(
                 &mut frame,
                 size,
@@ -59,17 +59,17 @@ pub fn render(config: &WorldConfig, clip: &Clip) -> Vec<u8> {
     frames
 }
 
-fn paint_background(background: Background, phase: [u32; 2], size: usize, look: &Look) -> Vec<u8> {
-    let cell = size / look.cells;
+fn paint_background(background: Background, phase: [u32; 2], size: usize, paint: &Paint) -> Vec<u8> {
+    let cell = size / paint.cells;
     let band = |coordinate: usize, offset: u32| (coordinate + offset as usize) / cell;
     let mut frame = Vec::with_capacity(size * size * 3);
     for y in 0..size {
         for x in 0..size {
             let level = match background {
-                Background::Dark => look.dark,
-                Background::Light => look.light,
-                Background::Striped => look.pattern[band(y, phase[1]) % 2],
-                Background::Checked => look.pattern[(band(x, phase[0]) + band(y, phase[1])) % 2],
+                Background::Dark => paint.dark,
+                Background::Light => paint.light,
+                Background::Striped => paint.pattern[band(y, phase[1]) % 2],
+                Background::Checked => paint.pattern[(band(x, phase[0]) + band(y, phase[1])) % 2],
             };
             frame.extend([level; 3]);
         }

@@ -176,7 +176,7 @@ impl Demonstrator {
     ) -> Result<(String, String), WorldError> {
         let (config, facts) = (&self.config, &clip.facts);
         let narrator = Narrator { facts, max_objects: self.world.max_objects };
-        let sight = Sight { clip, looks: self.world.warmstart_stills };
+        let sight = Sight { clip, stills: self.world.warmstart_stills };
         let shown = sight.shown();
         let speaker = Speaker { config, narrator, shown: &shown };
         let question = Question::draw(rng, facts).first().copied().unwrap_or(Question::Describe);

@@ -16,14 +16,14 @@ const MOST_LOOKS: u32 = 3;
 pub(super) struct Sight<'a> {
     /// The clip.
     pub(super) clip: &'a Clip,
-    /// Pictures of a look; 0 where one look shows all facts.
-    pub(super) looks: u32,
+    /// Number of pictures of a look; 0 where one look shows all facts.
+    pub(super) stills: u32,
 }
 
 impl Sight<'_> {
     /// The true claims that the clip's own pictures show.
     pub(super) fn shown(&self) -> Vec<Claim> {
-        match self.looks {
+        match self.stills {
             0 => self.clip.facts.claims(),
             _ => self.clip.shown(&self.clip.stills),
         }
@@ -31,12 +31,12 @@ impl Sight<'_> {
 
     /// The true claims that one to three other looks show together.
     pub(super) fn known(&self, rng: &mut ChaCha12Rng) -> Vec<Claim> {
-        if self.looks == 0 {
+        if self.stills == 0 {
             return self.clip.facts.claims();
         }
         let count = rng.random_range(1..=MOST_LOOKS);
         let claims: Vec<_> =
-            (0..count).flat_map(|_| self.clip.shown(&clip::look(rng, self.looks))).collect();
+            (0..count).flat_map(|_| self.clip.shown(&clip::look(rng, self.stills))).collect();
         in_order(&claims)
     }
 }
@@ -80,7 +80,7 @@ mod tests {
         let mut shares = [0.0; 2];
         for index in 0..2000 {
             let clip = Clip::generate(&config, Split::WarmStart, index);
-            let sight = Sight { clip: &clip, looks: 4 };
+            let sight = Sight { clip: &clip, stills: 4 };
             let mut rng = Streams::new(0).rng(0, "test", &index.to_string());
             let all = clip.facts.claims();
             let share = |claims: &[Claim]| {
@@ -111,6 +111,6 @@ mod tests {
     fn where_all_is_there_throughout_a_look_shows_all() {
         let config = WorldConfig { warmstart_stills: 4, ..WorldConfig::default() };
         let clip = Clip::generate(&config, Split::WarmStart, 3);
-        assert_eq!(Sight { clip: &clip, looks: 4 }.shown(), clip.facts.claims());
+        assert_eq!(Sight { clip: &clip, stills: 4 }.shown(), clip.facts.claims());
     }
 }
