@@ -16,7 +16,7 @@ pub(crate) struct BaseArgs {
     /// Seed of its clips, demonstrations and training; 1 is that of configs/base
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     seed: u64,
-    /// Train the last stage on clips of which a look shows only a part (configs/base-3-partial.toml)
+    /// Train the last stage on clips of which a look shows only a part (configs/base-4-partial.toml)
     #[arg(long)]
     partial: bool,
     /// Folder of the model [default: configs/base for seed 1 without --partial, else runs/bases/N or
@@ -26,9 +26,9 @@ pub(crate) struct BaseArgs {
 }
 
 /// Stages of supervised training, each starting from the one before.
-const STAGES: u64 = 3;
+const STAGES: u64 = 4;
 
-/// Trains all stages that are not complete, and copies the last checkpoint. Stages 1 and 2 are shared by both
+/// Trains all stages that are not complete, and copies the last checkpoint. All but the last are shared by both
 /// kinds of a seed.
 pub(crate) fn run(args: &BaseArgs) -> Result<()> {
     let root = repository::root()?;
@@ -66,9 +66,10 @@ pub(crate) fn make(root: &Path, seed: u64, partial: bool, out: &Path) -> Result<
         };
         let run = format!("runs/base-{seed}-{stage}{kind}");
         let settings = [
-            // Every stage of every seed has streams of its own; those of seed 1 are the configs' own.
-            format!("seed={}", STAGES * (seed - 1) + stage),
-            format!("demonstrations.mixture.seed={}", STAGES * (seed - 1) + stage - 1),
+            // Those of seed 1 are the configs' own. The last stage of a seed and the first of the next draw from one
+            // stream, of different demonstrations on different clips.
+            format!("seed={}", 3 * (seed - 1) + stage),
+            format!("demonstrations.mixture.seed={}", 3 * (seed - 1) + stage - 1),
             format!("demonstrations.world.seed={}", seed - 1),
             format!("demonstrations.world.dir=data/base-{seed}{kind}"),
             format!("policy.model={model}"),

@@ -15,7 +15,7 @@ use crate::{base, demo, repository};
 const SWEEPS: [&str; 2] = ["whole", "partial"];
 
 /// Seeds of the base models, the `[[bases]]` of both sweeps.
-const BASES: [u64; 3] = [1, 2, 3];
+const BASES: [u64; 5] = [1, 2, 3, 4, 5];
 
 /// How the study is run.
 #[derive(Args)]

@@ -52,7 +52,7 @@ pub use forecast::{Forecast, Seconds, StageForecast};
 pub use metrics::{Figure, figures};
 pub use outcome::Outcome;
 pub use output::{read_results, write_results};
-pub use paper_tables::{Iterations, Part, TableOptions, csv, paper_tables};
+pub use paper_tables::{Iterations, Part, TableOptions, csv, of_some_metrics, paper_tables};
 pub use plan::{Member, Plan};
 pub use results::{
     ArmResult, Estimate, INTERVALS, INTERVALS_OF_BASES, Point, Results, RunResult, SCHEMA, Status, results,

@@ -291,6 +291,21 @@ impl Grid {
     }
 }
 
+/// Leaves out the metrics that are not asked for: a smaller `sweep.json`, to be kept beside a text whose tables are made of it.
+/// All iterations, runs and claims stay.
+///
+/// # Errors
+/// [`SweepError::Unusable`] for a metric that the sweep does not have.
+pub fn of_some_metrics(results: &Results, options: &TableOptions) -> Result<Results, SweepError> {
+    let kept = metrics(results, options)?;
+    let mut smaller = results.clone();
+    smaller
+        .arms
+        .iter_mut()
+        .for_each(|arm| arm.metrics.retain(|metric, _| kept.contains(&metric.as_str())));
+    Ok(smaller)
+}
+
 /// Renders results, or claims, as comma-separated values (RFC 4180) in full precision: `part` is [`Part::Claims`], or either other one,
 /// as differences stand beside the means. Rates are shares, not percent.
 ///

@@ -4,7 +4,8 @@
 
 use isr_analysis::text_table::TableForm;
 use isr_sweep::{
-    Iterations, Part, Results, SweepError, TableOptions, csv, paper_tables, read_results, write_results,
+    Iterations, Part, Results, SweepError, TableOptions, csv, of_some_metrics, paper_tables, read_results,
+    write_results,
 };
 use serde_json::json;
 
@@ -51,6 +52,17 @@ fn results() -> Results {
         ],
     }))
     .unwrap()
+}
+
+#[test]
+fn a_smaller_file_gives_the_same_tables_of_what_it_keeps() {
+    let options = TableOptions { metrics: vec!["greedy.response_tokens".to_owned()], ..TableOptions::default() };
+    let smaller = of_some_metrics(&results(), &options).unwrap();
+    assert_eq!(smaller.metrics().into_iter().collect::<Vec<_>>(), ["greedy.response_tokens"]);
+    let tables = |results: &Results| paper_tables(results, &options, TableForm::Markdown).unwrap();
+    assert_eq!(tables(&smaller), tables(&results()));
+    let unknown = TableOptions { metrics: vec!["greedy.tokens".to_owned()], ..TableOptions::default() };
+    assert!(of_some_metrics(&results(), &unknown).unwrap_err().to_string().contains("greedy.tokens"));
 }
 
 #[test]

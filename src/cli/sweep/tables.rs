@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 use isr_analysis::text_table::TableForm;
-use isr_sweep::{Iterations, Part, TableOptions, csv, paper_tables, read_results};
+use isr_sweep::{Iterations, Part, TableOptions, csv, of_some_metrics, paper_tables, read_results};
 
 use super::super::output::print;
 use super::report;
@@ -42,6 +42,8 @@ enum Format {
     Latex,
     /// In full precision; one table
     Csv,
+    /// A sweep.json of these metrics alone, with all iterations and claims, to keep beside a text
+    Json,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -72,6 +74,13 @@ impl TablesArgs {
             Format::Markdown => paper_tables(&results, &options, TableForm::Markdown),
             Format::Latex => paper_tables(&results, &options, TableForm::Latex),
             Format::Csv => csv(&results, &options, options.parts.first().copied().unwrap_or(Part::Metrics)),
+            Format::Json if !self.part.is_empty() || self.iteration.is_some() => {
+                bail!("a sweep.json has all parts and iterations; leave --part and --iteration out")
+            }
+            Format::Json => {
+                let smaller = of_some_metrics(&results, &options).map_err(report)?;
+                return print(format!("{}\n", serde_json::to_string(&smaller)?));
+            }
         };
         print(text.map_err(report)?)
     }

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use minijinja::value::{Rest, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, State, Value, filters, tests};
+use rustix::time::{ClockId, clock_gettime};
 
 use super::bounds::WEIGH;
 
@@ -18,7 +19,8 @@ const MAX_PRODUCT: u64 = 64 << 20;
 /// Depth of nested lists and mappings.
 const MAX_DEPTH: usize = 64;
 
-/// Longest time of a rendering, far above what the other bounds allow on an idle machine.
+/// Longest processor time of a rendering, far above what the other bounds allow. It is that of the thread, so that a
+/// program that was suspended, or runs beside others, renders what it would render alone.
 const TIME: Duration = Duration::from_secs(10);
 
 /// Size of a value beside its text; it also bounds the time that weighing takes.
@@ -28,20 +30,19 @@ const NODE: u64 = 128;
 #[derive(Debug)]
 pub(super) struct Meter {
     left: AtomicU64,
-    /// Start of the process' time, and the deadline in milliseconds behind it.
-    epoch: Instant,
+    /// Processor time of the rendering thread at which it is stopped, in milliseconds.
     deadline: AtomicU64,
 }
 
 impl Meter {
     pub(super) fn new() -> Self {
-        Self { left: AtomicU64::new(0), epoch: Instant::now(), deadline: AtomicU64::new(0) }
+        Self { left: AtomicU64::new(0), deadline: AtomicU64::new(0) }
     }
 
     /// Starts a rendering.
     pub(super) fn reset(&self) {
         self.left.store(BUDGET, Ordering::Relaxed);
-        self.deadline.store((self.epoch.elapsed() + TIME).as_millis() as u64, Ordering::Relaxed);
+        self.deadline.store((thread_time() + TIME).as_millis() as u64, Ordering::Relaxed);
     }
 
     /// Draws `bytes` from the budget.
@@ -55,8 +56,8 @@ impl Meter {
             return Err(refused(format!("it makes values of more than {} MiB", BUDGET >> 20)));
         }
         self.left.store(left - bytes, Ordering::Relaxed);
-        if self.epoch.elapsed().as_millis() as u64 > self.deadline.load(Ordering::Relaxed) {
-            return Err(refused(format!("it did not end within {} s", TIME.as_secs())));
+        if thread_time().as_millis() as u64 > self.deadline.load(Ordering::Relaxed) {
+            return Err(refused(format!("it did not end within {} s of processor time", TIME.as_secs())));
         }
         Ok(())
     }
@@ -133,6 +134,12 @@ impl Meter {
         self.weigh(&result)?;
         Ok(result)
     }
+}
+
+/// Processor time that this thread has used.
+fn thread_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32)
 }
 
 /// Error of a template beyond its bounds.

@@ -22,8 +22,9 @@ const MAX_FILE_BYTES: u64 = 256 << 20;
 /// Most that the replacements of a tokenizer may lengthen a text.
 const MAX_GROWTH: f64 = 64.0;
 
-/// Time for one text. The bounds of texts let any usual tokenizer end in a small part of it.
-const TIME: Duration = Duration::from_secs(60);
+/// Time for one text, in seconds. The bounds of texts let any usual tokenizer end in a small part of it. It is waited in
+/// slices, so that a suspension of the program counts as one of them.
+const SECONDS: u32 = 60;
 
 /// Stack of the tokenizer's thread.
 const STACK_BYTES: usize = 64 << 20;
@@ -125,17 +126,16 @@ impl Tokens {
         if self.stuck.load(Ordering::Relaxed) || self.worker.send(job).is_err() {
             return Err(stopped());
         }
-        match outcome.recv_timeout(TIME) {
-            Ok(ids) => ids,
-            Err(RecvTimeoutError::Disconnected) => Err(stopped()),
-            Err(RecvTimeoutError::Timeout) => {
-                self.stuck.store(true, Ordering::Relaxed);
-                let (seconds, bytes) = (TIME.as_secs(), text.len());
-                Err(TorchError::Tokenizer(format!(
-                    "it did not end within {seconds} s on a text of {bytes} bytes"
-                )))
+        for _ in 0..SECONDS {
+            match outcome.recv_timeout(Duration::from_secs(1)) {
+                Ok(ids) => return ids,
+                Err(RecvTimeoutError::Disconnected) => return Err(stopped()),
+                Err(RecvTimeoutError::Timeout) => {}
             }
         }
+        self.stuck.store(true, Ordering::Relaxed);
+        let bytes = text.len();
+        Err(TorchError::Tokenizer(format!("it did not end within {SECONDS} s on a text of {bytes} bytes")))
     }
 
     /// Decodes tokens to text without special tokens.
