@@ -299,10 +299,7 @@ impl Grid {
 pub fn of_some_metrics(results: &Results, options: &TableOptions) -> Result<Results, SweepError> {
     let kept = metrics(results, options)?;
     let mut smaller = results.clone();
-    smaller
-        .arms
-        .iter_mut()
-        .for_each(|arm| arm.metrics.retain(|metric, _| kept.contains(&metric.as_str())));
+    smaller.arms.iter_mut().for_each(|arm| arm.metrics.retain(|metric, _| kept.contains(&metric.as_str())));
     Ok(smaller)
 }
 

@@ -56,7 +56,8 @@ fn results() -> Results {
 
 #[test]
 fn a_smaller_file_gives_the_same_tables_of_what_it_keeps() {
-    let options = TableOptions { metrics: vec!["greedy.response_tokens".to_owned()], ..TableOptions::default() };
+    let options =
+        TableOptions { metrics: vec!["greedy.response_tokens".to_owned()], ..TableOptions::default() };
     let smaller = of_some_metrics(&results(), &options).unwrap();
     assert_eq!(smaller.metrics().into_iter().collect::<Vec<_>>(), ["greedy.response_tokens"]);
     let tables = |results: &Results| paper_tables(results, &options, TableForm::Markdown).unwrap();
