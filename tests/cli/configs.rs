@@ -33,7 +33,7 @@ fn origins_say_where_each_setting_comes_from() {
 #[test]
 fn each_stage_of_a_base_model_is_a_config_that_the_program_takes() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
-    for stage in ["base-1", "base-2", "base-3", "base-4", "base-4-partial"] {
+    for stage in ["base-1", "base-2", "base-3", "base-4", "base-4-partial", "base-5-partial"] {
         let checked = format!("config check --sft configs/{stage}.toml -s policy.model=configs/base");
         assert_eq!(isr_line(root, &checked).result(), "ok\n", "{stage}");
     }

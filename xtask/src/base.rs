@@ -16,7 +16,7 @@ pub(crate) struct BaseArgs {
     /// Seed of its clips, demonstrations and training; 1 is that of configs/base
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     seed: u64,
-    /// Train the last stage on clips of which a look shows only a part (configs/base-4-partial.toml)
+    /// Train the last stages on clips of which a look shows only a part (configs/base-4-partial.toml, base-5-partial.toml)
     #[arg(long)]
     partial: bool,
     /// Folder of the model [default: configs/base for seed 1 without --partial, else runs/bases/N or
@@ -25,10 +25,13 @@ pub(crate) struct BaseArgs {
     out: Option<PathBuf>,
 }
 
-/// Stages of supervised training, each starting from the one before.
-const STAGES: u64 = 4;
+/// Stages of supervised training, each starting from the one before: the configs' names behind `base-`.
+const STAGES: [&str; 4] = ["1", "2", "3", "4"];
 
-/// Trains all stages that are not complete, and copies the last checkpoint. All but the last are shared by both
+/// The stages with `--partial`.
+const STAGES_OF_PARTIAL: [&str; 5] = ["1", "2", "3", "4-partial", "5-partial"];
+
+/// Trains all stages that are not complete, and copies the last checkpoint. The first three are shared by both
 /// kinds of a seed.
 pub(crate) fn run(args: &BaseArgs) -> Result<()> {
     let root = repository::root()?;
@@ -58,16 +61,15 @@ pub(crate) fn place(seed: u64, partial: bool) -> String {
 /// Makes a base model with the binary that [`demo::build`] built.
 pub(crate) fn make(root: &Path, seed: u64, partial: bool, out: &Path) -> Result<()> {
     let mut model = format!("runs/base-{seed}-new");
-    for stage in 1..=STAGES {
-        let last_of_partial = partial && stage == STAGES;
-        let (config, kind) = match last_of_partial {
-            true => (format!("configs/base-{stage}-partial.toml"), "-partial"),
-            false => (format!("configs/base-{stage}.toml"), ""),
-        };
-        let run = format!("runs/base-{seed}-{stage}{kind}");
+    let stages: &[&str] = if partial { &STAGES_OF_PARTIAL } else { &STAGES };
+    for (name, stage) in stages.iter().zip(1..) {
+        let config = format!("configs/base-{name}.toml");
+        let run = format!("runs/base-{seed}-{name}");
+        // Clips of another kind need a folder of their own.
+        let kind = if name.ends_with("-partial") { "-partial" } else { "" };
         let settings = [
-            // Those of seed 1 are the configs' own. The last stage of a seed and the first of the next draw from one
-            // stream, of different demonstrations on different clips.
+            // Those of seed 1 are the configs' own. The last stages of a seed and the first of the next draw from the same
+            // streams, of different demonstrations on different clips.
             format!("seed={}", 3 * (seed - 1) + stage),
             format!("demonstrations.mixture.seed={}", 3 * (seed - 1) + stage - 1),
             format!("demonstrations.world.seed={}", seed - 1),
