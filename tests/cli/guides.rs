@@ -156,3 +156,39 @@ fn the_readme_names_every_guide() {
         assert!(readme.contains(&format!("(docs/{guide})")), "{guide}");
     }
 }
+
+/// A table of a guide stands between two comments, the first of which has the command that writes it.
+const TABLE: (&str, &str) = ("<!-- isr ", "<!-- end of table -->");
+
+/// A guide with its tables written anew, and their number.
+fn with_tables(text: &str) -> (String, usize) {
+    let mut parts = text.split(TABLE.0);
+    let (mut written, mut count) = (parts.next().unwrap().to_owned(), 0);
+    for part in parts {
+        let (line, rest) = part.split_once(" -->\n").expect("the command's comment ends its line");
+        let (_, after) = rest.split_once(TABLE.1).expect("a table ends with its comment");
+        let table = isr(root(), line.split_whitespace()).result();
+        written.push_str(&format!("{}{line} -->\n\n{}\n\n{}{after}", TABLE.0, table.trim(), TABLE.1));
+        count += 1;
+    }
+    (written, count)
+}
+
+/// `UPDATE_TABLES=1` writes them.
+#[test]
+fn the_tables_of_the_guides_are_those_of_the_results_beside_them() {
+    let mut count = 0;
+    for (guide, text) in guides() {
+        let (written, tables) = with_tables(&text);
+        count += tables;
+        if std::env::var_os("UPDATE_TABLES").is_some() && tables > 0 {
+            fs::write(root().join("docs").join(&guide), written).unwrap();
+        } else {
+            assert!(
+                written == text,
+                "{guide}: UPDATE_TABLES=1 cargo test --test cli the_tables_of writes its tables"
+            );
+        }
+    }
+    assert!(count > 0, "no guide has a table");
+}

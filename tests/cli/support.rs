@@ -10,6 +10,7 @@ use isr_dpo::NewModelConfig;
 use tempfile::TempDir;
 
 /// What the program said and how it ended.
+#[derive(Debug)]
 pub(crate) struct Said {
     pub(crate) code: Option<i32>,
     pub(crate) stdout: String,

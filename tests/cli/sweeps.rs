@@ -36,18 +36,14 @@ fn greedy(run: &Path, metric: &str) -> Vec<f64> {
 }
 
 #[test]
-fn the_studies_of_the_miniature_can_be_run_once_their_base_models_are_made() {
+fn the_studies_of_the_miniature_can_be_run_with_the_base_models_beside_them() {
     let (folder, root) = (tempfile::tempdir().unwrap(), Path::new(env!("CARGO_MANIFEST_DIR")));
     let path = folder.path();
     std::os::unix::fs::symlink(root.join("configs"), path.join("configs")).unwrap();
-    fs::create_dir_all(path.join("runs/bases")).unwrap();
-    for base in 1..=5 {
-        let model = path.join(format!("runs/bases/partial-{base}"));
-        std::os::unix::fs::symlink(root.join("configs/base"), model).unwrap();
-    }
+    let bases = fs::read_dir(root.join("configs/studies/bases")).unwrap().count();
     for (study, arms) in [("whole", 8), ("partial", 7)] {
         let dry = isr_line(path, &format!("sweep configs/studies/{study}.toml --dry-run")).result();
-        let runs = format!(" {} ", arms * 5 * 5);
+        let runs = format!("{arms} arms x {bases} bases x 5 seeds = {} runs", arms * bases * 5);
         assert!(dry.contains(&runs) && dry.contains("retrospect"), "{study}: {dry}");
     }
 }
@@ -357,6 +353,28 @@ set = { "loop.sampling.max_new_tokens" = 9 }
     );
     let values = isr_line(path, "sweep tables kept.json -f csv -p claims").result();
     assert_eq!(values.lines().count(), 3, "{values}");
+
+    // A smaller file has the same tables of what it keeps.
+    let smaller = isr_line(path, "sweep tables kept.json -f json -m greedy.response_tokens").result();
+    fs::write(path.join("smaller.json"), &smaller).unwrap();
+    let (smaller, metrics) = (json(&path.join("smaller.json")), "greedy.response_tokens");
+    let kept = smaller["arms"][1]["metrics"].as_object().unwrap();
+    assert_eq!(kept.keys().collect::<Vec<_>>(), [metrics]);
+    assert_eq!(
+        (&kept[metrics], &smaller["claims"]),
+        (&results["arms"][1]["metrics"][metrics], &results["claims"])
+    );
+    assert_eq!(
+        table,
+        isr_line(path, "sweep tables smaller.json -f latex -m greedy.response_tokens").result()
+    );
+    for part in ["-p claims", "--iteration 1"] {
+        let refused = isr_line(path, &format!("sweep tables kept.json -f json {part}"));
+        assert!(
+            refused.code != Some(0) && refused.stderr.contains("leave --part and --iteration out"),
+            "{refused:?}"
+        );
+    }
 
     // What is stated with the results in view says so, and what is withdrawn still counts.
     let late = CLAIM.replace("longer answers", "shorter answers").replace("higher", "lower");

@@ -19,8 +19,7 @@ pub(crate) struct BaseArgs {
     /// Train the last stages on clips of which a look shows only a part (configs/base-4-partial.toml, base-5-partial.toml)
     #[arg(long)]
     partial: bool,
-    /// Folder of the model [default: configs/base for seed 1 without --partial, else runs/bases/N or
-    /// runs/bases/partial-N]
+    /// Folder of the model [default: configs/base for seed 1, else runs/bases/N; with --partial configs/studies/bases/N]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 }
@@ -50,16 +49,16 @@ pub(crate) fn run(args: &BaseArgs) -> Result<()> {
 }
 
 /// Where a base model stands, relative to the checkout.
-pub(crate) fn place(seed: u64, partial: bool) -> String {
+fn place(seed: u64, partial: bool) -> String {
     match (seed, partial) {
         (1, false) => "configs/base".to_owned(),
         (_, false) => format!("runs/bases/{seed}"),
-        (_, true) => format!("runs/bases/partial-{seed}"),
+        (_, true) => format!("configs/studies/bases/{seed}"),
     }
 }
 
 /// Makes a base model with the binary that [`demo::build`] built.
-pub(crate) fn make(root: &Path, seed: u64, partial: bool, out: &Path) -> Result<()> {
+fn make(root: &Path, seed: u64, partial: bool, out: &Path) -> Result<()> {
     let mut model = format!("runs/base-{seed}-new");
     let stages: &[&str] = if partial { &STAGES_OF_PARTIAL } else { &STAGES };
     for (name, stage) in stages.iter().zip(1..) {
@@ -105,9 +104,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_first_seed_of_whole_clips_is_the_checked_in_model() {
+    fn base_models_of_the_quickstart_and_the_studies_stand_with_their_configs() {
         assert_eq!(place(1, false), "configs/base");
         assert_eq!(place(2, false), "runs/bases/2");
-        assert_eq!(place(1, true), "runs/bases/partial-1");
+        assert_eq!(place(1, true), "configs/studies/bases/1");
     }
 }

@@ -49,9 +49,9 @@ enum Command {
     Setup(setup::SetupArgs),
     /// Build `isr`, run the quickstart config, write its report
     Demo(demo::DemoArgs),
-    /// Train a base model of the miniature: configs/base anew, or one of another seed; about an hour
+    /// Train a base model of the miniature: configs/base anew, one of another seed, or of the studies; about an hour
     Base(base::BaseArgs),
-    /// Run the study on the miniature world: its base models, and both sweeps of configs/studies; hours on two cores
+    /// Run the study on the miniature world, both sweeps of configs/studies; hours on two cores
     Study(study::StudyArgs),
     /// Run every check: format, lints, tests, docs, licences, Python goldens
     Test(test::TestArgs),
