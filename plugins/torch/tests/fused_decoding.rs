@@ -48,8 +48,8 @@ fn assert_same(fused: &[Vec<Response>], reproducible: &[Vec<Response>], what: &s
             assert_eq!(fused.text, reproducible.text);
             assert_eq!(fused.finish_reason, reproducible.finish_reason);
             for (fused, reproducible) in fused.logprobs.iter().zip(&reproducible.logprobs) {
-                // Rounding grows with the logits of unlikely tokens.
-                let tolerance = 1e-5_f32.max(2e-6 * reproducible.abs());
+                // Rounding grows with the logits of unlikely tokens; the processor's kernels differ (1.1e-5 on an AMD EPYC).
+                let tolerance = 2e-5_f32.max(2e-6 * reproducible.abs());
                 let difference = (fused - reproducible).abs();
                 assert!(difference < tolerance, "{what}, request {index}: {fused} for {reproducible}");
             }
