@@ -70,6 +70,14 @@ def close(own, other):
                                    rtol=1e-5, atol=1e-5)
 
 
+def same(own, others):
+    """Asserts equal answers, with log-probabilities equal but for rounding, which differs by processor."""
+    assert len(own) == len(others) > 0
+    for one, other in zip(own, others):
+        assert (one.token_ids, one.text, one.finish_reason) == (other.token_ids, other.text, other.finish_reason)
+        assert other.logprobs == pytest.approx(one.logprobs, abs=1e-5)
+
+
 def test_answers_and_scores_are_those_of_one_process(both, video):
     one, two = both
     assert two.fingerprint() == one.fingerprint()
@@ -83,13 +91,16 @@ def test_answers_and_scores_are_those_of_one_process(both, video):
 
     (*own, streamed), (*others, other) = one.generate_batch(requests()), two.generate_batch(requests())
     assert isinstance(own[2], BadInput) and isinstance(others[2], BadInput) and str(own[2]) == str(others[2])
-    assert own[:2] + own[3:] + [streamed] == others[:2] + others[3:] + [other]
+    for pair in zip(own[:2] + own[3:] + [streamed], others[:2] + others[3:] + [other]):
+        same(*pair)
     half = len(told) // 2
     assert half > 1 and told[:half] == told[half:]
-    assert two.generate(clips.generate(prompt, n=1)) == one.generate(clips.generate(prompt, n=1))  # nothing for the second
+    same(two.generate(clips.generate(prompt, n=1)), one.generate(clips.generate(prompt, n=1)))  # nothing for the second
     asked = [clips.score(clips.asked(video(seed)), *ANSWERS) for seed in (0, 1, 2)] + [clips.score(prompt, [10**6])]
     scores = [policy.score_batch(asked) for policy in both]
-    assert scores[0][:3] == scores[1][:3] and all(isinstance(it[3], BadInput) for it in scores)
+    for own, other in zip(scores[0][:3], scores[1][:3]):
+        assert [it.logprobs for it in other] == [pytest.approx(it.logprobs, abs=1e-5) for it in own]
+    assert all(isinstance(it[3], BadInput) for it in scores)
 
 
 def test_a_cancelled_request_ends_in_each_process(both, video):
@@ -140,7 +151,7 @@ def test_training_and_checkpoints_are_those_of_one_process(both, batch, video, t
     one.load(str(folders[1]), "model")
     two.load(str(folders[1]), "model")
     request = clips.generate(clips.asked(video()), n=2)
-    assert two.generate(request) == one.generate(request)
+    same(two.generate(request), one.generate(request))
 
 
 def test_what_is_wrong_with_a_call_ends_nothing(both, batch):
