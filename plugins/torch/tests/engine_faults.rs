@@ -153,6 +153,7 @@ async fn long_answers_are_streamed_and_stopped_as_their_whole_text_is() {
         assert_eq!(cut.finish_reason, FinishReason::Stop, "{family} {stop:?}");
         assert_eq!(cut.text, response.text[..first].trim_end(), "{family} {stop:?}");
         assert_eq!(cut.token_ids, response.token_ids[..tokens], "{family}");
+        assert_eq!(cut.logprobs.len(), tokens, "{family}");
         // A request's answers attend in one product, whose rounding may depend on their number (MKL on AMD EPYC).
         for (cut, whole) in cut.logprobs.iter().zip(&response.logprobs[..tokens]) {
             assert!((cut - whole).abs() < 2e-5, "{family}: {cut} for {whole}");
