@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 
 use crate::setup::{self, SetupArgs};
-use crate::{demo, process, repository};
+use crate::{demo, half, process, repository};
 
 /// Which base model is made.
 #[derive(Args)]
@@ -16,7 +16,8 @@ pub(crate) struct BaseArgs {
     /// Seed of its clips, demonstrations and training; 1 is that of configs/base
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     seed: u64,
-    /// Train the last stages on clips of which a look shows only a part (configs/base-4-partial.toml, base-5-partial.toml)
+    /// Train the last stages on clips of which a look shows only a part (configs/base-4-partial.toml, base-5-partial.toml);
+    /// the weights are stored in float16
     #[arg(long)]
     partial: bool,
     /// Folder of the model [default: configs/base for seed 1, else runs/bases/N; with --partial configs/studies/bases/N]
@@ -41,6 +42,9 @@ pub(crate) fn run(args: &BaseArgs) -> Result<()> {
         None => root.join(place(args.seed, args.partial)),
     };
     make(&root, args.seed, args.partial, &out)?;
+    if args.partial {
+        half::store(&out)?;
+    }
     println!("{}", out.display());
     if out.starts_with(root.join("configs")) {
         process::run(Command::new("git").args(["diff", "--stat", "--"]).arg(&out).current_dir(&root))?;

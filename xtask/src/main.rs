@@ -18,6 +18,7 @@ mod demo;
 mod embedder;
 mod features;
 mod ffmpeg;
+mod half;
 mod layout;
 mod libtorch;
 mod pip;

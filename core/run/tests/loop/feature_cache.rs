@@ -17,7 +17,7 @@ use crate::bench::{Fakes, Settings, Tree, assert_same, run_with, scratch, tree};
 use crate::control::Control;
 use crate::fakes::{AllViews, FakeSource, samples};
 
-/// Frames that begin with the video's byte, plus a draw where they are drawn.
+/// Frames that begin with the video's byte, or with the seed that they are drawn by.
 struct ByteReader {
     draws: bool,
 }
@@ -47,8 +47,12 @@ impl VideoReader for ByteReader {
 
     async fn draw(&self, video: &Path, seed: u64) -> Result<Frames, ComponentError> {
         let byte = fs::read(video).map_err(ComponentError::bad_input)?[0];
+        let mut frames = frames_of(byte);
         // Of the first video, whose byte is that of its second sample, there is but one choice.
-        Ok(frames_of(if byte == 1 { 1 } else { byte + 100 + (seed % 100) as u8 }))
+        if byte != 1 {
+            frames.rgb[..8].copy_from_slice(&seed.to_le_bytes());
+        }
+        Ok(frames)
     }
 }
 
