@@ -20,10 +20,16 @@ impl ClaimResult {
     /// What a reader of the verdict has to know: why it is none, that it was stated late, and runs without a value.
     pub fn remarks(&self) -> Vec<String> {
         let late = "stated or changed after a run had results".to_owned();
-        let missing = self.missing.iter().map(|run| format!("missing: {run}"));
         let late = self.stated_after_results.then_some(late);
-        self.reason.iter().cloned().chain(late).chain(missing).collect()
+        self.reason.iter().cloned().chain(late).chain(missing(&self.missing)).collect()
     }
+}
+
+/// Names the first runs without a value; of a sweep that was stopped there can be hundreds.
+fn missing(runs: &[String]) -> impl Iterator<Item = String> {
+    const NAMED: usize = 3;
+    let more = (runs.len() > NAMED).then(|| format!("and {} more, in sweep.json", runs.len() - NAMED));
+    runs.iter().take(NAMED).map(|run| format!("missing: {run}")).chain(more)
 }
 
 /// A p-value with three decimals.
@@ -49,4 +55,21 @@ pub fn claims_note(results: &Results) -> String {
         note.push_str(&format!(" Of these, removed from the file after a run had results: {names}."));
     }
     note
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_many_runs_without_a_value_the_first_are_named() {
+        let runs =
+            |count: usize| (1..=count).map(|seed| format!("isr, seed {seed}: failed")).collect::<Vec<_>>();
+        let said = |count| missing(&runs(count)).collect::<Vec<_>>();
+        assert!(said(0).is_empty());
+        assert_eq!(said(3)[2], "missing: isr, seed 3: failed");
+        assert_eq!(said(3).len(), 3);
+        assert_eq!(said(5).len(), 4);
+        assert_eq!(said(5)[3], "and 2 more, in sweep.json");
+    }
 }
