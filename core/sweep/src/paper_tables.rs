@@ -1,5 +1,6 @@
 //! Tables of a paper or a guide, from `sweep.json` alone: results, differences from the baseline, and claims.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use isr_analysis::report::MISSING;
@@ -42,6 +43,8 @@ pub struct TableOptions {
     pub iterations: Iterations,
     /// Tables, in order. Empty: all that the sweep has.
     pub parts: Vec<Part>,
+    /// Arms, in the sweep's order; claims are about any. Empty: all.
+    pub arms: Vec<String>,
 }
 
 /// A table before it has a form.
@@ -57,7 +60,7 @@ struct Grid {
 /// Renders tables, one below the other. The same results give the same bytes.
 ///
 /// # Errors
-/// [`SweepError::Unusable`] for a metric or a table that the sweep does not have.
+/// [`SweepError::Unusable`] for a metric, an arm or a table that the sweep does not have.
 pub fn paper_tables(
     results: &Results,
     options: &TableOptions,
@@ -72,6 +75,7 @@ pub fn paper_tables(
 }
 
 fn grids(results: &Results, options: &TableOptions) -> Result<Vec<Grid>, SweepError> {
+    let results = &of_arms(results, &options.arms)?;
     let metrics = metrics(results, options)?;
     let mut parts = options.parts.clone();
     if parts.is_empty() {
@@ -93,6 +97,21 @@ fn grids(results: &Results, options: &TableOptions) -> Result<Vec<Grid>, SweepEr
 
 fn unusable(what: &str) -> SweepError {
     SweepError::Unusable(format!("the sweep {what}; leave that table out"))
+}
+
+/// Results of the named arms alone.
+fn of_arms<'r>(results: &'r Results, arms: &[String]) -> Result<Cow<'r, Results>, SweepError> {
+    if arms.is_empty() {
+        return Ok(Cow::Borrowed(results));
+    }
+    let known: Vec<_> = results.arms.iter().map(|arm| arm.name.as_str()).collect();
+    if let Some(unknown) = arms.iter().find(|name| !known.contains(&name.as_str())) {
+        let text = format!("no arm is called `{unknown}`; the sweep has: {}", known.join(", "));
+        return Err(SweepError::Unusable(text));
+    }
+    let mut some = results.clone();
+    some.arms.retain(|arm| arms.contains(&arm.name));
+    Ok(Cow::Owned(some))
 }
 
 /// The named metrics, or those of the page's first table.
@@ -307,8 +326,9 @@ pub fn of_some_metrics(results: &Results, options: &TableOptions) -> Result<Resu
 /// as differences stand beside the means. Rates are shares, not percent.
 ///
 /// # Errors
-/// [`SweepError::Unusable`] for a metric that the sweep does not have.
+/// [`SweepError::Unusable`] for a metric or an arm that the sweep does not have.
 pub fn csv(results: &Results, options: &TableOptions, part: Part) -> Result<String, SweepError> {
+    let results = &of_arms(results, &options.arms)?;
     let number = |value: Option<f64>| value.map_or_else(String::new, |value| value.to_string());
     let end = |interval: Option<[f64; 2]>, end: usize| number(interval.map(|ends| ends[end]));
     let mut rows: Vec<Vec<String>> = Vec::new();

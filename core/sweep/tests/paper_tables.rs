@@ -84,6 +84,7 @@ fn tables_iterations_and_metrics_can_be_chosen() {
         metrics: vec!["greedy.accuracy".to_owned()],
         iterations: Iterations::All,
         parts: vec![Part::Differences],
+        ..TableOptions::default()
     };
     let text = paper_tables(&results(), &options, TableForm::Markdown).unwrap();
     assert_eq!(text.lines().count(), 6, "{text}");
@@ -104,6 +105,16 @@ fn tables_iterations_and_metrics_can_be_chosen() {
         said,
         "no arm has the metric `greedy.acuracy`; the sweep has: greedy.accuracy, greedy.response_tokens"
     );
+    let named =
+        |name: &str| TableOptions { arms: vec![name.to_owned()], parts: Vec::new(), ..options.clone() };
+    let said = paper_tables(&results(), &named("coin"), TableForm::Latex).unwrap_err().to_string();
+    assert_eq!(said, "no arm is called `coin`; the sweep has: isr, coin_50%");
+    let rows = |text: String| text.lines().filter(|line| line.starts_with("isr,")).count();
+    let (of_isr, of_all) =
+        (csv(&results(), &named("isr"), Part::Metrics), csv(&results(), &options, Part::Metrics));
+    let (of_isr, of_all) = (of_isr.unwrap(), of_all.unwrap());
+    assert!(of_all.contains("coin_50%,") && !of_isr.contains("coin_50%,"), "{of_isr}");
+    assert!(rows(of_isr.clone()) > 0 && rows(of_isr) == rows(of_all));
     let without = Results { baseline: None, claims: Vec::new(), ..results() };
     let said = paper_tables(&without, &options, TableForm::Latex).unwrap_err().to_string();
     assert_eq!(said, "the sweep has no `baseline` to compare with; leave that table out");

@@ -27,6 +27,9 @@ pub(super) struct TablesArgs {
     /// A metric, as `greedy.accuracy`; may be given again [default: those of the page's first table]
     #[arg(short, long, value_name = "NAME")]
     metric: Vec<String>,
+    /// An arm; may be given again [default: all]
+    #[arg(short, long, value_name = "NAME")]
+    arm: Vec<String>,
     /// An iteration; 0 is the starting model [default: the last of each arm]
     #[arg(long, value_name = "N", conflicts_with = "all_iterations")]
     iteration: Option<u32>,
@@ -69,13 +72,16 @@ impl TablesArgs {
                 None => Iterations::Last,
             },
             parts: parts.collect(),
+            arms: self.arm.clone(),
         };
         let text = match self.format {
             Format::Markdown => paper_tables(&results, &options, TableForm::Markdown),
             Format::Latex => paper_tables(&results, &options, TableForm::Latex),
             Format::Csv => csv(&results, &options, options.parts.first().copied().unwrap_or(Part::Metrics)),
-            Format::Json if !self.part.is_empty() || self.iteration.is_some() => {
-                bail!("a sweep.json has all parts and iterations; leave --part and --iteration out")
+            Format::Json if !self.part.is_empty() || !self.arm.is_empty() || self.iteration.is_some() => {
+                bail!(
+                    "a sweep.json has all parts, arms and iterations; leave --part, --arm and --iteration out"
+                )
             }
             Format::Json => {
                 let smaller = of_some_metrics(&results, &options).map_err(report)?;
