@@ -368,10 +368,10 @@ set = { "loop.sampling.max_new_tokens" = 9 }
         table,
         isr_line(path, "sweep tables smaller.json -f latex -m greedy.response_tokens").result()
     );
-    for part in ["-p claims", "--iteration 1"] {
+    for part in ["-p claims", "--arm own", "--iteration 1"] {
         let refused = isr_line(path, &format!("sweep tables kept.json -f json {part}"));
         assert!(
-            refused.code != Some(0) && refused.stderr.contains("leave --part and --iteration out"),
+            refused.code != Some(0) && refused.stderr.contains("leave --part, --arm and --iteration out"),
             "{refused:?}"
         );
     }
